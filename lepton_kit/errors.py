@@ -1,0 +1,52 @@
+"""One exception tree: every error that lepton_kit raises on purpose is a LeptonError."""
+
+
+class LeptonError(Exception):
+    """Base of every deliberate error; its text says what was given, the rule, and what is allowed."""
+
+
+class ConfigError(LeptonError, ValueError):
+    """A setting is unknown, of the wrong type, or out of range; the text starts with the field's name.
+
+    >>> raise ConfigError("training.epochs", given=0, rule="a whole number of at least 1")
+    Traceback (most recent call last):
+    ...
+    lepton_kit.errors.ConfigError: training.epochs: got 0; expected a whole number of at least 1
+    """
+
+    def __init__(self, field: str, *, given: object = None, rule: str):
+        self.field = field
+        self.given = given
+        self.rule = rule
+        super().__init__(f"{field}: got {given!r}; expected {rule}")
+
+    def __reduce__(self):
+        return _rebuild_config_error, (self.field, self.given, self.rule)
+
+
+def _rebuild_config_error(field: str, given: object, rule: str) -> ConfigError:
+    return ConfigError(field, given=given, rule=rule)
+
+
+class DataError(LeptonError, ValueError):
+    """A data source is missing, broken or does not fit; the text names the file, row or field."""
+
+
+class ModelError(LeptonError, ValueError):
+    """A model cannot be stored, rebuilt, or does not fit its data; the text names the layer or shape."""
+
+
+class DeviceError(LeptonError, RuntimeError):
+    """The machine lacks something that a run needs (memory, a device, a library)."""
+
+
+class RunError(LeptonError, RuntimeError):
+    """A run cannot be found, started, controlled, or ended with a failure; the text says where its log is."""
+
+
+class CompressionError(LeptonError, ValueError):
+    """A compression request cannot be met; the text names the layer or option and what to do instead."""
+
+
+class CollectiveError(LeptonError, RuntimeError):
+    """A collective operation broke because a peer left; the worker re-forms, users never see this one."""
