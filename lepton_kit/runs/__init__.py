@@ -1,0 +1,19 @@
+"""The run directory: its file names, its event log, its requests, and the view that readers build from them."""
+
+from lepton_kit.runs.control import Request, read_requests, send_request
+from lepton_kit.runs.events import EventLog, EventReader
+from lepton_kit.runs.paths import RunPaths, find_run, list_runs, new_run_id
+from lepton_kit.runs.view import RunView
+
+__all__ = [
+    "EventLog",
+    "EventReader",
+    "Request",
+    "RunPaths",
+    "RunView",
+    "find_run",
+    "list_runs",
+    "new_run_id",
+    "read_requests",
+    "send_request",
+]

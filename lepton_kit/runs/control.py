@@ -1,0 +1,64 @@
+"""Requests from clients to a run's driver: one small file each, so that none is lost and none is read twice."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lepton_kit.errors import ConfigError
+from lepton_kit.runs.paths import RunPaths, write_atomically
+
+VERBS = ("scale", "pause", "resume", "stop", "set")
+SETTABLE = ("learning_rate", "log_seconds")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks of a running run.
+
+    >>> Request("scale", {"workers": 3}).arguments["workers"]
+    3
+    """
+
+    verb: str
+    arguments: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.verb not in VERBS:
+            raise ConfigError("request", given=self.verb, rule=f"one of {', '.join(VERBS)}")
+        if self.verb == "scale":
+            workers = self.arguments.get("workers")
+            whole = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
+            if not whole and workers != "auto":
+                raise ConfigError("workers", given=workers, rule="a whole number of at least 1, or 'auto'")
+        if self.verb == "set":
+            for name, value in self.arguments.items():
+                if name not in SETTABLE:
+                    raise ConfigError(name, given=value, rule=f"one of {', '.join(SETTABLE)}")
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+                    raise ConfigError(name, given=value, rule="a number above 0")
+
+
+def send_request(paths: RunPaths, verb: str, **arguments: Any) -> Request:
+    """Leave a request for the driver. Raises `ConfigError` for a request that no driver could grant."""
+    request = Request(verb, arguments)
+    name = f"{time.time_ns():020d}-{secrets.token_hex(3)}.json"
+    write_atomically(paths.control / name, json.dumps({"verb": verb, "arguments": arguments}))
+    return request
+
+
+def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:
+    """Take all waiting requests, oldest first, and the reasons why unreadable ones were thrown away."""
+    requests: list[Request] = []
+    refused: list[str] = []
+    for path in sorted(paths.control.glob("[0-9]*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            requests.append(Request(values["verb"], dict(values["arguments"])))
+        except (OSError, ValueError, KeyError, TypeError) as failure:
+            refused.append(f"control/{path.name}: {failure}")
+        path.unlink(missing_ok=True)
+    return requests, refused

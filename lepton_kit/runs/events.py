@@ -1,0 +1,107 @@
+"""The append-only event log: one writer, any number of readers, tolerant of a torn last line."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+BACKLOG_LIMIT = 100_000
+"""Events held in memory while the disk is full, before the oldest ones are given up."""
+
+
+class EventLog:
+    """Appends events as JSON lines; while the disk is full it keeps them in memory and tries again.
+
+    A line torn by a crash or a full disk is ended first, so that what follows stays readable.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._backlog: deque[bytes] = deque()
+        self._torn = _is_torn(self._descriptor)
+        self.given_up = 0
+
+    @property
+    def blocked(self) -> bool:
+        """True while events wait in memory because the disk refuses them."""
+        return bool(self._backlog)
+
+    def append(self, kind: str, **fields: Any) -> None:
+        event = {"time": round(time.time(), 3), "kind": kind, **fields}
+        self._backlog.append(json.dumps(event, separators=(",", ":"), default=_plain).encode() + b"\n")
+        if len(self._backlog) > BACKLOG_LIMIT:
+            self._backlog.popleft()
+            self.given_up += 1
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what waits; False if the disk still refuses."""
+        while self._backlog:
+            line = (b"\n" if self._torn else b"") + self._backlog[0]
+            try:
+                written = os.write(self._descriptor, line)
+            except OSError:
+                return False
+            if written < len(line):
+                self._torn = _is_torn(self._descriptor)
+                return False
+            self._torn = False
+            self._backlog.popleft()
+        return True
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._descriptor)
+
+
+class EventReader:
+    """Reads the events that were appended since the last call.
+
+    >>> EventReader(Path("nowhere.jsonl")).poll()
+    []
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._offset = 0
+        self.skipped_lines = 0
+
+    def poll(self) -> list[dict[str, Any]]:
+        """New events, oldest first; a last line without its end waits for the next call."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        events = []
+        for line in data[:end].splitlines():
+            if not line.strip():
+                continue
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if isinstance(event, dict) and "kind" in event:
+                events.append(event)
+            else:
+                self.skipped_lines += 1
+        return events
+
+
+def _is_torn(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"an event holds {type(value).__name__}, which has no JSON form")

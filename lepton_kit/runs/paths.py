@@ -1,0 +1,131 @@
+"""The one class that knows the file names of a run, and how runs are named, found and listed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.errors import RunError
+
+FINAL_STATES = ("finished", "stopped", "failed")
+"""States in which a run has no process any more."""
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every path inside one run directory.
+
+    >>> RunPaths(Path("runs/demo")).events
+    PosixPath('runs/demo/events.jsonl')
+    """
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        return self.root.name
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def control(self) -> Path:
+        return self.root / "control"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "driver.lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def final_model(self) -> Path:
+        return self.root / "final" / "model.keras"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def driver_log(self) -> Path:
+        return self.logs / "driver.log"
+
+    def worker_log(self, worker: int) -> Path:
+        return self.logs / f"worker-{worker}.log"
+
+    def create(self) -> None:
+        """Make the folder and its sub-folders, readable by their owner alone."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=False)
+        for folder in (self.control, self.checkpoints, self.logs):
+            folder.mkdir(mode=0o700)
+
+    def read_status(self) -> dict[str, Any]:
+        """The last known state; a run that was never started reads as ``{"status": "created"}``."""
+        try:
+            return json.loads(self.status.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {"status": "created", "cause": None, "driver_pid": None}
+        except (OSError, ValueError) as failure:
+            raise RunError(f"{self.status}: cannot be read ({failure})") from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary name in the same folder, then replace; readers see the old text or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def new_run_id(name: str) -> str:
+    """A fresh id: the name, the local time, and four random hexadecimal digits."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def list_runs(runs_dir: str | Path = "runs") -> list[RunPaths]:
+    """All runs of a folder, oldest first."""
+    folder = Path(runs_dir)
+    if not folder.is_dir():
+        return []
+    found = [RunPaths(path.parent.resolve()) for path in folder.glob("*/config.yaml")]
+    return sorted(found, key=lambda run: (run.config.stat().st_mtime, run.id))
+
+
+def find_run(run: str | Path, runs_dir: str | Path = "runs") -> RunPaths:
+    """The run with this id, this unambiguous beginning of an id, this path, or ``"latest"``.
+
+    Raises `RunError` that lists what is there.
+    """
+    direct = Path(run)
+    if (direct / "config.yaml").is_file():
+        return RunPaths(direct.resolve())
+    known = list_runs(runs_dir)
+    if str(run) == "latest" and known:
+        return known[-1]
+    matches = [paths for paths in known if paths.id == str(run)] or [
+        paths for paths in known if str(run) and paths.id.startswith(str(run))
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    shown = ", ".join(paths.id for paths in (matches or known)[-8:]) or "no run at all"
+    rule = "is the beginning of several runs" if matches else "is no run"
+    raise RunError(f"{run!s} {rule} in {Path(runs_dir).resolve()}; there: {shown}")

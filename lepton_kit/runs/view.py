@@ -1,0 +1,259 @@
+"""What a run looks like to a reader: a pure reducer over its events, fed only with what is new."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.runs.events import EventReader
+from lepton_kit.runs.paths import FINAL_STATES
+
+RATE_WINDOW_SECONDS = 8.0
+"""Throughput and time left are averaged over the last reports within this time."""
+
+
+class Series:
+    """An array that grows by appending, in amortised constant time.
+
+    >>> series = Series()
+    >>> series.extend([1.0, 2.0])
+    >>> series.array
+    array([1., 2.])
+    """
+
+    def __init__(self, dtype: type = np.float64):
+        self._buffer = np.empty(1024, dtype)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def array(self) -> np.ndarray:
+        return self._buffer[: self._length]
+
+    def extend(self, values: Any) -> None:
+        values = np.asarray(values, self._buffer.dtype)
+        needed = self._length + len(values)
+        if needed > len(self._buffer):
+            grown = np.empty(max(needed, 2 * len(self._buffer)), self._buffer.dtype)
+            grown[: self._length] = self.array
+            self._buffer = grown
+        self._buffer[self._length : needed] = values
+        self._length = needed
+
+    def truncate(self, length: int) -> None:
+        self._length = min(self._length, length)
+
+
+class RunView:
+    """The state of a run and its curves, built from events.
+
+    `step_series` holds one value per step; `metric_series`, `throughput` and `world_size` one value per report
+    (their steps are in `report_steps`). Throughput is in samples/s.
+    """
+
+    def __init__(self, events: Path | None = None):
+        self._reader = EventReader(events) if events is not None else None
+        self.status = "created"
+        self.cause: str | None = None
+        self.driver_pid: int | None = None
+        self.plan: dict[str, Any] = {}
+        self.workers: list[dict[str, Any]] = []
+        self.wanted: int | None = None
+        self.generations: list[dict[str, Any]] = []
+        self.epochs: list[dict[str, Any]] = []
+        self.incidents: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.checkpoints: list[dict[str, Any]] = []
+        self.sparsity: dict[str, float] = {}
+        self.total_sparsity: float | None = None
+        self.learning_rate: float | None = None
+        self.step = 0
+        self.first_time: float | None = None
+        self.last_time: float | None = None
+        self.per_rank_throughput: dict[int, float] = {}
+        self.step_series = {"step": Series(np.int64), "epoch": Series(np.int64), "loss": Series(), "time": Series()}
+        self.report_steps = Series(np.int64)
+        self.report_throughput = Series()
+        self.report_world_size = Series(np.int64)
+        self.metric_series: dict[str, Series] = {}
+        self.sparsity_series = (Series(np.int64), Series())
+        self._recent: deque[tuple[float, float, int, int]] = deque()
+
+    def refresh(self) -> bool:
+        """Read what was appended since the last call; True if there was anything."""
+        events = self._reader.poll() if self._reader else []
+        for event in events:
+            self.feed(event)
+        return bool(events)
+
+    def feed(self, event: dict[str, Any]) -> None:
+        """Apply one event; unknown kinds are passed over, so that newer logs stay readable."""
+        if self.first_time is None:
+            self.first_time = event["time"]
+        self.last_time = event["time"]
+        apply = getattr(self, f"_on_{event['kind']}", None)
+        if apply is not None:
+            apply(event)
+
+    @property
+    def steps(self) -> np.ndarray:
+        return self.step_series["step"].array
+
+    @property
+    def loss(self) -> np.ndarray:
+        return self.step_series["loss"].array
+
+    @property
+    def time(self) -> np.ndarray:
+        return self.step_series["time"].array
+
+    @property
+    def throughput(self) -> np.ndarray:
+        return self.report_throughput.array
+
+    @property
+    def world_size(self) -> int:
+        return len(self.generations[-1]["ranks"]) if self.generations and not self.done else 0
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        return {name: series.array for name, series in self.metric_series.items()}
+
+    @property
+    def done(self) -> bool:
+        return self.status in FINAL_STATES
+
+    @property
+    def total_steps(self) -> int | None:
+        return self.plan.get("total_steps")
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
+
+    @property
+    def current_throughput(self) -> float | None:
+        """Samples/s over the last seconds, or None before the first report."""
+        seconds = sum(item[1] for item in self._recent)
+        return sum(item[2] for item in self._recent) / seconds if seconds > 0 else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds of training left at the current rate; None while unknown."""
+        seconds, steps = sum(item[1] for item in self._recent), sum(item[3] for item in self._recent)
+        if self.done or not self.total_steps or steps <= 0:
+            return None
+        return (self.total_steps - self.step) * seconds / steps
+
+    def counts(self) -> dict[str, int]:
+        """How many workers are wanted, starting, standby and training."""
+        states = [worker["state"] for worker in self.workers]
+        return {"wanted": self.wanted or 0} | {
+            name: states.count(name) for name in ("starting", "standby", "training")
+        }
+
+    def _on_status(self, event: dict[str, Any]) -> None:
+        self.status, self.cause = event["status"], event.get("cause")
+        self.driver_pid = event.get("driver_pid", self.driver_pid)
+        if self.done:
+            self.per_rank_throughput = {}
+
+    def _on_plan(self, event: dict[str, Any]) -> None:
+        self.plan = event
+
+    def _on_workers(self, event: dict[str, Any]) -> None:
+        self.workers, self.wanted = event["workers"], event["wanted"]
+
+    def _on_generation(self, event: dict[str, Any]) -> None:
+        self.generations.append(event)
+        self.per_rank_throughput = {}
+        self._recent.clear()
+        self._rewind(event["step"])
+
+    def _rewind(self, step: int) -> None:
+        """A resume or a recovery repeats steps after a commit: what they had shown before is dropped."""
+        keep = int(np.searchsorted(self.steps, step))
+        for series in self.step_series.values():
+            series.truncate(keep)
+        reports = int(np.searchsorted(self.report_steps.array, step, side="right"))
+        for report in (
+            self.report_steps, self.report_throughput, self.report_world_size, *self.metric_series.values()
+        ):
+            report.truncate(reports)
+        self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
+        self.step = step
+
+    def _on_steps(self, event: dict[str, Any]) -> None:
+        first, last, seconds = event["first"], event["last"], event["seconds"]
+        count = last - first
+        steps = np.arange(first, last)
+        per_epoch = self.plan.get("steps_per_epoch") or last
+        self.step_series["step"].extend(steps)
+        self.step_series["epoch"].extend(steps // per_epoch)
+        self.step_series["loss"].extend([np.nan if loss is None else loss for loss in event["loss"]])
+        self.step_series["time"].extend(event["time"] - seconds * (1 - (np.arange(count) + 1) / count))
+        samples = sum(event["samples"])
+        self.report_steps.extend([last])
+        self.report_throughput.extend([samples / seconds if seconds > 0 else np.nan])
+        self.report_world_size.extend([event["world_size"]])
+        for name, value in event["metrics"].items():
+            series = self.metric_series.setdefault(name, Series())
+            missing = len(self.report_steps) - 1 - len(series)
+            series.extend([np.nan] * missing + [np.nan if value is None else value])
+        self.per_rank_throughput = {
+            rank: samples_of_rank / busy if busy > 0 else float("nan")
+            for rank, (samples_of_rank, busy) in enumerate(zip(event["samples"], event["busy"], strict=True))
+        }
+        self.learning_rate = event.get("learning_rate", self.learning_rate)
+        self.step = last
+        self._recent.append((event["time"], seconds, samples, count))
+        while len(self._recent) > 1 and self._recent[0][0] < event["time"] - RATE_WINDOW_SECONDS:
+            self._recent.popleft()
+
+    def _on_epoch(self, event: dict[str, Any]) -> None:
+        row = {"epoch": event["epoch"], "step": event["step"], "seconds": event["seconds"], **event["metrics"]}
+        row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
+        self.epochs.append(row)
+
+    def _on_compression(self, event: dict[str, Any]) -> None:
+        self.sparsity, self.total_sparsity = event["sparsity"], event["total"]
+        steps, totals = self.sparsity_series
+        steps.extend([event["step"]])
+        totals.extend([event["total"]])
+
+    def _on_checkpoint(self, event: dict[str, Any]) -> None:
+        self.checkpoints.append(event)
+
+    def _on_request(self, event: dict[str, Any]) -> None:
+        self.requests.append(event)
+
+    def _on_incident(self, event: dict[str, Any]) -> None:
+        self.incidents.append(event)
+
+    def _on_warning(self, event: dict[str, Any]) -> None:
+        self.warnings.append(event)
+
+
+def describe(view: RunView, now: float | None = None) -> str:
+    """One line of progress for a terminal or a status label."""
+    now = time.time() if now is None else now
+    total = view.total_steps
+    parts = [view.status]
+    if total:
+        parts.append(f"step {view.step}/{total}")
+    if len(view.loss):
+        parts.append(f"loss {view.loss[-1]:.4f}")
+    if view.current_throughput is not None and not view.done:
+        parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
+    if view.eta_seconds is not None:
+        parts.append(f"{view.eta_seconds:.0f} s left")
+    if view.cause:
+        parts.append(view.cause)
+    return " · ".join(parts)

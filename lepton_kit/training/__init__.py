@@ -1,0 +1,1 @@
+"""Data-parallel training: the step, the collective operations, elastic state and checkpoints."""

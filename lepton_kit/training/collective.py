@@ -1,0 +1,178 @@
+"""Sums over all ranks: gradients inside the step, and the small vector by which ranks agree on what comes next.
+
+`RingCollective` sums in shared memory (ranks of one host), `HorovodCollective` by Horovod's grouped allreduce.
+Both form and leave Horovod's own ring, which carries the state to ranks that join.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lepton_kit.errors import CollectiveError
+from lepton_kit.training import native
+
+Kind = Literal["shared_memory", "horovod"]
+FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
+"""Words by which the text of a TensorFlow error shows that a collective failed, not the model."""
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A worker's place in one generation of the ring."""
+
+    generation: int
+    rank: int
+    world_size: int
+    rendezvous_host: str
+    rendezvous_port: int
+    interface: str
+    slot_bytes: int
+    timeout_seconds: int
+
+
+def choose(allreduce: str, device: str) -> Kind:
+    """The collective that a run uses: what was asked for, else shared memory where it can work."""
+    if allreduce == "horovod" or device == "gpu":
+        return "horovod"
+    return "shared_memory" if native.available() else "horovod"
+
+
+def segment_bytes(world_size: int, slot_bytes: int) -> int:
+    """Size of the shared segment of a generation, as `lepton_ring_bytes` computes it, without loading TensorFlow."""
+    return native.HEADER_BYTES + 2 * world_size * (-(-slot_bytes // 4096) * 4096)
+
+
+def is_collective_failure(failure: BaseException) -> bool:
+    """True if this error of a TensorFlow operation means that a peer has left."""
+    return isinstance(failure, CollectiveError) or any(name in str(failure) for name in FAILURE_NAMES)
+
+
+class HorovodCollective:
+    """Horovod's grouped allreduce: any hosts, CPU or GPU."""
+
+    kind: Kind = "horovod"
+    cycle_milliseconds = 0.5
+
+    def __init__(self, wire: str = "float32"):
+        self._wire = wire
+        self.membership: Membership | None = None
+
+    def join(self, membership: Membership, segment: int | None = None) -> None:
+        """Form the ring with the other members. Raises `CollectiveError` if a member does not come."""
+        import horovod.tensorflow as hvd
+
+        place = {
+            "RANK": membership.rank,
+            "SIZE": membership.world_size,
+            "LOCAL_RANK": membership.rank,
+            "LOCAL_SIZE": membership.world_size,
+            "CROSS_RANK": 0,
+            "CROSS_SIZE": 1,
+            "HOSTNAME": f"generation-{membership.generation}",
+            "CONTROLLER": "gloo",
+            "CPU_OPERATIONS": "gloo",
+            "GLOO_IFACE": membership.interface,
+            "GLOO_RENDEZVOUS_ADDR": membership.rendezvous_host,
+            "GLOO_RENDEZVOUS_PORT": membership.rendezvous_port,
+            "GLOO_TIMEOUT_SECONDS": membership.timeout_seconds,
+            "CYCLE_TIME": self.cycle_milliseconds,
+            "STALL_CHECK_DISABLE": 1,
+        }
+        os.environ.update({f"HOROVOD_{name}": str(value) for name, value in place.items()})
+        try:
+            hvd.init()
+        except Exception as failure:
+            hvd.shutdown()
+            raise CollectiveError(f"generation {membership.generation} did not form: {failure}") from None
+        self.membership = membership
+
+    def leave(self) -> None:
+        """Leave the ring; safe to call when it is broken or was never formed."""
+        import horovod.tensorflow as hvd
+
+        hvd.shutdown()
+        self.membership = None
+
+    def sum(self, tensors: Sequence[Any], scale: Any) -> list[Any]:
+        """Inside a graph: the sum over ranks of ``scale * tensor`` for every float32 tensor."""
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        wire = tf.as_dtype(self._wire)
+        scaled = [tf.cast(tensor * scale, wire) for tensor in tensors]
+        return [tf.cast(total, tf.float32) for total in hvd.grouped_allreduce(scaled, op=hvd.Sum)]
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        return _checked(lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy())
+
+    def broadcast(self, data: np.ndarray) -> np.ndarray:
+        """Rank 0's bytes (uint8, same length everywhere) on every rank. Raises `CollectiveError`."""
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        return _checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
+
+    def waited_seconds(self) -> float:
+        """Time that this process has spent waiting for others; Horovod does not tell, so 0."""
+        return 0.0
+
+
+class RingCollective(HorovodCollective):
+    """Shared memory for the gradients, Horovod's ring for the rest: all ranks on one host, CPU."""
+
+    kind: Kind = "shared_memory"
+    cycle_milliseconds = 20.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._operations, self._functions = native.load()
+
+    def join(self, membership: Membership, segment: int | None = None) -> None:
+        if segment is None:
+            raise CollectiveError("the ring needs the file descriptor of its shared segment")
+        super().join(membership)
+        opened = self._functions.lepton_ring_open(
+            segment, membership.rank, membership.world_size, membership.slot_bytes
+        )
+        if opened != 0:
+            self.leave()
+            raise CollectiveError(f"the shared segment of generation {membership.generation} cannot be mapped")
+
+    def leave(self) -> None:
+        self._functions.lepton_ring_close()
+        super().leave()
+
+    def sum(self, tensors: Sequence[Any], scale: Any) -> list[Any]:
+        return self._operations.lepton_ring_sum(tensors=tensors, scale=scale)
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        tensor = tf.constant(vector, tf.float32)
+        return _checked(lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0)[0].numpy())
+
+    def waited_seconds(self) -> float:
+        return self._functions.lepton_ring_waited() / 1e9
+
+
+def make(kind: Kind, wire: str = "float32") -> HorovodCollective:
+    """The collective of this kind; only Horovod's sends float16."""
+    return RingCollective() if kind == "shared_memory" else HorovodCollective(wire)
+
+
+def _checked(operation: Callable[[], np.ndarray]) -> np.ndarray:
+    try:
+        return operation()
+    except Exception as failure:
+        if is_collective_failure(failure):
+            raise CollectiveError(str(failure).splitlines()[0]) from None
+        raise
