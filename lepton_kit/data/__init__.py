@@ -1,0 +1,6 @@
+"""What to train on: images, arrays, tables, text and time series, and who trains on which sample."""
+
+from lepton_kit.data.prepared import PreparedData, Split
+from lepton_kit.data.sources import Dataset, arrays, image_folder
+
+__all__ = ["Dataset", "PreparedData", "Split", "arrays", "image_folder"]
