@@ -1,0 +1,44 @@
+# The commands of the project. `make lab` and `make test` set everything up first; `make help` lists the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
+BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
+NOTEBOOK ?= notebooks/00_quickstart.ipynb
+ARGS ?=
+
+.PHONY: help setup lab test lint format bench soak lock clean
+
+help:     ## list the commands
+	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
+
+setup:    ## bring .venv up to date: locked packages, Horovod, native library
+	@$(PYTHON) scripts/setup.py
+
+lab: setup  ## open JupyterLab on the quickstart (headless: make lab ARGS=--no-browser, or NO_BROWSER=1)
+	@exec $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(ROOT_FLAG) $(BROWSER_FLAG) $(ARGS)
+
+test: setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
+	@$(BIN)/python scripts/check.py $(ARGS)
+
+lint: setup  ## the checks alone, in seconds
+	@$(BIN)/python scripts/check.py --only lint
+
+format: setup  ## rewrite the code in the project's format, and the file tree in the README
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+	@$(BIN)/python scripts/readme_tree.py --write
+
+bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet machine
+	@for file in benchmarks/*.py; do echo "── $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
+
+soak: setup  ## the long fault-injection run
+	@$(BIN)/python -m pytest tests/soak -m soak $(ARGS)
+
+lock: setup  ## renew requirements.lock and environment.yml from pyproject.toml
+	@$(BIN)/python scripts/lock.py
+
+clean:    ## remove the environment and caches of this checkout (the cached Horovod wheel stays)
+	rm -rf .venv .setup.lock build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info test-results
+	find lepton_kit tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

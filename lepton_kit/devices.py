@@ -1,0 +1,274 @@
+"""What this machine can train and infer on: cores, memory, disk, GPUs and FPGA targets, without TensorFlow."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lepton_kit.errors import DeviceError
+
+Origin = Literal["measured", "estimated", "not_run"]
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Device:
+    """One thing that computes; `origin` tags its figures, `memory_bytes` is None where unknown."""
+
+    kind: Literal["cpu", "gpu", "fpga"]
+    name: str
+    abilities: tuple[Literal["train", "infer"], ...]
+    memory_bytes: int | None
+    origin: Origin
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the machine has and this process may use of it; memory and disk in bytes."""
+
+    cores_physical: int
+    cores_logical: int
+    cores_usable: int
+    memory_total_bytes: int
+    memory_free_bytes: int
+    disk_path: str
+    disk_free_bytes: int
+    devices: tuple[Device, ...]
+    origin: Origin = "measured"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, ready for JSON."""
+        return asdict(self)
+
+    def of_kind(self, kind: str) -> tuple[Device, ...]:
+        """The devices of one kind: cpu, gpu or fpga."""
+        return tuple(device for device in self.devices if device.kind == kind)
+
+
+def inventory(path: str | Path = ".") -> Inventory:
+    """Look at the machine; `path` is the folder whose free disk space counts. Takes milliseconds.
+
+    >>> found = inventory()
+    >>> found.cores_usable >= 1 and found.of_kind("cpu")[0].abilities
+    ('train', 'infer')
+    """
+    import psutil
+
+    memory_total, memory_free = memory()
+    logical = psutil.cpu_count(logical=True) or 1
+    usable = usable_cores()
+    cpu = Device(
+        "cpu", cpu_name(), ("train", "infer"), memory_total, "measured", f"{usable} of {logical} cores usable"
+    )
+    return Inventory(
+        cores_physical=psutil.cpu_count(logical=False) or logical,
+        cores_logical=logical,
+        cores_usable=usable,
+        memory_total_bytes=memory_total,
+        memory_free_bytes=memory_free,
+        disk_path=str(path),
+        disk_free_bytes=free_disk(path),
+        devices=(cpu, *gpus(), *fpga_targets()),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: its affinity, cut by the cgroup's quota; at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota(_cgroup_files("cpu.max"), _cgroup_files("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    return max(1, math.floor(min(affinity, quota)))
+
+
+def cpu_quota(unified: list[str], legacy: list[str]) -> float:
+    """The tightest quota in cores, infinity if there is none.
+
+    `unified`: texts of cgroup v2 `cpu.max`; `legacy`: "quota period" of v1, both as read from every level.
+
+    >>> cpu_quota(["max 100000", "150000 100000"], []), cpu_quota([], ["-1 100000"])
+    (1.5, inf)
+    """
+    tightest = math.inf
+    for text in (*unified, *legacy):
+        quota, _, period = text.partition(" ")
+        if quota.isdigit() and period.strip().isdigit() and int(period) > 0:
+            tightest = min(tightest, int(quota) / int(period))
+    return tightest
+
+
+def free_cores(*, own: float = 0.0, seconds: float = 0.2) -> int:
+    """Cores that nobody else keeps busy; blocks for `seconds` to look.
+
+    `own`: how many of the busy cores are the caller's own and so count as free to it.
+    """
+    import psutil
+
+    busy = psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1)
+    return cores_left(usable_cores(), busy, own)
+
+
+def cores_left(usable: int, busy: float, own: float = 0.0) -> int:
+    """Whole cores left when `busy` are busy, `own` of them by the caller.
+
+    A fifth of a core of background noise does not cost a whole one.
+
+    >>> cores_left(4, 1.1), cores_left(4, 3.0, own=2.0), cores_left(2, 5.0)
+    (3, 3, 0)
+    """
+    return max(0, math.floor(usable - max(0.0, busy - own) + 0.2))
+
+
+def memory() -> tuple[int, int]:
+    """Total and available bytes, cut by the memory limits of the control groups that this process is in."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    total, free = machine.total, machine.available
+    pairs = _cgroup_files("memory.max", "memory.current")
+    pairs += _cgroup_files("memory.limit_in_bytes", "memory.usage_in_bytes")
+    return memory_within(total, free, pairs)
+
+
+def memory_within(total: int, free: int, limits: list[str]) -> tuple[int, int]:
+    """Cut total and free bytes by "limit used" texts, one a control group.
+
+    >>> memory_within(8000, 6000, ["max 100", "4000 1000"])
+    (4000, 3000)
+    """
+    for text in limits:
+        limit, _, used = text.partition(" ")
+        if limit.isdigit() and int(limit) < total:
+            total = int(limit)
+            free = min(free, total - int(used) if used.strip().isdigit() else total)
+    return total, max(0, free)
+
+
+def free_disk(path: str | Path) -> int:
+    """Free bytes of the disk that holds `path`, or would hold it. Raises `DeviceError` naming the path."""
+    folder = Path(path).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as failure:
+        raise DeviceError(f"{path}: its free disk space cannot be read ({failure})") from None
+
+
+def cpu_name() -> str:
+    """The processor's own name, or its architecture where it gives none."""
+    import platform
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def gpus() -> tuple[Device, ...]:
+    """The GPUs that `nvidia-smi` lists; none where it is missing or fails."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ()
+    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return parse_gpus(answer)
+
+
+def parse_gpus(answer: str) -> tuple[Device, ...]:
+    """Devices from `nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits` (memory in MiB).
+
+    >>> parse_gpus("NVIDIA T4, 16384\\n")[0].memory_bytes == 16 * 2**30
+    True
+    """
+    found = []
+    for row in csv.reader(answer.splitlines(), skipinitialspace=True):
+        if len(row) != 2:
+            continue
+        size = int(row[1]) * MEBIBYTE if row[1].strip().isdigit() else None
+        note = "needs a TensorFlow with CUDA; `lepton doctor` tells whether this one has it"
+        found.append(Device("gpu", row[0].strip(), ("train", "infer"), size, "measured", note))
+    return tuple(found)
+
+
+def fpga_targets(environment: Mapping[str, bool] | None = None) -> tuple[Device, ...]:
+    """FPGA inference targets: emulation with hls4ml, synthesis with a vendor's tool, estimates with yosys.
+
+    `environment` says which of hls4ml, g++, vitis_hls, vivado and yosys are there; by default it is looked up.
+
+    >>> [device.name for device in fpga_targets({"hls4ml": True, "g++": True})]
+    ['FPGA, emulated']
+    """
+    has = dict(environment) if environment is not None else _fpga_tools()
+    if not has.get("hls4ml"):
+        return ()
+    targets = []
+    if has.get("g++"):
+        note = "bit-accurate C++ emulation by hls4ml; its speed says nothing about the chip's"
+        targets.append(Device("fpga", "FPGA, emulated", ("infer",), None, "estimated", note))
+    for tool in ("vitis_hls", "vivado"):
+        if has.get(tool):
+            note = f"resources and latency as {tool} reports them after synthesis; not tried on a board"
+            targets.append(
+                Device("fpga", f"FPGA, synthesised by {tool}", ("infer",), None, "estimated", note)
+            )
+    if has.get("yosys"):
+        note = "logic cells as yosys maps them; no vendor's timing"
+        targets.append(Device("fpga", "FPGA, mapped by yosys", ("infer",), None, "estimated", note))
+    return tuple(targets)
+
+
+def _fpga_tools() -> dict[str, bool]:
+    has = {tool: shutil.which(tool) is not None for tool in ("g++", "vitis_hls", "vivado", "yosys")}
+    has["hls4ml"] = importlib.util.find_spec("hls4ml") is not None
+    return has
+
+
+def _cgroup_files(*names: str) -> list[str]:
+    """The texts of the named control files, joined by a space, from every level that this process is in."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return cgroup_texts(Path("/sys/fs/cgroup"), lines, names)
+
+
+def cgroup_texts(mount: Path, memberships: list[str], names: tuple[str, ...]) -> list[str]:
+    """Read control files under `mount` for lines of /proc/self/cgroup: from each group up to the mount."""
+    found: dict[Path, str] = {}
+    for line in memberships:
+        _, controllers, place = line.split(":", 2)
+        roots = (
+            [mount]
+            if not controllers
+            else [mount / controllers, *(mount / name for name in controllers.split(","))]
+        )
+        for root in roots:
+            group = root / place.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder != root and root not in folder.parents:
+                    break
+                text = _read_all(folder, names)
+                if text is not None:
+                    found[folder] = text
+    return list(found.values())
+
+
+def _read_all(folder: Path, names: tuple[str, ...]) -> str | None:
+    try:
+        return " ".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
+    except OSError:
+        return None
