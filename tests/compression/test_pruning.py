@@ -39,9 +39,7 @@ def block_step(model, optimizer, loss):
                     training=True,
                 )
                 cost = loss(y, values)
-            gradients = tape.gradient(
-                cost, [v.value for v in model.trainable_variables]
-            )
+            gradients = tape.gradient(cost, [v.value for v in model.trainable_variables])
             optimizer.apply(gradients, model.trainable_variables)
             step += 1
         return step
@@ -52,9 +50,7 @@ def block_step(model, optimizer, loss):
 def train(model, hook, digits, steps, first=0, log=None):
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(model.trainable_variables)
-    block = block_step(
-        model, optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    )
+    block = block_step(model, optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = (tf.constant(part[:128]) for part in digits[:2])
     step = first
     while step < steps:
@@ -72,9 +68,7 @@ def train(model, hook, digits, steps, first=0, log=None):
 
 def test_masks_hold_between_updates_inside_the_graph(digits):
     model, log = small(), []
-    hook = PruningHook(
-        PruningConfig(sparsity=0.75, frequency=7, initial_sparsity=0.25), 40
-    )
+    hook = PruningHook(PruningConfig(sparsity=0.75, frequency=7, initial_sparsity=0.25), 40)
     hook.attach(model)
     block = train(model, hook, digits, 40, log=log)
     assert [step for step, _ in log] == [0, 7, 14, 21, 28, 30]
@@ -82,8 +76,6 @@ def test_masks_hold_between_updates_inside_the_graph(digits):
     report = sparsity_report(model)
     for kernel in find_kernels(model):
         size = int(np.prod(kernel.variable.shape))
-        assert np.count_nonzero(np.asarray(kernel.variable.value) == 0) == round(
-            0.75 * size
-        )
+        assert np.count_nonzero(np.asarray(kernel.variable.value) == 0) == round(0.75 * size)
     assert report["total"] == pytest.approx(0.75, abs=0.01)
     assert block.experimental_get_tracing_count() == 1

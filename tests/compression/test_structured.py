@@ -1,0 +1,210 @@
+"""Structured pruning: removing channels whose weights are zero changes nothing, in any architecture that is rewired."""
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+from keras import layers as kl  # noqa: E402
+
+from lepton_kit.compression.graph import trace  # noqa: E402
+from lepton_kit.compression.structured import fine_tune, remove_channels  # noqa: E402
+from lepton_kit.errors import CompressionError  # noqa: E402
+
+
+def mlp():
+    return keras.Sequential(
+        [
+            keras.Input((12,)),
+            kl.Dense(16, "relu", name="a"),
+            kl.Dropout(0.1),
+            kl.Dense(8, "tanh"),
+            kl.Dense(3),
+        ]
+    )
+
+
+def cnn():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            kl.Conv2D(8, 3, use_bias=False),
+            kl.BatchNormalization(),
+            kl.ReLU(),
+            kl.MaxPooling2D(2),
+            kl.Conv2D(6, 2, activation="gelu"),
+            kl.Flatten(),
+            kl.Dense(10, "relu"),
+            kl.Dense(4, "softmax"),
+        ]
+    )
+
+
+def residual():
+    x = keras.Input((8, 8, 2))
+    a = kl.Conv2D(8, 3, padding="same", name="stem")(x)
+    b = kl.Conv2D(12, 3, padding="same", activation="relu", name="inner")(a)
+    b = kl.Conv2D(8, 3, padding="same", name="branch")(b)
+    c = kl.ReLU()(kl.Add(name="join")([a, b]))
+    d = kl.Conv2D(16, 1, strides=2, name="shortcut")(c)
+    e = kl.Conv2D(16, 3, strides=2, padding="same", name="down")(c)
+    f = keras.ops.relu(d + e)
+    return keras.Model(x, kl.Dense(5, name="out")(kl.GlobalAveragePooling2D()(f)))
+
+
+def inception():
+    x = keras.Input((8, 8, 1))
+    a = kl.Conv2D(6, 1, name="a")(x)
+    b = kl.Conv2D(10, 3, padding="same", name="b")(x)
+    c = kl.Concatenate()([a, b])
+    d = kl.Conv2D(16, 3, padding="same", name="c")(c)
+    e = kl.Flatten()(kl.AveragePooling2D(4)(kl.Add()([c, d])))
+    return keras.Model(x, kl.Dense(3)(e))
+
+
+def separable():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            kl.SeparableConv2D(8, 3, depth_multiplier=2, activation="relu"),
+            kl.DepthwiseConv2D(3, depth_multiplier=2, activation="relu"),
+            kl.BatchNormalization(),
+            kl.Conv2D(12, 1),
+            kl.GlobalMaxPooling2D(),
+            kl.Dense(2),
+        ]
+    )
+
+
+def recurrent():
+    return keras.Sequential(
+        [
+            keras.Input((10, 3)),
+            kl.Conv1D(8, 3, activation="relu"),
+            kl.SeparableConv1D(6, 3),
+            kl.GRU(12, return_sequences=True),
+            kl.LSTM(8, return_sequences=True),
+            kl.SimpleRNN(6),
+            kl.Dense(2),
+        ]
+    )
+
+
+def encoder_decoder():
+    x, y = keras.Input((5, 3)), keras.Input((4, 2))
+    _, h, c = kl.LSTM(8, return_state=True, name="encoder")(x)
+    out = kl.LSTM(8, return_sequences=True, name="decoder")(y, initial_state=[h, c])
+    return keras.Model([x, y], kl.Dense(3)(out))
+
+
+def decoder():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            kl.Dense(4 * 4 * 8, "relu", name="grow"),
+            kl.Reshape((4, 4, 8)),
+            kl.Conv2DTranspose(6, 3, strides=2, padding="same", activation="relu"),
+            kl.UpSampling2D(2),
+            kl.Conv2D(1, 3, padding="same"),
+        ]
+    )
+
+
+def nested():
+    inside = keras.Input((6, 6, 8))
+    block = keras.Model(
+        inside, kl.Conv2D(8, 3, padding="same", activation="relu", name="mid")(inside), name="block"
+    )
+    tail = keras.Sequential([kl.Input((288,)), kl.Dense(8, "relu", name="fc"), kl.Dense(3)], name="tail")
+    x = keras.Input((8, 8, 1))
+    y = kl.Conv2D(8, 3, name="first")(x)
+    return keras.Model(x, tail(kl.Flatten()(block(y))))
+
+
+def shared():
+    one, two = keras.Input((6,)), keras.Input((6,))
+    dense, wide = kl.Dense(8, "relu", name="twin"), kl.Dense(8, name="wide")
+    a, b = wide(dense(one)), wide(dense(two))
+    return keras.Model([one, two], [kl.Dense(2)(kl.Subtract()([a, b])), kl.Dense(1)(a)])
+
+
+def gate():
+    x = keras.Input((8, 8, 2))
+    y = kl.Conv2D(8, 3, activation="relu", name="body")(x)
+    s = kl.Dense(4, "relu", name="squeeze")(kl.GlobalAveragePooling2D(keepdims=True)(y))
+    s = kl.Dense(8, "sigmoid", name="excite")(s)
+    return keras.Model(x, kl.Dense(3)(kl.GlobalAveragePooling2D()(kl.Multiply()([y, s]))))
+
+
+def text():
+    return keras.Sequential(
+        [
+            keras.Input((9,), dtype="int32"),
+            kl.Embedding(20, 8),
+            kl.Conv1D(10, 3, activation="relu"),
+            kl.GlobalMaxPooling1D(),
+            kl.Dense(4),
+        ]
+    )
+
+
+ARCHITECTURES = [
+    mlp, cnn, residual, inception, separable, recurrent, encoder_decoder, decoder, nested, shared, gate, text,
+]  # fmt: skip
+
+
+def randomize(model, seed=0):
+    """Random weights everywhere, but normalisation keeps zero at zero, so that a zero channel stays zero."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if variable.name in ("beta", "moving_mean") or (
+            variable.name == "bias" and "depthwise" in variable.path
+        ):
+            continue
+        values = rng.normal(0, 0.5, variable.shape)
+        variable.assign(np.abs(values) + 0.5 if variable.name == "moving_variance" else values)
+
+
+def inputs(model, seed=1, count=3):
+    rng = np.random.default_rng(seed)
+    made = [
+        rng.integers(0, 20, (count, *t.shape[1:]))
+        if "int" in t.dtype
+        else rng.normal(size=(count, *t.shape[1:]))
+        for t in model.inputs
+    ]
+    return made if len(made) > 1 else made[0]
+
+
+def zero_channels(model, kept):
+    """Weights and biases of the channels that will go are set to zero."""
+    for place in trace(model).producers():
+        layer, gone = place.layer, np.setdiff1d(np.arange(place.outputs[0].size), kept[place.path])
+        weights, kind = layer.get_weights(), type(layer).__name__
+        for number, weight in enumerate(weights):
+            if kind in ("GRU", "LSTM", "SimpleRNN"):
+                weight.reshape(*weight.shape[:-1], -1, layer.units)[..., gone] = 0
+            elif kind.endswith("Transpose") and number == 0:
+                weight[..., gone, :] = 0
+            elif not (kind.startswith("Separable") and number == 0):
+                weight[..., gone] = 0
+        layer.set_weights(weights)
+
+
+def flat(outputs):
+    return [np.asarray(part) for part in keras.tree.flatten(outputs)]
+
+
+@pytest.mark.parametrize("build", ARCHITECTURES, ids=lambda build: build.__name__)
+def test_removing_zero_channels_changes_nothing(build):
+    model = build()
+    randomize(model)
+    kept = remove_channels(model, 0.5).kept
+    zero_channels(model, kept)
+    result = remove_channels(model, 0.5)
+    for path, positions in kept.items():
+        np.testing.assert_array_equal(positions, result.kept[path], err_msg=path)
+    assert result.parameters_after < result.parameters_before
+    x = inputs(model)
+    for before, after in zip(flat(model(x)), flat(result.model(x)), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5)
+        assert np.ptp(before) > 1e-3
