@@ -39,8 +39,8 @@ class Split:
         >>> Split(np.arange(6).reshape(3, 2), np.array([5, 6, 7])).take(np.array([2, 0]))[1].tolist()
         [7, 5]
         """
-        return _map(self.x, lambda a: np.take(a, indices, axis=0)), _map(
-            self.y, lambda a: np.take(a, indices, axis=0)
+        return _map(self.x, lambda a: np.take(np.asarray(a), indices, axis=0)), _map(
+            self.y, lambda a: np.take(np.asarray(a), indices, axis=0)
         )
 
     def arrays(self) -> Iterator[tuple[str, str | None, np.ndarray]]:

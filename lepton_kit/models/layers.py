@@ -1,0 +1,108 @@
+"""Batch normalization whose statistics span the global batch, over all ranks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import keras
+
+from lepton_kit.errors import ModelError
+
+
+@keras.saving.register_keras_serializable(package="lepton_kit")
+class SyncBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` over the global batch: sums and counts are allreduced by Horovod.
+
+    Where Horovod is not initialised, or the world size is 1, it is the plain layer. Its gradients suit a
+    training step that scales each rank's gradient of its own mean loss by ``b_r / B`` and sums, so per-rank
+    batches may differ. Moving statistics are equal on all ranks.
+    """
+
+    def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
+        hvd = _horovod()
+        if hvd is None:
+            return super()._moments(inputs, mask)
+        import tensorflow as tf
+
+        rows = tf.cast(tf.shape(inputs)[0], inputs.dtype)
+        weight = tf.ones_like(inputs[..., :1]) if self._last_axis(inputs) else tf.ones_like(inputs)
+        if mask is not None:
+            weight = tf.broadcast_to(tf.cast(mask, inputs.dtype)[..., tf.newaxis], tf.shape(inputs))
+        counts = tf.broadcast_to(tf.reduce_sum(weight, self._reduction_axes), (inputs.shape[self.axis],))
+        first = tf.stack([tf.reduce_sum(inputs * weight, self._reduction_axes), counts])
+        total = _sum_over_ranks(hvd, first, rows, f"{self.name}_mean")
+        count = tf.maximum(tf.stop_gradient(total[1]), 1.0)
+        mean = total[0] / count
+        shape = [1] * len(inputs.shape)
+        shape[self.axis] = -1
+        squares = tf.reduce_sum(tf.square(inputs - tf.reshape(mean, shape)) * weight, self._reduction_axes)
+        variance = _sum_over_ranks(hvd, squares, rows, f"{self.name}_variance") / count
+        return mean, variance
+
+    def _last_axis(self, inputs: Any) -> bool:
+        return self.axis in (-1, len(inputs.shape) - 1)
+
+
+def synchronize_batch_normalization(model: Any) -> Any:
+    """A copy of a model with every BatchNormalization synchronized; weights and compile settings are kept.
+
+    A model without such a layer is returned as it is. Raises `ModelError` for a subclassed model, whose layers
+    only its own code can replace.
+    """
+    from lepton_kit.models.lepton import LeptonModel
+
+    network = model.network if isinstance(model, LeptonModel) else model
+    if not any(_plain(layer) for layer in network._flatten_layers()):
+        return model
+
+    def swap(layer: Any) -> Any:
+        kind = SyncBatchNormalization if _plain(layer) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    try:
+        copy = keras.models.clone_model(network, clone_function=swap, recursive=True)
+    except ValueError as failure:
+        raise ModelError(
+            f"model {network.name!r} ({type(network).__name__}): only functional and sequential models can be "
+            "changed; use lepton_kit.models.layers.SyncBatchNormalization in the model's own code"
+        ) from failure
+    copy.set_weights(network.get_weights())
+    if network.compiled:
+        copy.compile_from_config(network.get_compile_config())
+    return copy
+
+
+def _plain(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization) and not isinstance(
+        layer, SyncBatchNormalization
+    )
+
+
+def _horovod() -> Any:
+    hvd = sys.modules.get("horovod.tensorflow")
+    return hvd if hvd is not None and hvd.is_initialized() else None
+
+
+def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
+    """Sum over ranks. The gradient that a rank gets is that of the global mean loss, divided by its own share."""
+    import tensorflow as tf
+
+    def allreduce(tensor: Any, label: str) -> Any:
+        # Asked when the graph runs, not when it is traced: the world size may change between two steps.
+        return tf.cond(
+            hvd.size_op() > 1,
+            lambda: hvd.allreduce(tensor, op=hvd.Sum, name=label),
+            lambda: tf.identity(tensor),
+        )
+
+    @tf.custom_gradient
+    def total(local: Any, count: Any) -> tuple[Any, Any]:
+        def backward(upstream: Any) -> tuple[Any, Any]:
+            # A rank with no samples has an undefined mean loss (0 / 0): it must count for nothing.
+            weighted = tf.math.multiply_no_nan(upstream, tf.broadcast_to(count, tf.shape(upstream)))
+            return allreduce(weighted, f"{name}_gradient") / tf.maximum(count, 1.0), tf.zeros_like(count)
+
+        return allreduce(local, name), backward
+
+    return total(value, rows)
