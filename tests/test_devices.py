@@ -1,0 +1,131 @@
+"""The inventory: what is read from the machine, and how limits cut it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lepton_kit import devices
+from lepton_kit.errors import DeviceError
+
+
+def test_inventory_is_consistent_and_plain(tmp_path: Path):
+    found = devices.inventory(tmp_path / "not" / "there" / "yet")
+    assert 1 <= found.cores_usable <= found.cores_logical
+    assert found.cores_physical <= found.cores_logical
+    assert 0 < found.memory_free_bytes <= found.memory_total_bytes
+    assert found.disk_free_bytes > 0
+    (cpu,) = found.of_kind("cpu")
+    assert cpu.memory_bytes == found.memory_total_bytes
+    assert json.loads(json.dumps(found.to_dict()))["devices"][0]["kind"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("unified", "legacy", "cores"),
+    [
+        (["max 100000"], [], math.inf),
+        (["50000 100000", "200000 100000"], [], 0.5),
+        ([], ["-1 100000"], math.inf),
+        ([], ["300000 100000"], 3.0),
+        (["garbage"], ["1000 0"], math.inf),
+    ],
+)
+def test_quota_is_the_tightest_of_all_levels(unified, legacy, cores):
+    assert devices.cpu_quota(unified, legacy) == cores
+
+
+def test_usable_cores_obey_the_quota_and_never_reach_zero(monkeypatch):
+    monkeypatch.setattr(devices, "_cgroup_files", lambda *names: ["50000 100000"] if names == ("cpu.max",) else [])
+    assert devices.usable_cores() == 1
+
+
+def test_control_files_are_read_from_the_group_up_to_the_mount(tmp_path: Path):
+    group = tmp_path / "a" / "b"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "a" / "cpu.max").write_text("150000 100000\n")
+    texts = devices.cgroup_texts(tmp_path, ["0::/a/b"], ("cpu.max",))
+    assert sorted(texts) == ["150000 100000", "max 100000"]
+
+
+def test_legacy_control_files_lie_under_their_controller(tmp_path: Path):
+    group = tmp_path / "memory" / "job"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("4000\n")
+    (group / "memory.usage_in_bytes").write_text("1000\n")
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    assert devices.cgroup_texts(tmp_path, ["4:memory:/job"], names) == ["4000 1000"]
+
+
+@given(
+    total=st.integers(1, 2**40),
+    share=st.floats(0, 1),
+    limits=st.lists(st.tuples(st.integers(0, 2**41), st.integers(0, 2**41)), max_size=4),
+)
+def test_memory_limits_only_ever_cut(total: int, share: float, limits: list[tuple[int, int]]):
+    free = int(total * share)
+    cut_total, cut_free = devices.memory_within(total, free, [f"{limit} {used}" for limit, used in limits])
+    assert cut_total == min([total, *(limit for limit, _ in limits)])
+    assert 0 <= cut_free <= min(free, cut_total)
+
+
+@given(usable=st.integers(1, 256), busy=st.floats(0, 300), own=st.floats(0, 300))
+def test_free_cores_stay_within_what_is_usable(usable: int, busy: float, own: float):
+    left = devices.cores_left(usable, busy, own)
+    assert 0 <= left <= usable
+    if busy <= own:
+        assert left == usable
+
+
+def test_free_cores_of_this_machine_are_within_the_usable_ones():
+    assert 0 <= devices.free_cores(seconds=0.05) <= devices.usable_cores()
+
+
+def test_free_disk_names_the_path_it_cannot_read(monkeypatch):
+    def broken(path):
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(shutil, "disk_usage", broken)
+    with pytest.raises(DeviceError, match=r"^elsewhere: .*input/output error"):
+        devices.free_disk("elsewhere")
+
+
+def test_gpus_with_unknown_memory_stay_unknown_and_broken_rows_are_left_out():
+    found = devices.parse_gpus("NVIDIA H100, 81559\nNVIDIA Thor, [N/A]\nerror\n")
+    assert [(gpu.name, gpu.memory_bytes) for gpu in found] == [
+        ("NVIDIA H100", 81559 * 2**20),
+        ("NVIDIA Thor", None),
+    ]
+
+
+def test_a_failing_nvidia_smi_means_no_gpus(monkeypatch):
+    def failing(*arguments, **options):
+        raise subprocess.CalledProcessError(9, "nvidia-smi")
+
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
+    monkeypatch.setattr(subprocess, "run", failing)
+    assert devices.gpus() == ()
+
+
+def test_no_nvidia_smi_means_no_gpus(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert devices.gpus() == ()
+
+
+def test_fpga_targets_only_infer_and_say_that_their_figures_are_estimates():
+    every = dict.fromkeys(("hls4ml", "g++", "vitis_hls", "vivado", "yosys"), True)
+    targets = devices.fpga_targets(every)
+    assert len(targets) == 4
+    assert {target.abilities for target in targets} == {("infer",)}
+    assert {target.origin for target in targets} == {"estimated"}
+
+
+def test_without_hls4ml_there_is_no_fpga_target():
+    assert devices.fpga_targets({"hls4ml": False, "g++": True, "vivado": True}) == ()
