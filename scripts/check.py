@@ -41,7 +41,6 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         Step("ruff format", "lint", (*module, "ruff", "format", "--check", ".")),
         Step("mypy", "lint", (*module, "mypy")),
         Step("import order", "lint", (str(Path(python).parent / "lint-imports"),)),
-        Step("README tree", "lint", (python, "scripts/readme_tree.py")),
         Step(
             "doctests", "test", (*module, "pytest", "-q", "--doctest-modules", "lepton_kit", "scripts"), True
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -63,11 +62,11 @@ def runs_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[str]:
+def chromium() -> str:
     """The command of an installed Chromium; a test that asks for it is skipped where there is none."""
     from lepton_kit.doctor import find_chromium
 
     command = find_chromium()
     if command is None:
         pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
-    yield command
+    return command

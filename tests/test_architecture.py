@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("tensorflow", "keras", "horovod", "pandas", "plotly", "ipywidgets", "IPython", "jupyterlab", "hls4ml")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "horovod",
+    "pandas",
+    "plotly",
+    "ipywidgets",
+    "IPython",
+    "jupyterlab",
+    "hls4ml",
+)
 LONGEST = 400
 CODE = sorted(
     path
@@ -30,7 +40,9 @@ def name(path: Path) -> str:
 
 def test_importing_the_package_loads_nothing_heavy():
     code = f"import sys, json, lepton_kit; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert json.loads(answer.stdout) == []
 
 
@@ -39,7 +51,9 @@ def test_devices_and_runs_load_nothing_heavy():
         "import sys, json, lepton_kit.devices, lepton_kit.doctor, lepton_kit.config, lepton_kit.runs;"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert json.loads(answer.stdout) == []
 
 
@@ -87,6 +101,8 @@ def test_no_committed_text_names_a_place_on_one_machine():
     guilty = [
         file
         for file in listed.stdout.splitlines()
-        if file.endswith(texts) and (ROOT / file).exists() and pattern.search((ROOT / file).read_text(encoding="utf-8"))
+        if file.endswith(texts)
+        and (ROOT / file).exists()
+        and pattern.search((ROOT / file).read_text(encoding="utf-8"))
     ]
     assert guilty == []

@@ -16,7 +16,9 @@ GOOD = {"tensorflow": "2.21.0", "keras": "3.15.1", "horovod": "0.28.1", "gloo": 
 
 def checks(libraries=None, **changes) -> dict[str, doctor.Check]:
     machine = dataclasses.replace(devices.inventory(), **changes)
-    return {check.name: check for check in doctor._checks(machine, GOOD if libraries is None else libraries, ".")}
+    return {
+        check.name: check for check in doctor._checks(machine, GOOD if libraries is None else libraries, ".")
+    }
 
 
 def test_a_good_machine_passes_and_the_report_is_readable():
