@@ -1,5 +1,31 @@
 """Models: LeptonModel for images, tables, text and time series, and how any Keras model travels."""
 
-from lepton_kit.models.lepton import LeptonModel
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["LeptonModel"]
+from lepton_kit.models.defaults import compile_defaults, explain_inexactness
+from lepton_kit.models.lepton import LeptonModel
+from lepton_kit.models.payload import build, check_fits, input_shapes, store
+
+if TYPE_CHECKING:
+    from lepton_kit.models.layers import SyncBatchNormalization, synchronize_batch_normalization
+
+__all__ = [
+    "LeptonModel",
+    "SyncBatchNormalization",
+    "build",
+    "check_fits",
+    "compile_defaults",
+    "explain_inexactness",
+    "input_shapes",
+    "store",
+    "synchronize_batch_normalization",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # These two load Keras, so they are imported when asked for.
+    if name in ("SyncBatchNormalization", "synchronize_batch_normalization"):
+        from lepton_kit.models import layers
+
+        return getattr(layers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
