@@ -1,0 +1,32 @@
+"""Pruning, quantization, export, FPGA and batch inference, with a report card that measures what they cost and gain."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "CompressionJob": "report",
+    "Figure": "card",
+    "FpgaModel": "fpga",
+    "LiteRTModel": "litert",
+    "PRECISIONS": "quantization",
+    "ReportCard": "card",
+    "Row": "card",
+    "Sensitivity": "sensitivity",
+    "compress": "report",
+    "export": "export",
+    "infer": "infer",
+    "sensitivity": "sensitivity",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,291 @@
+"""Turns a Keras file into a LiteRT file in one of the number formats; its functions run in a `Workshop`'s children."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.compression.isolated import Call, Crash
+from lepton_kit.compression.quantization import PRECISIONS, check_calibration, check_precisions
+from lepton_kit.errors import CompressionError, ModelError
+
+UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
+
+
+def convert(
+    call: Call,
+    model: str | Path,
+    precision: str,
+    output: str | Path,
+    *,
+    calibration: str | Path | None = None,
+    keep_float: Sequence[str] = (),
+    float_file: str | Path | None = None,
+) -> dict[str, Any]:
+    """Convert in a child process. Returns ``{"notes": [...]}``; raises `CompressionError` that names what failed.
+
+    ``calibration`` is a ``.npy`` file of samples; ``float_file`` the float32 LiteRT file of the same model, needed
+    by 4-bit and mixed formats.
+    """
+    try:
+        return call(
+            "lepton_kit.compression.convert:convert_file",
+            model=str(model),
+            precision=precision,
+            output=str(output),
+            calibration=None if calibration is None else str(calibration),
+            keep_float=list(keep_float),
+            float_file=None if float_file is None else str(float_file),
+        )
+    except Crash as crash:
+        raise CompressionError(
+            f"{precision}: the converter was ended by {crash.signal_name} on {Path(model).name}"
+            f"{_last_words(crash.tail)}; choose another number format for this model"
+        ) from None
+
+
+def convert_file(
+    model: str,
+    precision: str,
+    output: str,
+    calibration: str | None = None,
+    keep_float: Sequence[str] = (),
+    float_file: str | None = None,
+) -> dict[str, Any]:
+    """Do the conversion in this process; see `convert` for the safe way."""
+    samples = None if calibration is None else np.load(calibration)
+    check_precisions([precision], keep_float=keep_float)
+    if PRECISIONS[precision].needs_float_file:
+        if float_file is None:
+            raise CompressionError(f"{precision}: needs the float32 LiteRT file of the same model")
+        content, notes = _with_quantizer(float_file, precision, samples, keep_float), []
+    else:
+        content, notes = _with_converter(model, precision, samples)
+    temporary = f"{output}.part"
+    Path(temporary).write_bytes(content)
+    os.replace(temporary, output)
+    return {"notes": notes, "bytes": len(content)}
+
+
+# ------------------------------------------------------------------ TensorFlow's converter
+def load_keras(path: str | Path) -> Any:
+    """The Keras model of a file, with this package's own layers and those stored beside it known.
+
+    Raises `CompressionError`.
+    """
+    import contextlib
+    import importlib
+
+    from lepton_kit.models.payload import build
+
+    with contextlib.suppress(ImportError):  # it registers its layers
+        importlib.import_module("lepton_kit.compression.qat")
+    path = Path(path)
+    try:
+        return build({"kind": "keras", "path": path.name}, path.absolute().parent, seed=0)
+    except ModelError as failure:
+        raise CompressionError(f"{path.name}: Keras cannot read this model: {failure}") from None
+
+
+def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tuple[bytes, list[str]]:
+    import keras
+    import tensorflow as tf
+
+    model, batch, notes, stuck = deployable(load_keras(path))
+    shape, dtype = single_input(model)
+    check_precisions([precision], recurrent=stuck)
+    archive = (
+        keras.export.ExportArchive()
+    )  # from_concrete_functions would write untrained weights of a Keras 3 model
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda x: model(x, training=False),
+        input_signature=[tf.TensorSpec((batch, *shape), dtype, name="x")],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            if samples is None:
+                raise CompressionError("int8: needs a representative dataset; give calibration samples")
+            check_calibration(samples, shape)
+            converter.representative_dataset = lambda: ([sample[None].astype(dtype)] for sample in samples)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            if dtype == "float32":
+                converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+        try:
+            return converter.convert(), notes
+        except Exception as failure:
+            raise CompressionError(
+                explain_failure(precision, str(failure), [l.name for l in model.layers])
+            ) from None
+
+
+def deployable(model: Any) -> tuple[Any, int | None, list[str], list[str]]:
+    """The same function in a form that converts well: (model, fixed batch or None, notes, layers left looping).
+
+    Recurrent layers over a short, known number of time steps are unrolled; with others the batch is fixed at 1.
+    Flatten becomes a reshape to a known size, which the runtime can hand to its fast kernels in one piece.
+    """
+    import keras
+
+    from lepton_kit.compression.deploy_layers import StaticFlatten
+
+    recurrent = [
+        layer for layer in model._flatten_layers() if hasattr(layer, "unroll") and not _wrapped(layer, model)
+    ]
+    stuck = [layer.name for layer in recurrent if not 0 < _time_steps(layer) <= UNROLL_STEPS]
+    unrolled = [layer.name for layer in recurrent if layer.name not in stuck]
+    flattens = [
+        layer
+        for layer in model.layers
+        if type(layer) is keras.layers.Flatten and None not in layer.output.shape[1:]
+    ]
+    notes = []
+    if unrolled:
+        notes.append(f"recurrent layers unrolled: {', '.join(unrolled)}")
+    if stuck:
+        notes.append(f"batch fixed at 1 because these recurrent layers loop: {', '.join(stuck)}")
+    if (unrolled or flattens) and type(model).__name__ in ("Sequential", "Functional"):
+
+        def clone(layer: Any) -> Any:
+            config = layer.get_config()
+            if layer in flattens:
+                return StaticFlatten(size=int(layer.output.shape[-1]), name=layer.name)
+            if layer.name in unrolled:
+                if "unroll" in config:
+                    config["unroll"] = True
+                for inner in ("layer", "backward_layer"):
+                    if config.get(inner):
+                        config[inner]["config"]["unroll"] = True
+            return layer.__class__.from_config(config)
+
+        copy = keras.models.clone_model(model, clone_function=clone)
+        copy.set_weights(model.get_weights())
+        model = copy
+    return model, 1 if stuck else None, notes, stuck
+
+
+def _wrapped(layer: Any, model: Any) -> bool:
+    import keras
+
+    wrappers = [other for other in model._flatten_layers() if isinstance(other, keras.layers.Bidirectional)]
+    if isinstance(layer, keras.layers.Bidirectional):
+        return False
+    return any(layer in (wrapper.forward_layer, wrapper.backward_layer) for wrapper in wrappers)
+
+
+def _time_steps(layer: Any) -> int:
+    return int(layer.input.shape[1] or 0)
+
+
+def single_input(model: Any) -> tuple[tuple[int | None, ...], str]:
+    """Shape without batch and dtype of the only input. Raises `CompressionError` for several inputs or outputs."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise CompressionError(
+            f"{model.name}: got {len(model.inputs)} inputs and {len(model.outputs)} outputs; compression handles one of each"
+        )
+    tensor = model.inputs[0]
+    return tuple(tensor.shape[1:]), str(tensor.dtype)
+
+
+def explain_failure(precision: str, text: str, layers: Sequence[str]) -> str:
+    """One line for a failed conversion: the operation it refused and, where the text says so, the layer.
+
+    >>> explain_failure(
+    ...     "int8",
+    ...     "error: 'tf.Betainc' op is neither a custom op nor a flex op ... model/beta_1/Betainc",
+    ...     ["beta"],
+    ... )
+    "int8: the converter does not support the operation tf.Betainc in layer 'beta'; replace it, or keep this model in Keras"
+    """
+    operations = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", text)
+    named = [layer for layer in layers if re.search(rf"(^|[/\"'; ]){re.escape(layer)}(_\d+)?[/\"';]", text)]
+    what = (
+        f" the operation {operations[0]}"
+        if operations
+        else f" this model ({text.strip().splitlines()[0][:160]})"
+    )
+    where = f" in layer {named[0]!r}" if named else ""
+    return (
+        f"{precision}: the converter does not support{what}{where}; replace it, or keep this model in Keras"
+    )
+
+
+def _last_words(tail: str) -> str:
+    lines = [line for line in tail.splitlines() if "error" in line.lower()]
+    return f" ({lines[-1].strip()[:160]})" if lines else ""
+
+
+# ------------------------------------------------------------------ litert-quantizer
+def _with_quantizer(
+    float_file: str, precision: str, samples: np.ndarray | None, keep_float: Sequence[str]
+) -> bytes:
+    from litert_quantizer import quantizer
+
+    tool = quantizer.Quantizer(float_file)
+    if precision == "int4":
+        tool.add_dynamic_config(regex=".*", operation_name="*", num_bits=4)
+    else:
+        tool.add_static_config(regex=".*", operation_name="*", activation_num_bits=8, weight_num_bits=8)
+    scopes = layer_scopes(tensor_names(float_file), keep_float)
+    for layer in keep_float:
+        tool.update_quantization_recipe(regex=scopes[layer], operation_name="*", algorithm_key="no_quantize")
+    ranges = None
+    if tool.need_calibration:
+        if samples is None:
+            raise CompressionError(f"{precision}: needs a representative dataset; give calibration samples")
+        ranges = calibrate(tool, float_file, samples)
+    return bytes(tool.quantize(ranges).quantized_model)
+
+
+def calibrate(tool: Any, float_file: str, samples: np.ndarray) -> Any:
+    """The range of every activation over the samples, as litert-quantizer keeps it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature, names = next(iter(Interpreter(float_file).get_signature_list().items()))
+    details = Interpreter(float_file).get_input_details()[0]
+    check_calibration(samples, [None if size == -1 else int(size) for size in details["shape_signature"][1:]])
+    name = names["inputs"][0]
+    return tool.calibrate({signature: [{name: sample[None].astype(details["dtype"])} for sample in samples]})
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """The names of all tensors of a LiteRT file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    return [details["name"] for details in interpreter.get_tensor_details()]
+
+
+def layer_scopes(names: Iterable[str], layers: Sequence[str]) -> dict[str, str]:
+    """For each layer a regular expression that its tensors' names match.
+
+    Keras may give every scope the same suffix (``dense`` → ``dense_1``), so the suffix that fits most layers is
+    taken: with layers ``dense`` and ``dense_1`` the scope ``dense_1`` belongs to one of them only.
+
+    >>> layer_scopes(["m/dense_1/MatMul", "m/dense_1_1/MatMul"], ["dense"])["dense"]
+    '(^|[/;])dense_1[/;]'
+    """
+    parts = {part for name in names for piece in name.split(";") for part in piece.split("/")[:-1]}
+    suffixes = ["", *(f"_{number}" for number in range(1, 10))]
+    found = {suffix: [layer for layer in layers if layer + suffix in parts] for suffix in suffixes}
+    best = max(suffixes, key=lambda suffix: (len(found[suffix]), suffix != "", -suffixes.index(suffix)))
+    missing = [layer for layer in layers if layer not in found[best]]
+    if missing:
+        raise CompressionError(
+            f"keep_float: no layer {missing[0]!r} in the converted model; its scopes are {', '.join(sorted(parts))}"
+        )
+    return {layer: rf"(^|[/;]){re.escape(layer + best)}[/;]" for layer in layers}

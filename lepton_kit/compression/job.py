@@ -1,0 +1,368 @@
+"""The compression job: trains, converts, scores and times every variant, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.compression import measure, scoring
+from lepton_kit.compression.card import Figure, ReportCard, Row, flags
+from lepton_kit.compression.convert import convert
+from lepton_kit.compression.isolated import Call, fork_call, load_tensorflow
+from lepton_kit.compression.quantization import PRECISIONS, representative
+from lepton_kit.data.prepared import open_folder
+from lepton_kit.errors import CompressionError
+
+MODULE = "lepton_kit.compression"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try."""
+
+    folder: str
+    model: str
+    data: str
+    quantize: tuple[str, ...]
+    sparsity: tuple[float, ...] = ()
+    structured: tuple[float, ...] = ()
+    pattern: str = "unstructured"
+    keep_float: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    max_accuracy_drop: float | None = None
+    cost: str = "balanced"
+    fine_tune_epochs: int = 3
+    learning_rate: float = 5e-4
+    calibration_size: int = 200
+    repetitions: int = 30
+    memory: bool = True
+    energy: bool = True
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: str | Path) -> Job:
+        """Read ``job.json``."""
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write ``job.json``."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+
+@dataclass(frozen=True, order=True)
+class Trunk:
+    """A set of trained weights that several number formats are made from: which share of it was removed."""
+
+    structured: float = 0.0
+    sparsity: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Part of a variant's name, empty for the model as it came."""
+        parts = []
+        if self.structured:
+            parts.append(f"structured-{self.structured * 100:g}")
+        if self.sparsity:
+            parts.append(f"sparse-{self.sparsity * 100:g}")
+        return "+".join(parts)
+
+    def variant(self, precision: str) -> str:
+        """A variant's name.
+
+        >>> Trunk(0.5, 0.8).variant("int8"), Trunk().variant("int8")
+        ('structured-50+sparse-80+int8', 'int8')
+        """
+        return f"{self.name}+{precision}" if self.name else precision
+
+
+class Bench:
+    """Makes variants of one model and keeps their rows; every step that needs TensorFlow is a call."""
+
+    def __init__(self, job: Job, call: Call, tell: Callable[[str], None]):
+        self.job, self.call, self.tell = job, call, tell
+        self.folder = Path(job.folder)
+        self.work = self.folder / "work"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.data = open_folder(Path(job.data))
+        self.held = self.data.validation
+        if self.held is None or not len(self.held):
+            raise CompressionError("data: got no validation split; compression is judged on held-out samples")
+        if isinstance(self.data.train.x, dict) or isinstance(self.held.y, dict):
+            raise CompressionError("data: got several inputs or targets; compression handles one of each")
+        self.samples = self.work / "held_out.npy"
+        np.save(self.samples, self.held.x)
+        chosen = representative(
+            np.asarray(self.data.train.y), len(self.data.train), size=job.calibration_size, seed=job.seed
+        )
+        self.calibration = self.work / "calibration.npy"
+        self.calibration_choice = chosen.choice
+        np.save(self.calibration, self.data.train.take(chosen.indices)[0])
+        self.rows: list[Row] = []
+        self.scores: dict[str, scoring.Score] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.metric: scoring.Score | None = None
+
+    # ---------------------------------------------------------------- making
+    def float_model(self) -> None:
+        """The row of the Keras model as it came; every score is compared with it."""
+        path = self.folder / "keras.keras"
+        self.tell("float Keras model")
+        custom = Path(self.job.model).with_name("custom.pkl")
+        if custom.is_file():
+            shutil.copy2(custom, self.folder / custom.name)
+        self.call(f"{MODULE}.tune:strip", model=self.job.model, output=str(path))
+        row = Row("keras", "Keras", role="float", file=path.name)
+        self._score(row, path, "keras", "")
+
+    def train(self, trunk: Trunk, start: Trunk | None = None) -> Path:
+        """The Keras file of a trunk, fine-tuned; ``start`` is the trunk it goes on from."""
+        if trunk == Trunk():
+            return self.folder / "keras.keras"
+        self.tell(f"fine-tuning {trunk.name}")
+        start = start or Trunk()
+        origin = self.job.model if start == Trunk() else str(self.trunk_path(start))
+        sparsity = trunk.sparsity if trunk.sparsity != start.sparsity else 0
+        structured = trunk.structured if trunk.structured != start.structured else 0
+        path = self.trunk_path(trunk)
+        said = self._fine_tune(origin, path, sparsity=sparsity or None, structured=structured or None)
+        self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
+        return path
+
+    def control(self) -> None:
+        """The model as it came, trained as many extra epochs, not compressed."""
+        self.tell("control: the same extra training without compression")
+        path = self.folder / "control.keras"
+        self._fine_tune(self.job.model, path)
+        self.facts["control"] = {}
+        self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
+
+    def _fine_tune(self, model: str, path: Path, **what: Any) -> dict[str, Any]:
+        return self.call(
+            f"{MODULE}.tune:fine_tune",
+            model=model,
+            data=self.job.data,
+            output=str(path),
+            epochs=self.job.fine_tune_epochs,
+            seed=self.job.seed,
+            pattern=self.job.pattern,
+            keep=list(self.job.skip),
+            learning_rate=self.job.learning_rate,
+            progress=str(self.folder / "fit.jsonl"),
+            **what,
+        )
+
+    def trunk_path(self, trunk: Trunk) -> Path:
+        """Where the weights of a trunk are kept."""
+        return self.folder / (f"{trunk.name}.keras" if trunk.name else "keras.keras")
+
+    def variants(self, trunk: Trunk, precisions: Sequence[str]) -> None:
+        """Convert a trunk to every number format and score each; float32 is always made."""
+        path = self.trunk_path(trunk)
+        for precision in dict.fromkeys(("float32", *precisions)):
+            name = trunk.variant(precision)
+            self.tell(f"converting and scoring {name}")
+            role = "float" if name == "float32" else "variant"
+            row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
+            self._convert(path, name, precision, row, trunk.name)
+
+    def _convert(self, path: Path, name: str, precision: str, row: Row, trunk: str) -> None:
+        output = self.folder / f"{name}.tflite"
+        float_file = self.folder / f"{name.removesuffix(precision)}float32.tflite"
+        needs = PRECISIONS[precision]
+        try:
+            said = convert(
+                self.call,
+                path,
+                precision,
+                output,
+                calibration=self.calibration if needs.calibrated else None,
+                keep_float=self.job.keep_float if precision == "mixed" else (),
+                float_file=float_file if needs.needs_float_file else None,
+            )
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+            return
+        if needs.calibrated:
+            said["notes"].append(f"calibrated with {self.calibration_choice}")
+        notes = (*self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
+        self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
+
+    # ---------------------------------------------------------------- judging
+    def _score(self, row: Row, keras_path: Path, runtime: str, trunk: str) -> None:
+        outputs = self.work / "outputs.npy"
+        facts = self.facts.setdefault(trunk, {})
+        try:
+            if "parameters" not in facts:
+                facts.update(self.call(f"{MODULE}.measure:keras_facts", path=str(keras_path)))
+            self.call(
+                f"{MODULE}.measure:predict_file",
+                path=str(self.folder / row.file),
+                runtime=runtime,
+                samples=str(self.samples),
+                output=str(outputs),
+            )
+            result = scoring.score(np.load(outputs), np.asarray(self.held.y), self.data.task)
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+            return
+        self.metric = self.metric or result
+        self.scores[row.name] = result
+        figures = {"score": Figure(result.value, "measured", result.low, result.high)}
+        if "keras" in self.scores:
+            figures["difference"] = Figure(*_reorder(scoring.difference(result, self.scores["keras"])))
+        for key in ("parameters", "nonzero_parameters"):
+            figures[key] = Figure(facts[key], "measured")
+        for key, value in measure.sizes(self.folder / row.file).items():
+            figures[key] = Figure(value, "measured")
+        self.rows.append(replace(row, figures=figures))
+
+    def time(self) -> None:
+        """Time all rows interleaved in one run: one thread, then all threads; then peak memory."""
+        alive = [row for row in self.rows if row.error is None and row.target == "CPU"]
+        models = [
+            {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
+            for row in alive
+        ]
+        cores = usable_cores()
+        found: dict[str, dict[str, Figure]] = {row.name: {} for row in alive}
+        for label, threads in (("one", 1), ("all", cores)):
+            self.tell(f"timing {len(models)} variants, {threads} thread{'s' * (threads > 1)}")
+            times = self.call(
+                f"{MODULE}.measure:time_models",
+                models=models,
+                samples=str(self.samples),
+                threads=threads,
+                repetitions=self.job.repetitions,
+                energy=self.job.energy and label == "one",
+            )
+            for name, by_batch in times.items():
+                for batch in measure.BATCHES:
+                    figure = by_batch[str(batch)]
+                    found[name][f"latency_{batch}_{label}"] = Figure(
+                        figure["median"], "measured", figure["low"], figure["high"]
+                    )
+                if label == "one":
+                    joule = by_batch.get("joule")
+                    found[name]["energy"] = (
+                        Figure(joule * 1000, "measured")
+                        if joule is not None
+                        else Figure.not_run("no readable energy counter (Linux powercap) on this machine")
+                    )
+                else:
+                    largest = measure.BATCHES[-1]
+                    found[name]["throughput"] = Figure(
+                        1000 * largest / by_batch[str(largest)]["median"], "measured"
+                    )
+        for row in alive:
+            found[row.name]["peak_memory_bytes"] = self._memory(row)
+        self.rows = [replace(r, figures={**r.figures, **found.get(r.name, {})}) for r in self.rows]
+
+    def _memory(self, row: Row) -> Figure:
+        if not self.job.memory:
+            return Figure.not_run("not asked for")
+        self.tell(f"peak memory of {row.name}")
+        try:
+            value = measure.peak_memory(self.folder / row.file, row.runtime.lower(), self.samples)
+        except CompressionError as failure:
+            return Figure.not_run(str(failure))
+        return Figure(value, "measured")
+
+    def card(self, best: str | None = None, trail: Sequence[dict[str, Any]] = ()) -> ReportCard:
+        """The finished card."""
+        if self.metric is None:
+            errors = "; ".join(f"{row.name}: {row.error}" for row in self.rows if row.error)
+            raise CompressionError(f"no variant could be scored: {errors}")
+        higher = self.metric.higher_is_better
+        rows = tuple(replace(row, flags=flags(row, self.rows, higher_is_better=higher)) for row in self.rows)
+        settings = {
+            "calibration": self.calibration_choice,
+            "fine_tune_epochs": self.job.fine_tune_epochs,
+            "seed": self.job.seed,
+            "threads_all": usable_cores(),
+            "repetitions": self.job.repetitions,
+            "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        }
+        return ReportCard(
+            rows, self.metric.metric, higher, len(self.held), settings, best, tuple(trail), str(self.folder)
+        )
+
+
+def _reorder(found: tuple[float, float, float]) -> tuple[float, str, float, float]:
+    return found[0], "measured", found[1], found[2]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def trunks(structured: Sequence[float], sparsity: Sequence[float]) -> list[Trunk]:
+    """All combinations, the untouched model first.
+
+    >>> [trunk.name for trunk in trunks([0.5], [0.8])]
+    ['', 'sparse-80', 'structured-50', 'structured-50+sparse-80']
+    """
+    return sorted({Trunk(a, b) for a in (0.0, *structured) for b in (0.0, *sparsity)})
+
+
+def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: None) -> ReportCard:
+    """Do the whole job and save the card in its folder."""
+    bench = Bench(job, call, tell)
+    bench.float_model()
+    if job.max_accuracy_drop is not None:
+        from lepton_kit.compression.search import search
+
+        best, trail = search(bench)
+    else:
+        best, trail = None, ()
+        wanted = trunks(job.structured, job.sparsity)
+        for trunk in wanted:
+            start = Trunk(trunk.structured) if trunk.structured and trunk.sparsity else Trunk()
+            bench.train(trunk, start)
+            bench.variants(trunk, job.quantize)
+        if len(wanted) > 1:
+            bench.control()
+        bench.time()
+    card = bench.card(best, trail)
+    card.save(bench.folder)
+    shutil.rmtree(bench.work)
+    if Path(job.data).parent == bench.folder / "input":
+        shutil.rmtree(job.data)
+    return card
+
+
+def main(path: str) -> int:
+    """``python -m lepton_kit.compression.job job.json``: progress goes to ``progress.jsonl`` beside it."""
+    job = Job.load(path)
+    log = Path(job.folder) / "progress.jsonl"
+
+    def tell(text: str, **more: Any) -> None:
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"time": time.time(), "text": text, **more}) + "\n")
+
+    tell("loading TensorFlow")
+    load_tensorflow()
+    try:
+        run_job(job, fork_call, tell)
+    except Exception as failure:
+        kind = type(failure).__name__
+        tell(f"failed: {failure}", error=kind, message=str(failure))
+        return 1
+    tell("finished", finished=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

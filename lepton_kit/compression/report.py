@@ -1,0 +1,195 @@
+"""`compress`: start the compression job of a run or a model, watch it, and read its report card."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lepton_kit import errors
+from lepton_kit.compression.card import ReportCard
+from lepton_kit.compression.isolated import child_environment
+from lepton_kit.compression.job import Job
+from lepton_kit.compression.quantization import check_precisions
+from lepton_kit.compression.subject import find_subject
+from lepton_kit.errors import CompressionError
+
+QUANTIZE = ("float16", "dynamic_int8", "int8")
+SEARCH_STRUCTURED = (0.25, 0.5, 0.75)
+SEARCH_SPARSITY = (0.5, 0.8)
+COSTS = ("balanced", "latency", "size")
+PATTERNS = ("unstructured", "2:4", "block")
+
+
+@dataclass
+class CompressionJob:
+    """A compression that runs in its own process; its folder holds ``progress.jsonl``, then ``card.json``."""
+
+    folder: Path
+    process: subprocess.Popen
+
+    def __repr__(self) -> str:
+        return f"CompressionJob({self.folder.name}, {'running' if self.running else 'ended'})"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still works."""
+        return self.process.poll() is None
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Every progress line so far: ``time``, ``text``, at the end ``finished`` or ``error``."""
+        try:
+            text = (self.folder / "progress.jsonl").read_text(encoding="utf-8")
+        except OSError:
+            return []
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def cancel(self) -> None:
+        """End the job and all its children."""
+        if self.running:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def result(self, tell: Callable[[str], None] | None = None) -> ReportCard:
+        """Wait for the card. Raises what stopped the job; an interrupt (Ctrl-C) ends the job too."""
+        seen = 0
+        try:
+            while True:
+                ended = not self.running
+                lines = self.progress()
+                for line in lines[seen:] if tell else ():
+                    tell(line["text"])
+                seen = len(lines)
+                if ended:
+                    break
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        last = next((line for line in reversed(self.progress()) if "error" in line), None)
+        if last is not None:
+            kind = getattr(errors, last["error"], CompressionError)
+            raise (kind if kind is not errors.ConfigError else CompressionError)(last["message"])
+        if self.process.returncode:
+            raise CompressionError(
+                f"the compression job ended with exit code {self.process.returncode}; see {self.folder / 'job.log'}"
+            )
+        return ReportCard.load(self.folder)
+
+
+def compress(
+    run_or_model: Any,
+    data: Any = None,
+    *,
+    sparsity: float | Iterable[float] | None = None,
+    structured: float | Iterable[float] | None = None,
+    quantize: Sequence[str] = QUANTIZE,
+    max_accuracy_drop: float | None = None,
+    cost: str = "balanced",
+    pattern: str = "unstructured",
+    keep_float: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    fine_tune_epochs: int = 3,
+    learning_rate: float = 5e-4,
+    calibration_size: int = 200,
+    repetitions: int = 30,
+    memory: bool = True,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    wait: bool = True,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
+    """Make compressed variants of a model, measure them all, and return the `ReportCard`.
+
+    Parameters
+    ----------
+    run_or_model : a run, a ``.keras`` file, a `LeptonModel`, or a Keras model (which then needs ``data``).
+    data : a dataset, `PreparedData`, or arrays (x_train, y_train, x_validation, y_validation).
+    sparsity, structured : share of weights made zero, share of channels removed, in [0, 1); one value or several.
+        Such variants are fine-tuned for ``fine_tune_epochs``, and so is a control that is not compressed.
+    quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float.
+    max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
+        point). ``cost``: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``, their geometric mean.
+    wait : False returns a `CompressionJob` at once.
+
+    All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
+    `CompressionError` that names the option or layer.
+    """
+    settings = {
+        "sparsity": _shares("sparsity", sparsity),
+        "structured": _shares("structured", structured),
+        "quantize": (quantize,) if isinstance(quantize, str) else tuple(quantize),
+    }
+    check_precisions(settings["quantize"], keep_float=keep_float)
+    if cost not in COSTS:
+        raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
+    if pattern not in PATTERNS:
+        raise CompressionError(f"pattern: got {pattern!r}; expected one of {', '.join(PATTERNS)}")
+    for name, value in (("fine_tune_epochs", fine_tune_epochs), ("repetitions", repetitions)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
+    if max_accuracy_drop is not None:
+        if not 0 <= max_accuracy_drop < 1:
+            raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
+        settings["structured"] = settings["structured"] or SEARCH_STRUCTURED
+        settings["sparsity"] = settings["sparsity"] or SEARCH_SPARSITY
+    home, model_path, data_path = find_subject(run_or_model, data, folder)
+    job = Job(
+        folder=str(home),
+        model=str(model_path),
+        data=str(data_path),
+        pattern=pattern,
+        keep_float=tuple(keep_float),
+        skip=tuple(skip),
+        max_accuracy_drop=max_accuracy_drop,
+        cost=cost,
+        fine_tune_epochs=fine_tune_epochs,
+        learning_rate=learning_rate,
+        calibration_size=calibration_size,
+        repetitions=repetitions,
+        memory=memory,
+        seed=seed,
+        **settings,
+    )
+    handle = start(job)
+    return handle.result(tell) if wait else handle
+
+
+def start(job: Job) -> CompressionJob:
+    """Start the job's process in a session of its own."""
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in ("progress.jsonl", "fit.jsonl", "card.json"):
+        (folder / old).unlink(missing_ok=True)
+    job.save(folder / "job.json")
+    with open(folder / "job.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lepton_kit.compression.job", str(folder / "job.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=child_environment(),
+            start_new_session=True,
+        )
+    return CompressionJob(folder, process)
+
+
+def _shares(name: str, value: float | Iterable[float] | None) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, int | float) else tuple(value)
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 <= one < 1:
+            raise CompressionError(f"{name}: got {one!r}; expected a share in [0, 1), such as 0.8")
+    return tuple(sorted({float(one) for one in values if one}))

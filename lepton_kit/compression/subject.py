@@ -1,0 +1,93 @@
+"""What is to be compressed: a run, a file, a LeptonModel or a Keras model, with its data, as files a job can read."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.errors import CompressionError
+
+INPUT = "input"
+
+
+def find_subject(subject: Any, data: Any, folder: str | Path | None) -> tuple[Path, Path, Path]:
+    """(home of the card, ``.keras`` file, prepared data folder) of whatever was given.
+
+    A run keeps its card in ``compression/`` in its own folder. Raises `CompressionError` for what is neither a run
+    nor a trained model, or lacks data.
+    """
+    home = Path(folder) if folder is not None else None
+    if is_run(subject):
+        home = home or Path(subject.directory) / "compression"
+        model, data = _run_model(subject, home), subject.data() if data is None else data
+    else:
+        if data is None:
+            raise CompressionError(
+                "data: got None; a model alone cannot be judged, so give the data it was trained on"
+            )
+        home = home or Path(tempfile.mkdtemp(prefix="lepton-compression-"))
+        model = store_model(subject, home)
+    return home.absolute(), model.absolute(), store_data(data, home).absolute()
+
+
+def is_run(subject: Any) -> bool:
+    """Whether it looks like a run: a folder, and methods that give its model and data."""
+    return hasattr(subject, "directory") and callable(getattr(subject, "data", None))
+
+
+def _run_model(run: Any, home: Path) -> Path:
+    final = Path(run.directory) / "final" / "model.keras"
+    if final.is_file():
+        return final
+    return store_model(run.model(), home)
+
+
+def store_model(subject: Any, home: Path) -> Path:
+    """Write a model in memory to a file; a path to a ``.keras`` file stays where it is."""
+    if isinstance(subject, str | Path):
+        path = Path(subject)
+        if path.suffix != ".keras" or not path.is_file():
+            raise CompressionError(f"{path}: expected a .keras file that exists")
+        return path
+    from lepton_kit.models.payload import store
+
+    spec = store(subject, home / INPUT)
+    if spec["kind"] != "keras":
+        raise CompressionError(f"{subject!r} has no weights yet; train it before it is compressed")
+    return home / spec["path"]
+
+
+def prepare(data: Any) -> Any:
+    """`PreparedData` of a dataset, of prepared data, or of arrays.
+
+    Arrays are (x, y), or (x_train, y_train, x_validation, y_validation), or two pairs.
+    """
+    if hasattr(data, "prepare"):
+        return data.prepare()
+    if hasattr(data, "train") and hasattr(data, "validation"):
+        return data
+    from lepton_kit.data import arrays
+
+    if isinstance(data, tuple | list):
+        if len(data) == 4:
+            return arrays(data[0], data[1], validation=(data[2], data[3])).prepare()
+        if len(data) == 2 and all(isinstance(part, tuple | list) and len(part) == 2 for part in data):
+            return arrays(*data[0], validation=tuple(data[1])).prepare()
+        if len(data) == 2:
+            return arrays(*data).prepare()
+    raise CompressionError(
+        f"data: got {type(data).__name__}; expected a dataset, prepared data, or arrays (x, y, x_held, y_held)"
+    )
+
+
+def store_data(data: Any, home: Path) -> Path:
+    """Write the prepared data into the job's folder, from where every child maps it."""
+    from lepton_kit.data.prepared import write_folder
+
+    prepared = prepare(data)
+    folder = home / INPUT / "data"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_folder(prepared, folder)
+    return folder

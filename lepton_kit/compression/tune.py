@@ -1,0 +1,108 @@
+"""Trains a variant a little more in a child process: a control, a pruned model, or one with channels removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def fine_tune(
+    model: str,
+    data: str,
+    output: str,
+    *,
+    epochs: int,
+    seed: int = 0,
+    sparsity: float | None = None,
+    pattern: str = "unstructured",
+    structured: float | None = None,
+    keep: Sequence[str] = (),
+    batch: int = 64,
+    learning_rate: float = 5e-4,
+    progress: str | None = None,
+) -> dict[str, Any]:
+    """Load, remove channels (``structured``), prune (``sparsity``) while fitting, save. Returns notes and losses.
+
+    ``data`` is a prepared folder. The loss and optimizer are the model's own where it was compiled.
+    """
+    import keras
+
+    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.data.prepared import open_folder
+    from lepton_kit.models.payload import compile_defaults
+
+    keras.utils.set_random_seed(seed)
+    prepared = open_folder(Path(data))
+    network = load_keras(model)
+    loss = getattr(network, "loss", None) or compile_defaults(network, prepared)[0]
+    notes: list[str] = []
+    if structured:
+        from lepton_kit.compression.structured import remove_channels
+
+        result = remove_channels(network, structured, skip=tuple(keep))
+        network = result.model
+        notes = [f"left whole: {layer} ({why})" for layer, why in result.left_alone.items()]
+    x, y = np.asarray(prepared.train.x), np.asarray(prepared.train.y)
+    batch = min(batch, len(x))
+    steps = -(-len(x) // batch) * epochs
+    callbacks: list[Any] = [_Report(progress, epochs)] if progress else []
+    if sparsity:
+        callbacks.append(pruning_callback(sparsity, pattern, keep, steps))
+    network.compile(keras.optimizers.Adam(learning_rate), loss=loss)
+    history = network.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
+    temporary = f"{output}.part.keras"
+    network.compile(loss=loss)  # no moments in the file
+    network.save(temporary)
+    os.replace(temporary, output)
+    return {"notes": notes, "loss": [float(value) for value in history.history["loss"]], "steps": steps}
+
+
+def strip(model: str, output: str) -> None:
+    """Save the model without its optimizer, whose moments would count as file size."""
+    from lepton_kit.compression.convert import load_keras
+
+    network = load_keras(model)
+    loss = getattr(network, "loss", None)
+    if loss is not None:
+        network.compile(loss=loss)
+    network.save(output)
+
+
+def pruning_callback(sparsity: float, pattern: str, keep: Sequence[str], steps: int) -> Any:
+    """The callback that prunes along a ramp over the first half of ``steps`` and holds it in the second."""
+    from lepton_kit.compression.pruning_callback import PruningCallback
+    from lepton_kit.config import PruningConfig
+
+    config = PruningConfig(
+        sparsity=sparsity,
+        end_step=max(1, steps // 2),
+        frequency=max(1, steps // 40),
+        pattern=pattern,
+        skip=tuple(keep),
+    )
+    return PruningCallback(config)
+
+
+class _Report:
+    """Imitates a Keras callback that appends one JSON line an epoch."""
+
+    def __new__(cls, path: str, epochs: int) -> Any:
+        import keras
+
+        def epoch_end(epoch: int, logs: dict | None = None) -> None:
+            line = {
+                "time": time.time(),
+                "epoch": epoch + 1,
+                "epochs": epochs,
+                "loss": float((logs or {}).get("loss", 0)),
+            }
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=epoch_end)
