@@ -244,7 +244,9 @@ def install_packages() -> None:
             "   uv could not reach the index; pip, with its own settings, tries the same lock (slower)",
             flush=True,
         )
-        run([*pip, "--no-deps", "-r", str(LOCK)], "installing the locked packages failed")
+        # A package that the lock's resolver knows to work may still name an older Python as its newest.
+        lenient = ["--no-deps", "--ignore-requires-python"]
+        run([*pip, *lenient, "-r", str(LOCK)], "installing the locked packages failed")
 
 
 def lock_entry(name: str, lock: str) -> str:
