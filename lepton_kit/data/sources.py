@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data import images, memory
+from lepton_kit.data import archives, images, memory, series, tables, texts
 from lepton_kit.data.cache import cached, fingerprint
 from lepton_kit.data.prepared import FolderWriter, PreparedData, open_folder, write_folder
 from lepton_kit.data.splitting import check_split
@@ -159,7 +159,150 @@ def arrays(
     return Dataset("arrays", held=memory.build(x, y, validation, validation_split, class_names, seed))
 
 
+def npz(
+    path: str | Path,
+    *,
+    x: str | Sequence[str] | Mapping[str, str] = "x",
+    y: str | Sequence[str] | Mapping[str, str] = "y",
+    validation_x: str | Sequence[str] | Mapping[str, str] | None = None,
+    validation_y: str | Sequence[str] | Mapping[str, str] | None = None,
+    validation_split: float = 0.2,
+    is_validation: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    scale: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+) -> Dataset:
+    """Arrays of an ``.npz`` file, streamed, so that it may be larger than memory.
+
+    ``x`` and ``y`` are array names: one, a list, or {input of the model: array}. Held out are, in this order of
+    precedence: ``validation_x`` with ``validation_y``; the rows where the array ``is_validation`` is true; whole
+    groups (episodes, patients) named by the array ``group``; ``validation_split`` of the rows. ``scale`` is
+    (factor, offset), or one pair by name: values become ``factor * value + offset``, float32.
+    """
+    check_split(validation_split, seed)
+    if (validation_x is None) != (validation_y is None):
+        raise ConfigError(
+            "data.validation_y", given=validation_y, rule="both validation_x and validation_y, or none"
+        )
+    names = {"x": x, "y": y, "validation_x": validation_x, "validation_y": validation_y}
+    if scale is not None:
+        for pair in scale.values() if isinstance(scale, Mapping) else (scale,):
+            if (
+                not isinstance(pair, Sequence)
+                or len(pair) != 2
+                or not all(isinstance(v, int | float) for v in pair)
+            ):
+                raise ConfigError(
+                    "data.scale", given=scale, rule="(factor, offset), or name -> (factor, offset)"
+                )
+        scale = {k: list(v) for k, v in scale.items()} if isinstance(scale, Mapping) else list(scale)  # type: ignore[assignment]
+    return _file(
+        "npz",
+        path,
+        **{option: _array_names(option, value) for option, value in names.items()},
+        validation_split=validation_split,
+        is_validation=is_validation,
+        group=group,
+        seed=seed,
+        scale=scale,
+    )
+
+
+def table(
+    path: str | Path,
+    *,
+    target: str,
+    features: Sequence[str] | None = None,
+    validation_split: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A CSV file with a header line; samples are float32 ``(features,)``.
+
+    Numbers are standardised with the training rows' mean and deviation, texts become one column a category,
+    and a column with missing values gets a second one that flags them. A target of text, or of at most 20
+    different whole numbers, makes a classification, any other a regression.
+    """
+    check_split(validation_split, seed)
+    if isinstance(features, str) or not (features is None or all(isinstance(name, str) for name in features)):
+        raise ConfigError("data.features", given=features, rule="a list of column names")
+    return _file(
+        "table",
+        path,
+        target=_text("target", target),
+        features=list(features) if features is not None else None,
+        validation_split=validation_split,
+        seed=seed,
+    )
+
+
+def text(
+    path: str | Path,
+    *,
+    text: str = "text",
+    label: str = "intent",
+    split: str | None = None,
+    vocabulary_size: int = 4000,
+    sequence_length: int = 24,
+    validation_split: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Texts and labels in a CSV file; samples are token ids, int32 ``(sequence_length,)``, 0 pads, 1 is unknown.
+
+    ``split`` names a column with train and validation (or test); without it ``validation_split`` is held out.
+    """
+    check_split(validation_split, seed)
+    if not _whole(vocabulary_size, 3):
+        raise ConfigError("data.vocabulary_size", given=vocabulary_size, rule="a whole number of at least 3")
+    if not _whole(sequence_length, 1):
+        raise ConfigError("data.sequence_length", given=sequence_length, rule="a whole number of at least 1")
+    return _file(
+        "text",
+        path,
+        text=_text("text", text),
+        label=_text("label", label),
+        split=split,
+        vocabulary_size=vocabulary_size,
+        sequence_length=sequence_length,
+        validation_split=validation_split,
+        seed=seed,
+    )
+
+
+def windows(
+    path: str | Path,
+    *,
+    length: int = 20,
+    stride: int = 5,
+    validation_stride: int = 10,
+    validation_start: int = 160,
+    normal: str = "00",
+) -> Dataset:
+    """Runs in an ``.npz`` file, arrays ``train_CLASS`` and ``test_CLASS`` of ``(rows, channels)``, cut into windows.
+
+    Samples are float32 ``(length, channels)``, standardised with the training runs' statistics. Of a test run
+    the rows from ``validation_start`` on count (a fault begins there), of the class ``normal`` all.
+    """
+    for name, value in (("length", length), ("stride", stride), ("validation_stride", validation_stride)):
+        if not _whole(value, 1):
+            raise ConfigError(f"data.{name}", given=value, rule="a whole number of at least 1")
+    if not _whole(validation_start, 0):
+        raise ConfigError(
+            "data.validation_start", given=validation_start, rule="a whole number of at least 0"
+        )
+    return _file(
+        "windows",
+        path,
+        length=length,
+        stride=stride,
+        validation_stride=validation_stride,
+        validation_start=validation_start,
+        normal=_text("normal", normal),
+    )
+
+
 def _file(kind: str, path: str | Path, **options: Any) -> Dataset:
+    if not isinstance(path, str | Path):
+        raise ConfigError("data.path", given=path, rule="the path of a file or folder")
     return Dataset(kind, Path(path).expanduser().absolute(), json.dumps(options))
 
 
@@ -167,6 +310,31 @@ def _whole(value: Any, low: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"data.{name}", given=value, rule="a name")
+    return value
+
+
+def _array_names(option: str, value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        value = dict(value)
+        names = [*value, *value.values()]
+    else:
+        names = value = list(value) if isinstance(value, Sequence) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"data.{option}", given=value, rule="an array's name, a list of names, or input -> name"
+        )
+    return value
+
+
 KINDS: dict[str, tuple[Callable[..., Dataset], _Build]] = {
     "image_folder": (image_folder, images.build),
+    "npz": (npz, archives.build),
+    "table": (table, tables.build),
+    "text": (text, texts.build),
+    "windows": (windows, series.build),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import keras
@@ -18,6 +17,10 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     training step that scales each rank's gradient of its own mean loss by ``b_r / B`` and sums, so per-rank
     batches may differ. Moving statistics are equal on all ranks.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.supports_jit = False
 
     def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
         hvd = _horovod()
@@ -80,8 +83,12 @@ def _plain(layer: Any) -> bool:
 
 
 def _horovod() -> Any:
-    hvd = sys.modules.get("horovod.tensorflow")
-    return hvd if hvd is not None and hvd.is_initialized() else None
+    """Horovod, or None where it is not installed. Whether it is initialised is asked when a step runs."""
+    try:
+        import horovod.tensorflow as hvd
+    except ImportError:
+        return None
+    return hvd
 
 
 def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
@@ -90,8 +97,9 @@ def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
 
     def allreduce(tensor: Any, label: str) -> Any:
         # Asked when the graph runs, not when it is traced: the world size may change between two steps.
+        size = tf.numpy_function(lambda: hvd.size() if hvd.is_initialized() else 1, [], tf.int64)
         return tf.cond(
-            hvd.size_op() > 1,
+            size > 1,
             lambda: hvd.allreduce(tensor, op=hvd.Sum, name=label),
             lambda: tf.identity(tensor),
         )
