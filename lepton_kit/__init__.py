@@ -1,1 +1,43 @@
-"""lepton_kit."""
+"""lepton_kit: data-parallel training that lives in a notebook, watched and re-scaled while it runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "LeptonModel": "lepton_kit.models",
+    "RunConfig": "lepton_kit.config",
+    "Run": "lepton_kit.runtime.run",
+    "open_run": "lepton_kit.runtime.run",
+    "runs": "lepton_kit.runtime.run",
+    "launch": "lepton_kit.runtime.launch",
+    "launch_config": "lepton_kit.runtime.launch",
+    "warm": "lepton_kit.runtime.launch",
+    "cool": "lepton_kit.runtime.launch",
+    "certify": "lepton_kit.runtime.certify",
+    "audit": "lepton_kit.runtime.audit",
+    "Workbench": "lepton_kit.panels",
+    "compress": "lepton_kit.compression",
+    "sensitivity": "lepton_kit.compression",
+    "infer": "lepton_kit.compression",
+}
+_ROOMS = ("compression", "config", "data", "devices", "doctor", "errors", "models", "panels", "training")
+__all__ = [*_HOMES, *_ROOMS]  # noqa: PLE0604  names that are loaded on first use
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"lepton_kit.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -98,14 +98,20 @@ class HorovodCollective:
         hvd.shutdown()
         self.membership = None
 
-    def sum(self, tensors: Sequence[Any], scale: Any) -> list[Any]:
-        """Inside a graph: the sum over ranks of ``scale * tensor`` for every float32 tensor."""
+    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+        """Inside a graph: sums over ranks of ``scale * mean`` and of ``total``, in that order, all float32.
+
+        A rank whose scale is 0 has no samples, and counts for nothing in either.
+        """
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
         wire = tf.as_dtype(self._wire)
-        scaled = [tf.cast(tensor * scale, wire) for tensor in tensors]
-        return [tf.cast(total, tf.float32) for total in hvd.grouped_allreduce(scaled, op=hvd.Sum)]
+        weighted = [tf.cast(tf.math.multiply_no_nan(tf.cast(mean, tf.float32), scale), wire) for mean in means]
+        present = tf.cast(scale > 0, tf.float32)
+        counted = [tf.math.multiply_no_nan(total, present) for total in totals]
+        sums = [tf.cast(value, tf.float32) for value in hvd.grouped_allreduce(weighted, op=hvd.Sum)]
+        return sums + list(hvd.grouped_allreduce(counted, op=hvd.Sum))
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""
@@ -151,14 +157,14 @@ class RingCollective(HorovodCollective):
         self._functions.lepton_ring_close()
         super().leave()
 
-    def sum(self, tensors: Sequence[Any], scale: Any) -> list[Any]:
-        return self._operations.lepton_ring_sum(tensors=tensors, scale=scale)
+    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+        return self._operations.lepton_ring_sum(tensors=[*means, *totals], scale=scale, scaled=len(means))
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         import tensorflow as tf
 
         tensor = tf.constant(vector, tf.float32)
-        return _checked(lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0)[0].numpy())
+        return _checked(lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0, scaled=0)[0].numpy())
 
     def waited_seconds(self) -> float:
         return self._functions.lepton_ring_waited() / 1e9

@@ -138,6 +138,7 @@ REGISTER_OP("LeptonRingSum")
     .Input("scale: float")
     .Output("sums: N * float")
     .Attr("N: int >= 1")
+    .Attr("scaled: int >= 0")
     .SetIsStateful()
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
       for (int i = 0; i + 1 < context->num_inputs(); ++i) context->set_output(i, context->input(i));
@@ -146,7 +147,9 @@ REGISTER_OP("LeptonRingSum")
 
 class RingSum : public tensorflow::OpKernel {
  public:
-  explicit RingSum(tensorflow::OpKernelConstruction* context) : OpKernel(context) {}
+  explicit RingSum(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("scaled", &scaled_));
+  }
 
   void Compute(tensorflow::OpKernelContext* context) override {
     const int count = context->num_inputs() - 1;
@@ -171,7 +174,8 @@ class RingSum : public tensorflow::OpKernel {
   }
 
  private:
-  static void Contribute(tensorflow::OpKernelContext* context, int count, uint64_t call) {
+  // The first `scaled_` tensors are multiplied by the scale; the others count as they are.
+  void Contribute(tensorflow::OpKernelContext* context, int count, uint64_t call) {
     const float scale = context->input(count).scalar<float>()();
     float* target = ring.slot(call, ring.rank);
     for (int i = 0; i < count; ++i) {
@@ -180,6 +184,8 @@ class RingSum : public tensorflow::OpKernel {
       // A rank without samples has scale 0; its values may be NaN, so they are not multiplied but left out.
       if (scale == 0.0f) {
         std::memset(target, 0, elements * sizeof(float));
+      } else if (i >= scaled_) {
+        std::memcpy(target, source, elements * sizeof(float));
       } else {
         for (int64_t k = 0; k < elements; ++k) target[k] = source[k] * scale;
       }
@@ -208,6 +214,8 @@ class RingSum : public tensorflow::OpKernel {
       offset += elements;
     }
   }
+
+  int scaled_ = 0;
 };
 
 REGISTER_KERNEL_BUILDER(Name("LeptonRingSum").Device(tensorflow::DEVICE_CPU), RingSum);

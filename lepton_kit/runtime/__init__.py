@@ -1,0 +1,1 @@
+"""Launching, driving and holding runs."""

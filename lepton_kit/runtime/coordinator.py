@@ -1,0 +1,159 @@
+"""What a driver does next: a pure function from what is wanted and observed to a list of actions.
+
+Nothing is fired and forgotten: the driver asks again after every change, until wanted and observed are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["starting", "standby", "training", "detached", "leaving", "lost"]
+Phase = Literal["none", "forming", "training", "paused", "breaking"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One worker as the driver knows it; ``step`` counts the steps that its state holds."""
+
+    worker: int
+    state: State
+    rank: int | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user wants of the run."""
+
+    workers: int
+    standby: int = 0
+    paused: bool = False
+    stopping: bool = False
+
+
+@dataclass(frozen=True)
+class Spawn:
+    count: int
+
+
+@dataclass(frozen=True)
+class Dismiss:
+    workers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Form a generation of these workers, in rank order; rank 0 has the state (or loads the last checkpoint)."""
+
+    workers: tuple[int, ...]
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Reform:
+    """Have the members leave the ring at their next commit."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Abort:
+    """A member is lost: wake those who wait for it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    kind: Literal["pause", "resume", "stop"]
+
+
+@dataclass(frozen=True)
+class End:
+    status: Literal["stopped"]
+
+
+Action = Spawn | Dismiss | Form | Reform | Abort | Command | End
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that the decision depends on. ``asked`` holds commands that were sent and not yet answered."""
+
+    wanted: Wanted
+    workers: Sequence[Observed]
+    phase: Phase
+    formed_before: bool = False
+    asked: frozenset[str] = field(default_factory=frozenset)
+
+    def in_state(self, *states: State) -> list[Observed]:
+        return [worker for worker in self.workers if worker.state in states]
+
+
+def decide(situation: Situation) -> list[Action]:
+    """The actions that bring the observed nearer to the wanted, in order.
+
+    >>> decide(Situation(Wanted(workers=2), [], "none"))
+    [Spawn(count=2)]
+    """
+    return [*_processes(situation), *_ring(situation)]
+
+
+def _processes(situation: Situation) -> list[Action]:
+    wanted = situation.wanted
+    if wanted.stopping:
+        return []
+    alive = situation.in_state("starting", "standby", "training", "detached")
+    missing = wanted.workers + wanted.standby - len(alive)
+    if missing > 0:
+        return [Spawn(missing)]
+    settled = situation.phase in ("training", "paused") and len(situation.in_state("training")) == wanted.workers
+    spare = situation.in_state("standby")[wanted.standby :]
+    if settled and spare and missing < 0:
+        return [Dismiss(tuple(worker.worker for worker in spare[missing:]))]
+    return []
+
+
+def _ring(situation: Situation) -> list[Action]:
+    if situation.phase in ("forming", "training", "paused") and situation.in_state("lost"):
+        return [Abort()]
+    if situation.phase in ("training", "paused"):
+        return _steer(situation)
+    if situation.phase == "breaking" and situation.in_state("training"):
+        return []
+    if situation.phase in ("breaking", "none"):
+        return _form(situation)
+    return []
+
+
+def _steer(situation: Situation) -> list[Action]:
+    wanted, asked = situation.wanted, situation.asked
+    if wanted.stopping:
+        return [] if "stop" in asked else [Command("stop")]
+    members, ready = len(situation.in_state("training")), len(situation.in_state("standby"))
+    missing = wanted.workers - members
+    if missing < 0:
+        return [Reform(f"scale from {members} to {wanted.workers}")]
+    if missing > 0 and ready and (ready >= missing or not situation.in_state("starting")):
+        return [Reform(f"scale from {members} to {members + min(missing, ready)}")]
+    if wanted.paused and situation.phase == "training" and "pause" not in asked:
+        return [Command("pause")]
+    if not wanted.paused and situation.phase == "paused":
+        return [Command("resume")]
+    return []
+
+
+def _form(situation: Situation) -> list[Action]:
+    wanted = situation.wanted
+    if wanted.stopping:
+        return [End("stopped")]
+    survivors = sorted(situation.in_state("detached"), key=lambda w: (-w.step, w.rank is None, w.rank, w.worker))
+    ready = sorted(situation.in_state("standby"), key=lambda w: w.worker)
+    candidates = [*survivors, *ready]
+    enough = len(candidates) >= wanted.workers or not situation.in_state("starting")
+    if not candidates or not (survivors or enough):
+        return []
+    chosen = tuple(worker.worker for worker in candidates[: wanted.workers])
+    surplus = tuple(worker.worker for worker in survivors[wanted.workers :])
+    actions: list[Action] = [Dismiss(surplus)] if surplus else []
+    return [*actions, Form(chosen, fresh=not survivors)]

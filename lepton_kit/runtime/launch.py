@@ -1,0 +1,279 @@
+"""Starting runs: everything is checked here, before any process starts, and a detached driver does the rest."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from lepton_kit import models
+from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.data import Dataset, PreparedData
+from lepton_kit.devices import memory
+from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.runs import RunPaths, new_run_id
+from lepton_kit.runs.paths import write_atomically
+from lepton_kit.runtime.run import Run
+
+WORKER_BYTES = 350_000_000
+"""Memory that one small worker adds to the pages it shares (measured on Linux with TensorFlow 2.21, 2026-11)."""
+
+
+def launch(
+    model: Any,
+    data: Any,
+    *,
+    workers: int | str = 2,
+    global_batch: int = 128,
+    epochs: int = 5,
+    seed: int = 0,
+    name: str = "run",
+    pruning: dict[str, Any] | PruningConfig | float | None = None,
+    quantization_aware: dict[str, Any] | QuantizationAwareConfig | int | None = None,
+    runs_dir: str | Path = "runs",
+    **options: Any,
+) -> Run:
+    """Train ``model`` on ``data`` with data-parallel workers; returns at once.
+
+    ``model`` is a `LeptonModel` or any Keras 3 model, ``data`` a `Dataset` or a pair of arrays. Further options are the
+    fields of `TrainingConfig` (``learning_rate``, ``optimizer``, ``loss``, …) and `WorkersConfig` (``standby``,
+    ``max_workers``, …). Raises `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts.
+    """
+    config, prepared, dataset = configure(
+        model,
+        data,
+        workers=workers,
+        global_batch=global_batch,
+        epochs=epochs,
+        seed=seed,
+        name=name,
+        pruning=pruning,
+        quantization_aware=quantization_aware,
+        **options,
+    )
+    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
+    check(config, prepared)
+    _check_model(model, prepared)
+    paths.create()
+    try:
+        config = store(config, model, dataset, prepared, paths.root)
+    except Exception:
+        shutil.rmtree(paths.root)
+        raise
+    start_driver(paths)
+    return Run(paths)
+
+
+def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Start the run that a configuration (or its file) describes; returns at once."""
+    base = Path.cwd()
+    if not isinstance(config, RunConfig):
+        base = Path(config).resolve().parent
+        config = RunConfig.load(config)
+    config = absolute(config, base)
+    prepared = Dataset.from_spec(config.data, base).prepare()
+    check(config, prepared)
+    models.check_fits(config.model, prepared, base)
+    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
+    paths.create()
+    write_atomically(paths.config, config.to_yaml())
+    start_driver(paths)
+    return Run(paths)
+
+
+def configure(model: Any, data: Any, **options: Any) -> tuple[RunConfig, PreparedData, Dataset]:
+    """The validated configuration of a run (model and data still to be stored), with its data prepared."""
+    dataset = as_dataset(data)
+    values: dict[str, Any] = {"model": {"kind": "lepton"}, "data": {"kind": "arrays"}, "training": {}, "workers": {}}
+    workers = options.pop("workers", 2)
+    values["workers"]["count"] = workers
+    for option, value in options.items():
+        if option in TrainingConfig.model_fields:
+            values["training"][option] = value
+        elif option in WorkersConfig.model_fields:
+            values["workers"][option] = value
+        elif option in ("pruning", "quantization_aware"):
+            values[option] = _section(option, value)
+        else:
+            values[option] = value
+    config = RunConfig.from_dict(values)
+    return config, dataset.prepare(), dataset
+
+
+def _section(option: str, value: Any) -> Any:
+    short = {"pruning": "sparsity", "quantization_aware": "bits"}[option]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {short: value}
+    return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def store(config: RunConfig, model: Any, dataset: Dataset, prepared: PreparedData, folder: Path) -> RunConfig:
+    """Write model, data and configuration into a folder; returns the configuration that stands there."""
+    fitted = model.fitted_to(prepared) if isinstance(model, models.LeptonModel) else model
+    values = config.to_dict()
+    values["model"] = models.store(fitted, folder / "model")
+    values["data"] = dataset.store(folder / "data")
+    config = RunConfig.from_dict(values)
+    write_atomically(folder / "config.yaml", config.to_yaml())
+    return config
+
+
+def as_dataset(data: Any) -> Dataset:
+    """A `Dataset` as it is, or one made of a pair (x, y) of arrays."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        from lepton_kit.data import arrays
+
+        return arrays(*data)
+    raise DataError(f"data: got {type(data).__name__}; expected a lepton_kit Dataset or a pair (x, y) of arrays")
+
+
+def check(config: RunConfig, prepared: PreparedData) -> None:
+    """What only the data and the machine can tell about a configuration."""
+    samples, batch = len(prepared.train), config.training.global_batch
+    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
+    if workers > samples:
+        raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
+    if batch < workers:
+        raise ConfigError(
+            "training.global_batch", given=batch, rule=f"at least one sample for each of the {workers} workers"
+        )
+    weights = config.workers.weights
+    if weights is not None and len(weights) != workers:
+        raise ConfigError("workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers")
+    _, free = memory()
+    needed = WORKER_BYTES * (workers + config.workers.standby)
+    if free < needed:
+        raise DeviceError(
+            f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
+            f"(estimated); {free / 1e9:.1f} GB are free. Fewer workers need less"
+        )
+
+
+def _check_model(model: Any, prepared: PreparedData) -> None:
+    if not isinstance(model, models.LeptonModel):
+        models.check_fits(model, prepared)
+    else:
+        model.fitted_to(prepared)
+
+
+def absolute(config: RunConfig, base: Path) -> RunConfig:
+    """The same configuration with the paths of model and data absolute."""
+    values = config.to_dict()
+    for section in ("model", "data"):
+        path = values[section].get("path")
+        if path is not None:
+            values[section]["path"] = str(Path(base, path).resolve())
+    return RunConfig.from_dict(values)
+
+
+def as_python(config: RunConfig) -> str:
+    """A script that repeats the run of a configuration."""
+    values = config.to_dict()
+    defaults = RunConfig(model={}, data={}).to_dict()
+    arguments = [f"workers={values['workers'].pop('count')!r}"]
+    for section in ("training", "workers"):
+        shown = ("global_batch", "epochs") if section == "training" else ()
+        for option, value in values[section].items():
+            if value != defaults[section].get(option) or option in shown:
+                arguments.append(f"{option}={value!r}")
+    for option in ("seed", "name", "pruning", "quantization_aware"):
+        if values[option] != defaults[option] or option in ("seed", "name"):
+            arguments.append(f"{option}={values[option]!r}")
+    lines = ["import lepton_kit as lk", "", f"model = lk.models.from_spec({values['model']!r})"]
+    lines += [f"data = lk.data.Dataset.from_spec({values['data']!r})", "run = lk.launch("]
+    lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------- processes
+
+
+class _Warm:
+    """The standby driver of this process, if any: warm workers that the next launch takes over."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.folder: Path | None = None
+        self.lock = threading.Lock()
+
+    def order(self, **fields: Any) -> bool:
+        if self.process is None or self.process.poll() is not None or self.process.stdin is None:
+            return False
+        try:
+            self.process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Close the standby driver's input: it ends, unless it has a run."""
+        process, self.process = self.process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+
+_warm = _Warm()
+atexit.register(_warm.release)
+
+
+def warm(model: Any, data: Any, **options: Any) -> None:
+    """Start workers now and have them build this model, so that the next `launch` of it trains almost at once.
+
+    Takes what `launch` takes. Costs the memory of the workers until `cool`, a launch, or the end of this process.
+    """
+    config, prepared, dataset = configure(model, data, **options)
+    check(config, prepared)
+    with _warm.lock:
+        if _warm.process is None or _warm.process.poll() is not None:
+            _warm.release()
+            _warm.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
+            _warm.process = _start(["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE)
+        assert _warm.folder is not None
+        folder = Path(tempfile.mkdtemp(dir=_warm.folder))
+        store(config, model, dataset, prepared, folder)
+        _warm.order(prepare=str(folder))
+
+
+def cool() -> None:
+    """Give the warm workers back."""
+    with _warm.lock:
+        process = _warm.process
+        _warm.release()
+    if process is not None:
+        process.wait()
+
+
+def start_driver(paths: RunPaths) -> None:
+    """Hand a run to the warm workers if there are any, else to a new driver of its own."""
+    with _warm.lock:
+        if _warm.order(run=str(paths.root)):
+            _warm.process = None
+            return
+    _start([str(paths.root)], paths.driver_log)
+
+
+def _start(arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lepton_kit.runtime.driver", *arguments],
+            stdin=stdin,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    # The driver outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
+    threading.Thread(target=process.wait, daemon=True, name="driver-exit").start()
+    return process

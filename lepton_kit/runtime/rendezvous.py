@@ -1,0 +1,66 @@
+"""The rendezvous server by which Horovod's ranks find each other: on loopback, for this user's processes alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+from horovod.runner.common.util.hosts import SlotInfo
+from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+
+def owner_of_connection(client: tuple[str, int], server: tuple[str, int], table: str) -> int | None:
+    """User id of the process behind a TCP connection on this host, from the text of /proc/net/tcp (proc(5)).
+
+    None if the table does not list the connection.
+    """
+    wanted = (_hexadecimal(client), _hexadecimal(server))
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and (fields[1], fields[2]) == wanted:
+            return int(fields[7])
+    return None
+
+
+def _hexadecimal(address: tuple[str, int]) -> str:
+    (packed,) = struct.unpack("=I", socket.inet_aton(address[0]))
+    return f"{packed:08X}:{address[1]:04X}"
+
+
+class _Server(RendezvousHTTPServer):
+    daemon_threads = True
+
+    def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
+        table = Path("/proc/net/tcp")
+        if not table.exists():
+            return True  # no Linux: loopback alone protects
+        owner = owner_of_connection(client_address, request.getsockname(), table.read_text(encoding="ascii"))
+        return owner == os.getuid()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a worker that was killed in mid-request is no news
+
+
+class Rendezvous:
+    """Horovod's key-value server with one generation's keys at a time."""
+
+    def __init__(self, host: str = "127.0.0.1"):
+        self.host = host
+        self._server = _Server((host, 0), RendezvousHandler, False)
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="rendezvous")
+        self._thread.start()
+
+    def begin(self, generation: int, world_size: int) -> None:
+        """Forget all keys and expect the ranks of a new generation."""
+        name = f"generation-{generation}"
+        self._server.init([SlotInfo(name, rank, rank, 0, world_size, world_size, 1) for rank in range(world_size)])
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

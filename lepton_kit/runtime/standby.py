@@ -1,0 +1,82 @@
+"""A driver before it has a run: workers forked and warm, and told on standard input what to prepare for."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.runtime.crew import Crew
+
+
+class Standby:
+    """Keeps the last prepared configuration's workers warm until a run or the end of input comes."""
+
+    def __init__(self, folder: Path):
+        self.crew = Crew(str(folder / "standby.log"))
+        self._buffer = b""
+
+    def wait_for_run(self) -> str | None:
+        """Obey orders, one JSON object a line: ``{"prepare": folder}`` or ``{"run": folder}``.
+
+        Returns the run's folder, or None when the input ends.
+        """
+        try:
+            while True:
+                connections = [m.connection for m in self.crew.members.values() if not m.connection.closed]
+                ready, _, _ = select.select([sys.stdin.fileno(), self.crew.zygote_connection, *connections], [], [])
+                for order in self._read_orders() if sys.stdin.fileno() in ready else []:
+                    if order is None:
+                        self.crew.close()
+                        return None
+                    os.chdir(order["cwd"])
+                    if "run" in order:
+                        return order["run"]
+                    self._prepare(Path(order["prepare"]))
+                self._listen(ready)
+        except BaseException:
+            self.crew.close()
+            raise
+
+    def _read_orders(self) -> list[dict[str, Any] | None]:
+        data = os.read(sys.stdin.fileno(), 1 << 16)
+        if not data:
+            return [None]
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _prepare(self, folder: Path) -> None:
+        from lepton_kit.runtime.driver import default_threads
+
+        config = RunConfig.load(folder / "config.yaml")
+        count = config.workers.count
+        wanted = (int(count) if count != "auto" else 1) + config.workers.standby
+        threads = config.workers.threads or default_threads(config)
+        for member in list(self.crew.members.values()):
+            if (member.threads, member.device) != (threads, config.workers.device):
+                self.crew.dismiss(member)
+                self.crew.remove(member)
+        while len(self.crew.members) < wanted:
+            self.crew.spawn(threads=threads, device=config.workers.device)
+        for member in self.crew.members.values():
+            self.crew.prepare(member, folder, str(folder), os.getcwd())
+
+    def _listen(self, ready: list[Any]) -> None:
+        if self.crew.zygote_connection in ready:
+            self.crew.zygote_connection.receive()
+            if self.crew.zygote_connection.closed:
+                raise RuntimeError("the process that forks workers has died")
+        for member in list(self.crew.members.values()):
+            if member.connection not in ready:
+                continue
+            for message in member.connection.receive():
+                member.last_heard = time.monotonic()
+                if message["kind"] == "hello":
+                    member.pid = message["pid"]
+            if member.connection.closed:
+                self.crew.remove(member)

@@ -1,0 +1,178 @@
+"""The worker process: prepares a job, stands by, and joins generation after generation until it is told to go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.errors import LeptonError
+from lepton_kit.runtime.wire import Connection
+
+HEARTBEAT_SECONDS = 0.5
+
+
+class DriverChannel:
+    """The worker's side of its connection: a thread receives, the training loop asks for what came."""
+
+    def __init__(self, connection: Connection):
+        self._connection = connection
+        self._incoming: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._kept: deque[dict[str, Any]] = deque()
+        self.generation = 0
+        threading.Thread(target=self._receive, daemon=True, name="receive").start()
+        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self._connection.send(kind, **fields)
+
+    def take_commands(self) -> list[dict[str, Any]]:
+        while True:
+            try:
+                self._kept.append(self._incoming.get_nowait())
+            except queue.Empty:
+                break
+        commands, self._kept = list(self._kept), deque()
+        return [command for command in commands if self._is_current(command)]
+
+    def wait_for(self, *kinds: str) -> dict[str, Any]:
+        for message in list(self._kept):
+            if message["kind"] in kinds and self._is_current(message):
+                self._kept.remove(message)
+                return message
+        while True:
+            message = self._incoming.get()
+            if message["kind"] in kinds and self._is_current(message):
+                return message
+            if message["kind"] == "exit":
+                leave(0)
+            self._kept.append(message)
+
+    def _is_current(self, message: dict[str, Any]) -> bool:
+        return message.get("generation", self.generation) == self.generation
+
+    def _receive(self) -> None:
+        while not self._connection.closed:
+            for message in self._connection.receive():
+                self._incoming.put(message)
+        os._exit(0)  # the driver is gone, and with it all reason to go on
+
+    def _beat(self) -> None:
+        page = os.sysconf("SC_PAGE_SIZE")
+        while True:
+            with open("/proc/self/statm", encoding="ascii") as file:
+                resident, shared = (int(field) for field in file.read().split()[1:3])
+            self._connection.send("alive", memory_bytes=(resident - shared) * page)
+            time.sleep(HEARTBEAT_SECONDS)
+
+
+def main(start: dict[str, Any]) -> int:
+    """Run as worker number ``start["worker"]``; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _log_to(start["log"])
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(start["threads"])
+    tf.config.threading.set_inter_op_parallelism_threads(start["threads"])
+    channel = DriverChannel(Connection(socket.socket(fileno=start["descriptor"])))
+    channel.send("hello", pid=os.getpid())
+    tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
+    prepared: tuple[str, Any] | None = None
+    while True:
+        message = channel.wait_for("prepare", "join", "exit")
+        if message["kind"] == "exit":
+            return 0
+        try:
+            if message["kind"] == "prepare":
+                _log_to(message["log"])
+                prepared = _prepare(message, prepared, channel)
+            else:
+                assert prepared is not None, "the driver sends join only to prepared workers"
+                _serve(prepared[1], message, channel)
+        except MemoryError as failure:
+            _fail(channel, "out of memory", failure)
+            return 1
+        except Exception as failure:
+            kind = "out of memory" if type(failure).__name__ == "ResourceExhaustedError" else "error"
+            _fail(channel, kind, failure)
+            return 1
+
+
+def job_key(config: RunConfig, base: str) -> str:
+    """Equal keys stand for equal jobs: a standby prepared for one serves the other."""
+    values = config.to_dict()
+    values.pop("name")
+    workers = values.pop("workers")
+    values["workers"] = {name: workers[name] for name in ("allreduce", "wire", "device")}
+    for section in ("model", "data"):
+        path = values[section].get("path")
+        if path and not os.path.isabs(path):
+            values[section]["path"] = os.path.join(base, path)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> tuple[str, Any]:
+    from lepton_kit.training import job
+    from lepton_kit.training.loop import Worker
+
+    folder = Path(message["folder"])
+    config = RunConfig.load(folder / "config.yaml")
+    for entry in (message["cwd"], str(folder)):
+        if entry not in sys.path:
+            sys.path.append(entry)
+    key = job_key(config, message["folder"])
+    built = prepared[1] if prepared is not None and prepared[0] == key else None
+    if built is None:
+        built = Worker(job.build(config, folder), channel)
+    built.attach(config, folder)
+    channel.send("ready", slot_bytes=built.slot_bytes, parameters=built.parameters, token=message["token"])
+    return key, built
+
+
+def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None:
+    channel.generation = message["membership"]["generation"]
+    descriptor = message.pop("descriptor", None)
+    try:
+        outcome = worker.run(message, descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    if outcome in ("finished", "stop") and worker.is_root:
+        worker.save_model()
+    channel.send("detached", generation=channel.generation, step=worker.position, outcome=outcome)
+
+
+def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
+    traceback.print_exc()
+    text = str(failure).strip() or type(failure).__name__
+    if not isinstance(failure, LeptonError):
+        text = f"{type(failure).__name__}: {text}"
+    channel.send("failed", what=what, cause=text[:2000])
+
+
+def _log_to(path: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def leave(code: int) -> None:
+    """End this process at once; what TensorFlow holds needs no goodbye."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,87 @@
+"""The state of a run in training: packing it for ranks that join, and checkpoints on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.errors import RunError
+
+KEEP_CHECKPOINTS = 2
+
+
+def capture(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of all values, in the variables' order."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray], source: str) -> None:
+    """Assign values that `capture` took. Raises `RunError` naming the source if they do not fit."""
+    if len(variables) != len(arrays):
+        raise RunError(f"{source}: holds {len(arrays)} arrays; this model with its optimizer has {len(variables)}")
+    for variable, array in zip(variables, arrays, strict=True):
+        if tuple(variable.shape) != array.shape:
+            name = getattr(variable, "path", variable.name)
+            raise RunError(f"{source}: {name} has shape {array.shape} there and {tuple(variable.shape)} in this model")
+        variable.assign(array)
+
+
+def pack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """All bytes in one uint8 array.
+
+    >>> pack([np.zeros(2, np.float32), np.ones((), np.int64)]).shape
+    (16,)
+    """
+    return np.concatenate([np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8) for array in arrays])
+
+
+def unpack(data: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The arrays behind packed bytes, with the shapes and types of ``like``."""
+    arrays, offset, raw = [], 0, data.tobytes()
+    for array in like:
+        arrays.append(np.frombuffer(raw, array.dtype, array.size, offset).reshape(array.shape))
+        offset += array.nbytes
+    return arrays
+
+
+def save_checkpoint(folder: Path, step: int, arrays: Sequence[np.ndarray], **about: Any) -> Path:
+    """Write ``folder/step-N`` whole or not at all, and drop all but the newest few."""
+    target = folder / f"step-{step:09d}"
+    temporary = folder / f".step-{step}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(mode=0o700)
+        with open(temporary / "arrays.npz", "wb") as file:
+            np.savez(file, *arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        (temporary / "meta.json").write_text(json.dumps({"step": step, **about}), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in checkpoint_folders(folder)[:-KEEP_CHECKPOINTS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """All complete checkpoints, the newest last."""
+    return sorted(path.parent for path in folder.glob("step-*/meta.json"))
+
+
+def load_checkpoint(path: Path) -> tuple[int, list[np.ndarray], dict[str, Any]]:
+    """Step, arrays and what else was noted. Raises `RunError` naming a file that cannot be read."""
+    try:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        with np.load(path / "arrays.npz", allow_pickle=False) as stored:
+            arrays = [stored[f"arr_{k}"] for k in range(len(stored.files))]
+        return int(meta["step"]), arrays, meta
+    except (OSError, ValueError, KeyError) as failure:
+        raise RunError(f"{path}: this checkpoint cannot be read ({failure})") from None
