@@ -1,0 +1,23 @@
+"""Panels for notebooks: small ones that stand alone, and the workbench that joins them."""
+
+from lepton_kit.panels.compression import CompressionPanel
+from lepton_kit.panels.data_model import DataModelPanel
+from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.report import ReportPanel
+from lepton_kit.panels.runs_list import RunsPanel
+from lepton_kit.panels.sharding import ShardingPanel
+from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.panels.workbench import Workbench
+
+__all__ = [
+    "CompressionPanel",
+    "DataModelPanel",
+    "DevicePanel",
+    "LivePanel",
+    "ReportPanel",
+    "RunsPanel",
+    "ShardingPanel",
+    "TrainingPanel",
+    "Workbench",
+]

@@ -1,0 +1,95 @@
+"""From a run's view to the few points that a plot shows: pure, numpy only, bounded however long the run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lepton_kit.panels.decimate import thin
+from lepton_kit.runs.view import RunView
+
+POINTS = 600
+"""Points a curve may have on the screen: a plot is 300 to 600 pixels wide."""
+MOST_RANKS = 64
+"""Ranks that get a bar of their own; more are told in the workers table."""
+
+EMPTY = (np.empty(0), np.empty(0))
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of one run. Every one is ``(x, y)``; x counts steps, but ranks in ``per_rank``."""
+
+    loss: Curve = EMPTY
+    validation_loss: Curve = EMPTY
+    metric: Curve = EMPTY
+    validation_metric: Curve = EMPTY
+    sparsity: Curve = EMPTY
+    throughput: Curve = EMPTY
+    world_size: Curve = EMPTY
+    per_rank: Curve = EMPTY
+    metric_name: str = "accuracy"
+    order: tuple[str, ...] = field(
+        default=(
+            "loss", "validation_loss", "metric", "validation_metric", "sparsity",
+            "throughput", "world_size", "per_rank",
+        ),
+        repr=False,
+    )  # fmt: skip
+
+
+def main_metric(names: list[str]) -> str | None:
+    """The metric worth a plot of its own: an accuracy where there is one, else the first that is not the loss.
+
+    >>> main_metric(["loss", "mae", "sparse_categorical_accuracy"])
+    'sparse_categorical_accuracy'
+    """
+    shown = [name for name in names if name != "loss" and not name.endswith("_loss")]
+    accuracies = [name for name in shown if "acc" in name.lower()]
+    return (accuracies or shown or [None])[0]
+
+
+def curves_of(view: RunView, points: int = POINTS) -> Curves:
+    """What the live plot shows of a view; each curve has at most ``points`` points."""
+    metric = main_metric(list(view.metrics))
+    reports = view.report_steps.array
+    ranks = sorted(view.per_rank_throughput)[:MOST_RANKS]
+    steps, shares = view.sparsity_series
+    world_size = view.report_world_size.array
+    return Curves(
+        loss=_finite(*thin(view.steps + 1, view.loss, points)),
+        validation_loss=_epochs(view, "val_loss"),
+        metric=_finite(*thin(reports, view.metrics[metric], points)) if metric else EMPTY,
+        validation_metric=_epochs(view, f"val_{metric}") if metric else EMPTY,
+        sparsity=thin(steps.array, shares.array, points),
+        throughput=_finite(*thin(reports, view.throughput, points)),
+        world_size=_changes(reports, world_size, points),
+        per_rank=(np.array(ranks), np.array([view.per_rank_throughput[rank] for rank in ranks], np.float64)),
+        metric_name=metric or "accuracy",
+    )
+
+
+def _finite(x: np.ndarray, y: np.ndarray) -> Curve:
+    good = np.isfinite(y)
+    return x[good].astype(np.float64), y[good].astype(np.float32)
+
+
+def _epochs(view: RunView, name: str) -> Curve:
+    rows = [(row["step"], row[name]) for row in view.epochs if row.get(name) is not None]
+    if not rows:
+        return EMPTY
+    table = np.asarray(rows, np.float64)
+    return thin(table[:, 0], table[:, 1], POINTS)
+
+
+def _changes(steps: np.ndarray, counts: np.ndarray, points: int) -> Curve:
+    """A staircase needs only the points where it steps, and its end."""
+    if not len(counts):
+        return EMPTY
+    turns = np.flatnonzero(np.diff(counts)) + 1
+    chosen = np.unique(np.concatenate([[0], turns, [len(counts) - 1]]))
+    x, y = steps[chosen].astype(np.float64), counts[chosen].astype(np.float64)
+    x[0] = 0.0
+    return thin(x, y, points)

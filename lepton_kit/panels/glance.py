@@ -1,0 +1,84 @@
+"""A glance at data: a few samples as thumbnails and how many there are of each class."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.panels.parts import PALETTE, Markup
+
+THUMBNAILS = 10
+SEQUENCE_POINTS = 48
+
+
+def first_of_each(labels: np.ndarray, most: int) -> np.ndarray:
+    """Positions of the first sample of each class, then of further samples, at most ``most``.
+
+    >>> first_of_each(np.array([1, 1, 0, 2]), most=3)
+    array([2, 0, 3])
+    """
+    _, first = np.unique(labels, return_index=True)
+    chosen = list(first[:most])
+    chosen += [place for place in range(len(labels)) if place not in set(chosen)][: most - len(chosen)]
+    return np.array(chosen, np.int64)
+
+
+def as_image(sample: np.ndarray, value_range: tuple[float, float]) -> Any:
+    """A sample of shape (height, width, channels) as a Pillow image; other shapes have none (None)."""
+    from PIL import Image
+
+    if sample.ndim != 3 or sample.shape[-1] not in (1, 3, 4):
+        return None
+    low, high = value_range
+    scaled = (np.asarray(sample, np.float64) - low) / ((high - low) or 1) * 255
+    pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def thumbnails(prepared: Any, most: int = THUMBNAILS) -> Markup:
+    """The first sample of each class as small pictures, or an empty text for data that are not images."""
+    x, y = prepared.train.x, prepared.train.y
+    if isinstance(x, dict) or isinstance(y, dict) or x.ndim != 4:
+        return Markup("")
+    places = first_of_each(np.asarray(y), most) if np.ndim(y) == 1 else np.arange(min(most, len(x)))
+    names = prepared.class_names
+    pieces = []
+    for place in places:
+        image = as_image(np.asarray(x[place]), prepared.value_range)
+        if image is None:
+            return Markup("")
+        buffer = io.BytesIO()
+        image.thumbnail((64, 64))
+        image.save(buffer, "PNG")
+        label = str(names[int(y[place])] if names is not None and np.ndim(y) == 1 else "")
+        source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        pieces.append(
+            f'<img class="lk-thumb" src="{source}" alt="a sample of class {html.escape(label)}" title="{html.escape(label)}">'
+        )
+    return Markup(f"<div>{''.join(pieces)}</div>")
+
+
+def class_counts(prepared: Any) -> Markup:
+    """How many samples to train on there are of each class, as one bar; empty for other tasks."""
+    if prepared.task != "classification":
+        return Markup("")
+    counts = np.bincount(np.asarray(prepared.train.y), minlength=prepared.num_classes)
+    names = prepared.class_names or tuple(map(str, range(prepared.num_classes)))
+    pieces = "".join(
+        f'<div style="flex:{max(int(count), 0.001)};background:{PALETTE[place % len(PALETTE)]}" '
+        f'title="{html.escape(str(names[place]))}: {count} samples">{html.escape(str(names[place])) if len(names) <= 12 else ""}</div>'
+        for place, count in enumerate(counts)
+    )
+    return Markup(
+        f'<div class="lk-bar" role="img" aria-label="samples of each class: {counts[:50].tolist()}">{pieces}</div>'
+    )
+
+
+def glance(prepared: Any) -> str:
+    """Counts, shape and labels in words, with pictures where the data are images."""
+    lines = "<br>".join(html.escape(line) for line in prepared.summary().splitlines())
+    return f'{thumbnails(prepared)}{class_counts(prepared)}<div class="lk-note">{lines}</div>'

@@ -1,0 +1,147 @@
+"""The live view of a run: a pure reader of its folder that draws what was appended."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from lepton_kit.panels import telling
+from lepton_kit.panels.figure import LiveFigure, static_figure
+from lepton_kit.panels.parts import Panel, card, framed, note, set_html
+from lepton_kit.panels.picture import picture_text
+from lepton_kit.panels.presence import Presence
+from lepton_kit.panels.pump import Pump
+from lepton_kit.runs.paths import RunPaths
+from lepton_kit.runs.view import RunView
+
+FASTEST_SECONDS = 0.5
+"""Plots move at most twice a second: faster costs the kernel and the page much and shows little more."""
+RESUME_SECONDS = 60.0
+"""How long a run that had ended may take to come back after `resumed`."""
+
+
+class LivePanel(Panel):
+    """Loss, metric, throughput, workers and incidents of one run, from its first step on.
+
+    Several panels, in several notebooks, may follow the same run. Closing one does nothing to the run.
+    """
+
+    def __init__(self, run: Any = None):
+        super().__init__()
+        self.run: Any = None
+        self.seen: RunView | None = None
+        self._context = contextvars.copy_context()
+        self._pump: Pump | None = None
+        self._listeners: list[Callable[[RunView], None]] = []
+        self._presence = Presence()
+        self._hope_until = 0.0
+        self._stale = False
+        self._lock = threading.RLock()
+        self.summary = note("No run yet. Press <b>Start</b>, or attach to one below.")
+        self.workers_table = note()
+        self.incidents = note()
+        for part, name in (
+            (self.summary, "lk-summary"),
+            (self.workers_table, "lk-workers"),
+            (self.incidents, "lk-log"),
+        ):
+            part.add_class(name)
+        self.figure: LiveFigure | None = None
+        self._place = widgets.VBox(
+            [], layout=widgets.Layout(width="100%", overflow="hidden", margin="6px 0 0 0")
+        )
+        self._place.add_class("lk-figure")
+        self.view = framed(
+            card("Live view", self.problem, self.summary, self._place, self.workers_table, self.incidents)
+        )
+        if run is not None:
+            self.attach(run)
+
+    def __repr__(self) -> str:
+        if self.run is None:
+            return "<LivePanel: no run>"
+        return f"<LivePanel: {self.run.id}, {self.seen.status}>"
+
+    def picture(self) -> str | None:
+        return picture_text(self.seen) if self.seen is not None else None
+
+    def on_update(self, listener: Callable[[RunView], None]) -> None:
+        """Call ``listener(view)`` after every change of the run that the panel has seen."""
+        self._listeners.append(listener)
+
+    def attach(self, run: Any) -> None:
+        """Follow a run, with every point from its first step."""
+        self.detach()
+        self.run = run
+        self._presence.hear()
+        self.seen = RunView(RunPaths(Path(run.directory)).events)
+        self.seen.refresh()
+        if self.figure is None:
+            self.figure = LiveFigure()
+            self._place.children = (self.figure.widget, self._presence.widget)
+        self.complain(None)
+        self.update(force=True)
+        if not self.seen.done:
+            self.follow()
+
+    def follow(self) -> None:
+        """Tick until the run has ended."""
+        if self._pump is None or not self._pump.running:
+            self._pump = Pump(self._tick, fastest=FASTEST_SECONDS, context=self._context)
+            self._pump.start()
+
+    def resumed(self) -> None:
+        """A run that had ended was asked to go on: wait for it, and follow it again."""
+        self._hope_until = time.monotonic() + RESUME_SECONDS
+        self.follow()
+
+    def detach(self) -> None:
+        """Follow no run any more; what is shown stays."""
+        if self._pump is not None:
+            self._pump.stop()
+            self._pump = None
+
+    @property
+    def following(self) -> bool:
+        return self._pump is not None and self._pump.running
+
+    def update(self, force: bool = False) -> bool:
+        """Read what is new and show it; True if there was anything new."""
+        with self._lock:
+            changed = self.seen.refresh() or force
+            self._stale |= changed
+            if self._stale and (force or self.seen.done or self._presence.may_send()):
+                self._show()
+                self._stale = False
+        if changed:
+            for listener in self._listeners:
+                listener(self.seen)
+        return changed
+
+    def plotly(self) -> Any:
+        """The plots as a plain plotly `Figure`, to restyle or save."""
+        return static_figure(self.seen if self.seen is not None else RunView())
+
+    def close(self) -> None:
+        self.detach()
+        super().close()
+
+    def _tick(self) -> bool:
+        try:
+            self.update()
+        except Exception as failure:
+            self.complain(failure)
+            raise
+        return not self.seen.done or time.monotonic() < self._hope_until
+
+    def _show(self) -> None:
+        set_html(self.summary, telling.summary(self.seen, self.run.id))
+        set_html(self.workers_table, telling.workers(self.seen))
+        set_html(self.incidents, telling.incidents(self.seen))
+        self.figure.show(self.seen)

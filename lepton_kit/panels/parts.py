@@ -1,0 +1,229 @@
+"""What all panels share: the base class, the look, and where an error's text appears."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as widgets
+
+from lepton_kit.errors import LeptonError
+
+STYLE = """<style>
+.lk-panel{font-size:13px;color:var(--jp-ui-font-color1);overflow:hidden}
+.lk-panel .widget-html-content{line-height:1.45}
+.lk-card .widget-label{text-align:left}
+.lk-card{border:1px solid var(--jp-border-color2);border-radius:8px;padding:12px 14px;overflow:hidden;
+ background:var(--jp-layout-color1)}
+.lk-title{font-weight:600;font-size:14px;color:var(--jp-ui-font-color0)}
+.lk-note,.lk-note .widget-html-content{color:var(--jp-ui-font-color2);font-size:12px}
+.lk-error{border-left:3px solid var(--jp-error-color1,#d33);padding:6px 10px;border-radius:3px;white-space:pre-wrap;
+ background:color-mix(in srgb,var(--jp-error-color1,#d33) 10%,transparent);color:var(--jp-ui-font-color1)}
+.lk-table{border-collapse:collapse;font-size:12px;width:100%}
+.lk-panel .lk-table th,.lk-panel .lk-table td{padding:3px 10px 3px 0;text-align:left;border:none;background:none;
+ border-bottom:1px solid var(--jp-border-color3,var(--jp-border-color2));color:var(--jp-ui-font-color1)}
+.lk-panel .lk-table th{color:var(--jp-ui-font-color2);font-weight:500}
+.lk-panel .lk-table td.lk-number,.lk-panel .lk-table th.lk-number{text-align:right;font-variant-numeric:tabular-nums}
+.lk-chip{display:inline-block;padding:1px 9px;border-radius:10px;font-size:12px;font-weight:600;color:#fff;
+ background:#6e7781}
+.lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
+.lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
+.lk-chip-failed,.lk-chip-lost{background:#cf222e}
+.lk-tiles{display:flex;flex-wrap:wrap;gap:6px 26px}
+.lk-tile b{display:block;font-size:17px;font-weight:600;font-variant-numeric:tabular-nums;
+ color:var(--jp-ui-font-color0)}
+.lk-tile span{font-size:11px;color:var(--jp-ui-font-color2)}
+.lk-bar{display:flex;height:14px;border-radius:3px;overflow:hidden;margin:3px 0 5px;gap:1px}
+.lk-bar div{min-width:2px;font-size:10px;line-height:14px;color:#fff;text-align:center;overflow:hidden}
+.lk-code{white-space:pre;overflow-x:auto;font-family:var(--jp-code-font-family,monospace);font-size:12px;
+ background:var(--jp-layout-color2);color:var(--jp-ui-font-color1);padding:8px 10px;border-radius:4px;margin:0}
+.lk-track{height:8px;border-radius:4px;background:var(--jp-layout-color3,#ccc);overflow:hidden}
+.lk-track div{height:100%;border-radius:4px;background:var(--jp-brand-color1,#1976d2)}
+.lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}
+.lk-panel img.lk-thumb{width:30px;height:30px;object-fit:cover;image-rendering:pixelated;border-radius:3px;margin:0 4px 4px 0;
+ display:inline-block;vertical-align:middle;border:1px solid var(--jp-border-color2)}
+.lk-panel .widget-button{border-radius:4px}
+.lk-panel .lk-row{overflow:hidden}
+.lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;overflow:hidden}
+</style>"""
+
+PALETTE = ("#3d85c6", "#c2740c", "#2f8a4b", "#8a5fbf", "#b3475e", "#3b8f8f", "#8c6d31", "#6b7280")
+LABEL_WIDTH = "118px"
+
+
+class Panel:
+    """Base of every panel: holds a widget in ``view``, shows itself in a notebook, has a short stable `repr`."""
+
+    def __init__(self) -> None:
+        self.view: widgets.Widget = widgets.VBox([])
+        self.problem = widgets.HTML("", layout=widgets.Layout(display="none", margin="4px 0 0 0"))
+        self.problem.add_class("lk-problem")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, Any]:
+        bundle = self.view._repr_mimebundle_(include=include, exclude=exclude) or {}
+        bundle = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
+        bundle["text/plain"] = repr(self)
+        picture = self.picture()
+        if picture is not None:
+            bundle["image/png"] = picture
+        return bundle
+
+    def picture(self) -> str | None:
+        """A still picture for readers without a kernel: PNG in base64, or None while there is nothing to see."""
+        return None
+
+    def complain(self, problem: BaseException | str | None) -> None:
+        """Show an error's text in the panel, in place; None takes it away."""
+        if problem is None:
+            if self.problem.value:
+                self.problem.value = ""
+            self.problem.layout.display = "none"
+            return
+        text = str(problem) or type(problem).__name__
+        if isinstance(problem, BaseException) and not isinstance(problem, LeptonError):
+            text = f"{type(problem).__name__}: {text}"
+        self.problem.value = f'<div class="lk-error" role="alert">{html.escape(text)}</div>'
+        self.problem.layout.display = ""
+
+    @property
+    def complaint(self) -> str:
+        """The error's text that the panel shows now, or an empty text."""
+        text = self.problem.value
+        start, end = text.find(">") + 1, text.rfind("</div>")
+        return html.unescape(text[start:end]) if text else ""
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Whatever goes wrong inside is shown in the panel; what goes well clears it."""
+        try:
+            yield
+        except Exception as failure:
+            self.complain(failure)
+        else:
+            self.complain(None)
+
+    def close(self) -> None:
+        """Take the panel off the page; a run goes on without it."""
+        for child in _below(self.view):
+            child.close()
+
+
+def _below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    for child in getattr(widget, "children", ()):
+        yield from _below(child)
+    yield widget
+
+
+def framed(*children: widgets.Widget, classes: tuple[str, ...] = ("lk-panel",)) -> widgets.VBox:
+    """A column that brings the panels' style with it, so that each panel can stand alone."""
+    box = widgets.VBox(
+        [widgets.HTML(STYLE, layout=widgets.Layout(display="none")), *children],
+        layout=widgets.Layout(width="100%", overflow="hidden"),
+    )
+    for name in classes:
+        box.add_class(name)
+    return box
+
+
+def card(title: str, *children: widgets.Widget, note: str = "") -> widgets.VBox:
+    """A titled frame around widgets."""
+    heading = f'<span class="lk-title">{html.escape(title)}</span>'
+    if note:
+        heading += f'<br><span class="lk-note">{html.escape(note)}</span>'
+    box = widgets.VBox(
+        [widgets.HTML(heading, layout=widgets.Layout(margin="0 0 6px 0")), *children],
+        layout=widgets.Layout(width="100%", overflow="hidden"),
+    )
+    box.add_class("lk-card")
+    return box
+
+
+def row(*children: widgets.Widget, gap: str = "8px") -> widgets.HBox:
+    """Widgets side by side, wrapped to the next line where the page is narrow."""
+    box = widgets.HBox(
+        list(children),
+        layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap=gap, overflow="hidden"),
+    )
+    box.add_class("lk-row")
+    return box
+
+
+def field(
+    widget: type[widgets.Widget],
+    description: str,
+    tooltip: str,
+    label_width: str = LABEL_WIDTH,
+    **options: Any,
+) -> Any:
+    """An input with a label of the common width and a tooltip that tells what it does."""
+    return widget(
+        description=description,
+        tooltip=tooltip,
+        style={"description_width": label_width},
+        layout=options.pop("layout", widgets.Layout(width="98%", min_width="240px", max_width="460px")),
+        **options,
+    )
+
+
+def note(text: str = "") -> widgets.HTML:
+    """Small grey text; may hold HTML, so pass outside text through `html.escape`."""
+    widget = widgets.HTML(text)
+    widget.add_class("lk-note")
+    return widget
+
+
+def button(
+    description: str, tooltip: str, style: str = "", icon: str = "", width: str = "auto"
+) -> widgets.Button:
+    """A button that carries its description as a CSS class, such as ``lk-start``."""
+    made = widgets.Button(
+        description=description,
+        tooltip=tooltip,
+        button_style=style,
+        icon=icon,
+        layout=widgets.Layout(width=width),
+    )
+    made.add_class(f"lk-{description.lower().replace(' ', '-')}")
+    return made
+
+
+def table(columns: list[str], rows: list[list[object]], numbers: tuple[int, ...] = ()) -> str:
+    """An HTML table; every cell is escaped unless it is `Markup`."""
+
+    def cell(tag: str, place: int, value: object) -> str:
+        kind = ' class="lk-number"' if place in numbers else ""
+        text = value if isinstance(value, Markup) else html.escape(str(value))
+        return f"<{tag}{kind}>{text}</{tag}>"
+
+    head = "".join(cell("th", place, name) for place, name in enumerate(columns))
+    body = "".join(
+        f"<tr>{''.join(cell('td', place, value) for place, value in enumerate(line))}</tr>" for line in rows
+    )
+    return f'<table class="lk-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+class Markup(str):
+    """Text that is already HTML."""
+
+
+def chip(state: str) -> Markup:
+    """A state as a coloured word."""
+    return Markup(f'<span class="lk-chip lk-chip-{html.escape(state)}">{html.escape(state)}</span>')
+
+
+def on_change(widget: widgets.Widget, function: Callable[[Any], None]) -> None:
+    """Call ``function(new value)`` when the value changes, from the page or from code."""
+    widget.observe(lambda change: function(change["new"]), names="value")
+
+
+def set_html(widget: widgets.HTML, text: str) -> bool:
+    """Send a text only if it is new; True if it was."""
+    if widget.value == text:
+        return False
+    widget.value = text
+    return True

@@ -1,0 +1,121 @@
+"""What keeps a panel moving: one daemon thread that ticks, and calls that wait until a slider rests."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+SLOWEST_SECONDS = 10.0
+CPU_SHARE = 0.03
+"""A tick that cost c seconds of processor time is followed by a pause of at least c / CPU_SHARE, so that the
+kernel spends no more than this share of one core on a panel however many points or ranks there are."""
+
+log = logging.getLogger(__name__)
+
+
+def pause_after(cost: float, fastest: float) -> float:
+    """Seconds to wait after a tick that took ``cost`` seconds of processor time.
+
+    >>> pause_after(0.002, fastest=0.5), pause_after(0.03, fastest=0.5)
+    (0.5, 1.0)
+    """
+    return min(SLOWEST_SECONDS, max(fastest, cost / CPU_SHARE))
+
+
+class Pump:
+    """Calls ``tick`` from one daemon thread until it answers False, or `stop` is called.
+
+    The thread runs inside the context of the cell that made it: messages sent from a bare thread lose their way
+    after a page reload (ipykernel 7.4 with subshells, seen 2026-11). It never prints; a failing tick ends it and is
+    kept in ``failure``.
+    """
+
+    def __init__(
+        self, tick: Callable[[], bool], *, fastest: float = 0.5, context: contextvars.Context | None = None
+    ):
+        self._tick = tick
+        self._fastest = fastest
+        self._context = context if context is not None else contextvars.copy_context()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.ticks = 0
+        self.failure: BaseException | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to tick; a pump that already ticks goes on."""
+        if self.running:
+            return
+        self._ended.clear()
+        self._thread = threading.Thread(
+            target=self._context.copy().run, args=(self._loop,), name="lepton-pump", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread; from inside a tick only the wish is noted."""
+        self._ended.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _loop(self) -> None:
+        try:
+            while not self._ended.is_set():
+                before = time.thread_time()
+                alive = self._tick()
+                self.ticks += 1
+                if not alive:
+                    return
+                self._ended.wait(pause_after(time.thread_time() - before, self._fastest))
+        except Exception as failure:
+            self.failure = failure
+            log.warning("a panel stopped following its run: %s", failure, exc_info=True)
+
+
+class Debounced:
+    """Calls ``function`` with the last value once no new one has come for ``seconds``."""
+
+    def __init__(self, function: Callable[[Any], None], seconds: float):
+        self._function = function
+        self._seconds = seconds
+        self._context = contextvars.copy_context()
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._value: Any = None
+
+    @property
+    def waiting(self) -> bool:
+        return self._timer is not None
+
+    def __call__(self, value: Any) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._value = value
+            self._timer = threading.Timer(self._seconds, self._context.copy().run, args=(self.flush,))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def flush(self) -> None:
+        """Call now what would be called later; nothing if nothing waits."""
+        with self._lock:
+            if self._timer is None:
+                return
+            self._timer.cancel()
+            self._timer = None
+            value = self._value
+        self._function(value)
+
+    def cancel(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = None

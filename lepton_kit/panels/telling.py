@@ -1,0 +1,202 @@
+"""A run told in HTML for the live panel: pure functions from a view to text."""
+
+from __future__ import annotations
+
+import html
+import math
+import time
+
+from lepton_kit.panels.curves import main_metric
+from lepton_kit.panels.parts import PALETTE, Markup, chip, table
+from lepton_kit.runs.view import RunView
+
+INCIDENTS_SHOWN = 6
+WORKERS_SHOWN = 32
+
+
+def duration(seconds: float | None) -> str:
+    """A time span in words of a size that suits it.
+
+    >>> duration(7.2), duration(95), duration(7300), duration(None)
+    ('7 s', '1 min 35 s', '2 h 1 min', 'unknown')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the unit that suits them.
+
+    >>> size(512), size(3_000_000), size(None)
+    ('512 B', '2.9 MiB', 'unknown')
+    """
+    if count is None:
+        return "unknown"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure, or a dash where there is none yet."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def summary(view: RunView, run_id: str) -> str:
+    """State, progress with time left, and the figures of the moment."""
+    return "".join([_headline(view, run_id), _progress(view), _tiles(view)])
+
+
+def _headline(view: RunView, run_id: str) -> str:
+    cause = f' <span class="lk-note">{html.escape(view.cause)}</span>' if view.cause else ""
+    return f'<div>{chip(view.status)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
+
+
+def _progress(view: RunView) -> str:
+    total = view.total_steps
+    share = view.progress * 100
+    if not total:
+        line = "workers are starting" if not view.done else "no step was trained"
+    else:
+        line = f"step {view.step:,} of {total:,} ({share:.0f} %)"
+        per_epoch = view.plan.get("steps_per_epoch")
+        if per_epoch:
+            epoch = min(view.step // per_epoch + 1, view.plan.get("epochs") or math.inf)
+            line = f"epoch {epoch} of {view.plan.get('epochs', '?')} · {line}"
+        if view.done:
+            line += f" · took {duration(_took(view))}"
+        elif view.status == "running":
+            line += f" · {duration(view.eta_seconds)} left (estimated)"
+    return (
+        f'<div class="lk-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}" '
+        f'aria-label="progress of the run" style="margin:8px 0 3px"><div style="width:{share:.1f}%"></div></div>'
+        f'<div class="lk-note">{line}</div>'
+    )
+
+
+def _took(view: RunView) -> float | None:
+    if view.first_time is None or view.last_time is None:
+        return None
+    return view.last_time - view.first_time
+
+
+def _tiles(view: RunView) -> str:
+    metric = main_metric(list(view.metrics))
+    last = view.epochs[-1] if view.epochs else {}
+    label = (metric or "accuracy").replace("_", " ")
+    values = view.metrics.get(metric) if metric else None
+    counts = view.counts()
+    training = f"{counts['training']} of {counts['wanted']}"
+    tiles = [
+        ("training loss", number(view.loss[-1] if len(view.loss) else None)),
+        ("validation loss", number(last.get("val_loss"))),
+        (f"training {label}", number(values[-1] if values is not None and len(values) else None)),
+        (f"validation {label}", number(last.get(f"val_{metric}"))),
+        ("samples/s (measured)", number(_rate(view), 0)),
+        ("workers training of wanted", training),
+    ]
+    if view.total_sparsity is not None:
+        tiles.append(("of the weights are zero", f"{view.total_sparsity:.1%}"))
+    if view.learning_rate is not None:
+        tiles.append(("learning rate", f"{view.learning_rate:.4g}"))
+    inner = "".join(
+        f'<div class="lk-tile"><b>{value}</b><span>{html.escape(name)}</span></div>' for name, value in tiles
+    )
+    return f'<div class="lk-tiles" style="margin-top:8px">{inner}</div>'
+
+
+def _rate(view: RunView) -> float | None:
+    if not view.done:
+        return view.current_throughput
+    times, samples = view.time, view.plan.get("samples")
+    if len(times) < 2 or not samples or times[-1] <= times[0]:
+        return view.current_throughput
+    rates = view.throughput
+    return float(sorted(rates)[len(rates) // 2]) if len(rates) else None
+
+
+def workers(view: RunView) -> str:
+    """The workers table: wanted, starting and training in words, then one line a worker."""
+    counts = view.counts()
+    words = " · ".join(f"{counts[name]} {name}" for name in ("wanted", "starting", "standby", "training"))
+    if view.done:
+        return '<div class="lk-note">No worker runs any more.</div>'
+    if not view.workers:
+        return f'<div class="lk-note">{words}</div>'
+    cut = view.generations[-1].get("cut") if view.generations else None
+    lines = []
+    for worker in view.workers[:WORKERS_SHOWN]:
+        rank = worker.get("rank")
+        share = cut[rank] if cut and rank is not None and rank < len(cut) else None
+        lines.append([
+            worker["worker"], chip(worker["state"]), "–" if rank is None else rank,
+            "–" if share is None else share, number(view.per_rank_throughput.get(rank), 0),
+            size(worker.get("memory_bytes")), worker.get("pid") or "–",
+        ])  # fmt: skip
+    more = len(view.workers) - len(lines)
+    tail = f'<div class="lk-note">and {more} more</div>' if more > 0 else ""
+    columns = ["worker", "state", "rank", "per-rank batch", "samples/s", "memory", "process"]
+    return f'<div class="lk-note">{words}</div>{table(columns, lines, numbers=(2, 3, 4, 5, 6))}{tail}'
+
+
+def incidents(view: RunView) -> str:
+    """The last incidents, warnings and changes of the ring, one line each, newest first."""
+    lines = [(event["time"], "lost", _incident(event)) for event in view.incidents]
+    lines += [(event["time"], "warning", event["text"]) for event in view.warnings]
+    lines += [(event["time"], "ring", _generation(event)) for event in view.generations[1:]]
+    lines += [
+        (
+            event["time"],
+            "refused",
+            f"{event.get('verb', 'request')}: {event.get('cause') or 'not possible now'}",
+        )
+        for event in view.requests
+        if event.get("accepted") is False
+    ]
+    lines.sort(key=lambda line: -line[0])
+    if not lines:
+        return ""
+    items = [
+        f'<li><span class="lk-note">{time.strftime("%H:%M:%S", time.localtime(when))} {kind}</span> '
+        f"{html.escape(text)}</li>"
+        for when, kind, text in lines[:INCIDENTS_SHOWN]
+    ]
+    more = len(lines) - len(items)
+    tail = f'<li class="lk-note">and {more} earlier ones in the log</li>' if more > 0 else ""
+    return f'<div class="lk-note">What happened</div><ul class="lk-incidents">{"".join(items)}{tail}</ul>'
+
+
+def _incident(event: dict) -> str:
+    rank = event.get("rank")
+    who = f"worker {event.get('worker')}" + (f" (rank {rank})" if rank is not None else "")
+    return f"{who}: {event['what']}"
+
+
+def _generation(event: dict) -> str:
+    text = f"from step {event['step']:,} on {event['world_size']} workers"
+    if event.get("cause"):
+        text += f": {event['cause']}"
+    if event.get("seconds") is not None:
+        text += f"; training paused {event['seconds']:.2f} s"
+    return text
+
+
+def cut_bar(parts: tuple[int, ...]) -> Markup:
+    """A global batch as a bar, one piece a rank, as long as its share."""
+    total = sum(parts) or 1
+    pieces = "".join(
+        f'<div title="rank {rank}: {part} samples" style="flex:{max(part, 0.001)};background:{PALETTE[rank % len(PALETTE)]}">'
+        f"{part if part / total > 0.055 else ''}</div>"
+        for rank, part in enumerate(parts)
+    )
+    return Markup(
+        f'<div class="lk-bar" role="img" aria-label="parts of the global batch: {list(parts)}">{pieces}</div>'
+    )

@@ -1,0 +1,110 @@
+"""The training panel: how long and how fast to learn, and the buttons that start, pause and stop a run."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import ipywidgets as widgets
+
+from lepton_kit.panels.parts import Panel, button, card, field, framed, note, row, set_html
+from lepton_kit.runs.paths import FINAL_STATES
+
+
+def allowed(status: str | None, busy: bool = False) -> dict[str, bool]:
+    """Which buttons make sense for a run in this state; None: there is no run.
+
+    >>> allowed("running")["pause"], allowed("paused")["resume"], allowed(None)["start"]
+    (True, True, True)
+    """
+    over = status is None or status in FINAL_STATES
+    return {
+        "start": over and not busy,
+        "pause": status in ("starting", "running"),
+        "resume": status in ("paused", "stopped", "failed") and not busy,
+        "stop": status in ("created", "starting", "running", "paused"),
+    }
+
+
+class TrainingPanel(Panel):
+    """Epochs, learning rate and seed; Start, Pause, Resume, Stop; and the code that does the same.
+
+    Alone it holds the settings; inside a `Workbench` its buttons act. The learning rate acts on a running run.
+    """
+
+    def __init__(self, epochs: int = 5, learning_rate: float = 1e-3, seed: int = 0, name: str = "run"):
+        super().__init__()
+        self.epochs = field(
+            widgets.IntText,
+            "Epochs",
+            "passes over the training split",
+            value=epochs,
+            layout=widgets.Layout(width="198px"),
+        )
+        self.learning_rate = field(
+            widgets.FloatLogSlider, "Learning rate", "size of the optimizer's steps; during a run it changes at once",
+            value=learning_rate, base=10, min=-5, max=0, step=0.05, readout_format=".2g", continuous_update=False,
+        )  # fmt: skip
+        self.seed = field(
+            widgets.IntText,
+            "Seed",
+            "of weights, order, dropout and augmentation",
+            label_width="44px",
+            value=seed,
+            layout=widgets.Layout(width="130px"),
+        )
+        self.name = field(
+            widgets.Text, "Name", "first part of the run's id", value=name, continuous_update=False
+        )
+        self.start = button("Start", "launch a run with these settings", "success", "play", "80px")
+        self.pause = button("Pause", "hold the run after its current step", "", "pause", "82px")
+        self.resume = button(
+            "Resume", "go on, from the last checkpoint if the run had ended", "", "forward", "94px"
+        )
+        self.stop = button("Stop", "end the run and keep its last checkpoint", "danger", "stop", "76px")
+        self.show_code = widgets.ToggleButton(
+            value=False, description="Show the code", icon="code", tooltip="the file and the Python that repeat this run",
+            layout=widgets.Layout(width="auto"),
+        )  # fmt: skip
+        self.show_code.add_class("lk-show-code")
+        self.code = widgets.HTML("", layout=widgets.Layout(display="none", width="100%", margin="6px 0 0 0"))
+        self.state = note("idle")
+        self.state.add_class("lk-state")
+        self.enable(None)
+        self.view = framed(
+            card(
+                "Training", row(self.epochs, self.seed), self.learning_rate, self.name,
+                row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem, self.code,
+            )
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<TrainingPanel: {self.epochs.value} epochs, learning rate {self.learning_rate.value:.3g}>"
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `lepton_kit.launch` that this panel chooses."""
+        return {
+            "epochs": self.epochs.value,
+            "learning_rate": float(f"{self.learning_rate.value:.3g}"),
+            "seed": self.seed.value,
+            "name": self.name.value,
+        }
+
+    def enable(self, status: str | None, busy: bool = False) -> None:
+        """Grey out the buttons that make no sense now."""
+        for name, sensible in allowed(status, busy).items():
+            getattr(self, name).disabled = not sensible
+        running = status is not None and status not in FINAL_STATES
+        for widget in (self.epochs, self.seed, self.name):
+            widget.disabled = running or busy
+        set_html(self.state, html.escape("starting …" if busy else status or "idle"))
+
+    def present(self, yaml: str, python: str) -> None:
+        """Show the file and the Python that repeat a run."""
+        blocks = [("Python", python), ("lepton run config.yaml", yaml)]
+        shown = "".join(
+            f'<div class="lk-note" style="margin-top:6px">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre>'
+            for title, text in blocks
+        )
+        set_html(self.code, shown)
+        self.code.layout.display = ""

@@ -1,0 +1,283 @@
+"""The workbench: the small panels together, and the buttons that turn their choices into a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from lepton_kit.errors import ModelError
+from lepton_kit.panels.background import Background
+from lepton_kit.panels.compression import CompressionPanel
+from lepton_kit.panels.data_model import DataModelPanel
+from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.parts import Panel, framed, on_change
+from lepton_kit.panels.pump import Debounced
+from lepton_kit.panels.report import ReportPanel
+from lepton_kit.panels.runs_list import RunsPanel
+from lepton_kit.panels.sharding import ShardingPanel
+from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.runs.view import RunView
+
+SCALE_AFTER_SECONDS = 0.4
+"""A slider that is dragged asks the run once, when it has rested this long."""
+WARM_AFTER_SECONDS = 1.5
+PATIENCE_SECONDS = 15.0
+"""How long the slider waits for the run to want what was asked, before it shows again what the run wants."""
+
+
+class Workbench(Panel):
+    """Choose data, model, workers and options; Start trains them in their own processes; watch, scale, pause, stop.
+
+    ``Workbench(run=...)`` attaches to a run that exists, by object or id, with every point. ``data`` and ``model``
+    may be anything that `lepton_kit.launch` takes. ``panel.run`` is the run that the panel shows.
+    """
+
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        data: Any = None,
+        model: Any = None,
+        runs_dir: str | Path = "runs",
+        warm: bool = True,
+    ):
+        super().__init__()
+        self.run: Any = None
+        self.runs_dir = runs_dir
+        self._asked: tuple[int, float] | None = None
+        self._reconciling: int | None = None
+        self._locked: bool | None = None
+        self.data_model = DataModelPanel(data, model)
+        self.sharding = ShardingPanel()
+        self.training = TrainingPanel()
+        self.compression = CompressionPanel()
+        self.live = LivePanel()
+        self.report = ReportPanel()
+        self.runs = RunsPanel(runs_dir, on_attach=self.attach)
+        self.device = DevicePanel()
+        self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
+        for name in ("start", "pause", "resume", "stop", "show_code", "epochs", "learning_rate", "seed"):
+            setattr(self, name, getattr(self.training, name))
+        self._scale = Debounced(self._send_scale, SCALE_AFTER_SECONDS)
+        self._rate = Debounced(self._send_rate, SCALE_AFTER_SECONDS)
+        self._warming = Background(self._warm, lambda _result, _failure: None)
+        self._warm_soon = Debounced(self._warming.start, WARM_AFTER_SECONDS)
+        self._warm_wanted = warm
+        self._connect()
+        self.view = self._lay_out()
+        if run is not None:
+            self.attach(self._open(run))
+        elif warm:
+            self._warming.start()
+
+    def __repr__(self) -> str:
+        count = self.workers.value
+        state = self.run.status if self.run is not None else "idle"
+        return f"<Workbench: {count} worker{'' if count == 1 else 's'}, {state}>"
+
+    def picture(self) -> str | None:
+        return self.live.picture()
+
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of `lepton_kit.launch` that the panels choose."""
+        return self.sharding.settings() | self.training.settings() | self.compression.settings()
+
+    def attach(self, run: Any) -> None:
+        """Show a run, with every point from its first step; the sliders act on it from now on."""
+        self.run = run
+        self._asked = None
+        self.live.attach(run)
+        self.report.offer(run, self.live.seen)
+        self._follow(self.live.seen)
+
+    def close(self) -> None:
+        """Take the panel off the page and give warm processes back; a run goes on without it."""
+        import lepton_kit as lk
+
+        for later in (self._scale, self._rate, self._warm_soon):
+            later.cancel()
+        self.live.detach()
+        self._warming.join()
+        self.data_model.close()
+        if self._warm_wanted:
+            lk.cool()
+        super().close()
+
+    def _lay_out(self) -> widgets.Widget:
+        grid = widgets.Layout(
+            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%",
+            overflow="hidden", align_items="flex-start",
+        )  # fmt: skip
+        left = widgets.VBox([self.data_model.view], layout=widgets.Layout(width="100%", overflow="hidden"))
+        right = widgets.VBox(
+            [self.sharding.view, self.training.view],
+            layout=widgets.Layout(width="100%", overflow="hidden", grid_gap="10px"),
+        )
+        pages = widgets.Tab(
+            [
+                widgets.Box([left, right], layout=grid),
+                self._page(self.compression.view, self.report.view),
+                self._page(self.runs.view),
+                self._page(self.device.view),
+            ],
+            layout=widgets.Layout(width="100%"),
+        )
+        pages.titles = ("Set up", "Compress", "Runs", "Machine")
+        pages.add_class("lk-pages")
+        self.pages = pages
+        box = framed(pages, self.live.view, self.problem, classes=("lk-panel", "lk-workbench"))
+        box.layout.grid_gap = "10px"
+        return box
+
+    @staticmethod
+    def _page(*panels: widgets.Widget) -> widgets.Widget:
+        return widgets.VBox(
+            list(panels), layout=widgets.Layout(width="100%", overflow="hidden", grid_gap="10px")
+        )
+
+    def _connect(self) -> None:
+        self.start.on_click(lambda _: self._start())
+        self.pause.on_click(lambda _: self._ask(lambda run: run.pause()))
+        self.stop.on_click(lambda _: self._ask(lambda run: run.stop()))
+        self.resume.on_click(lambda _: self._resume())
+        on_change(self.show_code, lambda _: self._code())
+        on_change(self.workers, self._workers_moved)
+        on_change(self.learning_rate, self._rate_moved)
+        for widget in (self.data_model.hidden_size, self.data_model.num_layers, self.data_model.source):
+            on_change(widget, lambda _: self._changed())
+        self.live.on_update(self._follow)
+
+    @property
+    def training_now(self) -> bool:
+        """True while the shown run has processes."""
+        return self.run is not None and self.live.seen is not None and not self.live.seen.done
+
+    def _open(self, run: Any) -> Any:
+        import lepton_kit as lk
+
+        return lk.open_run(run, runs_dir=self.runs_dir) if isinstance(run, str | Path) else run
+
+    def _start(self) -> None:
+        import lepton_kit as lk
+
+        if self.training_now:
+            return
+        self.training.enable("created", busy=True)
+        try:
+            with self.training.reporting():
+                run = lk.launch(
+                    self.data_model.model, self.data_model.data, runs_dir=self.runs_dir, **self.settings()
+                )
+                self.attach(run)
+                self.runs.refresh()
+        finally:
+            if not self.training_now:
+                self._follow(self.live.seen)
+
+    def _resume(self) -> None:
+        over = self.live.seen is not None and self.live.seen.done
+        self._ask(lambda run: run.resume())
+        if over and not self.training.complaint:
+            self.live.resumed()
+
+    def _ask(self, request: Any) -> None:
+        with self.training.reporting():
+            if self.run is not None:
+                request(self.run)
+
+    def _workers_moved(self, workers: int) -> None:
+        if self._reconciling == threading.get_ident():
+            return
+        if self.training_now:
+            self._asked = (workers, time.monotonic())
+            self._scale(workers)
+        else:
+            self._changed()
+
+    def _send_scale(self, workers: int) -> None:
+        with self.sharding.reporting():
+            if self.training_now:
+                self.run.scale(workers)
+
+    def _rate_moved(self, _: float) -> None:
+        if self.training_now:
+            self._rate(self.training.settings()["learning_rate"])
+
+    def _send_rate(self, rate: float) -> None:
+        with self.training.reporting():
+            if self.training_now:
+                self.run.set(learning_rate=rate)
+
+    def _changed(self) -> None:
+        if self.show_code.value:
+            self._code()
+        if self._warm_wanted and not self.training_now:
+            self._warm_soon(None)
+
+    def _warm(self, _: Any) -> None:
+        """Have processes ready, so that Start finds them warm; without them a run only starts later."""
+        import lepton_kit as lk
+
+        lk.warm(self.data_model.model, self.data_model.data, **self.settings())
+
+    def _code(self) -> None:
+        if not self.show_code.value:
+            self.training.code.layout.display = "none"
+            return
+        with self.training.reporting():
+            if self.training_now:
+                yaml, python = self.run.to_config(), self.run.code()
+            else:
+                yaml, python = code_of(self.data_model.model, self.data_model.data, self.settings())
+            self.training.present(yaml, python)
+
+    def _follow(self, view: RunView | None) -> None:
+        """Bring buttons, slider and counts in line with what the run is seen to do."""
+        status = view.status if view is not None else None
+        self.training.enable(status)
+        running = view is not None and not view.done
+        if running != self._locked:
+            self._locked = running
+            self.data_model.lock(running)
+            self.sharding.lock(running)
+            self.compression.lock(running)
+            if view is not None and view.done:
+                self.runs.refresh()
+                self.report.offer(self.run, view)
+        self.sharding.observe_counts(view.counts() if running and view.wanted is not None else None)
+        if running:
+            self._reconcile(view)
+
+    def _reconcile(self, view: RunView) -> None:
+        """The slider shows what the run wants, but does not jump back while a request is on its way."""
+        if view.wanted is None or self._scale.waiting:
+            return
+        if self._asked is not None:
+            asked, when = self._asked
+            if view.wanted != asked and time.monotonic() - when < PATIENCE_SECONDS:
+                return
+            self._asked = None
+        if self.workers.value != view.wanted and self.workers.min <= view.wanted:
+            self._reconciling = threading.get_ident()
+            try:
+                self.workers.max = max(self.workers.max, view.wanted)
+                self.workers.value = view.wanted
+            finally:
+                self._reconciling = None
+
+
+def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
+    """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
+    from lepton_kit.models import LeptonModel
+    from lepton_kit.runtime.launch import as_python, configure
+
+    config, prepared, dataset = configure(model, data, **settings)
+    if not isinstance(model, LeptonModel):
+        raise ModelError("a model that lives in this notebook's memory has a file once its run has started")
+    config = config.replace(model=model.fitted_to(prepared).spec(), data=dataset.spec())
+    return config.to_yaml(), as_python(config)
