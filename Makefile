@@ -36,8 +36,8 @@ bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet m
 soak: setup  ## the long fault-injection run
 	@$(BIN)/python -m pytest tests/soak -m soak $(ARGS)
 
-lock: setup  ## renew requirements.lock and environment.yml from pyproject.toml
-	@$(BIN)/python scripts/lock.py
+lock: setup  ## renew requirements.lock and environment.yml (newer versions: ARGS=--upgrade)
+	@$(BIN)/python scripts/lock.py $(ARGS)
 
 clean:    ## remove the environment and caches of this checkout (the cached Horovod wheel stays)
 	rm -rf .venv .setup.lock build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info test-results

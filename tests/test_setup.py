@@ -1,37 +1,22 @@
-"""Set-up: what is missing is said, only what changed is done again, and the locked files agree."""
+"""Set-up: what is missing is said, and only what changed is done again."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
-import yaml
-from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-
-
-def script(name: str) -> ModuleType:
-    """A fresh copy of one of the scripts as a module."""
-    specification = importlib.util.spec_from_file_location(f"script_{name}", ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch) -> ModuleType:
+def setup(script, tmp_path: Path, monkeypatch) -> ModuleType:
     module = script("setup")
     monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(module, "STAMP", tmp_path / ".venv" / "stamp.json")
@@ -40,17 +25,10 @@ def setup(tmp_path: Path, monkeypatch) -> ModuleType:
     return module
 
 
-@pytest.fixture
-def horovod(tmp_path: Path, monkeypatch) -> ModuleType:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("LEPTON_HOROVOD_GPU", raising=False)
-    return script("build_horovod")
-
-
 # Which Python
 
 
-def test_an_old_python_alone_is_told_what_to_install(monkeypatch):
+def test_an_old_python_alone_is_told_what_to_install(script, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(
@@ -59,7 +37,7 @@ def test_an_old_python_alone_is_told_what_to_install(monkeypatch):
         script("setup")
 
 
-def test_an_old_python_hands_over_to_one_that_fits_and_runs(monkeypatch):
+def test_an_old_python_hands_over_to_one_that_fits_and_runs(script, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
     monkeypatch.setattr(shutil, "which", lambda name: f"/shims/{name}")
     monkeypatch.setattr(subprocess, "call", lambda command, **_: 0 if command[0].endswith("3.12") else 127)
@@ -200,142 +178,6 @@ def test_uv_keeps_its_own_index(setup):
     assert environment["UV_DEFAULT_INDEX"] == "https://b.example"
 
 
-# Horovod
-
-
-def test_the_patch_drops_exactly_the_one_line(horovod, tmp_path):
-    file = tmp_path / "CMakeLists.txt"
-    line = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
-    file.write_text(f"before\n{line}after\n")
-    horovod.patch(file)
-    assert file.read_text() == "before\nafter\n"
-
-
-@pytest.mark.parametrize("count", [0, 2])
-def test_the_patch_refuses_a_file_that_is_not_the_known_one(horovod, tmp_path, count):
-    file = tmp_path / "CMakeLists.txt"
-    file.write_text('list(APPEND TF_SOURCES "x/xla_mpi_ops.cc")\n' * count)
-    with pytest.raises(horovod.BuildError, match=f"exactly one line.*found {count}"):
-        horovod.patch(file)
-
-
-def test_a_source_with_another_hash_is_refused(horovod, tmp_path):
-    archive = tmp_path / "horovod-0.28.1.tar.gz"
-    archive.write_bytes(b"something else")
-    with pytest.raises(horovod.BuildError, match=r"its SHA-256 is [0-9a-f]{64}; expected 92a43f"):
-        horovod.check_hash(archive)
-
-
-def test_the_cache_key_changes_with_settings_tensorflow_and_compiler(horovod, monkeypatch):
-    first = horovod.cache_key(horovod.BUILD_SETTINGS)
-    keys = {first, horovod.cache_key({**horovod.BUILD_SETTINGS, "HOROVOD_GPU_OPERATIONS": "NCCL"})}
-    with monkeypatch.context() as patched:
-        patched.setattr(horovod, "compiler_major", lambda: "99")
-        keys.add(horovod.cache_key(horovod.BUILD_SETTINGS))
-    with monkeypatch.context() as patched:
-        patched.setattr(horovod.metadata, "version", lambda name: "9.9.9")
-        keys.add(horovod.cache_key(horovod.BUILD_SETTINGS))
-    assert len(keys) == 4
-    assert horovod.cache_key(horovod.BUILD_SETTINGS) == first
-
-
-def test_without_tensorflow_nothing_is_built(horovod, monkeypatch):
-    def missing(name):
-        raise horovod.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(horovod.metadata, "version", missing)
-    with pytest.raises(horovod.BuildError, match="TensorFlow is not installed"):
-        horovod.find_or_build()
-
-
-def test_without_a_compiler_nothing_is_built(horovod, monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(horovod.BuildError, match="no-such-compiler does not run"):
-        horovod.find_or_build()
-
-
-def test_an_unknown_gpu_choice_names_what_is_allowed(horovod):
-    with pytest.raises(
-        horovod.BuildError, match="LEPTON_HOROVOD_GPU: got 'cuda'; expected none, nccl or auto"
-    ):
-        horovod.wants_nccl("cuda")
-
-
-def test_a_wheel_is_built_once_and_then_found(horovod, monkeypatch):
-    built = []
-
-    def build(scratch, settings):
-        built.append(settings)
-        wheel = scratch / "horovod-0.28.1-cp311.whl"
-        wheel.write_text("wheel")
-        return wheel
-
-    monkeypatch.setattr(horovod, "build", build)
-    first = horovod.find_or_build()
-    assert horovod.find_or_build() == first
-    assert len(built) == 1
-    assert horovod.find_or_build(rebuild=True) == first
-    assert len(built) == 2
-    assert not list(first.parent.parent.glob(".build-*"))
-
-
-def test_a_failed_build_says_where_its_log_is_and_leaves_no_wheel(horovod, monkeypatch, tmp_path):
-    monkeypatch.setattr(horovod, "download", lambda scratch: scratch)
-    monkeypatch.setattr(horovod, "unpack", lambda archive, scratch: scratch / "source")
-    monkeypatch.setattr(horovod, "patch", lambda path: None)
-    monkeypatch.setattr(
-        horovod, "pip", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no header')"]
-    )
-    with pytest.raises(horovod.BuildError, match=r"(?s)build\.log.*no header"):
-        horovod.find_or_build()
-    assert not list((tmp_path / "cache").rglob("*.whl"))
-
-
-# What is locked
-
-
-def wanted() -> list[Requirement]:
-    lock = script("lock")
-    entries = [*PROJECT["dependencies"]]
-    for extra in lock.EXTRAS:
-        entries += PROJECT["optional-dependencies"][extra]
-    return [Requirement(entry) for entry in entries]
-
-
-@pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
-def test_the_lock_holds_a_version_that_the_project_allows(requirement):
-    lock = script("lock")
-    assert requirement.specifier.contains(lock.pins(LOCK)[lock.normal(requirement.name)])
-
-
-def test_the_lock_names_no_index_and_every_pin_has_hashes():
-    assert "://" not in LOCK
-    assert "index" not in re.sub(r"^[\w.-]*index[\w.-]*==", "", LOCK, flags=re.MULTILINE)
-    pins = re.findall(r"^[A-Za-z0-9_.-]+==.*$", LOCK, re.MULTILINE)
-    assert len(pins) > 100
-    assert all(pin.endswith("\\") for pin in pins)
-
-
-def test_environment_yml_is_the_lock_for_conda():
-    lock = script("lock")
-    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    assert text == lock.environment(LOCK, PROJECT)
-    *conda, pip = yaml.safe_load(text)["dependencies"]
-    assert f"python={lock.PYTHON}" in conda
-    pins = lock.pins(LOCK)
-    assert len(pip["pip"]) > 20
-    assert all(pins[name] == version for name, version in (entry.split("==") for entry in pip["pip"]))
-
-
-def test_every_dependency_says_why_it_is_there():
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    entries = re.findall(r'^    "[a-zA-Z0-9_-]+[=<>][^"]*",(.*)$', text, re.MULTILINE)
-    assert len(entries) == len(PROJECT["dependencies"]) + sum(
-        map(len, PROJECT["optional-dependencies"].values())
-    )
-    assert all(re.match(r" +# \w", comment) for comment in entries)
-
-
 # The commands
 
 
@@ -359,14 +201,14 @@ def test_make_lab_works_headless(way):
     assert "--no-browser" in dry("lab", way)
 
 
-def test_make_test_sets_up_then_runs_every_kind_of_check():
+def test_make_test_sets_up_then_runs_every_kind_of_check(script):
     told = dry("test")
     assert told.index("scripts/setup.py") < told.index("scripts/check.py")
     names = [step.name for step in script("check").steps()]
     assert names == ["ruff check", "ruff format", "mypy", "import order", "doctests", "tests", "notebooks"]
 
 
-def test_one_failing_step_fails_all_but_the_others_still_run(monkeypatch, capsys):
+def test_one_failing_step_fails_all_but_the_others_still_run(script, monkeypatch, capsys):
     check = script("check")
     exit_with = (sys.executable, "-c", "import sys; sys.exit(int(sys.argv[1]))")
     steps = (
@@ -382,7 +224,7 @@ def test_one_failing_step_fails_all_but_the_others_still_run(monkeypatch, capsys
     assert check.main() == 0
 
 
-def test_an_empty_run_fails_where_tests_must_be(capfd):
+def test_an_empty_run_fails_where_tests_must_be(script, capfd):
     check = script("check")
     command = (sys.executable, "-c", "raise SystemExit(5)")
     assert check.run(check.Step("tests", "test", command)) is False
@@ -398,12 +240,12 @@ def test_the_automatic_check_is_a_runnable_shell_script():
 # The README's tree
 
 
-def test_a_readme_without_markers_is_refused():
+def test_a_readme_without_markers_is_refused(script):
     with pytest.raises(ValueError, match="markers"):
         script("readme_tree").replaced("# Title\n", "tree")
 
 
-def test_the_tree_lists_a_package_with_its_own_sentence(tmp_path):
+def test_the_tree_lists_a_package_with_its_own_sentence(script, tmp_path):
     tree = script("readme_tree")
     package = tmp_path / "lepton_kit" / "data"
     package.mkdir(parents=True)

@@ -1,0 +1,106 @@
+"""The Horovod build: the exact patch, the checked source, and one build per key."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def horovod(script, tmp_path: Path, monkeypatch) -> ModuleType:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LEPTON_HOROVOD_GPU", raising=False)
+    return script("build_horovod")
+
+
+def test_the_patch_drops_exactly_the_one_line(horovod, tmp_path):
+    file = tmp_path / "CMakeLists.txt"
+    line = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
+    file.write_text(f"before\n{line}after\n")
+    horovod.patch(file)
+    assert file.read_text() == "before\nafter\n"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_patch_refuses_a_file_that_is_not_the_known_one(horovod, tmp_path, count):
+    file = tmp_path / "CMakeLists.txt"
+    file.write_text('list(APPEND TF_SOURCES "x/xla_mpi_ops.cc")\n' * count)
+    with pytest.raises(horovod.BuildError, match=f"exactly one line.*found {count}"):
+        horovod.patch(file)
+
+
+def test_a_source_with_another_hash_is_refused(horovod, tmp_path):
+    archive = tmp_path / "horovod-0.28.1.tar.gz"
+    archive.write_bytes(b"something else")
+    with pytest.raises(horovod.BuildError, match=r"its SHA-256 is [0-9a-f]{64}; expected 92a43f"):
+        horovod.check_hash(archive)
+
+
+def test_the_cache_key_changes_with_settings_tensorflow_and_compiler(horovod, monkeypatch):
+    first = horovod.cache_key(horovod.BUILD_SETTINGS)
+    keys = {first, horovod.cache_key({**horovod.BUILD_SETTINGS, "HOROVOD_GPU_OPERATIONS": "NCCL"})}
+    with monkeypatch.context() as patched:
+        patched.setattr(horovod, "compiler_major", lambda: "99")
+        keys.add(horovod.cache_key(horovod.BUILD_SETTINGS))
+    with monkeypatch.context() as patched:
+        patched.setattr(horovod.metadata, "version", lambda name: "9.9.9")
+        keys.add(horovod.cache_key(horovod.BUILD_SETTINGS))
+    assert len(keys) == 4
+    assert horovod.cache_key(horovod.BUILD_SETTINGS) == first
+
+
+def test_without_tensorflow_nothing_is_built(horovod, monkeypatch):
+    def missing(name):
+        raise horovod.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(horovod.metadata, "version", missing)
+    with pytest.raises(horovod.BuildError, match="TensorFlow is not installed"):
+        horovod.find_or_build()
+
+
+def test_without_a_compiler_nothing_is_built(horovod, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(horovod.BuildError, match="no-such-compiler does not run"):
+        horovod.find_or_build()
+
+
+def test_an_unknown_gpu_choice_names_what_is_allowed(horovod):
+    with pytest.raises(
+        horovod.BuildError, match="LEPTON_HOROVOD_GPU: got 'cuda'; expected none, nccl or auto"
+    ):
+        horovod.wants_nccl("cuda")
+
+
+def test_a_wheel_is_built_once_and_then_found(horovod, monkeypatch):
+    built = []
+
+    def build(scratch, settings):
+        built.append(settings)
+        wheel = scratch / "horovod-0.28.1-cp311.whl"
+        wheel.write_text("wheel")
+        return wheel
+
+    monkeypatch.setattr(horovod, "build", build)
+    first = horovod.find_or_build()
+    assert horovod.find_or_build() == first
+    assert len(built) == 1
+    assert horovod.find_or_build(rebuild=True) == first
+    assert len(built) == 2
+    assert not list(first.parent.parent.glob(".build-*"))
+
+
+def test_a_failed_build_says_where_its_log_is_and_leaves_no_wheel(horovod, monkeypatch, tmp_path):
+    monkeypatch.setattr(horovod, "download", lambda scratch: scratch)
+    monkeypatch.setattr(horovod, "unpack", lambda archive, scratch: scratch / "source")
+    monkeypatch.setattr(horovod, "patch", lambda path: None)
+    monkeypatch.setattr(
+        horovod, "pip", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no header')"]
+    )
+    with pytest.raises(horovod.BuildError, match=r"(?s)build\.log.*no header"):
+        horovod.find_or_build()
+    assert not list((tmp_path / "cache").rglob("*.whl"))
