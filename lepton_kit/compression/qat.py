@@ -1,0 +1,291 @@
+"""Quantization-aware training: a model that rounds as LiteRT's int8 kernels will, yet trains by gradients.
+
+Importing this module loads Keras and registers the layers, so that saved models can be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from lepton_kit.compression.folding import fold_batch_norm
+from lepton_kit.compression.pruning import check_names, is_named, walk_layers
+from lepton_kit.compression.qat_layers import (
+    QUANTIZED,
+    ActivationRange,
+    SameRange,
+    _Quantized,
+)
+from lepton_kit.compression.rewire import Visit, copy_graph
+from lepton_kit.config import QuantizationAwareConfig
+from lepton_kit.errors import CompressionError
+
+# Layers that hand int8 numbers on with their range.
+_PASS_WORDS = (
+    "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D Flatten Reshape Permute RepeatVector Identity"
+    " ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D Dropout SpatialDropout1D SpatialDropout2D GaussianNoise"
+    " GaussianDropout AlphaDropout ActivityRegularization"
+)
+_PASS = frozenset(_PASS_WORDS.split())
+_SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D"))
+_NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add", "Concatenate"))
+# Done in float before the first range: they only scale the input.
+_PREPARE = frozenset(("Rescaling", "Normalization"))
+_FUSED = frozenset(("linear", "relu", "relu6"))
+# Output ranges that the int8 kernels prescribe (LiteRT 8-bit quantization specification, 2026-11).
+_FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+
+
+class _Value:
+    """A tensor of the new graph with its range (None: not rounded yet) and whether only preparation came before."""
+
+    def __init__(self, tensor: Any, bounds: Any = None, raw: bool = False):
+        self.tensor, self.bounds, self.raw = tensor, bounds, raw
+
+
+def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None) -> Any:
+    """A trainable copy that rounds weights to ``config.bits`` and activations to int8 in its forward pass.
+
+    Batch normalisation that follows a dense or convolutional layer is folded into it first. Inputs, outputs and
+    their shapes stay; the copy is a functional model of registered layers, so it can be saved and read back (after
+    importing this module). Kernels: symmetric, narrow range, one step per output channel. Activations: int8
+    [-128, 127], one step and zero point per tensor, ranges that follow the data. Biases: int32.
+
+    Raises `CompressionError` that names a layer it can't round, and says what to do.
+    """
+    config = config or QuantizationAwareConfig()
+    check_names(config.skip, (path for path, _ in walk_layers(model)), "quantization_aware.skip")
+    return copy_graph(
+        fold_batch_norm(model), lambda tensor: _Value(tensor, raw=True), _Builder(config), lambda value: value.tensor
+    )
+
+
+class _Builder:
+    """Makes the rounding counterpart of each layer."""
+
+    def __init__(self, config: QuantizationAwareConfig):
+        self.config = config
+        self._made: dict[int, Any] = {}
+        self._names: dict[str, int] = {}
+
+    def __call__(self, visit: Visit) -> Any:
+        layer, kind = visit.layer, type(visit.layer).__name__
+        values = visit.inputs
+        own = type(layer).__module__.startswith("keras.")
+        if any(is_named(visit.name, name) or layer.name == name for name in self.config.skip):
+            return self._float(visit)
+        if own and kind in _PREPARE and values[0].raw:
+            return _Value(self._call(visit, layer), raw=True)
+        if own and kind in QUANTIZED:
+            return self._quantized(visit, kind)
+        if own and kind in ("Activation", "ReLU", "Softmax"):
+            return self._activation(visit)
+        if own and kind in _PASS:
+            value = values[0]
+            return _Value(self._call(visit, layer), value.bounds, value.raw)
+        if own and kind in _SAME_RANGE:
+            value = self._ranged(values[0], visit.name + "_input")
+            pooled = self._call(visit, layer, [value.tensor])
+            return _Value(SameRange(name=self._name(visit.name + "_range"))([pooled, value.bounds]), value.bounds)
+        if own and kind in _NEW_RANGE:
+            ready = [self._ranged(value, f"{visit.name}_input") for value in values]
+            return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
+        raise CompressionError(_refusal(visit.name, kind))
+
+    def _quantized(self, visit: Visit, kind: str) -> _Value:
+        layer = visit.layer
+        if getattr(layer, "groups", 1) != 1 or getattr(layer, "data_format", "channels_last") != "channels_last":
+            raise CompressionError(_refusal(visit.name, f"{kind} in groups or with channels first"))
+        value = self._ranged(visit.inputs[0], visit.name + "_input")
+        activation = _activation_of(layer)
+        if activation not in _FUSED and activation not in _FIXED:
+            raise CompressionError(_refusal_of_activation(visit.name, activation))
+        new = self._made.get(id(layer))
+        if new is None:
+            settings = layer.get_config() | {"name": visit.name, "bits": self.config.bits}
+            if activation in _FIXED:
+                settings["activation"] = "linear"
+            new = self._made[id(layer)] = QUANTIZED[kind].from_config(settings)
+        tensor = new([value.tensor, value.bounds])
+        if not new.get_weights() or new.weights[0] is None:
+            raise CompressionError(_refusal(visit.name, kind))
+        new.set_weights(layer.get_weights())
+        if activation in _FIXED:
+            ranged = self._track(tensor, visit.name)
+            made = keras.layers.Activation(activation, name=self._name(f"{visit.name}_{activation}"))(ranged.tensor)
+            return self._track(made, f"{visit.name}_{activation}", _FIXED[activation])
+        if activation == "linear" and _relu_follows(visit):
+            return _Value(tensor)  # LiteRT fuses the two; the range is that of the relu
+        return self._track(tensor, visit.name, non_negative=activation != "linear")
+
+    def _activation(self, visit: Visit) -> _Value:
+        name = _activation_of(visit.layer)
+        if name == "linear":
+            return visit.inputs[0]
+        if name in _FUSED:
+            return self._track(self._call(visit, visit.layer), visit.name, non_negative=True)
+        if name not in _FIXED:
+            raise CompressionError(_refusal_of_activation(visit.name, name))
+        value = self._ranged(visit.inputs[0], visit.name + "_input")
+        return self._track(self._call(visit, visit.layer, [value.tensor]), visit.name, _FIXED[name])
+
+    def _closed(self, visit: Visit, tensor: Any) -> _Value:
+        """With a range after it, unless the relu that follows will have one."""
+        return _Value(tensor) if _relu_follows(visit) else self._track(tensor, visit.name)
+
+    def _ranged(self, value: _Value, name: str) -> _Value:
+        if value.bounds is None:
+            tracked = self._track(value.tensor, name)
+            value.tensor, value.bounds, value.raw = tracked.tensor, tracked.bounds, False
+        return value
+
+    def _track(self, tensor: Any, name: str, fixed: Any = None, non_negative: bool = False) -> _Value:
+        layer = ActivationRange(fixed=fixed, non_negative=non_negative, name=self._name(f"{name}_range"))
+        rounded, bounds = layer(tensor)
+        return _Value(rounded, bounds)
+
+    def _float(self, visit: Visit) -> Any:
+        made = self._call(visit, visit.layer)
+        return [_Value(part) for part in made] if isinstance(made, (list, tuple)) else _Value(made)
+
+    def _call(self, visit: Visit, layer: Any, tensors: list[Any] | None = None) -> Any:
+        """Call a fresh copy of a layer that isn't rounded itself."""
+        new = self._made.get(id(layer))
+        fresh = new is None
+        if fresh:
+            new = type(layer).from_config(layer.get_config() | {"name": visit.name})
+            self._made[id(layer)] = new
+        replaced = {id(value): value.tensor for value in visit.inputs}
+        if tensors is not None:
+            replaced = {id(value): tensor for value, tensor in zip(visit.inputs, tensors, strict=True)}
+        swap = lambda part: replaced.get(id(part), part)  # noqa: E731
+        args, kwargs = keras.tree.map_structure(swap, (visit.args, visit.kwargs))
+        made = new(*args, **kwargs)
+        if fresh and layer.weights:
+            new.set_weights(layer.get_weights())
+        return made
+
+    def _name(self, name: str) -> str:
+        count = self._names.get(name, 0)
+        self._names[name] = count + 1
+        return name if count == 0 else f"{name}_{count}"
+
+
+def _activation_of(layer: Any) -> str:
+    if type(layer).__name__ == "ReLU":
+        plain = not layer.negative_slope and not layer.threshold
+        return {None: "relu", 6.0: "relu6"}.get(layer.max_value, "relu with a bound") if plain else "leaky relu"
+    if type(layer).__name__ == "Softmax":
+        return "softmax" if layer.axis == -1 else "softmax over another axis"
+    return getattr(layer.activation, "__name__", str(layer.activation))
+
+
+def _relu_follows(visit: Visit) -> bool:
+    if len(visit.consumers) != 1 or type(visit.consumers[0]).__name__ not in ("ReLU", "Activation"):
+        return False
+    return _activation_of(visit.consumers[0]) in ("relu", "relu6")
+
+
+def _refusal(name: str, kind: str) -> str:
+    if kind == "BatchNormalization":
+        cure = "put it directly after a Dense, Conv1D, Conv2D or DepthwiseConv2D without activation, so that it folds"
+    elif kind.startswith("SeparableConv"):
+        cure = "replace it by DepthwiseConv2D and a 1x1 Conv2D"
+    else:
+        cure = "use quantization after training"
+    return (
+        f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in quantization_aware.skip to "
+        f"leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
+        f"{', '.join(sorted(_PASS | _SAME_RANGE | _NEW_RANGE))}"
+    )
+
+
+def _refusal_of_activation(name: str, activation: str) -> str:
+    return (
+        f"layer {name!r}: activation {activation!r} can't be trained quantization-aware; expected one of "
+        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in quantization_aware.skip"
+    )
+
+
+# ------------------------------------------------------------------------------------------- what was trained
+
+
+def is_quantization_aware(model: Any) -> bool:
+    """Whether a model holds layers that `quantization_aware` made."""
+    return any(isinstance(layer, (ActivationRange, _Quantized)) for layer in model.layers)
+
+
+def activation_ranges(model: Any) -> dict[str, tuple[float, float]]:
+    """Range of every rounded tensor, by the name of the layer that made it; untrained ones are left out."""
+    found = {
+        layer.name.removesuffix("_range"): layer.bounds() for layer in model.layers if isinstance(layer, ActivationRange)
+    }
+    return {name: bounds for name, bounds in found.items() if bounds is not None}
+
+
+def strip(model: Any) -> Any:
+    """The plain float Keras model of a quantization-aware one: same layers, weights on the grid, no rounding.
+
+    Batch normalisation stays folded. Biases stay as trained; LiteRT rounds them to its int32 grid.
+    """
+    _require(model)
+    made: dict[int, Any] = {}
+
+    def visit(call: Visit) -> Any:
+        layer = call.layer
+        if isinstance(layer, ActivationRange):
+            return [call.args[0], None]
+        if isinstance(layer, SameRange):
+            return call.args[0][0]
+        quantized = isinstance(layer, _Quantized)
+        new = made.get(id(layer))
+        args = (call.args[0][0],) if quantized else call.args
+        if new is None:
+            base = type(layer).__mro__[2] if quantized else type(layer)
+            settings = layer.get_config() | {"name": call.name}
+            settings.pop("bits", None)
+            new = made[id(layer)] = base.from_config(settings)
+        output = new(*args, **call.kwargs)
+        if layer.weights:
+            weights = layer.get_weights()
+            if quantized:
+                weights[0] = layer.grid_weights().reshape(weights[0].shape)
+            new.set_weights(weights)
+        return output
+
+    return copy_graph(model, lambda tensor: tensor, visit)
+
+
+@contextlib.contextmanager
+def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
+    """Within it, a function to trace for the converter, in which all ranges are fake-quant nodes with constants.
+
+    Convert it to int8 *without* a representative dataset: the converter takes the trained ranges. With models that
+    start with Rescaling or Normalization the input stays float.
+    """
+    _require(model)
+    layers = [layer for layer in model.layers if isinstance(layer, (ActivationRange, SameRange, _Quantized))]
+    for layer in layers:
+        if isinstance(layer, ActivationRange):
+            layer.exported = layer.bounds()
+            if layer.exported is None:
+                raise CompressionError(f"layer {layer.name!r} has no range yet; train the model for a step or more first")
+        elif isinstance(layer, SameRange):
+            layer.exported = (0.0, 0.0)
+        else:
+            bias = None if layer.bias is None else np.asarray(layer.bias.value)
+            layer.exported = (layer.grid_weights(), bias)
+    try:
+        yield lambda x: model(x, training=False)
+    finally:
+        for layer in layers:
+            layer.exported = None
+
+
+def _require(model: Any) -> None:
+    if not is_quantization_aware(model):
+        raise CompressionError(f"model {model.name!r} is not quantization-aware; make it with quantization_aware(model)")
