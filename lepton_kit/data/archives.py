@@ -205,7 +205,7 @@ def _copy(
         for split, rows in parts.items():
             low, high = np.searchsorted(rows, (first, first + len(piece)))
             targets[split][low:high] = piece[rows[low:high] - first]
-    return range_of(targets["train"])
+    return range_of(next(iter(targets.values())))
 
 
 def _copy_given(

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def cached(key: str, root: Path | None, write: Callable[[FolderWriter], None]) -
     folder = root / key
     if (folder / META).exists():
         try:
-            return open_folder(folder)
+            return replace(open_folder(folder), key=key)
         except DataError:
             shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -56,7 +57,7 @@ def cached(key: str, root: Path | None, write: Callable[[FolderWriter], None]) -
         except OSError:
             if not (folder / META).exists():
                 raise
-        return open_folder(folder)
+        return replace(open_folder(folder), key=key)
     except OSError as failure:
         raise DataError(f"{root}: the data cache cannot be written ({failure})") from None
     finally:

@@ -109,7 +109,10 @@ def range_of(array: np.ndarray) -> tuple[float, float]:
 
 def as_array(value: Any, name: str) -> np.ndarray:
     """A real numeric or text array; float64 becomes float32. Raises `DataError` for anything else."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise DataError(f"{name}: rows of different lengths; expected numbers of one shape") from None
     if array.dtype == object and array.ndim == 1 and all(isinstance(v, str) for v in array):
         array = array.astype(str)
     if array.dtype.kind not in "biufU":

@@ -1,0 +1,100 @@
+"""Properties of the pure function that decides who trains on what."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.data import sharding
+from lepton_kit.errors import ConfigError
+
+WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=9)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 400),
+    st.integers(1, 130),
+    st.integers(0, 2**40),
+    st.integers(0, 3),
+    st.lists(WEIGHTS, min_size=1, max_size=8),
+)
+def test_every_sample_once_per_epoch_whatever_the_ranks(samples, global_batch, seed, epoch, cuts):
+    steps = sharding.steps_per_epoch(samples, global_batch)
+    seen = []
+    for within in range(steps):
+        weights = cuts[within % len(cuts)]  # the number of ranks changes in mid-epoch
+        parts = sharding.shard(
+            seed=seed,
+            step=epoch * steps + within,
+            samples=samples,
+            global_batch=global_batch,
+            weights=weights,
+        )
+        assert len(parts) == len(weights)
+        assert sum(map(len, parts)) == sharding.batch_size(within, samples, global_batch)
+        seen.append(np.concatenate(parts))
+    assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(samples))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 2**32), st.integers(0, 50), WEIGHTS)
+def test_the_global_batch_does_not_depend_on_the_cut(samples, global_batch, seed, step, weights):
+    one = sharding.shard(seed=seed, step=step, samples=samples, global_batch=global_batch, weights=[1])
+    many = sharding.shard(seed=seed, step=step, samples=samples, global_batch=global_batch, weights=weights)
+    sharding.epoch_order.cache_clear()
+    again = sharding.shard(seed=seed, step=step, samples=samples, global_batch=global_batch, weights=weights)
+    assert np.array_equal(one[0], np.concatenate(many))
+    assert all(np.array_equal(a, b) for a, b in zip(many, again, strict=True))
+
+
+@given(
+    st.integers(0, 5000), st.lists(st.floats(0, 1e6), min_size=1, max_size=12).filter(lambda w: sum(w) > 0)
+)
+def test_cut_is_whole_complete_and_proportional(batch, weights):
+    parts = sharding.cut(batch, weights)
+    assert sum(parts) == batch
+    for part, weight in zip(parts, weights, strict=True):
+        assert abs(part - batch * weight / sum(weights)) < 1 + 1e-6 * batch
+        assert part >= 0
+
+
+def test_ties_go_to_the_lower_rank():
+    assert sharding.cut(5, [1, 1, 1]) == (2, 2, 1)
+
+
+@given(st.integers(1, 1000), st.integers(1, 100), st.integers(0, 10_000))
+def test_position_counts_steps(samples, global_batch, step):
+    epoch, within = sharding.position(step, samples, global_batch)
+    steps = sharding.steps_per_epoch(samples, global_batch)
+    assert epoch * steps + within == step
+    assert 0 <= within < steps
+    assert 1 <= sharding.batch_size(step, samples, global_batch) <= global_batch
+
+
+def test_epochs_and_seeds_differ_and_the_order_is_read_only():
+    orders = [tuple(sharding.epoch_order(seed, epoch, 50)) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(orders)) == 4
+    with pytest.raises(ValueError, match="read-only"):
+        sharding.epoch_order(0, 0, 50)[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda: sharding.steps_per_epoch(0, 4), "samples"),
+        (lambda: sharding.steps_per_epoch(4, 0), "global_batch"),
+        (lambda: sharding.position(3, 0, 4), "samples"),
+        (lambda: sharding.batch_size(3, 4, -1), "global_batch"),
+        (lambda: sharding.cut(8, []), "weights"),
+        (lambda: sharding.cut(8, [1, -1]), "weights"),
+        (lambda: sharding.cut(8, [0, 0]), "weights"),
+        (lambda: sharding.cut(8, [1, float("nan")]), "weights"),
+        (lambda: sharding.cut(8, [1, float("inf")]), "weights"),
+        (lambda: sharding.shard(seed=0, step=0, samples=4, global_batch=2, weights=[]), "weights"),
+    ],
+)
+def test_errors_name_the_field(call, field):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert caught.value.field == field

@@ -1,0 +1,250 @@
+"""Arrays, archives, specs and the bundled samples."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lepton_kit import data
+from lepton_kit.data import Dataset, archives
+from lepton_kit.errors import ConfigError, DataError
+
+X = np.arange(40, dtype=np.float64).reshape(20, 2)
+Y = np.arange(20) % 2
+
+
+def test_arrays_are_split_by_class():
+    prepared = data.arrays(X, Y).prepare()
+    assert (len(prepared.train), len(prepared.validation)) == (16, 4)
+    assert prepared.train.x.dtype == np.float32
+    assert prepared.train.y.dtype == np.int32
+    assert np.bincount(prepared.validation.y).tolist() == [2, 2]
+    assert prepared.value_range == (float(prepared.train.x.min()), float(prepared.train.x.max()))
+    assert "16 samples to train on" in prepared.summary()
+
+
+def test_text_labels_become_classes():
+    prepared = data.arrays(X, np.where(Y, "yes", "no")).prepare()
+    assert prepared.class_names == ("no", "yes")
+    assert set(prepared.train.y) == {0, 1}
+
+
+def test_regression_and_several_inputs_and_outputs():
+    assert data.arrays(X, Y.astype(float)).prepare().task == "regression"
+    prepared = data.arrays({"a": X, "b": X[:, :1]}, {"c": Y, "d": X}).prepare()
+    assert prepared.sample_shape == {"a": (2,), "b": (1,)}
+    assert prepared.task == "other"
+    x, y = prepared.train.take(np.array([1, 0]))
+    assert x["b"].shape == (2, 1)
+    assert y["d"].shape == (2, 2)
+    assert repr(prepared) == "PreparedData(16 + 4 samples, a 2, b 1, other)"
+
+
+@pytest.mark.parametrize("x", [X, {"a": X, "b": X[:, :1]}])
+def test_stored_arrays_come_back(tmp_path, x):
+    source = data.arrays(x, Y, class_names=["even", "odd"])
+    spec = source.store(tmp_path / "run" / "data")
+    assert spec == json.loads(json.dumps(spec)) == {"kind": "arrays", "path": "data"}
+    back = Dataset.from_spec(spec, tmp_path / "run")
+    one, two = source.prepare(), back.prepare()
+    assert two.class_names == ("even", "odd")
+    assert two.value_range == one.value_range
+    assert one.fingerprint == two.fingerprint
+    for (_, name, a), (_, other, b) in zip(one.train.arrays(), two.train.arrays(), strict=True):
+        assert name == other
+        assert np.array_equal(a, b)
+        assert isinstance(b, np.memmap)
+
+
+def test_fingerprint_follows_the_values():
+    assert data.arrays(X, Y).prepare().fingerprint != data.arrays(X + 1, Y).prepare().fingerprint
+
+
+def bad(row, column, value):
+    x = X.copy()
+    x[row, column] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: data.arrays(X, Y[:-1]), "x has 20 rows but y has 19"),
+        (lambda: data.arrays(X[:0], Y[:0]), "x: no samples"),
+        (lambda: data.arrays(bad(7, 1, np.nan), Y), "x: row 7, position 1 is nan"),
+        (lambda: data.arrays(X, np.append(np.zeros(19), np.inf)), "y: row 19 is inf"),
+        (lambda: data.arrays(X, np.zeros(20, int)), "y: one class only"),
+        (lambda: data.arrays(X, Y - 1), "y: label -1 is out of range"),
+        (
+            lambda: data.arrays(X, Y * 2, class_names=["a", "b"]),
+            "y: label 2 is out of range; allowed: 0 to 1",
+        ),
+        (lambda: data.arrays(X, Y * 10**6), "for regression give floating point"),
+        (lambda: data.arrays(X, np.where(Y, "yes", "no"), class_names=["no", "maybe"]), "the label 'yes'"),
+        (lambda: data.arrays(X, np.array([["a", "b"]] * 20)), "expected one label a row"),
+        (lambda: data.arrays(X, {"out": np.where(Y, "a", "b")}), "single output only"),
+        (lambda: data.arrays(np.array(["a"] * 20), Y), "x: text; use data.text"),
+        (lambda: data.arrays([[1], [1, 2]], [0, 1]), "x: rows of different lengths"),
+        (lambda: data.arrays(X.astype(complex), Y), "type complex128"),
+        (lambda: data.arrays(3.0, Y), "a single value"),
+        (lambda: data.arrays({}, Y), "an empty dictionary"),
+        (lambda: data.arrays(X, Y, validation=X), "expected a pair"),
+        (
+            lambda: data.arrays(X, Y, validation=(X[:, :1], Y)),
+            "x: shape (2,) in train but (1,) in validation",
+        ),
+        (lambda: data.arrays({"a": X}, Y, validation=({"b": X}, Y)), "train has"),
+        (
+            lambda: data.arrays(X, Y, validation=(X, Y[:-1])),
+            "validation x has 20 rows but validation y has 19",
+        ),
+        (lambda: data.arrays(X, Y).spec(), "store(folder)"),
+    ],
+)
+def test_array_errors(make, said):
+    with pytest.raises(DataError) as caught:
+        make()
+    assert said in str(caught.value)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    def save(**arrays):
+        np.savez_compressed(tmp_path / "set.npz", **arrays)
+        return tmp_path / "set.npz"
+
+    return save
+
+
+def test_npz_is_streamed_in_pieces(archive, monkeypatch):
+    monkeypatch.setattr(archives, "CHUNK_BYTES", 24)  # three rows a piece
+    path = archive(x=np.arange(200, dtype=np.uint8).reshape(25, 8), y=np.arange(25) % 5)
+    prepared = data.npz(path).prepare()
+    whole = np.concatenate([prepared.train.x[:, 0], prepared.validation.x[:, 0]])
+    assert sorted(whole) == list(range(0, 200, 8))
+    assert prepared.num_classes == 5
+    for split in (prepared.train, prepared.validation):
+        assert np.array_equal(split.x[:, 0] // 8 % 5, split.y)
+
+
+def test_npz_keeps_groups_together(archive):
+    episode = np.repeat(np.arange(10), 5)
+    path = archive(x=episode[:, None] * 1.0, y=np.arange(50) % 2, episode=episode)
+    prepared = data.npz(path, group="episode", validation_split=0.3).prepare()
+    assert len(prepared.validation) == 15
+    assert not set(prepared.train.x[:, 0]) & set(prepared.validation.x[:, 0])
+
+
+def test_npz_given_validation_scale_and_marks(archive):
+    path = archive(
+        x=np.full((4, 2), 255, np.uint8), y=Y[:4], v=np.zeros((2, 2), np.uint8), w=Y[:2], mark=Y[:4] == 1
+    )
+    prepared = data.npz(path, validation_x="v", validation_y="w", scale=(1 / 127.5, -1)).prepare()
+    assert len(prepared.train) == 4
+    assert len(prepared.validation) == 2
+    assert np.allclose(prepared.train.x, 1)
+    assert np.allclose(prepared.validation.x, -1)
+    with pytest.raises(DataError, match="one class only"):
+        data.npz(path, is_validation="mark").prepare()
+    named = data.npz(path, x={"left": "x", "right": "x"}, y={"out": "y"}, is_validation="mark").prepare()
+    assert named.sample_shape == {"left": (2,), "right": (2,)}
+    assert len(named.validation) == 2
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "said"),
+    [
+        ({"x": X, "y": Y[:-1]}, {}, "'x' has 20 rows but 'y' has 19"),
+        ({"x": X[:0], "y": Y[:0]}, {}, "'x' has no rows"),
+        ({"x": X, "z": Y}, {}, "no array 'y'; it has x, z"),
+        ({"x": bad(3, 0, np.inf), "y": Y}, {}, "'x': row 3, position 0 is inf"),
+        ({"x": X, "y": Y * 0}, {}, "'y': one class only"),
+        ({"x": X, "y": np.array(["a"] * 20)}, {}, "'y' holds text"),
+        ({"x": np.array(["a"] * 20), "y": Y}, {}, "'x' holds text"),
+        ({"x": X, "y": np.array(3)}, {}, "single value"),
+        ({"x": X, "y": np.array([None] * 20)}, {}, "type object"),
+        ({"x": X, "y": Y, "g": Y[:3]}, {"group": "g"}, "'g' has shape (3,)"),
+        ({"x": X, "y": Y, "g": Y * 0}, {"group": "g"}, "one value only"),
+        ({"x": X, "y": Y, "m": Y * 0}, {"is_validation": "m"}, "'m' holds out 0 of 20"),
+        (
+            {"x": X, "y": Y, "v": X[:, :1], "w": Y},
+            {"validation_x": "v", "validation_y": "w"},
+            "samples of (2,)",
+        ),
+        (
+            {"x": X, "y": Y, "v": X, "w": Y[:4]},
+            {"validation_x": "v", "validation_y": "w"},
+            "different or no rows",
+        ),
+        ({"x": np.asfortranarray(X), "y": Y}, {}, "Fortran order"),
+    ],
+)
+def test_npz_errors(archive, arrays, options, said):
+    with pytest.raises(DataError) as caught:
+        data.npz(archive(**arrays), **options).prepare()
+    assert said in str(caught.value)
+
+
+def test_a_torn_archive(archive, tmp_path):
+    path = archive(x=np.random.default_rng(0).random((500, 20)), y=np.arange(500) % 2)
+    content = path.read_bytes()
+    (tmp_path / "torn.npz").write_bytes(content[:500])
+    with pytest.raises(DataError, match="not a readable"):
+        data.npz(tmp_path / "torn.npz").prepare()
+    (tmp_path / "flipped.npz").write_bytes(content[:5000] + b"\0" * 2000 + content[7000:])
+    with pytest.raises(DataError, match="array 'x' is broken"):
+        data.npz(tmp_path / "flipped.npz").prepare()
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: data.npz("a.npz", validation_x="v"), "data.validation_y"),
+        (lambda: data.npz("a.npz", x=[]), "data.x"),
+        (lambda: data.npz("a.npz", x=3), "data.x"),
+        (lambda: data.npz("a.npz", scale=(1,)), "data.scale"),
+        (lambda: data.npz(3), "data.path"),
+        (lambda: Dataset.from_spec({"kind": "folder", "path": "x"}), "data.kind"),
+        (lambda: Dataset.from_spec({"kind": "npz"}), "data.path"),
+        (lambda: Dataset.from_spec({"kind": "npz", "path": "x", "colour": 1}), "data.colour"),
+        (lambda: Dataset.from_spec({"kind": "table", "path": "x"}), "data"),
+        (lambda: Dataset.from_spec({"kind": "arrays"}), "data"),
+    ],
+)
+def test_setting_errors(make, field):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert caught.value.field == field
+
+
+def test_relative_paths_count_from_the_base(tmp_path):
+    source = Dataset.from_spec({"kind": "npz", "path": "in/a.npz", "seed": 4}, tmp_path)
+    assert source.spec()["path"] == str(tmp_path / "in" / "a.npz")
+    assert source.options["seed"] == 4
+    assert source == data.npz(tmp_path / "in" / "a.npz", seed=4)
+    assert source.store(tmp_path) == source.spec()
+
+
+def test_a_stored_folder_that_is_gone(tmp_path):
+    with pytest.raises(DataError, match="not a readable folder"):
+        Dataset.from_spec({"kind": "arrays", "path": "gone"}, tmp_path).prepare()
+
+
+@pytest.mark.parametrize("name", data.samples())
+def test_bundled_samples(name):
+    prepared = data.sample(name).prepare()
+    assert len(prepared.train) > 100
+    assert len(prepared.validation) > 30
+    assert Dataset.from_spec(json.loads(json.dumps(data.sample(name).spec()))) == data.sample(name)
+    assert Dataset.from_spec({"kind": "sample", "name": name}) == data.sample(name)
+
+
+def test_samples_that_cannot_be_found(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="no sample 'cats'; there are digits"):
+        data.sample("cats")
+    monkeypatch.setenv("LEPTON_DATA_SAMPLES", str(tmp_path / "none"))
+    with pytest.raises(DataError, match="no such folder"):
+        data.sample("digits")
+    monkeypatch.setenv("LEPTON_DATA_SAMPLES", str(tmp_path))
+    with pytest.raises(DataError, match=r"digits.zip: no such file"):
+        data.sample("digits").prepare()

@@ -1,0 +1,185 @@
+"""LeptonModel: a network for every kind of data, its verbs, and how models travel."""
+
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from lepton_kit import data, models
+from lepton_kit.errors import ConfigError, DataError, ModelError
+from lepton_kit.models import LeptonModel
+
+
+def test_importing_loads_no_tensorflow():
+    code = "import sys, lepton_kit.models; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LeptonModel((7,), 3),
+        LeptonModel((20, 5), 3),
+        LeptonModel((12, 5), 3, 8, cell="gru"),
+        LeptonModel((12, 5), 3, 8, cell="lstm", dropout=0.5),
+        LeptonModel((8, 8, 1), 10),
+        LeptonModel((64, 48, 3), 4, 16, 5, input_range=(0, 1)),
+        LeptonModel((24,), 5, vocabulary_size=50),
+        LeptonModel((24,), 5, 8, 2, vocabulary_size=50, cell="gru"),
+        LeptonModel((4,), 1, task="regression"),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_input(model, tmp_path):
+    dtype = np.int32 if model.vocabulary_size else np.float32
+    x = np.ones((2, *model.input_shape), dtype)
+    assert tuple(model(x, training=True).shape) == (2, model.num_classes)
+    values = model.inference(x)
+    assert values.shape == (2, model.num_classes)
+    if model.task == "classification":
+        assert np.allclose(values.sum(1), 1, atol=1e-5)
+    again = LeptonModel.load(model.save(tmp_path / "m.keras"))
+    assert np.array_equal(again.inference(x), values)
+    assert again.task == model.task
+    assert again.cell == model.cell
+    assert again.dropout == model.dropout
+    assert LeptonModel.from_spec(again.spec()).count_params() == model.count_params()
+
+
+def test_pixels_are_mapped_to_minus_one_to_one():
+    layer = LeptonModel((8, 8, 1), 2).network.get_layer("rescale")
+    assert np.allclose(layer(np.array([0.0, 255.0])), [-1, 1])
+
+
+def test_the_seed_fixes_the_weights(tmp_path):
+    spec = LeptonModel((5,), 2).spec()
+    one, two, other = (models.build(spec, tmp_path, seed).get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_train_evaluate_infer():
+    source = data.sample("digits")
+    model = LeptonModel((8, 8, 1), 10, seed=0)
+    history = model.train(source, epochs=4, global_batch=64, learning_rate=3e-3, verbose=0)
+    assert len(history["val_accuracy"]) == 4
+    assert model.evaluate(source)["accuracy"] > 0.85
+    held = source.prepare().validation
+    assert (model.inference(held.x).argmax(1) == held.y).mean() > 0.85
+    assert model.evaluate((held.x, held.y))["accuracy"] == pytest.approx(model.evaluate(source)["accuracy"])
+
+
+def test_the_classic_loop(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    with zipfile.ZipFile(data.sample("digits").path) as archive:
+        archive.extractall(tmp_path)
+    batches = keras.utils.image_dataset_from_directory(
+        tmp_path / "digits" / "train", image_size=(8, 8), color_mode="grayscale", batch_size=64, verbose=False, seed=0
+    )
+    x, y = next(iter(batches))
+    assert float(tf.reduce_max(x)) > 200
+    model = LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=32, num_layers=2)
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.Adam(3e-3)
+    losses = []
+    for _ in range(30):
+        with tf.GradientTape() as tape:
+            loss = loss_function(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
+    assert model.evaluate(batches)["accuracy"] > 0.2
+    model.trainable = False
+    assert not model.trainable
+    assert not model.trainable_variables
+    assert len(model.variables) == len(model.get_weights())
+
+
+def test_fitted_to_takes_range_and_vocabulary_from_the_data():
+    x = np.linspace(-4, 12, 40, dtype=np.float32).reshape(20, 2)
+    prepared = data.arrays(x, np.arange(20) % 2, validation_split=0).prepare()
+    model = LeptonModel((2,), 2)
+    assert model.fitted_to(prepared).input_range == (-4.0, 12.0)
+    assert model.input_range is None
+    words = data.sample("intents").prepare()
+    assert LeptonModel((24,), 38, vocabulary_size=2000).fitted_to(words).vocabulary_size == 2000
+    assert LeptonModel((24,), 38).fitted_to(words).vocabulary_size == words.vocabulary_size
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (LeptonModel((9, 8, 1), 10), "samples of shape (9, 8, 1); the data have (8, 8, 1)"),
+        (LeptonModel((8, 8, 1), 5), "5 classes (labels 0 to 4); the data have labels up to 9"),
+        (LeptonModel((8, 8, 1), 10, task="regression"), "task is classification"),
+    ],
+)
+def test_what_does_not_fit(model, said):
+    with pytest.raises(ModelError) as caught:
+        models.check_fits(model.spec(), data.sample("digits").prepare())
+    assert said in str(caught.value)
+
+
+def test_more_that_does_not_fit():
+    numbers = data.arrays(np.eye(6), np.arange(6) / 3.0, validation_split=0).prepare()
+    with pytest.raises(ModelError, match="give task='regression'"):
+        LeptonModel((6,), 2).fitted_to(numbers)
+    with pytest.raises(ModelError, match="gives 3 values a sample"):
+        LeptonModel((6,), 3, task="regression").fitted_to(numbers)
+    several = data.arrays({"a": np.eye(6), "b": np.eye(6)}, np.arange(6) % 2).prepare()
+    with pytest.raises(ModelError, match="the data have 2: a, b"):
+        LeptonModel((6,), 2).fitted_to(several)
+    with pytest.raises(ModelError, match="vocabulary_size is 10"):
+        LeptonModel((24,), 38, vocabulary_size=10).fitted_to(data.sample("intents").prepare())
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: LeptonModel(28, 10), "model.input_shape"),
+        (lambda: LeptonModel((1, 2, 3, 4), 10), "model.input_shape"),
+        (lambda: LeptonModel((0,), 10), "model.input_shape"),
+        (lambda: LeptonModel((3, 3), 10, vocabulary_size=5), "model.input_shape"),
+        (lambda: LeptonModel((3,), 1), "model.num_classes"),
+        (lambda: LeptonModel((3,), 2, 0), "model.hidden_size"),
+        (lambda: LeptonModel((3,), 2, 8, 0), "model.num_layers"),
+        (lambda: LeptonModel((3,), 2, cell="rnn"), "model.cell"),
+        (lambda: LeptonModel((3,), 2, task="rank"), "model.task"),
+        (lambda: LeptonModel((3,), 2, dropout=1), "model.dropout"),
+        (lambda: LeptonModel((3,), 2, seed=-1), "model.seed"),
+        (lambda: LeptonModel((3,), 2, vocabulary_size=1), "model.vocabulary_size"),
+        (lambda: LeptonModel((3,), 2, input_range=3), "model.input_range"),
+        (lambda: LeptonModel.from_spec({"kind": "keras"}), "model.kind"),
+        (lambda: LeptonModel.from_spec({"input_shape": [3]}), "model.num_classes"),
+        (lambda: LeptonModel.from_spec({"input_shape": [3], "num_classes": 2, "depth": 1}), "model.depth"),
+    ],
+)
+def test_settings_are_checked(make, field):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert caught.value.field == field
+
+
+def test_errors_of_the_verbs(tmp_path):
+    import keras
+
+    model = LeptonModel((3,), 2)
+    with pytest.raises(DataError, match="a list; expected"):
+        model.train([1, 2])
+    with pytest.raises(ModelError, match="got an array of shape"):
+        model.inference(np.zeros((2, 4)))
+    with pytest.raises(ModelError, match=r"ends in .keras"):
+        model.save(tmp_path / "m.h5")
+    with pytest.raises(ModelError, match="no such file"):
+        LeptonModel.load(tmp_path / "m.keras")
+    (tmp_path / "m.keras").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="Keras cannot read it"):
+        LeptonModel.load(tmp_path / "m.keras")
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    with pytest.raises(ModelError, match="not a LeptonModel"):
+        LeptonModel.load(tmp_path / "other.keras")
