@@ -19,6 +19,7 @@ from lepton_kit.compression.card import Figure, ReportCard, Row, flags
 from lepton_kit.compression.convert import convert
 from lepton_kit.compression.isolated import Call, fork_call, load_tensorflow
 from lepton_kit.compression.quantization import PRECISIONS, representative
+from lepton_kit.compression.search import QUICK_REPETITIONS, Trunk, search, trunks
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.errors import CompressionError
 
@@ -40,6 +41,7 @@ class Job:
     skip: tuple[str, ...] = ()
     max_accuracy_drop: float | None = None
     cost: str = "balanced"
+    refine: bool = False
     fine_tune_epochs: int = 3
     learning_rate: float = 5e-4
     calibration_size: int = 200
@@ -59,32 +61,6 @@ class Job:
     def save(self, path: str | Path) -> None:
         """Write ``job.json``."""
         Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-
-
-@dataclass(frozen=True, order=True)
-class Trunk:
-    """A set of trained weights that several number formats are made from: which share of it was removed."""
-
-    structured: float = 0.0
-    sparsity: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """Part of a variant's name, empty for the model as it came."""
-        parts = []
-        if self.structured:
-            parts.append(f"structured-{self.structured * 100:g}")
-        if self.sparsity:
-            parts.append(f"sparse-{self.sparsity * 100:g}")
-        return "+".join(parts)
-
-    def variant(self, precision: str) -> str:
-        """A variant's name.
-
-        >>> Trunk(0.5, 0.8).variant("int8"), Trunk().variant("int8")
-        ('structured-50+sparse-80+int8', 'int8')
-        """
-        return f"{self.name}+{precision}" if self.name else precision
 
 
 class Bench:
@@ -126,32 +102,27 @@ class Bench:
         row = Row("keras", "Keras", role="float", file=path.name)
         self._score(row, path, "keras", "")
 
-    def train(self, trunk: Trunk, start: Trunk | None = None) -> Path:
-        """The Keras file of a trunk, fine-tuned; ``start`` is the trunk it goes on from."""
+    def train(self, trunk: Trunk) -> None:
+        """Remove what the trunk says from the model as it came, and fine-tune; the control trains as long."""
         if trunk == Trunk():
-            return self.folder / "keras.keras"
+            return
         self.tell(f"fine-tuning {trunk.name}")
-        start = start or Trunk()
-        origin = self.job.model if start == Trunk() else str(self.trunk_path(start))
-        sparsity = trunk.sparsity if trunk.sparsity != start.sparsity else 0
-        structured = trunk.structured if trunk.structured != start.structured else 0
-        path = self.trunk_path(trunk)
-        said = self._fine_tune(origin, path, sparsity=sparsity or None, structured=structured or None)
+        shares = {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
+        said = self._fine_tune(self.trunk_path(trunk), **shares)
         self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
-        return path
 
     def control(self) -> None:
         """The model as it came, trained as many extra epochs, not compressed."""
         self.tell("control: the same extra training without compression")
         path = self.folder / "control.keras"
-        self._fine_tune(self.job.model, path)
+        self._fine_tune(path)
         self.facts["control"] = {}
         self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
 
-    def _fine_tune(self, model: str, path: Path, **what: Any) -> dict[str, Any]:
+    def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
         return self.call(
             f"{MODULE}.tune:fine_tune",
-            model=model,
+            model=self.job.model,
             data=self.job.data,
             output=str(path),
             epochs=self.job.fine_tune_epochs,
@@ -194,8 +165,6 @@ class Bench:
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
             return
-        if needs.calibrated:
-            said["notes"].append(f"calibrated with {self.calibration_choice}")
         notes = (*self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
         self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
 
@@ -269,6 +238,27 @@ class Bench:
             found[row.name]["peak_memory_bytes"] = self._memory(row)
         self.rows = [replace(r, figures={**r.figures, **found.get(r.name, {})}) for r in self.rows]
 
+    def quick(self, rows: Sequence[Row]) -> list[Row]:
+        """These rows with a first look at their latency, timed interleaved; the card is timed anew at the end."""
+        unique = {row.name: row for row in rows if row.error is None}
+        models = [
+            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)} for row in unique.values()
+        ]
+        times = self.call(
+            f"{MODULE}.measure:time_models",
+            models=models,
+            samples=str(self.samples),
+            threads=1,
+            batches=[1],
+            repetitions=QUICK_REPETITIONS,
+        )
+        return [
+            replace(
+                row, figures={**row.figures, "latency_1_one": Figure(times[row.name]["1"]["median"], "measured")}
+            )
+            for row in unique.values()
+        ]
+
     def _memory(self, row: Row) -> Figure:
         if not self.job.memory:
             return Figure.not_run("not asked for")
@@ -292,6 +282,9 @@ class Bench:
             "seed": self.job.seed,
             "threads_all": usable_cores(),
             "repetitions": self.job.repetitions,
+            "choice": "the bounded search chose on the same held-out samples that it reports, so expect a little less"
+            if best
+            else "no search",
             "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         }
         return ReportCard(
@@ -308,29 +301,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def trunks(structured: Sequence[float], sparsity: Sequence[float]) -> list[Trunk]:
-    """All combinations, the untouched model first.
-
-    >>> [trunk.name for trunk in trunks([0.5], [0.8])]
-    ['', 'sparse-80', 'structured-50', 'structured-50+sparse-80']
-    """
-    return sorted({Trunk(a, b) for a in (0.0, *structured) for b in (0.0, *sparsity)})
-
-
 def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: None) -> ReportCard:
     """Do the whole job and save the card in its folder."""
     bench = Bench(job, call, tell)
     bench.float_model()
     if job.max_accuracy_drop is not None:
-        from lepton_kit.compression.search import search
-
         best, trail = search(bench)
     else:
         best, trail = None, ()
         wanted = trunks(job.structured, job.sparsity)
         for trunk in wanted:
-            start = Trunk(trunk.structured) if trunk.structured and trunk.sparsity else Trunk()
-            bench.train(trunk, start)
+            bench.train(trunk)
             bench.variants(trunk, job.quantize)
         if len(wanted) > 1:
             bench.control()

@@ -142,6 +142,7 @@ def compress(
     if max_accuracy_drop is not None:
         if not 0 <= max_accuracy_drop < 1:
             raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
+        settings["refine"] = not settings["structured"]
         settings["structured"] = settings["structured"] or SEARCH_STRUCTURED
         settings["sparsity"] = settings["sparsity"] or SEARCH_SPARSITY
     home, model_path, data_path = find_subject(run_or_model, data, folder)

@@ -129,7 +129,11 @@ def markdown(card: ReportCard) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    lines += [f"- **{row.name}**: {text}" for row in card.rows for text in (*row.flags, *row.notes)]
+    said: dict[str, list[str]] = {}
+    for row in card.rows:
+        for text in (*row.flags, *row.notes):
+            said.setdefault(text, []).append(row.name)
+    lines += [f"- **{', '.join(names)}**: {text}" for text, names in said.items()]
     lines += [f"- **{row.name}**: not made: {row.error}" for row in card.rows if row.error]
     lines += [
         f"- {name}: {value}" for name, value in card.settings.items() if isinstance(value, str | int | float)
