@@ -55,7 +55,11 @@ def _norm_after(call: Visit) -> Any:
     if type(layer).__name__ not in _FOLDABLE or len(call.consumers) != 1 or call.consumers[0] is None:
         return None
     norm = call.consumers[0]
-    if type(norm).__name__ != "BatchNormalization" or len(norm._inbound_nodes) > 1 or len(layer._inbound_nodes) > 1:
+    if (
+        type(norm).__name__ != "BatchNormalization"
+        or len(norm._inbound_nodes) > 1
+        or len(layer._inbound_nodes) > 1
+    ):
         return None
     linear = getattr(layer.activation, "__name__", "") == "linear"
     last = norm.axis in (-1, len(layer.output.shape) - 1)

@@ -60,7 +60,10 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
     config = config or QuantizationAwareConfig()
     check_names(config.skip, (path for path, _ in walk_layers(model)), "quantization_aware.skip")
     return copy_graph(
-        fold_batch_norm(model), lambda tensor: _Value(tensor, raw=True), _Builder(config), lambda value: value.tensor
+        fold_batch_norm(model),
+        lambda tensor: _Value(tensor, raw=True),
+        _Builder(config),
+        lambda value: value.tensor,
     )
 
 
@@ -90,7 +93,9 @@ class _Builder:
         if own and kind in _SAME_RANGE:
             value = self._ranged(values[0], visit.name + "_input")
             pooled = self._call(visit, layer, [value.tensor])
-            return _Value(SameRange(name=self._name(visit.name + "_range"))([pooled, value.bounds]), value.bounds)
+            return _Value(
+                SameRange(name=self._name(visit.name + "_range"))([pooled, value.bounds]), value.bounds
+            )
         if own and kind in _NEW_RANGE:
             ready = [self._ranged(value, f"{visit.name}_input") for value in values]
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
@@ -98,7 +103,10 @@ class _Builder:
 
     def _quantized(self, visit: Visit, kind: str) -> _Value:
         layer = visit.layer
-        if getattr(layer, "groups", 1) != 1 or getattr(layer, "data_format", "channels_last") != "channels_last":
+        if (
+            getattr(layer, "groups", 1) != 1
+            or getattr(layer, "data_format", "channels_last") != "channels_last"
+        ):
             raise CompressionError(_refusal(visit.name, f"{kind} in groups or with channels first"))
         value = self._ranged(visit.inputs[0], visit.name + "_input")
         activation = _activation_of(layer)
@@ -116,7 +124,9 @@ class _Builder:
         new.set_weights(layer.get_weights())
         if activation in _FIXED:
             ranged = self._track(tensor, visit.name)
-            made = keras.layers.Activation(activation, name=self._name(f"{visit.name}_{activation}"))(ranged.tensor)
+            made = keras.layers.Activation(activation, name=self._name(f"{visit.name}_{activation}"))(
+                ranged.tensor
+            )
             return self._track(made, f"{visit.name}_{activation}", _FIXED[activation])
         if activation == "linear" and _relu_follows(visit):
             return _Value(tensor)  # LiteRT fuses the two; the range is that of the relu
@@ -178,7 +188,9 @@ class _Builder:
 def _activation_of(layer: Any) -> str:
     if type(layer).__name__ == "ReLU":
         plain = not layer.negative_slope and not layer.threshold
-        return {None: "relu", 6.0: "relu6"}.get(layer.max_value, "relu with a bound") if plain else "leaky relu"
+        return (
+            {None: "relu", 6.0: "relu6"}.get(layer.max_value, "relu with a bound") if plain else "leaky relu"
+        )
     if type(layer).__name__ == "Softmax":
         return "softmax" if layer.axis == -1 else "softmax over another axis"
     return getattr(layer.activation, "__name__", str(layer.activation))
@@ -222,7 +234,9 @@ def is_quantization_aware(model: Any) -> bool:
 def activation_ranges(model: Any) -> dict[str, tuple[float, float]]:
     """Range of every rounded tensor, by the name of the layer that made it; untrained ones are left out."""
     found = {
-        layer.name.removesuffix("_range"): layer.bounds() for layer in model.layers if isinstance(layer, ActivationRange)
+        layer.name.removesuffix("_range"): layer.bounds()
+        for layer in model.layers
+        if isinstance(layer, ActivationRange)
     }
     return {name: bounds for name, bounds in found.items() if bounds is not None}
 
@@ -273,7 +287,9 @@ def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
         if isinstance(layer, ActivationRange):
             layer.exported = layer.bounds()
             if layer.exported is None:
-                raise CompressionError(f"layer {layer.name!r} has no range yet; train the model for a step or more first")
+                raise CompressionError(
+                    f"layer {layer.name!r} has no range yet; train the model for a step or more first"
+                )
         elif isinstance(layer, SameRange):
             layer.exported = (0.0, 0.0)
         else:
@@ -288,4 +304,6 @@ def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
 
 def _require(model: Any) -> None:
     if not is_quantization_aware(model):
-        raise CompressionError(f"model {model.name!r} is not quantization-aware; make it with quantization_aware(model)")
+        raise CompressionError(
+            f"model {model.name!r} is not quantization-aware; make it with quantization_aware(model)"
+        )

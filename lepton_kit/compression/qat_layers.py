@@ -28,6 +28,15 @@ def weight_levels(bits: int) -> int:
     return 2 ** (bits - 1) - 1
 
 
+def int8_parts(bits: int) -> int:
+    """How many int8 steps one step of a weight of `bits` bits takes: as many as fit into 127.
+
+    >>> [int8_parts(bits) for bits in (8, 4, 3, 2)]
+    [1, 18, 42, 127]
+    """
+    return 127 // weight_levels(bits)
+
+
 def _round(x: Any) -> Any:
     """Round to the nearest even whole number; the gradient passes as if nothing happened."""
     return x + tf.stop_gradient(tf.round(x) - x)
@@ -108,7 +117,12 @@ class ActivationRange(keras.layers.Layer):
         return [input_shape, (2,)]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "fixed": self.fixed, "non_negative": self.non_negative, "momentum": self.momentum}
+        return {
+            **super().get_config(),
+            "fixed": self.fixed,
+            "non_negative": self.non_negative,
+            "momentum": self.momentum,
+        }
 
 
 def _range_of(moments: Any, non_negative: bool) -> tuple[Any, Any]:
@@ -129,7 +143,9 @@ class SameRange(keras.layers.Layer):
         x, bounds = inputs
         if self.exported is not None:
             return x  # LiteRT's pooling keeps the range by itself
-        return tf.where(bounds[1] > bounds[0], _fake_quant(x, bounds[0], tf.maximum(bounds[1], bounds[0] + 1e-6)), x)
+        return tf.where(
+            bounds[1] > bounds[0], _fake_quant(x, bounds[0], tf.maximum(bounds[1], bounds[0] + 1e-6)), x
+        )
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape[0]
@@ -159,18 +175,23 @@ class _Quantized:
         x, bounds = inputs
         if self.exported is not None:
             kernel, bias = self.exported
-            total = self._combine_exported(x, self._container(kernel))
-            return self.activation(total if bias is None else total + bias)
+            total = (
+                self._combine(x, tf.constant(kernel)) if self.bits == 8 else self._combine_few_bits(x, kernel)
+            )
+            return self.activation(total if bias is None else total + tf.constant(bias))
         kernel = tf.convert_to_tensor(self._weights())
         scale = self._scale(kernel)
         known = bounds[1] > bounds[0]
         step = tf.where(known, (bounds[1] - bounds[0]) / _LEVELS, 1.0)
         numbers = x / step
-        total = self._combine(tf.where(known, _round(numbers), numbers), _round(kernel / scale))
-        unit = step * tf.reshape(scale, [-1])
+        parts = int8_parts(self.bits)
+        total = self._combine(tf.where(known, _round(numbers), numbers), _round(kernel / scale) * parts)
+        unit = step * tf.reshape(scale, [-1]) / parts
         if self.bias is not None:
             bias = tf.convert_to_tensor(self.bias.value) / unit
-            total = total + tf.where(known, _round(bias), bias)  # int32, in units of input step times weight step
+            total = total + tf.where(
+                known, _round(bias), bias
+            )  # int32, in units of input step times weight step
         return self.activation(total * unit)
 
     def grid_weights(self) -> np.ndarray:
@@ -187,19 +208,14 @@ class _Quantized:
         largest = tf.reduce_max(tf.abs(kernel), list(range(len(kernel.shape) - 1)), keepdims=True)
         return tf.stop_gradient(tf.maximum(largest, 1e-8) / weight_levels(self.bits))
 
-    def _combine_exported(self, x: Any, kernel: Any) -> Any:
-        return self._combine(x, kernel)
-
     def _container(self, kernel: np.ndarray) -> Any:
         """The kernel with its int8 steps told to the converter, so that fewer bits stay exact in int8.
 
-        A step of n bits is cut into as many int8 steps as fit: 18 for 4 bits, 42 for 3, 127 for 2.
+        With 8 bits the converter finds the same steps by itself. It (TensorFlow 2.21) takes told steps only where
+        the kernel goes straight into a 2-D convolution: hence the detours of dense and 1-D layers.
         """
-        if self.bits == 8:
-            return tf.constant(kernel)  # the converter finds the same steps by itself
-        levels = weight_levels(self.bits)
         largest = np.maximum(np.abs(kernel).reshape(-1, kernel.shape[-1]).max(0), 1e-8)
-        bound = (largest / levels / (127 // levels) * 127).astype(np.float32)
+        bound = (largest / weight_levels(self.bits) / int8_parts(self.bits) * 127).astype(np.float32)
         return tf.quantization.fake_quant_with_min_max_vars_per_channel(
             tf.constant(kernel), -bound, bound, num_bits=8, narrow_range=True
         )
@@ -212,12 +228,9 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
     def _combine(self, x: Any, kernel: Any) -> Any:
         return keras.ops.matmul(x, kernel)
 
-    def _combine_exported(self, x: Any, kernel: Any) -> Any:
-        if self.bits == 8:
-            return self._combine(x, kernel)
-        # The converter (TensorFlow 2.21) refuses told steps per output in a dense kernel, but takes a 1x1 convolution.
+    def _combine_few_bits(self, x: Any, kernel: np.ndarray) -> Any:
         pixels = tf.reshape(x, [-1, 1, 1, x.shape[-1]])
-        made = tf.nn.conv2d(pixels, kernel[None, None], strides=1, padding="VALID")
+        made = tf.nn.conv2d(pixels, self._container(kernel[None, None]), strides=1, padding="VALID")
         return tf.reshape(made, [-1, *x.shape[1:-1], self.units])
 
 
@@ -226,7 +239,14 @@ class QuantizedConv1D(_Quantized, keras.layers.Conv1D):
     """`keras.layers.Conv1D` whose kernel has `bits` bits per filter and whose arithmetic is that of int8 kernels."""
 
     def _combine(self, x: Any, kernel: Any) -> Any:
-        return self.convolution_op(self._padded(x), kernel)
+        padding = "valid" if self.padding == "causal" else self.padding
+        return keras.ops.conv(
+            self._padded(x),
+            kernel,
+            strides=list(self.strides),
+            padding=padding,
+            dilation_rate=self.dilation_rate,
+        )
 
     def _padded(self, x: Any) -> Any:
         if self.padding != "causal":
@@ -234,11 +254,15 @@ class QuantizedConv1D(_Quantized, keras.layers.Conv1D):
         left = self.dilation_rate[0] * (self.kernel_size[0] - 1)
         return keras.ops.pad(x, [[0, 0], [left, 0], [0, 0]])
 
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        padding = "valid" if self.padding == "causal" else self.padding
-        return keras.ops.conv(
-            inputs, kernel, strides=list(self.strides), padding=padding, dilation_rate=self.dilation_rate
+    def _combine_few_bits(self, x: Any, kernel: np.ndarray) -> Any:
+        made = tf.nn.conv2d(
+            self._padded(x)[:, None],
+            self._container(kernel[None]),
+            strides=[1, 1, self.strides[0], 1],
+            padding="SAME" if self.padding == "same" else "VALID",
+            dilations=[1, 1, self.dilation_rate[0], 1],
         )
+        return made[:, 0]
 
 
 @_register
@@ -248,10 +272,19 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
     def _combine(self, x: Any, kernel: Any) -> Any:
         return self.convolution_op(x, kernel)
 
+    def _combine_few_bits(self, x: Any, kernel: np.ndarray) -> Any:
+        return self.convolution_op(x, self._container(kernel))
+
 
 @_register
 class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` in `bits` bits per channel, with the arithmetic of int8 kernels."""
+    """`keras.layers.DepthwiseConv2D` with the arithmetic of int8 kernels, always of 8 bits.
+
+    Its kernels are few, suffer most from fewer bits, and the converter takes no told steps for them.
+    """
+
+    def __init__(self, *args: Any, bits: int = 8, **settings: Any):
+        super().__init__(*args, bits=8, **settings)
 
     def _weights(self) -> Any:
         height, width, channels, multiplier = self.kernel.shape

@@ -22,7 +22,10 @@ class Visit:
 
 
 def copy_graph(
-    model: Any, start: Callable[[Any], Any], visit: Callable[[Visit], Any], end: Callable[[Any], Any] = lambda v: v
+    model: Any,
+    start: Callable[[Any], Any],
+    visit: Callable[[Visit], Any],
+    end: Callable[[Any], Any] = lambda v: v,
 ) -> Any:
     """A functional copy of a Sequential or functional model.
 
@@ -41,16 +44,26 @@ def copy_graph(
     by_tensor = {id(tensor): end(new) for tensor, new in zip(functional.outputs, outputs, strict=True)}
     structure = keras.tree.map_structure(lambda t: inputs[id(t)], functional._inputs_struct)
     return keras.Model(
-        structure, keras.tree.map_structure(lambda t: by_tensor[id(t)], functional._outputs_struct), name=model.name
+        structure,
+        keras.tree.map_structure(lambda t: by_tensor[id(t)], functional._outputs_struct),
+        name=model.name,
     )
 
 
 def _walk(
-    functional: Any, values: list[Any], visit: Callable[[Visit], Any], prefix: str, after: dict[int, list[Any]]
+    functional: Any,
+    values: list[Any],
+    visit: Callable[[Visit], Any],
+    prefix: str,
+    after: dict[int, list[Any]],
 ) -> list[Any]:
     """Values of the graph's outputs; `after`: output tensor -> consumers outside, for a nested graph."""
     known = {id(tensor): value for tensor, value in zip(functional.inputs, values, strict=True)}
-    nodes = [node for depth in sorted(functional._nodes_by_depth, reverse=True) for node in functional._nodes_by_depth[depth]]
+    nodes = [
+        node
+        for depth in sorted(functional._nodes_by_depth, reverse=True)
+        for node in functional._nodes_by_depth[depth]
+    ]
     consumers: dict[int, list[Any]] = {}
     for node in nodes:
         for tensor in node.input_tensors:
@@ -70,10 +83,17 @@ def _walk(
             }
             outgoing = _walk(inner, incoming, visit, f"{prefix}{layer.name}_", beyond)
         else:
-            args, kwargs = node.arguments.fill_in({id(t): v for t, v in zip(node.input_tensors, incoming, strict=True)})
+            args, kwargs = node.arguments.fill_in(
+                {id(t): v for t, v in zip(node.input_tensors, incoming, strict=True)}
+            )
             made = visit(
                 Visit(
-                    layer, prefix + layer.name, args, kwargs, incoming, consumers.get(id(node.output_tensors[0]), [])
+                    layer,
+                    prefix + layer.name,
+                    args,
+                    kwargs,
+                    incoming,
+                    consumers.get(id(node.output_tensors[0]), []),
                 )
             )
             outgoing = made if isinstance(made, list) else [made]
