@@ -199,7 +199,7 @@ def _device_checks(machine: devices.Inventory, libraries: dict[str, Any]) -> Ite
     hint = "install tensorflow[and-cuda] and set LEPTON_HOROVOD_GPU=nccl for `make setup`; not tried by this project"
     yield Check("GPUs", not listed or seen > 0, found, "none, or seen by TensorFlow", hint, required=False)
     targets = machine.of_kind("fpga")
-    found = ", ".join(target.name for target in targets) or "none"
+    found = "; ".join(target.name for target in targets) or "none"
     yield Check("FPGA targets", bool(targets), found, "hls4ml and g++", "pip install hls4ml", required=False)
 
 
