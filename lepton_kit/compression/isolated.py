@@ -74,7 +74,9 @@ class Workshop:
         """Run ``"module:function"`` with JSON arguments. Raises what it raised, or `Crash` if a signal ended it."""
         self.start()
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(json.dumps({"call": function, "arguments": arguments}) + "\n")
             process.stdin.flush()
@@ -160,7 +162,9 @@ def _unpack(answer: dict[str, Any]) -> Any:
     kind = getattr(errors, answer["error"], None)
     if isinstance(kind, type) and issubclass(kind, errors.LeptonError) and kind is not errors.ConfigError:
         raise kind(answer["text"])
-    raise CompressionError(f"{answer['error']}: {answer['text']}\n{answer['trace']}".strip())
+    surprise = CompressionError(f"{answer['error']}: {answer['text']}")
+    surprise.add_note(answer["trace"])
+    raise surprise
 
 
 def _serve() -> None:

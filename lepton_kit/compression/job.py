@@ -242,7 +242,8 @@ class Bench:
         """These rows with a first look at their latency, timed interleaved; the card is timed anew at the end."""
         unique = {row.name: row for row in rows if row.error is None}
         models = [
-            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)} for row in unique.values()
+            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)}
+            for row in unique.values()
         ]
         times = self.call(
             f"{MODULE}.measure:time_models",
@@ -254,7 +255,8 @@ class Bench:
         )
         return [
             replace(
-                row, figures={**row.figures, "latency_1_one": Figure(times[row.name]["1"]["median"], "measured")}
+                row,
+                figures={**row.figures, "latency_1_one": Figure(times[row.name]["1"]["median"], "measured")},
             )
             for row in unique.values()
         ]

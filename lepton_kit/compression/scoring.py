@@ -101,5 +101,5 @@ def bootstrap(samples: np.ndarray, resamples: int = 1000, seed: int = 0) -> tupl
 
 def difference(score_: Score, reference: Score) -> tuple[float, float, float]:
     """(mean, low, high) of this score minus the reference's, paired sample by sample."""
-    paired = score_.samples - reference.samples
+    paired = score_.samples - reference.samples + 0.0
     return float(paired.mean()), *bootstrap(paired)

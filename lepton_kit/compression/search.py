@@ -135,7 +135,9 @@ def _between(seen: Sequence[Outcome], max_drop: float) -> Trunk | None:
 def relative_cost(row: Row, reference: Row, cost: str) -> float | None:
     """Cost of a row relative to float LiteRT: latency at batch 1 on one thread, gzip size, or their geometric mean."""
     ratios = []
-    for key in {"latency": ("latency_1_one",), "size": ("gzip_bytes",)}.get(cost, ("latency_1_one", "gzip_bytes")):
+    for key in {"latency": ("latency_1_one",), "size": ("gzip_bytes",)}.get(
+        cost, ("latency_1_one", "gzip_bytes")
+    ):
         mine, other = row.get(key), reference.get(key)
         if mine is None or not other:
             return None
@@ -172,7 +174,9 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
         outcome = _judge(bench, trunk)
         seen.append(outcome)
         inside = outcome.inside(job.max_accuracy_drop)
-        trail.append({"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)})
+        trail.append(
+            {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
+        )
         if trunk == Trunk() and not outcome.costs:
             break
     tried = {outcome.trunk for outcome in seen}
@@ -192,7 +196,9 @@ def _judge(bench: Bench, trunk: Trunk) -> Outcome:
     rows = [
         row
         for row in bench.rows
-        if row.runtime == "LiteRT" and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity) and not row.error
+        if row.runtime == "LiteRT"
+        and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity)
+        and not row.error
     ]
     timed = {row.name: row for row in bench.quick([*rows, *(r for r in bench.rows if r.name == "float32")])}
     reference = timed.get("float32")
