@@ -88,7 +88,10 @@ def explain_inexactness(model: Any) -> list[str]:
     from lepton_kit.models.layers import SyncBatchNormalization
 
     found = []
+    inner = {id(layer.cell) for layer in model._flatten_layers() if getattr(layer, "cell", None) is not None}
     for layer in model._flatten_layers():
+        if id(layer) in inner:
+            continue
         name, kind = layer.name, type(layer).__name__
         if isinstance(layer, keras.layers.BatchNormalization):
             if not isinstance(layer, SyncBatchNormalization):

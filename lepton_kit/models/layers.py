@@ -94,13 +94,15 @@ def _horovod() -> Any:
 def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
     """Sum over ranks. The gradient that a rank gets is that of the global mean loss, divided by its own share."""
     import tensorflow as tf
+    from horovod.tensorflow import mpi_ops
 
     def allreduce(tensor: Any, label: str) -> Any:
+        # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
         # Asked when the graph runs, not when it is traced: the world size may change between two steps.
         size = tf.numpy_function(lambda: hvd.size() if hvd.is_initialized() else 1, [], tf.int64)
         return tf.cond(
             size > 1,
-            lambda: hvd.allreduce(tensor, op=hvd.Sum, name=label),
+            lambda: mpi_ops._allreduce(tensor, name=label, op=hvd.Sum),
             lambda: tf.identity(tensor),
         )
 

@@ -78,7 +78,12 @@ def test_the_classic_loop(tmp_path):
     with zipfile.ZipFile(data.sample("digits").path) as archive:
         archive.extractall(tmp_path)
     batches = keras.utils.image_dataset_from_directory(
-        tmp_path / "digits" / "train", image_size=(8, 8), color_mode="grayscale", batch_size=64, verbose=False, seed=0
+        tmp_path / "digits" / "train",
+        image_size=(8, 8),
+        color_mode="grayscale",
+        batch_size=64,
+        verbose=False,
+        seed=0,
     )
     x, y = next(iter(batches))
     assert float(tf.reduce_max(x)) > 200
