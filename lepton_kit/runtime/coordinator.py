@@ -105,8 +105,10 @@ def _processes(situation: Situation) -> list[Action]:
         return []
     alive = situation.in_state("starting", "standby", "training", "detached")
     missing = wanted.workers + wanted.standby - len(alive)
+    # A fork is cheap but what it prepares is not: first the survivors train again, then comes the replacement.
+    reforming = situation.phase in ("breaking", "forming") and situation.in_state("training", "detached", "standby")
     if missing > 0:
-        return [Spawn(missing)]
+        return [] if reforming and situation.formed_before else [Spawn(missing)]
     settled = situation.phase in ("training", "paused") and len(situation.in_state("training")) == wanted.workers
     spare = situation.in_state("standby")[wanted.standby :]
     if settled and spare and missing < 0:

@@ -127,7 +127,7 @@ class Crew:
             if not readable:
                 break
             for connection in readable:
-                connection.receive()
+                connection.receive(wait=False)
         for member in list(self.members.values()):
             self.kill(member)
             self.remove(member)

@@ -240,7 +240,7 @@ class Driver:
         if member is None:
             self._receive_from_zygote()
             return
-        for message in member.connection.receive():
+        for message in member.connection.receive(wait=False):
             member.last_heard = time.monotonic()
             getattr(self, f"_on_{message.pop('kind')}")(member, message)
         if member.connection.closed:
@@ -249,7 +249,7 @@ class Driver:
 
     def _receive_from_zygote(self) -> None:
         connection = self._crew.zygote_connection
-        for message in connection.receive():
+        for message in connection.receive(wait=False):
             if message["kind"] == "exited":
                 member = self._crew.members.get(message["worker"])
                 if member is not None:

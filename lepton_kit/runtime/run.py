@@ -164,12 +164,11 @@ class Run:
         from lepton_kit import models
         from lepton_kit.training import job, state
 
+        if self.config.quantization_aware is not None:
+            from lepton_kit.compression import qat  # noqa: F401  registers the layers that the model holds
         if self.paths.final_model.exists():
-            spec = {**self.config.model, "kind": "keras", "path": str(self.paths.final_model)}
-            custom = self.paths.root / "model" / "custom.pkl"
-            if custom.exists():
-                spec["custom"] = str(custom)
-            return models.build({"kind": "keras", "path": str(self.paths.final_model)}, self.directory, self.config.seed)
+            spec = {"kind": "keras", "path": str(self.paths.final_model)}
+            return models.build(spec, self.directory, self.config.seed)
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")

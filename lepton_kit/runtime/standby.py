@@ -68,13 +68,13 @@ class Standby:
 
     def _listen(self, ready: list[Any]) -> None:
         if self.crew.zygote_connection in ready:
-            self.crew.zygote_connection.receive()
+            self.crew.zygote_connection.receive(wait=False)
             if self.crew.zygote_connection.closed:
                 raise RuntimeError("the process that forks workers has died")
         for member in list(self.crew.members.values()):
             if member.connection not in ready:
                 continue
-            for message in member.connection.receive():
+            for message in member.connection.receive(wait=False):
                 member.last_heard = time.monotonic()
                 if message["kind"] == "hello":
                     member.pid = message["pid"]

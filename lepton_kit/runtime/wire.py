@@ -43,13 +43,16 @@ class Connection:
                 return False
         return True
 
-    def receive(self) -> list[dict[str, Any]]:
-        """All whole messages that one read brings; blocks for at least some bytes. Sets `closed` at the end.
+    def receive(self, *, wait: bool = True) -> list[dict[str, Any]]:
+        """All whole messages that one read brings, none if there is nothing and `wait` is off; sets `closed` at the end.
 
         A message that brought a file descriptor holds its number under ``descriptor``.
         """
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, 8)
+            flags = 0 if wait else socket.MSG_DONTWAIT
+            data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, 8, flags)
+        except BlockingIOError:
+            return []
         except OSError:
             data, descriptors = b"", []
         if not data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import deque
@@ -348,6 +349,9 @@ class Worker:
         target.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = target.with_name("writing.keras")
         self._step.model.save(temporary)
+        code = self._folder / "model" / "custom.pkl"
+        if code.exists():
+            shutil.copyfile(code, target.with_name(code.name))
         temporary.replace(target)
 
 

@@ -1,0 +1,216 @@
+"""The `lepton` command: the verbs of the package from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.errors import LeptonError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except LeptonError as failure:
+        print(f"lepton: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lepton", description="Data-parallel training runs, from a shell.")
+    parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(name: str, action: Any, text: str, *, run: bool = False, reads: bool = False) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(verb=action)
+        if run:
+            made.add_argument("run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest")
+        if reads:
+            made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    made = verb("run", _run, "Start the run that a configuration file describes, and watch it.", reads=True)
+    made.add_argument("config", help="YAML or JSON file")
+    made.add_argument("--detach", action="store_true", help="return at once; the run goes on")
+    made = verb("runs", _runs, "List the runs.", reads=True)
+    made = verb("watch", _watch, "Show the progress of a run until it ends.", run=True, reads=True)
+    made.add_argument("--once", action="store_true", help="show the state now and return")
+    made = verb("scale", _scale, "Change the number of workers of a run that is under way.", run=True)
+    made.add_argument("workers", help="a whole number, or auto")
+    made = verb("set", _set, "Change settings of a run that is under way.", run=True)
+    made.add_argument("--learning-rate", type=float)
+    made.add_argument("--log-seconds", type=float)
+    for name, text in (
+        ("pause", "Hold a run at its next commit."),
+        ("resume", "Go on with a paused, stopped, failed or interrupted run."),
+        ("stop", "End a run at its next commit, with a checkpoint."),
+    ):
+        verb(name, _steer(name), text, run=True)
+    verb("audit", _audit, "Prove from the log that each sample was used exactly once.", run=True, reads=True)
+    made = verb("logs", _logs, "Print the log of a run's driver or of one worker.", run=True)
+    made.add_argument("--worker", type=int)
+    verb("config", _config, "Print the configuration that repeats a run.", run=True)
+    verb("schema", _schema, "Print the JSON schema of configuration files.")
+    made = verb("compress", _compress, "Compress a finished run's model and print the report card.", run=True, reads=True)
+    made.add_argument("--sparsity", type=float, help="share of zero weights, in [0, 1)")
+    made.add_argument("--structured", type=float, help="share of channels to remove, in [0, 1)")
+    made.add_argument("--quantize", nargs="*", help="variants, such as int8 float16 dynamic_int8 int4")
+    made.add_argument("--max-accuracy-drop", type=float, help="search for the cheapest model within this bound")
+    verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from lepton_kit.runtime.launch import launch_config
+
+    run = launch_config(options.config, options.runs_dir)
+    if options.detach:
+        print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
+        return 0
+    return _follow(run, options.json, once=False)
+
+
+def _open(options: argparse.Namespace) -> Any:
+    from lepton_kit.runtime.run import open_run
+
+    return open_run(options.run, options.runs_dir)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from lepton_kit.runtime.run import runs
+
+    table = runs(options.runs_dir).table()
+    if options.json:
+        print(table.to_json(orient="records"))
+    else:
+        print(table.to_string(index=False, na_rep="-") if len(table) else f"no runs in {Path(options.runs_dir).resolve()}")
+    return 0
+
+
+def _watch(options: argparse.Namespace) -> int:
+    return _follow(_open(options), options.json, options.once)
+
+
+def _follow(run: Any, as_json: bool, once: bool) -> int:
+    from lepton_kit.runs.paths import FINAL_STATES
+    from lepton_kit.runs.view import describe
+
+    live = sys.stdout.isatty() and not as_json
+    shown = ""
+    if not once and not as_json:
+        print(f"{run.id} in {run.directory}")
+    while True:
+        status = run.status
+        ended = status in (*FINAL_STATES, "interrupted")
+        line = json.dumps(_state(run, status)) if as_json else describe(run.view())
+        if line != shown and (live or ended or once or not as_json):
+            print(f"\r\033[K{line}" if live else line, end="" if live and not (ended or once) else "\n", flush=True)
+            shown = line
+        if ended or once:
+            return 1 if status in ("failed", "interrupted") else 0
+        time.sleep(0.2 if live else 1.0)
+
+
+def _state(run: Any, status: str) -> dict[str, Any]:
+    view = run.view()
+    return {
+        "id": run.id,
+        "directory": str(run.directory),
+        "status": status,
+        "cause": run.cause,
+        "step": view.step,
+        "total_steps": view.total_steps,
+        "loss": float(view.loss[-1]) if len(view.loss) else None,
+        "epochs": view.epochs,
+        "throughput": view.current_throughput,
+        "eta_seconds": view.eta_seconds,
+        "workers": view.counts(),
+        "incidents": [incident["what"] for incident in view.incidents],
+    }
+
+
+def _scale(options: argparse.Namespace) -> int:
+    workers = int(options.workers) if options.workers.lstrip("-").isdigit() else options.workers
+    _open(options).scale(workers)
+    return 0
+
+
+def _set(options: argparse.Namespace) -> int:
+    changes = {"learning_rate": options.learning_rate, "log_seconds": options.log_seconds}
+    _open(options).set(**{name: value for name, value in changes.items() if value is not None})
+    return 0
+
+
+def _steer(name: str) -> Any:
+    def act(options: argparse.Namespace) -> int:
+        getattr(_open(options), name)()
+        return 0
+
+    return act
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from lepton_kit.runtime.audit import audit
+
+    found = audit(_open(options))
+    if options.json:
+        print(json.dumps({"exactly_once": found.exactly_once, "steps": found.steps, "problems": found.problems}))
+    else:
+        print(found)
+    return 0 if found.exactly_once else 1
+
+
+def _logs(options: argparse.Namespace) -> int:
+    print(_open(options).logs(options.worker), end="")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> int:
+    print(_open(options).to_config(), end="")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from lepton_kit.config import json_schema
+
+    print(json_schema())
+    return 0
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from lepton_kit.compression import compress
+
+    wanted = {
+        "sparsity": options.sparsity,
+        "structured": options.structured,
+        "quantize": tuple(options.quantize) if options.quantize is not None else None,
+        "max_accuracy_drop": options.max_accuracy_drop,
+    }
+    card = compress(_open(options), **{name: value for name, value in wanted.items() if value is not None})
+    print(card.table().to_json(orient="records") if options.json else card.to_markdown())
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from lepton_kit.doctor import examine
+
+    report = examine()
+    print(report.to_json() if options.json else report.to_text())
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
