@@ -32,7 +32,7 @@ _PASS_WORDS = (
 )
 _PASS = frozenset(_PASS_WORDS.split())
 _SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D"))
-_NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add", "Concatenate"))
+_NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add"))
 # Done in float before the first range: they only scale the input.
 _PREPARE = frozenset(("Rescaling", "Normalization"))
 _FUSED = frozenset(("linear", "relu", "relu6"))
@@ -99,6 +99,8 @@ class _Builder:
         if own and kind in _NEW_RANGE:
             ready = [self._ranged(value, f"{visit.name}_input") for value in values]
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
+        if own and kind == "Concatenate":
+            return self._closed(visit, self._call(visit, layer))
         raise CompressionError(_refusal(visit.name, kind))
 
     def _quantized(self, visit: Visit, kind: str) -> _Value:
@@ -128,14 +130,16 @@ class _Builder:
                 ranged.tensor
             )
             return self._track(made, f"{visit.name}_{activation}", _FIXED[activation])
-        if activation == "linear" and _relu_follows(visit):
-            return _Value(tensor)  # LiteRT fuses the two; the range is that of the relu
+        if (activation == "linear" and _relu_follows(visit)) or _only_joined(visit):
+            return _Value(tensor)  # LiteRT rounds once, to the range of what follows
         return self._track(tensor, visit.name, non_negative=activation != "linear")
 
     def _activation(self, visit: Visit) -> _Value:
         name = _activation_of(visit.layer)
         if name == "linear":
             return visit.inputs[0]
+        if name in _FUSED and _only_joined(visit):
+            return _Value(self._call(visit, visit.layer))
         if name in _FUSED:
             return self._track(self._call(visit, visit.layer), visit.name, non_negative=True)
         if name not in _FIXED:
@@ -145,7 +149,9 @@ class _Builder:
 
     def _closed(self, visit: Visit, tensor: Any) -> _Value:
         """With a range after it, unless the relu that follows will have one."""
-        return _Value(tensor) if _relu_follows(visit) else self._track(tensor, visit.name)
+        return (
+            _Value(tensor) if _relu_follows(visit) or _only_joined(visit) else self._track(tensor, visit.name)
+        )
 
     def _ranged(self, value: _Value, name: str) -> _Value:
         if value.bounds is None:
@@ -202,6 +208,10 @@ def _relu_follows(visit: Visit) -> bool:
     return _activation_of(visit.consumers[0]) in ("relu", "relu6")
 
 
+def _only_joined(visit: Visit) -> bool:
+    return len(visit.consumers) == 1 and type(visit.consumers[0]).__name__ == "Concatenate"
+
+
 def _refusal(name: str, kind: str) -> str:
     if kind == "BatchNormalization":
         cure = "put it directly after a Dense, Conv1D, Conv2D or DepthwiseConv2D without activation, so that it folds"
@@ -212,7 +222,7 @@ def _refusal(name: str, kind: str) -> str:
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in quantization_aware.skip to "
         f"leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
-        f"{', '.join(sorted(_PASS | _SAME_RANGE | _NEW_RANGE))}"
+        f"{', '.join(sorted(_PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
 
@@ -274,6 +284,12 @@ def strip(model: Any) -> Any:
     return copy_graph(model, lambda tensor: tensor, visit)
 
 
+def takes_float(model: Any) -> bool:
+    """Whether the input of the int8 model stays float, because the model itself scales it first."""
+    _require(model)
+    return any(type(layer).__name__ in _PREPARE for layer in model.layers)
+
+
 @contextlib.contextmanager
 def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
     """Within it, a function to trace for the converter, in which all ranges are fake-quant nodes with constants.
@@ -291,7 +307,7 @@ def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
                     f"layer {layer.name!r} has no range yet; train the model for a step or more first"
                 )
         elif isinstance(layer, SameRange):
-            layer.exported = (0.0, 0.0)
+            layer.exported = True
         else:
             bias = None if layer.bias is None else np.asarray(layer.bias.value)
             layer.exported = (layer.grid_weights(), bias)
@@ -299,7 +315,7 @@ def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
         yield lambda x: model(x, training=False)
     finally:
         for layer in layers:
-            layer.exported = None
+            layer.exported = False if isinstance(layer, SameRange) else None
 
 
 def _require(model: Any) -> None:

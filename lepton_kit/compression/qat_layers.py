@@ -135,17 +135,25 @@ def _range_of(moments: Any, non_negative: bool) -> tuple[Any, Any]:
 
 @_register
 class SameRange(keras.layers.Layer):
-    """Rounds to the range of an earlier tensor, as int8 average pooling does; takes ``[x, (low, high)]``."""
+    """Rounds averages to the range of what was averaged, as int8 pooling does; takes ``[x, (low, high)]``.
 
-    exported: tuple[float, float] | None = None
+    LiteRT's kernel rounds the stored number, zero point included, half away from zero.
+    """
+
+    exported = False
 
     def call(self, inputs: list[Any]) -> Any:
         x, bounds = inputs
-        if self.exported is not None:
-            return x  # LiteRT's pooling keeps the range by itself
-        return tf.where(
-            bounds[1] > bounds[0], _fake_quant(x, bounds[0], tf.maximum(bounds[1], bounds[0] + 1e-6)), x
-        )
+        if self.exported:
+            return x  # the converter hands the range on by itself
+        known = bounds[1] > bounds[0]
+        step = tf.where(known, (bounds[1] - bounds[0]) / _LEVELS, 1.0)
+        zero_point = tf.round(-128.0 - bounds[0] / step)
+        stored = x / step + zero_point
+        # averages are multiples of 1/n, so that the small constant only decides exact halves (n below 500)
+        rounded = tf.sign(stored) * tf.floor(tf.abs(stored) + 0.501)
+        exact = (stored + tf.stop_gradient(rounded - stored) - zero_point) * step
+        return tf.where(known, exact, x)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape[0]
@@ -174,11 +182,7 @@ class _Quantized:
     def call(self, inputs: list[Any]) -> Any:
         x, bounds = inputs
         if self.exported is not None:
-            kernel, bias = self.exported
-            total = (
-                self._combine(x, tf.constant(kernel)) if self.bits == 8 else self._combine_few_bits(x, kernel)
-            )
-            return self.activation(total if bias is None else total + tf.constant(bias))
+            return self._exported_call(x, *self.exported)
         kernel = tf.convert_to_tensor(self._weights())
         scale = self._scale(kernel)
         known = bounds[1] > bounds[0]
@@ -187,12 +191,14 @@ class _Quantized:
         parts = int8_parts(self.bits)
         total = self._combine(tf.where(known, _round(numbers), numbers), _round(kernel / scale) * parts)
         unit = step * tf.reshape(scale, [-1]) / parts
-        if self.bias is not None:
+        if self.bias is not None:  # an int32 in units of input step times weight step
             bias = tf.convert_to_tensor(self.bias.value) / unit
-            total = total + tf.where(
-                known, _round(bias), bias
-            )  # int32, in units of input step times weight step
+            total = total + tf.where(known, _round(bias), bias)
         return self.activation(total * unit)
+
+    def _exported_call(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+        total = self._combine(x, tf.constant(kernel)) if self.bits == 8 else self._combine_few_bits(x, kernel)
+        return self.activation(total if bias is None else total + tf.constant(bias))
 
     def grid_weights(self) -> np.ndarray:
         """The kernel on its grid: whole multiples of its channel's step."""
@@ -231,7 +237,12 @@ class QuantizedDense(_Quantized, keras.layers.Dense):
     def _combine_few_bits(self, x: Any, kernel: np.ndarray) -> Any:
         pixels = tf.reshape(x, [-1, 1, 1, x.shape[-1]])
         made = tf.nn.conv2d(pixels, self._container(kernel[None, None]), strides=1, padding="VALID")
-        return tf.reshape(made, [-1, *x.shape[1:-1], self.units])
+        return tf.reshape(made, [-1, self.units])
+
+    def _exported_call(self, x: Any, kernel: np.ndarray, bias: np.ndarray | None) -> Any:
+        flat = x if len(x.shape) == 2 else tf.reshape(x, [-1, x.shape[-1]])  # or the bias would not fuse
+        made = super()._exported_call(flat, kernel, bias)
+        return made if len(x.shape) == 2 else tf.reshape(made, [-1, *x.shape[1:-1], self.units])
 
 
 @_register
@@ -256,13 +267,13 @@ class QuantizedConv1D(_Quantized, keras.layers.Conv1D):
 
     def _combine_few_bits(self, x: Any, kernel: np.ndarray) -> Any:
         made = tf.nn.conv2d(
-            self._padded(x)[:, None],
+            tf.expand_dims(self._padded(x), 1),
             self._container(kernel[None]),
             strides=[1, 1, self.strides[0], 1],
             padding="SAME" if self.padding == "same" else "VALID",
             dilations=[1, 1, self.dilation_rate[0], 1],
         )
-        return made[:, 0]
+        return tf.squeeze(made, 1)
 
 
 @_register
