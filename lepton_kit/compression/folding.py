@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.graph import kind_of
 from lepton_kit.compression.rewire import Visit, copy_graph
 
 _FOLDABLE = ("Dense", "Conv1D", "Conv2D", "DepthwiseConv2D")
@@ -55,11 +56,7 @@ def _norm_after(call: Visit) -> Any:
     if type(layer).__name__ not in _FOLDABLE or len(call.consumers) != 1 or call.consumers[0] is None:
         return None
     norm = call.consumers[0]
-    if (
-        type(norm).__name__ != "BatchNormalization"
-        or len(norm._inbound_nodes) > 1
-        or len(layer._inbound_nodes) > 1
-    ):
+    if kind_of(norm) != "BatchNormalization" or len(norm._inbound_nodes) > 1 or len(layer._inbound_nodes) > 1:
         return None
     linear = getattr(layer.activation, "__name__", "") == "linear"
     last = norm.axis in (-1, len(layer.output.shape) - 1)

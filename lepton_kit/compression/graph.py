@@ -117,9 +117,20 @@ class ChannelGraph:
         return [place for place in self.places.values() if is_producer(place.layer)]
 
 
+def kind_of(layer: Any) -> str:
+    """Name of the layer's class; this package's synchronized batch normalisation counts as Keras' own."""
+    name = type(layer).__name__
+    return "BatchNormalization" if name == "SyncBatchNormalization" else name
+
+
+def is_known(layer: Any) -> bool:
+    """Whether the class is Keras' own (or the one above), not a user's namesake."""
+    return type(layer).__module__.startswith(("keras.", "lepton_kit.models."))
+
+
 def is_producer(layer: Any) -> bool:
     """Whether a layer makes channels that could be removed: a Keras class of `PRODUCERS`, not a user's namesake."""
-    return type(layer).__name__ in PRODUCERS and type(layer).__module__.startswith("keras.")
+    return kind_of(layer) in PRODUCERS and is_known(layer)
 
 
 def functional_of(model: Any) -> Any:
@@ -205,7 +216,7 @@ def _step(
 def _outgoing(
     graph: ChannelGraph, layer: Any, node: Any, incoming: list[np.ndarray], path: str
 ) -> list[np.ndarray]:
-    kind = type(layer).__name__
+    kind = kind_of(layer)
     problem = _problem(layer, node)
     if problem is None:
         if kind in PRODUCERS:
@@ -238,8 +249,8 @@ def _outgoing(
 
 def _problem(layer: Any, node: Any) -> str | None:
     """Why this layer can't be followed although its kind could; None where it can."""
-    kind = type(layer).__name__
-    if not type(layer).__module__.startswith("keras."):
+    kind = kind_of(layer)
+    if not is_known(layer):
         return "is of a class that is not Keras' own"
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return "keeps its channels first"

@@ -25,16 +25,10 @@ def check_sparsity(sparsity: float, option: str = "sparsity") -> float:
     >>> check_sparsity(0.8)
     0.8
     """
-    if isinstance(sparsity, bool) or not isinstance(
-        sparsity, (int, float, np.integer, np.floating)
-    ):
-        raise CompressionError(
-            f"{option}: got {sparsity!r}; expected a number of at least 0 and below 1"
-        )
+    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.integer, np.floating)):
+        raise CompressionError(f"{option}: got {sparsity!r}; expected a number of at least 0 and below 1")
     if not 0 <= sparsity < 1:
-        raise CompressionError(
-            f"{option}: got {sparsity!r}; expected at least 0 and below 1"
-        )
+        raise CompressionError(f"{option}: got {sparsity!r}; expected at least 0 and below 1")
     return float(sparsity)
 
 
@@ -44,9 +38,7 @@ def _drop_lowest(scores: np.ndarray, count: int) -> np.ndarray:
     if count <= 0:
         return keep
     flat = scores.ravel()
-    flat = np.where(
-        np.isnan(flat), np.inf, flat
-    )  # a diverged weight is not a small one
+    flat = np.where(np.isnan(flat), np.inf, flat)  # a diverged weight is not a small one
     threshold = np.partition(flat, count - 1)[count - 1]
     below = flat < threshold
     keep[below] = False
@@ -93,23 +85,15 @@ def global_masks(tensors: Sequence[np.ndarray], sparsity: float) -> list[np.ndar
     return [keep.astype(np.float32) for keep in _drop_lowest_over(scores, sparsity)]
 
 
-def _drop_lowest_over(
-    scores: Sequence[np.ndarray], sparsity: float
-) -> list[np.ndarray]:
+def _drop_lowest_over(scores: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
     sizes = [score.size for score in scores]
-    flat = (
-        np.concatenate([score.ravel() for score in scores]) if scores else np.zeros(0)
-    )
+    flat = np.concatenate([score.ravel() for score in scores]) if scores else np.zeros(0)
     keep = _drop_lowest(flat, round(sparsity * flat.size))
     parts = np.split(keep, np.cumsum(sizes)[:-1]) if scores else []
-    return [
-        part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)
-    ]
+    return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
 
 
-def as_matrix(
-    weights: np.ndarray, output_axes: Sequence[int] = (-1,)
-) -> tuple[np.ndarray, tuple[int, ...]]:
+def as_matrix(weights: np.ndarray, output_axes: Sequence[int] = (-1,)) -> tuple[np.ndarray, tuple[int, ...]]:
     """The kernel as (reduction, outputs) and the axis order that led there; `from_matrix` undoes it.
 
     >>> matrix, order = as_matrix(np.zeros((3, 3, 8, 16)))
@@ -117,24 +101,18 @@ def as_matrix(
     ((72, 16), (0, 1, 2, 3))
     """
     outputs = [axis % weights.ndim for axis in output_axes]
-    order = tuple(axis for axis in range(weights.ndim) if axis not in outputs) + tuple(
-        outputs
-    )
+    order = tuple(axis for axis in range(weights.ndim) if axis not in outputs) + tuple(outputs)
     moved = weights.transpose(order)
     columns = int(np.prod([weights.shape[axis] for axis in outputs]))
     return moved.reshape(-1, columns), order
 
 
-def from_matrix(
-    matrix: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]
-) -> np.ndarray:
+def from_matrix(matrix: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
     """Undo `as_matrix`: a (reduction, outputs) array in the kernel's own shape."""
     return matrix.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
-def group_fits(
-    weights: np.ndarray, output_axes: Sequence[int] = (-1,), size: int = GROUP_SIZE
-) -> bool:
+def group_fits(weights: np.ndarray, output_axes: Sequence[int] = (-1,), size: int = GROUP_SIZE) -> bool:
     """Whether the reduction size divides into whole groups, which 2:4 needs."""
     return as_matrix(weights, output_axes)[0].shape[0] % size == 0
 
@@ -172,15 +150,11 @@ def block_scores(
     """Mean magnitude of every block of the (reduction, outputs) matrix; blocks at the edge may be smaller."""
     rows, columns = block
     if rows < 1 or columns < 1:
-        raise CompressionError(
-            f"block: got {tuple(block)!r}; expected two whole numbers of at least 1"
-        )
+        raise CompressionError(f"block: got {tuple(block)!r}; expected two whole numbers of at least 1")
     matrix = np.abs(as_matrix(weights, output_axes)[0]).astype(np.float64)
     row_starts = np.arange(0, matrix.shape[0], rows)
     column_starts = np.arange(0, matrix.shape[1], columns)
-    sums = np.add.reduceat(
-        np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1
-    )
+    sums = np.add.reduceat(np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1)
     heights = np.diff(np.append(row_starts, matrix.shape[0]))
     widths = np.diff(np.append(column_starts, matrix.shape[1]))
     return sums / (heights[:, None] * widths[None])
@@ -195,13 +169,9 @@ def spread_blocks(
     """A mask in the kernel's shape (float32) from one flag per block."""
     rows, columns = block
     order = as_matrix(np.empty(shape, bool), output_axes)[1]
-    height = int(
-        np.prod([shape[axis] for axis in order[: len(shape) - len(tuple(output_axes))]])
-    )
+    height = int(np.prod([shape[axis] for axis in order[: len(shape) - len(tuple(output_axes))]]))
     width = int(np.prod(shape)) // max(height, 1)
-    matrix = np.repeat(np.repeat(keep, rows, axis=0)[:height], columns, axis=1)[
-        :, :width
-    ]
+    matrix = np.repeat(np.repeat(keep, rows, axis=0)[:height], columns, axis=1)[:, :width]
     return from_matrix(matrix.astype(np.float32), shape, order)
 
 
@@ -246,14 +216,8 @@ def masks_for(
         ]
     if config.pattern == "block":
         if config.scope == "layer":
-            return [
-                block_mask(tensor, sparsity, config.block, axes)
-                for tensor, axes in pairs
-            ]
-        scores = [
-            layer_adaptive_scores(block_scores(tensor, config.block, axes))
-            for tensor, axes in pairs
-        ]
+            return [block_mask(tensor, sparsity, config.block, axes) for tensor, axes in pairs]
+        scores = [layer_adaptive_scores(block_scores(tensor, config.block, axes)) for tensor, axes in pairs]
         kept = _drop_lowest_over(scores, sparsity)
         return [
             spread_blocks(keep, config.block, tensor.shape, axes)
@@ -286,13 +250,9 @@ def resolve(config: PruningConfig, total_steps: int) -> PruningConfig:
             f"pruning.begin_step: got {begin}, but the run has {total_steps} steps; expected an earlier step"
         )
     if end is None:
-        return config.model_copy(
-            update={"end_step": max(begin + 1, round(total_steps * DEFAULT_END_SHARE))}
-        )
+        return config.model_copy(update={"end_step": max(begin + 1, round(total_steps * DEFAULT_END_SHARE))})
     if end <= begin:
-        raise CompressionError(
-            f"pruning.end_step: got {end}; expected a step after begin_step ({begin})"
-        )
+        raise CompressionError(f"pruning.end_step: got {end}; expected a step after begin_step ({begin})")
     if end > total_steps:
         raise CompressionError(
             f"pruning.end_step: got {end}, but the run has {total_steps} steps, so the sparsity would never be "
@@ -315,10 +275,7 @@ def sparsity_at(step: int, config: PruningConfig) -> float:
         return 0.0
     final = final_sparsity(config)
     progress = min(1.0, (step - config.begin_step) / (end - config.begin_step))
-    return float(
-        final
-        + (min(config.initial_sparsity, final) - final) * (1 - progress) ** config.power
-    )
+    return float(final + (min(config.initial_sparsity, final) - final) * (1 - progress) ** config.power)
 
 
 def next_update_step(step: int, config: PruningConfig) -> int | None:

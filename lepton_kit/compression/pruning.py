@@ -85,11 +85,7 @@ def _output_axes(layer: Any, variable: Any) -> tuple[int, ...]:
         )
         weights, output = operands[0].split(",")[1], operands[1]
         inputs = operands[0].split(",")[0]
-        axes = tuple(
-            axis
-            for axis, letter in enumerate(weights)
-            if letter in output and letter not in inputs
-        )
+        axes = tuple(axis for axis, letter in enumerate(weights) if letter in output and letter not in inputs)
         return axes or (rank - 1,)
     return (rank - 1,)
 
@@ -121,9 +117,7 @@ class PruningHook:
     and stored together with the model's variables; with them restored, training goes on exactly masked.
     """
 
-    def __init__(
-        self, config: PruningConfig, total_steps: int, *, embeddings: bool = False
-    ):
+    def __init__(self, config: PruningConfig, total_steps: int, *, embeddings: bool = False):
         self.config = masks.resolve(config, total_steps)
         self.embeddings = embeddings
         self.state_variables: list[Any] = []
@@ -143,9 +137,7 @@ class PruningHook:
                 "this PruningHook is attached already; call finish() first, or make a new one"
             )
         kernels = find_kernels(model, embeddings=self.embeddings)
-        check_names(
-            self.config.skip, (path for path, _ in walk_layers(model)), "pruning.skip"
-        )
+        check_names(self.config.skip, (path for path, _ in walk_layers(model)), "pruning.skip")
         pruned, left = [], {}
         for kernel in kernels:
             reason = self._reason_to_leave(kernel)
@@ -155,18 +147,14 @@ class PruningHook:
                 pruned.append(kernel)
         if not pruned:
             told = "; ".join(f"{layer}: {reason}" for layer, reason in left.items())
-            raise CompressionError(
-                f"pruning: every kernel of model {model.name!r} is left dense ({told})"
-            )
+            raise CompressionError(f"pruning: every kernel of model {model.name!r} is left dense ({told})")
         for number, kernel in enumerate(pruned):
             mask = keras.Variable(
                 np.ones(kernel.variable.shape, np.float32),
                 trainable=False,
                 name=f"pruning_mask_{number}",
             )
-            kernel.variable.constraint = _MaskConstraint(
-                mask, kernel.variable.constraint
-            )
+            kernel.variable.constraint = _MaskConstraint(mask, kernel.variable.constraint)
             self.state_variables.append(mask)
         self._kernels, self._pruned, self.left_dense = kernels, pruned, left
 
@@ -178,9 +166,7 @@ class PruningHook:
         if self.config.pattern == "2:4" and not masks.group_fits(
             np.empty(kernel.variable.shape), kernel.output_axes
         ):
-            rows = masks.as_matrix(np.empty(kernel.variable.shape), kernel.output_axes)[
-                0
-            ].shape[0]
+            rows = masks.as_matrix(np.empty(kernel.variable.shape), kernel.output_axes)[0].shape[0]
             return f"its reduction size {rows} is no multiple of 4, which the pattern 2:4 needs"
         return None
 
@@ -198,9 +184,7 @@ class PruningHook:
         Returns ``{"sparsity": {layer: share of zeros}, "total": share}`` over all kernels, left dense ones too.
         """
         if not self._pruned:
-            raise CompressionError(
-                "this PruningHook is not attached to a model; call attach(model) first"
-            )
+            raise CompressionError("this PruningHook is not attached to a model; call attach(model) first")
         weights = [_array(kernel.variable) for kernel in self._pruned]
         sparsity = masks.sparsity_at(step, self.config)
         computed = masks.masks_for(
@@ -236,9 +220,7 @@ def _report(kernels: list[Kernel]) -> dict[str, Any]:
     sizes: dict[str, int] = {}
     for kernel in kernels:
         weight = _array(kernel.variable)
-        zeros[kernel.layer] = zeros.get(kernel.layer, 0) + int(
-            weight.size - np.count_nonzero(weight)
-        )
+        zeros[kernel.layer] = zeros.get(kernel.layer, 0) + int(weight.size - np.count_nonzero(weight))
         sizes[kernel.layer] = sizes.get(kernel.layer, 0) + weight.size
     shares = {layer: zeros[layer] / sizes[layer] for layer in sizes}
     return {"sparsity": shares, "total": sum(zeros.values()) / sum(sizes.values())}
@@ -256,16 +238,12 @@ def is_named(path: str, name: str) -> bool:
 def check_names(names: Iterable[str], paths: Iterable[str], option: str) -> None:
     """Raise `CompressionError` for the first name that no layer has; it lists the layers and the closest one."""
     paths = list(dict.fromkeys(paths))
-    known = list(
-        dict.fromkeys([*paths, *(part for path in paths for part in path.split("/"))])
-    )
+    known = list(dict.fromkeys([*paths, *(part for path in paths for part in path.split("/"))]))
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise CompressionError(
-                f"{option}: no layer {name!r}; expected one of {', '.join(paths)}{hint}"
-            )
+            raise CompressionError(f"{option}: no layer {name!r}; expected one of {', '.join(paths)}{hint}")
 
 
 def _array(variable: Any) -> np.ndarray:

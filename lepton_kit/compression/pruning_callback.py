@@ -41,9 +41,7 @@ class PruningCallback(keras.callbacks.Callback):
             total = steps * epochs
         self.hook = PruningHook(self.config, total)
         self.hook.attach(self.model)
-        self.model.make_train_function(
-            force=True
-        )  # an earlier fit may have traced it without the masks
+        self.model.make_train_function(force=True)  # an earlier fit may have traced it without the masks
         self._step = self._done = 0
         self._due = self.hook.next_boundary(0)
         self._update_if_due()
@@ -51,9 +49,7 @@ class PruningCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._done = 0
 
-    def on_train_batch_end(
-        self, batch: int, logs: dict[str, Any] | None = None
-    ) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._step += batch + 1 - self._done
         self._done = batch + 1
         self._update_if_due()

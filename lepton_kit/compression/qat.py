@@ -33,8 +33,8 @@ _PASS_WORDS = (
 _PASS = frozenset(_PASS_WORDS.split())
 _SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D"))
 _NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add"))
-# Done in float before the first range: they only scale the input.
-_PREPARE = frozenset(("Rescaling", "Normalization"))
+# Done in float before the first range: they only scale the input or look it up.
+_PREPARE = frozenset(("Rescaling", "Normalization", "Embedding"))
 _FUSED = frozenset(("linear", "relu", "relu6"))
 # Output ranges that the int8 kernels prescribe (LiteRT 8-bit quantization specification, 2026-11).
 _FIXED = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
@@ -59,19 +59,29 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
     """
     config = config or QuantizationAwareConfig()
     check_names(config.skip, (path for path, _ in walk_layers(model)), "quantization_aware.skip")
+    if is_quantization_aware(model):
+        raise CompressionError(
+            f"model {model.name!r} is quantization-aware already; train it on, or strip(model) first"
+        )
+    left_float = {
+        path.replace("/", "_")
+        for path, _ in walk_layers(model)
+        if any(is_named(path, name) for name in config.skip)
+    }
     return copy_graph(
         fold_batch_norm(model),
         lambda tensor: _Value(tensor, raw=True),
-        _Builder(config),
+        _Builder(config.bits, left_float),
         lambda value: value.tensor,
+        name=f"{model.name}_int{config.bits}",
     )
 
 
 class _Builder:
     """Makes the rounding counterpart of each layer."""
 
-    def __init__(self, config: QuantizationAwareConfig):
-        self.config = config
+    def __init__(self, bits: int, left_float: set[str]):
+        self.bits, self.left_float = bits, left_float
         self._made: dict[int, Any] = {}
         self._names: dict[str, int] = {}
 
@@ -79,7 +89,7 @@ class _Builder:
         layer, kind = visit.layer, type(visit.layer).__name__
         values = visit.inputs
         own = type(layer).__module__.startswith("keras.")
-        if any(is_named(visit.name, name) or layer.name == name for name in self.config.skip):
+        if visit.name in self.left_float:
             return self._float(visit)
         if own and kind in _PREPARE and values[0].raw:
             return _Value(self._call(visit, layer), raw=True)
@@ -116,7 +126,7 @@ class _Builder:
             raise CompressionError(_refusal_of_activation(visit.name, activation))
         new = self._made.get(id(layer))
         if new is None:
-            settings = layer.get_config() | {"name": visit.name, "bits": self.config.bits}
+            settings = layer.get_config() | {"name": visit.name, "bits": self.bits}
             if activation in _FIXED:
                 settings["activation"] = "linear"
             new = self._made[id(layer)] = QUANTIZED[kind].from_config(settings)
@@ -222,7 +232,7 @@ def _refusal(name: str, kind: str) -> str:
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in quantization_aware.skip to "
         f"leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
-        f"{', '.join(sorted(_PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
+        f"{', '.join(sorted(_PREPARE | _PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
 
@@ -281,7 +291,7 @@ def strip(model: Any) -> Any:
             new.set_weights(weights)
         return output
 
-    return copy_graph(model, lambda tensor: tensor, visit)
+    return copy_graph(model, lambda tensor: tensor, visit, name=f"{model.name}_float")
 
 
 def takes_float(model: Any) -> bool:

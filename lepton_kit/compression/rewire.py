@@ -25,13 +25,15 @@ def copy_graph(
     model: Any,
     start: Callable[[Any], Any],
     visit: Callable[[Visit], Any],
-    end: Callable[[Any], Any] = lambda v: v,
+    end: Callable[[Any], Any] = lambda value: value,
+    *,
+    name: str | None = None,
 ) -> Any:
     """A functional copy of a Sequential or functional model.
 
     ``start(tensor)`` makes the value that stands for an input; ``visit(call)`` makes that of a layer's output (a
-    list where the layer has several); ``end(value)`` gives the tensor of an output of the model. Nested models become part of the copy; their layers are called
-    ``outer_inner``.
+    list where the layer has several); ``end(value)`` gives the tensor of an output of the model. Nested models
+    become part of the copy; their layers are called ``outer_inner``.
     """
     import keras
 
@@ -42,11 +44,13 @@ def copy_graph(
     }
     outputs = _walk(functional, [start(inputs[id(t)]) for t in functional.inputs], visit, "", {})
     by_tensor = {id(tensor): end(new) for tensor, new in zip(functional.outputs, outputs, strict=True)}
-    structure = keras.tree.map_structure(lambda t: inputs[id(t)], functional._inputs_struct)
+    sequential = isinstance(model, keras.Sequential)  # its inner graph wraps the one tensor into a list
+    takes = functional.inputs[0] if sequential else functional._inputs_struct
+    gives = functional.outputs[0] if sequential else functional._outputs_struct
     return keras.Model(
-        structure,
-        keras.tree.map_structure(lambda t: by_tensor[id(t)], functional._outputs_struct),
-        name=model.name,
+        keras.tree.map_structure(lambda tensor: inputs[id(tensor)], takes),
+        keras.tree.map_structure(lambda tensor: by_tensor[id(tensor)], gives),
+        name=name or model.name,
     )
 
 

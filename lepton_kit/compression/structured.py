@@ -92,6 +92,7 @@ def remove_channels(
         return np.flatnonzero(alive[channels])
 
     smaller = _Rebuild(graph, stay).model(model)
+    smaller.name = f"{model.name}_smaller"
     return StructuredResult(
         smaller,
         {path: stay(place.outputs[0]) for path, place in producers.items()},
