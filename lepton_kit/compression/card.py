@@ -145,6 +145,14 @@ class ReportCard:
 
         return card_figure(self, cost)
 
+    def tensor_errors(self, name: str) -> Any:
+        """A pandas table of what number format did to every weight tensor of a variant; the largest error first."""
+        from lepton_kit.compression.tensors import tensor_errors
+
+        row = self[name]
+        float_name = name.removesuffix(row.precision) + "float32"
+        return tensor_errors(self.path(float_name), self.path(name))
+
     def to_markdown(self) -> str:
         """The card as text: table, flags, and how it was measured."""
         from lepton_kit.compression.show import markdown

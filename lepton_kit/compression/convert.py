@@ -129,7 +129,7 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
             return converter.convert(), notes
         except Exception as failure:
             raise CompressionError(
-                explain_failure(precision, str(failure), [l.name for l in model.layers])
+                explain_failure(precision, str(failure), [layer.name for layer in model.layers])
             ) from None
 
 

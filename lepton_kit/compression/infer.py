@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -140,7 +141,8 @@ class WorkerPool:
                 process.kill()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(BrokenPipeError):  # what a dead worker did not read any more
+                        stream.close()
             process.wait()
 
     def wait_ready(self) -> tuple[tuple[int, ...], np.dtype]:

@@ -183,6 +183,11 @@ def load_tensorflow() -> None:
     import keras
     import tensorflow as tf
 
+    from lepton_kit.compression import convert, litert, measure, tune
+    from lepton_kit.models import layers, payload
+
+    _ = tf.lite.TFLiteConverter  # loads it now; each module loaded here is one that no fork has to load
+    _ = (convert, litert, measure, tune, layers, payload)
     tf.get_logger().setLevel("ERROR")
     keras.config.disable_interactive_logging()
 

@@ -33,3 +33,39 @@ def digits():
         images = np.stack(x)[order].astype(np.float32)
         arrays += [images[..., None] / images.max(), np.array(y)[order]]
     return tuple(arrays)
+
+
+@pytest.fixture(scope="session")
+def workshop():
+    """One process with TensorFlow loaded, forked for every conversion of all these tests."""
+    from lepton_kit.compression.isolated import Workshop
+
+    with Workshop() as workshop:
+        yield workshop
+
+
+@pytest.fixture(scope="session")
+def digits_cnn(digits, tmp_path_factory):
+    """The ``.keras`` file of a small convolutional network, trained on the digits."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, padding="same", name="conv_a"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.Conv2D(16, 3, activation="relu", name="conv_b"),
+            layers.MaxPooling2D(name="pool"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(32, activation="relu", name="dense"),
+            layers.Dense(10, activation="softmax", name="out"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+    model.fit(digits[0], digits[1], batch_size=64, epochs=4, verbose=0)
+    path = tmp_path_factory.mktemp("digits") / "cnn.keras"
+    model.save(path)
+    return path
