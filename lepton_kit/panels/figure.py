@@ -40,7 +40,7 @@ def new_figure(height: int = 430) -> Any:
         figure.add_trace(_trace(go, name), row=row, col=column)
     figure.update_layout(
         height=height, margin={"l": 44, "r": 14, "t": 30, "b": 34}, showlegend=False, autosize=True,
-        paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hovermode="x", uirevision="keep",
+        paper_bgcolor=CLEAR, plot_bgcolor=CLEAR, hovermode="closest", uirevision="keep",
         font={"color": GREY, "size": 11, "family": "system-ui, sans-serif"},
         hoverlabel={"font": {"size": 11}}, bargap=0.35,
     )  # fmt: skip
@@ -62,6 +62,8 @@ def static_figure(view: RunView) -> Any:
     curves = curves_of(view)
     for trace, name in zip(figure.data, ORDER, strict=True):
         trace.x, trace.y = getattr(curves, name)
+        if trace.type == "scatter":
+            trace.mode = _mode(name, len(trace.x))
     figure.update_layout(**_layout(curves))
     for annotation, text in zip(figure.layout.annotations, _titles_of(curves), strict=True):
         annotation.text = text
@@ -69,12 +71,14 @@ def static_figure(view: RunView) -> Any:
 
 
 class LiveFigure:
-    """One FigureWidget that follows a `RunView`: `show` sends only the curves that changed since the last call."""
+    """One FigureWidget that follows a `RunView`: `show` sends only the curves that changed since the last call.
+
+    Its page is told of it by `open`, once it holds its data. A FigureWidget that is opened empty may stay empty: a
+    page that draws it before the next message has come misses that message (plotly 7.1, seen 2026-11).
+    """
 
     def __init__(self, height: int = 430):
-        import plotly.graph_objects as go
-
-        self.widget = go.FigureWidget(new_figure(height))
+        self.widget = _held_widget(new_figure(height))
         self.widget._config = {"displaylogo": False, "displayModeBar": False, "responsive": True}
         # The widget would hand a reloaded page the data it was built with; its live record is handed out instead.
         for name, live in (
@@ -85,6 +89,16 @@ class LiveFigure:
         self.sent = 0
         self._marks: dict[str, tuple] = {}
         self._headings: tuple = ()
+
+    def open(self) -> None:
+        """Let pages show the plots; nothing if they do already."""
+        if self.widget.held:
+            self.widget.held = False
+            self.widget.open()
+
+    def forget(self) -> None:
+        """Send all curves with the next `show`: a page has come that may have missed some."""
+        self._marks, self._headings = {}, ()
 
     def show(self, view: RunView) -> bool:
         """Bring the plots up to date; True if anything was sent."""
@@ -97,6 +111,8 @@ class LiveFigure:
             for name in changed:
                 trace = self.widget.data[ORDER.index(name)]
                 trace.x, trace.y = getattr(curves, name)
+                if trace.type == "scatter":
+                    trace.mode = _mode(name, len(trace.x))
             if headings != self._headings:
                 self.widget.update_layout(**_layout(curves))
                 for annotation, text in zip(self.widget.layout.annotations, _titles_of(curves), strict=True):
@@ -108,11 +124,25 @@ class LiveFigure:
         return True
 
     def close(self) -> None:
+        """Take the plots off the page."""
         self.widget.close()
 
 
+def _held_widget(figure: Any) -> Any:
+    import plotly.graph_objects as go
+
+    class HeldFigureWidget(go.FigureWidget):
+        held = True
+
+        def open(self) -> None:
+            if not self.held:
+                super().open()
+
+    return HeldFigureWidget(figure)
+
+
 def _trace(go: Any, name: str) -> Any:
-    line = {"width": 1.6}
+    line, marker = {"width": 1.6}, {"size": 4}
     label = name.replace("_", " ")
     if name == "per_rank":
         return go.Bar(
@@ -126,23 +156,28 @@ def _trace(go: Any, name: str) -> Any:
         )  # fmt: skip
     if name == "sparsity":
         return go.Scatter(
-            name=label, x=[], y=[], mode="lines", line=line | {"color": VIOLET, "dash": "dot"},
+            name=label, x=[], y=[], mode="lines", marker=marker, line=line | {"color": VIOLET, "dash": "dot"},
             hovertemplate="%{y:.1%} zeros<extra></extra>",
         )  # fmt: skip
     if name == "throughput":
         return go.Scatter(
-            name=label, x=[], y=[], mode="lines", line=line | {"color": GREEN},
+            name=label, x=[], y=[], mode="lines", marker=marker, line=line | {"color": GREEN},
             hovertemplate="%{y:,.0f} samples/s<extra></extra>",
         )  # fmt: skip
     if name == "world_size":
         return go.Scatter(
-            name=label, x=[], y=[], mode="lines", line={"width": 2, "color": VIOLET, "shape": "hv"},
+            name=label, x=[], y=[], mode="lines", marker=marker, line={"width": 2, "color": VIOLET, "shape": "hv"},
             hovertemplate="%{y} training<extra></extra>",
         )  # fmt: skip
     return go.Scatter(
-        name=label, x=[], y=[], mode="lines", line=line | {"color": BLUE},
+        name=label, x=[], y=[], mode="lines", marker=marker, line=line | {"color": BLUE},
         hovertemplate="%{y:.4f}<extra>training</extra>",
     )  # fmt: skip
+
+
+def _mode(name: str, points: int) -> str:
+    """A curve of few points shows them: one point alone would draw no line."""
+    return "lines+markers" if name.startswith("validation") or points < 12 else "lines"
 
 
 def _titles(metric: str, sparsity: bool) -> list[str]:

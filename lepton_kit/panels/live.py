@@ -12,6 +12,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels import telling
+from lepton_kit.panels.background import Background
 from lepton_kit.panels.figure import LiveFigure, static_figure
 from lepton_kit.panels.parts import Panel, card, framed, note, set_html
 from lepton_kit.panels.picture import picture_text
@@ -22,6 +23,10 @@ from lepton_kit.runs.view import RunView
 
 FASTEST_SECONDS = 0.5
 """Plots move at most twice a second: faster costs the kernel and the page much and shows little more."""
+QUIET_SECONDS = 3.0
+"""A run under way that logs nothing for so long is asked whether its driver still lives."""
+REPEAT_SECONDS = (1.0, 4.0, 12.0)
+"""When all curves are sent again to a page that has just begun to show the panel."""
 RESUME_SECONDS = 60.0
 """How long a run that had ended may take to come back after `resumed`."""
 
@@ -39,8 +44,11 @@ class LivePanel(Panel):
         self._context = contextvars.copy_context()
         self._pump: Pump | None = None
         self._listeners: list[Callable[[RunView], None]] = []
-        self._presence = Presence()
+        self._presence = Presence(self._arrived)
         self._hope_until = 0.0
+        self._last_news = 0.0
+        self._repeat_at: list[float] = []
+        self.interrupted = False
         self._stale = False
         self._lock = threading.RLock()
         self.summary = note("No run yet. Press <b>Start</b>, or attach to one below.")
@@ -53,6 +61,7 @@ class LivePanel(Panel):
         ):
             part.add_class(name)
         self.figure: LiveFigure | None = None
+        self._building = Background(lambda _: LiveFigure(), self._built)
         self._place = widgets.VBox(
             [], layout=widgets.Layout(width="100%", overflow="hidden", margin="6px 0 0 0")
         )
@@ -60,16 +69,27 @@ class LivePanel(Panel):
         self.view = framed(
             card("Live view", self.problem, self.summary, self._place, self.workers_table, self.incidents)
         )
+        self._building.start()
         if run is not None:
             self.attach(run)
 
     def __repr__(self) -> str:
         if self.run is None:
             return "<LivePanel: no run>"
-        return f"<LivePanel: {self.run.id}, {self.seen.status}>"
+        return f"<LivePanel: {self.run.id}, {self.state}>"
+
+    @property
+    def state(self) -> str | None:
+        """The run's status, or ``interrupted`` if its driver has died; None without a run."""
+        if self.seen is None:
+            return None
+        return "interrupted" if self.interrupted else self.seen.status
 
     def picture(self) -> str | None:
-        return picture_text(self.seen) if self.seen is not None else None
+        if self.seen is None:
+            return None
+        self.update()
+        return picture_text(self.seen)
 
     def on_update(self, listener: Callable[[RunView], None]) -> None:
         """Call ``listener(view)`` after every change of the run that the panel has seen."""
@@ -79,13 +99,13 @@ class LivePanel(Panel):
         """Follow a run, with every point from its first step."""
         self.detach()
         self.run = run
+        self.interrupted = False
+        self._last_news = time.monotonic()
         self._presence.hear()
         self.seen = RunView(RunPaths(Path(run.directory)).events)
         self.seen.refresh()
-        if self.figure is None:
-            self.figure = LiveFigure()
-            self._place.children = (self.figure.widget, self._presence.widget)
         self.complain(None)
+        self.interrupted = not self.seen.done and self.seen.status != "created" and not run.alive
         self.update(force=True)
         if not self.seen.done:
             self.follow()
@@ -107,6 +127,11 @@ class LivePanel(Panel):
             self._pump.stop()
             self._pump = None
 
+    def ready(self, timeout: float | None = 60.0) -> LivePanel:
+        """Wait until the plots are built; the rest of the panel does not wait for them."""
+        self._building.result(timeout)
+        return self
+
     @property
     def following(self) -> bool:
         return self._pump is not None and self._pump.running
@@ -115,6 +140,7 @@ class LivePanel(Panel):
         """Read what is new and show it; True if there was anything new."""
         with self._lock:
             changed = self.seen.refresh() or force
+            changed |= self._check_driver(changed)
             self._stale |= changed
             if self._stale and (force or self.seen.done or self._presence.may_send()):
                 self._show()
@@ -124,24 +150,63 @@ class LivePanel(Panel):
                 listener(self.seen)
         return changed
 
+    def _check_driver(self, changed: bool) -> bool:
+        """Notice a driver that died without a word, and one that came back; True if that is new."""
+        now, before = time.monotonic(), self.interrupted
+        if changed:
+            self._last_news = now
+        if self.seen.done or (changed and not before):
+            self.interrupted = False
+        elif now - self._last_news > QUIET_SECONDS or before:
+            self.interrupted = not self.run.alive
+        return self.interrupted != before
+
     def plotly(self) -> Any:
         """The plots as a plain plotly `Figure`, to restyle or save."""
         return static_figure(self.seen if self.seen is not None else RunView())
 
     def close(self) -> None:
         self.detach()
+        self._building.join()
         super().close()
+
+    def _arrived(self) -> None:
+        """A page has begun to show the panel. It loads plotly for seconds, and may miss what is sent meanwhile."""
+        self._presence.hear()
+        now = time.monotonic()
+        self._repeat_at = [now + seconds for seconds in REPEAT_SECONDS]
+        if self.seen is not None:
+            self.follow()
 
     def _tick(self) -> bool:
         try:
+            due = [when for when in self._repeat_at if when <= time.monotonic()]
+            if due and self.figure is not None:
+                self._repeat_at = [when for when in self._repeat_at if when not in due]
+                with self._lock:
+                    self.figure.forget()
+                    self._stale = True
             self.update()
         except Exception as failure:
             self.complain(failure)
             raise
-        return not self.seen.done or time.monotonic() < self._hope_until
+        return not self.seen.done or bool(self._repeat_at) or time.monotonic() < self._hope_until
 
     def _show(self) -> None:
-        set_html(self.summary, telling.summary(self.seen, self.run.id))
+        set_html(self.summary, telling.summary(self.seen, self.run.id, self.state))
         set_html(self.workers_table, telling.workers(self.seen))
         set_html(self.incidents, telling.incidents(self.seen))
-        self.figure.show(self.seen)
+        if self.figure is not None:
+            self.figure.show(self.seen)
+            self.figure.open()
+            self._place.children = (self.figure.widget, self._presence.widget)
+
+    def _built(self, figure: LiveFigure | None, failure: BaseException | None) -> None:
+        """The plots are ready: importing plotly takes seconds, which neither a cell nor Start waits for."""
+        if failure is not None:
+            self.complain(failure)
+            return
+        with self._lock:
+            self.figure = figure
+            if self.seen is not None:
+                self._show()

@@ -30,9 +30,9 @@ STYLE = """<style>
  background:#6e7781}
 .lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
 .lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
-.lk-chip-failed,.lk-chip-lost{background:#cf222e}
-.lk-tiles{display:flex;flex-wrap:wrap;gap:6px 26px}
-.lk-tile b{display:block;font-size:17px;font-weight:600;font-variant-numeric:tabular-nums;
+.lk-chip-failed,.lk-chip-lost,.lk-chip-interrupted{background:#cf222e}
+.lk-tiles{display:flex;flex-wrap:wrap;gap:6px 20px}
+.lk-tile b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;
  color:var(--jp-ui-font-color0)}
 .lk-tile span{font-size:11px;color:var(--jp-ui-font-color2)}
 .lk-bar{display:flex;height:14px;border-radius:3px;overflow:hidden;margin:3px 0 5px;gap:1px}
@@ -44,6 +44,7 @@ STYLE = """<style>
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}
 .lk-panel img.lk-thumb{width:30px;height:30px;object-fit:cover;image-rendering:pixelated;border-radius:3px;margin:0 4px 4px 0;
  display:inline-block;vertical-align:middle;border:1px solid var(--jp-border-color2)}
+.lk-panel .widget-vbox,.lk-panel .widget-hbox{margin:0}
 .lk-panel .widget-button{border-radius:4px}
 .lk-panel .lk-row{overflow:hidden}
 .lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;overflow:hidden}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 BEAT_SECONDS = 10
@@ -15,6 +16,7 @@ _ESM = f"""
 export default {{
   render({{ model }}) {{
     const beat = () => {{ model.set("beat", Date.now() / 1000); model.save_changes(); }};
+    model.set("arrivals", model.get("arrivals") + 1);
     beat();
     const clock = setInterval(beat, {BEAT_SECONDS * 1000});
     return () => clearInterval(clock);
@@ -35,20 +37,23 @@ def may_send(now: float, heard: float, sent: float) -> bool:
 class Presence:
     """Holds an invisible widget whose page beats; `may_send` says whether messages have a reader.
 
-    Without it, messages for a closed page pile up in the server for as long as the run goes on.
+    Without it, messages for a closed page pile up in the server for as long as the run goes on. ``on_arrival`` is
+    called whenever a page begins to show the panel.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_arrival: Callable[[], None]) -> None:
         import anywidget
         import traitlets
 
         class Beat(anywidget.AnyWidget):
             _esm = _ESM
             beat = traitlets.Float(0.0).tag(sync=True)
+            arrivals = traitlets.Int(0).tag(sync=True)
 
         self.widget: Any = Beat()
         self.widget.layout.display = "none"
         self.widget.observe(lambda _: self.hear(), names="beat")
+        self.widget.observe(lambda _: on_arrival(), names="arrivals")
         self.heard = time.monotonic()
         self._sent = float("-inf")
 

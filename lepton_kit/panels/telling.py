@@ -50,14 +50,17 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
-def summary(view: RunView, run_id: str) -> str:
-    """State, progress with time left, and the figures of the moment."""
-    return "".join([_headline(view, run_id), _progress(view), _tiles(view)])
+def summary(view: RunView, run_id: str, state: str | None = None) -> str:
+    """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``."""
+    return "".join([_headline(view, run_id, state or view.status), _progress(view), _tiles(view)])
 
 
-def _headline(view: RunView, run_id: str) -> str:
-    cause = f' <span class="lk-note">{html.escape(view.cause)}</span>' if view.cause else ""
-    return f'<div>{chip(view.status)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
+def _headline(view: RunView, run_id: str, state: str) -> str:
+    told = (
+        "the driver died; Resume goes on from the last checkpoint" if state == "interrupted" else view.cause
+    )
+    cause = f' <span class="lk-note">{html.escape(told)}</span>' if told else ""
+    return f'<div>{chip(state)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
 
 
 def _progress(view: RunView) -> str:
@@ -100,8 +103,8 @@ def _tiles(view: RunView) -> str:
         ("validation loss", number(last.get("val_loss"))),
         (f"training {label}", number(values[-1] if values is not None and len(values) else None)),
         (f"validation {label}", number(last.get(f"val_{metric}"))),
-        ("samples/s (measured)", number(_rate(view), 0)),
-        ("workers training of wanted", training),
+        ("samples/s, measured", number(_rate(view), 0)),
+        ("workers of wanted", training),
     ]
     if view.total_sparsity is not None:
         tiles.append(("of the weights are zero", f"{view.total_sparsity:.1%}"))

@@ -10,6 +10,9 @@ import ipywidgets as widgets
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, row, set_html
 from lepton_kit.runs.paths import FINAL_STATES
 
+OVER = (*FINAL_STATES, "interrupted")
+"""States of a run that has no driver."""
+
 
 def allowed(status: str | None, busy: bool = False) -> dict[str, bool]:
     """Which buttons make sense for a run in this state; None: there is no run.
@@ -17,11 +20,11 @@ def allowed(status: str | None, busy: bool = False) -> dict[str, bool]:
     >>> allowed("running")["pause"], allowed("paused")["resume"], allowed(None)["start"]
     (True, True, True)
     """
-    over = status is None or status in FINAL_STATES
+    over = status is None or status in OVER
     return {
         "start": over and not busy,
         "pause": status in ("starting", "running"),
-        "resume": status in ("paused", "stopped", "failed") and not busy,
+        "resume": status in ("paused", "stopped", "failed", "interrupted") and not busy,
         "stop": status in ("created", "starting", "running", "paused"),
     }
 
@@ -94,7 +97,7 @@ class TrainingPanel(Panel):
         """Grey out the buttons that make no sense now."""
         for name, sensible in allowed(status, busy).items():
             getattr(self, name).disabled = not sensible
-        running = status is not None and status not in FINAL_STATES
+        running = status is not None and status not in OVER
         for widget in (self.epochs, self.seed, self.name):
             widget.disabled = running or busy
         set_html(self.state, html.escape("starting …" if busy else status or "idle"))

@@ -20,7 +20,7 @@ from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
-from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.panels.training import OVER, TrainingPanel
 from lepton_kit.runs.view import RunView
 
 SCALE_AFTER_SECONDS = 0.4
@@ -155,7 +155,7 @@ class Workbench(Panel):
     @property
     def training_now(self) -> bool:
         """True while the shown run has processes."""
-        return self.run is not None and self.live.seen is not None and not self.live.seen.done
+        return self.run is not None and self.live.state is not None and self.live.state not in OVER
 
     def _open(self, run: Any) -> Any:
         import lepton_kit as lk
@@ -180,7 +180,7 @@ class Workbench(Panel):
                 self._follow(self.live.seen)
 
     def _resume(self) -> None:
-        over = self.live.seen is not None and self.live.seen.done
+        over = self.live.state in OVER
         self._ask(lambda run: run.resume())
         if over and not self.training.complaint:
             self.live.resumed()
@@ -238,18 +238,17 @@ class Workbench(Panel):
 
     def _follow(self, view: RunView | None) -> None:
         """Bring buttons, slider and counts in line with what the run is seen to do."""
-        status = view.status if view is not None else None
-        self.training.enable(status)
-        running = view is not None and not view.done
+        self.training.enable(self.live.state)
+        running = self.training_now
         if running != self._locked:
             self._locked = running
             self.data_model.lock(running)
             self.sharding.lock(running)
             self.compression.lock(running)
-            if view is not None and view.done:
+            if view is not None and not running:
                 self.runs.refresh()
                 self.report.offer(self.run, view)
-        self.sharding.observe_counts(view.counts() if running and view.wanted is not None else None)
+        self.sharding.observe_counts(view.counts() if running and view.wanted else None)
         if running:
             self._reconcile(view)
 

@@ -38,6 +38,7 @@ class SyntheticRun:
         self.step, self.ranks, self.per_epoch, self.epochs = 0, ranks, steps_per_epoch, epochs
         self.sparse = sparsity
         self.generation = -1
+        self.alive = True
         self.asked: list[tuple[str, Any]] = []
         self.clock = time.time()
         self.random = np.random.default_rng(0)

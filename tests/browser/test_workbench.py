@@ -1,0 +1,90 @@
+"""A user's way through the panels, in a browser: start, watch, scale, reload, stop."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+QUICKSTART = Path(__file__).parents[2] / "notebooks/00_quickstart.ipynb"
+POINTS = """() => {
+  const plots = Array.from(document.querySelectorAll('.js-plotly-plot')).filter(plot => plot.data?.length);
+  return Math.max(0, ...plots.map(plot => plot.data[0].x?.length ?? 0));
+}"""
+SLOW = 240_000
+
+
+def all_cells_ran(page: Any) -> None:
+    page.wait_for_function(
+        """() => {
+          const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
+          return Array.from(cells).filter(c => c.type === 'code').every(c => c.executionCount);
+        }""",
+        timeout=SLOW,
+    )
+    errors = page.locator(
+        ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']:has-text('Traceback')"
+    )
+    assert errors.count() == 0
+
+
+def test_quickstart_runs_and_start_trains(open_notebook):
+    desk = open_notebook("quickstart.ipynb", QUICKSTART)
+    page = desk.page
+    desk.command("notebook:run-all-cells")
+    all_cells_ran(page)
+
+    panel = page.locator(".lk-workbench").first
+    panel.scroll_into_view_if_needed()
+    epochs = panel.locator("input[type=number]").nth(1)
+    epochs.fill("60")
+    epochs.press("Tab")
+    panel.locator("button.lk-start").click()
+    before = panel.locator(".lk-summary b").first.inner_text()
+    page.wait_for_function(
+        "before => document.querySelector('.lk-workbench .lk-summary b').innerText !== before",
+        arg=before,
+        timeout=SLOW,
+    )
+    panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
+    page.wait_for_function(f"() => ({POINTS})() > 12", timeout=SLOW)
+    seen = page.evaluate(POINTS)
+    page.wait_for_function(f"seen => ({POINTS})() > seen", arg=seen, timeout=SLOW)
+    desk.photograph("quickstart-training")
+    panel.locator(".lk-summary .lk-chip-finished").wait_for(timeout=SLOW)
+    assert panel.locator("button.lk-start").is_enabled()
+    page.set_viewport_size({"width": 1280, "height": 1700})
+    panel.scroll_into_view_if_needed()
+    desk.photograph_themes("quickstart-finished")
+
+
+def test_slider_scales_and_a_reloaded_page_steers_on(open_notebook):
+    desk = open_notebook(
+        "elastic.ipynb",
+        ["import lepton_kit as lk\npanel = lk.Workbench()\npanel.epochs.value = 100_000\npanel"],
+    )
+    page = desk.page
+    desk.command("notebook:run-all-cells")
+    panel = page.locator(".lk-workbench")
+    panel.locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
+    panel.locator("button.lk-start").click()
+    panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
+
+    handle = panel.locator(".lk-workers-slider [role=slider]")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    panel.locator(".lk-observed", has_text=re.compile(r"3 wanted .* 3 training")).wait_for(timeout=SLOW)
+
+    desk.command("docmanager:save")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
+    seen = page.evaluate(POINTS)
+    page.reload()
+    panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
+    page.wait_for_function(f"seen => ({POINTS})() >= seen", arg=min(seen, 100), timeout=SLOW)
+    assert panel.locator(".lk-workers-slider .widget-readout").inner_text() == "3"
+    desk.photograph("elastic-reloaded")
+
+    panel.locator("button.lk-stop").click()
+    panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
+    page.set_viewport_size({"width": 1280, "height": 1700})
+    desk.photograph_themes("elastic-stopped")
