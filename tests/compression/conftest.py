@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-_DIGITS = (
-    Path(__file__).parents[2] / "data_samples" / "image_recognition" / "digits.zip"
-)
+_DIGITS = Path(__file__).parents[2] / "data_samples" / "image_recognition" / "digits.zip"
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +20,7 @@ def digits():
         for name in sorted(archive.namelist()):
             if name.endswith(".png"):
                 _, part, label, _ = name.split("/")
-                parts[part][0].append(
-                    np.asarray(Image.open(io.BytesIO(archive.read(name))))
-                )
+                parts[part][0].append(np.asarray(Image.open(io.BytesIO(archive.read(name)))))
                 parts[part][1].append(int(label))
     rng = np.random.default_rng(0)
     arrays = []

@@ -1,14 +1,13 @@
 """Structured pruning: removing channels whose weights are zero changes nothing, in any architecture that is rewired."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers as kl
 
-keras = pytest.importorskip("keras")
-from keras import layers as kl  # noqa: E402
-
-from lepton_kit.compression.graph import trace  # noqa: E402
-from lepton_kit.compression.structured import fine_tune, remove_channels  # noqa: E402
-from lepton_kit.errors import CompressionError  # noqa: E402
+from lepton_kit.compression.graph import trace
+from lepton_kit.compression.structured import fine_tune, remove_channels
+from lepton_kit.errors import CompressionError
 
 
 def mlp():
@@ -208,3 +207,133 @@ def test_removing_zero_channels_changes_nothing(build):
     for before, after in zip(flat(model(x)), flat(result.model(x)), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-5)
         assert np.ptp(before) > 1e-3
+
+
+def test_channels_that_meet_are_chosen_together():
+    model = residual()
+    randomize(model)
+    result = remove_channels(model, 0.5)
+    np.testing.assert_array_equal(result.kept["stem"], result.kept["branch"])
+    np.testing.assert_array_equal(result.kept["shortcut"], result.kept["down"])
+    assert [len(result.kept[name]) for name in ("stem", "inner", "down")] == [4, 6, 8]
+    scores = sum(
+        (lambda kernel: np.abs(kernel).sum((0, 1, 2)) / np.abs(kernel).sum((0, 1, 2)).mean())(
+            model.get_layer(name).get_weights()[0]
+        )
+        for name in ("stem", "branch")
+    )
+    assert set(result.kept["stem"]) == set(np.argsort(-scores)[:4])
+    assert result.left_alone == {"out": "its channels are an output of the model"}
+
+
+def test_dictionary_skip_and_divisor():
+    model = cnn()
+    first, second = (layer.name for layer in model.layers if "Conv" in type(layer).__name__)
+    only = remove_channels(model, {first: 0.5})
+    assert (len(only.kept[first]), len(only.kept[second])) == (4, 6)
+    assert only.left_alone == {}
+    skipped = remove_channels(model, 0.5, skip=[first], divisor=4)
+    assert (len(skipped.kept[first]), len(skipped.kept[second])) == (8, 4)
+    assert (
+        remove_channels(model, 0.5, divisor=16).left_alone[first].startswith("with 8 channels and divisor 16")
+    )
+    assert "rounds to none" in remove_channels(model, 0.01).left_alone[first]
+    joined = remove_channels(residual(), 0.5, skip="stem")
+    assert joined.left_alone["branch"] == "its channels are joined with those of stem, which is skipped"
+    assert (len(joined.kept["branch"]), len(joined.kept["inner"])) == (8, 6)
+
+
+def test_what_cannot_be_rewired_is_named_and_left_alone():
+    x = keras.Input((8, 6))
+    a = kl.Dense(6, name="projection")(x)
+    b = kl.Add()([x, a])
+    c = kl.Dense(8, name="tokens")(b)
+    d = kl.MultiHeadAttention(2, 4, name="attention")(c, c)
+    e = kl.Conv1D(8, 3, groups=2, name="groups")(d)
+    f = kl.Dense(8, "softmax", name="mixer")(e)
+    g = kl.Dense(12, name="free")(kl.Flatten()(f))
+    model = keras.Model(x, kl.Dense(2, name="out")(g))
+    result = remove_channels(model, 0.5)
+    assert result.left_alone == {
+        "projection": "joined with an input of the model",
+        "tokens": "it meets attention (MultiHeadAttention), which is of a kind that can't be rewired",
+        "groups": "it convolves in groups",
+        "mixer": "its activation softmax mixes the channels",
+        "out": "its channels are an output of the model",
+    }
+    assert len(result.kept["free"]) == 6
+    assert result.model.output_shape == model.output_shape
+    assert np.all(np.isfinite(result.model(inputs(model))))
+
+
+def test_taylor_finds_the_channels_that_the_data_use(digits):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), kl.Flatten(), kl.Dense(12, "relu", name="hidden"), kl.Dense(10, name="out")]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    kernel, bias = model.get_layer("hidden").get_weights()
+    bias[3:6] = -1e3  # units that never fire, however large their weights
+    kernel[:, 3:6] *= 10
+    model.get_layer("hidden").set_weights([kernel, bias])
+    by_weight = remove_channels(model, {"hidden": 0.25}).kept["hidden"]
+    by_data = remove_channels(model, {"hidden": 0.25}, saliency="taylor", data=digits[:2]).kept["hidden"]
+    assert {3, 4, 5} <= set(by_weight)
+    assert not {3, 4, 5} & set(by_data)
+
+
+def test_fine_tuning_recovers_and_the_result_can_be_stored(digits, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            kl.Conv2D(16, 3, activation="relu"),
+            kl.Flatten(),
+            kl.Dense(32, "relu"),
+            kl.Dense(10),
+        ]
+    )
+    fine_tune(model, digits[:2], 6, 5e-3, global_batch=64)
+    before = model.evaluate(digits[2], digits[3], verbose=0)[1]
+    result = remove_channels(model, 0.5)
+    fine_tune(result.model, digits[:2], 4, 5e-3, global_batch=64)
+    after = result.model.evaluate(digits[2], digits[3], verbose=0)[1]
+    assert result.parameters_after < 0.35 * result.parameters_before
+    assert after > before - 0.05
+    result.model.save(tmp_path / "small.keras")
+    again = keras.models.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(again(digits[2]), result.model(digits[2]), atol=1e-6)
+    assert f"{result.parameters_after:,}" in repr(result)
+
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = kl.Dense(4)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: remove_channels(mlp(), 1.0), "ratio: got 1.0; expected at least 0 and below 1"),
+        (lambda: remove_channels(mlp(), {"a": -0.5}), r"ratio\['a'\]: got -0.5"),
+        (lambda: remove_channels(mlp(), {"b": 0.5}), "ratio: no layer 'b'; expected one of a,"),
+        (lambda: remove_channels(mlp(), 0.5, skip=["b"]), "skip: no layer 'b'"),
+        (lambda: remove_channels(mlp(), 0.5, divisor=0), "divisor: got 0"),
+        (
+            lambda: remove_channels(mlp(), 0.5, saliency="l2"),
+            "saliency: got 'l2'; expected one of l1, taylor",
+        ),
+        (lambda: remove_channels(mlp(), 0.5, saliency="taylor"), "data: got None; saliency 'taylor'"),
+        (lambda: remove_channels(mlp(), 0.5, saliency="taylor", data=(0, 0)), "is not compiled"),
+        (lambda: remove_channels(Own(), 0.5), r"\(Own\) is neither Sequential nor functional"),
+        (lambda: remove_channels(keras.Sequential([kl.Dense(3)]), 0.5), "without a known input shape"),
+        (lambda: fine_tune(mlp(), 7, 1), "data: got int; expected prepared data or a pair"),
+    ],
+)
+def test_refusals_say_what_is_allowed(call, match):
+    with pytest.raises(CompressionError, match=match):
+        call()
