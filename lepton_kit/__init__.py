@@ -25,7 +25,7 @@ _HOMES = {
     "infer": "lepton_kit.compression",
 }
 _ROOMS = ("compression", "config", "data", "devices", "doctor", "errors", "models", "panels", "training")
-__all__ = [*_HOMES, *_ROOMS]  # noqa: PLE0604  names that are loaded on first use
+__all__ = [*_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

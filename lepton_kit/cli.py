@@ -30,14 +30,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lepton", description="Data-parallel training runs, from a shell.")
-    parser.add_argument("--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)")
+    parser.add_argument(
+        "--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)"
+    )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    def verb(name: str, action: Any, text: str, *, run: bool = False, reads: bool = False) -> argparse.ArgumentParser:
+    def verb(
+        name: str, action: Any, text: str, *, run: bool = False, reads: bool = False
+    ) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text, description=text)
         made.set_defaults(verb=action)
         if run:
-            made.add_argument("run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest")
+            made.add_argument(
+                "run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest"
+            )
         if reads:
             made.add_argument("--json", action="store_true", help="print JSON")
         return made
@@ -64,11 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--worker", type=int)
     verb("config", _config, "Print the configuration that repeats a run.", run=True)
     verb("schema", _schema, "Print the JSON schema of configuration files.")
-    made = verb("compress", _compress, "Compress a finished run's model and print the report card.", run=True, reads=True)
+    made = verb(
+        "compress",
+        _compress,
+        "Compress a finished run's model and print the report card.",
+        run=True,
+        reads=True,
+    )
     made.add_argument("--sparsity", type=float, help="share of zero weights, in [0, 1)")
     made.add_argument("--structured", type=float, help="share of channels to remove, in [0, 1)")
     made.add_argument("--quantize", nargs="*", help="variants, such as int8 float16 dynamic_int8 int4")
-    made.add_argument("--max-accuracy-drop", type=float, help="search for the cheapest model within this bound")
+    made.add_argument(
+        "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
+    )
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -96,7 +110,11 @@ def _runs(options: argparse.Namespace) -> int:
     if options.json:
         print(table.to_json(orient="records"))
     else:
-        print(table.to_string(index=False, na_rep="-") if len(table) else f"no runs in {Path(options.runs_dir).resolve()}")
+        print(
+            table.to_string(index=False, na_rep="-")
+            if len(table)
+            else f"no runs in {Path(options.runs_dir).resolve()}"
+        )
     return 0
 
 
@@ -117,7 +135,11 @@ def _follow(run: Any, as_json: bool, once: bool) -> int:
         ended = status in (*FINAL_STATES, "interrupted")
         line = json.dumps(_state(run, status)) if as_json else describe(run.view())
         if line != shown and (live or ended or once or not as_json):
-            print(f"\r\033[K{line}" if live else line, end="" if live and not (ended or once) else "\n", flush=True)
+            print(
+                f"\r\033[K{line}" if live else line,
+                end="" if live and not (ended or once) else "\n",
+                flush=True,
+            )
             shown = line
         if ended or once:
             return 1 if status in ("failed", "interrupted") else 0
@@ -167,7 +189,9 @@ def _audit(options: argparse.Namespace) -> int:
 
     found = audit(_open(options))
     if options.json:
-        print(json.dumps({"exactly_once": found.exactly_once, "steps": found.steps, "problems": found.problems}))
+        print(
+            json.dumps({"exactly_once": found.exactly_once, "steps": found.steps, "problems": found.problems})
+        )
     else:
         print(found)
     return 0 if found.exactly_once else 1

@@ -13,8 +13,6 @@ from pydantic import Field
 
 from lepton_kit.errors import ConfigError
 
-FORMAT_VERSION = 1
-
 
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
@@ -32,7 +30,9 @@ class TrainingConfig(_Section):
     learning_rate: float | None = Field(
         None, gt=0, description="null takes the compiled model's own, else 0.001"
     )
-    loss: str | None = Field(None, description="Keras loss name; null takes the model's own or suits the labels")
+    loss: str | None = Field(
+        None, description="Keras loss name; null takes the model's own or suits the labels"
+    )
     metrics: tuple[str, ...] | None = Field(
         None, description="Keras metric names; null takes the model's own or suits the labels"
     )
@@ -44,7 +44,9 @@ class TrainingConfig(_Section):
 class WorkersConfig(_Section):
     """How many processes train, and how they are kept."""
 
-    count: int | Literal["auto"] = Field(2, description="workers that train, or auto: as many as cores are free")
+    count: int | Literal["auto"] = Field(
+        2, description="workers that train, or auto: as many as cores are free"
+    )
     min_workers: int = Field(1, ge=1, description="auto never goes below this")
     max_workers: int | None = Field(None, ge=1, description="no request goes above this; null: the cores")
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
@@ -58,7 +60,9 @@ class WorkersConfig(_Section):
         "float32", description="number format of gradients that Horovod sends; float16 is not exact"
     )
     hang_seconds: float = Field(15.0, gt=0, description="a silent worker is replaced after this time")
-    max_failures: int = Field(5, ge=0, description="unexpected worker deaths in a row, without progress, that end the run")
+    max_failures: int = Field(
+        5, ge=0, description="unexpected worker deaths in a row, without progress, that end the run"
+    )
 
     @pydantic.field_validator("count")
     @classmethod
@@ -80,7 +84,9 @@ class PruningConfig(_Section):
     sparsity: float = Field(0.8, ge=0, lt=1, description="share of zero weights at the end")
     initial_sparsity: float = Field(0.0, ge=0, lt=1, description="share of zero weights at begin_step")
     begin_step: int = Field(0, ge=0, description="step of the first pruning")
-    end_step: int | None = Field(None, ge=1, description="step at which sparsity is reached; null: 3/4 of the run")
+    end_step: int | None = Field(
+        None, ge=1, description="step at which sparsity is reached; null: 3/4 of the run"
+    )
     frequency: int = Field(20, ge=1, description="steps between two updates of the masks")
     power: float = Field(3.0, gt=0, description="exponent of the polynomial ramp")
     scope: Literal["layer", "global"] = Field("layer", description="rank weights within a layer or over all")
@@ -108,8 +114,10 @@ class RunConfig(_Section):
     128
     """
 
-    version: Literal[1] = FORMAT_VERSION
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first part of the run's id")
+    version: Literal[1] = 1
+    name: str = Field(
+        "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first part of the run's id"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, order, dropout and augmentation")
     model: dict[str, Any]
     data: dict[str, Any]
@@ -162,7 +170,11 @@ class RunConfig(_Section):
             *parents, leaf = name.split(".")
             target = values
             for parent in parents:
-                target = target.setdefault(parent, {}) if target.get(parent) is not None else _section(target, parent)
+                target = (
+                    target.setdefault(parent, {})
+                    if target.get(parent) is not None
+                    else _section(target, parent)
+                )
             target[leaf] = value
         return type(self).from_dict(values)
 
@@ -180,6 +192,8 @@ def json_schema() -> str:
 def _explain(failure: pydantic.ValidationError, root: type[_Section]) -> ConfigError:
     first = failure.errors(include_url=False)[0]
     where = [str(part) for part in first["loc"]]
+    if where[-1:] and where[-1].startswith(("int", "literal[")):
+        where.pop()  # the branch of a union is no part of the field's name
     field = ".".join(where) or "configuration"
     if first["type"] == "extra_forbidden":
         known = _known_fields(root, where[:-1])
@@ -188,6 +202,8 @@ def _explain(failure: pydantic.ValidationError, root: type[_Section]) -> ConfigE
         return ConfigError(field, given=first["input"], rule=f"one of the keys {', '.join(known)}{hint}")
     if first["type"] == "missing":
         return ConfigError(field, given=None, rule="this key to be there")
+    if field == "workers.count":
+        return ConfigError(field, given=first["input"], rule="a whole number of at least 1, or auto")
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ConfigError(field, given=first["input"], rule=rule)
 
@@ -197,5 +213,7 @@ def _known_fields(root: type[_Section], path: list[str]) -> list[str]:
     for name in path:
         annotation = section.model_fields[name].annotation
         options = getattr(annotation, "__args__", (annotation,))
-        section = next(option for option in options if isinstance(option, type) and issubclass(option, _Section))
+        section = next(
+            option for option in options if isinstance(option, type) and issubclass(option, _Section)
+        )
     return list(section.model_fields)

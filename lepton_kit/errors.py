@@ -20,7 +20,7 @@ class ConfigError(LeptonError, ValueError):
         self.rule = rule
         super().__init__(f"{field}: got {given!r}; expected {rule}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_config_error, (self.field, self.given, self.rule)
 
 

@@ -119,7 +119,7 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
             parts: dict[str, Any] = {"train": np.arange(count)}
         else:
             parts = _rows(archive, options, count, labels)
-        ranges = {}
+        ranges: dict[str | None, Any] = {}
         for role, names in (("x", inputs), ("y", targets)):
             for key, name in names.items():
                 span = _copy(archive, name, role, key, parts, writer, _scale(options["scale"], key, name))

@@ -33,10 +33,13 @@ def build(
         same_kind(inputs, held_x, "x")
         held_labels, _ = _labels(held_y, names, held_out=True)
         same_kind(labels, held_labels, "y")
-        train, held = Split(inputs, labels), Split(held_x, held_labels)
+        train: Split = Split(inputs, labels)
+        held: Split | None = Split(held_x, held_labels)
     else:
-        plain = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu"
-        rows, held_rows = split_rows(count, validation_split, seed, labels=labels if plain else None)
+        strata = None
+        if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu":
+            strata = labels
+        rows, held_rows = split_rows(count, validation_split, seed, labels=strata)
         whole = Split(inputs, labels)
         train = Split(*whole.take(rows)) if len(held_rows) else whole
         held = Split(*whole.take(held_rows)) if len(held_rows) else None
@@ -68,7 +71,7 @@ def task_of(train: Arrays, validation: Arrays | None, names: Sequence[str] | Non
     low, high = int(train.min()), int(train.max())
     if low == high:
         raise DataError(f"y: one class only ({names[low] if names else low}); expected at least two")
-    if validation is not None and len(validation):
+    if isinstance(validation, np.ndarray) and len(validation):
         low, high = min(low, int(validation.min())), max(high, int(validation.max()))
     limit = len(names) if names is not None else None
     if low < 0 or (limit is not None and high >= limit):

@@ -195,7 +195,7 @@ def npz(
                 raise ConfigError(
                     "data.scale", given=scale, rule="(factor, offset), or name -> (factor, offset)"
                 )
-        scale = {k: list(v) for k, v in scale.items()} if isinstance(scale, Mapping) else list(scale)  # type: ignore[assignment]
+        scale = {k: list(v) for k, v in scale.items()} if isinstance(scale, Mapping) else list(scale)
     return _file(
         "npz",
         path,

@@ -33,6 +33,7 @@ def check_lepton(model: Any, prepared: PreparedData) -> None:
     else:
         if prepared.task != "regression":
             raise ModelError(f"the model is a regression, but the data's task is {prepared.task}")
+        assert isinstance(prepared.train.y, np.ndarray)
         target = prepared.train.y.shape[1:]
         if target not in ((), (model.num_classes,)) or (target == () and model.num_classes != 1):
             raise ModelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def store(model: Any, directory: str | Path) -> dict[str, Any]:
         temporary.unlink(missing_ok=True)
     spec = {"kind": "keras", "path": f"{directory.name}/{FILE}"}
     try:
-        build(spec, directory.parent, seed=0)
+        _load(directory / FILE)
     except ModelError as failure:
         raise ModelError(
             f"model {model.name!r} cannot be rebuilt from what Keras stores of it: {failure}"
@@ -85,12 +86,21 @@ def build(spec: Mapping[str, Any], base: str | Path, seed: int) -> Any:
     path = _keras_path(spec, base)
     import keras
 
+    keras.utils.set_random_seed(seed)
+    return _load(path)
+
+
+def _load(path: Path) -> Any:
+    import keras
+
     from lepton_kit.models import layers  # noqa: F401  registers the layers that stored models may hold
 
     custom = _read_custom(path.with_name(CODE))
-    keras.utils.set_random_seed(seed)
     try:
-        return keras.models.load_model(path, custom_objects=custom)
+        with warnings.catch_warnings():
+            # An optimizer that has not trained has no slots to load; that is no news to anyone.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return keras.models.load_model(path, custom_objects=custom)
     except Exception as failure:
         text = next((line for line in str(failure).splitlines() if line.strip()), type(failure).__name__)
         raise ModelError(f"{path.name}: Keras cannot read it: {text[:300]}") from failure
@@ -231,7 +241,7 @@ def _shapes_of(model: Any) -> Any:
 def _outputs_of(model: Any) -> tuple[int, str | None] | None:
     last = model.layers[-1] if getattr(model, "layers", None) else None
     shape = getattr(model, "output_shape", None)
-    if type(last).__name__ != "Dense" or not isinstance(shape, tuple) or len(shape) != 2:
+    if last is None or type(last).__name__ != "Dense" or not isinstance(shape, tuple) or len(shape) != 2:
         return None
     return last.units, last.activation.__name__
 

@@ -26,7 +26,7 @@ class Series:
     """
 
     def __init__(self, dtype: type = np.float64):
-        self._buffer = np.empty(1024, dtype)
+        self._buffer: np.ndarray = np.empty(1024, dtype)
         self._length = 0
 
     def __len__(self) -> int:
@@ -78,7 +78,12 @@ class RunView:
         self.first_time: float | None = None
         self.last_time: float | None = None
         self.per_rank_throughput: dict[int, float] = {}
-        self.step_series = {"step": Series(np.int64), "epoch": Series(np.int64), "loss": Series(), "time": Series()}
+        self.step_series = {
+            "step": Series(np.int64),
+            "epoch": Series(np.int64),
+            "loss": Series(),
+            "time": Series(),
+        }
         self.report_steps = Series(np.int64)
         self.report_throughput = Series()
         self.report_world_size = Series(np.int64)
@@ -125,6 +130,15 @@ class RunView:
     @property
     def metrics(self) -> dict[str, np.ndarray]:
         return {name: series.array for name, series in self.metric_series.items()}
+
+    @property
+    def seconds(self) -> float | None:
+        """Time from the first event to the last."""
+        return (
+            None
+            if self.first_time is None or self.last_time is None
+            else round(self.last_time - self.first_time, 1)
+        )
 
     @property
     def done(self) -> bool:
@@ -184,7 +198,10 @@ class RunView:
             series.truncate(keep)
         reports = int(np.searchsorted(self.report_steps.array, step, side="right"))
         for report in (
-            self.report_steps, self.report_throughput, self.report_world_size, *self.metric_series.values()
+            self.report_steps,
+            self.report_throughput,
+            self.report_world_size,
+            *self.metric_series.values(),
         ):
             report.truncate(reports)
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
@@ -218,7 +235,12 @@ class RunView:
             self._recent.popleft()
 
     def _on_epoch(self, event: dict[str, Any]) -> None:
-        row = {"epoch": event["epoch"], "step": event["step"], "seconds": event["seconds"], **event["metrics"]}
+        row = {
+            "epoch": event["epoch"],
+            "step": event["step"],
+            "seconds": event["seconds"],
+            **event["metrics"],
+        }
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
 

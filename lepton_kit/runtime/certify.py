@@ -102,6 +102,7 @@ def certify(model: Any, data: Any, *, workers: int = 2, steps: int = 20, **optio
 
 
 def compare(run: Run, arrays: list[np.ndarray], reference: Path) -> Certificate:
+    """The certificate of a run's arrays (model variables first) against what `reference` wrote."""
     with np.load(reference, allow_pickle=False) as stored:
         about = json.loads(str(stored["about"]))
         expected = [stored[f"arr_{k}"] for k in range(len(about["names"]))]

@@ -91,7 +91,12 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
 def configure(model: Any, data: Any, **options: Any) -> tuple[RunConfig, PreparedData, Dataset]:
     """The validated configuration of a run (model and data still to be stored), with its data prepared."""
     dataset = as_dataset(data)
-    values: dict[str, Any] = {"model": {"kind": "lepton"}, "data": {"kind": "arrays"}, "training": {}, "workers": {}}
+    values: dict[str, Any] = {
+        "model": {"kind": "lepton"},
+        "data": {"kind": "arrays"},
+        "training": {},
+        "workers": {},
+    }
     workers = options.pop("workers", 2)
     values["workers"]["count"] = workers
     for option, value in options.items():
@@ -133,7 +138,9 @@ def as_dataset(data: Any) -> Dataset:
         from lepton_kit.data import arrays
 
         return arrays(*data)
-    raise DataError(f"data: got {type(data).__name__}; expected a lepton_kit Dataset or a pair (x, y) of arrays")
+    raise DataError(
+        f"data: got {type(data).__name__}; expected a lepton_kit Dataset or a pair (x, y) of arrays"
+    )
 
 
 def check(config: RunConfig, prepared: PreparedData) -> None:
@@ -144,11 +151,15 @@ def check(config: RunConfig, prepared: PreparedData) -> None:
         raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
     if batch < workers:
         raise ConfigError(
-            "training.global_batch", given=batch, rule=f"at least one sample for each of the {workers} workers"
+            "training.global_batch",
+            given=batch,
+            rule=f"at least one sample for each of the {workers} workers",
         )
     weights = config.workers.weights
     if weights is not None and len(weights) != workers:
-        raise ConfigError("workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers")
+        raise ConfigError(
+            "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
+        )
     _, free = memory()
     needed = WORKER_BYTES * (workers + config.workers.standby)
     if free < needed:
@@ -204,7 +215,9 @@ def _model_code(spec: dict[str, Any]) -> str:
 def _data_code(spec: dict[str, Any]) -> str:
     if spec["kind"] == "arrays":
         return f"lk.data.Dataset.from_spec({spec!r})"
-    options = {name: value for name, value in spec.items() if name not in ("kind", "path") and value is not None}
+    options = {
+        name: value for name, value in spec.items() if name not in ("kind", "path") and value is not None
+    }
     settings = [repr(spec["path"]), *(f"{name}={value!r}" for name, value in options.items())]
     return f"lk.data.{spec['kind']}({', '.join(settings)})"
 
@@ -255,7 +268,9 @@ def warm(model: Any, data: Any, **options: Any) -> None:
         if _warm.process is None or _warm.process.poll() is not None:
             _warm.release()
             _warm.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
-            _warm.process = _start(["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE)
+            _warm.process = _start(
+                ["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE
+            )
         assert _warm.folder is not None
         folder = Path(tempfile.mkdtemp(dir=_warm.folder))
         store(config, model, dataset, prepared, folder)

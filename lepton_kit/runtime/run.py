@@ -109,7 +109,9 @@ class Run:
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.status not in (*FINAL_STATES, "interrupted"):
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}")
+                raise TimeoutError(
+                    f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
+                )
             time.sleep(POLL_SECONDS)
         while self.alive:
             time.sleep(POLL_SECONDS)
@@ -222,7 +224,7 @@ class Runs(list[Run]):
                     "total_steps": view.total_steps,
                     "loss": float(view.loss[-1]) if len(view.loss) else None,
                     **{name: value for name, value in last.items() if name.startswith("val_")},
-                    "seconds": round(view.last_time - view.first_time, 1) if view.first_time else None,
+                    "seconds": view.seconds,
                 }
             )
         return pd.DataFrame(rows)

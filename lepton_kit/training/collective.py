@@ -107,7 +107,9 @@ class HorovodCollective:
         import tensorflow as tf
 
         wire = tf.as_dtype(self._wire)
-        weighted = [tf.cast(tf.math.multiply_no_nan(tf.cast(mean, tf.float32), scale), wire) for mean in means]
+        weighted = [
+            tf.cast(tf.math.multiply_no_nan(tf.cast(mean, tf.float32), scale), wire) for mean in means
+        ]
         present = tf.cast(scale > 0, tf.float32)
         counted = [tf.math.multiply_no_nan(total, present) for total in totals]
         sums = [tf.cast(value, tf.float32) for value in hvd.grouped_allreduce(weighted, op=hvd.Sum)]
@@ -118,7 +120,9 @@ class HorovodCollective:
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        return _checked(lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy())
+        return _checked(
+            lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy()
+        )
 
     def broadcast(self, data: np.ndarray) -> np.ndarray:
         """Rank 0's bytes (uint8, same length everywhere) on every rank. Raises `CollectiveError`."""
@@ -151,7 +155,9 @@ class RingCollective(HorovodCollective):
         )
         if opened != 0:
             self.leave()
-            raise CollectiveError(f"the shared segment of generation {membership.generation} cannot be mapped")
+            raise CollectiveError(
+                f"the shared segment of generation {membership.generation} cannot be mapped"
+            )
 
     def leave(self) -> None:
         self._functions.lepton_ring_close()
@@ -164,7 +170,9 @@ class RingCollective(HorovodCollective):
         import tensorflow as tf
 
         tensor = tf.constant(vector, tf.float32)
-        return _checked(lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0, scaled=0)[0].numpy())
+        return _checked(
+            lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0, scaled=0)[0].numpy()
+        )
 
     def waited_seconds(self) -> float:
         return self._functions.lepton_ring_waited() / 1e9

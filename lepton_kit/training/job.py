@@ -112,6 +112,7 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
 
 
 def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any) -> Any:
+    """Compile in place with what the configuration names, what the model brought, or what suits the labels."""
     training = config.training
     own = _compilation(model)
     loss: Any = training.loss or (own and own["loss"])
@@ -121,7 +122,9 @@ def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any)
         metrics = default_metrics if metrics is None else metrics
     optimizer = _optimizer(keras, training.optimizer, training.learning_rate, own and own["optimizer"])
     extra = {"loss_weights": own["loss_weights"]} if own and not training.loss else {}
-    model.compile(optimizer=optimizer, loss=_named("training.loss", loss, keras.losses.get), metrics=metrics, **extra)
+    model.compile(
+        optimizer=optimizer, loss=_named("training.loss", loss, keras.losses.get), metrics=metrics, **extra
+    )
     return model
 
 

@@ -59,7 +59,10 @@ class Worker:
         self._channel = channel
         self._step = job.step
         self._collective = job.collective
-        self._variables = [*job.step.state_variables, *(v for hook in job.hooks for v in hook.state_variables)]
+        self._variables = [
+            *job.step.state_variables,
+            *(v for hook in job.hooks for v in hook.state_variables),
+        ]
         self._losses: deque[tuple[int, float, np.ndarray]] = deque(maxlen=MEMORY_OF_LOSSES)
         self._reported = 0
         self._logged_epochs = 0
@@ -125,7 +128,9 @@ class Worker:
             received = self._collective.broadcast(packed)
             if self._rank != 0 and not np.array_equal(received, packed):
                 state.restore(self._variables, state.unpack(received, mine), "the state of rank 0")
-        self._losses = deque((entry for entry in self._losses if entry[0] >= self._reported), self._losses.maxlen)
+        self._losses = deque(
+            (entry for entry in self._losses if entry[0] >= self._reported), self._losses.maxlen
+        )
         if self.position == self._logged_epochs * self._job.steps_per_epoch:
             self._step.reset_metrics()
         self._last_report = self._last_save = self._epoch_start = time.monotonic()
@@ -266,7 +271,9 @@ class Worker:
     def _epoch_metrics(self, epoch: int) -> dict[str, float]:
         first = epoch * self._job.steps_per_epoch
         entries = [entry for entry in self._losses if entry[0] >= first]
-        sizes = [sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries]
+        sizes = [
+            sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries
+        ]
         losses = [entry[1] for entry in entries]
         loss = {"loss": float(np.average(losses, weights=sizes))} if losses else {}
         return loss | self._step.metrics()
@@ -292,7 +299,9 @@ class Worker:
             return
         first, last = entries[0][0], entries[-1][0] + 1
         checksum, samples = proof_values(np.stack([entry[2] for entry in entries]))
-        sizes = [sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries]
+        sizes = [
+            sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries
+        ]
         of_ranks = np.sum([sharding.cut(size, self._weights) for size in sizes], axis=0)
         self._channel.send(
             "steps",
@@ -311,7 +320,9 @@ class Worker:
         )
         self._busy_of_ranks[:] = 0
         self._reported, self._last_report = last, now
-        while len(self._losses) > 1 and self._losses[0][0] < last - self._job.steps_per_epoch - MAX_BLOCK_STEPS:
+        while (
+            len(self._losses) > 1 and self._losses[0][0] < last - self._job.steps_per_epoch - MAX_BLOCK_STEPS
+        ):
             self._losses.popleft()
 
     def _save_if_due(self) -> None:
@@ -335,7 +346,9 @@ class Worker:
 
     def _write_checkpoint(self, step: int, arrays: list[np.ndarray], logged_epochs: int) -> None:
         try:
-            path = state.save_checkpoint(self._folder / "checkpoints", step, arrays, logged_epochs=logged_epochs)
+            path = state.save_checkpoint(
+                self._folder / "checkpoints", step, arrays, logged_epochs=logged_epochs
+            )
         except OSError as failure:
             self._channel.send("warning", text=f"checkpoint at step {step} was not written: {failure}")
             return
@@ -357,4 +370,3 @@ class Worker:
 
 def _finite(value: float) -> float | None:
     return round(value, 6) if np.isfinite(value) else None
-

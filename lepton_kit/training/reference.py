@@ -27,7 +27,9 @@ def train(folder: Path, output: Path) -> None:
     model = job.build_model(config, folder, data)
     batch, samples = config.training.global_batch, len(data.train)
     for step in range(job.total_steps(config, samples)):
-        (indices,) = sharding.shard(seed=config.seed, step=step, samples=samples, global_batch=batch, weights=[1])
+        (indices,) = sharding.shard(
+            seed=config.seed, step=step, samples=samples, global_batch=batch, weights=[1]
+        )
         x, y = data.train.take(indices)
         model.train_on_batch(_floats(x), y)
     names = [variable.path for variable in model.variables]

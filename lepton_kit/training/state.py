@@ -24,11 +24,15 @@ def capture(variables: Sequence[Any]) -> list[np.ndarray]:
 def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray], source: str) -> None:
     """Assign values that `capture` took. Raises `RunError` naming the source if they do not fit."""
     if len(variables) != len(arrays):
-        raise RunError(f"{source}: holds {len(arrays)} arrays; this model with its optimizer has {len(variables)}")
+        raise RunError(
+            f"{source}: holds {len(arrays)} arrays; this model with its optimizer has {len(variables)}"
+        )
     for variable, array in zip(variables, arrays, strict=True):
         if tuple(variable.shape) != array.shape:
             name = getattr(variable, "path", variable.name)
-            raise RunError(f"{source}: {name} has shape {array.shape} there and {tuple(variable.shape)} in this model")
+            raise RunError(
+                f"{source}: {name} has shape {array.shape} there and {tuple(variable.shape)} in this model"
+            )
         variable.assign(array)
 
 
@@ -38,7 +42,9 @@ def pack(arrays: Sequence[np.ndarray]) -> np.ndarray:
     >>> pack([np.zeros(2, np.float32), np.ones((), np.int64)]).shape
     (16,)
     """
-    return np.concatenate([np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8) for array in arrays])
+    return np.concatenate(
+        [np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8) for array in arrays]
+    )
 
 
 def unpack(data: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:

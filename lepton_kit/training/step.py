@@ -67,15 +67,21 @@ class Step:
         self.optimizer.build(model.trainable_variables)
         self._trained = list(model.trainable_variables)
         self._metric_variables = list(model.metrics_variables)
-        self._float_state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
+        self._float_state = [
+            v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))
+        ]
         self._counters = [v for v in model.non_trainable_variables if v.dtype.startswith(("int", "uint"))]
         signature = [
-            tf.nest.map_structure(lambda a: tf.TensorSpec([None, None, *a.shape[1:]], a.dtype), part) for part in (x, y)
+            tf.nest.map_structure(lambda a: tf.TensorSpec([None, None, *a.shape[1:]], a.dtype), part)
+            for part in (x, y)
         ]
         self._rank_signature = [tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.uint32)]
         proof = tf.TensorSpec([None, PROOF_SIZE], tf.float32)
         self._block = tf.function(self._run_block, input_signature=[*signature, proof, *self._rank_signature])
-        batch = [tf.nest.map_structure(lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), part) for part in (x, y)]
+        batch = [
+            tf.nest.map_structure(lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), part)
+            for part in (x, y)
+        ]
         self._evaluate = tf.function(self._evaluate_batch, input_signature=batch)
 
     @property
@@ -102,11 +108,15 @@ class Step:
         """Trace and optimise the graphs by running a block of no steps on one sample of data."""
         import tensorflow as tf
 
-        none = [tf.nest.map_structure(lambda a: np.empty((0, 1, *np.shape(a)), a.dtype), part) for part in (x, y)]
+        none = [
+            tf.nest.map_structure(lambda a: np.empty((0, 1, *np.shape(a)), a.dtype), part) for part in (x, y)
+        ]
         self._block(*none, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), np.uint32(0))
         self._evaluate.get_concrete_function()
 
-    def train(self, x: Any, y: Any, proofs: np.ndarray, *, scale: float, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    def train(
+        self, x: Any, y: Any, proofs: np.ndarray, *, scale: float, rank: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Train one step per leading index of x and y (shape ``(steps, b_r, ...)``).
 
         ``scale`` is ``b_r / B``; 0 for a rank whose shard is empty, which then brings any one sample along.
@@ -204,7 +214,10 @@ class Step:
         # its part of this step before the assignments of the step before are done.
         means = [gradients[k] for k in present] + [_current(scope, v) for v in self._float_state]
         totals = [_current(scope, v) for v in self._metric_variables]
-        before = [tf.identity(v.value) for v in (*self._float_state, *self._metric_variables, self.optimizer.iterations)]
+        before = [
+            tf.identity(v.value)
+            for v in (*self._float_state, *self._metric_variables, self.optimizer.iterations)
+        ]
         with tf.control_dependencies(before):
             means = [tf.cast(value, tf.float32) for value in (*means, loss)]
             totals = [tf.cast(value, tf.float32) for value in (*totals, proof)]
@@ -226,7 +239,9 @@ class Step:
         import tensorflow as tf
 
         zeros = [tf.zeros_like(v.value) for v in self._metric_variables]
-        with keras.StatelessScope(state_mapping=list(zip(self._metric_variables, zeros, strict=True))) as scope:
+        mapping = [(v, tf.convert_to_tensor(v.value)) for v in self._trained]
+        mapping += zip(self._metric_variables, zeros, strict=True)
+        with keras.StatelessScope(state_mapping=mapping) as scope:
             x = self._as_input(x)
             predicted = self.model(x, training=False)
             loss = self.model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=None, training=False)
@@ -247,7 +262,9 @@ def _fold_rank(variable: Any, rank: Any) -> Any:
 
     value = tf.convert_to_tensor(variable.value)
     if variable.dtype == "uint32" and tuple(variable.shape) == (2,):
-        return tf.stack([tf.bitwise.bitwise_xor(value[0], rank * tf.constant(0x9E3779B9, tf.uint32)), value[1]])
+        return tf.stack(
+            [tf.bitwise.bitwise_xor(value[0], rank * tf.constant(0x9E3779B9, tf.uint32)), value[1]]
+        )
     return value
 
 

@@ -52,7 +52,9 @@ def build(compiler: str | None = None) -> Path:
     if path.is_file():
         return path
     if sys.platform != "linux":
-        raise DeviceError("the shared-memory allreduce needs Linux (futex, memfd); Horovod's own is used here")
+        raise DeviceError(
+            "the shared-memory allreduce needs Linux (futex, memfd); Horovod's own is used here"
+        )
     compiler = compiler or os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if not compiler:
         raise DeviceError("no C++ compiler (g++ or c++) on PATH; Horovod's own allreduce is used")

@@ -1,0 +1,339 @@
+"""Training throughput side by side: plain Keras, hand-written Horovod, no communication, lepton_kit, torch DDP.
+
+    python benchmarks/throughput.py [--models cnn mlp] [--rounds 5] [--seconds 4]
+
+Two workers with one thread each, global batch 128, 8,192 random samples; `fit` has one process with two threads.
+All contestants stay loaded and take turns, so that a change in the machine's speed meets all of them; a turn lasts
+some seconds. Printed are medians of samples/s and ratios taken round by round. torch is measured if it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+GLOBAL_BATCH = 128
+SAMPLES = 8192
+MODELS = ("cnn", "mlp")
+KERAS_CONTESTANTS = ("fit", "no_communication", "hand_written")
+
+
+def shape_of(kind: str) -> tuple[int, ...]:
+    return (28, 28, 1) if kind == "cnn" else (784,)
+
+
+def samples(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    x = generator.random((SAMPLES, *shape_of(kind)), dtype=np.float32)
+    return x, generator.integers(0, 10, SAMPLES).astype(np.int32)
+
+
+def keras_model(kind: str) -> Any:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    if kind == "cnn":
+        stack = [
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+        ]
+    else:
+        stack = [layers.Dense(512, activation="relu"), layers.Dense(512, activation="relu")]
+    return keras.Sequential([keras.Input(shape_of(kind)), *stack, layers.Dense(10)])
+
+
+# ---------------------------------------------------------------------- contestants' processes
+
+
+def serve(contestant: str, kind: str) -> None:
+    """A contestant's process: trains for the seconds that a line of input names, then prints the samples it trained."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    make = torch_block if contestant == "torch_ddp" else keras_block
+    train, batch = make(contestant, kind)
+    for _ in range(3):
+        train()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        steps, start = 0, time.perf_counter()
+        # Blocks until the time is up; ranks that communicate agree on a number of blocks beforehand.
+        blocks, seconds = int(line.split()[0]), float(line.split()[1])
+        while (blocks and steps < blocks) or (not blocks and time.perf_counter() - start < seconds):
+            train()
+            steps += 1
+        print(steps * 20 * batch, time.perf_counter() - start, flush=True)
+
+
+def keras_block(contestant: str, kind: str) -> tuple[Any, int]:
+    """A function that trains 20 steps, and the samples that this process sees in a step."""
+    import keras
+    import tensorflow as tf
+
+    threads = 2 if contestant == "fit" else 1
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    x, y = samples(kind)
+    model = keras_model(kind)
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.Adam(1e-3)
+    if contestant == "fit":
+        model.compile(optimizer, loss_function)
+        stream = tf.data.Dataset.from_tensor_slices((x, y)).cache().repeat()
+        stream = stream.batch(GLOBAL_BATCH, drop_remainder=True).prefetch(4)
+        return lambda: model.fit(stream, steps_per_epoch=20, epochs=1, verbose=0), GLOBAL_BATCH
+    size, rank = 2, int(os.environ["HOROVOD_RANK"])
+    if contestant == "hand_written":
+        import horovod.tensorflow as hvd
+
+        hvd.init()
+    optimizer.build(model.trainable_variables)
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).shard(size, rank).cache().repeat()
+    batches = iter(stream.batch(GLOBAL_BATCH // size, drop_remainder=True).prefetch(4))
+
+    @tf.function
+    def step(xs: Any, ys: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = loss_function(ys, model(xs, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        if contestant == "hand_written":
+            gradients = hvd.grouped_allreduce(gradients, op=hvd.Average)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    def train() -> None:
+        for _ in range(20):
+            loss = step(*next(batches))
+        loss.numpy()
+
+    return train, GLOBAL_BATCH // size
+
+
+def torch_block(contestant: str, kind: str) -> tuple[Any, int]:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    if kind == "cnn":
+        model = nn.Sequential(
+            nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Linear(128, 10),
+        )  # fmt: skip
+    else:
+        model = nn.Sequential(
+            nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
+        )
+    model = nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    loss_function = nn.CrossEntropyLoss()
+    x, y = samples(kind)
+    inputs = torch.from_numpy(np.moveaxis(x, -1, 1).copy() if kind == "cnn" else x)[rank::2]
+    targets = torch.from_numpy(y.astype(np.int64))[rank::2]
+    batch = GLOBAL_BATCH // 2
+    state = {"at": 0}
+
+    def train() -> None:
+        for _ in range(20):
+            at = state["at"] = (state["at"] + batch) % (len(inputs) - batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss_function(model(inputs[at : at + batch]), targets[at : at + batch]).backward()
+            optimizer.step()
+
+    return train, batch
+
+
+class Processes:
+    """One contestant made of processes that this script starts; they sleep between turns."""
+
+    def __init__(self, contestant: str, kind: str):
+        self.name = contestant
+        self._rendezvous: Any = None
+        ranks = 1 if contestant == "fit" else 2
+        self._children = [self._start(contestant, kind, rank, ranks) for rank in range(ranks)]
+        for child in self._children:
+            if self._read(child) != "ready":
+                raise SystemExit(f"{contestant} did not start")
+        self._rate: float | None = None
+
+    def _start(self, contestant: str, kind: str, rank: int, ranks: int) -> subprocess.Popen[str]:
+        environment = dict(os.environ)
+        if contestant != "fit" and self._rendezvous is None:
+            from lepton_kit.runtime.rendezvous import Rendezvous
+
+            self._rendezvous = Rendezvous()
+            self._rendezvous.begin(1, ranks)
+        if ranks > 1:
+            place = {
+                "RANK": rank, "SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_SIZE": ranks, "CROSS_RANK": 0, "CROSS_SIZE": 1,
+                "HOSTNAME": "generation-1", "CONTROLLER": "gloo", "CPU_OPERATIONS": "gloo", "GLOO_IFACE": "lo",
+                "GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_RENDEZVOUS_PORT": self._rendezvous.port,
+            }  # fmt: skip
+            environment |= {f"HOROVOD_{name}": str(value) for name, value in place.items()}
+            environment |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+            environment |= {"MASTER_PORT": str(20000 + os.getpid() % 20000), "GLOO_SOCKET_IFNAME": "lo"}
+        command = [sys.executable, __file__, "--serve", contestant, "--models", kind]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    @staticmethod
+    def _read(child: subprocess.Popen[str]) -> str:
+        assert child.stdout is not None
+        return child.stdout.readline().strip()
+
+    def turn(self, seconds: float) -> float:
+        """Samples/s over one turn; ranks run the same number of blocks, so the slowest sets the time."""
+        blocks = (
+            0
+            if len(self._children) == 1
+            else max(1, int(seconds * (self._rate or 1500) / (20 * GLOBAL_BATCH)))
+        )
+        for child in self._children:
+            assert child.stdin is not None
+            child.stdin.write(f"{blocks} {seconds}\n")
+            child.stdin.flush()
+        answers = [self._read(child).split() for child in self._children]
+        self._rate = sum(float(count) for count, _ in answers) / max(float(spent) for _, spent in answers)
+        return self._rate
+
+    def close(self) -> None:
+        for child in self._children:
+            assert child.stdin is not None
+            child.stdin.close()
+        for child in self._children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        if self._rendezvous is not None:
+            self._rendezvous.close()
+
+
+class Launched:
+    """lepton_kit itself; paused between turns. With a panel, a live view follows the run as in a notebook."""
+
+    def __init__(self, kind: str, folder: str, panel: bool):
+        import keras
+
+        import lepton_kit as lk
+
+        self.name = "lepton_kit_with_panel" if panel else "lepton_kit"
+        model = keras_model(kind)
+        model.compile(
+            keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        self._run = lk.launch(
+            model, samples(kind), workers=2, threads=1, global_batch=GLOBAL_BATCH, epochs=1_000_000,
+            runs_dir=folder, name=self.name,
+        )  # fmt: skip
+        self._panel: Any = None
+        if panel:
+            from lepton_kit.panels import LivePanel
+
+            self._panel = LivePanel(self._run)
+        self._until(lambda: self._run.view().step > 100)
+        self._hold()
+
+    def _until(self, condition: Any) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            if time.monotonic() > deadline or self._run.status == "failed":
+                raise SystemExit(f"{self._run.id}: {self._run.status}: {self._run.cause}")
+            time.sleep(0.02)
+
+    def _hold(self) -> None:
+        self._run.pause()
+        self._until(lambda: self._run.status == "paused")
+
+    def turn(self, seconds: float) -> float:
+        before = len(self._run.view().throughput)
+        start = self._run.view().step
+        self._run.resume()
+        self._until(lambda: self._run.view().step > start)
+        time.sleep(seconds)
+        self._hold()
+        view = self._run.view()
+        reports, rates = view.report_steps.array[before:], view.throughput[before:]
+        counts = np.diff(np.concatenate([[start], reports])) * GLOBAL_BATCH
+        # The first report after a pause counts the pause itself.
+        return float(counts[1:].sum() / (counts[1:] / rates[1:]).sum())
+
+    def close(self) -> None:
+        if self._panel is not None:
+            self._panel.close()
+        self._run.stop().wait()
+
+
+def measure(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Samples/s of every contestant, one figure per round."""
+    names = [*KERAS_CONTESTANTS, *(["torch_ddp"] if importlib.util.find_spec("torch") else [])]
+    with tempfile.TemporaryDirectory(prefix="lepton-bench-") as folder:
+        contestants: list[Any] = [Processes(name, kind) for name in names]
+        contestants += [Launched(kind, folder, panel=False), Launched(kind, folder, panel=True)]
+        try:
+            rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+            for turn in range(rounds + 1):
+                for contestant in contestants:
+                    rate = contestant.turn(seconds)
+                    if turn:
+                        rates[contestant.name].append(rate)
+        finally:
+            for contestant in contestants:
+                contestant.close()
+    return rates
+
+
+def table(kind: str, rates: dict[str, list[float]]) -> str:
+    """The medians, and the ratios to each baseline as medians over rounds."""
+    baselines = [name for name in ("no_communication", "fit", "hand_written", "torch_ddp") if name in rates]
+    lines = [f"| {kind} | samples/s | " + " | ".join(f"/ {name}" for name in baselines) + " |"]
+    lines.append("|---|" + "---:|" * (len(baselines) + 1))
+    for name, values in rates.items():
+        ratios = [
+            statistics.median(a / b for a, b in zip(values, rates[base], strict=True)) for base in baselines
+        ]
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        lines.append(f"| {name} | {statistics.median(values):,.0f} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.models[0])
+        return
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    for kind in options.models:
+        print(table(kind, measure(kind, options.rounds, options.seconds)), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

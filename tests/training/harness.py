@@ -1,0 +1,90 @@
+"""Runs a worker of one rank inside the test process, with the driver's side of the channel in a list."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.runtime.launch import as_dataset, configure, store
+from lepton_kit.runtime.rendezvous import Rendezvous
+from lepton_kit.training import job
+from lepton_kit.training.collective import segment_bytes
+from lepton_kit.training.loop import Worker
+
+
+class Channel:
+    """What the driver would see and say."""
+
+    def __init__(self, commands: dict[int, list[dict[str, Any]]] | None = None):
+        self.sent: list[dict[str, Any]] = []
+        self._commands = commands or {}
+        self._asked = 0
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.sent.append({"kind": kind, **fields})
+
+    def take_commands(self) -> list[dict[str, Any]]:
+        self._asked += 1
+        return self._commands.pop(self._asked, [])
+
+    def wait_for(self, *kinds: str) -> dict[str, Any]:
+        return {"kind": kinds[0]}
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.sent if message["kind"] == kind]
+
+
+def prepare(folder: Path, model: Any, data: Any, **options: Any) -> RunConfig:
+    """Write a run's configuration, model and data as `launch` does, and return it."""
+    config, prepared, dataset = configure(model, as_dataset(data), **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    return store(config, model, dataset, prepared, folder)
+
+
+def train(
+    folder: Path,
+    config: RunConfig,
+    *,
+    commands: dict[int, list[dict[str, Any]]] | None = None,
+    checkpoint: Path | None = None,
+    logged_epochs: int = 0,
+) -> tuple[str, Worker, Channel]:
+    """One generation of one rank, from the start or from a checkpoint."""
+    channel = Channel(commands)
+    built = job.build(config, folder)
+    worker = Worker(built, channel)
+    worker.attach(config, folder)
+    rendezvous = Rendezvous()
+    rendezvous.begin(1, 1)
+    segment = os.memfd_create("test-ring")
+    os.ftruncate(segment, segment_bytes(1, worker.slot_bytes))
+    membership = {
+        "generation": 1,
+        "rank": 0,
+        "world_size": 1,
+        "rendezvous_host": rendezvous.host,
+        "rendezvous_port": rendezvous.port,
+        "interface": "lo",
+        "slot_bytes": worker.slot_bytes,
+        "timeout_seconds": 10,
+    }
+    join = {
+        "membership": membership,
+        "weights": [1.0],
+        "checkpoint": str(checkpoint) if checkpoint else None,
+        "reported_step": 0,
+        "logged_epochs": logged_epochs,
+        "log_seconds": 0.01,
+    }
+    try:
+        return worker.run(join, segment), worker, channel
+    finally:
+        os.close(segment)
+        rendezvous.close()
+
+
+def weights_of(worker: Worker) -> list[Any]:
+    return [variable.numpy() for variable in worker._step.model.variables]
