@@ -120,7 +120,7 @@ def compress(
         Such variants are fine-tuned for ``fine_tune_epochs``, and so is a control that is not compressed.
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
-        point). ``cost``: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``, their geometric mean.
+        point) among the given shares (0: leave that out; by default a range of them). ``cost``: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``, their geometric mean.
     wait : False returns a `CompressionJob` at once.
 
     All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
@@ -142,9 +142,9 @@ def compress(
     if max_accuracy_drop is not None:
         if not 0 <= max_accuracy_drop < 1:
             raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
-        settings["refine"] = not settings["structured"]
-        settings["structured"] = settings["structured"] or SEARCH_STRUCTURED
-        settings["sparsity"] = settings["sparsity"] or SEARCH_SPARSITY
+        settings["refine"] = structured is None
+        settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
+        settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
     home, model_path, data_path = find_subject(run_or_model, data, folder)
     job = Job(
         folder=str(home),

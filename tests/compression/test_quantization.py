@@ -232,6 +232,6 @@ def test_a_missing_or_broken_file_is_refused(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"not a flatbuffer")
     with pytest.raises(CompressionError, match="not a LiteRT file"):
         LiteRTModel(tmp_path / "broken.tflite")
+    (tmp_path / "x.tflite").touch()
     with pytest.raises(CompressionError, match="threads: got 0"):
-        (tmp_path / "x.tflite").touch()
         LiteRTModel(tmp_path / "x.tflite", threads=0)
