@@ -36,21 +36,18 @@ def find_kernels(model: Any, *, embeddings: bool = False) -> list[Kernel]:
     Raises `CompressionError` when the model isn't built or has no kernel.
     """
     names = (*_KERNELS, "embeddings") if embeddings else _KERNELS
-    seen: set[int] = set()
-    found = [
-        Kernel(path, variable, _output_axes(layer, variable), not variable.trainable)
-        for path, layer in walk_layers(model)
-        for variable in layer._trainable_variables
-        if variable.name in names
-        and len(variable.shape) >= 2
-        and not (id(variable) in seen or seen.add(id(variable)))
-    ]
+    found: dict[int, Kernel] = {}
+    for path, layer in walk_layers(model):
+        for variable in layer._trainable_variables:
+            if variable.name in names and len(variable.shape) >= 2:
+                kernel = Kernel(path, variable, _output_axes(layer, variable), not variable.trainable)
+                found.setdefault(id(variable), kernel)
     if not found:
         state = "has no kernel of two or more axes" if model.built else "is not built"
         raise CompressionError(
             f"model {model.name!r} {state}; pruning needs a built model with at least one kernel"
         )
-    return found
+    return list(found.values())
 
 
 def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
@@ -73,18 +70,14 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _output_axes(layer: Any, variable: Any) -> tuple[int, ...]:
     """Axes of the kernel that number its outputs; the others are summed over."""
-    kind, rank = type(layer).__name__, len(variable.shape)
+    kind, rank = type(layer).__name__.removeprefix("Quantized"), len(variable.shape)
     if variable.name == "depthwise_kernel" or kind.startswith("DepthwiseConv"):
         return (rank - 2, rank - 1)
     if kind.endswith("Transpose"):
         return (rank - 2,)
-    if kind == "EinsumDense":
-        _, operands = (
-            layer.equation.replace(" ", ""),
-            layer.equation.replace(" ", "").split("->"),
-        )
-        weights, output = operands[0].split(",")[1], operands[1]
-        inputs = operands[0].split(",")[0]
+    if kind == "EinsumDense":  # letters of the kernel that the output has and the input has not
+        operands, output = layer.equation.replace(" ", "").split("->")
+        inputs, weights = operands.split(",")
         axes = tuple(axis for axis, letter in enumerate(weights) if letter in output and letter not in inputs)
         return axes or (rank - 1,)
     return (rank - 1,)

@@ -279,7 +279,7 @@ def strip(model: Any) -> Any:
         new = made.get(id(layer))
         args = (call.args[0][0],) if quantized else call.args
         if new is None:
-            base = type(layer).__mro__[2] if quantized else type(layer)
+            base: Any = type(layer).__mro__[2] if quantized else type(layer)
             settings = layer.get_config() | {"name": call.name}
             settings.pop("bits", None)
             new = made[id(layer)] = base.from_config(settings)
@@ -308,7 +308,9 @@ def exporting(model: Any) -> Iterator[Callable[[Any], Any]]:
     start with Rescaling or Normalization the input stays float.
     """
     _require(model)
-    layers = [layer for layer in model.layers if isinstance(layer, (ActivationRange, SameRange, _Quantized))]
+    layers: list[Any] = [
+        layer for layer in model.layers if isinstance(layer, (ActivationRange, SameRange, _Quantized))
+    ]
     for layer in layers:
         if isinstance(layer, ActivationRange):
             layer.exported = layer.bounds()

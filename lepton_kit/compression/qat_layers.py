@@ -67,7 +67,7 @@ class ActivationRange(keras.layers.Layer):
     ):
         super().__init__(**settings)
         self.non_negative = non_negative
-        self.fixed = None if fixed is None else tuple(float(bound) for bound in fixed)
+        self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
         self.momentum = momentum
         self.exported: tuple[float, float] | None = None
 
@@ -312,7 +312,7 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
         )
 
 
-QUANTIZED = {
+QUANTIZED: dict[str, Any] = {
     "Dense": QuantizedDense,
     "Conv1D": QuantizedConv1D,
     "Conv2D": QuantizedConv2D,

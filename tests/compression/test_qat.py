@@ -10,7 +10,8 @@ from keras import layers as kl
 
 from lepton_kit.compression import qat
 from lepton_kit.compression.folding import fold_batch_norm
-from lepton_kit.config import QuantizationAwareConfig
+from lepton_kit.compression.pruning import PruningCallback
+from lepton_kit.config import PruningConfig, QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -243,3 +244,14 @@ def test_other_refusals():
         qat.strip(plain())
     with pytest.raises(CompressionError, match="quantization-aware already"):
         qat.quantization_aware(qat.quantization_aware(plain()))
+
+
+def test_pruned_weights_stay_zero_on_the_grid(digits):
+    """Pruning and rounding together: the masks act on the float weights, and zero is on every grid."""
+    aware = qat.quantization_aware(plain(), QuantizationAwareConfig(bits=4))
+    aware.compile("adam", LOSS)
+    pruning = PruningCallback(PruningConfig(sparsity=0.75, frequency=3))
+    aware.fit(digits[0][:640], digits[1][:640], batch_size=64, verbose=0, callbacks=[pruning])
+    for layer in qat.strip(aware).layers:
+        if layer.weights:
+            assert np.mean(layer.get_weights()[0] == 0) >= 0.74
