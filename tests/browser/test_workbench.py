@@ -15,17 +15,17 @@ SLOW = 240_000
 
 
 def all_cells_ran(page: Any) -> None:
+    """Wait for the last cell, or for the first error, which is told."""
     page.wait_for_function(
         """() => {
-          const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
-          return Array.from(cells).filter(c => c.type === 'code').every(c => c.executionCount);
+          const cells = Array.from(window.jupyterapp.shell.currentWidget.content.model.cells);
+          const code = cells.filter(cell => cell.type === 'code').map(cell => cell.toJSON());
+          window.failures = code.flatMap(cell => cell.outputs.filter(output => output.output_type === 'error'));
+          return window.failures.length > 0 || code.every(cell => cell.execution_count);
         }""",
         timeout=SLOW,
     )
-    errors = page.locator(
-        ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']:has-text('Traceback')"
-    )
-    assert errors.count() == 0
+    assert [f"{failure['ename']}: {failure['evalue']}" for failure in page.evaluate("() => window.failures")] == []
 
 
 def test_quickstart_runs_and_start_trains(open_notebook):
