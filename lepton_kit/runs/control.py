@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from lepton_kit.errors import ConfigError
+from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.runs.paths import RunPaths, write_atomically
 
 VERBS = ("scale", "pause", "resume", "stop", "set")
@@ -25,6 +25,7 @@ class Request:
 
     verb: str
     arguments: dict[str, Any]
+    id: str = ""
 
     def __post_init__(self) -> None:
         if self.verb not in VERBS:
@@ -44,9 +45,12 @@ class Request:
 
 def send_request(paths: RunPaths, verb: str, **arguments: Any) -> Request:
     """Leave a request for the driver. Raises `ConfigError` for a request that no driver could grant."""
-    request = Request(verb, arguments)
-    name = f"{time.time_ns():020d}-{secrets.token_hex(3)}.json"
-    write_atomically(paths.control / name, json.dumps({"verb": verb, "arguments": arguments}))
+    request = Request(verb, arguments, f"{time.time_ns():020d}-{secrets.token_hex(3)}")
+    try:
+        text = json.dumps({"verb": verb, "arguments": arguments})
+        write_atomically(paths.control / f"{request.id}.json", text)
+    except OSError as failure:
+        raise RunError(f"{paths.control}: the request could not be written ({failure})") from None
     return request
 
 
@@ -57,7 +61,7 @@ def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:
     for path in sorted(paths.control.glob("[0-9]*.json")):
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            requests.append(Request(values["verb"], dict(values["arguments"])))
+            requests.append(Request(values["verb"], dict(values["arguments"]), path.stem))
         except (OSError, ValueError, KeyError, TypeError) as failure:
             refused.append(f"control/{path.name}: {failure}")
         path.unlink(missing_ok=True)

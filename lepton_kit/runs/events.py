@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -53,6 +54,11 @@ class EventLog:
             self._torn = False
             self._backlog.popleft()
         return True
+
+    def sync(self) -> None:
+        """Have the disk hold what was written, whatever happens to the machine."""
+        with contextlib.suppress(OSError):  # the next write tells
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         self.flush()

@@ -51,6 +51,10 @@ class RunPaths:
         return self.root / "driver.lock"
 
     @property
+    def reserve(self) -> Path:
+        return self.root / ".reserve"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -42,45 +42,46 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
     process: the log's last word on a step counts.
     """
     run = run if isinstance(run, Run) else open_run(run, runs_dir)
-    spans: list[dict[str, int]] = []
+    steps: dict[int, tuple[int, int]] = {}
     generations, problems, plan = 0, [], None
+    expected = 0
     for event in EventReader(run.paths.events).poll():
         if event["kind"] == "plan":
             plan = event
         elif event["kind"] == "generation":
             generations += 1
-            kept = [span for span in spans if span["last"] <= event["step"]]
-            problems += [
-                f"steps {span['first']}..{span['last'] - 1} were logged as one report and cut by a resume at "
-                f"{event['step']}"
-                for span in spans
-                if span["first"] < event["step"] < span["last"]
-            ]
-            spans = kept
+            for step in [step for step in steps if step >= event["step"]]:
+                del steps[step]
+            expected = min(expected, event["step"])
         elif event["kind"] == "steps":
-            spans.append(event)
+            first, last = event["first"], event["last"]
+            if first != expected:
+                problems.append(
+                    f"steps {_span(expected, first)} {'are missing' if first > expected else 'were trained twice'}"
+                )
+            steps |= zip(range(first, last), zip(event["checksum"], event["fed"], strict=True), strict=True)
+            expected = last
     if plan is None:
         return Audit(0, 0, generations, ("the run has not begun to train",))
-    expected, samples = 0, 0
-    for span in spans:
-        if span["first"] != expected:
-            word = "missing" if span["first"] > expected else "trained twice"
-            problems.append(f"steps {min(expected, span['first'])}..{max(expected, span['first']) - 1} are {word}")
-        problems += _compare(span, run.config.seed, plan["samples"], plan["global_batch"])
-        expected, samples = span["last"], samples + span["fed"]
+    problems += _compare(steps, run.config.seed, plan["samples"], plan["global_batch"])
     if run.status == "finished" and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
-    return Audit(expected, samples, generations, tuple(problems))
+    return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
 
 
-def _compare(span: dict[str, int], seed: int, samples: int, global_batch: int) -> list[str]:
-    checksum = count = 0
-    for step in range(span["first"], span["last"]):
+def _span(one: int, other: int) -> str:
+    return f"{min(one, other)}..{max(one, other) - 1}"
+
+
+def _compare(steps: dict[int, tuple[int, int]], seed: int, samples: int, global_batch: int) -> list[str]:
+    problems = []
+    for step, (checksum, fed) in sorted(steps.items()):
         epoch, within = sharding.position(step, samples, global_batch)
-        batch = sharding.epoch_order(seed, epoch, samples)[within * global_batch : (within + 1) * global_batch]
-        checksum += int(sample_hashes(batch).sum(dtype=np.uint64))
-        count += len(batch)
-    name = f"steps {span['first']}..{span['last'] - 1}"
-    if span["fed"] != count:
-        return [f"{name}: {span['fed']} samples were fed instead of {count}"]
-    return [] if span["checksum"] == checksum else [f"{name}: other samples were fed than those of these steps"]
+        batch = sharding.epoch_order(seed, epoch, samples)[
+            within * global_batch : (within + 1) * global_batch
+        ]
+        if fed != len(batch):
+            problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")
+        elif checksum != int(sample_hashes(batch).sum(dtype=np.uint64)):
+            problems.append(f"step {step}: other samples were fed than those of this step")
+    return problems

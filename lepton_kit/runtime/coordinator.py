@@ -35,11 +35,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Spawn:
+    """Start processes, which become standbys."""
+
     count: int
 
 
 @dataclass(frozen=True)
 class Dismiss:
+    """Send workers away that are not needed."""
+
     workers: tuple[int, ...]
 
 
@@ -65,11 +69,15 @@ class Abort:
 
 @dataclass(frozen=True)
 class Command:
+    """Pass a command on to the ring."""
+
     kind: Literal["pause", "resume", "stop"]
 
 
 @dataclass(frozen=True)
 class End:
+    """Nothing is left to do."""
+
     status: Literal["stopped"]
 
 
@@ -106,10 +114,14 @@ def _processes(situation: Situation) -> list[Action]:
     alive = situation.in_state("starting", "standby", "training", "detached")
     missing = wanted.workers + wanted.standby - len(alive)
     # A fork is cheap but what it prepares is not: first the survivors train again, then comes the replacement.
-    reforming = situation.phase in ("breaking", "forming") and situation.in_state("training", "detached", "standby")
+    reforming = situation.phase in ("breaking", "forming") and situation.in_state(
+        "training", "detached", "standby"
+    )
     if missing > 0:
         return [] if reforming and situation.formed_before else [Spawn(missing)]
-    settled = situation.phase in ("training", "paused") and len(situation.in_state("training")) == wanted.workers
+    settled = (
+        situation.phase in ("training", "paused") and len(situation.in_state("training")) == wanted.workers
+    )
     spare = situation.in_state("standby")[wanted.standby :]
     if settled and spare and missing < 0:
         return [Dismiss(tuple(worker.worker for worker in spare[missing:]))]
@@ -147,10 +159,13 @@ def _steer(situation: Situation) -> list[Action]:
 
 def _form(situation: Situation) -> list[Action]:
     wanted = situation.wanted
-    if wanted.stopping:
-        return [End("stopped")]
-    survivors = sorted(situation.in_state("detached"), key=lambda w: (-w.step, w.rank is None, w.rank, w.worker))
+    survivors = sorted(
+        situation.in_state("detached"), key=lambda w: (-w.step, w.rank is None, w.rank, w.worker)
+    )
     ready = sorted(situation.in_state("standby"), key=lambda w: w.worker)
+    if wanted.stopping:  # who holds the state forms once more, to save it
+        chosen = tuple(worker.worker for worker in survivors[: wanted.workers])
+        return [Form(chosen)] if chosen else [End("stopped")]
     candidates = [*survivors, *ready]
     enough = len(candidates) >= wanted.workers or not situation.in_state("starting")
     if not candidates or not (survivors or enough):

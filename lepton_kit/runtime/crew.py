@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -34,6 +35,8 @@ class Member:
     outcome: str | None = None
     exit_code: int | None = None
     cause: str | None = None
+    excused: bool = False
+    cpu_seconds: float = 0.0
     last_heard: float = field(default_factory=time.monotonic)
 
     def observed(self) -> Observed:
@@ -56,19 +59,36 @@ class Crew:
         self.members: dict[int, Member] = {}
         self._next = 0
         self._log = log
-        self._connection, end = pair()
-        os.set_inheritable(end.fileno(), True)
+        self.own_seconds = 0.0
+        self._start_zygote()
+
+    def _start_zygote(self) -> None:
+        self.zygote_connection, end = pair()
         self.zygote = subprocess.Popen(
             [sys.executable, "-m", "lepton_kit.runtime.zygote", str(end.fileno()), str(os.getpid())],
             pass_fds=[end.fileno()],
             stdin=subprocess.DEVNULL,
         )
         end.close()
-        self.warm = False
+        self._zygote_heard: float | None = None
 
-    @property
-    def zygote_connection(self) -> Connection:
-        return self._connection
+    def hear_zygote(self) -> None:
+        """Take in what the zygote says: that it lives, and how workers ended."""
+        for message in self.zygote_connection.receive(wait=False):
+            self._zygote_heard = time.monotonic()
+            member = self.members.get(message.get("worker", -1))
+            if message["kind"] == "exited" and member is not None:
+                member.exit_code = message["code"]
+
+    def replace_zygote(self) -> None:
+        """Start another in the place of one that has died; the kernel has killed its workers with it."""
+        self.zygote.kill()
+        self.zygote.wait()
+        self.zygote_connection.close()
+        for member in self.members.values():
+            if member.cause is None:
+                member.cause, member.excused = "ended with the process that forks workers", True
+        self._start_zygote()
 
     def spawn(self, *, threads: int, device: str) -> Member:
         """Fork one worker; it says hello when it is there."""
@@ -76,8 +96,13 @@ class Crew:
         member = Member(self._next, connection, threads, device)
         self.members[member.worker] = member
         self._next += 1
-        self._connection.send(
-            "fork", descriptor=end.fileno(), worker=member.worker, log=self._log, threads=threads, device=device
+        self.zygote_connection.send(
+            "fork",
+            descriptor=end.fileno(),
+            worker=member.worker,
+            log=self._log,
+            threads=threads,
+            device=device,
         )
         end.close()
         return member
@@ -87,7 +112,11 @@ class Crew:
         member.state = "starting"
         log = folder / "logs" / f"worker-{member.worker}.log"
         member.connection.send(
-            "prepare", folder=str(folder), log=str(log if log.parent.is_dir() else self._log), token=token, cwd=cwd
+            "prepare",
+            folder=str(folder),
+            log=str(log if log.parent.is_dir() else self._log),
+            token=token,
+            cwd=cwd,
         )
 
     def dismiss(self, member: Member) -> None:
@@ -96,26 +125,38 @@ class Crew:
 
     def kill(self, member: Member) -> None:
         if member.pid is not None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(member.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
     def remove(self, member: Member) -> None:
         member.connection.close()
         self.members.pop(member.worker, None)
 
-    def describe_exit(self, member: Member) -> str:
-        """In words, why a worker ended."""
-        if member.cause:
-            return member.cause
-        code = member.exit_code
-        if code is None:
-            return "its connection broke"
-        if code < 0:
-            name = signal.Signals(-code).name
-            return f"killed by signal {-code} ({name})"
-        return f"exited with code {code}"
+    def await_exit_code(self, member: Member, seconds: float = 0.2) -> None:
+        """Wait a moment for the zygote's word on how a worker ended."""
+        deadline = time.monotonic() + seconds
+        while member.exit_code is None and not self.zygote_connection.closed:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.zygote_connection], [], [], left)[0]:
+                return
+            self.hear_zygote()
+
+    def kill_silent(self, now: float, hang_seconds: float) -> None:
+        """Kill who has not been heard of for too long; its end is then noticed like any other."""
+        for member in self.members.values():
+            silent = now - member.last_heard
+            if silent > hang_seconds and member.pid is not None and member.cause is None:
+                member.cause = f"hung: nothing heard for {silent:.0f} s; killed"
+                self.kill(member)
+        if self._zygote_heard is not None and now - self._zygote_heard > max(5.0, hang_seconds):
+            self.zygote.kill()
+
+    def forgive(self, seconds: float) -> None:
+        """The driver itself was held up for this long: nobody's silence of that time counts."""
+        for member in self.members.values():
+            member.last_heard += seconds
+        if self._zygote_heard is not None:
+            self._zygote_heard += seconds
 
     def close(self, grace_seconds: float = 2.0) -> None:
         """End all workers and the zygote, and wait until they are gone."""
@@ -131,7 +172,7 @@ class Crew:
         for member in list(self.members.values()):
             self.kill(member)
             self.remove(member)
-        self._connection.close()
+        self.zygote_connection.close()
         try:
             self.zygote.wait(grace_seconds)
         except subprocess.TimeoutExpired:

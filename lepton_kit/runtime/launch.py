@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig,
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.devices import memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
-from lepton_kit.runs import RunPaths, new_run_id
+from lepton_kit.runs import RunPaths, new_run_id, read_requests
 from lepton_kit.runs.paths import write_atomically
+from lepton_kit.runtime import lock
 from lepton_kit.runtime.run import Run
+from lepton_kit.runtime.wishes import WORKER_BYTES
 
-WORKER_BYTES = 350_000_000
-"""Memory that one small worker adds to the pages it shares (measured on Linux with TensorFlow 2.21, 2026-11)."""
+TAKE_OVER_SECONDS = 10.0
 
 
 def launch(
@@ -233,12 +235,14 @@ class _Warm:
         self.folder: Path | None = None
         self.lock = threading.Lock()
 
-    def order(self, **fields: Any) -> bool:
-        if self.process is None or self.process.poll() is not None or self.process.stdin is None:
+    @staticmethod
+    def order(process: subprocess.Popen[bytes], **fields: Any) -> bool:
+        """Tell a standby driver what to do; False if it is gone."""
+        if process.stdin is None:
             return False
         try:
-            self.process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
-            self.process.stdin.flush()
+            process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
+            process.stdin.flush()
         except OSError:
             return False
         return True
@@ -274,7 +278,7 @@ def warm(model: Any, data: Any, **options: Any) -> None:
         assert _warm.folder is not None
         folder = Path(tempfile.mkdtemp(dir=_warm.folder))
         store(config, model, dataset, prepared, folder)
-        _warm.order(prepare=str(folder))
+        _warm.order(_warm.process, prepare=str(folder))
 
 
 def cool() -> None:
@@ -287,15 +291,36 @@ def cool() -> None:
 
 
 def start_driver(paths: RunPaths) -> None:
-    """Hand a run to the warm workers if there are any, else to a new driver of its own."""
+    """Hand a run to the warm workers if there are any, else to a new driver; either holds it when this returns.
+
+    Raises `RunError` if the run has a driver.
+    """
     with _warm.lock:
-        if _warm.order(run=str(paths.root)):
-            _warm.process = None
-            return
-    _start([str(paths.root)], paths.driver_log)
+        process, _warm.process = _warm.process, None
+        if process is not None and process.poll() is None and not lock.held(paths):
+            read_requests(paths)  # what was asked of an earlier driver, and not heard, is forgotten
+            if _warm.order(process, run=str(paths.root)) and _taken_over(paths, process.pid):
+                return
+    descriptor = lock.take(paths)
+    try:
+        read_requests(paths)
+        _start([str(paths.root), "--lock", str(descriptor)], paths.driver_log, descriptors=(descriptor,))
+    finally:
+        os.close(descriptor)
 
 
-def _start(arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def _taken_over(paths: RunPaths, pid: int) -> bool:
+    deadline = time.monotonic() + TAKE_OVER_SECONDS
+    while time.monotonic() < deadline:
+        if lock.held(paths) or paths.read_status()["driver_pid"] == pid:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _start(
+    arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL, descriptors: tuple[int, ...] = ()
+) -> subprocess.Popen[bytes]:
     with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "lepton_kit.runtime.driver", *arguments],
@@ -303,6 +328,7 @@ def _start(arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL) -> 
             stdout=file,
             stderr=file,
             start_new_session=True,
+            pass_fds=descriptors,
         )
     # The driver outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
     threading.Thread(target=process.wait, daemon=True, name="driver-exit").start()

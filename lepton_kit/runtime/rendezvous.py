@@ -31,8 +31,17 @@ def _hexadecimal(address: tuple[str, int]) -> str:
     return f"{packed:08X}:{address[1]:04X}"
 
 
+class _Handler(RendezvousHandler):
+    def do_GET(self) -> None:
+        if self.server.refusing:
+            self.send_status_code(503)
+        else:
+            super().do_GET()
+
+
 class _Server(RendezvousHTTPServer):
     daemon_threads = True
+    refusing = False
 
     def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
         table = Path("/proc/net/tcp")
@@ -50,15 +59,22 @@ class Rendezvous:
 
     def __init__(self, host: str = "127.0.0.1"):
         self.host = host
-        self._server = _Server((host, 0), RendezvousHandler, False)
+        self._server = _Server((host, 0), _Handler, False)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="rendezvous")
         self._thread.start()
 
     def begin(self, generation: int, world_size: int) -> None:
         """Forget all keys and expect the ranks of a new generation."""
+        self._server.refusing = False
         name = f"generation-{generation}"
-        self._server.init([SlotInfo(name, rank, rank, 0, world_size, world_size, 1) for rank in range(world_size)])
+        self._server.init(
+            [SlotInfo(name, rank, rank, 0, world_size, world_size, 1) for rank in range(world_size)]
+        )
+
+    def refuse(self) -> None:
+        """Answer no more questions of this generation: who waits for a lost rank's address gives up after 1.5 s."""
+        self._server.refusing = True
 
     def close(self) -> None:
         self._server.shutdown()

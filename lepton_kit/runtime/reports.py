@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,14 @@ from lepton_kit.data import Dataset, sharding
 from lepton_kit.runs import EventLog, EventReader, RunPaths, RunView
 from lepton_kit.runs.paths import FINAL_STATES, write_atomically
 
+RESERVE_BYTES = 1 << 16
+"""Kept free in the run's folder, so that a run that a full disk ends can still say so."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """A checkpoint on disk, and how many epochs it has told of."""
+
     path: Path
     step: int
     logged_epochs: int
@@ -32,7 +40,11 @@ class Ledger:
         self._log = log
         self._last_workers: Any = None
         self._planned = False
-        self._break_seen: float | None = None
+        self._epochs_before = 0
+        self.last_saved_step = -1
+        self._remove_unfinished()
+        with contextlib.suppress(OSError):
+            paths.reserve.write_bytes(bytes(RESERVE_BYTES))
 
     @property
     def reported_step(self) -> int:
@@ -40,21 +52,24 @@ class Ledger:
 
     @property
     def logged_epochs(self) -> int:
-        return len(self.view.epochs)
+        return max([self._epochs_before, *(epoch["epoch"] + 1 for epoch in self.view.epochs[-1:])])
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
         self._log.append(kind, **fields)
         self.view.feed({"time": 0.0, "kind": kind, **fields})
+        if kind == "checkpoint":
+            self.last_saved_step = max(self.last_saved_step, fields["step"])
 
     def status(self, status: str, cause: str | None = None) -> None:
         if self.view.status == status and status not in FINAL_STATES:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
+        self._write_status(status, cause)
+
+    def _write_status(self, status: str, cause: str | None) -> None:
         state = {"status": status, "cause": cause, "driver_pid": os.getpid(), "step": self.view.step}
-        try:
+        with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))
-        except OSError:
-            pass  # a full disk; the event log keeps it in memory and readers look there first
 
     def plan(self, config: RunConfig, parameters: int | None) -> None:
         """Write down the size of the work once, when the first worker knows the model."""
@@ -85,7 +100,16 @@ class Ledger:
             self._last_workers = key
             self.append("workers", {"wanted": wanted, "workers": rows})
 
-    def generation(self, generation: int, workers: list[int], weights: list[float], step: int, cause: str) -> None:
+    def generation(
+        self,
+        generation: int,
+        workers: list[int],
+        weights: list[float],
+        step: int,
+        cause: str,
+        seconds: float | None,
+    ) -> None:
+        """A generation has formed; ``seconds`` is how long training stood still for it, None at a start."""
         batch = self.view.plan.get("global_batch", 0)
         fields = {
             "generation": generation,
@@ -94,25 +118,52 @@ class Ledger:
             "cut": list(sharding.cut(batch, weights)),
             "step": step,
             "cause": cause,
+            "seconds": seconds,
         }
         self.append("generation", fields)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        folders = sorted(self.paths.checkpoints.glob("step-*/meta.json"))
-        if not folders:
-            return None
-        meta = json.loads(folders[-1].read_text(encoding="utf-8"))
-        return Checkpoint(folders[-1].parent, meta["step"], meta["logged_epochs"])
+        """The newest checkpoint that was written whole; one that a crash of the machine spoilt is passed over."""
+        for folder in sorted(self.paths.checkpoints.glob("step-*"), reverse=True):
+            try:
+                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+                with zipfile.ZipFile(folder / "arrays.npz"):
+                    return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
+            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as failure:
+                self.append("warning", {"text": f"checkpoints/{folder.name} cannot be used: {failure}"})
+        return None
 
-    def rewind(self, step: int, logged_epochs: int) -> None:
-        """Training goes on from an earlier step: what was logged after it will come again."""
-        self.view.step = step
-        del self.view.epochs[logged_epochs:]
+    def return_to_checkpoint(self) -> Checkpoint | None:
+        """Nobody holds the state any more: go back to the last checkpoint, or to the start.
+
+        What was logged after it will come again. What was not logged before it comes from the checkpoint itself.
+        """
+        checkpoint = self.last_checkpoint()
+        step, epochs = (checkpoint.step, checkpoint.logged_epochs) if checkpoint else (0, 0)
+        self.view.step = min(self.view.step, step)
+        self.view.epochs = [epoch for epoch in self.view.epochs if epoch["epoch"] < epochs]
+        self._epochs_before = epochs
+        return checkpoint
+
+    def _remove_unfinished(self) -> None:
+        for folder in self.paths.checkpoints.glob(".step-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sync(self) -> None:
+        """Have the log survive a crash of the machine as the checkpoint does."""
+        self._log.sync()
 
     def flush(self) -> None:
         self._log.flush()
 
     def end(self, status: str, cause: str | None) -> None:
+        """Write the last lines. On a full disk the reserved space is given up for them."""
+        self._remove_unfinished()
         self.workers(0, [])
         self.status(status, cause)
+        if self._log.blocked:
+            self.paths.reserve.unlink(missing_ok=True)
+            self._log.flush()
+            self._write_status(status, cause)
+        self.paths.reserve.unlink(missing_ok=True)
         self._log.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from lepton_kit.errors import RunError
 from lepton_kit.runs import RunPaths, RunView, find_run, list_runs, send_request
 from lepton_kit.runs.paths import FINAL_STATES
 from lepton_kit.runs.view import describe
+from lepton_kit.runtime import lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +47,12 @@ class Run:
     @property
     def status(self) -> str:
         """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
-        view = self.view()
-        status = view.status if view.status != "created" else self.paths.read_status()["status"]
-        if status in (*FINAL_STATES, "created") or self.alive:
-            return status
-        view = self.view()
-        return view.status if view.done else "interrupted"
+        for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
+            view = self.view()
+            status = view.status if view.status != "created" else self.paths.read_status()["status"]
+            if status in FINAL_STATES or self.alive:
+                return status
+        return status if status == "created" and not self.paths.lock.exists() else "interrupted"
 
     @property
     def cause(self) -> str | None:
@@ -65,17 +64,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """True while a driver holds the run."""
-        try:
-            descriptor = os.open(self.paths.lock, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return lock.held(self.paths)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -107,13 +96,11 @@ class Run:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.status not in (*FINAL_STATES, "interrupted"):
+        while self.alive or self.status not in (*FINAL_STATES, "created", "interrupted"):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
-            time.sleep(POLL_SECONDS)
-        while self.alive:
             time.sleep(POLL_SECONDS)
         if self.status in ("failed", "interrupted"):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
@@ -147,9 +134,8 @@ class Run:
         return self._ask("set", **changes)
 
     def _ask(self, verb: str, **arguments: Any) -> Run:
-        status = self.status
-        if status in (*FINAL_STATES, "interrupted"):
-            raise RunError(f"{self.id} is {status}; {verb} needs a run that is under way")
+        if not self.alive:
+            raise RunError(f"{self.id} is {self.status}; {verb} needs a run that is under way")
         send_request(self.paths, verb, **arguments)
         return self
 

@@ -29,7 +29,9 @@ class Standby:
         try:
             while True:
                 connections = [m.connection for m in self.crew.members.values() if not m.connection.closed]
-                ready, _, _ = select.select([sys.stdin.fileno(), self.crew.zygote_connection, *connections], [], [])
+                ready, _, _ = select.select(
+                    [sys.stdin.fileno(), self.crew.zygote_connection, *connections], [], []
+                )
                 for order in self._read_orders() if sys.stdin.fileno() in ready else []:
                     if order is None:
                         self.crew.close()
@@ -68,7 +70,7 @@ class Standby:
 
     def _listen(self, ready: list[Any]) -> None:
         if self.crew.zygote_connection in ready:
-            self.crew.zygote_connection.receive(wait=False)
+            self.crew.hear_zygote()
             if self.crew.zygote_connection.closed:
                 raise RuntimeError("the process that forks workers has died")
         for member in list(self.crew.members.values()):

@@ -39,8 +39,7 @@ class Connection:
                     sent = socket.send_fds(self._socket, [data], [descriptor])
                 self._socket.sendall(data[sent:])
             except OSError:
-                self.closed = True
-                return False
+                return False  # what the other end has sent before it went can still be received
         return True
 
     def receive(self, *, wait: bool = True) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -73,7 +74,8 @@ class DriverChannel:
         while True:
             with open("/proc/self/statm", encoding="ascii") as file:
                 resident, shared = (int(field) for field in file.read().split()[1:3])
-            self._connection.send("alive", memory_bytes=(resident - shared) * page)
+            used = time.process_time()
+            self._connection.send("alive", memory_bytes=(resident - shared) * page, cpu_seconds=used)
             time.sleep(HEARTBEAT_SECONDS)
 
 
@@ -81,7 +83,9 @@ def main(start: dict[str, Any]) -> int:
     """Run as worker number ``start["worker"]``; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _log_to(start["log"])
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
+    os.environ["CUDA_VISIBLE_DEVICES"] = (
+        os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
+    )
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(start["threads"])
@@ -151,7 +155,14 @@ def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None
             os.close(descriptor)
     if outcome in ("finished", "stop") and worker.is_root:
         worker.save_model()
-    channel.send("detached", generation=channel.generation, step=worker.position, outcome=outcome)
+    channel.send(
+        "detached",
+        generation=channel.generation,
+        step=worker.position,
+        outcome=outcome,
+        whole=worker.holds_state,
+        trained_until=worker.trained_until,
+    )
 
 
 def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
@@ -163,16 +174,23 @@ def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
 
 
 def _log_to(path: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        return  # a full disk, say: what is printed goes where it went before
+    _flush()
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
 
 
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+
+
 def leave(code: int) -> None:
     """End this process at once; what TensorFlow holds needs no goodbye."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os._exit(code)

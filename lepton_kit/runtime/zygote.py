@@ -16,6 +16,7 @@ from typing import Any
 from lepton_kit.runtime.wire import Connection
 
 PR_SET_PDEATHSIG = 1
+ALIVE_SECONDS = 1.0
 
 
 def die_with_parent(parent: int) -> None:
@@ -44,15 +45,19 @@ def main(descriptor: int, parent: int) -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     connection.send("warm", pid=os.getpid())
     children: dict[int, int] = {}
+    zygote = os.getpid()
     while not connection.closed:
-        ready, _, _ = select.select([connection, wake_read], [], [])
+        ready, _, _ = select.select([connection.fileno(), wake_read], [], [], ALIVE_SECONDS)
+        if not ready:
+            connection.send("alive")
         if wake_read in ready:
             _drain(wake_read)
             _report_exits(connection, children)
-        if connection in ready:
+        if connection.fileno() in ready:
             for message in connection.receive():
                 pid = os.fork()
                 if pid == 0:
+                    die_with_parent(zygote)
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.close(wake_read)
@@ -62,12 +67,13 @@ def main(descriptor: int, parent: int) -> None:
                 children[pid] = message["worker"]
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+    for pid in children:
+        os.waitpid(pid, 0)
 
 
 def _become_worker(worker: Any, connection: Connection, message: dict[str, Any]) -> None:
     code = 1
     try:
-        die_with_parent(os.getppid())
         connection.close()
         code = worker.main(message)
     except BaseException:

@@ -69,6 +69,10 @@ class Worker:
         self._busy = 0.0
         self._step_seconds = 0.0
         self._saver: threading.Thread | None = None
+        self._saved: deque[int] = deque([0, 0], 2)
+        self._last_save = time.monotonic()
+        self.holds_state = False
+        self.trained_until: float | None = None
         self._desired: dict[str, Any] = {"action": TRAIN, "learning_rate": 0.0}
 
     def attach(self, config: RunConfig, folder: Path) -> None:
@@ -97,9 +101,12 @@ class Worker:
         self._reported, self._logged_epochs = join["reported_step"], join["logged_epochs"]
         self._log_seconds = join["log_seconds"]
         self._busy_of_ranks = np.zeros(self._size)
-        self._desired = {"action": TRAIN, "learning_rate": 0.0}
+        action = PAUSE if join["paused"] else TRAIN
+        self._desired = {"action": action, "learning_rate": join["learning_rate"] or 0.0}
         try:
             try:
+                if self._rank == 0 and self._size > 1 and self.holds_state:
+                    self._save()  # Horovod aborts this process if a peer dies while the ring forms
                 self._collective.join(membership, segment)
                 self._synchronise(join)
                 return self._train()
@@ -122,20 +129,32 @@ class Worker:
             folder = Path(join["checkpoint"])
             _, arrays, _ = state.load_checkpoint(folder)
             state.restore(self._variables, arrays, str(folder))
+            self._losses = deque(state.load_history(folder), self._losses.maxlen)
+        self._reported = min(self._reported, self.position)
         if self._size > 1:
             mine = state.capture(self._variables)
             packed = state.pack(mine)
             received = self._collective.broadcast(packed)
             if self._rank != 0 and not np.array_equal(received, packed):
                 state.restore(self._variables, state.unpack(received, mine), "the state of rank 0")
-        self._losses = deque(
-            (entry for entry in self._losses if entry[0] >= self._reported), self._losses.maxlen
-        )
+            self._share_history()
         if self.position == self._logged_epochs * self._job.steps_per_epoch:
             self._step.reset_metrics()
-        self._last_report = self._last_save = self._epoch_start = time.monotonic()
+        self.holds_state = True
+        self._last_report = self._epoch_start = time.monotonic()
         self._channel.send("formed", generation=self._generation, step=self.position)
-        self._report()
+        self._report(force=True)
+
+    def _share_history(self) -> None:
+        """What rank 0 has not told yet, and the losses of this epoch: any rank may be the one that tells them."""
+        since = min(self._reported, self._logged_epochs * self._job.steps_per_epoch)
+        mine = state.history_array([entry for entry in self._losses if entry[0] >= since])
+        count = int(self._collective.agree(np.array([len(mine) * (self._rank == 0)], np.float32))[0])
+        if count:
+            like = mine if self._rank == 0 else np.zeros((count, state.HISTORY_COLUMNS))
+            received = self._collective.broadcast(np.frombuffer(like.tobytes(), np.uint8))
+            like = np.frombuffer(received.tobytes()).reshape(count, state.HISTORY_COLUMNS)
+            self._losses = deque(state.history_entries(like), self._losses.maxlen)
 
     # ------------------------------------------------------------------ training
 
@@ -149,9 +168,10 @@ class Worker:
             if plan.action == PAUSE:
                 self._report(force=True)
                 self._save()
-                self._channel.send("paused", step=self.position)
-                if self._channel.wait_for("resume", "reform")["kind"] == "reform":
-                    return "reform"
+                self._channel.send("paused", generation=self._generation, step=self.position)
+                answer = self._channel.wait_for("resume", "reform", "stop")["kind"]
+                if answer != "resume":
+                    return answer
                 self._desired["action"] = TRAIN
                 continue
             if plan.action in (REFORM, STOP):
@@ -229,6 +249,7 @@ class Worker:
         start, waited = time.perf_counter(), self._collective.waited_seconds()
         losses, sums = self._step.train(x, y, proofs, scale=share / batch, rank=self._rank)
         seconds = time.perf_counter() - start
+        self.trained_until = time.monotonic()
         self._busy = seconds - (self._collective.waited_seconds() - waited)
         self._step_seconds = seconds / steps
         self._losses.extend((first + k, float(loss), sums[k]) for k, loss in enumerate(losses))
@@ -298,7 +319,7 @@ class Worker:
         if not entries:
             return
         first, last = entries[0][0], entries[-1][0] + 1
-        checksum, samples = proof_values(np.stack([entry[2] for entry in entries]))
+        checksums, counts = proof_values(np.stack([entry[2] for entry in entries]))
         sizes = [
             sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries
         ]
@@ -314,15 +335,14 @@ class Worker:
             seconds=round(now - self._last_report, 4),
             busy=[round(float(seconds), 4) for seconds in self._busy_of_ranks],
             samples=[int(count) for count in of_ranks],
-            fed=samples,
-            checksum=checksum,
+            fed=counts,
+            checksum=checksums,
             learning_rate=self._job.learning_rate(),
         )
         self._busy_of_ranks[:] = 0
         self._reported, self._last_report = last, now
-        while (
-            len(self._losses) > 1 and self._losses[0][0] < last - self._job.steps_per_epoch - MAX_BLOCK_STEPS
-        ):
+        needed = min(last - self._job.steps_per_epoch - MAX_BLOCK_STEPS, self._saved[0])
+        while len(self._losses) > 1 and self._losses[0][0] < needed:
             self._losses.popleft()
 
     def _save_if_due(self) -> None:
@@ -331,27 +351,30 @@ class Worker:
 
     def _save(self, background: bool = False) -> None:
         self._last_save = time.monotonic()
-        if self._rank != 0:
+        if self._rank != 0 or self._saved[-1] == self.position > 0:
             return
         if self._saver is not None:
             if background and self._saver.is_alive():
                 return
             self._saver.join()
-        arguments = (self.position, state.capture(self._variables), self._logged_epochs)
+        history = state.history_array(self._losses)
+        arguments = (self.position, state.capture(self._variables), history, self._logged_epochs)
         if background:
             self._saver = threading.Thread(target=self._write_checkpoint, args=arguments, daemon=True)
             self._saver.start()
         else:
             self._write_checkpoint(*arguments)
 
-    def _write_checkpoint(self, step: int, arrays: list[np.ndarray], logged_epochs: int) -> None:
+    def _write_checkpoint(
+        self, step: int, arrays: list[np.ndarray], history: np.ndarray, logged_epochs: int
+    ) -> None:
+        folder = self._folder / "checkpoints"
         try:
-            path = state.save_checkpoint(
-                self._folder / "checkpoints", step, arrays, logged_epochs=logged_epochs
-            )
+            path = state.save_checkpoint(folder, step, arrays, history, logged_epochs=logged_epochs)
         except OSError as failure:
             self._channel.send("warning", text=f"checkpoint at step {step} was not written: {failure}")
             return
+        self._saved.append(step)
         self._channel.send("checkpoint", step=step, path=f"checkpoints/{path.name}")
 
     def save_model(self) -> None:

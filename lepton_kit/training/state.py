@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.errors import RunError
+from lepton_kit.training.step import PROOF_SIZE
 
 KEEP_CHECKPOINTS = 2
+HISTORY_COLUMNS = 2 + PROOF_SIZE
 
 
 def capture(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -56,18 +58,37 @@ def unpack(data: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:
     return arrays
 
 
-def save_checkpoint(folder: Path, step: int, arrays: Sequence[np.ndarray], **about: Any) -> Path:
-    """Write ``folder/step-N`` whole or not at all, and drop all but the newest few."""
+def history_array(entries: Iterable[tuple[int, float, np.ndarray]]) -> np.ndarray:
+    """Steps with their losses and proofs as one float64 array of shape ``(steps, HISTORY_COLUMNS)``."""
+    rows = [[step, loss, *proof] for step, loss, proof in entries]
+    return np.array(rows, np.float64).reshape(-1, HISTORY_COLUMNS)
+
+
+def history_entries(array: np.ndarray) -> list[tuple[int, float, np.ndarray]]:
+    """What `history_array` was made of.
+
+    >>> history_entries(history_array([(7, 0.5, np.arange(6.0))]))[0][:2]
+    (7, 0.5)
+    """
+    return [(int(row[0]), float(row[1]), row[2:].astype(np.float32)) for row in array]
+
+
+def save_checkpoint(
+    folder: Path, step: int, arrays: Sequence[np.ndarray], history: np.ndarray, **about: Any
+) -> Path:
+    """Write ``folder/step-N`` whole or not at all, and drop all but the newest few.
+
+    ``history`` (see `history_array`) lets a resumed run tell steps that its log has lost.
+    """
     target = folder / f"step-{step:09d}"
     temporary = folder / f".step-{step}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(mode=0o700)
-        with open(temporary / "arrays.npz", "wb") as file:
-            np.savez(file, *arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        (temporary / "meta.json").write_text(json.dumps({"step": step, **about}), encoding="utf-8")
+        _write(temporary / "history.npy", lambda file: np.save(file, history))
+        _write(temporary / "arrays.npz", lambda file: np.savez(file, *arrays))
+        meta = json.dumps({"step": step, **about}).encode()
+        _write(temporary / "meta.json", lambda file: file.write(meta))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     finally:
@@ -75,6 +96,21 @@ def save_checkpoint(folder: Path, step: int, arrays: Sequence[np.ndarray], **abo
     for old in checkpoint_folders(folder)[:-KEEP_CHECKPOINTS]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _write(path: Path, write: Callable[[Any], Any]) -> None:
+    with open(path, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_history(path: Path) -> list[tuple[int, float, np.ndarray]]:
+    """The steps that a checkpoint tells of; none if it does not."""
+    try:
+        return history_entries(np.load(path / "history.npy", allow_pickle=False))
+    except (OSError, ValueError):
+        return []
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:

@@ -38,14 +38,15 @@ def proof_of(indices: np.ndarray) -> np.ndarray:
     return np.stack([*sums, np.full(len(indices), indices.shape[-1], np.float32)], axis=-1)
 
 
-def proof_values(proofs: np.ndarray) -> tuple[int, int]:
-    """The sum of hashes and the number of samples that proofs (any leading shape) stand for.
+def proof_values(proofs: np.ndarray) -> tuple[list[int], list[int]]:
+    """The sum of hashes and the number of samples of each step that proofs (one a row) stand for.
 
-    >>> proof_values(proof_of(np.array([[0, 1], [2, 3]]))) == (int(sample_hashes(np.arange(4)).sum()), 4)
+    >>> proof_values(proof_of(np.array([[0, 1], [2, 3]])))[0][0] == int(sample_hashes(np.arange(2)).sum())
     True
     """
-    sums = np.asarray(proofs, np.float64).reshape(-1, PROOF_SIZE).sum(axis=0)
-    return sum(int(total) << (8 * k) for k, total in enumerate(sums[:HASH_LIMBS])), int(sums[HASH_LIMBS])
+    sums = np.asarray(proofs, np.float64).reshape(-1, PROOF_SIZE).astype(np.uint64)
+    hashes = sum(sums[:, k] << np.uint64(8 * k) for k in range(HASH_LIMBS))
+    return np.asarray(hashes, np.uint64).tolist(), sums[:, HASH_LIMBS].tolist()
 
 
 class Step:

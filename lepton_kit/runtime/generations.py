@@ -1,0 +1,154 @@
+"""What the driver does to the workers that train: it forms generations, breaks them off, and passes commands on."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.runtime.coordinator import Phase
+from lepton_kit.runtime.crew import Crew, Member
+from lepton_kit.runtime.rendezvous import Rendezvous
+from lepton_kit.runtime.reports import Checkpoint, Ledger
+from lepton_kit.runtime.wishes import Wishes
+
+BREAK_SECONDS = 120.0
+"""A member that has not left a broken ring after this time is killed: its model's own code does not return."""
+SAVED_BREAK_SECONDS = 2.0
+"""The same where the ring broke while it formed and the state lies in a checkpoint, so that nothing is lost."""
+
+
+class Generations:
+    """The ring of the current generation, with its shared segment and its rendezvous."""
+
+    def __init__(self, config: RunConfig, crew: Crew, ledger: Ledger):
+        self._config, self._crew, self._ledger = config, crew, ledger
+        self._rendezvous = Rendezvous()
+        self._segment: mmap.mmap | None = None
+        self._descriptor: int | None = None
+        self._trained_until: float | None = None
+        self._broke_while_forming = False
+        self.phase: Phase = "none"
+        self.since = time.monotonic()
+        self.number = 0
+        self.formed_before = False
+        self.asked: set[str] = set()
+        self.cause = "start"
+
+    @property
+    def members(self) -> list[Member]:
+        """Those who are in the ring now, in rank order."""
+        training = [member for member in self._crew.members.values() if member.state == "training"]
+        return sorted(training, key=lambda member: member.rank or 0)
+
+    def form(self, members: list[Member], checkpoint: Checkpoint | None, wishes: Wishes) -> None:
+        """Send these members, in rank order, into a new generation; rank 0 loads the checkpoint if there is one."""
+        self.number += 1
+        self.asked = {"pause"} if wishes.paused else set()
+        self._broke_while_forming = False
+        self._rendezvous.begin(self.number, len(members))
+        slot_bytes = max(member.slot_bytes for member in members)
+        self._open_segment(len(members), slot_bytes)
+        for rank, member in enumerate(members):
+            member.rank, member.state, member.outcome = rank, "training", None
+            member.connection.send(
+                "join",
+                descriptor=self._descriptor,
+                membership={
+                    "generation": self.number,
+                    "rank": rank,
+                    "world_size": len(members),
+                    "rendezvous_host": self._rendezvous.host,
+                    "rendezvous_port": self._rendezvous.port,
+                    "interface": "lo",
+                    "slot_bytes": slot_bytes,
+                    "timeout_seconds": max(5, int(self._config.workers.hang_seconds)),
+                },
+                weights=self._weights(len(members)),
+                checkpoint=str(checkpoint.path) if checkpoint else None,
+                reported_step=self._ledger.reported_step,
+                logged_epochs=self._ledger.logged_epochs,
+                log_seconds=wishes.log_seconds,
+                learning_rate=wishes.learning_rate,
+                paused=wishes.paused,
+            )
+        self.enter("forming")
+
+    def formed(self, step: int) -> None:
+        """Rank 0 has its peers and they have its state: training goes on."""
+        ranks = self.members
+        seconds = None if self._trained_until is None else round(time.monotonic() - self._trained_until, 4)
+        for member in ranks:
+            member.step = step
+        weights = self._weights(len(ranks))
+        self._ledger.generation(self.number, [m.worker for m in ranks], weights, step, self.cause, seconds)
+        self.formed_before = True
+        self._trained_until = None
+        self.enter("training")
+
+    def break_off(self, cause: str) -> None:
+        """Have the members leave at their next commit."""
+        self.cause = cause
+        self.command("reform")
+        self.enter("breaking")
+
+    def abort(self) -> None:
+        """Wake the members that wait for one who is lost; they leave with the last whole step."""
+        if self._segment is not None:
+            self._segment[0:4] = b"\x01\0\0\0"
+        self.left(time.monotonic())
+        self.command("reform")
+        self._broke_while_forming = self.phase == "forming"
+        if self._broke_while_forming:
+            self._rendezvous.refuse()
+        for member in list(self._crew.members.values()):
+            if member.state == "lost":
+                self._crew.remove(member)
+        self.enter("breaking")
+
+    def left(self, trained_until: float) -> None:
+        """Note when training stood still, in seconds of the monotonic clock; the earliest time counts."""
+        self._trained_until = min(self._trained_until or trained_until, trained_until)
+
+    def command(self, kind: str, **fields: Any) -> None:
+        """Tell all members, in the current generation."""
+        for member in self.members:
+            member.connection.send(kind, generation=self.number, **fields)
+
+    def overdue(self) -> list[Member]:
+        """Members that should have left a broken ring long ago."""
+        if self.phase != "breaking":
+            return []
+        saved = self._ledger.last_saved_step >= max((m.step for m in self.members), default=0)
+        limit = SAVED_BREAK_SECONDS if self._broke_while_forming and saved else BREAK_SECONDS
+        return self.members if time.monotonic() - self.since > limit else []
+
+    def enter(self, phase: Phase) -> None:
+        self.phase, self.since = phase, time.monotonic()
+
+    def close(self) -> None:
+        self._rendezvous.close()
+        self._close_segment()
+
+    def _weights(self, world_size: int) -> list[float]:
+        given = self._config.workers.weights
+        return list(given) if given is not None and len(given) == world_size else [1.0] * world_size
+
+    def _open_segment(self, world_size: int, slot_bytes: int) -> None:
+        from lepton_kit.training.collective import segment_bytes
+
+        self._close_segment()
+        size = segment_bytes(world_size, slot_bytes)
+        self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC)
+        os.ftruncate(self._descriptor, size)
+        self._segment = mmap.mmap(self._descriptor, size)
+
+    def _close_segment(self) -> None:
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

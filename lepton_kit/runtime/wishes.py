@@ -1,0 +1,115 @@
+"""What is wanted of a run: at first what its configuration says, then what its clients ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.devices import cores_left
+from lepton_kit.runtime.coordinator import Wanted
+
+WORKER_BYTES = 350_000_000
+"""Memory that one small worker adds to the pages it shares (measured on Linux with TensorFlow 2.21, 2026-11)."""
+AUTO_SECONDS = 4.0
+"""Time between two looks at the load; two looks that agree change the number of workers."""
+
+
+class Wishes:
+    """The wanted number of workers and the other settings that change while a run goes on.
+
+    Nothing here starts or waits for anything. ``cores`` are those that this machine lets the run use.
+    """
+
+    def __init__(self, config: RunConfig, cores: int):
+        workers, count = config.workers, config.workers.count
+        self._config = config
+        self._cores = cores
+        self.auto = count == "auto"
+        first = cores if count == "auto" else int(count)
+        self._limit = (
+            max(first, workers.max_workers or 64) if not self.auto else (workers.max_workers or cores)
+        )
+        self._limit = min(self._limit, config.training.global_batch)
+        self.workers = max(1, min(first, self._limit))
+        self.paused = False
+        self.stopping_since: float | None = None
+        self.log_seconds = config.training.log_seconds
+        self.learning_rate: float | None = None
+        self._load: tuple[float, float] | None = None
+        self._seen_left: int | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(
+            self.workers, self._config.workers.standby, self.paused, self.stopping_since is not None
+        )
+
+    def recall(self, requests: Iterable[dict[str, Any]]) -> None:
+        """Take up what was granted before an earlier driver died: the number of workers and the settings."""
+        for request in requests:
+            if request.get("accepted") and request["verb"] in ("scale", "set"):
+                self.apply(request["verb"], request, free_bytes=None)
+
+    def apply(self, verb: str, arguments: dict[str, Any], free_bytes: int | None) -> str | None:
+        """Take a valid request; returns why not, if it can't be granted. ``free_bytes`` None: memory is not asked."""
+        if verb == "scale":
+            return self._scale(arguments["workers"], free_bytes)
+        if verb in ("pause", "resume"):
+            self.paused = verb == "pause"
+        elif verb == "stop":
+            self.stop()
+        else:
+            self.log_seconds = arguments.get("log_seconds", self.log_seconds)
+            self.learning_rate = arguments.get("learning_rate", self.learning_rate)
+        return None
+
+    def stop(self) -> None:
+        self.stopping_since = self.stopping_since or time.monotonic()
+
+    def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
+        if workers == "auto":
+            self.auto, self._load, self._seen_left = True, None, None
+            return None
+        assert isinstance(workers, int)
+        if workers > self._limit:
+            return f"workers: got {workers}; expected at most {self._limit} {self._reason_of_limit()}"
+        more = workers - self.workers
+        if free_bytes is not None and more > 0 and more * WORKER_BYTES > free_bytes:
+            return (
+                f"workers: got {workers}; {more} more need about {more * WORKER_BYTES / 1e9:.1f} GB of memory "
+                f"(estimated), {free_bytes / 1e9:.1f} GB are free"
+            )
+        self.auto, self.workers = False, workers
+        return None
+
+    def _reason_of_limit(self) -> str:
+        if self._limit == self._config.training.global_batch:
+            return "(one sample of the global batch each)"
+        return (
+            "(workers.max_workers)"
+            if self._config.workers.max_workers
+            else "(set workers.max_workers for more)"
+        )
+
+    def follow_load(self, now: float, busy_seconds: float, own_seconds: float) -> None:
+        """With ``auto``, use the cores that are left; called often with growing totals of CPU seconds.
+
+        ``busy_seconds`` is the time that all cores together have been busy, ``own_seconds`` the part of this run.
+        """
+        if not self.auto:
+            return
+        others = busy_seconds - own_seconds
+        if self._load is None:
+            self._load = (now, others)
+            return
+        seconds = now - self._load[0]
+        if seconds < AUTO_SECONDS:
+            return
+        left = cores_left(self._cores, max(0.0, (others - self._load[1]) / seconds))
+        self._load = (now, others)
+        if left == self._seen_left:
+            highest = min(self._config.workers.max_workers or self._cores, self._config.training.global_batch)
+            self.workers = max(1, min(highest, max(self._config.workers.min_workers, left)))
+        self._seen_left = left
