@@ -296,7 +296,8 @@ def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
         (other for other in rows if other.role == "control" and other.get("score") is not None), None
     )
     mine, difference = row.get("score"), row.get("difference")
-    if control is None or row.role == "control" or not (row.sparsity or row.structured) or mine is None:
+    trained = row.sparsity or row.structured or row.precision.startswith("qat")
+    if control is None or row.role == "control" or not trained or mine is None:
         return []
     sign = 1 if higher else -1
     gained = sign * (difference or 0) > 0 and sign * (control.get("score") - mine) >= 0

@@ -97,7 +97,10 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
     import keras
     import tensorflow as tf
 
-    model, batch, notes, stuck = deployable(load_keras(path))
+    model = load_keras(path)
+    if PRECISIONS[precision].trained_bits:
+        return _with_trained_ranges(model, precision), []
+    model, batch, notes, stuck = deployable(model)
     shape, dtype = single_input(model)
     check_precisions([precision], recurrent=stuck)
     archive = (
@@ -131,6 +134,31 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
             raise CompressionError(
                 explain_failure(precision, str(failure), [layer.name for layer in model.layers])
             ) from None
+
+
+def _with_trained_ranges(model: Any, precision: str) -> bytes:
+    """A quantization-aware model as int8; the ranges that it learned take the place of calibration."""
+    import keras
+    import tensorflow as tf
+
+    from lepton_kit.compression import qat
+
+    shape, dtype = single_input(model)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    with qat.exporting(model) as serve, tempfile.TemporaryDirectory() as folder:
+        archive.add_endpoint("serve", serve, input_signature=[tf.TensorSpec((None, *shape), dtype, name="x")])
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if not qat.takes_float(model):
+            converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        try:
+            return converter.convert()
+        except Exception as failure:
+            names = [layer.name for layer in model.layers]
+            raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
 
 def deployable(model: Any) -> tuple[Any, int | None, list[str], list[str]]:

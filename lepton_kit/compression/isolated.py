@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class Workshop:
     results are JSON values; arrays travel as ``.npy`` files.
     """
 
-    def __init__(self, log: str | Path | None = None):
-        self._log = log
+    def __init__(self, log: str | Path | None = None, paths: Sequence[str | Path] = ()):
+        self._log, self._paths = log, paths  # paths: folders whose modules can be called too
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> Workshop:
@@ -62,7 +62,7 @@ class Workshop:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
-                    env=child_environment(),
+                    env=child_environment(self._paths),
                     text=True,
                 )
             finally:
@@ -104,10 +104,14 @@ class Workshop:
             process.wait()
 
 
-def child_environment() -> dict[str, str]:
+def child_environment(more: Sequence[str | Path] = ()) -> dict[str, str]:
     """The environment of a child: this one, quiet, and able to import the same lepton_kit."""
     root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [
+        root,
+        *(str(Path(path).resolve()) for path in more),
+        *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+    ]
     return {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 

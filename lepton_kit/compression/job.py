@@ -107,8 +107,7 @@ class Bench:
         if trunk == Trunk():
             return
         self.tell(f"fine-tuning {trunk.name}")
-        shares = {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
-        said = self._fine_tune(self.trunk_path(trunk), **shares)
+        said = self._fine_tune(self.trunk_path(trunk), **_shares(trunk))
         self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
 
     def control(self) -> None:
@@ -146,7 +145,17 @@ class Bench:
             self.tell(f"converting and scoring {name}")
             role = "float" if name == "float32" else "variant"
             row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
-            self._convert(path, name, precision, row, trunk.name)
+            bits = PRECISIONS[precision].trained_bits
+            if bits is None:
+                self._convert(path, name, precision, row, trunk.name)
+                continue
+            aware = self.folder / f"{name}.keras"
+            try:
+                self._fine_tune(aware, bits=bits, **_shares(trunk))
+            except CompressionError as failure:
+                self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+                continue
+            self._convert(aware, name, precision, row, trunk.name)
 
     def _convert(self, path: Path, name: str, precision: str, row: Row, trunk: str) -> None:
         output = self.folder / f"{name}.tflite"
@@ -294,6 +303,15 @@ class Bench:
         )
 
 
+def _shares(trunk: Trunk) -> dict[str, float | None]:
+    return {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
+
+
+def needs_training(job: Job) -> bool:
+    """Whether any variant is trained, so that a control has to stand beside it."""
+    return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
+
+
 def _reorder(found: tuple[float, float, float]) -> tuple[float, str, float, float]:
     return found[0], "measured", found[1], found[2]
 
@@ -315,7 +333,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
         for trunk in wanted:
             bench.train(trunk)
             bench.variants(trunk, job.quantize)
-        if len(wanted) > 1:
+        if needs_training(job):
             bench.control()
         bench.time()
     card = bench.card(best, trail)

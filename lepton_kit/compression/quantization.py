@@ -19,6 +19,7 @@ class Precision:
     weight_bits: int
     calibrated: bool = False
     needs_float_file: bool = False
+    trained_bits: int | None = None
 
 
 PRECISIONS: dict[str, Precision] = {
@@ -36,6 +37,16 @@ PRECISIONS: dict[str, Precision] = {
         ),
         Precision("int4", "4-bit weights, float activations: smaller, not faster", 4, False, True),
         Precision("mixed", "int8, but the layers that you name stay float", 8, True, True),
+        Precision("qat8", "int8, trained with its rounding", 8, trained_bits=8),
+        Precision(
+            "qat4", "trained with 4-bit weights, run as int8: only the gzip size shrinks", 8, trained_bits=4
+        ),
+        Precision(
+            "qat3", "trained with 3-bit weights, run as int8: only the gzip size shrinks", 8, trained_bits=3
+        ),
+        Precision(
+            "qat2", "trained with 2-bit weights, run as int8: only the gzip size shrinks", 8, trained_bits=2
+        ),
     )
 }
 

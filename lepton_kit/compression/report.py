@@ -118,7 +118,8 @@ def compress(
     data : a dataset, `PreparedData`, or arrays (x_train, y_train, x_validation, y_validation).
     sparsity, structured : share of weights made zero, share of channels removed, in [0, 1); one value or several.
         Such variants are fine-tuned for ``fine_tune_epochs``, and so is a control that is not compressed.
-    quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float.
+    quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
+        ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
         point) among the given shares (0: leave that out; by default a range of them). ``cost``: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``, their geometric mean.
     wait : False returns a `CompressionJob` at once.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.compression.card import Row
+from lepton_kit.compression.quantization import PRECISIONS
 
 if TYPE_CHECKING:
     from lepton_kit.compression.job import Bench
@@ -184,7 +185,7 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
         if trunk not in tried:
             reason = why_skip(trunk, seen, job.max_accuracy_drop, job.cost)
             trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
-    if len(tried) > 1:
+    if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
         bench.control()
     bench.time()
     higher = bench.metric.higher_is_better if bench.metric else True

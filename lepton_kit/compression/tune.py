@@ -22,12 +22,15 @@ def fine_tune(
     sparsity: float | None = None,
     pattern: str = "unstructured",
     structured: float | None = None,
+    bits: int | None = None,
     keep: Sequence[str] = (),
     batch: int = 64,
     learning_rate: float = 5e-4,
     progress: str | None = None,
 ) -> dict[str, Any]:
-    """Load, remove channels (``structured``), prune (``sparsity``) while fitting, save. Returns notes and losses.
+    """Load, remove channels (``structured``), round (``bits``), prune (``sparsity``) while fitting, save.
+
+    Returns notes and losses.
 
     ``data`` is a prepared folder. The loss and optimizer are the model's own where it was compiled.
     """
@@ -48,6 +51,11 @@ def fine_tune(
         result = remove_channels(network, structured, skip=tuple(keep))
         network = result.model
         notes = [f"left whole: {layer} ({why})" for layer, why in result.left_alone.items()]
+    if bits:
+        from lepton_kit.compression.qat import quantization_aware
+        from lepton_kit.config import QuantizationAwareConfig
+
+        network = quantization_aware(network, QuantizationAwareConfig(bits=bits, skip=tuple(keep)))
     x, y = np.asarray(prepared.train.x), np.asarray(prepared.train.y)
     batch = min(batch, len(x))
     steps = -(-len(x) // batch) * epochs

@@ -1,0 +1,186 @@
+"""Compress a Fashion-MNIST classifier and print what it gained beside what we aim for.
+
+    python benchmarks/compression.py [--epochs 6] [--tune 3] [--tfmot /path/to/other/environment/bin/python]
+
+The full data set is used where Debian's package ``dataset-fashion-mnist`` is installed, else the bundled sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from lepton_kit.compression import ReportCard, compress
+from lepton_kit.compression.isolated import Workshop
+from lepton_kit.compression.subject import prepare, store_data
+from lepton_kit.data import arrays, image_folder
+
+FULL = Path("/usr/share/datasets/fashion-mnist")
+SAMPLE = Path(__file__).parents[1] / "data_samples" / "image_recognition" / "fashion_mnist_small.zip"
+
+# Runs in an environment of its own that holds tfmot: prune the same network, print its accuracy and gzip size.
+TFMOT = """
+import gzip, json, os, sys
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import numpy as np, tensorflow as tf, tensorflow_model_optimization as tfmot, tf_keras as keras
+data = np.load(sys.argv[1]); epochs, tune = int(sys.argv[2]), int(sys.argv[3])
+keras.utils.set_random_seed(0)
+L = keras.layers
+model = keras.Sequential([L.Rescaling(1 / 255, input_shape=(28, 28, 1)), L.Conv2D(32, 3, activation="relu"),
+    L.MaxPooling2D(), L.Conv2D(64, 3, activation="relu"), L.MaxPooling2D(), L.Flatten(),
+    L.Dense(128, activation="relu"), L.Dense(10)])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("adam", loss, metrics=["accuracy"])
+model.fit(data["x"], data["y"], batch_size=128, epochs=epochs, verbose=0)
+float_score = model.evaluate(data["xv"], data["yv"], verbose=0)[1]
+end = -(-len(data["x"]) // 128) * tune
+plan = tfmot.sparsity.keras.PolynomialDecay(0.0, 0.8, 0, end // 2, frequency=max(1, end // 40))
+pruned = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=plan)
+pruned.compile(keras.optimizers.Adam(5e-4), loss, metrics=["accuracy"])
+pruned.fit(data["x"], data["y"], batch_size=128, epochs=tune, verbose=0,
+    callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
+print(json.dumps({"float": float_score, "sparse-80": pruned.evaluate(data["xv"], data["yv"], verbose=0)[1]}))
+"""
+
+
+def fashion_mnist(limit: int | None) -> tuple[np.ndarray, ...]:
+    """(x_train, y_train, x_held, y_held), images uint8 of shape (n, 28, 28, 1)."""
+    if not FULL.is_dir():
+        data = prepare(image_folder(SAMPLE))
+        return data.train.x, data.train.y, data.validation.x, data.validation.y
+    found = []
+    for part in ("train", "t10k"):
+        images = gzip.decompress((FULL / f"{part}-images-idx3-ubyte.gz").read_bytes())
+        labels = gzip.decompress((FULL / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+        found.append(np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28, 1)[:limit])
+        found.append(np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)[:limit])
+    return tuple(found)
+
+
+def train(data: str, output: str, epochs: int) -> None:
+    """The float network (225k parameters), trained in a child process."""
+    import keras
+
+    from lepton_kit.data.prepared import open_folder
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255, name="rescale"),
+            layers.Conv2D(32, 3, activation="relu", name="conv_1"),
+            layers.MaxPooling2D(name="pool_1"),
+            layers.Conv2D(64, 3, activation="relu", name="conv_2"),
+            layers.MaxPooling2D(name="pool_2"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(128, activation="relu", name="dense"),
+            layers.Dense(10, name="logits"),
+        ]
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    split = open_folder(Path(data)).train
+    model.fit(np.asarray(split.x), np.asarray(split.y), batch_size=128, epochs=epochs, verbose=0)
+    model.save(output)
+
+
+def aims(fixed: ReportCard, found: ReportCard) -> list[tuple[str, str, str, bool]]:
+    """(what, aim, measured, reached) of every aim; ratios count against float LiteRT on one thread, batch 1."""
+    base, int8, sparse = fixed.reference, fixed["int8"], fixed["sparse-80+float32"]
+    drop = -100 * int8.get("difference")
+    smaller = base.get("file_bytes") / int8.get("file_bytes")
+    faster = base.get("latency_1_one") / int8.get("latency_1_one")
+    lost = -100 * sparse.get("difference")
+    rows = [
+        ("int8: smaller", "≥ 3.7 ×", f"{smaller:.2f} ×", smaller >= 3.7),
+        ("int8: faster", "≥ 4 ×", f"{faster:.2f} ×", faster >= 4),
+        ("int8: points lost", "≤ 0.2", f"{drop:+.2f}", drop <= 0.2),
+        ("80 % zeros: points lost", "≤ 0.5", f"{lost:+.2f}", lost <= 0.5),
+    ]
+    if found.best is not None and found.reference is not None:
+        best, base = found[found.best], found.reference
+        smaller = base.get("file_bytes") / best.get("file_bytes")
+        faster = base.get("latency_1_one") / best.get("latency_1_one")
+        rows += [
+            (f"search ({best.name}): smaller", "≥ 10 ×", f"{smaller:.2f} ×", smaller >= 10),
+            (f"search ({best.name}): faster", "≥ 10 ×", f"{faster:.2f} ×", faster >= 10),
+            (
+                "search: points lost",
+                "≤ 1",
+                f"{-100 * best.get('difference'):+.2f}",
+                best.get("difference") >= -0.01,
+            ),
+        ]
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=6, help="of the float network")
+    parser.add_argument(
+        "--tune", type=int, default=3, help="extra epochs of pruned variants and of the control"
+    )
+    parser.add_argument("--limit", type=int, help="use only so many images of each split")
+    parser.add_argument("--output", type=Path, help="folder that keeps both cards")
+    parser.add_argument(
+        "--tfmot", help="python of an environment with tensorflow-model-optimization and tf-keras"
+    )
+    options = parser.parse_args()
+    data = fashion_mnist(options.limit)
+    print(f"{len(data[0])} images to train on, {len(data[2])} held out")
+    with tempfile.TemporaryDirectory() as temporary:
+        home = options.output or Path(temporary)
+        home.mkdir(parents=True, exist_ok=True)
+        prepared = arrays(data[0], data[1], validation=(data[2], data[3])).prepare()
+        model = home / "float.keras"
+        if not model.is_file():
+            with Workshop(paths=[Path(__file__).parent]) as workshop:
+                folder = store_data(prepared, Path(temporary))
+                workshop("compression:train", data=str(folder), output=str(model), epochs=options.epochs)
+        common = {"fine_tune_epochs": options.tune, "memory": False, "tell": print}
+        formats = ("float16", "dynamic_int8", "int8", "int4")
+        fixed = compress(model, prepared, sparsity=0.8, quantize=formats, folder=home / "fixed", **common)
+        print(fixed.to_markdown())
+        found = compress(
+            model,
+            prepared,
+            max_accuracy_drop=0.01,
+            structured=(0.5, 0.625, 0.75, 0.875),
+            sparsity=0,
+            quantize=("dynamic_int8", "int8"),
+            folder=home / "search",
+            **common,
+        )
+        print(found.to_markdown())
+        print("| what | aim | measured | reached |\n|---|---|---|---|")
+        for what, aim, measured, reached in aims(fixed, found):
+            print(f"| {what} | {aim} | {measured} | {'yes' if reached else 'no'} |")
+        if options.tfmot:
+            np.savez(home / "data.npz", x=data[0], y=data[1], xv=data[2], yv=data[3])
+            command = [
+                options.tfmot,
+                "-c",
+                TFMOT,
+                str(home / "data.npz"),
+                str(options.epochs),
+                str(options.tune),
+            ]
+            said = subprocess.run(command, capture_output=True, text=True)
+            if said.returncode:
+                print(f"tfmot: not run: {said.stderr.strip().splitlines()[-1]}")
+            else:
+                print(f"tfmot, the same network and epochs: {json.loads(said.stdout.splitlines()[-1])}")
+        else:
+            print("tfmot: not run (give --tfmot the python of an environment that has it)")
+
+
+if __name__ == "__main__":
+    main()
