@@ -234,13 +234,18 @@ def a_job(digits, digits_cnn, folder, **changes) -> Job:
 
 @pytest.mark.processes
 def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, tmp_path):
-    card = run_job(a_job(digits, digits_cnn, tmp_path, structured=(0.5,)), workshop)
+    card = run_job(
+        a_job(digits, digits_cnn, tmp_path, structured=(0.5,), quantize=("int8", "qat4")), workshop
+    )
     names = [row.name for row in card.rows]
-    assert names == ["keras", "float32", "int8", "structured-50+float32", "structured-50+int8", "control"]
+    formats = ["float32", "int8", "qat4"]
+    assert names == ["keras", *formats, *(f"structured-50+{name}" for name in formats), "control"]
     assert not any(row.error for row in card.rows)
     plain, small = card["int8"], card["structured-50+int8"]
     assert small.get("parameters") < 0.6 * plain.get("parameters")
     assert small.get("file_bytes") < plain.get("file_bytes") < card["float32"].get("file_bytes")
+    assert card["qat4"].get("gzip_bytes") < 0.8 * card["int8"].get("gzip_bytes")
+    assert abs(card["qat4"].get("difference")) < 0.1
     assert card["keras"].get("difference") == 0
     assert card["float32"].get("score") == card["keras"].get("score") > 0.85
     for one in card.rows:
