@@ -13,11 +13,11 @@ _HOMES = {
     "PRECISIONS": "quantization",
     "ReportCard": "card",
     "Row": "card",
-    "Sensitivity": "sensitivity",
+    "Sensitivity": "sensitivities",
     "compress": "report",
-    "export": "export",
-    "infer": "infer",
-    "sensitivity": "sensitivity",
+    "export": "exports",
+    "infer": "inference",
+    "sensitivity": "sensitivities",
 }
 __all__ = sorted(_HOMES)
 

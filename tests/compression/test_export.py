@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from lepton_kit.compression import export as exporting
-from lepton_kit.compression.export import compare, export
+from lepton_kit.compression import exports as exporting
+from lepton_kit.compression.exports import compare, export
 from lepton_kit.errors import CompressionError
 
 

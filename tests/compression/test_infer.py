@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.compression.infer import WorkerPool, infer, parts_of
+from lepton_kit.compression.inference import WorkerPool, infer, parts_of
 from lepton_kit.compression.litert import LiteRTModel
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError

@@ -307,3 +307,13 @@ def test_a_job_that_fails_or_is_cancelled_says_so(digits, digits_cnn, tmp_path):
     assert not stopped.running
     with pytest.raises(CompressionError, match="ended with exit code"):
         stopped.result()
+
+
+def test_every_public_name_is_found_and_stays_what_it_is():
+    import lepton_kit.compression as room
+
+    for _ in range(2):  # a module of the same name would shadow a function the second time
+        for name in room.__all__:
+            assert callable(getattr(room, name)) or name == "PRECISIONS"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = room.nothing

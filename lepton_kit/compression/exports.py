@@ -67,7 +67,7 @@ def export(
             for name in formats:
                 path = (folder / f"model{SUFFIXES[name]}").absolute()
                 values = run(
-                    "lepton_kit.compression.export:export_file",
+                    "lepton_kit.compression.exports:export_file",
                     model=str(model.absolute()),
                     format=name,
                     output=str(path),

@@ -122,12 +122,12 @@ def sensitivity(
         float_file = home / "float32.tflite"
         convert(run, model_path, "float32", float_file)
         layers = run(
-            "lepton_kit.compression.sensitivity:quantizable", model=str(model_path), file=str(float_file)
+            "lepton_kit.compression.sensitivities:quantizable", model=str(model_path), file=str(float_file)
         )
         if not layers:
             raise CompressionError("model: none of its layers has weights that can be quantized")
         found = run(
-            "lepton_kit.compression.sensitivity:one_by_one",
+            "lepton_kit.compression.sensitivities:one_by_one",
             folder=str(home),
             layers=layers,
             precision=precision,
