@@ -104,6 +104,8 @@ class LiveFigure:
         """Bring the plots up to date; True if anything was sent."""
         curves = curves_of(view)
         changed = [name for name in ORDER if self._marks.get(name) != _mark(*getattr(curves, name))]
+        if view.done and "per_rank" in changed and not len(curves.per_rank[0]):
+            changed.remove("per_rank")  # the last speeds stay to be read
         headings = (curves.metric_name, len(curves.sparsity[0]) > 0, _world_top(curves))
         if not changed and headings == self._headings:
             return False
@@ -177,7 +179,7 @@ def _trace(go: Any, name: str) -> Any:
 
 def _mode(name: str, points: int) -> str:
     """A curve of few points shows them: one point alone would draw no line."""
-    return "lines+markers" if name.startswith("validation") or points < 12 else "lines"
+    return "lines+markers" if points <= (25 if name.startswith("validation") else 12) else "lines"
 
 
 def _titles(metric: str, sparsity: bool) -> list[str]:

@@ -44,7 +44,7 @@ STYLE = """<style>
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}
 .lk-panel img.lk-thumb{width:30px;height:30px;object-fit:cover;image-rendering:pixelated;border-radius:3px;margin:0 4px 4px 0;
  display:inline-block;vertical-align:middle;border:1px solid var(--jp-border-color2)}
-.lk-panel .widget-vbox,.lk-panel .widget-hbox{margin:0}
+.lk-panel .widget-box{margin:0}
 .lk-panel .widget-button{border-radius:4px}
 .lk-panel .lk-row{overflow:hidden}
 .lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;overflow:hidden}

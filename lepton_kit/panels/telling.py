@@ -104,8 +104,9 @@ def _tiles(view: RunView) -> str:
         (f"training {label}", number(values[-1] if values is not None and len(values) else None)),
         (f"validation {label}", number(last.get(f"val_{metric}"))),
         ("samples/s, measured", number(_rate(view), 0)),
-        ("workers of wanted", training),
     ]
+    if not view.done:
+        tiles.append(("workers of wanted", training))
     if view.total_sparsity is not None:
         tiles.append(("of the weights are zero", f"{view.total_sparsity:.1%}"))
     if view.learning_rate is not None:

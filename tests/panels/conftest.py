@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data.sharding import cut
@@ -145,6 +146,11 @@ class SyntheticRun:
         return "import lepton_kit as lk\n"
 
 
-def device_inventory() -> SimpleNamespace:
-    """A small machine."""
-    return SimpleNamespace(cores=2)
+@pytest.fixture
+def synthetic(tmp_path: Path) -> Callable[..., SyntheticRun]:
+    """Makes synthetic runs under ``tmp_path / "runs"``."""
+
+    def make(name: str = "demo-1", **options: Any) -> SyntheticRun:
+        return SyntheticRun(tmp_path / "runs" / name, **options)
+
+    return make
