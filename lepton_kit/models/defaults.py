@@ -99,6 +99,12 @@ def explain_inexactness(model: Any) -> list[str]:
                     f"layer {name!r} (BatchNormalization) takes its statistics from each rank's own samples: "
                     "use lepton_kit.models.layers.synchronize_batch_normalization(model)"
                 )
+            biased = _biased_producer(layer)
+            if biased is not None:
+                found.append(
+                    f"the bias of layer {biased!r} has no effect before {name!r}: its gradient is rounding noise, "
+                    "which adaptive optimizers enlarge; set use_bias=False"
+                )
         elif kind.startswith("Random") and isinstance(layer, keras.layers.Layer):
             found.append(
                 f"layer {name!r} ({kind}) augments at random, differently on each rank: "
@@ -110,6 +116,16 @@ def explain_inexactness(model: Any) -> list[str]:
                 "fine for accuracy; set its rate to 0 where runs must be compared exactly"
             )
     return found
+
+
+def _biased_producer(normalization: Any) -> str | None:
+    """Name of the layer with a bias whose plain output goes into this normalization, if that is so."""
+    node = normalization._inbound_nodes[0] if normalization._inbound_nodes else None
+    producer = node.input_tensors[0]._keras_history.operation if node is not None else None
+    if not getattr(producer, "use_bias", False) or not getattr(normalization, "center", False):
+        return None
+    activation = getattr(producer, "activation", None)
+    return producer.name if getattr(activation, "__name__", "linear") == "linear" else None
 
 
 def _noisy(layer: Any, keras: Any) -> bool:

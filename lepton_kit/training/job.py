@@ -100,6 +100,8 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
     """
     import keras
 
+    if config.model.get("kind") != "lepton":
+        from lepton_kit.compression import qat_layers  # noqa: F401  a stored model may hold them
     model = models.build(config.model, base, config.seed)
     if config.quantization_aware is not None:
         from lepton_kit.compression import qat
@@ -173,6 +175,8 @@ def build(config: RunConfig, base: Path) -> Job:
         hook.attach(model)
     kind = collective.choose(config.workers.allreduce, config.workers.device)
     ring = collective.make(kind, config.workers.wire)
+    if any(type(layer).__name__ == "SyncBatchNormalization" for layer in model._flatten_layers()):
+        ring.cycle_milliseconds = collective.HorovodCollective.cycle_milliseconds  # its layers wait for Horovod
     x, y = data.train.take(np.zeros(1, np.int64))
     first = [_first_row(part) for part in (x, y)]
     step = Step(model, ring, (first[0], first[1]))

@@ -203,3 +203,17 @@ def test_stored_code_that_is_torn(tmp_path):
     (tmp_path / "model" / "custom.pkl").write_bytes(b"torn")
     with pytest.raises(ModelError, match="the stored classes cannot be read"):
         models.build(spec, tmp_path, 0)
+
+
+def test_a_bias_before_batch_normalization_is_explained():
+    import keras
+
+    from lepton_kit.models import SyncBatchNormalization
+
+    def sentences(use_bias):
+        dense = keras.layers.Dense(4, use_bias=use_bias, name="before")
+        return models.explain_inexactness(keras.Sequential([keras.Input((2,)), dense, SyncBatchNormalization()]))
+
+    assert sentences(False) == []
+    (only,) = sentences(True)
+    assert "the bias of layer 'before' has no effect" in only
