@@ -122,7 +122,11 @@ def _biased_producer(normalization: Any) -> str | None:
     """Name of the layer with a bias whose plain output goes into this normalization, if that is so."""
     node = normalization._inbound_nodes[0] if normalization._inbound_nodes else None
     producer = node.input_tensors[0]._keras_history.operation if node is not None else None
-    if not getattr(producer, "use_bias", False) or not getattr(normalization, "center", False):
+    if (
+        producer is None
+        or not getattr(producer, "use_bias", False)
+        or not getattr(normalization, "center", False)
+    ):
         return None
     activation = getattr(producer, "activation", None)
     return producer.name if getattr(activation, "__name__", "linear") == "linear" else None
