@@ -67,8 +67,9 @@ class RunsPanel(Panel):
             states = last_states(self.runs_dir)
             chosen = self.choice.value
             self.choice.options = [(f"{state['id']} · {state['status']}", state["id"]) for state in states]
-            if chosen in [state["id"] for state in states]:
-                self.choice.value = chosen
+            known = [state["id"] for state in states]
+            if known:
+                self.choice.value = chosen if chosen in known else known[0]
             self.attach.disabled = not states
             lines = [
                 [state["id"], chip(state["status"]), time.strftime("%d %b %H:%M", time.localtime(state["began"])),

@@ -1,0 +1,126 @@
+"""What a live panel costs the kernel: its share of one core while it follows a synthetic run of 8 ranks.
+
+A real kernel shows the panel; this process plays the driver and writes 4 reports a second, after a history of many
+steps. Measured from outside with the processor time of the kernel's process, against the same kernel at rest.
+No browser is attached: the messages are counted and thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+REPORT_SECONDS = 0.25
+AIM = 0.05
+
+
+def synthetic_run(folder: Path, ranks: int, steps: int) -> Any:
+    """A run of that many ranks with that many steps of history, and room for as many again."""
+    place = PROJECT / "tests/panels/conftest.py"
+    specification = importlib.util.spec_from_file_location("synthetic", place)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    per_epoch = max(100, steps // 20)
+    run = module.SyntheticRun(
+        folder, ranks=ranks, steps_per_epoch=per_epoch, epochs=2 + 2 * steps // per_epoch
+    ).begin()
+    while run.step < steps:
+        run.advance(min(100, steps - run.step))
+    return run
+
+
+class Messages:
+    """Counts what the kernel sends."""
+
+    def __init__(self, client: Any):
+        self.client, self.count, self.bytes, self.done = client, 0, 0, threading.Event()
+        self.thread = threading.Thread(target=self._count, daemon=True)
+        self.thread.start()
+
+    def _count(self) -> None:
+        socket = self.client.iopub_channel.socket
+        while not self.done.is_set():
+            if socket.poll(200):
+                parts = socket.recv_multipart()
+                self.count += 1
+                self.bytes += sum(len(part) for part in parts)
+
+
+def measure(seconds: float, ranks: int, steps: int) -> dict[str, float]:
+    """Shares of one core: the kernel at rest and with the panel; messages and kilobytes a second."""
+    import psutil
+    from jupyter_client.manager import start_new_kernel
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = synthetic_run(Path(folder) / "bench-1", ranks, steps)
+        manager, client = start_new_kernel(kernel_name="python3", cwd=str(PROJECT))
+        try:
+            kernel = psutil.Process(manager.provisioner.process.pid)
+            client.execute_interactive("import lepton_kit as lk; import plotly.graph_objects", timeout=120)
+            rest = share(kernel, seconds / 2)
+            code = (
+                "from types import SimpleNamespace\n"
+                f"run = SimpleNamespace(id='bench-1', directory={str(run.directory)!r}, alive=True)\n"
+                "panel = lk.panels.LivePanel(run).ready()\ndisplay(panel)"
+            )
+            client.execute_interactive(code, timeout=120, output_hook=lambda message: None)
+            time.sleep(2)
+            messages = Messages(client)
+            stop = threading.Event()
+            writer = threading.Thread(target=play, args=(run, stop))
+            writer.start()
+            before = time.monotonic()
+            busy = share(kernel, seconds)
+            wall = time.monotonic() - before
+            stop.set()
+            writer.join()
+            messages.done.set()
+            messages.thread.join()
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+    return {
+        "rest": rest, "panel": busy, "messages": messages.count / wall, "kilobytes": messages.bytes / wall / 1e3,
+    }  # fmt: skip
+
+
+def play(run: Any, stop: threading.Event) -> None:
+    while not stop.wait(REPORT_SECONDS):
+        run.advance(10, REPORT_SECONDS)
+
+
+def share(process: Any, seconds: float) -> float:
+    """Processor time of a process over some seconds, as a share of one core."""
+    before, began = sum(process.cpu_times()[:2]), time.monotonic()
+    time.sleep(seconds)
+    return (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--ranks", type=int, default=8)
+    parser.add_argument("--steps", type=int, nargs="*", default=[1_000, 100_000])
+    options = parser.parse_args()
+    print("| steps of history | kernel at rest | with the panel | the panel itself | messages/s | kB/s |")
+    print("|---|---|---|---|---|---|")
+    for steps in options.steps:
+        found = measure(options.seconds, options.ranks, steps)
+        own = found["panel"] - found["rest"]
+        print(
+            f"| {steps:,} | {found['rest']:.1%} | {found['panel']:.1%} | {own:.1%} | {found['messages']:.1f} | "
+            f"{found['kilobytes']:.0f} |"
+        )
+    print(f"{options.ranks} ranks, measured; aim: the panel itself under {AIM:.0%} of one core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.compression.card import Figure, ReportCard, Row
+from lepton_kit.errors import CompressionError, ConfigError, DataError, ModelError
+from lepton_kit.panels import (
+    CompressionPanel,
+    DataModelPanel,
+    DevicePanel,
+    ReportPanel,
+    RunsPanel,
+    ShardingPanel,
+    TrainingPanel,
+)
+from lepton_kit.panels.compression import impossible
+from lepton_kit.panels.data_model import OWN, model_for, open_data
+from lepton_kit.panels.glance import as_image, class_counts, first_of_each, thumbnails
+from lepton_kit.panels.parts import Panel, table
+from lepton_kit.panels.sharding import explain_cut
+
+
+def test_sharding_panel_draws_the_cut():
+    panel = ShardingPanel(workers=3, max_workers=8)
+    assert "43 + 43 + 42" in panel.explanation.value
+    assert panel.settings()["workers"] == 3
+    panel.global_batch.value = 2
+    assert panel.complaint == "global_batch: got 2; expected at least one sample for each of 3 workers"
+    assert panel.picture_of_cut.value == ""
+    panel.global_batch.value = 90
+    assert panel.complaint == ""
+    assert "30 + 30 + 30" in panel.explanation.value
+    assert repr(panel) == "<ShardingPanel: 3 workers, global batch 90>"
+    panel.close()
+
+
+def test_explain_cut_refuses_an_empty_batch():
+    with pytest.raises(ConfigError, match="global_batch: got 0"):
+        explain_cut(0, 1)
+    assert explain_cut(1, 1)[0] == (1,)
+
+
+def test_training_panel_alone():
+    panel = TrainingPanel(epochs=3)
+    assert repr(panel) == "<TrainingPanel: 3 epochs, learning rate 0.001>"
+    assert panel.settings() == {"epochs": 3, "learning_rate": 0.001, "seed": 0, "name": "run"}
+    panel.close()
+
+
+def test_compression_panel_explains_and_greys_out():
+    panel = CompressionPanel()
+    assert panel.settings() == {}
+    assert panel.sparsity.disabled
+    panel.pattern.value = "2:4"
+    assert panel.sparsity.disabled
+    assert "2:4 fixes the share of zeros at 50 %" in panel.reason.value
+    assert panel.settings()["pruning"]["sparsity"] == 0.5
+    panel.pattern.value = "block"
+    assert not panel.sparsity.disabled
+    panel.lock(True)
+    assert panel.pattern.disabled
+    assert repr(panel) == "<CompressionPanel: block pruning, float>"
+    assert impossible("block", "8") == {}
+    panel.close()
+
+
+@pytest.mark.parametrize("pattern", ["none", "unstructured", "2:4", "block"])
+@pytest.mark.parametrize("bits", ["off", "8", "4", "3", "2"])
+def test_every_choice_of_compression_is_a_valid_configuration(pattern, bits):
+    from lepton_kit.runtime.launch import configure
+
+    panel = CompressionPanel()
+    panel.pattern.value, panel.bits.value = pattern, bits
+    config, _, _ = configure(None, lk.data.sample("digits"), **panel.settings())
+    assert (config.pruning is None) == (pattern == "none")
+    assert (config.quantization_aware is None) == (bits == "off")
+    panel.close()
+
+
+def test_data_panel_gives_model_and_data():
+    panel = DataModelPanel()
+    assert panel.model.input_shape == (8, 8, 1)
+    panel._reading._thread.join(30)
+    assert panel.look.value.count("lk-thumb") == 10
+    assert "1437 samples to train on" in panel.look.value
+    panel.num_layers.value = 2
+    assert "num_layers=2" in panel.model_note.value
+    panel.close()
+
+
+def test_data_panel_tells_what_is_wrong_with_own_data(tmp_path):
+    panel = DataModelPanel()
+    panel.source.value = OWN
+    with pytest.raises(DataError, match=r"data\.path: got ''"):
+        _ = panel.data
+    panel.path.value = str(tmp_path / "missing.zip")
+    with pytest.raises(DataError, match="no such file or folder"):
+        _ = panel.data
+    panel._reading._thread.join(30)
+    assert "no such file or folder" in panel.complaint
+    panel.source.value = "digits"
+    assert panel.prepared.num_classes == 10
+    panel._reading._thread.join(30)
+    assert panel.complaint == ""
+    panel.close()
+
+
+def test_a_table_needs_its_target():
+    with pytest.raises(DataError, match="target column"):
+        open_data("people.csv")
+
+
+@pytest.mark.parametrize("name", ["digits", "credit", "intents", "tennessee", "lidar_collision"])
+def test_a_model_for_every_kind_of_sample(name):
+    if name not in lk.data.samples():
+        pytest.skip(f"the sample {name} is not bundled here")
+    prepared = lk.data.sample(name).prepare()
+    model = model_for(prepared, 16, 1)
+    assert model.fitted_to(prepared).num_classes == prepared.num_classes
+
+
+def test_no_lepton_model_for_label_maps():
+    prepared = lk.data.arrays(np.zeros((10, 4)), np.arange(10) % 2).prepare()
+    with pytest.raises(ModelError, match="give a Keras model"):
+        model_for(dataclasses.replace(prepared, task="other"), 8, 1)
+
+
+def test_glance_at_other_data_has_no_pictures():
+    prepared = lk.data.arrays(np.zeros((10, 4)), np.arange(10) % 2).prepare()
+    assert thumbnails(prepared) == ""
+    assert class_counts(prepared).count("<div style") == 2
+    assert class_counts(dataclasses.replace(prepared, task="regression")) == ""
+    assert as_image(np.zeros((4, 4, 2)), (0, 1)) is None
+
+
+def test_first_of_each_class_then_more():
+    assert list(first_of_each(np.array([3, 3, 1]), most=3)) == [2, 0, 1]
+
+
+def test_device_panel_names_this_machine():
+    panel = DevicePanel()
+    assert panel.complaint == ""
+    assert "cores usable" in panel.line.value
+    assert "train and infer" in panel.listing.value
+    assert "cpu" in repr(panel)
+    panel.close()
+
+
+def test_runs_panel_lists_newest_first(synthetic, tmp_path):
+    first, second = synthetic("first-1"), synthetic("second-1")
+    (second.directory / "status.json").write_text("{broken")
+    panel = RunsPanel(tmp_path / "runs")
+    assert {value for _, value in panel.choice.options} == {first.id, second.id}
+    assert "unknown" in panel.listing.value
+    assert repr(panel) == "<RunsPanel: 2 runs>"
+    panel.close()
+
+
+def test_runs_panel_of_an_empty_folder(tmp_path):
+    panel = RunsPanel(tmp_path)
+    assert panel.attach.disabled
+    assert panel.listing.value == "No run yet."
+    panel.close()
+
+
+def test_runs_panel_tells_of_a_run_that_is_gone(synthetic, tmp_path):
+    import shutil
+
+    run = synthetic("gone-1")
+    panel = RunsPanel(tmp_path / "runs")
+    shutil.rmtree(run.directory)
+    panel.attach.click()
+    assert "gone-1 is no run" in panel.complaint
+    panel.close()
+
+
+def measured(value):
+    return Figure(value, "measured")
+
+
+@pytest.fixture
+def card():
+    def line(name, score, file_bytes, latency, **more):
+        figures = {
+            "score": measured(score),
+            "file_bytes": measured(file_bytes),
+            "latency_1_one": measured(latency),
+        }
+        return Row(name, "LiteRT", figures=figures, **more)
+
+    rows = (
+        line("float32", 0.99, 400_000, 0.2),
+        line("int8", 0.98, 110_000, 0.05, flags=("smaller and faster",)),
+        line("bad", 0.90, 500_000, 0.3),
+        Row("broken", "LiteRT", error="converter crashed"),
+    )
+    return ReportCard(rows, metric="accuracy", higher_is_better=True, held_out=360, best="int8")
+
+
+def test_report_panel_shows_the_card_and_walks_the_front(card):
+    panel = ReportPanel()
+    panel.present(card)
+    assert "failed: converter crashed" in panel.result.value
+    assert 'title="measured"' in panel.result.value
+    assert list(panel.choice.options) == ["int8", "float32"]
+    assert "-1.00 points against float LiteRT" in panel.chosen.value
+    panel.choice.value = "float32"
+    assert "<b>float32</b>" in panel.chosen.value
+    panel.cost.value = "file size"
+    assert list(panel.choice.options) == ["int8", "float32"]
+    assert repr(panel) == "<ReportPanel: measured>"
+    panel.close()
+
+
+def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
+    asked = []
+
+    def compress(run, tell, **settings):
+        asked.append((run, settings))
+        tell("timing 3 variants")
+        return card
+
+    monkeypatch.setattr(lk, "compress", compress, raising=False)
+    run = synthetic().begin()
+    panel = ReportPanel()
+    panel.offer(run, run.view())
+    assert panel.compress.disabled
+    run.end()
+    panel.offer(run, run.view())
+    panel.kind.value = "search structure and sparsity too"
+    panel.compress.click()
+    panel._job._thread.join(30)
+    assert asked == [(run, {"max_accuracy_drop": 0.005})]
+    assert panel.card is card
+    assert not panel.compress.disabled
+    panel.close()
+
+
+def test_report_panel_tells_why_it_failed(synthetic, monkeypatch):
+    def refuse(*_, **__):
+        raise CompressionError("layer 'odd': can't be converted; give skip=('odd',)")
+
+    monkeypatch.setattr(lk, "compress", refuse, raising=False)
+    run = synthetic().begin()
+    run.end()
+    panel = ReportPanel(run)
+    panel.compress.click()
+    panel._job._thread.join(30)
+    assert panel.complaint == "layer 'odd': can't be converted; give skip=('odd',)"
+    panel.close()
+
+
+def test_complaints_come_and_go():
+    panel = Panel()
+    with panel.reporting():
+        raise KeyError("x")
+    assert panel.complaint == "KeyError: 'x'"
+    with panel.reporting():
+        pass
+    assert panel.complaint == ""
+    panel.close()
+
+
+def test_tables_escape_their_cells():
+    assert "&lt;b&gt;" in table(["name"], [["<b>"]])

@@ -1,0 +1,237 @@
+from types import SimpleNamespace
+
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.panels import Workbench
+from lepton_kit.panels.training import allowed
+
+
+@pytest.fixture
+def bench(synthetic, tmp_path, monkeypatch):
+    """A workbench whose `launch` starts a synthetic run."""
+    launched = []
+
+    def launch(model, data, **options):
+        launched.append((model, data, options))
+        return synthetic(f"demo-{len(launched)}", ranks=options["workers"]).begin()
+
+    monkeypatch.setattr(lk, "launch", launch, raising=False)
+    monkeypatch.setattr(lk, "cool", lambda: None, raising=False)
+    made = Workbench(runs_dir=tmp_path / "runs", warm=False)
+    made.launched = launched
+    yield made
+    made.close()
+
+
+def quiet(bench):
+    """Stop the pump, so that the test says when the panel looks."""
+    bench.live.detach()
+    return bench.run
+
+
+def test_start_launches_what_the_panels_say(bench):
+    bench.workers.value = 3
+    bench.global_batch.value = 96
+    bench.epochs.value = 2
+    bench.seed.value = 9
+    bench.learning_rate.value = 0.01
+    bench.data_model.hidden_size.value = 32
+    bench.compression.pattern.value = "unstructured"
+    bench.compression.bits.value = "4"
+    bench.start.click()
+    model, data, options = bench.launched[0]
+    assert repr(model) == "LeptonModel((8, 8, 1), 10, hidden_size=32, num_layers=3)"
+    assert data == lk.data.sample("digits")
+    assert options["workers"] == 3
+    assert options["global_batch"] == 96
+    assert (options["epochs"], options["seed"], options["learning_rate"]) == (2, 9, 0.01)
+    assert options["pruning"]["sparsity"] == 0.8
+    assert options["quantization_aware"] == 4
+    assert bench.run.id == "demo-1"
+    assert repr(bench) == "<Workbench: 3 workers, running>"
+
+
+def test_defaults_are_a_plain_run(bench):
+    assert repr(bench) == "<Workbench: 2 workers, idle>"
+    bench.start.click()
+    options = bench.launched[0][2]
+    assert "pruning" not in options
+    assert "quantization_aware" not in options
+    assert options["workers"] == 2
+
+
+def test_buttons_follow_the_run(bench):
+    assert not bench.start.disabled
+    assert bench.stop.disabled
+    bench.start.click()
+    run = quiet(bench)
+    assert bench.start.disabled
+    assert not bench.stop.disabled
+    assert bench.epochs.disabled
+    assert bench.data_model.source.disabled
+    bench.pause.click()
+    bench.stop.click()
+    assert run.asked == [("pause", None), ("stop", None)]
+    run.end("stopped")
+    bench.live.update()
+    assert not bench.start.disabled
+    assert not bench.resume.disabled
+    assert not bench.epochs.disabled
+    bench.start.click()
+    assert len(bench.launched) == 2
+
+
+def test_start_twice_starts_once(bench):
+    bench.start.click()
+    bench.start.click()
+    assert len(bench.launched) == 1
+
+
+def test_slider_scales_the_running_run_once_it_rests(bench):
+    bench.start.click()
+    run = quiet(bench)
+    bench.workers.value = 3
+    bench.workers.value = 4
+    assert run.asked == []
+    bench._scale.flush()
+    assert run.asked == [("scale", 4)]
+
+
+def test_slider_shows_what_the_run_wants(bench):
+    bench.start.click()
+    run = quiet(bench)
+    run.reform(1, "asked from a shell")
+    bench.live.update()
+    assert bench.workers.value == 1
+    bench._scale.flush()
+    assert run.asked == []
+
+
+def test_slider_waits_for_its_own_request(bench):
+    bench.start.click()
+    run = quiet(bench)
+    bench.workers.value = 3
+    bench._scale.flush()
+    run.advance(1)
+    bench.live.update()
+    assert bench.workers.value == 3
+    assert "<b>2</b> wanted" in bench.sharding.observed.value
+    run.reform(2, "asked", wanted=3)
+    bench.live.update()
+    assert "<b>3</b> wanted · <b>1</b> starting · <b>2</b> training" in bench.sharding.observed.value
+    run.reform(2, "asked again", wanted=2)
+    bench.live.update()
+    assert bench.workers.value == 2
+
+
+def test_learning_rate_reaches_the_running_run(bench):
+    bench.start.click()
+    run = quiet(bench)
+    bench.learning_rate.value = 1e-4
+    bench._rate.flush()
+    assert run.asked == [("set", {"learning_rate": 0.0001})]
+
+
+def test_a_wrong_setting_is_told_in_the_panel(bench, monkeypatch):
+    def refuse(*_, **__):
+        raise ConfigError("training.epochs", given=0, rule="a whole number of at least 1")
+
+    monkeypatch.setattr(lk, "launch", refuse, raising=False)
+    bench.epochs.value = 0
+    bench.start.click()
+    assert bench.training.complaint == "training.epochs: got 0; expected a whole number of at least 1"
+    assert bench.run is None
+    assert not bench.start.disabled
+
+
+def test_a_refused_request_is_told_in_the_panel(bench, monkeypatch):
+    bench.start.click()
+    run = quiet(bench)
+
+    def refuse():
+        raise RunError("demo-1 is finished; pause needs a run that is under way")
+
+    monkeypatch.setattr(run, "pause", refuse)
+    bench.pause.click()
+    assert "needs a run that is under way" in bench.training.complaint
+
+
+def test_resume_follows_the_run_again(bench):
+    bench.start.click()
+    run = quiet(bench)
+    run.end("stopped")
+    bench.live.update()
+    assert not bench.live.following
+    bench.resume.click()
+    assert run.asked == [("resume", None)]
+    assert bench.live.following
+
+
+def test_attach_by_id_and_from_the_list(bench, synthetic, tmp_path, monkeypatch):
+    run = synthetic("older-1").begin()
+    run.advance(12)
+    run.end()
+    monkeypatch.setattr(lk, "open_run", lambda _id, runs_dir: run, raising=False)
+    bench.runs.refresh()
+    assert [value for _, value in bench.runs.choice.options] == ["older-1"]
+    bench.runs.attach.click()
+    assert bench.run is run
+    assert bench.live.seen.step == 12
+    again = Workbench("older-1", runs_dir=tmp_path / "runs", warm=False)
+    assert again.live.seen.step == 12
+    again.close()
+
+
+def test_show_the_code_before_a_run_gives_the_same_configuration(bench):
+    bench.epochs.value = 3
+    bench.show_code.value = True
+    assert bench.training.complaint == ""
+    told = bench.training.code.value
+    assert "epochs=3" in told
+    assert "hidden_size: 64" in told
+    bench.show_code.value = False
+    assert bench.training.code.layout.display == "none"
+
+
+def test_show_the_code_of_a_run_is_that_run(bench):
+    bench.start.click()
+    run = quiet(bench)
+    bench.show_code.value = True
+    assert "import lepton_kit as lk" in bench.training.code.value
+    assert f"epochs: {run.config.training.epochs}" in bench.training.code.value
+
+
+def test_warms_what_the_panels_say(tmp_path, monkeypatch):
+    warmed, cooled = [], []
+    monkeypatch.setattr(lk, "warm", lambda model, data, **options: warmed.append(options), raising=False)
+    monkeypatch.setattr(lk, "cool", lambda: cooled.append(True), raising=False)
+    bench = Workbench(runs_dir=tmp_path)
+    bench._warming.result(30)
+    assert warmed[0]["workers"] == 2
+    bench.workers.value = 1
+    assert bench._warm_soon.waiting
+    bench._warm_soon.flush()
+    bench._warming.result(30)
+    assert warmed[1]["workers"] == 1
+    bench.close()
+    assert cooled == [True]
+
+
+def test_own_data_and_model(tmp_path):
+    model = SimpleNamespace(name="mine")
+    data = lk.data.sample("digits")
+    bench = Workbench(data=data, model=model, runs_dir=tmp_path, warm=False)
+    assert bench.data_model.data is data
+    assert bench.data_model.model is model
+    assert bench.data_model.hidden_size.disabled
+    bench.close()
+
+
+def test_allowed_buttons():
+    assert allowed("finished") == {"start": True, "pause": False, "resume": False, "stop": False}
+    assert allowed("interrupted")["resume"]
+    assert allowed("paused") == {"start": False, "pause": False, "resume": True, "stop": True}
+    assert not any(allowed("stopping").values())
+    assert not allowed(None, busy=True)["start"]
