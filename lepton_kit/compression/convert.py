@@ -64,7 +64,8 @@ def convert_file(
     if PRECISIONS[precision].needs_float_file:
         if float_file is None:
             raise CompressionError(f"{precision}: needs the float32 LiteRT file of the same model")
-        content, notes = _with_quantizer(float_file, precision, samples, keep_float), []
+        content = _with_quantizer(float_file, precision, samples, keep_float)
+        notes: list[str] = []
     else:
         content, notes = _with_converter(model, precision, samples)
     temporary = f"{output}.part"

@@ -55,7 +55,7 @@ class Workshop:
     def start(self) -> Workshop:
         """Begin to load TensorFlow now, so that the first call waits less."""
         if self._process is None or self._process.poll() is not None:
-            stderr = open(self._log, "ab") if self._log else subprocess.DEVNULL  # noqa: SIM115
+            stderr = open(self._log or os.devnull, "ab")  # noqa: SIM115
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "lepton_kit.compression.isolated"],
@@ -66,8 +66,7 @@ class Workshop:
                     text=True,
                 )
             finally:
-                if self._log:
-                    stderr.close()
+                stderr.close()
         return self
 
     def __call__(self, function: str, **arguments: Any) -> Any:

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from lepton_kit import devices
 from lepton_kit.compression import measure, scoring
 from lepton_kit.compression.card import Figure, ReportCard, Row, flags
 from lepton_kit.compression.convert import convert
@@ -53,10 +54,11 @@ class Job:
     @classmethod
     def load(cls, path: str | Path) -> Job:
         """Read ``job.json``."""
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        )
+        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields: Any = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**fields)
 
     def save(self, path: str | Path) -> None:
         """Write ``job.json``."""
@@ -78,13 +80,13 @@ class Bench:
         if isinstance(self.data.train.x, dict) or isinstance(self.held.y, dict):
             raise CompressionError("data: got several inputs or targets; compression handles one of each")
         self.samples = self.work / "held_out.npy"
-        np.save(self.samples, self.held.x)
+        np.save(self.samples, np.asarray(self.held.x))
         chosen = representative(
             np.asarray(self.data.train.y), len(self.data.train), size=job.calibration_size, seed=job.seed
         )
         self.calibration = self.work / "calibration.npy"
         self.calibration_choice = chosen.choice
-        np.save(self.calibration, self.data.train.take(chosen.indices)[0])
+        np.save(self.calibration, np.asarray(self.data.train.take(chosen.indices)[0]))
         self.rows: list[Row] = []
         self.scores: dict[str, scoring.Score] = {}
         self.facts: dict[str, dict[str, Any]] = {}
@@ -143,7 +145,7 @@ class Bench:
         for precision in dict.fromkeys(("float32", *precisions)):
             name = trunk.variant(precision)
             self.tell(f"converting and scoring {name}")
-            role = "float" if name == "float32" else "variant"
+            role: Literal["float", "variant"] = "float" if name == "float32" else "variant"
             row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
             bits = PRECISIONS[precision].trained_bits
             if bits is None:
@@ -199,7 +201,7 @@ class Bench:
         self.scores[row.name] = result
         figures = {"score": Figure(result.value, "measured", result.low, result.high)}
         if "keras" in self.scores:
-            figures["difference"] = Figure(*_reorder(scoring.difference(result, self.scores["keras"])))
+            figures["difference"] = _paired(scoring.difference(result, self.scores["keras"]))
         for key in ("parameters", "nonzero_parameters"):
             figures[key] = Figure(facts[key], "measured")
         for key, value in measure.sizes(self.folder / row.file).items():
@@ -288,6 +290,7 @@ class Bench:
         higher = self.metric.higher_is_better
         rows = tuple(replace(row, flags=flags(row, self.rows, higher_is_better=higher)) for row in self.rows)
         settings = {
+            "cpu": f"{devices.cpu_name()}, {measure.int8_support()}",
             "calibration": self.calibration_choice,
             "fine_tune_epochs": self.job.fine_tune_epochs,
             "seed": self.job.seed,
@@ -312,8 +315,8 @@ def needs_training(job: Job) -> bool:
     return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
 
 
-def _reorder(found: tuple[float, float, float]) -> tuple[float, str, float, float]:
-    return found[0], "measured", found[1], found[2]
+def _paired(found: tuple[float, float, float]) -> Figure:
+    return Figure(found[0], "measured", found[1], found[2])
 
 
 def usable_cores() -> int:
@@ -328,7 +331,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
     if job.max_accuracy_drop is not None:
         best, trail = search(bench)
     else:
-        best, trail = None, ()
+        best, trail = None, []
         wanted = trunks(job.structured, job.sparsity)
         for trunk in wanted:
             bench.train(trunk)

@@ -126,6 +126,26 @@ def _main(path: str, runtime: str, samples: str, batch: str) -> None:
     print(json.dumps(high_water(status.read_text()) if status.exists() else None))
 
 
+def int8_support(cpuinfo: str | None = None) -> str:
+    """Whether this CPU multiplies int8 numbers with instructions made for it; without them int8 may be slower.
+
+    ``cpuinfo`` is the text of Linux' ``/proc/cpuinfo``.
+
+    >>> int8_support("flags : fma avx2 avx512_vnni")
+    'with int8 instructions (avx512_vnni)'
+    """
+    if cpuinfo is None:
+        path = Path("/proc/cpuinfo")
+        cpuinfo = path.read_text() if path.is_file() else ""
+    words = set(cpuinfo.split())
+    if not words:
+        return "int8 instructions unknown"
+    found = [name for name in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm") if name in words]
+    if found:
+        return f"with int8 instructions ({', '.join(found)})"
+    return "without int8 instructions (no VNNI or the like), so int8 can be slower than float"
+
+
 # ------------------------------------------------------------------ time
 def time_models(
     models: Sequence[dict[str, str]],
@@ -169,7 +189,8 @@ def interleave(
 ) -> dict[Any, list[float]]:
     """Seconds per call, ``repetitions`` of them a runner; the order rotates so that no one always comes first."""
     names = list(runners)
-    calls, times = {}, {name: [] for name in names}
+    calls: dict[Any, int] = {}
+    times: dict[Any, list[float]] = {name: [] for name in names}
     for name in names:
         for _ in range(3):
             runners[name]()

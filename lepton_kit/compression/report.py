@@ -127,7 +127,7 @@ def compress(
     All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
     `CompressionError` that names the option or layer.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "sparsity": _shares("sparsity", sparsity),
         "structured": _shares("structured", structured),
         "quantize": (quantize,) if isinstance(quantize, str) else tuple(quantize),

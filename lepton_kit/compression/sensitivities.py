@@ -117,7 +117,7 @@ def sensitivity(
         chosen = representative(
             np.asarray(prepared.train.y), len(prepared.train), size=calibration_size, seed=seed
         )
-        np.save(home / "calibration.npy", prepared.train.take(chosen.indices)[0])
+        np.save(home / "calibration.npy", np.asarray(prepared.train.take(chosen.indices)[0]))
         np.save(home / "held_out.npy", held.x)
         float_file = home / "float32.tflite"
         convert(run, model_path, "float32", float_file)
@@ -146,8 +146,9 @@ def _rank(precision: str, scores: dict[str, scoring.Score], sizes: dict[str, int
     layers = []
     for name, score in scores.items():
         if name:
-            ends = [sign * value + 0.0 for value in scoring.difference(score, reference)]
-            layers.append(LayerLoss(name, score.value, ends[0], *sorted(ends[1:]), sizes[name]))
+            lost, one, other = (sign * value + 0.0 for value in scoring.difference(score, reference))
+            ends = min(one, other), max(one, other)
+            layers.append(LayerLoss(name, score.value, lost, ends[0], ends[1], sizes[name]))
     return Sensitivity(
         precision,
         reference.metric,
