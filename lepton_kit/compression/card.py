@@ -227,7 +227,7 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
         return ()
     said = []
     size, time = _ratio(row, reference, "file_bytes"), _ratio(row, reference, "latency_1_one")
-    if size and time and size < 1 and time > SLOWER:
+    if size and time and size < 1 - SAME and time > SLOWER:
         said.append(f"smaller but slower: {1 / size:.1f} × smaller, {time:.2f} × the latency of float LiteRT")
     if size and time and size >= 1 and time >= 1 and row.role != "control" and not row.sparsity:
         said.append("no gain: neither smaller nor faster than float LiteRT")

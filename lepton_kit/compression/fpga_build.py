@@ -91,7 +91,9 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
             return keras.layers.BatchNormalization.from_config(config)
         return layer.__class__.from_config(config)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    start = keras.Input(network.inputs[0].shape[1:], name="samples")  # hls4ml reserves the name "input"
+    graph = keras.Model(network.inputs, network.outputs)  # a Sequential would keep its input's name
+    copy = keras.models.clone_model(graph, input_tensors=start, clone_function=clone)
     copy.set_weights(network.get_weights())
     return copy, scale, offset, softmax, notes
 
@@ -224,8 +226,10 @@ def trace_estimate(model: str, folder: str, precision: str, check: bool = False)
             trace(inputs, outputs), folder, "model", flavor="verilog", latency_cutoff=STAGE_DELAY
         )
     except Exception as failure:
-        text = (str(failure).strip() or type(failure).__name__).splitlines()[0]
-        raise CompressionError(f"alkaid cannot trace this model: {text}") from None
+        text = type(failure).__name__  # a KeyError's own text is a number of alkaid's that helps nobody
+        if not isinstance(failure, KeyError) and str(failure).strip():
+            text = str(failure).strip().splitlines()[0]
+        raise CompressionError(f"alkaid cannot trace this model in {precision}: {text}") from None
     found = {
         "luts": float(sum(logic.cost for logic in design.fsm.logic.values())),
         "flip_flops": float(design.reg_bits),

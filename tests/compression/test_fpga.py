@@ -105,7 +105,7 @@ def small_dense(digits, tmp_path_factory):
     layers = keras.layers
     model = keras.Sequential(
         [
-            keras.Input((64,)),
+            keras.Input((64,), name="input"),
             layers.Rescaling(2.0, offset=-1.0, name="rescale"),
             layers.Dense(12, activation="relu", name="hidden"),
             layers.Dense(10, activation="softmax", name="out"),

@@ -1,6 +1,8 @@
 """The accuracy-bounded search as pure functions: what is tried, what is skipped, what wins."""
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from lepton_kit.compression.search import (
     choose,
     next_trunk,
     relative_cost,
+    search,
     shrink,
     trunks,
     why_skip,
@@ -117,3 +120,61 @@ def test_relative_costs():
     assert relative_cost(mine, reference, "size") == 0.25
     assert relative_cost(mine, reference, "balanced") == pytest.approx(0.125**0.5)
     assert relative_cost(Row("c", "LiteRT"), reference, "size") is None
+
+
+class FakeBench:
+    """Trains nothing: the scores and costs of every variant follow from what was removed."""
+
+    def __init__(self, **changes):
+        values = {
+            "structured": (0.5, 0.75),
+            "sparsity": (0.8,),
+            "quantize": ("int8",),
+            "max_accuracy_drop": 0.012,
+            "cost": "balanced",
+            "refine": False,
+        }
+        self.job = SimpleNamespace(**{**values, **changes})
+        self.metric = SimpleNamespace(higher_is_better=True)
+        self.rows, self.done = [], []
+
+    def train(self, trunk):
+        self.done.append(trunk.name)
+
+    def variants(self, trunk, precisions):
+        outcome = monotone(trunk)
+        for precision in ("float32", *precisions):
+            price = outcome.costs[precision]
+            made = row(trunk.variant(precision), price, 100 * price, -outcome.drops[precision])
+            self.rows.append(
+                replace(made, precision=precision, structured=trunk.structured, sparsity=trunk.sparsity)
+            )
+
+    def quick(self, rows):
+        return rows
+
+    def control(self):
+        self.done.append("control")
+
+    def time(self):
+        self.done.append("time")
+
+
+def test_the_search_trains_what_it_needs_then_a_control_and_names_the_winner():
+    bench = FakeBench()
+    best, trail = search(bench)
+    assert best == "structured-50+int8"
+    assert bench.done == ["", "structured-50", "structured-75", "structured-50+sparse-80", "control", "time"]
+    assert trail[1]["trunk"] == "structured-50"
+    assert trail[1]["drops"] == pytest.approx({"float32": 0.01, "int8": 0.011})
+    assert trail[1]["inside"] == ["float32", "int8"]
+    skipped = {one["trunk"]: one["skipped"] for one in trail if "skipped" in one}
+    assert set(skipped) == {"sparse-80", "structured-75+sparse-80"}
+    assert "is already found" in skipped["sparse-80"]
+    assert "removes at least as much as structured-75" in skipped["structured-75+sparse-80"]
+
+
+def test_a_search_over_formats_alone_trains_no_control():
+    bench = FakeBench(structured=(), sparsity=())
+    assert search(bench)[0] == "int8"
+    assert bench.done == ["", "time"]
