@@ -65,8 +65,8 @@ class CompressionPanel(Panel):
         self.refresh()
         self.view = framed(
             card(
-                "Compression while training", self.pattern, self.pattern_note, self.sparsity, self.scope, self.frequency,
-                self.reason, self.bits, self.bits_note, self.problem,
+                "Compression while training", self.pattern, self.pattern_note, self.sparsity, self.reason, self.scope,
+                self.frequency, self.bits, self.bits_note, self.problem,
             )
         )  # fmt: skip
 

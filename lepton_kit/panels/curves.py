@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lepton_kit.panels.decimate import thin
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 POINTS = 600
 """Points a curve may have on the screen: a plot is 300 to 600 pixels wide."""

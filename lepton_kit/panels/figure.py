@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.panels.curves import Curves, curves_of
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 GREY = "#7d8590"
 GRID = "rgba(125,133,144,0.22)"

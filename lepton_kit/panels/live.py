@@ -18,8 +18,8 @@ from lepton_kit.panels.parts import Panel, card, framed, note, set_html
 from lepton_kit.panels.picture import picture_text
 from lepton_kit.panels.presence import Presence
 from lepton_kit.panels.pump import Pump
-from lepton_kit.runs.paths import RunPaths
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.paths import RunPaths
+from lepton_kit.rundir.view import RunView
 
 FASTEST_SECONDS = 0.5
 """Plots move at most twice a second: faster costs the kernel and the page much and shows little more."""

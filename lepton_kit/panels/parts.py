@@ -39,15 +39,19 @@ STYLE = """<style>
 .lk-bar div{min-width:2px;font-size:10px;line-height:14px;color:#fff;text-align:center;overflow:hidden}
 .lk-code{white-space:pre;overflow-x:auto;font-family:var(--jp-code-font-family,monospace);font-size:12px;
  background:var(--jp-layout-color2);color:var(--jp-ui-font-color1);padding:8px 10px;border-radius:4px;margin:0}
+.lk-codes{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:10px;align-items:start}
+.lk-codes>div{min-width:0}
+.lk-panel pre.lk-code{white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
 .lk-track{height:8px;border-radius:4px;background:var(--jp-layout-color3,#ccc);overflow:hidden}
 .lk-track div{height:100%;border-radius:4px;background:var(--jp-brand-color1,#1976d2)}
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}
 .lk-panel img.lk-thumb{width:30px;height:30px;object-fit:cover;image-rendering:pixelated;border-radius:3px;margin:0 4px 4px 0;
  display:inline-block;vertical-align:middle;border:1px solid var(--jp-border-color2)}
-.lk-panel .widget-box{margin:0}
+.lk-panel .widget-box,.lk-panel .widget-tab,.lk-panel .jupyter-widget-tab{margin:0!important}
 .lk-panel .widget-button{border-radius:4px}
 .lk-panel .lk-row{overflow:hidden}
-.lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;overflow:hidden}
+.lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;
+ overflow:hidden;background:none!important}
 </style>"""
 
 PALETTE = ("#3d85c6", "#c2740c", "#2f8a4b", "#8a5fbf", "#b3475e", "#3b8f8f", "#8c6d31", "#6b7280")

@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_kit.panels.curves import Curve, Curves, curves_of
 from lepton_kit.panels.figure import BLUE, GREEN, GREY, ORANGE
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 WIDTH, HEIGHT, SCALE = 840, 190, 2
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 46, 10, 26, 22

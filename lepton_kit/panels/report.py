@@ -22,7 +22,7 @@ from lepton_kit.panels.parts import (
     table,
 )
 from lepton_kit.panels.telling import number, size
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 WAITING = "Finish a run first: its model is what gets compressed."
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}

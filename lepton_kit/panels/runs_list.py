@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from lepton_kit.panels.parts import Panel, button, card, chip, framed, note, row, set_html, table
 from lepton_kit.panels.telling import number
-from lepton_kit.runs import RunPaths, list_runs
+from lepton_kit.rundir import RunPaths, list_runs
 
 SHOWN = 8
 

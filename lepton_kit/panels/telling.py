@@ -8,7 +8,7 @@ import time
 
 from lepton_kit.panels.curves import main_metric
 from lepton_kit.panels.parts import PALETTE, Markup, chip, table
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 INCIDENTS_SHOWN = 6
 WORKERS_SHOWN = 32

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, row, set_html
-from lepton_kit.runs.paths import FINAL_STATES
+from lepton_kit.rundir.paths import FINAL_STATES
 
 OVER = (*FINAL_STATES, "interrupted")
 """States of a run that has no driver."""
@@ -74,12 +74,11 @@ class TrainingPanel(Panel):
         self.state = note("idle")
         self.state.add_class("lk-state")
         self.enable(None)
-        self.view = framed(
-            card(
-                "Training", row(self.epochs, self.seed), self.learning_rate, self.name,
-                row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem, self.code,
-            )
+        self.controls = card(
+            "Training", row(self.epochs, self.seed), self.learning_rate, self.name,
+            row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem,
         )  # fmt: skip
+        self.view = framed(self.controls, self.code)
 
     def __repr__(self) -> str:
         return f"<TrainingPanel: {self.epochs.value} epochs, learning rate {self.learning_rate.value:.3g}>"
@@ -104,10 +103,11 @@ class TrainingPanel(Panel):
 
     def present(self, yaml: str, python: str) -> None:
         """Show the file and the Python that repeat a run."""
-        blocks = [("Python", python), ("lepton run config.yaml", yaml)]
+        blocks = [("Python", python), ("config.yaml, for: lepton run config.yaml", yaml)]
         shown = "".join(
-            f'<div class="lk-note" style="margin-top:6px">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre>'
+            f'<div><div class="lk-note">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre></div>'
             for title, text in blocks
         )
+        shown = f'<div class="lk-codes">{shown}</div>'
         set_html(self.code, shown)
         self.code.layout.display = ""

@@ -21,7 +21,7 @@ from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
 from lepton_kit.panels.training import OVER, TrainingPanel
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.view import RunView
 
 SCALE_AFTER_SECONDS = 0.4
 """A slider that is dragged asks the run once, when it has rested this long."""
@@ -115,12 +115,12 @@ class Workbench(Panel):
         )  # fmt: skip
         left = widgets.VBox([self.data_model.view], layout=widgets.Layout(width="100%", overflow="hidden"))
         right = widgets.VBox(
-            [self.sharding.view, self.training.view],
+            [self.sharding.view, self.training.controls],
             layout=widgets.Layout(width="100%", overflow="hidden", grid_gap="10px"),
         )
         pages = widgets.Tab(
             [
-                widgets.Box([left, right], layout=grid),
+                self._page(widgets.Box([left, right], layout=grid), self.training.code),
                 self._page(self.compression.view, self.report.view),
                 self._page(self.runs.view),
                 self._page(self.device.view),
