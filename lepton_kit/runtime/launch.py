@@ -19,8 +19,8 @@ from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig,
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.devices import memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
-from lepton_kit.runs import RunPaths, new_run_id, read_requests
-from lepton_kit.runs.paths import write_atomically
+from lepton_kit.rundir import RunPaths, new_run_id, read_requests
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime import lock
 from lepton_kit.runtime.run import Run
 from lepton_kit.runtime.wishes import WORKER_BYTES
@@ -82,12 +82,21 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
     config = absolute(config, base)
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
-    models.check_fits(config.model, prepared, base)
+    config = _fitted(config, prepared, base)
     paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
     paths.create()
     write_atomically(paths.config, config.to_yaml())
     start_driver(paths)
     return Run(paths)
+
+
+def _fitted(config: RunConfig, prepared: PreparedData, base: Path) -> RunConfig:
+    """The configuration with what a `LeptonModel` takes from its data filled in; refuses a model that can't fit."""
+    if config.model.get("kind") != "lepton":
+        models.check_fits(config.model, prepared, base)
+        return config
+    model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
+    return config.replace(model=model.spec())
 
 
 def configure(model: Any, data: Any, **options: Any) -> tuple[RunConfig, PreparedData, Dataset]:

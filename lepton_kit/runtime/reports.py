@@ -13,8 +13,8 @@ from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset, sharding
-from lepton_kit.runs import EventLog, EventReader, RunPaths, RunView
-from lepton_kit.runs.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
+from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 
 RESERVE_BYTES = 1 << 16
 """Kept free in the run's folder, so that a run that a full disk ends can still say so."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.errors import RunError
-from lepton_kit.runs import RunPaths, RunView, find_run, list_runs, send_request
-from lepton_kit.runs.paths import FINAL_STATES
-from lepton_kit.runs.view import describe
+from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, send_request
+from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir.view import describe
 from lepton_kit.runtime import lock
 
 if TYPE_CHECKING:

@@ -57,6 +57,8 @@ class Connection:
         if not data:
             self.closed = True
             return []
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
         self._buffer += data
         messages = []

@@ -47,6 +47,14 @@ class DriverChannel:
         commands, self._kept = list(self._kept), deque()
         return [command for command in commands if self._is_current(command)]
 
+    def newest(self, kind: str, *, keep: bool = False) -> dict[str, Any] | None:
+        """The last waiting message of a kind, taken with all before it unless it is to be kept; None without one."""
+        self._kept.extend(self.take_commands())
+        waiting = [message for message in self._kept if message["kind"] == kind]
+        if not keep:
+            self._kept = deque(message for message in self._kept if message["kind"] != kind)
+        return waiting[-1] if waiting else None
+
     def wait_for(self, *kinds: str) -> dict[str, Any]:
         for message in list(self._kept):
             if message["kind"] in kinds and self._is_current(message):
@@ -100,6 +108,7 @@ def main(start: dict[str, Any]) -> int:
             return 0
         try:
             if message["kind"] == "prepare":
+                message = channel.newest("prepare") or message
                 _log_to(message["log"])
                 prepared = _prepare(message, prepared, channel)
             else:
@@ -109,6 +118,8 @@ def main(start: dict[str, Any]) -> int:
             _fail(channel, "out of memory", failure)
             return 1
         except Exception as failure:
+            if message["kind"] == "prepare" and channel.newest("prepare", keep=True):
+                continue  # what it was to prepare is wanted no more, and may be gone
             kind = "out of memory" if type(failure).__name__ == "ResourceExhaustedError" else "error"
             _fail(channel, kind, failure)
             return 1

@@ -1,0 +1,42 @@
+"""One driver a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lepton_kit.errors import RunError
+from lepton_kit.rundir import RunPaths
+from lepton_kit.runtime import lock
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    made = RunPaths(tmp_path / "run")
+    made.create()
+    return made
+
+
+def test_a_run_that_nobody_drove_is_not_held(paths: RunPaths):
+    assert not lock.held(paths)
+
+
+def test_a_second_driver_is_refused_until_the_first_lets_go(paths: RunPaths):
+    descriptor = lock.take(paths)
+    assert lock.held(paths)
+    with pytest.raises(RunError, match="has a driver already"):
+        lock.take(paths, patience=0)
+    os.close(descriptor)
+    assert not lock.held(paths)
+    os.close(lock.take(paths, patience=0))
+
+
+def test_a_reader_that_looks_does_not_keep_a_driver_out(paths: RunPaths):
+    descriptor = lock.take(paths)
+    duplicate = os.dup(descriptor)
+    os.close(descriptor)
+    assert lock.held(paths), "the lock passes on with its descriptor"
+    os.close(duplicate)
+    assert not lock.held(paths)

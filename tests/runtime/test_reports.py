@@ -1,0 +1,138 @@
+"""The driver's book: what it writes, what it recalls, and what a full disk or a crash of the machine does to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lepton_kit.rundir import EventLog, EventReader, RunPaths
+from lepton_kit.runtime.reports import Ledger
+from lepton_kit.training.state import history_array, load_history, save_checkpoint
+
+NO_HISTORY = history_array([])
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    made = RunPaths(tmp_path / "run")
+    made.create()
+    return made
+
+
+def open_ledger(paths: RunPaths) -> Ledger:
+    return Ledger(paths, EventLog(paths.events))
+
+
+def kinds(paths: RunPaths) -> list[str]:
+    return [event["kind"] for event in EventReader(paths.events).poll()]
+
+
+def steps(first: int, last: int) -> dict:
+    count = last - first
+    return {
+        "generation": 1, "first": first, "last": last, "world_size": 1, "loss": [0.5] * count, "metrics": {},
+        "seconds": 0.1, "busy": [0.1], "samples": [4 * count], "fed": [4] * count, "checksum": [0] * count,
+    }  # fmt: skip
+
+
+def epoch(number: int, step: int) -> dict:
+    return {"epoch": number, "step": step, "metrics": {}, "validation": None, "seconds": 0.1}
+
+
+def test_a_status_is_logged_when_it_changes_and_the_file_tells_the_last(paths: RunPaths):
+    ledger = open_ledger(paths)
+    for status in ("starting", "starting", "running"):
+        ledger.status(status)
+    ledger.end("failed", "a cause")
+    assert kinds(paths).count("status") == 3
+    assert json.loads(paths.status.read_text())["cause"] == "a cause"
+    assert not paths.reserve.exists()
+
+
+def test_workers_are_logged_when_a_state_changes_not_when_memory_does(paths: RunPaths):
+    ledger = open_ledger(paths)
+    row = {"worker": 0, "pid": 1, "state": "standby", "rank": None, "memory_bytes": 1}
+    ledger.workers(1, [row])
+    ledger.workers(1, [row | {"memory_bytes": 2}])
+    ledger.workers(1, [row | {"state": "training", "rank": 0}])
+    ledger.end("stopped", None)
+    assert kinds(paths).count("workers") == 3  # the third is the end, without workers
+
+
+def test_without_a_checkpoint_everything_begins_anew(paths: RunPaths):
+    ledger = open_ledger(paths)
+    ledger.append("steps", steps(0, 5))
+    ledger.append("epoch", epoch(0, 3))
+    assert ledger.return_to_checkpoint() is None
+    assert (ledger.reported_step, ledger.logged_epochs) == (0, 0)
+
+
+def test_a_later_driver_goes_back_to_the_checkpoint(paths: RunPaths):
+    first = open_ledger(paths)
+    first.append("steps", steps(0, 9))
+    first.append("epoch", epoch(0, 3))
+    first.append("epoch", epoch(1, 6))
+    save_checkpoint(paths.checkpoints, 4, [np.zeros(1)], NO_HISTORY, logged_epochs=1)
+    second = open_ledger(paths)
+    assert (second.reported_step, second.logged_epochs) == (9, 2)
+    checkpoint = second.return_to_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+    assert (second.reported_step, second.logged_epochs) == (4, 1)
+
+
+def test_a_log_that_ends_before_the_checkpoint_is_completed_from_it(paths: RunPaths):
+    ledger = open_ledger(paths)
+    ledger.append("steps", steps(0, 2))
+    history = history_array([(step, 0.5, np.arange(6.0)) for step in range(4)])
+    save_checkpoint(paths.checkpoints, 4, [np.zeros(1)], history, logged_epochs=1)
+    checkpoint = ledger.return_to_checkpoint()
+    assert checkpoint is not None
+    assert ledger.reported_step == 2
+    assert [entry[0] for entry in load_history(checkpoint.path)] == [0, 1, 2, 3]
+    assert ledger.logged_epochs == 1
+
+
+@pytest.mark.parametrize("spoilt", ["arrays.npz", "meta.json"])
+def test_a_checkpoint_that_a_crash_spoilt_is_passed_over(paths: RunPaths, spoilt: str):
+    for step in (4, 8):
+        save_checkpoint(paths.checkpoints, step, [np.zeros(9)], NO_HISTORY, logged_epochs=0)
+    file = paths.checkpoints / "step-000000008" / spoilt
+    file.write_bytes(bytes(file.stat().st_size))
+    ledger = open_ledger(paths)
+    checkpoint = ledger.last_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+    assert "step-000000008 cannot be used" in ledger.view.warnings[-1]["text"]
+
+
+def test_a_checkpoint_without_history_tells_nothing(tmp_path: Path):
+    assert load_history(tmp_path) == []
+
+
+def test_checkpoints_that_were_never_completed_are_cleared_away(paths: RunPaths):
+    (paths.checkpoints / ".step-3.77").mkdir()
+    open_ledger(paths)
+    assert list(paths.checkpoints.iterdir()) == []
+
+
+def test_on_a_full_disk_the_reserve_makes_room_for_the_last_words(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = open_ledger(paths)
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if paths.reserve.exists():
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    ledger.append("steps", steps(0, 3))
+    assert kinds(paths) == []
+    ledger.end("failed", "the disk is full")
+    assert kinds(paths) == ["steps", "workers", "status"]

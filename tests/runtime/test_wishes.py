@@ -1,0 +1,128 @@
+"""What is wanted: requests granted or refused, and the number of workers that follows the load."""
+
+from __future__ import annotations
+
+import pytest
+
+from lepton_kit.config import RunConfig
+from lepton_kit.runtime.wishes import AUTO_SECONDS, WORKER_BYTES, Wishes
+
+PLENTY = 10**12
+
+
+def wishes(cores: int = 4, global_batch: int = 128, **workers: object) -> Wishes:
+    config = RunConfig.from_dict(
+        {"model": {}, "data": {}, "workers": workers, "training": {"global_batch": global_batch}}
+    )
+    return Wishes(config, cores)
+
+
+def test_it_begins_with_the_configuration():
+    assert wishes(count=3, standby=1).wanted.workers == 3
+    assert wishes(count="auto", max_workers=2).wanted.workers == 2
+    assert wishes(count="auto", cores=8, global_batch=5).wanted.workers == 5
+
+
+def test_a_request_within_the_limit_is_granted():
+    made = wishes(count=1)
+    assert made.apply("scale", {"workers": 3}, PLENTY) is None
+    assert made.wanted.workers == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit", "reason"),
+    [
+        ({"count": 1, "max_workers": 4}, 4, "workers.max_workers"),
+        ({"count": 1, "global_batch": 3}, 3, "global batch"),
+        ({"count": 1}, 64, "set workers.max_workers"),
+    ],
+)
+def test_a_request_above_the_limit_is_refused_with_the_limit(settings: dict, limit: int, reason: str):
+    made = wishes(**settings)
+    assert made.apply("scale", {"workers": limit}, PLENTY) is None
+    cause = made.apply("scale", {"workers": limit + 1}, PLENTY)
+    assert cause is not None
+    assert f"got {limit + 1}; expected at most {limit}" in cause
+    assert reason in cause
+    assert made.wanted.workers == limit
+
+
+def test_a_request_beyond_the_memory_is_refused_with_the_sizes():
+    made = wishes(count=1)
+    cause = made.apply("scale", {"workers": 3}, int(1.5 * WORKER_BYTES))
+    assert cause is not None
+    assert "0.7 GB" in cause
+    assert made.wanted.workers == 1
+    assert made.apply("scale", {"workers": 2}, int(1.5 * WORKER_BYTES)) is None
+
+
+def test_shrinking_needs_no_memory():
+    made = wishes(count=3)
+    assert made.apply("scale", {"workers": 1}, 0) is None
+
+
+def test_pause_resume_stop_and_settings():
+    made = wishes()
+    made.apply("pause", {}, None)
+    assert made.wanted.paused
+    made.apply("resume", {}, None)
+    assert not made.wanted.paused
+    made.apply("set", {"learning_rate": 0.5}, None)
+    made.apply("set", {"log_seconds": 2.0}, None)
+    assert (made.learning_rate, made.log_seconds) == (0.5, 2.0)
+    made.apply("stop", {}, None)
+    first = made.stopping_since
+    made.apply("stop", {}, None)
+    assert made.wanted.stopping
+    assert made.stopping_since == first
+
+
+def test_a_resumed_run_recalls_what_was_granted_and_nothing_else():
+    made = wishes(count=1)
+    made.recall(
+        [
+            {"verb": "scale", "workers": 2, "accepted": True},
+            {"verb": "scale", "workers": 9, "accepted": False},
+            {"verb": "pause", "accepted": True},
+            {"verb": "stop", "accepted": True},
+            {"verb": "set", "learning_rate": 0.25, "accepted": True},
+        ]
+    )
+    assert made.wanted.workers == 2
+    assert not made.wanted.paused
+    assert not made.wanted.stopping
+    assert made.learning_rate == 0.25
+
+
+def look(made: Wishes, others: list[float], own: float = 1.0) -> list[int]:
+    """The wanted workers after each look; ``others`` are cores that other programs keep busy meanwhile."""
+    now = busy = mine = 0.0
+    made.follow_load(now, busy, mine)
+    wanted = []
+    for cores in others:
+        now, mine = now + AUTO_SECONDS, mine + own * AUTO_SECONDS
+        busy += (own + cores) * AUTO_SECONDS
+        made.follow_load(now, busy, mine)
+        wanted.append(made.workers)
+    return wanted
+
+
+def test_auto_gives_cores_back_under_load_and_takes_them_again():
+    assert look(wishes(count="auto", cores=4), [0, 2, 2, 2, 0, 0]) == [4, 4, 2, 2, 2, 4]
+
+
+def test_auto_stays_within_its_bounds():
+    assert look(wishes(count="auto", cores=4, min_workers=2), [4, 4])[-1] == 2
+    assert look(wishes(count="auto", cores=4, max_workers=3), [0, 0])[-1] == 3
+
+
+def test_auto_does_not_follow_a_single_peak():
+    assert look(wishes(count="auto", cores=4), [0, 0, 3, 0, 0]) == [4, 4, 4, 4, 4]
+
+
+def test_a_number_ends_auto_and_auto_ends_a_number():
+    made = wishes(count="auto", cores=4)
+    made.apply("scale", {"workers": 1}, PLENTY)
+    assert look(made, [0, 0]) == [1, 1]
+    made.apply("scale", {"workers": "auto"}, PLENTY)
+    assert look(made, [0, 0])[-1] == 4
