@@ -92,7 +92,7 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
         return layer.__class__.from_config(config)
 
     start = keras.Input(network.inputs[0].shape[1:], name="samples")  # hls4ml reserves the name "input"
-    graph = keras.Model(network.inputs, network.outputs)  # a Sequential would keep its input's name
+    graph = keras.Model(network.inputs[0], network.outputs[0])  # a Sequential would keep its input's name
     copy = keras.models.clone_model(graph, input_tensors=start, clone_function=clone)
     copy.set_weights(network.get_weights())
     return copy, scale, offset, softmax, notes
