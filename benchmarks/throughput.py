@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -158,7 +159,11 @@ def torch_block(contestant: str, kind: str) -> tuple[Any, int]:
 
 
 class Processes:
-    """One contestant made of processes that this script starts; they sleep between turns."""
+    """One contestant made of processes that this script starts.
+
+    They are stopped by a signal between turns: Horovod's background threads talk all the time, which would cost the
+    others processor time.
+    """
 
     def __init__(self, contestant: str, kind: str):
         self.name = contestant
@@ -168,6 +173,7 @@ class Processes:
         for child in self._children:
             if self._read(child) != "ready":
                 raise SystemExit(f"{contestant} did not start")
+        self._signal(signal.SIGSTOP)
         self._rate: float | None = None
 
     def _start(self, contestant: str, kind: str, rank: int, ranks: int) -> subprocess.Popen[str]:
@@ -201,6 +207,10 @@ class Processes:
         assert child.stdout is not None
         return child.stdout.readline().strip()
 
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children:
+            child.send_signal(number)
+
     def turn(self, seconds: float) -> float:
         """Samples/s over one turn; ranks run the same number of blocks, so the slowest sets the time."""
         blocks = (
@@ -208,24 +218,20 @@ class Processes:
             if len(self._children) == 1
             else max(1, int(seconds * (self._rate or 1500) / (20 * GLOBAL_BATCH)))
         )
+        self._signal(signal.SIGCONT)
         for child in self._children:
             assert child.stdin is not None
             child.stdin.write(f"{blocks} {seconds}\n")
             child.stdin.flush()
         answers = [self._read(child).split() for child in self._children]
+        self._signal(signal.SIGSTOP)
         self._rate = sum(float(count) for count, _ in answers) / max(float(spent) for _, spent in answers)
         return self._rate
 
     def close(self) -> None:
+        self._signal(signal.SIGKILL)
         for child in self._children:
-            assert child.stdin is not None
-            child.stdin.close()
-        for child in self._children:
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.wait()
         if self._rendezvous is not None:
             self._rendezvous.close()
 

@@ -123,8 +123,8 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _follow(run: Any, as_json: bool, once: bool) -> int:
-    from lepton_kit.runs.paths import FINAL_STATES
-    from lepton_kit.runs.view import describe
+    from lepton_kit.rundir.paths import FINAL_STATES
+    from lepton_kit.rundir.view import describe
 
     live = sys.stdout.isatty() and not as_json
     shown = ""

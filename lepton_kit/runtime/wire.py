@@ -11,6 +11,9 @@ from typing import Any
 
 MAX_MESSAGE_BYTES = 1 << 28
 _LENGTH = struct.Struct("!I")
+_INT = struct.Struct("i")
+CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+"""Descriptors that arrive are not handed on to other programs (Linux)."""
 
 
 class Connection:
@@ -48,18 +51,20 @@ class Connection:
         A message that brought a file descriptor holds its number under ``descriptor``.
         """
         try:
-            flags = 0 if wait else socket.MSG_DONTWAIT
-            data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, 8, flags)
+            flags = CLOSE_ON_EXEC | (0 if wait else socket.MSG_DONTWAIT)
+            # socket.recv_fds would do, but it ignores its flags in Python 3.11.
+            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_LEN(8 * _INT.size), flags)
         except BlockingIOError:
             return []
         except OSError:
-            data, descriptors = b"", []
+            data, ancillary = b"", []
         if not data:
             self.closed = True
             return []
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
-        self._descriptors += descriptors
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(content) - len(content) % _INT.size
+                self._descriptors += [number for (number,) in _INT.iter_unpack(content[:whole])]
         self._buffer += data
         messages = []
         while len(self._buffer) >= _LENGTH.size:

@@ -49,7 +49,7 @@ class DriverChannel:
 
     def newest(self, kind: str, *, keep: bool = False) -> dict[str, Any] | None:
         """The last waiting message of a kind, taken with all before it unless it is to be kept; None without one."""
-        self._kept.extend(self.take_commands())
+        self._kept = deque(self.take_commands())
         waiting = [message for message in self._kept if message["kind"] == kind]
         if not keep:
             self._kept = deque(message for message in self._kept if message["kind"] != kind)

@@ -12,7 +12,7 @@ import pytest
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data.sharding import cut
-from lepton_kit.runs import EventLog, RunPaths, RunView
+from lepton_kit.rundir import EventLog, RunPaths, RunView
 
 
 class SyntheticRun:

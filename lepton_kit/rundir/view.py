@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.runs.events import EventReader
-from lepton_kit.runs.paths import FINAL_STATES
+from lepton_kit.rundir.events import EventReader
+from lepton_kit.rundir.paths import FINAL_STATES
 
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""

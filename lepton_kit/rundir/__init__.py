@@ -1,9 +1,9 @@
 """The run directory: its file names, its event log, its requests, and the view that readers build from them."""
 
-from lepton_kit.runs.control import Request, read_requests, send_request
-from lepton_kit.runs.events import EventLog, EventReader
-from lepton_kit.runs.paths import RunPaths, find_run, list_runs, new_run_id
-from lepton_kit.runs.view import RunView
+from lepton_kit.rundir.control import Request, read_requests, send_request
+from lepton_kit.rundir.events import EventLog, EventReader
+from lepton_kit.rundir.paths import RunPaths, find_run, list_runs, new_run_id
+from lepton_kit.rundir.view import RunView
 
 __all__ = [
     "EventLog",

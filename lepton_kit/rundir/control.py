@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.runs.paths import RunPaths, write_atomically
+from lepton_kit.rundir.paths import RunPaths, write_atomically
 
 VERBS = ("scale", "pause", "resume", "stop", "set")
 SETTABLE = ("learning_rate", "log_seconds")
