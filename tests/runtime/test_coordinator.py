@@ -98,7 +98,9 @@ def test_stop_before_anybody_trained_ends_at_once():
 
 def test_stop_while_the_ring_is_broken_forms_once_more_to_save_the_state():
     workers = [Observed(0, "detached", rank=0, step=9)]
-    assert decide(situation(Wanted(2, stopping=True), workers, "breaking", formed_before=True)) == [Form((0,))]
+    assert decide(situation(Wanted(2, stopping=True), workers, "breaking", formed_before=True)) == [
+        Form((0,))
+    ]
 
 
 def test_pause_and_resume():
@@ -129,7 +131,11 @@ class World:
 
     def decide(self) -> int:
         observed = list(self.workers.values())
-        actions = decide(situation(self.wanted, observed, self.phase, formed_before=self.formed, asked=frozenset(self.asked)))
+        actions = decide(
+            situation(
+                self.wanted, observed, self.phase, formed_before=self.formed, asked=frozenset(self.asked)
+            )
+        )
         for action in actions:
             match action:
                 case Spawn(count):
@@ -209,7 +215,9 @@ events = st.lists(
 
 @settings(max_examples=400, deadline=None)
 @given(standby=st.integers(0, 2), first=st.integers(1, 4), story=events)
-def test_wanted_and_observed_become_equal_after_any_story(standby: int, first: int, story: list[tuple[str, int]]):
+def test_wanted_and_observed_become_equal_after_any_story(
+    standby: int, first: int, story: list[tuple[str, int]]
+):
     world = World(Wanted(first, standby))
     for what, number in story:
         world.decide()
@@ -238,5 +246,7 @@ def test_wanted_and_observed_become_equal_after_any_story(standby: int, first: i
     assert world.phase == ("paused" if world.wanted.paused else "training")
     assert len(world.in_state("training")) == world.wanted.workers
     assert len(world.in_state("standby")) == world.wanted.standby
-    assert sorted(world.workers[worker].rank for worker in world.in_state("training")) == list(range(world.wanted.workers))
+    assert sorted(world.workers[worker].rank for worker in world.in_state("training")) == list(
+        range(world.wanted.workers)
+    )
     assert not world.in_state("starting", "leaving", "lost", "detached")

@@ -32,7 +32,9 @@ def test_the_kernels_counters_of_both_kinds_are_read():
 def test_the_groups_of_this_process_are_asked(monkeypatch: pytest.MonkeyPatch):
     before = memory_kills()
     monkeypatch.setattr(
-        deaths, "cgroup_texts", lambda mount, lines, names: ["oom_kill 3"] if names == ("memory.events",) else []
+        deaths,
+        "cgroup_texts",
+        lambda mount, lines, names: ["oom_kill 3"] if names == ("memory.events",) else [],
     )
     with_group = memory_kills()
     monkeypatch.setattr(deaths, "cgroup_texts", lambda *_: [])

@@ -1,0 +1,144 @@
+"""The view: what readers see of a run, however often it was resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.rundir import RunView
+from lepton_kit.rundir.view import Series, describe
+
+PLAN = {"kind": "plan", "steps_per_epoch": 4, "total_steps": 100, "global_batch": 8}
+
+
+def feed(view: RunView, *events: dict[str, Any]) -> RunView:
+    for event in events:
+        view.feed({"time": float(len(view.steps)), **event})
+    return view
+
+
+def steps(first: int, last: int, world_size: int = 2, **more: Any) -> dict[str, Any]:
+    count = last - first
+    return {
+        "kind": "steps", "generation": 1, "first": first, "last": last, "world_size": world_size,
+        "loss": [float(step) for step in range(first, last)], "metrics": {"accuracy": 0.5}, "seconds": 2.0,
+        "busy": [1.0] * world_size, "samples": [4 * count] * world_size, "learning_rate": 0.1,
+    } | more  # fmt: skip
+
+
+def generation(step: int, size: int = 2) -> dict[str, Any]:
+    return {
+        "kind": "generation",
+        "generation": 1,
+        "ranks": list(range(size)),
+        "step": step,
+        "world_size": size,
+    }
+
+
+def status(name: str, cause: str | None = None) -> dict[str, Any]:
+    return {"kind": "status", "status": name, "cause": cause, "driver_pid": 7}
+
+
+def test_a_run_that_told_nothing_yet():
+    view = RunView()
+    assert (view.status, view.step, view.progress, view.total_steps) == ("created", 0, 0.0, None)
+    assert view.current_throughput is None
+    assert view.eta_seconds is None
+    assert describe(view) == "created"
+
+
+def test_a_run_under_way():
+    view = feed(RunView(), PLAN, status("running"), generation(0), steps(0, 10), steps(10, 20))
+    assert view.step == 20
+    assert view.loss.tolist() == list(range(20))
+    assert view.step_series["epoch"].array.tolist() == [step // 4 for step in range(20)]
+    assert view.throughput.tolist() == [40.0, 40.0]
+    assert view.per_rank_throughput == {0: 40.0, 1: 40.0}
+    assert view.eta_seconds == pytest.approx(80 / 5)
+    assert view.progress == 0.2
+    assert "step 20/100" in describe(view)
+    assert "on 2 workers" in describe(view)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 8)), min_size=1, max_size=20))
+def test_after_any_number_of_resumes_each_step_is_there_once(story: list[tuple[int, int]]):
+    view = feed(RunView(), PLAN)
+    for count, back in story:
+        start = max(0, view.step - back)
+        feed(view, generation(start), steps(start, start + count))
+        assert view.steps.tolist() == list(range(start + count))
+        assert view.loss.tolist() == view.steps.tolist()
+        assert len(view.report_steps) == len(view.throughput) == len(view.metrics["accuracy"])
+        assert np.all(np.diff(view.report_steps.array) > 0)
+
+
+def test_epochs_after_a_resume_are_told_anew():
+    view = feed(RunView(), PLAN, generation(0), steps(0, 8))
+    for epoch in (0, 1):
+        feed(
+            view,
+            {
+                "kind": "epoch",
+                "epoch": epoch,
+                "step": 4 * epoch + 4,
+                "seconds": 1.0,
+                "metrics": {"loss": 1.0},
+            },
+        )
+    feed(view, generation(4))
+    assert [row["epoch"] for row in view.epochs] == [0]
+
+
+def test_a_loss_that_is_no_number_is_nan_and_a_late_metric_is_filled_up():
+    view = feed(
+        RunView(), PLAN, steps(0, 1, loss=[None]), steps(1, 2, metrics={"accuracy": None, "top": 0.25})
+    )
+    assert np.isnan(view.loss[0])
+    assert np.isnan(view.metrics["top"][0])
+    assert view.metrics["top"][1] == 0.25
+    assert np.isnan(view.metrics["accuracy"][1])
+
+
+def test_workers_are_counted_by_state():
+    rows = [
+        {"worker": k, "state": state}
+        for k, state in enumerate(["training", "standby", "starting", "leaving"])
+    ]
+    view = feed(RunView(), {"kind": "workers", "wanted": 2, "workers": rows})
+    assert view.counts() == {"wanted": 2, "starting": 1, "standby": 1, "training": 1}
+
+
+def test_what_happened_is_kept():
+    view = feed(
+        RunView(),
+        {"kind": "incident", "worker": 1, "rank": 0, "what": "killed"},
+        {"kind": "warning", "text": "w"},
+        {"kind": "request", "verb": "scale", "accepted": False, "cause": "c"},
+        {"kind": "checkpoint", "step": 3, "path": "p"},
+        {"kind": "compression", "step": 5, "sparsity": {"a": 0.5}, "total": 0.25},
+        {"kind": "something new"},
+    )
+    assert [len(part) for part in (view.incidents, view.warnings, view.requests, view.checkpoints)] == [1] * 4
+    assert (view.sparsity, view.total_sparsity) == ({"a": 0.5}, 0.25)
+
+
+def test_an_ended_run_has_no_world_and_tells_its_cause():
+    view = feed(RunView(), PLAN, generation(0), steps(0, 4), status("failed", "the reason"))
+    assert view.done
+    assert (view.world_size, view.eta_seconds, view.per_rank_throughput) == (0, None, {})
+    assert describe(view).endswith("the reason")
+
+
+def test_a_series_grows_and_is_cut():
+    series = Series(np.int64)
+    series.extend(range(5000))
+    assert series.array.tolist() == list(range(5000))
+    series.truncate(10)
+    series.truncate(20)
+    assert len(series) == 10
