@@ -12,7 +12,7 @@ def keep(values: np.ndarray, limit: int) -> np.ndarray:
     unique, int64. The largest and smallest values are always among them. ``limit`` must be at least 4.
 
     >>> keep(np.array([0.0, 1.0, 9.0, 1.0, 0.0, 0.0, -5.0, 0.0, 0.0]), limit=6)
-    array([0, 2, 6, 8])
+    array([0, 2, 4, 5, 6, 8])
     """
     if limit < 4:
         raise ValueError(f"limit: got {limit}; expected at least 4 points")

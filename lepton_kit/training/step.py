@@ -22,7 +22,7 @@ def sample_hashes(indices: np.ndarray) -> np.ndarray:
     """A 40-bit hash of every sample index, uint64, same shape (splitmix64's finaliser, Steele et al. 2014).
 
     >>> int(sample_hashes(np.array([0, 1]))[0])
-    482163815434
+    246878686639
     """
     z = np.asarray(indices).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

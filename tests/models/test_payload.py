@@ -212,7 +212,9 @@ def test_a_bias_before_batch_normalization_is_explained():
 
     def sentences(use_bias):
         dense = keras.layers.Dense(4, use_bias=use_bias, name="before")
-        return models.explain_inexactness(keras.Sequential([keras.Input((2,)), dense, SyncBatchNormalization()]))
+        return models.explain_inexactness(
+            keras.Sequential([keras.Input((2,)), dense, SyncBatchNormalization()])
+        )
 
     assert sentences(False) == []
     (only,) = sentences(True)

@@ -73,6 +73,26 @@ void Relax() {
 #endif
 }
 
+// The loops over the tensors, compiled for several instruction sets where the compiler can choose at load time.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define LEPTON_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define LEPTON_CLONES
+#endif
+
+LEPTON_CLONES void Scale(float* __restrict target, const float* __restrict source, float factor, int64_t elements) {
+  for (int64_t k = 0; k < elements; ++k) target[k] = source[k] * factor;
+}
+
+LEPTON_CLONES void Sum(float* __restrict sum, const float* __restrict first, const float* __restrict second,
+                       int64_t elements) {
+  for (int64_t k = 0; k < elements; ++k) sum[k] = first[k] + second[k];
+}
+
+LEPTON_CLONES void Accumulate(float* __restrict sum, const float* __restrict next, int64_t elements) {
+  for (int64_t k = 0; k < elements; ++k) sum[k] += next[k];
+}
+
 bool AllArrived(uint64_t calls) {
   for (int r = 0; r < ring.size; ++r) {
     if (ring.header()->arrivals[r].calls.load(std::memory_order_acquire) < calls) return false;
@@ -187,7 +207,7 @@ class RingSum : public tensorflow::OpKernel {
       } else if (i >= scaled_) {
         std::memcpy(target, source, elements * sizeof(float));
       } else {
-        for (int64_t k = 0; k < elements; ++k) target[k] = source[k] * scale;
+        Scale(target, source, scale, elements);
       }
       target += elements;
     }
@@ -204,13 +224,9 @@ class RingSum : public tensorflow::OpKernel {
       if (ring.size == 1) {
         std::memcpy(sum, first, elements * sizeof(float));
       } else {
-        const float* second = ring.slot(call, 1) + offset;
-        for (int64_t k = 0; k < elements; ++k) sum[k] = first[k] + second[k];
+        Sum(sum, first, ring.slot(call, 1) + offset, elements);
       }
-      for (int r = 2; r < ring.size; ++r) {
-        const float* next = ring.slot(call, r) + offset;
-        for (int64_t k = 0; k < elements; ++k) sum[k] += next[k];
-      }
+      for (int r = 2; r < ring.size; ++r) Accumulate(sum, ring.slot(call, r) + offset, elements);
       offset += elements;
     }
   }
