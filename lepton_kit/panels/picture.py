@@ -57,9 +57,11 @@ def _plot(draw: Any, left: int, width: int, title: str, lines: list[tuple[str, C
     high = _round_up(max((float(y.max()) for _, (_, y) in lines if len(y)), default=1.0))
     _text(draw, x0, 6, title, anchor="la", size=11)
     for share in (0.0, 0.5, 1.0):
-        y = bottom - share * (bottom - top)
-        draw.line([(x0 * SCALE, y * SCALE), (x1 * SCALE, y * SCALE)], fill=(125, 133, 144, 90), width=SCALE)
-        _text(draw, x0 - 5, y, f"{share * high:,.4g}", anchor="rm", size=10)
+        level = bottom - share * (bottom - top)
+        draw.line(
+            [(x0 * SCALE, level * SCALE), (x1 * SCALE, level * SCALE)], fill=(125, 133, 144, 90), width=SCALE
+        )
+        _text(draw, x0 - 5, level, f"{share * high:,.4g}", anchor="rm", size=10)
     _text(draw, x0, bottom + 4, "0", anchor="la", size=10)
     _text(draw, x1, bottom + 4, f"step {end:,.0f}", anchor="ra", size=10)
     for color, (x, y) in lines:
