@@ -12,6 +12,8 @@ from typing import Any
 
 from lepton_kit.errors import LeptonError
 
+ANSWER_SECONDS = 3.0
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
@@ -166,8 +168,23 @@ def _state(run: Any, status: str) -> dict[str, Any]:
 
 def _scale(options: argparse.Namespace) -> int:
     workers = int(options.workers) if options.workers.lstrip("-").isdigit() else options.workers
-    _open(options).scale(workers)
-    return 0
+    run = _open(options)
+    answered = len(run.view().requests)
+    run.scale(workers)
+    return _answer(run, answered)
+
+
+def _answer(run: Any, answered: int) -> int:
+    """Wait a moment for the driver's word: 1 if it refuses, with its cause."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        for request in run.view().requests[answered:]:
+            if request["verb"] == "scale":
+                if not request["accepted"]:
+                    print(f"lepton: refused: {request['cause']}", file=sys.stderr)
+                return 0 if request["accepted"] else 1
+        time.sleep(0.05)
+    return 0  # a driver that is still starting, or busy, hears it later
 
 
 def _set(options: argparse.Namespace) -> int:
