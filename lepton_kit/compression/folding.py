@@ -18,6 +18,13 @@ def fold_batch_norm(model: Any) -> Any:
     Kernel and bias take over its scale and shift (moving statistics), so inference gives the same up to rounding
     of float32. Batch normalisation elsewhere stays. Nested models become part of the copy.
     """
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        # Read from a file, its layers have been called twice, and would look shared; a clone's are called once.
+        weights = model.get_weights()
+        model = keras.models.clone_model(model)
+        model.set_weights(weights)
     made: dict[int, Any] = {}
     folded: set[int] = set()
 

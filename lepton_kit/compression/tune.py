@@ -55,11 +55,7 @@ def fine_tune(
         from lepton_kit.compression.qat import quantization_aware
         from lepton_kit.config import QuantizationAwareConfig
 
-        copy = keras.models.clone_model(
-            network
-        )  # a loaded Sequential has two nodes a layer, which hides its norms
-        copy.set_weights(network.get_weights())
-        network = quantization_aware(copy, QuantizationAwareConfig(bits=bits, skip=tuple(keep)))
+        network = quantization_aware(network, QuantizationAwareConfig(bits=bits, skip=tuple(keep)))
     x, y = np.asarray(prepared.train.x), np.asarray(prepared.train.y)
     batch = min(batch, len(x))
     steps = -(-len(x) // batch) * epochs

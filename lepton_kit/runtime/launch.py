@@ -17,7 +17,7 @@ from typing import Any
 from lepton_kit import models
 from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig, TrainingConfig, WorkersConfig
 from lepton_kit.data import Dataset, PreparedData
-from lepton_kit.devices import memory
+from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir import RunPaths, new_run_id, read_requests
 from lepton_kit.rundir.paths import write_atomically
@@ -171,6 +171,8 @@ def check(config: RunConfig, prepared: PreparedData) -> None:
         raise ConfigError(
             "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
         )
+    if config.workers.device == "gpu" and not gpus():
+        raise DeviceError("workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed")
     _, free = memory()
     needed = WORKER_BYTES * (workers + config.workers.standby)
     if free < needed:

@@ -98,6 +98,8 @@ def main(start: dict[str, Any]) -> int:
 
     tf.config.threading.set_intra_op_parallelism_threads(start["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(start["threads"])
+    if start["device"] == "gpu":
+        _take_one_gpu(tf, start["worker"])
     channel = DriverChannel(Connection(socket.socket(fileno=start["descriptor"])))
     channel.send("hello", pid=os.getpid())
     tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
@@ -123,6 +125,15 @@ def main(start: dict[str, Any]) -> int:
             kind = "out of memory" if type(failure).__name__ == "ResourceExhaustedError" else "error"
             _fail(channel, kind, failure)
             return 1
+
+
+def _take_one_gpu(tf: Any, worker: int) -> None:
+    """Let this process see one GPU, in turn by worker number, and take its memory only as needed."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        mine = gpus[worker % len(gpus)]
+        tf.config.set_visible_devices(mine, "GPU")
+        tf.config.experimental.set_memory_growth(mine, True)
 
 
 def job_key(config: RunConfig, base: str) -> str:

@@ -131,6 +131,16 @@ def test_simulation_is_litert_up_to_one_step_in_a_thousand(build, bits, models, 
     assert np.mean(simulated == stored) > 0.99
 
 
+def test_a_sequential_model_read_from_a_file_folds_too(tmp_path):
+    layers = [keras.layers.Dense(5, name="before"), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+    keras.Sequential([keras.Input((6,)), *layers]).save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    folded = fold_batch_norm(model)
+    assert "BatchNormalization" not in [type(layer).__name__ for layer in folded.layers]
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("f4")
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-6)
+
+
 def test_folding_keeps_the_function(digits):
     model = branched()
     model.compile("adam", LOSS)
