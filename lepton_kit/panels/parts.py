@@ -41,7 +41,7 @@ STYLE = """<style>
  background:var(--jp-layout-color2);color:var(--jp-ui-font-color1);padding:8px 10px;border-radius:4px;margin:0}
 .lk-codes{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:10px;align-items:start}
 .lk-codes>div{min-width:0}
-.lk-panel pre.lk-code{white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
+.lk-panel pre.lk-code{padding:8px 10px;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
 .lk-track{height:8px;border-radius:4px;background:var(--jp-layout-color3,#ccc);overflow:hidden}
 .lk-track div{height:100%;border-radius:4px;background:var(--jp-brand-color1,#1976d2)}
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}

@@ -101,9 +101,9 @@ class TrainingPanel(Panel):
             widget.disabled = running or busy
         set_html(self.state, html.escape("starting …" if busy else status or "idle"))
 
-    def present(self, yaml: str, python: str) -> None:
+    def present(self, yaml: str, python: str, whose: str = "this run") -> None:
         """Show the file and the Python that repeat a run."""
-        blocks = [("Python", python), ("config.yaml, for: lepton run config.yaml", yaml)]
+        blocks = [(f"Python of {whose}", python), (f"File of {whose}: lepton run config.yaml", yaml)]
         shown = "".join(
             f'<div><div class="lk-note">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre></div>'
             for title, text in blocks

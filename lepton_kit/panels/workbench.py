@@ -231,10 +231,13 @@ class Workbench(Panel):
             return
         with self.training.reporting():
             if self.training_now:
-                yaml, python = self.run.to_config(), self.run.code()
+                shown = (self.run.to_config(), self.run.code(), "this run")
             else:
-                yaml, python = code_of(self.data_model.model, self.data_model.data, self.settings())
-            self.training.present(yaml, python)
+                shown = (
+                    *code_of(self.data_model.model, self.data_model.data, self.settings()),
+                    "the next run",
+                )
+            self.training.present(*shown)
 
     def _follow(self, view: RunView | None) -> None:
         """Bring buttons, slider and counts in line with what the run is seen to do."""
