@@ -241,11 +241,3 @@ def check_names(names: Iterable[str], paths: Iterable[str], option: str) -> None
 
 def _array(variable: Any) -> np.ndarray:
     return np.asarray(variable.value)
-
-
-def __getattr__(name: str) -> Any:
-    if name == "PruningCallback":  # importing it loads Keras
-        from lepton_kit.compression.pruning_callback import PruningCallback
-
-        return PruningCallback
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

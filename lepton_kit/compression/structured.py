@@ -12,6 +12,7 @@ from lepton_kit.compression import graph as graphs
 from lepton_kit.compression.masks import check_sparsity
 from lepton_kit.compression.pruning import check_names, is_named
 from lepton_kit.compression.surgery import channel_sums, new_settings, new_weights
+from lepton_kit.compression.taylor import taylor_scores, training_arrays
 from lepton_kit.errors import CompressionError
 
 SALIENCIES = ("l1", "taylor")
@@ -195,8 +196,6 @@ def _scores(model: Any, producers: Mapping[str, Any], saliency: str, data: Any) 
             path: channel_sums(place.layer, [np.abs(w) for w in place.layer.get_weights()], biases=False)
             for path, place in producers.items()
         }
-    from lepton_kit.compression.taylor import taylor_scores
-
     return taylor_scores(model, producers, data)
 
 
@@ -279,16 +278,6 @@ def fine_tune(
     loss = loss or (model.loss if model.compiled else None) or default_loss(model, y)
     model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"] if _is_labels(y) else None)
     return model.fit(x, y, batch_size=global_batch, epochs=epochs, verbose=0, callbacks=list(callbacks))
-
-
-def training_arrays(data: Any) -> tuple[Any, Any]:
-    """(x, y) of prepared data or of a pair; `CompressionError` for anything else."""
-    split = getattr(data, "train", data)
-    if hasattr(split, "x") and hasattr(split, "y"):
-        return split.x, split.y
-    if isinstance(split, (tuple, list)) and len(split) == 2:
-        return split[0], split[1]
-    raise CompressionError(f"data: got {type(data).__name__}; expected prepared data or a pair (x, y)")
 
 
 def default_loss(model: Any, y: Any) -> Any:

@@ -22,8 +22,6 @@ def taylor_scores(model: Any, producers: Mapping[str, Any], data: Any) -> dict[s
     import keras
     import tensorflow as tf
 
-    from lepton_kit.compression.structured import training_arrays
-
     if data is None:
         raise CompressionError(
             "data: got None; saliency 'taylor' needs (x, y) or prepared data, 'l1' needs none"
@@ -61,3 +59,13 @@ def _dense(gradient: Any, variable: Any) -> np.ndarray:
     import tensorflow as tf
 
     return np.zeros(variable.shape) if gradient is None else np.asarray(tf.convert_to_tensor(gradient))
+
+
+def training_arrays(data: Any) -> tuple[Any, Any]:
+    """(x, y) of prepared data or of a pair; `CompressionError` for anything else."""
+    split = getattr(data, "train", data)
+    if hasattr(split, "x") and hasattr(split, "y"):
+        return split.x, split.y
+    if isinstance(split, (tuple, list)) and len(split) == 2:
+        return split[0], split[1]
+    raise CompressionError(f"data: got {type(data).__name__}; expected prepared data or a pair (x, y)")

@@ -10,7 +10,7 @@ from keras import layers as kl
 
 from lepton_kit.compression import qat
 from lepton_kit.compression.folding import fold_batch_norm
-from lepton_kit.compression.pruning import PruningCallback
+from lepton_kit.compression.pruning_callback import PruningCallback
 from lepton_kit.config import PruningConfig, QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
 
