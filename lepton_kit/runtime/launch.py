@@ -172,7 +172,9 @@ def check(config: RunConfig, prepared: PreparedData) -> None:
             "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
         )
     if config.workers.device == "gpu" and not gpus():
-        raise DeviceError("workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed")
+        raise DeviceError(
+            "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
+        )
     _, free = memory()
     needed = WORKER_BYTES * (workers + config.workers.standby)
     if free < needed:
@@ -253,7 +255,6 @@ class _Warm:
             return False
         try:
             process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
-            process.stdin.flush()
         except OSError:
             return False
         return True
@@ -340,6 +341,7 @@ def _start(
             stderr=file,
             start_new_session=True,
             pass_fds=descriptors,
+            bufsize=0,
         )
     # The driver outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
     threading.Thread(target=process.wait, daemon=True, name="driver-exit").start()
