@@ -18,11 +18,10 @@ from lepton_kit.errors import LeptonError
 from lepton_kit.training import state
 from lepton_kit.training.collective import Membership, is_collective_failure
 from lepton_kit.training.job import Job
-from lepton_kit.training.step import proof_of, proof_values
+from lepton_kit.training.step import MAX_BLOCK_STEPS, proof_of, proof_values
 
 TRAIN, REFORM, PAUSE, STOP = range(4)
 BLOCK_SECONDS = 0.1
-MAX_BLOCK_STEPS = 64
 MEMORY_OF_LOSSES = 100_000
 EVALUATION_BATCH = 256
 
@@ -247,12 +246,16 @@ class Worker:
             indices = np.zeros((steps, 1), np.int64)
         x, y = job.take(indices)
         start, waited = time.perf_counter(), self._collective.waited_seconds()
-        losses, sums = self._step.train(x, y, proofs, scale=share / batch, rank=self._rank)
+        try:
+            self._step.train(x, y, proofs, scale=share / batch, rank=self._rank)
+        finally:
+            # A block that broke off has done some of its steps, and they count.
+            losses, sums = self._step.recorded(self.position - first)
+            self._losses.extend((first + k, float(loss), sums[k]) for k, loss in enumerate(losses))
         seconds = time.perf_counter() - start
         self.trained_until = time.monotonic()
         self._busy = seconds - (self._collective.waited_seconds() - waited)
         self._step_seconds = seconds / steps
-        self._losses.extend((first + k, float(loss), sums[k]) for k, loss in enumerate(losses))
         if not np.all(np.isfinite(losses)):
             bad = first + int(np.flatnonzero(~np.isfinite(losses))[0])
             self._report(force=True)

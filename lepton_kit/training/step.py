@@ -14,6 +14,7 @@ from lepton_kit.training.collective import HorovodCollective
 
 HASH_LIMBS = 5
 """A 40-bit hash per sample travels as five 8-bit limbs, whose float32 sums are exact up to batches of 65,536."""
+MAX_BLOCK_STEPS = 64
 PROOF_SIZE = HASH_LIMBS + 1
 """What a rank proves per step: the limb sums of what it fed, and how many samples these were."""
 
@@ -68,6 +69,8 @@ class Step:
         self.optimizer.build(model.trainable_variables)
         self._trained = list(model.trainable_variables)
         self._metric_variables = list(model.metrics_variables)
+        self._losses = tf.Variable(tf.zeros([MAX_BLOCK_STEPS]), trainable=False)
+        self._proofs = tf.Variable(tf.zeros([MAX_BLOCK_STEPS, PROOF_SIZE]), trainable=False)
         self._float_state = [
             v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))
         ]
@@ -115,16 +118,17 @@ class Step:
         self._block(*none, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), np.uint32(0))
         self._evaluate.get_concrete_function()
 
-    def train(
-        self, x: Any, y: Any, proofs: np.ndarray, *, scale: float, rank: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Train one step per leading index of x and y (shape ``(steps, b_r, ...)``).
+    def train(self, x: Any, y: Any, proofs: np.ndarray, *, scale: float, rank: int) -> None:
+        """Train one step per leading index of x and y (shape ``(steps, b_r, ...)``, at most `MAX_BLOCK_STEPS`).
 
-        ``scale`` is ``b_r / B``; 0 for a rank whose shard is empty, which then brings any one sample along.
-        Returns the global loss of each step, and the proofs (see `proof_of`) summed over all ranks.
+        ``scale`` is ``b_r / B``; 0 for a rank whose shard is empty, which then brings any one sample along. What the
+        steps gave is `recorded` then, also if the block broke off.
         """
-        losses, sums = self._block(x, y, proofs, np.float32(scale), np.uint32(rank))
-        return losses.numpy(), sums.numpy()
+        self._block(x, y, proofs, np.float32(scale), np.uint32(rank))
+
+    def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
+        return self._losses.numpy()[:steps], self._proofs.numpy()[:steps]
 
     def metrics(self) -> dict[str, float]:
         """The compiled metrics over all samples since the last reset."""
@@ -174,24 +178,19 @@ class Step:
             return {name: tf.cast(a, self._float_inputs[name] or a.dtype) for name, a in x.items()}
         return tf.cast(x, self._float_inputs[""] or x.dtype)
 
-    def _run_block(self, x: Any, y: Any, proofs: Any, scale: Any, rank: Any) -> tuple[Any, Any]:
+    def _run_block(self, x: Any, y: Any, proofs: Any, scale: Any, rank: Any) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        losses = tf.TensorArray(tf.float32, steps)
-        sums = tf.TensorArray(tf.float32, steps)
 
-        def body(i: Any, losses: Any, sums: Any) -> tuple[Any, Any, Any]:
+        def body(i: Any) -> tuple[Any]:
             sample, target = (tf.nest.map_structure(lambda a: a[i], part) for part in (x, y))
-            loss, total = self._train_step(self._as_input(sample), target, proofs[i], scale, rank)
-            return i + 1, losses.write(i, loss), sums.write(i, total)
+            self._train_step(self._as_input(sample), target, proofs[i], scale, rank, i)
+            return (i + 1,)
 
-        _, losses, sums = tf.while_loop(
-            lambda i, *_: i < steps, body, (tf.constant(0), losses, sums), parallel_iterations=1
-        )
-        return losses.stack(), sums.stack()
+        tf.while_loop(lambda i: i < steps, body, (tf.constant(0),), parallel_iterations=1)
 
-    def _train_step(self, x: Any, y: Any, proof: Any, scale: Any, rank: Any) -> tuple[Any, Any]:
+    def _train_step(self, x: Any, y: Any, proof: Any, scale: Any, rank: Any, index: Any) -> None:
         import keras
         import tensorflow as tf
 
@@ -215,10 +214,8 @@ class Step:
         # its part of this step before the assignments of the step before are done.
         means = [gradients[k] for k in present] + [_current(scope, v) for v in self._float_state]
         totals = [_current(scope, v) for v in self._metric_variables]
-        before = [
-            tf.identity(v.value)
-            for v in (*self._float_state, *self._metric_variables, self.optimizer.iterations)
-        ]
+        states = [v.value for v in (*self._float_state, *self._metric_variables, self.optimizer.iterations)]
+        before = [tf.identity(state) for state in (*states, self._losses, self._proofs)]
         with tf.control_dependencies(before):
             means = [tf.cast(value, tf.float32) for value in (*means, loss)]
             totals = [tf.cast(value, tf.float32) for value in (*totals, proof)]
@@ -232,8 +229,9 @@ class Step:
                 variable.assign(variable.value + tf.cast(count, variable.dtype))
             for variable, value in zip(self._metric_variables, metrics, strict=True):
                 variable.assign(variable.value + tf.cast(value, variable.dtype))
+            self._losses.scatter_nd_update([[index]], [total_loss])
+            self._proofs.scatter_nd_update([[index]], [proof_sum])
             self.optimizer.apply(gradients_sum, [self._trained[k] for k in present])
-        return total_loss, proof_sum
 
     def _evaluate_batch(self, x: Any, y: Any) -> tuple[Any, list[Any]]:
         import keras

@@ -78,6 +78,8 @@ def train(
         "reported_step": 0,
         "logged_epochs": logged_epochs,
         "log_seconds": 0.01,
+        "learning_rate": None,
+        "paused": False,
     }
     try:
         return worker.run(join, segment), worker, channel
