@@ -9,6 +9,10 @@ from lepton_kit.errors import RunError
 from lepton_kit.training import state
 
 
+def history(step):
+    return state.history_array([(step, 0.5, np.arange(6.0))])
+
+
 class Variable:
     def __init__(self, value):
         self.value_, self.name = np.asarray(value), "kernel"
@@ -41,15 +45,16 @@ def test_packed_arrays_come_back_equal(kinds):
 
 def test_a_checkpoint_comes_back_and_old_ones_go(tmp_path):
     for step in (1, 2, 3):
-        state.save_checkpoint(tmp_path, step, [np.full(2, step)], logged_epochs=step - 1)
+        state.save_checkpoint(tmp_path, step, [np.full(2, step)], history(step), logged_epochs=step - 1)
     folders = state.checkpoint_folders(tmp_path)
     assert [folder.name for folder in folders] == ["step-000000002", "step-000000003"]
     step, arrays, meta = state.load_checkpoint(folders[-1])
     assert (step, arrays[0].tolist(), meta["logged_epochs"]) == (3, [3, 3], 2)
+    assert [entry[:2] for entry in state.load_history(folders[-1])] == [(3, 0.5)]
 
 
 def test_a_torn_checkpoint_is_named(tmp_path):
-    path = state.save_checkpoint(tmp_path, 1, [np.zeros(2)])
+    path = state.save_checkpoint(tmp_path, 1, [np.zeros(2)], history(1))
     (path / "arrays.npz").write_bytes(b"torn")
     with pytest.raises(RunError, match=r"step-000000001.*cannot be read"):
         state.load_checkpoint(path)
@@ -61,7 +66,7 @@ def test_an_unwritable_folder_leaves_no_half_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space"):
-        state.save_checkpoint(tmp_path, 5, [np.zeros(2)])
+        state.save_checkpoint(tmp_path, 5, [np.zeros(2)], history(5))
     assert list(tmp_path.iterdir()) == []
 
 
