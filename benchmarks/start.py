@@ -34,7 +34,9 @@ def first_step(run: Any, start: float) -> float:
 
 def launch(folder: str) -> float:
     start = time.time()
-    run = lk.launch(lk.LeptonModel((8, 8, 1), 10), lk.data.sample("digits"), workers=2, epochs=3, runs_dir=folder)
+    run = lk.launch(
+        lk.LeptonModel((8, 8, 1), 10), lk.data.sample("digits"), workers=2, epochs=3, runs_dir=folder
+    )
     seconds = first_step(run, start)
     run.wait(LIMIT_SECONDS)
     return seconds
@@ -53,11 +55,20 @@ def timed(code: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     rows: dict[str, list[float]] = {
-        name: [] for name in ("import of the libraries", "cold start", "warm start", "import lepton_kit", "bare Python")
+        name: []
+        for name in (
+            "import of the libraries",
+            "cold start",
+            "warm start",
+            "import lepton_kit",
+            "bare Python",
+        )
     }
     with tempfile.TemporaryDirectory(prefix="lepton-bench-") as folder:
         launch(folder)
@@ -65,7 +76,9 @@ def main() -> None:
             rows["import of the libraries"].append(timed(LIBRARIES))
             rows["cold start"].append(launch(folder))
             rows["warm start"].append(warm_start(folder, 3 * rows["cold start"][-1]))
-            rows["import lepton_kit"].append(timed("import lepton_kit, sys; assert 'tensorflow' not in sys.modules"))
+            rows["import lepton_kit"].append(
+                timed("import lepton_kit, sys; assert 'tensorflow' not in sys.modules")
+            )
             rows["bare Python"].append(timed("pass"))
     base = rows["import of the libraries"]
     print("| | seconds (median) | / import of the libraries |\n|---|---:|---:|")

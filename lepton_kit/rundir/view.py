@@ -176,8 +176,6 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = event["status"], event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-        if self.done:
-            self.per_rank_throughput = {}
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event

@@ -176,7 +176,9 @@ def build(config: RunConfig, base: Path) -> Job:
     kind = collective.choose(config.workers.allreduce, config.workers.device)
     ring = collective.make(kind, config.workers.wire)
     if any(type(layer).__name__ == "SyncBatchNormalization" for layer in model._flatten_layers()):
-        ring.cycle_milliseconds = collective.HorovodCollective.cycle_milliseconds  # its layers wait for Horovod
+        ring.cycle_milliseconds = (
+            collective.HorovodCollective.cycle_milliseconds
+        )  # its layers wait for Horovod
     x, y = data.train.take(np.zeros(1, np.int64))
     first = [_first_row(part) for part in (x, y)]
     step = Step(model, ring, (first[0], first[1]))

@@ -25,7 +25,9 @@ def all_cells_ran(page: Any) -> None:
         }""",
         timeout=SLOW,
     )
-    assert [f"{failure['ename']}: {failure['evalue']}" for failure in page.evaluate("() => window.failures")] == []
+    assert [
+        f"{failure['ename']}: {failure['evalue']}" for failure in page.evaluate("() => window.failures")
+    ] == []
 
 
 def test_quickstart_runs_and_start_trains(open_notebook):

@@ -35,7 +35,7 @@ def test_a_request_keeps_its_id(paths: RunPaths):
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, None, "many"])
 def test_a_number_of_workers_that_makes_no_sense_is_refused(paths: RunPaths, workers: object):
-    with pytest.raises(ConfigError, match="workers: got .* a whole number of at least 1, or 'auto'"):
+    with pytest.raises(ConfigError, match=r"workers: got .* a whole number of at least 1, or 'auto'"):
         send_request(paths, "scale", workers=workers)
     assert read_requests(paths) == ([], [])
 

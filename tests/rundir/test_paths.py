@@ -64,9 +64,9 @@ def test_no_run_and_several_runs_are_told_with_what_is_there(tmp_path: Path):
         find_run("x", tmp_path)
     make(tmp_path, "run-1")
     make(tmp_path, "run-2")
-    with pytest.raises(RunError, match="beginning of several runs.*run-1, run-2"):
+    with pytest.raises(RunError, match=r"beginning of several runs.*run-1, run-2"):
         find_run("run", tmp_path)
-    with pytest.raises(RunError, match="x is no run.*run-1, run-2"):
+    with pytest.raises(RunError, match=r"x is no run.*run-1, run-2"):
         find_run("x", tmp_path)
     with pytest.raises(RunError, match="is no run"):
         find_run("", tmp_path)

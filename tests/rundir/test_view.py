@@ -131,7 +131,8 @@ def test_what_happened_is_kept():
 def test_an_ended_run_has_no_world_and_tells_its_cause():
     view = feed(RunView(), PLAN, generation(0), steps(0, 4), status("failed", "the reason"))
     assert view.done
-    assert (view.world_size, view.eta_seconds, view.per_rank_throughput) == (0, None, {})
+    assert (view.world_size, view.eta_seconds) == (0, None)
+    assert view.per_rank_throughput  # the last speeds stay to be looked at
     assert describe(view).endswith("the reason")
 
 
