@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.config import RunConfig, json_schema
@@ -43,6 +43,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(configs)
 def test_what_is_written_is_read_again(config: RunConfig):
     assert RunConfig.from_dict(yaml.safe_load(config.to_yaml())) == config
