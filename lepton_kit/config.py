@@ -156,7 +156,11 @@ class RunConfig(_Section):
 
     def to_yaml(self) -> str:
         """The file that `load` reads back to an equal configuration."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        values = self.to_dict()
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) == values:
+            return text
+        return yaml.safe_dump(values, sort_keys=False)  # some control characters survive as escapes only
 
     def replace(self, **changes: Any) -> RunConfig:
         """A validated copy with fields changed; nested ones by dotted name: ``{"training.epochs": 3}``.
