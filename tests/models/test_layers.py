@@ -116,8 +116,8 @@ def test_synchronize_keeps_weights_and_compilation(tmp_path):
     x = sync_rank.batch()[0]
     assert np.allclose(copy(x), model(x))
     assert copy.compiled
-    assert len(models.explain_inexactness(model)) == 2
-    assert models.explain_inexactness(copy) == []
+    assert sum("(BatchNormalization)" in line for line in models.explain_inexactness(model)) == 2
+    assert not any("(BatchNormalization)" in line for line in models.explain_inexactness(copy))
     spec = models.store(copy, tmp_path / "model")
     assert np.allclose(models.build(spec, tmp_path, 0)(x), model(x))
     plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
