@@ -227,6 +227,8 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
         return ()
     said = []
     size, time = _ratio(row, reference, "file_bytes"), _ratio(row, reference, "latency_1_one")
+    if time is not None and _overlap(row, reference, "latency_1_one"):
+        time = 1.0  # the middle halves of the two timings overlap: no difference that this run can show
     if size and time and size < 1 - SAME and time > SLOWER:
         said.append(f"smaller but slower: {1 / size:.1f} × smaller, {time:.2f} × the latency of float LiteRT")
     if size and time and size >= 1 and time >= 1 and row.role != "control" and not row.sparsity:
@@ -261,6 +263,14 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
 def _ratio(row: Row, reference: Row, key: str) -> float | None:
     mine, other = row.get(key), reference.get(key)
     return mine / other if mine is not None and other else None
+
+
+def _overlap(row: Row, reference: Row, key: str) -> bool:
+    """Whether the intervals of two figures, where both have one, share a point."""
+    mine, other = row.figures.get(key), reference.figures.get(key)
+    if mine is None or other is None or None in (mine.low, mine.high, other.low, other.high):
+        return False
+    return mine.low <= other.high and other.low <= mine.high
 
 
 def _worse_than_small_float(row: Row, rows: Sequence[Row], time: float | None, higher: bool) -> list[str]:

@@ -72,7 +72,7 @@ def card_figure(card: ReportCard, cost: str = "latency_1_one") -> plotly.graph_o
             mode="markers+text",
             marker={"size": 10, "color": colour},
             text=[row.name for row in rows],
-            textposition="top center",
+            textposition=["top center" if k % 2 else "bottom center" for k in range(len(rows))],
             hovertext=["<br>".join((row.name, *row.flags)) for row in rows],
             name={"float": "float", "control": "control", "variant": "variants"}[role],
         )

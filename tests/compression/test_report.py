@@ -1,5 +1,6 @@
 """The report card: what is measured, how it is judged in words, how it is kept, and the job that makes it."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -312,3 +313,17 @@ def test_every_public_name_is_found_and_stays_what_it_is():
             assert callable(getattr(room, name)) or name == "PRECISIONS"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = room.nothing
+
+
+def test_timings_whose_middle_halves_overlap_are_not_called_slower():
+    def timed(name, size, low, median, high):
+        made = row(name, size, median)
+        return dataclasses.replace(
+            made, figures={**made.figures, "latency_1_one": Figure(median, "measured", low, high)}
+        )
+
+    reference = dataclasses.replace(timed("float32", 100.0, 0.8, 1.0, 1.4), role="float")
+    apart = timed("int8", 25.0, 1.5, 1.8, 2.0)
+    within = timed("int8", 25.0, 1.3, 1.8, 2.0)
+    assert any("slower" in flag for flag in flags(apart, [reference, apart]))
+    assert not any("slower" in flag for flag in flags(within, [reference, within]))
