@@ -102,7 +102,10 @@ def _load(path: Path) -> Any:
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             return keras.models.load_model(path, custom_objects=custom)
     except Exception as failure:
-        text = next((line for line in str(failure).splitlines() if line.strip()), type(failure).__name__)
+        lines = [line for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+        text = next(
+            (line for line in lines if "Exception encountered" in line), lines[0]
+        )  # the layer's own words
         raise ModelError(f"{path.name}: Keras cannot read it: {text[:300]}") from failure
 
 
