@@ -128,7 +128,7 @@ def framed(*children: widgets.Widget, classes: tuple[str, ...] = ("lk-panel",)) 
     """A column that brings the panels' style with it, so that each panel can stand alone."""
     box = widgets.VBox(
         [widgets.HTML(STYLE, layout=widgets.Layout(display="none")), *children],
-        layout=widgets.Layout(width="100%", overflow="hidden"),
+        layout=widgets.Layout(width="100%", margin="0", overflow="hidden"),
     )
     for name in classes:
         box.add_class(name)
@@ -142,7 +142,7 @@ def card(title: str, *children: widgets.Widget, note: str = "") -> widgets.VBox:
         heading += f'<br><span class="lk-note">{html.escape(note)}</span>'
     box = widgets.VBox(
         [widgets.HTML(heading, layout=widgets.Layout(margin="0 0 6px 0")), *children],
-        layout=widgets.Layout(width="100%", overflow="hidden"),
+        layout=widgets.Layout(width="100%", margin="0", overflow="hidden"),
     )
     box.add_class("lk-card")
     return box

@@ -110,13 +110,15 @@ class Workbench(Panel):
 
     def _lay_out(self) -> widgets.Widget:
         grid = widgets.Layout(
-            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%",
+            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%", margin="0",
             overflow="hidden", align_items="flex-start",
         )  # fmt: skip
-        left = widgets.VBox([self.data_model.view], layout=widgets.Layout(width="100%", overflow="hidden"))
+        left = widgets.VBox(
+            [self.data_model.view], layout=widgets.Layout(width="100%", margin="0", overflow="hidden")
+        )
         right = widgets.VBox(
             [self.sharding.view, self.training.controls],
-            layout=widgets.Layout(width="100%", overflow="hidden", grid_gap="10px"),
+            layout=widgets.Layout(width="100%", margin="0", overflow="hidden", grid_gap="10px"),
         )
         pages = widgets.Tab(
             [
@@ -137,7 +139,7 @@ class Workbench(Panel):
     @staticmethod
     def _page(*panels: widgets.Widget) -> widgets.Widget:
         return widgets.VBox(
-            list(panels), layout=widgets.Layout(width="100%", overflow="hidden", grid_gap="10px")
+            list(panels), layout=widgets.Layout(width="100%", margin="0", overflow="hidden", grid_gap="10px")
         )
 
     def _connect(self) -> None:
