@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.browser.conftest import KERNEL_IDLE
+
 QUICKSTART = Path(__file__).parents[2] / "notebooks/00_quickstart.ipynb"
 POINTS = """() => {
   const plots = Array.from(document.querySelectorAll('.js-plotly-plot')).filter(plot => plot.data?.length);
@@ -28,6 +30,14 @@ def all_cells_ran(page: Any) -> None:
     assert [
         f"{failure['ename']}: {failure['evalue']}" for failure in page.evaluate("() => window.failures")
     ] == []
+
+
+def show_again(desk: Any) -> None:
+    """Show the panel by its name; JupyterLab does not always restore widgets by itself after a reload."""
+    desk.page.evaluate(
+        "() => { window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells[0].setSource('panel') }"
+    )
+    desk.command("notebook:run-all-cells")
 
 
 def test_quickstart_runs_and_start_trains(open_notebook):
@@ -81,6 +91,8 @@ def test_slider_scales_and_a_reloaded_page_steers_on(open_notebook):
     page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
     seen = page.evaluate(POINTS)
     page.reload()
+    page.wait_for_function(KERNEL_IDLE, timeout=SLOW)
+    show_again(desk)
     panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
     page.wait_for_function(f"seen => ({POINTS})() >= seen", arg=min(seen, 100), timeout=SLOW)
     assert panel.locator(".lk-workers-slider .widget-readout").inner_text() == "3"
