@@ -187,7 +187,7 @@ class Processes:
             place = {
                 "RANK": rank, "SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_SIZE": ranks, "CROSS_RANK": 0, "CROSS_SIZE": 1,
                 "HOSTNAME": "generation-1", "CONTROLLER": "gloo", "CPU_OPERATIONS": "gloo", "GLOO_IFACE": "lo",
-                "GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_RENDEZVOUS_PORT": self._rendezvous.port,
+                "GLOO_TIMEOUT_SECONDS": 3600, "GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_RENDEZVOUS_PORT": self._rendezvous.port,
             }  # fmt: skip
             environment |= {f"HOROVOD_{name}": str(value) for name, value in place.items()}
             environment |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
@@ -250,7 +250,7 @@ class Launched:
             keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         )
         self._run = lk.launch(
-            model, samples(kind), workers=2, threads=1, global_batch=GLOBAL_BATCH, epochs=1_000_000,
+            model, lk.data.arrays(*samples(kind), validation_split=0), workers=2, threads=1, global_batch=GLOBAL_BATCH, epochs=1_000_000,
             runs_dir=folder, name=self.name,
         )  # fmt: skip
         self._panel: Any = None

@@ -109,6 +109,11 @@ class LiveFigure:
         headings = (curves.metric_name, len(curves.sparsity[0]) > 0, _world_top(curves))
         if not changed and headings == self._headings:
             return False
+        if not self._marks:
+            # plotly sends only what differs from its own record: after `forget`, values that stay would not go out.
+            with self.widget.batch_update():
+                for trace in self.widget.data:
+                    trace.x, trace.y = [], []
         with self.widget.batch_update():
             for name in changed:
                 trace = self.widget.data[ORDER.index(name)]
