@@ -55,7 +55,7 @@ class Workshop:
     def start(self) -> Workshop:
         """Begin to load TensorFlow now, so that the first call waits less."""
         if self._process is None or self._process.poll() is not None:
-            stderr = open(self._log or os.devnull, "ab")  # noqa: SIM115
+            stderr = open(self._log or os.devnull, "ab")  # noqa: SIM115  closed below
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "lepton_kit.compression.isolated"],

@@ -153,7 +153,7 @@ class Step:
         loss = 0.0
         count = len(tf.nest.flatten(x)[0])
         for start in range(0, count, batch):
-            part = [tf.nest.map_structure(lambda a: a[start : start + batch], side) for side in (x, y)]  # noqa: B023
+            part = [tf.nest.map_structure(lambda a: a[start : start + batch], side) for side in (x, y)]  # noqa: B023  called at once
             batch_loss, deltas = self._evaluate(*part)
             loss += float(batch_loss) * min(batch, count - start)
             deltas = [d.numpy().astype(np.float64) for d in deltas]

@@ -18,6 +18,7 @@ import lepton_kit as lk
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime.certify import compare
 from lepton_kit.training import state
+from tests.processes import processes_of
 
 pytestmark = pytest.mark.processes
 STEPS = 600
@@ -44,18 +45,6 @@ def until(run: lk.Run, condition: Callable[[], Any], what: str) -> None:
                 f"not {what}: {run.status}, {run.cause}, {run.view().counts()}\n{run.logs()}"
             )
         time.sleep(0.02)
-
-
-def processes_of(session: int) -> list[psutil.Process]:
-    """The living processes of a driver's session."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.Error):
-            continue
-    return found
 
 
 class Story:

@@ -16,20 +16,10 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.rundir.paths import FINAL_STATES
+from tests.processes import processes_of
 
 pytestmark = pytest.mark.processes
 PATIENCE = 240.0
-
-
-def living(session: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (ProcessLookupError, psutil.Error):
-            continue
-    return found
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
@@ -67,7 +57,7 @@ class Saboteur:
 
     def signal(self, pid: int | None, number: int) -> None:
         if pid is not None and any(
-            process.pid == pid for session in self.sessions for process in living(session)
+            process.pid == pid for session in self.sessions for process in processes_of(session)
         ):
             os.kill(pid, number)
 
@@ -99,7 +89,7 @@ class Saboteur:
             file.write(self.random.randbytes(self.random.randrange(1, 80)).replace(b"\n", b"?"))
 
     def kill_zygote(self) -> None:
-        for process in living(self.driver()):
+        for process in processes_of(self.driver()):
             if "lepton_kit.runtime.zygote" in " ".join(process.cmdline()) and process.ppid() == self.driver():
                 self.signal(process.pid, signal.SIGKILL)
 
@@ -118,7 +108,7 @@ class Saboteur:
     def fill_the_disk(self) -> None:
         """No file of the run may grow beyond what its log has: writes fail as they do on a full disk."""
         size = self.run.paths.events.stat().st_size
-        for process in living(self.driver()):
+        for process in processes_of(self.driver()):
             try:
                 before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, before[1]))
@@ -186,7 +176,7 @@ def soak(folder: Path, seed: int, seconds: float, deeds: list[str], last: list[s
         assert found.steps == run.view().step > 0
     finally:
         for session in saboteur.sessions:
-            left = living(session)
+            left = processes_of(session)
             ports = [port for process in left for port in process.net_connections("inet")]
             for process in left:
                 process.kill()
