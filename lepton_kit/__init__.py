@@ -16,7 +16,7 @@ _HOMES = {
     "launch": "lepton_kit.runtime.launch",
     "launch_config": "lepton_kit.runtime.launch",
     "warm": "lepton_kit.runtime.launch",
-    "cool": "lepton_kit.runtime.launch",
+    "cool": "lepton_kit.runtime.start",
     "certify": "lepton_kit.runtime.certify",
     "audit": "lepton_kit.runtime.audit",
     "Workbench": "lepton_kit.panels",

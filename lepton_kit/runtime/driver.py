@@ -28,7 +28,7 @@ from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.standby import Standby
-from lepton_kit.runtime.wishes import Wishes
+from lepton_kit.runtime.wishes import Wishes, default_threads
 
 TICK_SECONDS = 0.05
 CHECK_SECONDS = 0.5
@@ -328,13 +328,6 @@ def busy_seconds() -> float:
 
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-
-
-def default_threads(config: RunConfig) -> int:
-    """TensorFlow threads per worker: the cores, shared by the workers that the run starts with."""
-    count = config.workers.count
-    cores = usable_cores()
-    return max(1, cores // (cores if count == "auto" else int(count)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +11,12 @@ from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig,
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
-from lepton_kit.rundir import RunPaths, new_run_id, read_requests
+from lepton_kit.rundir import RunPaths, new_run_id
 from lepton_kit.rundir.paths import write_atomically
-from lepton_kit.runtime import lock
 from lepton_kit.runtime.run import Run
+from lepton_kit.runtime.script import absolute
+from lepton_kit.runtime.start import prepare, start_driver
 from lepton_kit.runtime.wishes import WORKER_BYTES
-
-TAKE_OVER_SECONDS = 10.0
 
 
 def launch(
@@ -71,6 +62,16 @@ def launch(
         raise
     start_driver(paths)
     return Run(paths)
+
+
+def warm(model: Any, data: Any, **options: Any) -> None:
+    """Start workers now and have them build this model, so that the next `launch` of it trains almost at once.
+
+    Takes what `launch` takes. Costs the memory of the workers until `cool`, a launch, or the end of this process.
+    """
+    config, prepared, dataset = configure(model, data, **options)
+    check(config, prepared)
+    prepare(lambda folder: store(config, model, dataset, prepared, folder))
 
 
 def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs") -> Run:
@@ -189,160 +190,3 @@ def _check_model(model: Any, prepared: PreparedData) -> None:
         models.check_fits(model, prepared)
     else:
         model.fitted_to(prepared)
-
-
-def absolute(config: RunConfig, base: Path) -> RunConfig:
-    """The same configuration with the paths of model and data absolute."""
-    values = config.to_dict()
-    for section in ("model", "data"):
-        path = values[section].get("path")
-        if path is not None:
-            values[section]["path"] = str(Path(base, path).resolve())
-    return RunConfig.from_dict(values)
-
-
-def as_python(config: RunConfig) -> str:
-    """A script that repeats the run of a configuration whose paths are absolute."""
-    values = config.to_dict()
-    defaults = RunConfig(model={}, data={}).to_dict()
-    arguments = [f"workers={values['workers'].pop('count')!r}"]
-    for section, shown in (("training", ("global_batch", "epochs")), ("workers", ())):
-        for option, value in values[section].items():
-            if option in shown or value != defaults[section][option]:
-                arguments.append(f"{option}={value!r}")
-    arguments += [f"{option}={values[option]!r}" for option in ("seed", "name")]
-    for option in ("pruning", "quantization_aware"):
-        if values[option] is not None:
-            arguments.append(f"{option}={values[option]!r}")
-    lines = ["import lepton_kit as lk", "", f"model = {_model_code(values['model'])}"]
-    lines += [f"data = {_data_code(values['data'])}", "run = lk.launch("]
-    lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
-    return "\n".join(lines) + "\n"
-
-
-def _model_code(spec: dict[str, Any]) -> str:
-    if spec["kind"] != "lepton":
-        return f"lk.models.build({spec!r}, base='.', seed=0)"
-    settings = {name: value for name, value in spec.items() if name != "kind" and value is not None}
-    return f"lk.LeptonModel({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
-
-
-def _data_code(spec: dict[str, Any]) -> str:
-    if spec["kind"] == "arrays":
-        return f"lk.data.Dataset.from_spec({spec!r})"
-    options = {
-        name: value for name, value in spec.items() if name not in ("kind", "path") and value is not None
-    }
-    settings = [repr(spec["path"]), *(f"{name}={value!r}" for name, value in options.items())]
-    return f"lk.data.{spec['kind']}({', '.join(settings)})"
-
-
-# ---------------------------------------------------------------------- processes
-
-
-class _Warm:
-    """The standby driver of this process, if any: warm workers that the next launch takes over."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.folder: Path | None = None
-        self.lock = threading.Lock()
-
-    @staticmethod
-    def order(process: subprocess.Popen[bytes], **fields: Any) -> bool:
-        """Tell a standby driver what to do; False if it is gone."""
-        if process.stdin is None:
-            return False
-        try:
-            process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Close the standby driver's input: it ends, unless it has a run."""
-        process, self.process = self.process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
-
-
-_warm = _Warm()
-atexit.register(_warm.release)
-
-
-def warm(model: Any, data: Any, **options: Any) -> None:
-    """Start workers now and have them build this model, so that the next `launch` of it trains almost at once.
-
-    Takes what `launch` takes. Costs the memory of the workers until `cool`, a launch, or the end of this process.
-    """
-    config, prepared, dataset = configure(model, data, **options)
-    check(config, prepared)
-    with _warm.lock:
-        if _warm.process is None or _warm.process.poll() is not None:
-            _warm.release()
-            _warm.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
-            _warm.process = _start(
-                ["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE
-            )
-        assert _warm.folder is not None
-        folder = Path(tempfile.mkdtemp(dir=_warm.folder))
-        store(config, model, dataset, prepared, folder)
-        _warm.order(_warm.process, prepare=str(folder))
-
-
-def cool() -> None:
-    """Give the warm workers back."""
-    with _warm.lock:
-        process = _warm.process
-        _warm.release()
-    if process is not None:
-        process.wait()
-
-
-def start_driver(paths: RunPaths) -> None:
-    """Hand a run to the warm workers if there are any, else to a new driver; either holds it when this returns.
-
-    Raises `RunError` if the run has a driver.
-    """
-    with _warm.lock:
-        process, _warm.process = _warm.process, None
-        if process is not None and process.poll() is None and not lock.held(paths):
-            read_requests(paths)  # what was asked of an earlier driver, and not heard, is forgotten
-            if _warm.order(process, run=str(paths.root)) and _taken_over(paths, process.pid):
-                return
-    descriptor = lock.take(paths)
-    try:
-        read_requests(paths)
-        _start([str(paths.root), "--lock", str(descriptor)], paths.driver_log, descriptors=(descriptor,))
-    finally:
-        os.close(descriptor)
-
-
-def _taken_over(paths: RunPaths, pid: int) -> bool:
-    deadline = time.monotonic() + TAKE_OVER_SECONDS
-    while time.monotonic() < deadline:
-        if lock.held(paths) or paths.read_status()["driver_pid"] == pid:
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def _start(
-    arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL, descriptors: tuple[int, ...] = ()
-) -> subprocess.Popen[bytes]:
-    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lepton_kit.runtime.driver", *arguments],
-            stdin=stdin,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            pass_fds=descriptors,
-            bufsize=0,
-        )
-    # The driver outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
-    threading.Thread(target=process.wait, daemon=True, name="driver-exit").start()
-    return process

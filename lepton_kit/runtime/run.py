@@ -13,6 +13,8 @@ from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, send_reque
 from lepton_kit.rundir.paths import FINAL_STATES
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime import lock
+from lepton_kit.runtime.script import absolute, as_python
+from lepton_kit.runtime.start import start_driver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,8 +122,6 @@ class Run:
             return self._ask("resume")
         if self.status == "finished":
             raise RunError(f"{self.id} has finished; there is nothing to resume")
-        from lepton_kit.runtime.launch import start_driver
-
         start_driver(self.paths)
         return self
 
@@ -171,8 +171,6 @@ class Run:
 
     def to_config(self, path: str | Path | None = None) -> str:
         """The YAML that repeats this run from a shell; written to ``path`` if given (paths in it are absolute)."""
-        from lepton_kit.runtime.launch import absolute
-
         text = absolute(self.config, self.directory).to_yaml()
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
@@ -180,8 +178,6 @@ class Run:
 
     def code(self) -> str:
         """The Python that repeats this run."""
-        from lepton_kit.runtime.launch import absolute, as_python
-
         return as_python(absolute(self.config, self.directory))
 
 

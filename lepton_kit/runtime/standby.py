@@ -12,6 +12,7 @@ from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.crew import Crew
+from lepton_kit.runtime.wishes import default_threads
 
 
 class Standby:
@@ -53,8 +54,6 @@ class Standby:
         return [json.loads(line) for line in lines]
 
     def _prepare(self, folder: Path) -> None:
-        from lepton_kit.runtime.driver import default_threads
-
         config = RunConfig.load(folder / "config.yaml")
         count = config.workers.count
         wanted = (int(count) if count != "auto" else 1) + config.workers.standby

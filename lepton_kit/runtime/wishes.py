@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import cores_left
+from lepton_kit.devices import cores_left, usable_cores
 from lepton_kit.runtime.coordinator import Wanted
 
 WORKER_BYTES = 350_000_000
@@ -113,3 +113,10 @@ class Wishes:
             highest = min(self._config.workers.max_workers or self._cores, self._config.training.global_batch)
             self.workers = max(1, min(highest, max(self._config.workers.min_workers, left)))
         self._seen_left = left
+
+
+def default_threads(config: RunConfig) -> int:
+    """TensorFlow threads per worker: the cores, shared by the workers that the run starts with."""
+    count = config.workers.count
+    cores = usable_cores()
+    return max(1, cores // (cores if count == "auto" else int(count)))

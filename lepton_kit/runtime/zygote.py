@@ -34,11 +34,11 @@ def main(descriptor: int, parent: int) -> None:
     connection = Connection(socket.socket(fileno=descriptor))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import horovod.tensorflow  # noqa: F401  imported here once, for all forks
-    import keras  # noqa: F401
-    import tensorflow  # noqa: F401
+    import keras  # noqa: F401  the same
+    import tensorflow  # noqa: F401  the same
 
     from lepton_kit.runtime import worker
-    from lepton_kit.training import job, loop  # noqa: F401
+    from lepton_kit.training import job, loop  # noqa: F401  the same
 
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

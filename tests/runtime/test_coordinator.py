@@ -24,7 +24,7 @@ from lepton_kit.runtime.coordinator import (
 
 
 def situation(wanted: Wanted, workers: list[Observed], phase: str, **more: object) -> Situation:
-    return Situation(wanted, workers, phase, **more)  # type: ignore[arg-type]
+    return Situation(wanted, workers, phase, **more)
 
 
 def training(count: int) -> list[Observed]:

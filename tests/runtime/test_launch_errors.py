@@ -16,6 +16,7 @@ import lepton_kit as lk
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime import launch as module
+from lepton_kit.runtime import start
 
 X = np.zeros((6, 4), np.float32)
 Y = np.arange(6) % 3
@@ -121,7 +122,7 @@ def test_a_model_whose_code_fails_in_the_worker_is_named(runs_dir: Path, tmp_pat
 def test_warm_workers_are_handed_orders_only_while_they_live(runs_dir: Path):
     gone = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, bufsize=0)
     gone.wait()
-    order: Callable[..., bool] = module._Warm.order
+    order: Callable[..., bool] = start._Warm.order
     assert not order(gone, run="x")
     assert gone.stdin is not None
     gone.stdin.close()
