@@ -1,8 +1,7 @@
 """What to train on: images, arrays, tables, text and time series, and who trains on which sample."""
 
-from lepton_kit.data.catalog import sample, samples
 from lepton_kit.data.prepared import PreparedData, Split
-from lepton_kit.data.sources import Dataset, arrays, image_folder, npz, table, text, windows
+from lepton_kit.data.sources import Dataset, arrays, image_folder, npz, sample, samples, table, text, windows
 
 __all__ = [
     "Dataset",

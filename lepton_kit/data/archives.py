@@ -126,10 +126,19 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
                 ranges[key] = span if role == "x" else ranges.get(key)
         if options["validation_x"] is not None:
             _copy_given(archive, options, inputs, targets, writer)
-        _finish(path, labels, targets, ranges, inputs, parts, writer, archive, options)
+        _finish(archive, options, labels, inputs, targets, ranges, parts, writer)
 
 
-def _finish(path, labels, targets, ranges, inputs, parts, writer, archive, options) -> None:  # type: ignore[no-untyped-def]
+def _finish(
+    archive: Archive,
+    options: dict[str, Any],
+    labels: np.ndarray | None,
+    inputs: dict[str | None, str],
+    targets: dict[str | None, str],
+    ranges: dict[str | None, Any],
+    parts: dict[str, Any],
+    writer: FolderWriter,
+) -> None:
     task, classes = "other", None
     if labels is not None:
         held = parts.get("validation")
@@ -140,7 +149,7 @@ def _finish(path, labels, targets, ranges, inputs, parts, writer, archive, optio
             task, classes = task_of(labels[parts["train"]], held_labels, None)
         except DataError as failure:
             raise DataError(
-                f"{path.name}: {str(failure).replace('y:', repr(targets[None]) + ':', 1)}"
+                f"{archive.path.name}: {str(failure).replace('y:', repr(targets[None]) + ':', 1)}"
             ) from None
     elif None in targets and archive.header(targets[None])[1].kind == "f":
         task = "regression"

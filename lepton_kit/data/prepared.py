@@ -205,7 +205,7 @@ def _ranges(value: Any) -> Any:
 
 
 def _join(arrays: dict[str | None, np.ndarray]) -> Arrays:
-    return arrays[None] if None in arrays else dict(arrays)  # type: ignore[arg-type]
+    return arrays[None] if None in arrays else dict(arrays)  # type: ignore[arg-type]  # no key is None here
 
 
 def _first(value: Arrays) -> np.ndarray:

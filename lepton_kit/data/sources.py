@@ -12,6 +12,7 @@ from typing import Any
 
 from lepton_kit.data import archives, images, memory, series, tables, texts
 from lepton_kit.data.cache import cached, fingerprint
+from lepton_kit.data.catalog import SAMPLES, samples_folder
 from lepton_kit.data.prepared import FolderWriter, PreparedData, open_folder, write_folder
 from lepton_kit.data.splitting import check_split
 from lepton_kit.errors import ConfigError, DataError
@@ -47,8 +48,6 @@ class Dataset:
         options = copy.deepcopy(dict(spec))
         kind = options.pop("kind", None)
         if kind == "sample":
-            from lepton_kit.data.catalog import sample
-
             return sample(options.get("name", ""))
         path = options.pop("path", None)
         if kind == "arrays":
@@ -101,6 +100,24 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.kind}, {self.path.name if self.path else self.held!r})"
+
+
+def samples() -> dict[str, Dataset]:
+    """Every bundled sample that is present, by name."""
+    found = {}
+    for name in SAMPLES:
+        try:
+            found[name] = sample(name)
+        except DataError:
+            continue
+    return found
+
+
+def sample(name: str) -> Dataset:
+    """One bundled sample. Raises `DataError` that lists the names, or names the missing file."""
+    if name not in SAMPLES:
+        raise DataError(f"no sample {name!r}; there are {', '.join(SAMPLES)}")
+    return Dataset.from_spec(SAMPLES[name], samples_folder())
 
 
 def image_folder(

@@ -34,7 +34,8 @@ def compile_defaults(model: Any, prepared: Any) -> tuple[Any, Any, Any]:
     if missing:
         raise ModelError(f"the model's outputs are {sorted(names)}; the targets are {sorted(targets)}")
     found = {name: _default(shapes.get(name), _activation(model, name), y) for name, y in targets.items()}
-    return tuple({name: value[i] for name, value in found.items()} for i in range(3))  # type: ignore[return-value]
+    losses, metrics, logits = ({name: value[i] for name, value in found.items()} for i in range(3))
+    return losses, metrics, logits
 
 
 def _default(shape: Any, activation: str | None, targets: np.ndarray) -> tuple[Any, list[Any], bool | None]:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
 
 from lepton_kit.errors import ModelError
+
+_counted: ContextVar[Any] = ContextVar("counted", default=None)
+
+
+@contextlib.contextmanager
+def counting(counted: Any) -> Iterator[None]:
+    """While a model is called: whether its samples count (1) or stand in for a rank that has none (0), a tensor."""
+    token = _counted.set(counted)
+    try:
+        yield
+    finally:
+        _counted.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="lepton_kit")
@@ -28,10 +43,13 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
             return super()._moments(inputs, mask)
         import tensorflow as tf
 
-        rows = tf.cast(tf.shape(inputs)[0], inputs.dtype)
+        counted = _counted.get()
+        counted = tf.ones((), inputs.dtype) if counted is None else tf.cast(counted, inputs.dtype)
+        rows = tf.cast(tf.shape(inputs)[0], inputs.dtype) * counted
         weight = tf.ones_like(inputs[..., :1]) if self._last_axis(inputs) else tf.ones_like(inputs)
         if mask is not None:
             weight = tf.broadcast_to(tf.cast(mask, inputs.dtype)[..., tf.newaxis], tf.shape(inputs))
+        weight *= counted
         counts = tf.broadcast_to(tf.reduce_sum(weight, self._reduction_axes), (inputs.shape[self.axis],))
         first = tf.stack([tf.reduce_sum(inputs * weight, self._reduction_axes), counts])
         total = _sum_over_ranks(hvd, first, rows, f"{self.name}_mean")

@@ -13,15 +13,12 @@ from typing import Any
 
 from lepton_kit.data import PreparedData
 from lepton_kit.errors import ConfigError, ModelError
-from lepton_kit.models.defaults import compile_defaults, explain_inexactness
 from lepton_kit.models.lepton import LeptonModel
 
 __all__ = [
     "build",
     "check_fits",
-    "compile_defaults",
     "custom_objects",
-    "explain_inexactness",
     "input_shapes",
     "read_config",
     "store",

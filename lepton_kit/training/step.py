@@ -194,6 +194,8 @@ class Step:
         import keras
         import tensorflow as tf
 
+        from lepton_kit.models.layers import counting
+
         model = self.model
         weights = [tf.convert_to_tensor(v.value) for v in self._trained]
         fed = [_fold_rank(v, rank) for v in self._counters]
@@ -202,7 +204,10 @@ class Step:
         mapping += zip(self._metric_variables, zeros, strict=True)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            with keras.StatelessScope(state_mapping=mapping) as scope:
+            with (
+                keras.StatelessScope(state_mapping=mapping) as scope,
+                counting(tf.cast(scale > 0, "float32")),
+            ):
                 predicted = model(x, training=True)
                 loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=None, training=True)
                 model.compute_metrics(x, y, predicted, sample_weight=None)

@@ -26,15 +26,17 @@ def batch():
     return generator.normal(5, 3, (12, 4, 4, 2)).astype("float32"), generator.integers(0, 3, 12)
 
 
-def results(model, x, y, reduce):
+def results(model, x, y, reduce, counted=1.0):
     import keras
     import tensorflow as tf
+
+    from lepton_kit.models.layers import counting
 
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function
     def step(x, y):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, counting(counted):
             outputs = model(x, training=True)
             loss = loss_function(y, outputs)
         return outputs, reduce(tape.gradient(loss, model.trainable_variables))
@@ -59,13 +61,16 @@ def main(cuts):
     x, y = batch()
     found = []
     for cut in cuts:
-        rows = slice(sum(cut[: hvd.rank()]), sum(cut[: hvd.rank() + 1]))
-        share = cut[hvd.rank()] / sum(cut)
+        mine = cut[hvd.rank()]
+        start = sum(cut[: hvd.rank()])
+        rows = slice(start, start + mine) if mine else slice(0, 1)  # a rank with none brings any sample along
+        share = mine / sum(cut)
 
         def reduce(gradients, share=share):
             return hvd.grouped_allreduce([tf.math.multiply_no_nan(g, share) for g in gradients], op=hvd.Sum)
 
-        found.append(results(network(keras, SyncBatchNormalization), x[rows], y[rows], reduce))
+        made = results(network(keras, SyncBatchNormalization), x[rows], y[rows], reduce, float(mine > 0))
+        found.append({**made, "outputs": made["outputs"][:mine]})
     print("RESULT" + json.dumps(found), flush=True)
     hvd.shutdown()
 

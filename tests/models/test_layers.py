@@ -10,26 +10,18 @@ import numpy as np
 import pytest
 
 from lepton_kit.errors import ModelError
+from lepton_kit.runtime.rendezvous import Rendezvous
 from tests.models import sync_rank
 
 HERE = Path(__file__).parent
 
 
 def two_ranks(cuts):
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
-    from horovod.runner.http.http_server import RendezvousServer
-
-    server = RendezvousServer()
-    port = server.start()
-    server.init(get_host_assignments(parse_hosts("localhost:2"), 2))
-    common = {"SIZE": 2, "LOCAL_SIZE": 2, "CROSS_RANK": 0, "CROSS_SIZE": 1, "HOSTNAME": "localhost"}
-    common |= {
-        "CONTROLLER": "gloo",
-        "CPU_OPERATIONS": "gloo",
-        "GLOO_IFACE": "lo",
-        "GLOO_RENDEZVOUS_PORT": port,
-    }
-    common |= {"GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_TIMEOUT_SECONDS": 60}
+    server = Rendezvous()
+    server.begin(0, 2)
+    common = {"SIZE": 2, "LOCAL_SIZE": 2, "CROSS_RANK": 0, "CROSS_SIZE": 1, "HOSTNAME": "generation-0"}
+    common |= {"CONTROLLER": "gloo", "CPU_OPERATIONS": "gloo", "GLOO_IFACE": "lo", "GLOO_TIMEOUT_SECONDS": 60}
+    common |= {"GLOO_RENDEZVOUS_ADDR": server.host, "GLOO_RENDEZVOUS_PORT": server.port}
     ranks = []
     try:
         for rank in range(2):
@@ -47,13 +39,11 @@ def two_ranks(cuts):
             if rank.poll() is None:
                 rank.kill()
                 rank.wait()
-        server.stop()
-    found = []
-    for out, err in outputs:
-        lines = [line for line in out.splitlines() if line.startswith("RESULT")]
-        assert lines, err[-3000:]
-        found.append(json.loads(lines[0].removeprefix("RESULT")))
-    return found
+        server.close()
+    lines = [[line for line in out.splitlines() if line.startswith("RESULT")] for out, _ in outputs]
+    said = "\n".join(f"rank {rank}:\n{err[-3000:]}" for rank, (_, err) in enumerate(outputs))
+    assert all(lines), said
+    return [json.loads(found[0].removeprefix("RESULT")) for found in lines]
 
 
 @pytest.mark.processes
