@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
     )
+    made.add_argument("--fine-tune-epochs", type=int, help="of whatever is trained, and of the control")
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -239,9 +240,14 @@ def _compress(options: argparse.Namespace) -> int:
         "structured": options.structured,
         "quantize": tuple(options.quantize) if options.quantize is not None else None,
         "max_accuracy_drop": options.max_accuracy_drop,
+        "fine_tune_epochs": options.fine_tune_epochs,
     }
-    card = compress(_open(options), **{name: value for name, value in wanted.items() if value is not None})
-    print(card.table().to_json(orient="records") if options.json else card.to_markdown())
+    card = compress(
+        _open(options),
+        tell=lambda text: print(text, file=sys.stderr, flush=True),
+        **{name: value for name, value in wanted.items() if value is not None},
+    )
+    print(card.table().reset_index().to_json(orient="records") if options.json else card.to_markdown())
     return 0
 
 

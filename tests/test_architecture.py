@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import re
 import subprocess
@@ -91,6 +92,31 @@ def test_every_part_of_the_package_is_a_room():
     (contract,) = settings["tool"]["importlinter"]["contracts"]
     parts = {path.relative_to(ROOT / "lepton_kit").parts[0].removesuffix(".py") for path in MODULES}
     assert parts - {"__init__", "__main__"} <= set(contract["layers"])
+
+
+def imports(path: Path, known: set[str]) -> set[str]:
+    """The modules of the package that a file imports anywhere: at the top, inside a function, for types only."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else node.module or "" for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    graph = {name: imports(path, set(modules)) for name, path in modules.items()}
+    assert len(graph["lepton_kit.runtime.launch"]) > 2
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as circle:
+        pytest.fail(" imports ".join(reversed(circle.args[1])))
 
 
 def test_no_committed_text_names_a_place_on_one_machine():

@@ -108,7 +108,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
 def test_a_configuration_does_not_change():
     config = RunConfig(model={}, data={})
     with pytest.raises(ValueError, match="frozen"):
-        config.seed = 3  # type: ignore[misc]
+        config.seed = 3
     changed = config.replace(**{"workers.count": 4, "pruning.sparsity": 0.25})
     assert changed.workers.count == 4
     assert changed.pruning is not None

@@ -80,13 +80,9 @@ def load_keras(path: str | Path) -> Any:
 
     Raises `CompressionError`.
     """
-    import contextlib
-    import importlib
-
+    from lepton_kit.compression import qat_layers  # noqa: F401  registers the layers that the file may hold
     from lepton_kit.models.payload import build
 
-    with contextlib.suppress(ImportError):  # it registers its layers
-        importlib.import_module("lepton_kit.compression.qat")
     path = Path(path)
     try:
         return build({"kind": "keras", "path": path.name}, path.absolute().parent, seed=0)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.compression import scoring
-from lepton_kit.compression.card import Figure, ReportCard, Row, flags
+from lepton_kit.compression.card import ReportCard
+from lepton_kit.compression.flags import flags
 from lepton_kit.compression.fpga_build import bits
 from lepton_kit.compression.isolated import Call, Workshop
+from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.errors import CompressionError
 
@@ -40,7 +42,7 @@ class FpgaModel:
     figures: dict[str, Figure]
     notes: tuple[str, ...]
     folder: Path | None = None
-    check: Figure = Figure(None, "not_run")  # noqa: RUF009  frozen too
+    check: Figure = field(default_factory=lambda: Figure.not_run("not asked for"))
 
     def __repr__(self) -> str:
         return f"FpgaModel({self.precision}, reuse factor {self.reuse_factor}, {self.io})"
@@ -80,6 +82,15 @@ class FpgaModel:
         )
 
 
+def missing() -> str | None:
+    """What this machine lacks for the emulation, and what to do; None if it lacks nothing."""
+    if importlib.util.find_spec("hls4ml") is None:
+        return "fpga: needs hls4ml; install lepton_kit[fpga]"
+    if shutil.which("g++") is None:
+        return "fpga: needs the compiler g++ for the emulation; install g++"
+    return None
+
+
 def convert(
     model: Any,
     precision: str = "ap_fixed<16,6>",
@@ -111,10 +122,9 @@ def convert(
         raise CompressionError(f"reuse_factor: got {reuse_factor!r}; expected a whole number of at least 1")
     if io not in IO:
         raise CompressionError(f"io: got {io!r}; expected one of {', '.join(IO)}")
-    if importlib.util.find_spec("hls4ml") is None:
-        raise CompressionError("fpga: needs hls4ml; install lepton_kit[fpga]")
-    if shutil.which("g++") is None:
-        raise CompressionError("fpga: needs the compiler g++ for the emulation; install g++")
+    lacking = missing()
+    if lacking is not None:
+        raise CompressionError(lacking)
     from lepton_kit.data.prepared import open_folder
 
     with tempfile.TemporaryDirectory(prefix="lepton-fpga-") as temporary, Workshop() as workshop:
@@ -140,7 +150,21 @@ def convert(
         with np.load(home / "answers.npz") as answers:
             score = scoring.score(answers["fpga"], np.asarray(held.y), prepared.task)
             reference = scoring.score(answers["keras"], np.asarray(held.y), prepared.task)
-        figures, counted, more = _resources(run, said, model_path, home / "trace", precision, estimate, check)
+        traced = home / "traced.npy"
+        trace = {
+            "model": str(model_path),
+            "folder": str(home / "trace"),
+            "precision": precision,
+            "samples": str(home / "held_out.npy"),
+            "output": str(traced),
+            "check": check,
+        }
+        figures, counted, more = resources(run, said["vendor"], trace, estimate)
+        if traced.is_file():
+            own = scoring.score(np.load(traced), np.asarray(held.y), prepared.task)
+            more.append(
+                f"the design that alkaid estimates has {own.metric} {own.value:.4f} on the same samples"
+            )
     difference = scoring.difference(score, reference)
     return FpgaModel(
         precision,
@@ -157,31 +181,22 @@ def convert(
     )
 
 
-def _resources(
-    run: Call, said: dict[str, Any], model: Path, folder: Path, precision: str, estimate: bool, check: bool
+def resources(
+    run: Call, vendor: dict[str, float] | None, trace: dict[str, Any], estimate: bool
 ) -> tuple[dict[str, Figure], Figure, list[str]]:
+    """Figures, what yosys counted, and notes: from the vendor's report, else from alkaid's trace."""
     unknown = Figure.not_run("not asked for")
-    if said["vendor"]:
+    if vendor:
         note = "estimated by the vendor's C synthesis"
-        return (
-            {key: Figure(said["vendor"][key], "estimated", note=note) for key in RESOURCES},
-            unknown,
-            [note],
-        )
+        return {key: Figure(vendor[key], "estimated", note=note) for key in RESOURCES}, unknown, [note]
     why = "" if estimate else "not asked for"
     if estimate and importlib.util.find_spec("alkaid") is None:
         why = "no vendor tool, and alkaid is not installed (lepton_kit[fpga])"
-    if check and shutil.which("yosys") is None:
-        check, unknown = False, Figure.not_run("yosys is not installed")
+    if trace["check"] and shutil.which("yosys") is None:
+        trace, unknown = {**trace, "check": False}, Figure.not_run("yosys is not installed")
     if not why:
         try:
-            found = run(
-                f"{MODULE}:trace_estimate",
-                model=str(model),
-                folder=str(folder),
-                precision=precision,
-                check=check,
-            )
+            found = run(f"{MODULE}:trace_estimate", **trace)
         except CompressionError as failure:
             why = str(failure).splitlines()[0]
     if why:

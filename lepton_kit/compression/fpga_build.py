@@ -12,7 +12,7 @@ import numpy as np
 
 from lepton_kit.errors import CompressionError
 
-TRACE_LIMIT = 60_000  # multiplications that alkaid unrolls in under a minute on one core (tried 2026-11)
+TRACE_LIMIT = 30_000  # multiplications; alkaid 0.8 took 26 s for 9,000 in 16 bits on one core (2026-11)
 PARALLEL_LIMIT = 4_096  # Vitis HLS refuses to unroll larger arrays (its own limit)
 STAGE_DELAY = 5.0  # alkaid's unit of delay per pipeline stage, about 1 ns each on UltraScale+
 VENDOR_TOOLS = ("vitis_hls", "vivado_hls")
@@ -62,7 +62,7 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     first = layers[0] if isinstance(layers[0], keras.layers.Rescaling) else None
     if first is not None:
         scale, offset = float(np.asarray(first.scale)), float(np.asarray(first.offset))
-        notes.append(f"{first.name}: done before the FPGA (x * {scale:g} + {offset:g})")
+        notes.append(f"{first.name}: done before the FPGA (x * {scale:g} {offset:+g})")
     for layer in layers:
         kind = type(layer)
         known = f"{kind.__module__}.{kind.__name__}" in registry
@@ -195,11 +195,15 @@ def multiplications(network: Any) -> int:
     return total
 
 
-def trace_estimate(model: str, folder: str, precision: str, check: bool = False) -> dict[str, Any]:
-    """LUTs, flip-flops and pipeline stages of alkaid's fully unrolled design, weights rounded to the precision's grid.
+def trace_estimate(
+    model: str, folder: str, precision: str, samples: str, output: str, check: bool = False
+) -> dict[str, Any]:
+    """LUTs, flip-flops and pipeline stages of alkaid's fully unrolled design of the network in ``precision``.
 
-    Activations keep every bit, so the figures belong to a design that is exact after the rounding; a final softmax
-    stays outside. With ``check`` yosys maps the same design and counts its LUTs. Raises `CompressionError`.
+    Weights are rounded to the precision's grid, and so is what every layer passes on; sums inside a layer are exact,
+    and a final softmax stays outside. ``output`` gets the design's own answers to the samples (``.npy``), which tell
+    whether the figures belong to a design that works. With ``check`` yosys maps the same design and counts its LUTs.
+    Raises `CompressionError`.
     """
     from alkaid.codegen import RTLModel
     from alkaid.converter import trace_model
@@ -208,30 +212,25 @@ def trace_estimate(model: str, folder: str, precision: str, check: bool = False)
     from lepton_kit.compression.convert import load_keras
 
     width, whole, signed = bits(precision)
-    network, *_ = fit_for_fpga(load_keras(model))
+    network, scale, offset, *_ = fit_for_fpga(load_keras(model))
     count = multiplications(network)
     if count > TRACE_LIMIT:
         raise CompressionError(f"{count:,} multiplications are too many to unroll (at most {TRACE_LIMIT:,})")
-    grid = 2.0 ** (width - whole)
-    for layer in network.layers:
-        layer.set_weights([np.round(weight * grid) / grid for weight in layer.get_weights()])
+    form = (int(signed), whole - signed, width - whole)
     try:
-        inputs, outputs = trace_model(
-            network,
-            HWConfig(1, -1, -1),
-            {"hard_dc": 2},
-            inputs_kif=(int(signed), whole - signed, width - whole),
-        )
-        design = RTLModel(
-            trace(inputs, outputs), folder, "model", flavor="verilog", latency_cutoff=STAGE_DELAY
-        )
+        options = {"hard_dc": 2}
+        inputs, outputs = trace_model(on_grid(network, form), HWConfig(1, -1, -1), options, inputs_kif=form)
+        logic = trace(inputs, outputs)
+        design = RTLModel(logic, folder, "model", flavor="verilog", latency_cutoff=STAGE_DELAY)
     except Exception as failure:
         text = type(failure).__name__  # a KeyError's own text is a number of alkaid's that helps nobody
         if not isinstance(failure, KeyError) and str(failure).strip():
             text = str(failure).strip().splitlines()[0]
         raise CompressionError(f"alkaid cannot trace this model in {precision}: {text}") from None
+    x = np.load(samples).astype(np.float32) * np.float32(scale) + np.float32(offset)
+    np.save(output, logic.predict(x.reshape(len(x), -1)).reshape(len(x), *network.output.shape[1:]))
     found = {
-        "luts": float(sum(logic.cost for logic in design.fsm.logic.values())),
+        "luts": float(logic.cost),
         "flip_flops": float(design.reg_bits),
         "dsps": 0.0,
         "cycles": float(len(design.fsm.logic)),
@@ -240,6 +239,34 @@ def trace_estimate(model: str, folder: str, precision: str, check: bool = False)
         design.write()
         found["yosys_luts"] = yosys_luts(Path(folder) / "src")
     return found
+
+
+def on_grid(network: Any, form: tuple[int, int, int]) -> Any:
+    """The network with weights and every layer's result on a fixed-point grid, in a form that alkaid traces.
+
+    ``form`` is (sign, whole bits without it, fractional bits). As in ``ap_fixed``, what lies between is cut off and
+    what is too large wraps. Without the grid every bit would be kept, and alkaid 0.8 fails above about 48 of them.
+    """
+    import keras
+    from alkaid.converter.builtin.keras.layers._base import ReplayOperationBase
+
+    class Grid(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    class TracedGrid(ReplayOperationBase):
+        handles = (Grid,)
+
+        def call(self, inputs: Any) -> Any:
+            sign, whole, fraction = form
+            return inputs.quantize(sign, whole, fraction, overflow_mode="WRAP", round_mode="TRN")
+
+    copy = keras.models.clone_model(
+        network, call_function=lambda layer, *given, **more: Grid()(layer(*given, **more))
+    )
+    step = 2.0 ** -form[2]
+    copy.set_weights([np.round(weight / step) * step for weight in network.get_weights()])
+    return copy
 
 
 def yosys_luts(sources: Path, timeout: float = 300) -> float:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.card import Figure
 from lepton_kit.compression.isolated import child_environment
+from lepton_kit.compression.rows import Figure
 from lepton_kit.compression.subject import is_run, prepare, store_model
 from lepton_kit.data.sharding import cut
 from lepton_kit.errors import CompressionError

@@ -23,6 +23,16 @@ from lepton_kit.errors import CompressionError
 
 Call = Callable[..., Any]  # call("module:function", name=value, …) -> JSON value
 
+PRELOADED = (
+    "lepton_kit.compression.convert",
+    "lepton_kit.compression.litert",
+    "lepton_kit.compression.measure",
+    "lepton_kit.compression.tune",
+    "lepton_kit.models.layers",
+    "lepton_kit.models.payload",
+)
+"""Modules whose functions are called; each that is loaded before a fork is one that no fork has to load."""
+
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -186,11 +196,9 @@ def load_tensorflow() -> None:
     import keras
     import tensorflow as tf
 
-    from lepton_kit.compression import convert, litert, measure, tune
-    from lepton_kit.models import layers, payload
-
-    _ = tf.lite.TFLiteConverter  # loads it now; each module loaded here is one that no fork has to load
-    _ = (convert, litert, measure, tune, layers, payload)
+    _ = tf.lite.TFLiteConverter  # loads it now
+    for module in PRELOADED:
+        importlib.import_module(module)
     tf.get_logger().setLevel("ERROR")
     keras.config.disable_interactive_logging()
 

@@ -1,313 +1,20 @@
-"""The compression job: trains, converts, scores and times every variant, in a process of its own."""
+"""The compression job: the variants asked for, or a search among them, in a process of its own."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from lepton_kit import devices
-from lepton_kit.compression import measure, scoring
-from lepton_kit.compression.card import Figure, ReportCard, Row, flags
-from lepton_kit.compression.convert import convert
+from lepton_kit.compression.bench import Bench, Job
+from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import Call, fork_call, load_tensorflow
-from lepton_kit.compression.quantization import PRECISIONS, representative
-from lepton_kit.compression.search import QUICK_REPETITIONS, Trunk, search, trunks
-from lepton_kit.data.prepared import open_folder
-from lepton_kit.errors import CompressionError
-
-MODULE = "lepton_kit.compression"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try."""
-
-    folder: str
-    model: str
-    data: str
-    quantize: tuple[str, ...]
-    sparsity: tuple[float, ...] = ()
-    structured: tuple[float, ...] = ()
-    pattern: str = "unstructured"
-    keep_float: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    max_accuracy_drop: float | None = None
-    cost: str = "balanced"
-    refine: bool = False
-    fine_tune_epochs: int = 3
-    learning_rate: float = 5e-4
-    calibration_size: int = 200
-    repetitions: int = 30
-    memory: bool = True
-    energy: bool = True
-    seed: int = 0
-
-    @classmethod
-    def load(cls, path: str | Path) -> Job:
-        """Read ``job.json``."""
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        fields: Any = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**fields)
-
-    def save(self, path: str | Path) -> None:
-        """Write ``job.json``."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-
-
-class Bench:
-    """Makes variants of one model and keeps their rows; every step that needs TensorFlow is a call."""
-
-    def __init__(self, job: Job, call: Call, tell: Callable[[str], None]):
-        self.job, self.call, self.tell = job, call, tell
-        self.folder = Path(job.folder)
-        self.work = self.folder / "work"
-        self.work.mkdir(parents=True, exist_ok=True)
-        self.data = open_folder(Path(job.data))
-        self.held = self.data.validation
-        if self.held is None or not len(self.held):
-            raise CompressionError("data: got no validation split; compression is judged on held-out samples")
-        if isinstance(self.data.train.x, dict) or isinstance(self.held.y, dict):
-            raise CompressionError("data: got several inputs or targets; compression handles one of each")
-        self.samples = self.work / "held_out.npy"
-        np.save(self.samples, np.asarray(self.held.x))
-        chosen = representative(
-            np.asarray(self.data.train.y), len(self.data.train), size=job.calibration_size, seed=job.seed
-        )
-        self.calibration = self.work / "calibration.npy"
-        self.calibration_choice = chosen.choice
-        np.save(self.calibration, np.asarray(self.data.train.take(chosen.indices)[0]))
-        self.rows: list[Row] = []
-        self.scores: dict[str, scoring.Score] = {}
-        self.facts: dict[str, dict[str, Any]] = {}
-        self.metric: scoring.Score | None = None
-
-    # ---------------------------------------------------------------- making
-    def float_model(self) -> None:
-        """The row of the Keras model as it came; every score is compared with it."""
-        path = self.folder / "keras.keras"
-        self.tell("float Keras model")
-        custom = Path(self.job.model).with_name("custom.pkl")
-        if custom.is_file():
-            shutil.copy2(custom, self.folder / custom.name)
-        self.call(f"{MODULE}.tune:strip", model=self.job.model, output=str(path))
-        row = Row("keras", "Keras", role="float", file=path.name)
-        self._score(row, path, "keras", "")
-
-    def train(self, trunk: Trunk) -> None:
-        """Remove what the trunk says from the model as it came, and fine-tune; the control trains as long."""
-        if trunk == Trunk():
-            return
-        self.tell(f"fine-tuning {trunk.name}")
-        said = self._fine_tune(self.trunk_path(trunk), **_shares(trunk))
-        self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
-
-    def control(self) -> None:
-        """The model as it came, trained as many extra epochs, not compressed."""
-        self.tell("control: the same extra training without compression")
-        path = self.folder / "control.keras"
-        self._fine_tune(path)
-        self.facts["control"] = {}
-        self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
-
-    def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
-        return self.call(
-            f"{MODULE}.tune:fine_tune",
-            model=self.job.model,
-            data=self.job.data,
-            output=str(path),
-            epochs=self.job.fine_tune_epochs,
-            seed=self.job.seed,
-            pattern=self.job.pattern,
-            keep=list(self.job.skip),
-            learning_rate=self.job.learning_rate,
-            progress=str(self.folder / "fit.jsonl"),
-            **what,
-        )
-
-    def trunk_path(self, trunk: Trunk) -> Path:
-        """Where the weights of a trunk are kept."""
-        return self.folder / (f"{trunk.name}.keras" if trunk.name else "keras.keras")
-
-    def variants(self, trunk: Trunk, precisions: Sequence[str]) -> None:
-        """Convert a trunk to every number format and score each; float32 is always made."""
-        path = self.trunk_path(trunk)
-        for precision in dict.fromkeys(("float32", *precisions)):
-            name = trunk.variant(precision)
-            self.tell(f"converting and scoring {name}")
-            role: Literal["float", "variant"] = "float" if name == "float32" else "variant"
-            row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
-            bits = PRECISIONS[precision].trained_bits
-            if bits is None:
-                self._convert(path, name, precision, row, trunk.name)
-                continue
-            aware = self.folder / f"{name}.keras"
-            try:
-                self._fine_tune(aware, bits=bits, **_shares(trunk))
-            except CompressionError as failure:
-                self.rows.append(replace(row, error=str(failure).splitlines()[0]))
-                continue
-            self._convert(aware, name, precision, row, trunk.name)
-
-    def _convert(self, path: Path, name: str, precision: str, row: Row, trunk: str) -> None:
-        output = self.folder / f"{name}.tflite"
-        float_file = self.folder / f"{name.removesuffix(precision)}float32.tflite"
-        needs = PRECISIONS[precision]
-        try:
-            said = convert(
-                self.call,
-                path,
-                precision,
-                output,
-                calibration=self.calibration if needs.calibrated else None,
-                keep_float=self.job.keep_float if precision == "mixed" else (),
-                float_file=float_file if needs.needs_float_file else None,
-            )
-        except CompressionError as failure:
-            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
-            return
-        notes = (*self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
-        self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
-
-    # ---------------------------------------------------------------- judging
-    def _score(self, row: Row, keras_path: Path, runtime: str, trunk: str) -> None:
-        outputs = self.work / "outputs.npy"
-        facts = self.facts.setdefault(trunk, {})
-        try:
-            if "parameters" not in facts:
-                facts.update(self.call(f"{MODULE}.measure:keras_facts", path=str(keras_path)))
-            self.call(
-                f"{MODULE}.measure:predict_file",
-                path=str(self.folder / row.file),
-                runtime=runtime,
-                samples=str(self.samples),
-                output=str(outputs),
-            )
-            result = scoring.score(np.load(outputs), np.asarray(self.held.y), self.data.task)
-        except CompressionError as failure:
-            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
-            return
-        self.metric = self.metric or result
-        self.scores[row.name] = result
-        figures = {"score": Figure(result.value, "measured", result.low, result.high)}
-        if "keras" in self.scores:
-            figures["difference"] = _paired(scoring.difference(result, self.scores["keras"]))
-        for key in ("parameters", "nonzero_parameters"):
-            figures[key] = Figure(facts[key], "measured")
-        for key, value in measure.sizes(self.folder / row.file).items():
-            figures[key] = Figure(value, "measured")
-        self.rows.append(replace(row, figures=figures))
-
-    def time(self) -> None:
-        """Time all rows interleaved in one run: one thread, then all threads; then peak memory."""
-        alive = [row for row in self.rows if row.error is None and row.target == "CPU"]
-        models = [
-            {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
-            for row in alive
-        ]
-        cores = usable_cores()
-        found: dict[str, dict[str, Figure]] = {row.name: {} for row in alive}
-        for label, threads in (("one", 1), ("all", cores)):
-            self.tell(f"timing {len(models)} variants, {threads} thread{'s' * (threads > 1)}")
-            times = self.call(
-                f"{MODULE}.measure:time_models",
-                models=models,
-                samples=str(self.samples),
-                threads=threads,
-                repetitions=self.job.repetitions,
-                energy=self.job.energy and label == "one",
-            )
-            for name, by_batch in times.items():
-                for batch in measure.BATCHES:
-                    figure = by_batch[str(batch)]
-                    found[name][f"latency_{batch}_{label}"] = Figure(
-                        figure["median"], "measured", figure["low"], figure["high"]
-                    )
-                if label == "one":
-                    joule = by_batch.get("joule")
-                    found[name]["energy"] = (
-                        Figure(joule * 1000, "measured")
-                        if joule is not None
-                        else Figure.not_run("no readable energy counter (Linux powercap) on this machine")
-                    )
-                else:
-                    largest = measure.BATCHES[-1]
-                    found[name]["throughput"] = Figure(
-                        1000 * largest / by_batch[str(largest)]["median"], "measured"
-                    )
-        for row in alive:
-            found[row.name]["peak_memory_bytes"] = self._memory(row)
-        self.rows = [replace(r, figures={**r.figures, **found.get(r.name, {})}) for r in self.rows]
-
-    def quick(self, rows: Sequence[Row]) -> list[Row]:
-        """These rows with a first look at their latency, timed interleaved; the card is timed anew at the end."""
-        unique = {row.name: row for row in rows if row.error is None}
-        models = [
-            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)}
-            for row in unique.values()
-        ]
-        times = self.call(
-            f"{MODULE}.measure:time_models",
-            models=models,
-            samples=str(self.samples),
-            threads=1,
-            batches=[1],
-            repetitions=QUICK_REPETITIONS,
-        )
-        return [
-            replace(
-                row,
-                figures={**row.figures, "latency_1_one": Figure(times[row.name]["1"]["median"], "measured")},
-            )
-            for row in unique.values()
-        ]
-
-    def _memory(self, row: Row) -> Figure:
-        if not self.job.memory:
-            return Figure.not_run("not asked for")
-        self.tell(f"peak memory of {row.name}")
-        try:
-            value = measure.peak_memory(self.folder / row.file, row.runtime.lower(), self.samples)
-        except CompressionError as failure:
-            return Figure.not_run(str(failure))
-        return Figure(value, "measured")
-
-    def card(self, best: str | None = None, trail: Sequence[dict[str, Any]] = ()) -> ReportCard:
-        """The finished card."""
-        if self.metric is None:
-            errors = "; ".join(f"{row.name}: {row.error}" for row in self.rows if row.error)
-            raise CompressionError(f"no variant could be scored: {errors}")
-        higher = self.metric.higher_is_better
-        rows = tuple(replace(row, flags=flags(row, self.rows, higher_is_better=higher)) for row in self.rows)
-        settings = {
-            "cpu": f"{devices.cpu_name()}, {measure.int8_support()}",
-            "calibration": self.calibration_choice,
-            "fine_tune_epochs": self.job.fine_tune_epochs,
-            "seed": self.job.seed,
-            "threads_all": usable_cores(),
-            "repetitions": self.job.repetitions,
-            "choice": "the bounded search chose on the same held-out samples that it reports, so expect a little less"
-            if best
-            else "no search",
-            "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
-        }
-        return ReportCard(
-            rows, self.metric.metric, higher, len(self.held), settings, best, tuple(trail), str(self.folder)
-        )
-
-
-def _shares(trunk: Trunk) -> dict[str, float | None]:
-    return {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
+from lepton_kit.compression.quantization import PRECISIONS
+from lepton_kit.compression.search import Outcome, Trunk, choose, next_trunk, relative_cost, trunks, why_skip
 
 
 def needs_training(job: Job) -> bool:
@@ -315,13 +22,55 @@ def needs_training(job: Job) -> bool:
     return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
 
 
-def _paired(found: tuple[float, float, float]) -> Figure:
-    return Figure(found[0], "measured", found[1], found[2])
+def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
+    """Run the search on a bench; the name of the winner and what was decided on the way.
+
+    The winner is chosen by the final timing, in which all variants ran interleaved.
+    """
+    job = bench.job
+    space = trunks(job.structured, job.sparsity)
+    seen: list[Outcome] = []
+    trail: list[dict[str, Any]] = []
+    while (trunk := next_trunk(space, seen, job.max_accuracy_drop, job.cost, refine=job.refine)) is not None:
+        bench.train(trunk)
+        bench.variants(trunk, job.quantize)
+        outcome = _judge(bench, trunk)
+        seen.append(outcome)
+        inside = outcome.inside(job.max_accuracy_drop)
+        trail.append(
+            {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
+        )
+        if trunk == Trunk() and not outcome.costs:
+            break
+    tried = {outcome.trunk for outcome in seen}
+    for trunk in space:
+        if trunk not in tried:
+            reason = why_skip(trunk, seen, job.max_accuracy_drop, job.cost)
+            trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
+    if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
+        bench.control()
+    bench.time()
+    higher = bench.metric.higher_is_better if bench.metric else True
+    return choose(bench.rows, job.cost, job.max_accuracy_drop, higher), trail
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _judge(bench: Bench, trunk: Trunk) -> Outcome:
+    sign = -1 if bench.metric is None or bench.metric.higher_is_better else 1
+    rows = [
+        row
+        for row in bench.rows
+        if row.runtime == "LiteRT"
+        and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity)
+        and not row.error
+    ]
+    timed = {row.name: row for row in bench.quick([*rows, *(r for r in bench.rows if r.name == "float32")])}
+    reference = timed.get("float32")
+    drops, costs = {}, {}
+    for row in rows:
+        price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
+        if price is not None:
+            drops[row.precision], costs[row.precision] = sign * row.get("difference"), price
+    return Outcome(trunk, drops, costs)
 
 
 def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: None) -> ReportCard:

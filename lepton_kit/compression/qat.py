@@ -188,7 +188,10 @@ class _Builder:
         replaced = {id(value): value.tensor for value in visit.inputs}
         if tensors is not None:
             replaced = {id(value): tensor for value, tensor in zip(visit.inputs, tensors, strict=True)}
-        swap = lambda part: replaced.get(id(part), part)  # noqa: E731
+
+        def swap(part: Any) -> Any:
+            return replaced.get(id(part), part)
+
         args, kwargs = keras.tree.map_structure(swap, (visit.args, visit.kwargs))
         made = new(*args, **kwargs)
         if fresh and layer.weights:
@@ -249,6 +252,11 @@ def _refusal_of_activation(name: str, activation: str) -> str:
 def is_quantization_aware(model: Any) -> bool:
     """Whether a model holds layers that `quantization_aware` made."""
     return any(isinstance(layer, (ActivationRange, _Quantized)) for layer in model.layers)
+
+
+def trained_bits(model: Any) -> int | None:
+    """The bits of the weights of a quantization-aware model; None for another one."""
+    return next((layer.bits for layer in model.layers if isinstance(layer, _Quantized)), None)
 
 
 def activation_ranges(model: Any) -> dict[str, tuple[float, float]]:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit import errors
+from lepton_kit.compression.bench import Job
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import child_environment
-from lepton_kit.compression.job import Job
 from lepton_kit.compression.quantization import check_precisions
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.errors import CompressionError
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
-SEARCH_STRUCTURED = (0.25, 0.5, 0.75)
+SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
 SEARCH_SPARSITY = (0.5, 0.8)
 COSTS = ("balanced", "latency", "size")
 PATTERNS = ("unstructured", "2:4", "block")
@@ -101,7 +101,7 @@ def compress(
     keep_float: Sequence[str] = (),
     skip: Sequence[str] = (),
     fine_tune_epochs: int = 3,
-    learning_rate: float = 5e-4,
+    learning_rate: float = 2e-3,
     calibration_size: int = 200,
     repetitions: int = 30,
     memory: bool = True,
@@ -117,7 +117,8 @@ def compress(
     run_or_model : a run, a ``.keras`` file, a `LeptonModel`, or a Keras model (which then needs ``data``).
     data : a dataset, `PreparedData`, or arrays (x_train, y_train, x_validation, y_validation).
     sparsity, structured : share of weights made zero, share of channels removed, in [0, 1); one value or several.
-        Such variants are fine-tuned for ``fine_tune_epochs``, and so is a control that is not compressed.
+        Such variants are fine-tuned for ``fine_tune_epochs`` with a rate that falls from ``learning_rate`` to 0, and
+        so is a control that is not compressed.
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a

@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
-from lepton_kit.compression.card import Row
-from lepton_kit.compression.quantization import PRECISIONS
+from lepton_kit.compression.rows import Row
 
-if TYPE_CHECKING:
-    from lepton_kit.compression.job import Bench
-
-QUICK_REPETITIONS = 10
-FINEST_STEP = 0.13  # no bisection between shares of channels that are closer than this
+FINEST_STEP = 0.1  # no bisection between shares of channels that are closer than this
 
 
 @dataclass(frozen=True, order=True)
@@ -158,54 +152,3 @@ def choose(rows: Sequence[Row], cost: str, max_drop: float, higher_is_better: bo
         if price is not None and drop <= max_drop + 1e-12:
             found.append((price, drop, row.name))
     return min(found)[2] if found else None
-
-
-def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
-    """Run the search on a bench; the name of the winner and what was decided on the way.
-
-    The winner is chosen by the final timing, in which all variants ran interleaved.
-    """
-    job = bench.job
-    space = trunks(job.structured, job.sparsity)
-    seen: list[Outcome] = []
-    trail: list[dict[str, Any]] = []
-    while (trunk := next_trunk(space, seen, job.max_accuracy_drop, job.cost, refine=job.refine)) is not None:
-        bench.train(trunk)
-        bench.variants(trunk, job.quantize)
-        outcome = _judge(bench, trunk)
-        seen.append(outcome)
-        inside = outcome.inside(job.max_accuracy_drop)
-        trail.append(
-            {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
-        )
-        if trunk == Trunk() and not outcome.costs:
-            break
-    tried = {outcome.trunk for outcome in seen}
-    for trunk in space:
-        if trunk not in tried:
-            reason = why_skip(trunk, seen, job.max_accuracy_drop, job.cost)
-            trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
-    if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
-        bench.control()
-    bench.time()
-    higher = bench.metric.higher_is_better if bench.metric else True
-    return choose(bench.rows, job.cost, job.max_accuracy_drop, higher), trail
-
-
-def _judge(bench: Bench, trunk: Trunk) -> Outcome:
-    sign = -1 if bench.metric is None or bench.metric.higher_is_better else 1
-    rows = [
-        row
-        for row in bench.rows
-        if row.runtime == "LiteRT"
-        and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity)
-        and not row.error
-    ]
-    timed = {row.name: row for row in bench.quick([*rows, *(r for r in bench.rows if r.name == "float32")])}
-    reference = timed.get("float32")
-    drops, costs = {}, {}
-    for row in rows:
-        price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
-        if price is not None:
-            drops[row.precision], costs[row.precision] = sign * row.get("difference"), price
-    return Outcome(trunk, drops, costs)

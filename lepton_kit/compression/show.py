@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lepton_kit.compression.card import COLUMNS, Figure, ReportCard, Row
+from lepton_kit.compression.rows import COLUMNS, Figure, Row
 
 if TYPE_CHECKING:
     import pandas
@@ -14,7 +15,25 @@ GREY, GRID = "#7f7f7f", "rgba(127,127,127,0.25)"  # readable on light and dark b
 KINDS = {"float": "#4c78a8", "control": "#9d9d9d", "variant": "#f58518"}
 
 
-def table(card: ReportCard, origins: bool = False) -> pandas.DataFrame:
+class Card(Protocol):
+    """What is shown of a `ReportCard`."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def held_out(self) -> int: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+    @property
+    def best(self) -> str | None: ...
+    @property
+    def reference(self) -> Row | None: ...
+    def front(self, cost: str) -> Sequence[Row]: ...
+
+
+def table(card: Card, origins: bool = False) -> pandas.DataFrame:
     """One row a variant; figures as numbers, or as their tags."""
     import pandas
 
@@ -39,15 +58,15 @@ def table(card: ReportCard, origins: bool = False) -> pandas.DataFrame:
     return pandas.DataFrame.from_records(records).set_index("variant")
 
 
-def column_heading(card: ReportCard, key: str) -> str:
+def column_heading(card: Card, key: str) -> str:
     """The column's name with its unit; the score goes by its metric."""
     heading, unit = COLUMNS[key]
     if key == "score":
         return card.metric
-    return f"{heading} ({unit})" if unit in ("ms", "mJ", "bytes", "samples/s") else heading
+    return f"{heading} ({unit})" if unit in ("ms", "mJ", "bytes", "samples/s", "cycles") else heading
 
 
-def card_figure(card: ReportCard, cost: str = "latency_1_one") -> plotly.graph_objects.Figure:
+def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects.Figure:
     """Score against a cost, one point a variant, with intervals; the Pareto front as a line."""
     import plotly.graph_objects as go
 
@@ -102,7 +121,7 @@ def neutral(figure: plotly.graph_objects.Figure) -> plotly.graph_objects.Figure:
     return figure
 
 
-def markdown(card: ReportCard) -> str:
+def markdown(card: Card) -> str:
     """The card as Markdown: a table of the main figures with ratios to float LiteRT, then flags and settings."""
     reference = card.reference
     heads = [

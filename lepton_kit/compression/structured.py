@@ -12,7 +12,7 @@ from lepton_kit.compression import graph as graphs
 from lepton_kit.compression.masks import check_sparsity
 from lepton_kit.compression.pruning import check_names, is_named
 from lepton_kit.compression.surgery import channel_sums, new_settings, new_weights
-from lepton_kit.compression.taylor import taylor_scores, training_arrays
+from lepton_kit.compression.taylor import taylor_scores
 from lepton_kit.errors import CompressionError
 
 SALIENCIES = ("l1", "taylor")
@@ -256,46 +256,3 @@ class _Rebuild:
             return type(layer).from_config(layer.get_config())
         shape = layer.output.shape if type(layer).__name__ == "Reshape" else ()
         return type(layer).from_config(new_settings(layer, self.stay(place.outputs[0]), shape))
-
-
-def fine_tune(
-    model: Any,
-    data: Any,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    *,
-    global_batch: int = 128,
-    loss: Any = None,
-    callbacks: Iterable[Any] = (),
-) -> Any:
-    """Train a model in this process after surgery; returns Keras' history.
-
-    ``data``: prepared data, or (x, y). ``loss``: the compiled model's own if None, else one that suits the labels.
-    """
-    import keras
-
-    x, y = training_arrays(data)
-    loss = loss or (model.loss if model.compiled else None) or default_loss(model, y)
-    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"] if _is_labels(y) else None)
-    return model.fit(x, y, batch_size=global_batch, epochs=epochs, verbose=0, callbacks=list(callbacks))
-
-
-def default_loss(model: Any, y: Any) -> Any:
-    """Cross-entropy for whole-number labels (logits or probabilities as the last layer has it), else mean square."""
-    import keras
-
-    if not _is_labels(y):
-        return keras.losses.MeanSquaredError()
-    activation = getattr(getattr(_last_layer(model), "activation", None), "__name__", "linear")
-    if model.output_shape[-1] == 1:
-        return keras.losses.BinaryCrossentropy(from_logits=activation != "sigmoid")
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=activation != "softmax")
-
-
-def _last_layer(model: Any) -> Any:
-    layer = model.layers[-1]
-    return _last_layer(layer) if hasattr(layer, "layers") else layer
-
-
-def _is_labels(y: Any) -> bool:
-    return hasattr(y, "dtype") and np.issubdtype(np.asarray(y).dtype, np.integer)

@@ -25,20 +25,19 @@ def fine_tune(
     bits: int | None = None,
     keep: Sequence[str] = (),
     batch: int = 64,
-    learning_rate: float = 5e-4,
+    learning_rate: float = 2e-3,
     progress: str | None = None,
 ) -> dict[str, Any]:
     """Load, remove channels (``structured``), round (``bits``), prune (``sparsity``) while fitting, save.
 
-    Returns notes and losses.
-
-    ``data`` is a prepared folder. The loss and optimizer are the model's own where it was compiled.
+    Returns notes and losses. ``data`` is a prepared folder. The loss is the model's own where it was compiled; Adam's
+    learning rate falls from ``learning_rate`` to 0 along a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
     """
     import keras
 
     from lepton_kit.compression.convert import load_keras
     from lepton_kit.data.prepared import open_folder
-    from lepton_kit.models.payload import compile_defaults
+    from lepton_kit.models.defaults import compile_defaults
 
     keras.utils.set_random_seed(seed)
     prepared = open_folder(Path(data))
@@ -62,7 +61,8 @@ def fine_tune(
     callbacks: list[Any] = [_Report(progress, epochs)] if progress else []
     if sparsity:
         callbacks.append(pruning_callback(sparsity, pattern, keep, steps))
-    network.compile(keras.optimizers.Adam(learning_rate), loss=loss)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    network.compile(keras.optimizers.Adam(schedule), loss=loss)
     history = network.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
     temporary = f"{output}.part.keras"
     network.compile(loss=loss)  # no moments in the file
@@ -71,15 +71,23 @@ def fine_tune(
     return {"notes": notes, "loss": [float(value) for value in history.history["loss"]], "steps": steps}
 
 
-def strip(model: str, output: str) -> None:
-    """Save the model without its optimizer, whose moments would count as file size."""
+def strip(model: str, output: str) -> dict[str, int | None]:
+    """Save the model as plain float Keras: no optimizer, whose moments would count as file size, and no rounding.
+
+    Returns ``{"trained_bits": …}``, the bits that a quantization-aware model was trained for, else None.
+    """
+    from lepton_kit.compression import qat
     from lepton_kit.compression.convert import load_keras
 
     network = load_keras(model)
     loss = getattr(network, "loss", None)
+    bits = qat.trained_bits(network)
+    if bits is not None:
+        network = qat.strip(network)
     if loss is not None:
         network.compile(loss=loss)
     network.save(output)
+    return {"trained_bits": bits}
 
 
 def pruning_callback(sparsity: float, pattern: str, keep: Sequence[str], steps: int) -> Any:

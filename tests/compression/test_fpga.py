@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lepton_kit as lk
 from lepton_kit.compression import fpga
-from lepton_kit.compression.card import Figure, ReportCard, Row
+from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.fpga_build import bits, count_luts, reuse_for
+from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.errors import CompressionError
 
 needs_hls4ml = pytest.mark.skipif(
@@ -97,6 +99,54 @@ def test_a_design_joins_the_card_of_the_cpu_once():
         design(metric="mean absolute error").added_to(card)
 
 
+TRACE = {"model": "m.keras", "check": True}
+TRACED = {"luts": 100.0, "flip_flops": 50.0, "dsps": 0.0, "cycles": 3.0}
+
+
+def test_a_vendor_report_takes_the_place_of_the_estimate():
+    figures, counted, notes = fpga.resources(None, TRACED, TRACE, estimate=True)
+    assert {figure.value for figure in figures.values()} == set(TRACED.values())
+    assert notes == ["estimated by the vendor's C synthesis"]
+    assert counted.origin == "not_run"
+
+
+def test_why_there_is_no_estimate_is_told(monkeypatch):
+    def refuse(function, **arguments):
+        raise CompressionError("91,776 multiplications are too many to unroll (at most 30,000)\nmore")
+
+    monkeypatch.setattr(fpga.importlib.util, "find_spec", lambda name: object())
+    asked = fpga.resources(refuse, None, TRACE, estimate=False)
+    failed = fpga.resources(refuse, None, TRACE, estimate=True)
+    monkeypatch.setattr(fpga.importlib.util, "find_spec", lambda name: None)
+    lacking = fpga.resources(refuse, None, TRACE, estimate=True)
+    for (figures, _, notes), why in (
+        (asked, "not asked for"),
+        (failed, "91,776 multiplications are too many to unroll (at most 30,000)"),
+        (lacking, "no vendor tool, and alkaid is not installed (lepton_kit[fpga])"),
+    ):
+        assert {figure.note for figure in figures.values()} == {why}
+        assert {figure.origin for figure in figures.values()} == {"not_run"}
+        assert notes == [f"resources not run: {why}"]
+
+
+def test_yosys_checks_the_estimate_where_it_is_installed(monkeypatch):
+    calls = []
+
+    def trace(function, **arguments):
+        calls.append(arguments["check"])
+        return TRACED | ({"yosys_luts": 110.0} if arguments["check"] else {})
+
+    monkeypatch.setattr(fpga.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(fpga.shutil, "which", lambda name: None)
+    _, counted, notes = fpga.resources(trace, None, TRACE, estimate=True)
+    assert (counted.note, len(notes)) == ("yosys is not installed", 1)
+    monkeypatch.setattr(fpga.shutil, "which", lambda name: "/usr/bin/yosys")
+    _, counted, notes = fpga.resources(trace, None, TRACE, estimate=True)
+    assert counted.value == 110
+    assert notes[1] == "alkaid estimates 100 LUTs; yosys maps the same design to 110"
+    assert calls == [False, True]
+
+
 @pytest.fixture(scope="module")
 def small_dense(digits, tmp_path_factory):
     import keras
@@ -172,19 +222,45 @@ def test_an_unsupported_layer_is_named(workshop, tmp_path):
 
 @needs_hls4ml
 @needs_alkaid
+@pytest.mark.processes
+def test_a_convolutional_network_of_sixteen_bits_is_estimated(workshop, digits, tmp_path):
+    model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=8, num_layers=2)
+    data = lk.data.arrays(digits[0], digits[1], validation=(digits[2], digits[3]))
+    model.train(data.prepare(), epochs=6, learning_rate=0.01)
+    model.save(tmp_path / "conv.keras")
+    made = fpga.convert(tmp_path / "conv.keras", "ap_fixed<16,6>", 1, digits, call=workshop)
+    assert {figure.origin for figure in made.figures.values()} == {"estimated"}
+    assert made.figures["luts"].value > 10_000
+    own = next(note for note in made.notes if "the design that alkaid estimates has accuracy" in note)
+    assert abs(float(own.split("accuracy ")[1].split()[0]) - made.float_score.value) < 0.02
+
+
+@needs_alkaid
 @needs_yosys
 @pytest.mark.processes
 def test_yosys_counts_about_what_alkaid_estimates(workshop, tmp_path):
     import keras
 
     keras.utils.set_random_seed(2)
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="only")])
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Conv2D(2, 3, activation="relu", name="conv"),
+            keras.layers.Flatten(name="flatten"),
+            keras.layers.Dense(4, name="out"),
+        ]
+    )
     model.save(tmp_path / "tiny.keras")
+    x = np.random.default_rng(0).random((20, 4, 4, 1), np.float32).round(2)
+    np.save(tmp_path / "x.npy", x)
     found = workshop(
         "lepton_kit.compression.fpga_build:trace_estimate",
         model=str(tmp_path / "tiny.keras"),
         folder=str(tmp_path / "rtl"),
-        precision="ap_fixed<6,2>",
+        precision="ap_fixed<12,4>",
+        samples=str(tmp_path / "x.npy"),
+        output=str(tmp_path / "y.npy"),
         check=True,
     )
-    assert 0.5 < found["yosys_luts"] / found["luts"] < 2
+    assert 0.8 < found["yosys_luts"] / found["luts"] < 1.4
+    assert np.allclose(np.load(tmp_path / "y.npy"), model.predict_on_batch(x), atol=0.05)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lepton_kit as lk
 from lepton_kit.compression import measure, scoring
-from lepton_kit.compression.card import COLUMNS, Figure, ReportCard, Row, flags, pareto
-from lepton_kit.compression.job import Job, run_job
+from lepton_kit.compression.bench import Job
+from lepton_kit.compression.card import ReportCard, pareto
+from lepton_kit.compression.flags import flags
+from lepton_kit.compression.job import run_job
 from lepton_kit.compression.report import compress, start
+from lepton_kit.compression.rows import COLUMNS, Figure, Row
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
@@ -226,6 +231,31 @@ def test_energy_counters_are_read_where_they_are(tmp_path):
     assert measure.high_water("Name: x\n") is None
     assert measure.int8_support("") == "int8 instructions unknown"
     assert measure.int8_support("flags: avx2").startswith("without int8 instructions")
+
+
+@pytest.mark.processes
+def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_path):
+    run = lk.launch(
+        lk.LeptonModel((8, 8, 1), 10, hidden_size=16, num_layers=2),
+        lk.data.sample("digits"),
+        workers=2,
+        epochs=12,
+        learning_rate=0.01,
+        quantization_aware=4,
+        pruning={"sparsity": 0.5, "end_step": 60, "frequency": 10},
+        runs_dir=tmp_path,
+    )
+    while run.view().step < 20 and run.alive:
+        time.sleep(0.05)
+    assert run.scale(3).wait(240).status == "finished"
+    card = compress(run, quantize=("int8",), memory=False, repetitions=3)
+    assert [row.name for row in card.rows] == ["keras", "float32", "qat4", "int8"]
+    own = card["qat4"]
+    assert own.error is None
+    assert own.notes == ("its rounding was trained in the run itself",)
+    assert own.get("score") > 0.7
+    assert abs(own.get("difference")) < 0.03
+    assert own.get("nonzero_parameters") < 0.6 * own.get("parameters")
 
 
 def a_job(digits, digits_cnn, folder, **changes) -> Job:

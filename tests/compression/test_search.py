@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.compression.card import Figure, Row
+from lepton_kit.compression.job import search
+from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.compression.search import (
     Outcome,
     Trunk,
     choose,
     next_trunk,
     relative_cost,
-    search,
     shrink,
     trunks,
     why_skip,
@@ -78,8 +78,9 @@ def test_zeros_are_not_tried_for_latency_which_they_cannot_lower():
 
 def test_refining_bisects_between_the_last_success_and_the_first_failure():
     seen = run(trunks([0.5, 0.75], []), monotone, 0.017, "balanced", refine=True)
-    assert [outcome.trunk.structured for outcome in seen] == [0.0, 0.5, 0.75, 0.625]
-    assert seen[-1].inside(0.017)
+    assert [outcome.trunk.structured for outcome in seen] == [0.0, 0.5, 0.75, 0.625, 0.6875]
+    assert seen[3].inside(0.017)
+    assert not seen[4].inside(0.017)
 
 
 def row(name, latency, gzip, difference, **more):

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from lepton_kit import cli
+from lepton_kit.compression import report
+from lepton_kit.compression.card import ReportCard
+from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.config import RunConfig
 from lepton_kit.rundir import EventLog, RunPaths, read_requests
 from lepton_kit.runtime import lock
@@ -178,3 +181,31 @@ def test_an_audit_that_proves_nothing_has_exit_code_1(folder: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["exactly_once"] is False
     assert call(folder, "audit", "demo") == 1
     assert "finished after 0 of 10 steps" in capsys.readouterr().out
+
+
+def test_compress_passes_its_options_on_and_names_every_variant(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    make(folder)
+    asked = []
+
+    def compress(run, tell, **options):
+        asked.append(options)
+        tell("timing 1 variant")
+        row = Row("int8", "LiteRT", "int8", figures={"score": Figure(0.9, "measured")})
+        return ReportCard((row,), "accuracy", True, 10)
+
+    monkeypatch.setattr(report, "compress", compress)
+    arguments = ["--structured", "0.5", "--quantize", "int8", "qat4", "--fine-tune-epochs", "2"]
+    assert call(folder, "compress", "latest", *arguments, "--json") == 0
+    said = capsys.readouterr()
+    assert asked == [{"structured": 0.5, "quantize": ("int8", "qat4"), "fine_tune_epochs": 2}]
+    assert [line["variant"] for line in json.loads(said.out)] == ["int8"]
+    assert said.err == "timing 1 variant\n"
+    assert call(folder, "compress", "latest") == 0
+    assert "| int8 |" in capsys.readouterr().out
+
+
+def test_doctor_says_whether_this_machine_can_train(folder: Path, capsys: pytest.CaptureFixture[str]):
+    code = call(folder, "doctor", "--json")
+    assert json.loads(capsys.readouterr().out)["ok"] == (code == 0)
