@@ -3,6 +3,7 @@
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -14,6 +15,7 @@ __all__ = [
     "CompressionPanel",
     "DataModelPanel",
     "DevicePanel",
+    "FpgaPanel",
     "LivePanel",
     "ReportPanel",
     "RunsPanel",

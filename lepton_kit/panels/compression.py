@@ -23,10 +23,10 @@ BITS = {
 }
 
 
-def impossible(pattern: str, bits: str) -> dict[str, str]:
-    """Why an option can't be chosen beside these: {option: reason}.
+def impossible(pattern: str) -> dict[str, str]:
+    """Why an option can't be chosen beside this pattern: {option: reason}.
 
-    >>> impossible("2:4", "off")
+    >>> impossible("2:4")
     {'sparsity': '2:4 fixes the share of zeros at 50 %'}
     """
     reasons = {}
@@ -77,7 +77,7 @@ class CompressionPanel(Panel):
 
     def refresh(self) -> None:
         """Explain the chosen options and grey out what can't be chosen beside them."""
-        reasons = impossible(self.pattern.value, self.bits.value)
+        reasons = impossible(self.pattern.value)
         self.sparsity.disabled = self.locked or "sparsity" in reasons
         pruned = self.pattern.value != "none"
         for widget in (self.scope, self.frequency):

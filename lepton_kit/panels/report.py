@@ -3,79 +3,35 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.compression.card import ReportCard
+from lepton_kit.compression.quantization import PRECISIONS
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.parts import (
-    Markup,
-    Panel,
-    button,
-    card,
-    field,
-    framed,
-    note,
-    on_change,
-    row,
-    set_html,
-    table,
-)
-from lepton_kit.panels.telling import number, size
+from lepton_kit.panels.card_text import WAITING_FOR_RUN, card_table, describe_row
+from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
 from lepton_kit.rundir.view import RunView
 
-WAITING = "Finish a run first: its model is what gets compressed."
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
-SEARCHES = {
-    "quantize only: float16, int8": {},
-    "search structure and sparsity too": {"search": True},
-}
+CHOSEN, SEARCH = "the variants chosen here", "a search for the cheapest inside a bound"
+FORMATS = {"float16": True, "dynamic_int8": False, "int8": True, "int4": False}
 
 
-def card_table(found: Any) -> str:
-    """The rows of a `ReportCard` in short: score, sizes, latency, and the flags in words; tags as tooltips."""
-    lines = []
-    for line in found.rows:
-        if line.error is not None:
-            lines.append([line.name, line.precision, "–", "–", "–", "–", f"failed: {line.error}"])
-            continue
-        lines.append(
-            [
-                line.name,
-                line.precision,
-                _figure(line, "score", lambda value: number(value, 4)),
-                _figure(line, "file_bytes", size),
-                _figure(line, "gzip_bytes", size),
-                _figure(line, "latency_1_one", _milliseconds),
-                "; ".join(line.flags) or ("the choice of the search" if line.name == found.best else ""),
-            ]
-        )
-    columns = ["variant", "numbers", found.metric, "file", "gzip", "latency, batch 1", "what to know"]
-    return table(columns, lines, numbers=(2, 3, 4, 5))
+def greyed(kind: str, structured: float, sparsity: float) -> dict[str, str]:
+    """Why an option can't be chosen beside these: {option: reason}.
 
-
-def describe_row(found: Any, line: Any) -> str:
-    """One variant of the front in a sentence."""
-    drop = ""
-    if found.reference is not None and line.get("score") is not None:
-        points = 100 * (line.get("score") - found.reference.get("score"))
-        drop = f", {points:+.2f} points against float LiteRT"
-    return (
-        f"<b>{html.escape(line.name)}</b>: {html.escape(found.metric)} {number(line.get('score'))}{drop}; "
-        f"{size(line.get('file_bytes'))}; {_milliseconds(line.get('latency_1_one'))} for one sample on one thread (measured)."
-        + (f" {html.escape('; '.join(line.flags))}." if line.flags else "")
-    )
-
-
-def _milliseconds(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g} ms"
-
-
-def _figure(line: Any, key: str, tell: Any) -> Markup:
-    figure = line.figures.get(key)
-    if figure is None or figure.value is None:
-        return Markup("–")
-    return Markup(f'<span title="{html.escape(figure.origin)}">{html.escape(tell(figure.value))}</span>')
+    >>> greyed(CHOSEN, 0.5, 0.0)
+    {'drop': 'only a search has a bound'}
+    """
+    if kind == SEARCH:
+        return {"structured": "the search chooses it", "sparsity": "the search chooses it"}
+    reasons = {"drop": "only a search has a bound"}
+    if not structured and not sparsity:
+        reasons["epochs"] = "nothing is removed, so nothing is trained"
+    return reasons
 
 
 class ReportPanel(Panel):
@@ -83,13 +39,34 @@ class ReportPanel(Panel):
 
     def __init__(self, run: Any = None):
         super().__init__()
-        self.run = run
-        self.card: Any = None
-        self.kind = field(widgets.Dropdown, "Try", "which variants to build", options=list(SEARCHES))
+        self.run: Any = None
+        self.card: ReportCard | None = None
+        self.designs: list[Any] = []
+        self.kind = field(widgets.Dropdown, "Try", "which variants to build", options=[CHOSEN, SEARCH])
+        self.formats = {
+            name: widgets.Checkbox(
+                value=ticked, description=name, tooltip=PRECISIONS[name].explanation, indent=False,
+                layout=widgets.Layout(width="auto", margin="0 12px 0 0"),
+            )
+            for name, ticked in FORMATS.items()
+        }  # fmt: skip
+        self.structured = field(
+            widgets.FloatSlider, "Remove channels", "share of filters and units taken out: smaller and faster; fine-tuned after",
+            value=0.0, min=0.0, max=0.875, step=0.125, readout_format=".1%", continuous_update=False,
+        )  # fmt: skip
+        self.sparsity = field(
+            widgets.FloatSlider, "Zeros", "share of weights made zero: a smaller gzip file, no gain in speed; fine-tuned after",
+            value=0.0, min=0.0, max=0.95, step=0.05, readout_format=".0%", continuous_update=False,
+        )  # fmt: skip
+        self.epochs = field(
+            widgets.BoundedIntText, "Extra epochs", "of fine-tuning; an uncompressed control trains as long",
+            value=3, min=1, max=1000,
+        )  # fmt: skip
         self.drop = field(
             widgets.FloatSlider, "May lose, points", "accuracy that the searched model may lose, in points of 100",
-            value=0.5, min=0.0, max=5.0, step=0.1, readout_format=".1f", continuous_update=False, disabled=True,
+            value=0.5, min=0.0, max=5.0, step=0.1, readout_format=".1f", continuous_update=False,
         )  # fmt: skip
+        self.explanation, self.reason = note(), note()
         self.compress = button(
             "Compress and measure",
             "build small variants of this run's model and time them",
@@ -97,8 +74,7 @@ class ReportPanel(Panel):
             "compress",
             "200px",
         )
-        self.state = note(WAITING if run is None else "")
-        self.result = note()
+        self.state, self.result = note(WAITING_FOR_RUN), note()
         self.cost = field(widgets.Dropdown, "Front over", "what a variant costs", options=list(COSTS))
         self.choice = field(
             widgets.SelectionSlider,
@@ -110,43 +86,95 @@ class ReportPanel(Panel):
         self.front_box = widgets.VBox(
             [self.cost, self.choice, self.chosen], layout=widgets.Layout(display="none")
         )
-        self.compress.disabled = run is None
+        self.compress.disabled = True
         self.compress.on_click(lambda _: self._start())
-        on_change(self.kind, lambda kind: setattr(self.drop, "disabled", not SEARCHES[kind]))
+        for widget in (self.kind, self.structured, self.sparsity, *self.formats.values()):
+            on_change(widget, lambda _: self.refresh())
         on_change(self.cost, lambda _: self._draw_front())
         on_change(self.choice, lambda _: self._tell_choice())
         self._job = Background(self._work, self._show)
+        self.refresh()
         self.view = framed(
             card(
-                "Report card", self.kind, self.drop, row(self.compress, self.state), self.problem, self.result,
+                "Report card", self.kind, row(*self.formats.values()), self.explanation, self.structured, self.sparsity,
+                self.epochs, self.drop, self.reason, row(self.compress, self.state), self.problem, self.result,
                 self.front_box, note="Compression of a finished run, every variant measured on this machine.",
             )
         )  # fmt: skip
+        if run is not None:
+            self.offer(run, run.view())
 
     def __repr__(self) -> str:
         return "<ReportPanel: " + ("measured>" if self.card is not None else "nothing measured>")
 
+    def refresh(self) -> None:
+        """Explain the chosen options and grey out what can't be chosen beside them."""
+        reasons = greyed(self.kind.value, self.structured.value, self.sparsity.value)
+        for name in ("structured", "sparsity", "epochs", "drop"):
+            getattr(self, name).disabled = name in reasons
+        told = [f"{getattr(self, name).description}: {reason}" for name, reason in reasons.items()]
+        set_html(self.reason, html.escape("; ".join(told)))
+        lines = [
+            f"<b>{name}</b>: {html.escape(PRECISIONS[name].explanation)}"
+            for name, box in self.formats.items()
+            if box.value
+        ]
+        set_html(self.explanation, "<br>".join(lines))
+
     def offer(self, run: Any, view: RunView | None) -> None:
-        """Take a run as the one to compress, once it has a model."""
-        ready = view is not None and view.status == "finished"
-        self.run = run if ready else None
+        """Take a run as the one to compress, once it has a model; the card that it has already is shown."""
+        ready = run is not None and view is not None and view.status == "finished"
         self.compress.disabled = not ready or self._job.busy
-        if not self._job.busy and self.card is None:
-            set_html(self.state, "" if ready else WAITING)
+        if self._job.busy:
+            return
+        if not ready:
+            self.run = None
+            set_html(self.state, WAITING_FOR_RUN)
+        elif self.run is None or self.run.id != run.id:
+            self.run = run
+            self._clear()
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.compress` that this panel chooses."""
-        return {"max_accuracy_drop": round(self.drop.value / 100, 6)} if SEARCHES[self.kind.value] else {}
+        formats = tuple(name for name, box in self.formats.items() if box.value)
+        chosen: dict[str, Any] = {"quantize": formats}
+        if self.kind.value == SEARCH:
+            bound = round(self.drop.value / 100, 6)
+            return chosen | {"max_accuracy_drop": bound, "fine_tune_epochs": self.epochs.value}
+        shares = {"structured": self.structured.value, "sparsity": round(self.sparsity.value, 4)}
+        if any(shares.values()):
+            chosen |= {name: share for name, share in shares.items() if share}
+            chosen["fine_tune_epochs"] = self.epochs.value
+        return chosen
 
-    def present(self, found: Any) -> None:
+    def present(self, found: ReportCard) -> None:
         """Show a `ReportCard`, from a file or another notebook too."""
+        for design in self.designs:
+            found = design.added_to(found)
         self.card = found
         set_html(self.result, card_table(found))
         self._draw_front()
 
+    def add(self, design: Any) -> None:
+        """Put an FPGA design beside the variants: at once, or when there is a card."""
+        self.designs = [other for other in self.designs if other.name != design.name] + [design]
+        if self.card is not None:
+            self.present(self.card)
+
     def close(self) -> None:
         self._job.join()
         super().close()
+
+    def _clear(self) -> None:
+        self.card, self.designs = None, []
+        self.complain(None)
+        for text in (self.state, self.result, self.chosen):
+            set_html(text, "")
+        self.front_box.layout.display = "none"
+        folder = Path(self.run.directory) / "compression"
+        if (folder / "card.json").is_file():
+            with self.reporting():
+                self.present(ReportCard.load(folder))
 
     def _start(self) -> None:
         if self.run is None or self._job.busy:
@@ -169,9 +197,12 @@ class ReportPanel(Panel):
         set_html(self.state, "")
         self.complain(failure)
         if failure is None:
-            self.present(result)
+            with self.reporting():
+                self.present(result)
 
     def _draw_front(self) -> None:
+        if self.card is None:
+            return
         with self.reporting():
             front = self.card.front(COSTS[self.cost.value])
             self.front_box.layout.display = "" if front else "none"

@@ -14,6 +14,7 @@ from lepton_kit.panels.background import Background
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.parts import Panel, framed, on_change
 from lepton_kit.panels.pump import Debounced
@@ -58,6 +59,7 @@ class Workbench(Panel):
         self.compression = CompressionPanel()
         self.live = LivePanel()
         self.report = ReportPanel()
+        self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
@@ -92,7 +94,7 @@ class Workbench(Panel):
         self.run = run
         self._asked = None
         self.live.attach(run)
-        self.report.offer(run, self.live.seen)
+        self._offer(self.live.seen)
         self._follow(self.live.seen)
 
     def close(self) -> None:
@@ -123,7 +125,7 @@ class Workbench(Panel):
         pages = widgets.Tab(
             [
                 self._page(widgets.Box([left, right], layout=grid), self.training.code),
-                self._page(self.compression.view, self.report.view),
+                self._page(self.compression.view, self.report.view, self.fpga.view),
                 self._page(self.runs.view),
                 self._page(self.device.view),
             ],
@@ -252,10 +254,15 @@ class Workbench(Panel):
             self.compression.lock(running)
             if view is not None and not running:
                 self.runs.refresh()
-                self.report.offer(self.run, view)
+                self._offer(view)
         self.sharding.observe_counts(view.counts() if running and view.wanted else None)
         if running:
             self._reconcile(view)
+
+    def _offer(self, view: RunView | None) -> None:
+        """What can be done with a finished run."""
+        self.report.offer(self.run, view)
+        self.fpga.offer(self.run, view)
 
     def _reconcile(self, view: RunView) -> None:
         """The slider shows what the run wants, but does not jump back while a request is on its way."""
@@ -278,7 +285,8 @@ class Workbench(Panel):
 def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
     """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
     from lepton_kit.models import LeptonModel
-    from lepton_kit.runtime.launch import as_python, configure
+    from lepton_kit.runtime.launch import configure
+    from lepton_kit.runtime.script import as_python
 
     config, prepared, dataset = configure(model, data, **settings)
     if not isinstance(model, LeptonModel):

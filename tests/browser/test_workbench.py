@@ -102,3 +102,29 @@ def test_slider_scales_and_a_reloaded_page_steers_on(open_notebook):
     panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
     page.set_viewport_size({"width": 1280, "height": 1700})
     desk.photograph_themes("elastic-stopped")
+
+
+def test_a_finished_run_is_compressed_and_emulated_beside_it(open_notebook):
+    desk = open_notebook(
+        "compress.ipynb",
+        ["import lepton_kit as lk\npanel = lk.Workbench()\npanel.epochs.value = 3\npanel"],
+    )
+    page = desk.page
+    page.set_viewport_size({"width": 1280, "height": 1800})
+    desk.command("notebook:run-all-cells")
+    panel = page.locator(".lk-workbench")
+    panel.locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
+    panel.locator("button.lk-start").click()
+    panel.locator(".lk-summary .lk-chip-finished").wait_for(timeout=SLOW)
+
+    panel.get_by_role("tab", name="Compress").click()
+    compress = panel.locator("button.lk-compress-and-measure")
+    compress.click()
+    card = panel.locator(".lk-table", has_text="gzip")
+    card.get_by_role("cell", name="int8", exact=True).wait_for(timeout=SLOW)
+    emulate = panel.locator("button.lk-emulate-on-fpga")
+    if emulate.is_enabled():  # where hls4ml and g++ are installed
+        emulate.click()
+        card.get_by_role("cell", name=re.compile(r"fpga ap_fixed<16,6>")).wait_for(timeout=SLOW)
+    compress.scroll_into_view_if_needed()
+    desk.photograph_themes("compressed")

@@ -1,0 +1,71 @@
+"""A report card told in HTML for the report panel: pure functions from the card to text."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+from lepton_kit.panels.parts import Markup, table
+from lepton_kit.panels.telling import number, size
+
+WAITING_FOR_RUN = "Finish a run first: its model is what this works on."
+CHIP_COLUMNS = ("luts", "cycles")
+
+
+def card_table(found: Any) -> str:
+    """The rows of a `ReportCard` in short: score, sizes, latency, and the flags in words; tags as tooltips."""
+    chip = any(key in line.figures for line in found.rows for key in CHIP_COLUMNS)
+    lines = []
+    for line in found.rows:
+        cells: list[object] = [line.name, line.target]
+        if line.error is not None:
+            blank = ["–"] * (6 if chip else 4)
+            lines.append([*cells, *blank, f"not made: {line.error}"])
+            continue
+        cells += [
+            _figure(line, "score", lambda value: number(value, 4)),
+            _figure(line, "file_bytes", size),
+            _figure(line, "gzip_bytes", size),
+            _figure(line, "latency_1_one", milliseconds),
+        ]
+        if chip:
+            cells += [_figure(line, key, lambda value: f"{value:,.0f}") for key in CHIP_COLUMNS]
+        chosen = ("the choice of the search",) if line.name == found.best else ()
+        lines.append([*cells, "; ".join((*chosen, *line.flags))])
+    columns = ["variant", "runs on", found.metric, "file", "gzip", "latency, batch 1"]
+    columns += ["LUTs", "cycles"] if chip else []
+    return table([*columns, "what to know"], lines, numbers=tuple(range(2, len(columns))))
+
+
+def describe_row(found: Any, line: Any) -> str:
+    """One variant of the front in a sentence."""
+    drop = ""
+    if found.reference is not None and line.get("score") is not None:
+        points = 100 * (line.get("score") - found.reference.get("score"))
+        drop = f", {points:+.2f} points against float LiteRT"
+    return (
+        f"<b>{html.escape(line.name)}</b>: {html.escape(found.metric)} {number(line.get('score'))}{drop}; "
+        f"{size(line.get('file_bytes'))}; {milliseconds(line.get('latency_1_one'))} for one sample on one thread (measured)."
+        + (f" {html.escape('; '.join(line.flags))}." if line.flags else "")
+    )
+
+
+def milliseconds(value: float | None) -> str:
+    """A time in ms, or in µs where it is short, with three digits.
+
+    >>> milliseconds(1.234), milliseconds(0.00285)
+    ('1.23 ms', '2.85 µs')
+    """
+    if value is None:
+        return "unknown"
+    return f"{value:.3g} ms" if value >= 0.1 else f"{1000 * value:.3g} µs"
+
+
+def _figure(line: Any, key: str, tell: Callable[[float], str]) -> Markup:
+    figure = line.figures.get(key)
+    if figure is None or figure.value is None:
+        why = figure.note if figure is not None else ""
+        return Markup(f'<span title="{html.escape(why or "not run")}">–</span>')
+    text = tell(figure.value) + ("" if figure.origin == "measured" else " est.")
+    return Markup(f'<span title="{html.escape(figure.origin)}">{html.escape(text)}</span>')
