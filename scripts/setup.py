@@ -5,6 +5,7 @@ run does nothing. Run it with `--help` for the options.
 """
 
 # The lines down to the version check must be understood by any Python 3, so that an old one can say that it is old.
+# ruff: noqa: E402, UP031
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ def find_python():
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return sys.executable
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        command = shutil.which("python3.%d" % minor)  # noqa: UP031
+        command = shutil.which("python3.%d" % minor)
         if (
             command
             and subprocess.call([command, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -32,7 +33,7 @@ if not OLDEST <= sys.version_info[:2] <= NEWEST:
     _other = find_python()
     if _other is None:
         sys.exit(
-            "lepton_kit needs Python 3.%d to 3.%d. This is Python %d.%d (%s), and no python3.%d … python3.%d that runs "  # noqa: UP031
+            "lepton_kit needs Python 3.%d to 3.%d. This is Python %d.%d (%s), and no python3.%d … python3.%d that runs "
             "was found on the PATH. Install one (Debian: apt-get install python3.11 python3.11-venv) and name it: "
             "make lab PYTHON=/path/to/python3.11"
             % (
@@ -47,15 +48,15 @@ if not OLDEST <= sys.version_info[:2] <= NEWEST:
         )
     os.execv(_other, [_other, *sys.argv])
 
-import argparse  # noqa: E402
-import fcntl  # noqa: E402
-import hashlib  # noqa: E402
-import json  # noqa: E402
-import re  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Iterable  # noqa: E402
-from pathlib import Path  # noqa: E402
+import argparse
+import fcntl
+import hashlib
+import json
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
