@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup lab test lint format bench soak lock clean
+.PHONY: help setup lab test lint format bench soak notebooks lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -35,6 +35,9 @@ bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet m
 
 soak: setup  ## the long fault-injection run
 	@$(BIN)/python -m pytest tests/soak -m soak $(ARGS)
+
+notebooks: setup  ## execute the notebooks again and keep their outputs (some: ARGS=notebooks/03_elastic.ipynb)
+	@$(BIN)/python scripts/notebooks.py $(ARGS)
 
 lock: setup  ## renew requirements.lock and environment.yml (newer versions: ARGS=--upgrade)
 	@$(BIN)/python scripts/lock.py $(ARGS)

@@ -19,6 +19,9 @@ from lepton_kit.errors import DeviceError
 
 SOURCE = Path(__file__).with_name("ring.cc")
 COMPILER_FLAGS = ("-O3", "-shared", "-fPIC", "-w")
+ASK_TENSORFLOW = (
+    "from tensorflow import sysconfig as s; print(*s.get_compile_flags(), *s.get_link_flags(), sep='\\n')"
+)
 HEADER_BYTES = 20480
 """Bytes before the first slot; `lepton_ring_bytes` is the authority, a test compares the two."""
 
@@ -58,14 +61,16 @@ def build(compiler: str | None = None) -> Path:
     compiler = compiler or os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if not compiler:
         raise DeviceError("no C++ compiler (g++ or c++) on PATH; Horovod's own allreduce is used")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
+    # In a child, because TensorFlow talks on stderr while it loads, whatever it is told.
+    told = subprocess.run([sys.executable, "-c", ASK_TENSORFLOW], capture_output=True, text=True, check=False)
+    if told.returncode != 0:
+        raise DeviceError(f"TensorFlow does not load:\n{told.stderr[-2000:]}")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         target = Path(folder) / "ring.so"
         command = [compiler, *COMPILER_FLAGS, str(SOURCE), "-o", str(target)]
-        command += tf.sysconfig.get_compile_flags() + tf.sysconfig.get_link_flags()
+        command += told.stdout.split("\n")[:-1]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise DeviceError(f"the shared-memory allreduce did not compile:\n{result.stderr[-2000:]}")
