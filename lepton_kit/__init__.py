@@ -23,6 +23,7 @@ _HOMES = {
     "compress": "lepton_kit.compression",
     "sensitivity": "lepton_kit.compression",
     "infer": "lepton_kit.compression",
+    "export": "lepton_kit.compression",
 }
 _ROOMS = ("compression", "config", "data", "devices", "doctor", "errors", "models", "panels", "training")
 __all__ = [*_HOMES, *_ROOMS]

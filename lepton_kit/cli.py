@@ -86,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
     )
     made.add_argument("--fine-tune-epochs", type=int, help="of whatever is trained, and of the control")
+    made.add_argument(
+        "--no-control",
+        dest="control",
+        action="store_false",
+        help="don't train the control of a run that pruned or rounded",
+    )
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -241,6 +247,7 @@ def _compress(options: argparse.Namespace) -> int:
         "quantize": tuple(options.quantize) if options.quantize is not None else None,
         "max_accuracy_drop": options.max_accuracy_drop,
         "fine_tune_epochs": options.fine_tune_epochs,
+        "control": options.control,
     }
     card = compress(
         _open(options),

@@ -7,12 +7,12 @@ from typing import Any
 
 _HOMES = {
     "CompressionJob": "report",
-    "Figure": "card",
+    "Figure": "rows",
     "FpgaModel": "fpga",
     "LiteRTModel": "litert",
     "PRECISIONS": "quantization",
     "ReportCard": "card",
-    "Row": "card",
+    "Row": "rows",
     "Sensitivity": "sensitivities",
     "compress": "report",
     "export": "exports",

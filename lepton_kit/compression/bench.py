@@ -24,9 +24,11 @@ from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.compression.search import Trunk
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.errors import CompressionError
+from lepton_kit.rundir import RunPaths, RunView, lock
 
 MODULE = "lepton_kit.compression"
 QUICK_REPETITIONS = 10
+CONTROL_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Job:
     memory: bool = True
     energy: bool = True
     seed: int = 0
+    control_run: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Job:
@@ -125,6 +128,25 @@ class Bench:
         self.facts["control"] = {}
         self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
 
+    def control_run(self) -> None:
+        """The run that trained as long as this one did, in float; waits for its end, and nothing is timed meanwhile."""
+        if self.job.control_run is None:
+            return
+        paths, row = RunPaths(Path(self.job.control_run)), Row("control-run", "LiteRT", role="control")
+        view = RunView(paths.events)
+        while lock.held(paths):
+            self.tell(f"training the control {paths.id}: step {view.step} of {view.total_steps or 'unknown'}")
+            time.sleep(CONTROL_LOOK_SECONDS)
+            view.refresh()
+        if not paths.final_model.is_file():
+            status = paths.read_status()
+            reason = (
+                f"the control {paths.id} is {status['status']}: {status.get('cause') or 'it has no model'}"
+            )
+            self.rows.append(replace(row, error=reason))
+            return
+        self._convert(paths.final_model, row.name, "float32", row, row.name)
+
     def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
         return self.call(
             f"{MODULE}.tune:fine_tune",
@@ -190,6 +212,8 @@ class Bench:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
             return
         notes = (*row.notes, *self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
+        if precision == "mixed":
+            notes += (f"kept in float: {', '.join(self.job.keep_float)}",)
         self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
 
     # ---------------------------------------------------------------- judging

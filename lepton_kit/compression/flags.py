@@ -13,8 +13,10 @@ SLOWER, SAME = 1.05, 0.1  # ratios within 5 % (10 %) count as noise; our choice,
 def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tuple[str, ...]:
     """What a reader must not overlook about a row, in words."""
     reference = next((other for other in rows if other.name == "float32" and other.error is None), None)
-    if row.error or reference is None or row.role == "float":
+    if row.error or reference is None:
         return ()
+    if row.role == "float":
+        return tuple(_control_run(row, rows))
     said = []
     size, time = _ratio(row, reference, "file_bytes"), _ratio(row, reference, "latency_1_one")
     if time is not None and _overlap(row, reference, "latency_1_one"):
@@ -47,6 +49,7 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
     said += _worse_than_small_float(row, rows, time, higher_is_better)
     said += _worse_than_float(row, higher_is_better)
     said += _control(row, rows, higher_is_better)
+    said += _control_run(row, rows)
     return tuple(said)
 
 
@@ -92,9 +95,7 @@ def _worse_than_float(row: Row, higher: bool) -> list[str]:
 
 
 def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
-    control = next(
-        (other for other in rows if other.role == "control" and other.get("score") is not None), None
-    )
+    control = _scored(rows, "control")
     mine, difference = row.get("score"), row.get("difference")
     trained = row.sparsity or row.structured or row.precision.startswith("qat")
     if control is None or row.role == "control" or not trained or mine is None:
@@ -106,3 +107,20 @@ def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
         if gained
         else []
     )
+
+
+def _control_run(row: Row, rows: Sequence[Row]) -> list[str]:
+    """What the run's own pruning or rounding cost, on the rows that show it."""
+    control = _scored(rows, "control-run")
+    own = row.name == "float32" or (
+        row.precision.startswith("qat") and not row.structured and not row.sparsity
+    )
+    if control is None or not own or row.get("score") is None:
+        return []
+    return [
+        f"scores {row.get('score'):.4f}; the control-run, trained as long in float, {control.get('score'):.4f}"
+    ]
+
+
+def _scored(rows: Sequence[Row], name: str) -> Row | None:
+    return next((row for row in rows if row.name == name and row.get("score") is not None), None)

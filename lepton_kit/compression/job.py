@@ -77,6 +77,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
     """Do the whole job and save the card in its folder."""
     bench = Bench(job, call, tell)
     bench.float_model()
+    bench.control_run()
     if job.max_accuracy_drop is not None:
         best, trail = search(bench)
     else:

@@ -18,7 +18,7 @@ from lepton_kit.compression.bench import Job
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import child_environment
 from lepton_kit.compression.quantization import check_precisions
-from lepton_kit.compression.subject import find_subject
+from lepton_kit.compression.subject import find_control, find_subject
 from lepton_kit.errors import CompressionError
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
@@ -106,6 +106,7 @@ def compress(
     repetitions: int = 30,
     memory: bool = True,
     seed: int = 0,
+    control: Any = True,
     folder: str | Path | None = None,
     wait: bool = True,
     tell: Callable[[str], None] | None = None,
@@ -122,7 +123,11 @@ def compress(
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
-        point) among the given shares (0: leave that out; by default a range of them). ``cost``: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``, their geometric mean.
+        point) among the given shares (0: leave that out; by default a range of them).
+    cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
+        their geometric mean.
+    control : a run that pruned or rounded while it trained stands beside a control, the same run in float for as many
+        steps, trained now if it has not been (`Run.control_run`). False does without; another run is taken as it.
     wait : False returns a `CompressionJob` at once.
 
     All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
@@ -138,9 +143,15 @@ def compress(
         raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
     if pattern not in PATTERNS:
         raise CompressionError(f"pattern: got {pattern!r}; expected one of {', '.join(PATTERNS)}")
-    for name, value in (("fine_tune_epochs", fine_tune_epochs), ("repetitions", repetitions)):
+    for name, value in (
+        ("fine_tune_epochs", fine_tune_epochs),
+        ("repetitions", repetitions),
+        ("calibration_size", calibration_size),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
+    if not 0 < learning_rate < float("inf"):
+        raise CompressionError(f"learning_rate: got {learning_rate!r}; expected a number above 0")
     if max_accuracy_drop is not None:
         if not 0 <= max_accuracy_drop < 1:
             raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
@@ -148,6 +159,7 @@ def compress(
         settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
     home, model_path, data_path = find_subject(run_or_model, data, folder)
+    twin = find_control(run_or_model, control)
     job = Job(
         folder=str(home),
         model=str(model_path),
@@ -163,6 +175,7 @@ def compress(
         repetitions=repetitions,
         memory=memory,
         seed=seed,
+        control_run=None if twin is None else str(twin.absolute()),
         **settings,
     )
     handle = start(job)

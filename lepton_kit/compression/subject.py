@@ -37,6 +37,24 @@ def is_run(subject: Any) -> bool:
     return hasattr(subject, "directory") and callable(getattr(subject, "data", None))
 
 
+def find_control(subject: Any, control: Any) -> Path | None:
+    """The folder of the run that is the control of a run which pruned or rounded; None where there is none to have.
+
+    ``control`` True asks the run for its own (`Run.control_run` starts it), False does without, a run is taken.
+    """
+    if is_run(control):
+        return Path(control.directory)
+    if not isinstance(control, bool):
+        raise CompressionError(f"control: got {control!r}; expected True, False, or a run")
+    return Path(subject.control_run().directory) if control and compresses(subject) else None
+
+
+def compresses(subject: Any) -> bool:
+    """Whether it is a run that prunes or rounds while it trains."""
+    config = getattr(subject, "config", None)
+    return config is not None and (config.pruning or config.quantization_aware) is not None
+
+
 def _run_model(run: Any, home: Path) -> Path:
     final = Path(run.directory) / "final" / "model.keras"
     if final.is_file():

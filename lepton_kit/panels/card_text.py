@@ -48,6 +48,7 @@ def describe_row(found: Any, line: Any) -> str:
         f"<b>{html.escape(line.name)}</b>: {html.escape(found.metric)} {number(line.get('score'))}{drop}; "
         f"{size(line.get('file_bytes'))}; {milliseconds(line.get('latency_1_one'))} for one sample on one thread (measured)."
         + (f" {html.escape('; '.join(line.flags))}." if line.flags else "")
+        + (f"<br>{html.escape(str(found.path(line.name)))}" if line.file and found.folder else "")
     )
 
 

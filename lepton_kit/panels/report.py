@@ -10,6 +10,8 @@ import ipywidgets as widgets
 
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.quantization import PRECISIONS
+from lepton_kit.compression.subject import compresses
+from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import WAITING_FOR_RUN, card_table, describe_row
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
@@ -18,19 +20,24 @@ from lepton_kit.rundir.view import RunView
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
 CHOSEN, SEARCH = "the variants chosen here", "a search for the cheapest inside a bound"
 FORMATS = {"float16": True, "dynamic_int8": False, "int8": True, "int4": False}
+BITS = {"off": None, "8 bits": "qat8", "4 bits": "qat4", "3 bits": "qat3", "2 bits": "qat2"}
+PLAIN_RUN = "this run neither pruned nor rounded while it trained"
 
 
-def greyed(kind: str, structured: float, sparsity: float) -> dict[str, str]:
-    """Why an option can't be chosen beside these: {option: reason}.
+def greyed(kind: str, trains: bool, compressed: bool) -> dict[str, str]:
+    """Why an option can't be chosen: {option: reason}.
 
-    >>> greyed(CHOSEN, 0.5, 0.0)
+    ``trains``: something is removed or rounded, so that it is fine-tuned; ``compressed``: the run itself did so.
+
+    >>> greyed(CHOSEN, trains=True, compressed=True)
     {'drop': 'only a search has a bound'}
     """
+    reasons = {} if compressed else {"control": PLAIN_RUN}
     if kind == SEARCH:
-        return {"structured": "the search chooses it", "sparsity": "the search chooses it"}
-    reasons = {"drop": "only a search has a bound"}
-    if not structured and not sparsity:
-        reasons["epochs"] = "nothing is removed, so nothing is trained"
+        return reasons | dict.fromkeys(("structured", "sparsity"), "the search chooses it")
+    reasons["drop"] = "only a search has a bound"
+    if not trains:
+        reasons["epochs"] = "nothing is removed or rounded, so nothing is trained"
     return reasons
 
 
@@ -57,6 +64,18 @@ class ReportPanel(Panel):
         self.sparsity = field(
             widgets.FloatSlider, "Zeros", "share of weights made zero: a smaller gzip file, no gain in speed; fine-tuned after",
             value=0.0, min=0.0, max=0.95, step=0.05, readout_format=".0%", continuous_update=False,
+        )  # fmt: skip
+        self.bits = field(
+            widgets.Dropdown, "Fine-tune for", "train on with weights rounded to so many bits, so that they bear it",
+            options=list(BITS),
+        )  # fmt: skip
+        self.keep_float = field(
+            widgets.IntSlider, "Keep in float", "so many layers, those that lose most, stay float beside an int8 rest ('mixed')",
+            value=0, min=0, max=5, continuous_update=False,
+        )  # fmt: skip
+        self.control = widgets.Checkbox(
+            value=True, description="train the run's control first", indent=False,
+            tooltip="the same run without pruning and rounding, as long: what the card compares it with",
         )  # fmt: skip
         self.epochs = field(
             widgets.BoundedIntText, "Extra epochs", "of fine-tuning; an uncompressed control trains as long",
@@ -88,7 +107,14 @@ class ReportPanel(Panel):
         )
         self.compress.disabled = True
         self.compress.on_click(lambda _: self._start())
-        for widget in (self.kind, self.structured, self.sparsity, *self.formats.values()):
+        for widget in (
+            self.kind,
+            self.structured,
+            self.sparsity,
+            self.bits,
+            self.keep_float,
+            *self.formats.values(),
+        ):
             on_change(widget, lambda _: self.refresh())
         on_change(self.cost, lambda _: self._draw_front())
         on_change(self.choice, lambda _: self._tell_choice())
@@ -96,8 +122,8 @@ class ReportPanel(Panel):
         self.refresh()
         self.view = framed(
             card(
-                "Report card", self.kind, row(*self.formats.values()), self.explanation, self.structured, self.sparsity,
-                self.epochs, self.drop, self.reason, row(self.compress, self.state), self.problem, self.result,
+                "Report card", self.kind, row(*self.formats.values()), self.explanation, self.keep_float, self.bits,
+                self.structured, self.sparsity, self.epochs, self.drop, self.control, self.reason, row(self.compress, self.state), self.problem, self.result,
                 self.front_box, note="Compression of a finished run, every variant measured on this machine.",
             )
         )  # fmt: skip
@@ -109,17 +135,19 @@ class ReportPanel(Panel):
 
     def refresh(self) -> None:
         """Explain the chosen options and grey out what can't be chosen beside them."""
-        reasons = greyed(self.kind.value, self.structured.value, self.sparsity.value)
-        for name in ("structured", "sparsity", "epochs", "drop"):
+        trains = any((self.structured.value, self.sparsity.value, BITS[self.bits.value]))
+        reasons = greyed(self.kind.value, trains, compresses(self.run))
+        for name in ("structured", "sparsity", "epochs", "drop", "control"):
             getattr(self, name).disabled = name in reasons
         told = [f"{getattr(self, name).description}: {reason}" for name, reason in reasons.items()]
         set_html(self.reason, html.escape("; ".join(told)))
-        lines = [
-            f"<b>{name}</b>: {html.escape(PRECISIONS[name].explanation)}"
-            for name, box in self.formats.items()
-            if box.value
-        ]
+        lines = [f"<b>{name}</b>: {html.escape(PRECISIONS[name].explanation)}" for name in self._precisions()]
         set_html(self.explanation, "<br>".join(lines))
+
+    def _precisions(self) -> tuple[str, ...]:
+        chosen = [name for name, box in self.formats.items() if box.value]
+        chosen += ["mixed"] * (self.keep_float.value > 0) + [BITS[self.bits.value]]
+        return tuple(name for name in chosen if name is not None)
 
     def offer(self, run: Any, view: RunView | None) -> None:
         """Take a run as the one to compress, once it has a model; the card that it has already is shown."""
@@ -133,17 +161,19 @@ class ReportPanel(Panel):
         elif self.run is None or self.run.id != run.id:
             self.run = run
             self._clear()
+        self.refresh()
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.compress` that this panel chooses."""
-        formats = tuple(name for name, box in self.formats.items() if box.value)
-        chosen: dict[str, Any] = {"quantize": formats}
+        chosen: dict[str, Any] = {"quantize": self._precisions()}
+        if compresses(self.run) and not self.control.value:
+            chosen["control"] = False
         if self.kind.value == SEARCH:
             bound = round(self.drop.value / 100, 6)
             return chosen | {"max_accuracy_drop": bound, "fine_tune_epochs": self.epochs.value}
         shares = {"structured": self.structured.value, "sparsity": round(self.sparsity.value, 4)}
-        if any(shares.values()):
-            chosen |= {name: share for name, share in shares.items() if share}
+        chosen |= {name: share for name, share in shares.items() if share}
+        if not self.epochs.disabled:
             chosen["fine_tune_epochs"] = self.epochs.value
         return chosen
 
@@ -182,15 +212,21 @@ class ReportPanel(Panel):
         self.compress.disabled = True
         self.complain(None)
         set_html(self.state, "starting …")
-        self._job.start((self.run, self.settings()))
+        self._job.start((self.run, self.settings(), self.keep_float.value))
 
-    def _work(self, request: tuple[Any, dict[str, Any]]) -> Any:
+    def _work(self, request: tuple[Any, dict[str, Any], int]) -> Any:
         import lepton_kit as lk
 
-        run, settings = request
-        return lk.compress(
-            run, tell=lambda text: set_html(self.state, html.escape(text)) and None, **settings
-        )
+        run, settings, kept = request
+        if kept:
+            self._tell("looking which layers lose most in int8")
+            settings["keep_float"] = lk.sensitivity(run).worst(kept)
+            if not settings["keep_float"]:
+                raise CompressionError("Keep in float: no layer loses anything in int8; set it to 0")
+        return lk.compress(run, tell=self._tell, **settings)
+
+    def _tell(self, text: str) -> None:
+        set_html(self.state, html.escape(text))
 
     def _show(self, result: Any, failure: BaseException | None) -> None:
         self.compress.disabled = self.run is None

@@ -63,6 +63,11 @@ class RunPaths:
         return self.root / "final" / "model.keras"
 
     @property
+    def control_run(self) -> Path:
+        """Names the run that is this one's control: the same training without pruning and rounding."""
+        return self.root / "control-run"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -19,10 +19,9 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError, RunError
-from lepton_kit.rundir import EventLog, RunPaths, read_requests
+from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime import coordinator as decisions
-from lepton_kit.runtime import lock
 from lepton_kit.runtime.crew import Crew, Member
 from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.generations import Generations

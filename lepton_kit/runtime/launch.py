@@ -13,7 +13,7 @@ from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir import RunPaths, new_run_id
 from lepton_kit.rundir.paths import write_atomically
-from lepton_kit.runtime.run import Run
+from lepton_kit.runtime.run import Run, begin
 from lepton_kit.runtime.script import absolute
 from lepton_kit.runtime.start import prepare, start_driver
 from lepton_kit.runtime.wishes import WORKER_BYTES
@@ -83,12 +83,7 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
     config = absolute(config, base)
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
-    config = _fitted(config, prepared, base)
-    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
-    paths.create()
-    write_atomically(paths.config, config.to_yaml())
-    start_driver(paths)
-    return Run(paths)
+    return begin(_fitted(config, prepared, base), runs_dir)
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path) -> RunConfig:

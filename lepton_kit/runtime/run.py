@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, send_request
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, new_run_id, send_request
+from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 from lepton_kit.rundir.view import describe
-from lepton_kit.runtime import lock
 from lepton_kit.runtime.script import absolute, as_python
 from lepton_kit.runtime.start import start_driver
 
@@ -169,6 +168,26 @@ class Run:
         """The data that it trains on."""
         return Dataset.from_spec(self.config.data, self.directory)
 
+    def control_run(self) -> Run:
+        """The control of a run that prunes or rounds while it trains: the same in float, for as many steps.
+
+        The first call starts it beside this run, later ones find it. It has this run's model, data, seed, workers
+        and learning rate as configured; changes made while this run trained are not repeated. Raises `RunError` for
+        a run that neither prunes nor rounds, or is not over.
+        """
+        if self.config.pruning is None and self.config.quantization_aware is None:
+            raise RunError(f"{self.id} neither prunes nor rounds while it trains; it needs no control")
+        if self.paths.control_run.exists():
+            return open_run(self.paths.control_run.read_text(encoding="utf-8"), self.directory.parent)
+        if self.alive or not self.view().step:
+            raise RunError(f"{self.id} is {self.status}; its control trains as long, so it has to end first")
+        plain = {"pruning": None, "quantization_aware": None, "name": f"{self.config.name[:56]}-control"}
+        config = absolute(self.config, self.directory)
+        config = config.replace(**plain, **{"training.max_steps": self.view().step})
+        run = begin(config, self.directory.parent)
+        write_atomically(self.paths.control_run, run.id)
+        return run
+
     def to_config(self, path: str | Path | None = None) -> str:
         """The YAML that repeats this run from a shell; written to ``path`` if given (paths in it are absolute)."""
         text = absolute(self.config, self.directory).to_yaml()
@@ -179,6 +198,15 @@ class Run:
     def code(self) -> str:
         """The Python that repeats this run."""
         return as_python(absolute(self.config, self.directory))
+
+
+def begin(config: RunConfig, runs_dir: str | Path) -> Run:
+    """Make the folder of a checked configuration with absolute paths, and start its driver."""
+    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
+    paths.create()
+    write_atomically(paths.config, config.to_yaml())
+    start_driver(paths)
+    return Run(paths)
 
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.rundir import RunPaths, read_requests
-from lepton_kit.runtime import lock
+from lepton_kit.rundir import RunPaths, lock, read_requests
 
 TAKE_OVER_SECONDS = 10.0
 

@@ -21,7 +21,7 @@ from lepton_kit.compression.report import compress, start
 from lepton_kit.compression.rows import COLUMNS, Figure, Row
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.data import arrays
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, RunError
 
 POINTS = st.lists(st.tuples(st.integers(0, 8).map(float), st.integers(0, 8).map(float)), max_size=12)
 
@@ -101,6 +101,11 @@ FLOAT = row("float32", role="float")
             row("thin", 25, 0.4, 0.92, 0.02, structured=0.5),
             (row("control", score=0.93, difference=0.03, role="control"),),
             "its gain comes from the extra training",
+        ),
+        (
+            row("qat2", 30, 0.5, 0.88, precision="qat2"),
+            (row("control-run", score=0.93, role="control"),),
+            "scores 0.8800; the control-run, trained as long in float, 0.9300",
         ),
     ],
 )
@@ -183,6 +188,8 @@ def test_a_card_as_table_figure_and_text():
         ({"pattern": "3:4"}, "pattern: got '3:4'"),
         ({"fine_tune_epochs": 0}, "fine_tune_epochs: got 0"),
         ({"repetitions": 2.5}, "repetitions: got 2.5"),
+        ({"calibration_size": 0}, "calibration_size: got 0"),
+        ({"learning_rate": -0.1}, "learning_rate: got -0.1"),
         ({"max_accuracy_drop": 1.5}, "max_accuracy_drop: got 1.5"),
     ],
 )
@@ -248,8 +255,24 @@ def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_p
     while run.view().step < 20 and run.alive:
         time.sleep(0.05)
     assert run.scale(3).wait(240).status == "finished"
-    card = compress(run, quantize=("int8",), memory=False, repetitions=3)
-    assert [row.name for row in card.rows] == ["keras", "float32", "qat4", "int8"]
+    told = []
+    card = compress(run, quantize=("int8",), memory=False, repetitions=3, tell=told.append)
+    assert [row.name for row in card.rows] == ["keras", "control-run", "float32", "qat4", "int8"]
+    control = run.control_run()
+    assert any(text.startswith(f"training the control {control.id}") for text in told)
+    assert control.view().step == run.view().step
+    assert control.config.quantization_aware is control.config.pruning is None
+    assert card["control-run"].get("nonzero_parameters") > 0.9 * card["control-run"].get("parameters")
+    with pytest.raises(RunError, match="neither prunes nor rounds"):
+        control.control_run()
+    assert sum(flag.startswith("scores 0.") for row in card.rows for flag in row.flags) == 2
+
+    control.paths.final_model.unlink()
+    again = compress(run, quantize=(), memory=False, repetitions=3, folder=tmp_path / "again")
+    assert again["control-run"].error == f"the control {control.id} is finished: it has no model"
+    alone = compress(run, quantize=(), memory=False, repetitions=3, control=False, folder=tmp_path / "alone")
+    assert [row.name for row in alone.rows] == ["keras", "float32", "qat4"]
+    assert len(lk.runs(tmp_path)) == 2
     own = card["qat4"]
     assert own.error is None
     assert own.notes == ("its rounding was trained in the run itself",)

@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.compression import fpga
-from lepton_kit.compression.card import ReportCard
-from lepton_kit.compression.fpga import FpgaModel
-from lepton_kit.compression.rows import Figure, Row
-from lepton_kit.errors import CompressionError, ConfigError, DataError, ModelError
+from lepton_kit.errors import ConfigError, DataError, ModelError
 from lepton_kit.panels import (
     CompressionPanel,
     DataModelPanel,
     DevicePanel,
-    FpgaPanel,
-    ReportPanel,
     RunsPanel,
     ShardingPanel,
     TrainingPanel,
@@ -23,7 +17,6 @@ from lepton_kit.panels.compression import impossible
 from lepton_kit.panels.data_model import OWN, model_for, open_data
 from lepton_kit.panels.glance import as_image, class_counts, first_of_each, thumbnails
 from lepton_kit.panels.parts import Panel, table
-from lepton_kit.panels.report import SEARCH
 from lepton_kit.panels.sharding import explain_cut
 
 
@@ -178,196 +171,6 @@ def test_runs_panel_tells_of_a_run_that_is_gone(synthetic, tmp_path):
     shutil.rmtree(run.directory)
     panel.attach.click()
     assert "gone-1 is no run" in panel.complaint
-    panel.close()
-
-
-def measured(value):
-    return Figure(value, "measured")
-
-
-@pytest.fixture
-def card():
-    def line(name, score, file_bytes, latency, **more):
-        figures = {
-            "score": measured(score),
-            "file_bytes": measured(file_bytes),
-            "latency_1_one": measured(latency),
-        }
-        return Row(name, "LiteRT", figures=figures, **more)
-
-    rows = (
-        line("float32", 0.99, 400_000, 0.2),
-        line("int8", 0.98, 110_000, 0.05, flags=("smaller and faster",)),
-        line("bad", 0.90, 500_000, 0.3),
-        Row("broken", "LiteRT", error="converter crashed"),
-    )
-    return ReportCard(rows, metric="accuracy", higher_is_better=True, held_out=360, best="int8")
-
-
-def test_report_panel_shows_the_card_and_walks_the_front(card):
-    panel = ReportPanel()
-    panel.present(card)
-    assert "not made: converter crashed" in panel.result.value
-    assert "LUTs" not in panel.result.value
-    assert 'title="measured"' in panel.result.value
-    assert list(panel.choice.options) == ["int8", "float32"]
-    assert "-1.00 points against float LiteRT" in panel.chosen.value
-    panel.choice.value = "float32"
-    assert "<b>float32</b>" in panel.chosen.value
-    panel.cost.value = "file size"
-    assert list(panel.choice.options) == ["int8", "float32"]
-    assert repr(panel) == "<ReportPanel: measured>"
-    panel.close()
-
-
-def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
-    asked = []
-
-    def compress(run, tell, **settings):
-        asked.append((run, settings))
-        tell("timing 3 variants")
-        return card
-
-    monkeypatch.setattr(lk, "compress", compress, raising=False)
-    run = synthetic().begin()
-    panel = ReportPanel()
-    panel.offer(run, run.view())
-    assert panel.compress.disabled
-    run.end()
-    panel.offer(run, run.view())
-    panel.kind.value = SEARCH
-    panel.compress.click()
-    panel._job._thread.join(30)
-    assert asked == [
-        (run, {"quantize": ("float16", "int8"), "max_accuracy_drop": 0.005, "fine_tune_epochs": 3})
-    ]
-    assert panel.card is card
-    assert not panel.compress.disabled
-    panel.close()
-
-
-def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
-    panel = ReportPanel()
-    assert panel.settings() == {"quantize": ("float16", "int8")}
-    assert panel.epochs.disabled
-    assert panel.drop.disabled
-    assert "Extra epochs: nothing is removed, so nothing is trained" in panel.reason.value
-    panel.formats["int4"].value = True
-    assert "<b>int4</b>: 4-bit weights" in panel.explanation.value
-    panel.structured.value = 0.5
-    assert not panel.epochs.disabled
-    assert panel.settings() == {
-        "quantize": ("float16", "int8", "int4"),
-        "structured": 0.5,
-        "fine_tune_epochs": 3,
-    }
-    panel.kind.value = SEARCH
-    assert panel.structured.disabled
-    assert panel.sparsity.disabled
-    assert not panel.drop.disabled
-    assert "Zeros: the search chooses it" in panel.reason.value
-    panel.close()
-
-
-def test_a_card_that_a_run_has_already_is_shown_and_makes_room_for_the_next_run(card, synthetic):
-    first, second = synthetic("demo-1").begin(), synthetic("demo-2").begin()
-    for run in (first, second):
-        run.end()
-    card.save(first.directory / "compression")
-    panel = ReportPanel(first)
-    assert panel.card["int8"].get("score") == 0.98
-    assert "int8" in panel.result.value
-    panel.offer(second, second.view())
-    assert panel.card is None
-    assert panel.result.value == ""
-    (second.directory / "compression").mkdir()
-    (second.directory / "compression" / "card.json").write_text("{")
-    panel.offer(first, first.view())
-    panel.offer(second, second.view())
-    assert "not a report card" in panel.complaint
-    panel.close()
-
-
-def a_design(**figures):
-    return FpgaModel(
-        "ap_fixed<12,4>", 2, "io_parallel", "accuracy", measured(0.97), measured(0.99), measured(-0.02), figures, ("a note",)
-    )  # fmt: skip
-
-
-def test_fpga_panel_emulates_a_finished_run_beside_the_card(card, synthetic, monkeypatch):
-    asked = []
-
-    def convert(run, **settings):
-        asked.append(settings)
-        return a_design(luts=Figure(1234.0, "estimated"), cycles=Figure(9.0, "estimated"))
-
-    monkeypatch.setattr(fpga, "missing", lambda: None)
-    monkeypatch.setattr(fpga, "convert", convert)
-    run = synthetic().begin()
-    report = ReportPanel()
-    panel = FpgaPanel(on_design=report.add)
-    panel.offer(run, run.view())
-    assert panel.emulate.disabled
-    run.end()
-    for one in (report, panel):
-        one.offer(run, run.view())
-    report.present(card)
-    panel.bits.value, panel.whole.value, panel.reuse.value = 12, 4, 2
-    assert "from -8 to almost 8 in steps of 1/256" in panel.explanation.value
-    panel.emulate.click()
-    panel._job._thread.join(30)
-    assert asked == [{"precision": "ap_fixed<12,4>", "reuse_factor": 2, "estimate": True}]
-    assert "about 1,234 LUTs and 9 cycles (estimated)" in panel.result.value
-    assert "1,234 est." in report.result.value
-    assert "FPGA" in report.result.value
-    report.add(a_design(luts=Figure.not_run("too large")))
-    assert report.result.value.count("fpga ap_fixed") == 1
-    assert repr(panel) == "<FpgaPanel: ap_fixed<12,4>, reuse factor 2>"
-    for one in (report, panel):
-        one.close()
-
-
-def test_fpga_panel_refuses_a_format_that_cannot_be_and_says_what_is_missing(synthetic, monkeypatch):
-    monkeypatch.setattr(fpga, "missing", lambda: "fpga: needs hls4ml; install lepton_kit[fpga]")
-    run = synthetic().begin()
-    run.end()
-    panel = FpgaPanel(run)
-    assert panel.emulate.disabled
-    assert "needs hls4ml" in panel.state.value
-    panel.bits.value = 4
-    assert panel.complaint == "whole bits: got 6; expected at most 4"
-    panel.whole.value = 2
-    assert panel.complaint == ""
-    panel.close()
-
-
-def test_fpga_panel_tells_why_it_failed(synthetic, monkeypatch):
-    def refuse(*_, **__):
-        raise CompressionError("layer 'odd' (LayerNormalization) has no form in hls4ml")
-
-    monkeypatch.setattr(fpga, "missing", lambda: None)
-    monkeypatch.setattr(fpga, "convert", refuse)
-    run = synthetic().begin()
-    run.end()
-    panel = FpgaPanel(run)
-    panel.emulate.click()
-    panel._job._thread.join(30)
-    assert "layer 'odd'" in panel.complaint
-    assert not panel.emulate.disabled
-    panel.close()
-
-
-def test_report_panel_tells_why_it_failed(synthetic, monkeypatch):
-    def refuse(*_, **__):
-        raise CompressionError("layer 'odd': can't be converted; give skip=('odd',)")
-
-    monkeypatch.setattr(lk, "compress", refuse, raising=False)
-    run = synthetic().begin()
-    run.end()
-    panel = ReportPanel(run)
-    panel.compress.click()
-    panel._job._thread.join(30)
-    assert panel.complaint == "layer 'odd': can't be converted; give skip=('odd',)"
     panel.close()
 
 

@@ -13,8 +13,7 @@ from lepton_kit.compression import report
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.config import RunConfig
-from lepton_kit.rundir import EventLog, RunPaths, read_requests
-from lepton_kit.runtime import lock
+from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
 
 
 def make(folder: Path, name: str = "demo-1", status: str = "finished") -> RunPaths:
@@ -196,10 +195,21 @@ def test_compress_passes_its_options_on_and_names_every_variant(
         return ReportCard((row,), "accuracy", True, 10)
 
     monkeypatch.setattr(report, "compress", compress)
-    arguments = ["--structured", "0.5", "--quantize", "int8", "qat4", "--fine-tune-epochs", "2"]
+    arguments = [
+        "--structured",
+        "0.5",
+        "--quantize",
+        "int8",
+        "qat4",
+        "--fine-tune-epochs",
+        "2",
+        "--no-control",
+    ]
     assert call(folder, "compress", "latest", *arguments, "--json") == 0
     said = capsys.readouterr()
-    assert asked == [{"structured": 0.5, "quantize": ("int8", "qat4"), "fine_tune_epochs": 2}]
+    assert asked == [
+        {"structured": 0.5, "quantize": ("int8", "qat4"), "fine_tune_epochs": 2, "control": False}
+    ]
     assert [line["variant"] for line in json.loads(said.out)] == ["int8"]
     assert said.err == "timing 1 variant\n"
     assert call(folder, "compress", "latest") == 0

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths
-from lepton_kit.runtime import lock
+from lepton_kit.rundir import RunPaths, lock
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import time
 
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths
+from lepton_kit.rundir.paths import RunPaths
 
 PATIENCE_SECONDS = 2.0
 """A reader that looks whether a run is alive holds the lock for microseconds; a driver waits that long for it."""
