@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from lepton_kit.compression import measure, scoring
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.convert import convert
 from lepton_kit.compression.flags import flags
-from lepton_kit.compression.isolated import Call
+from lepton_kit.compression.isolated import Call, fresh_call
 from lepton_kit.compression.quantization import PRECISIONS, representative
 from lepton_kit.compression.rows import Figure, Row
 from lepton_kit.compression.search import Trunk
@@ -55,6 +54,7 @@ class Job:
     energy: bool = True
     seed: int = 0
     control_run: str | None = None
+    gpu: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Job:
@@ -230,10 +230,14 @@ class Bench:
                 samples=str(self.samples),
                 output=str(outputs),
             )
-            result = scoring.score(np.load(outputs), np.asarray(self.held.y), self.data.task)
+            self._judge(row, np.load(outputs), trunk)
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
-            return
+
+    def _judge(self, row: Row, outputs: np.ndarray, trunk: str) -> None:
+        """Append the row with its score, its difference to float, and its sizes."""
+        facts = self.facts[trunk]
+        result = scoring.score(outputs, np.asarray(self.held.y), self.data.task)
         self.metric = self.metric or result
         self.scores[row.name] = result
         figures = {"score": Figure(result.value, "measured", result.low, result.high)}
@@ -245,6 +249,33 @@ class Bench:
             figures[key] = Figure(value, "measured")
         self.rows.append(replace(row, figures=figures))
 
+    def on_gpu(self) -> None:
+        """The row of the float Keras model on this machine's GPU, timed by itself in a process of its own."""
+        if self.job.gpu is None:
+            return
+        self.tell("float Keras model on the GPU")
+        row = Row("keras-gpu", "Keras", role="float", target="GPU", file=self.trunk_path(Trunk()).name)
+        outputs = self.work / "gpu.npy"
+        try:
+            times = fresh_call(
+                f"{MODULE}.measure:keras_on",
+                gpus=self.job.gpu,
+                kind="GPU",
+                path=str(self.folder / row.file),
+                samples=str(self.samples),
+                output=str(outputs),
+                repetitions=self.job.repetitions,
+            )
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+            return
+        self._judge(row, np.load(outputs), "")
+        figures = {f"latency_{batch}_one": _spread(times[str(batch)]) for batch in measure.BATCHES}
+        figures["throughput"] = _throughput(times)
+        alone = "timed by itself: moving samples to the GPU and answers back is part of it, with one thread of the host"
+        row = self.rows.pop()
+        self.rows.append(replace(row, figures={**row.figures, **figures}, notes=(alone,)))
+
     def time(self) -> None:
         """Time all rows interleaved in one run: one thread, then all threads; then peak memory."""
         alive = [row for row in self.rows if row.error is None and row.target == "CPU"]
@@ -252,7 +283,7 @@ class Bench:
             {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
             for row in alive
         ]
-        cores = usable_cores()
+        cores = devices.usable_cores()
         found: dict[str, dict[str, Figure]] = {row.name: {} for row in alive}
         for label, threads in (("one", 1), ("all", cores)):
             self.tell(f"timing {len(models)} variants, {threads} thread{'s' * (threads > 1)}")
@@ -266,10 +297,7 @@ class Bench:
             )
             for name, by_batch in times.items():
                 for batch in measure.BATCHES:
-                    figure = by_batch[str(batch)]
-                    found[name][f"latency_{batch}_{label}"] = Figure(
-                        figure["median"], "measured", figure["low"], figure["high"]
-                    )
+                    found[name][f"latency_{batch}_{label}"] = _spread(by_batch[str(batch)])
                 if label == "one":
                     joule = by_batch.get("joule")
                     found[name]["energy"] = (
@@ -278,10 +306,7 @@ class Bench:
                         else Figure.not_run("no readable energy counter (Linux powercap) on this machine")
                     )
                 else:
-                    largest = measure.BATCHES[-1]
-                    found[name]["throughput"] = Figure(
-                        1000 * largest / by_batch[str(largest)]["median"], "measured"
-                    )
+                    found[name]["throughput"] = _throughput(by_batch)
         for row in alive:
             found[row.name]["peak_memory_bytes"] = self._memory(row)
         self.rows = [replace(r, figures={**r.figures, **found.get(r.name, {})}) for r in self.rows]
@@ -314,7 +339,12 @@ class Bench:
             return Figure.not_run("not asked for")
         self.tell(f"peak memory of {row.name}")
         try:
-            value = measure.peak_memory(self.folder / row.file, row.runtime.lower(), self.samples)
+            value = fresh_call(
+                f"{MODULE}.measure:peak_memory",
+                path=str(self.folder / row.file),
+                runtime=row.runtime.lower(),
+                samples=str(self.samples),
+            )
         except CompressionError as failure:
             return Figure.not_run(str(failure))
         return Figure(value, "measured")
@@ -331,7 +361,7 @@ class Bench:
             "calibration": self.calibration_choice,
             "fine_tune_epochs": self.job.fine_tune_epochs,
             "seed": self.job.seed,
-            "threads_all": usable_cores(),
+            "threads_all": devices.usable_cores(),
             "repetitions": self.job.repetitions,
             "choice": "the bounded search chose on the same held-out samples that it reports, so expect a little less"
             if best
@@ -351,6 +381,10 @@ def _paired(found: tuple[float, float, float]) -> Figure:
     return Figure(found[0], "measured", found[1], found[2])
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _spread(times: dict[str, float]) -> Figure:
+    return Figure(times["median"], "measured", times["low"], times["high"])
+
+
+def _throughput(times: dict[str, Any]) -> Figure:
+    largest = measure.BATCHES[-1]
+    return Figure(1000 * largest / times[str(largest)]["median"], "measured")

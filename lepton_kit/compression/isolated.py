@@ -33,6 +33,7 @@ PRELOADED = (
 )
 """Modules whose functions are called; each that is loaded before a fork is one that no fork has to load."""
 
+FRESH_SECONDS = 1800
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -124,6 +125,27 @@ def child_environment(more: Sequence[str | Path] = ()) -> dict[str, str]:
     return {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
+def fresh_call(function: str, *, gpus: str = "-1", **arguments: Any) -> Any:
+    """Run ``"module:function"`` in a new process into which nothing was loaded; it sees these GPUs, by default none.
+
+    ``gpus`` is what CUDA_VISIBLE_DEVICES shall be. Raises what the function raised, or `Crash`.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-m", "lepton_kit.compression.isolated", function, json.dumps(arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**child_environment(), "CUDA_VISIBLE_DEVICES": gpus},
+        timeout=FRESH_SECONDS,
+    )
+    if answer.returncode:
+        ended = f"exit code {answer.returncode}"
+        if answer.returncode < 0:
+            ended = signal.Signals(-answer.returncode).name
+        return _unpack({"crash": ended, "function": function, "tail": answer.stderr[-4000:].strip()})
+    return _unpack(json.loads(answer.stdout))
+
+
 def fork_call(function: str, **arguments: Any) -> Any:
     """Run ``"module:function"`` in a fork of this process, which must not have run a TensorFlow operation."""
     return _unpack(_fork(function, arguments))
@@ -154,16 +176,19 @@ def _in_child(function: str, arguments: dict[str, Any], write: int, said: int) -
     try:
         os.dup2(said, 1)
         os.dup2(said, 2)
-        module, name = function.split(":")
-        result = getattr(importlib.import_module(module), name)(**arguments)
-        answer = {"result": result}
-    except BaseException as failure:  # the fork must never return into the parent's code
-        answer = {"error": type(failure).__name__, "text": str(failure), "trace": traceback.format_exc()}
-    try:
+        answer = _answer(function, arguments)
         with os.fdopen(write, "wb") as stream:
             stream.write(json.dumps(answer).encode())
     finally:
-        os._exit(0)
+        os._exit(0)  # the fork must never return into the parent's code
+
+
+def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        module, name = function.split(":")
+        return {"result": getattr(importlib.import_module(module), name)(**arguments)}
+    except BaseException as failure:
+        return {"error": type(failure).__name__, "text": str(failure), "trace": traceback.format_exc()}
 
 
 def _unpack(answer: dict[str, Any]) -> Any:
@@ -203,5 +228,15 @@ def load_tensorflow() -> None:
     keras.config.disable_interactive_logging()
 
 
+def _answer_once(function: str, arguments: str) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with answers:
+        answers.write(json.dumps(_answer(function, json.loads(arguments))))
+
+
 if __name__ == "__main__":
-    _serve()
+    if sys.argv[1:]:
+        _answer_once(*sys.argv[1:])
+    else:
+        _serve()

@@ -89,6 +89,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
         if needs_training(job):
             bench.control()
         bench.time()
+    bench.on_gpu()
     card = bench.card(best, trail)
     card.save(bench.folder)
     shutil.rmtree(bench.work)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.isolated import child_environment
 from lepton_kit.errors import CompressionError
 
 BATCHES = (1, 32)
@@ -74,27 +70,19 @@ def sizes(path: str | Path) -> dict[str, int]:
     return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
 
 
-def peak_memory(path: str | Path, runtime: str, samples: str | Path, batch: int = 32) -> int:
-    """Highest resident memory in bytes of a fresh process that loads the model and predicts one batch."""
-    answer = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "lepton_kit.compression.measure",
-            str(path),
-            runtime,
-            str(samples),
-            str(batch),
-        ],
-        capture_output=True,
-        text=True,
-        env=child_environment(),
-        timeout=600,
-    )
-    if answer.returncode:
-        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CompressionError(f"{Path(path).name}: peak memory could not be measured: {last}")
-    value = json.loads(answer.stdout.strip().splitlines()[-1])
+def peak_memory(path: str, runtime: str, samples: str, batch: int = 32) -> int:
+    """Highest resident memory in bytes of this process after it loaded the model and predicted one batch."""
+    status = Path("/proc/self/status")
+    x = np.array(np.load(samples, mmap_mode="r")[:batch])
+    if runtime == "litert":
+        from lepton_kit.compression.litert import LiteRTModel
+
+        LiteRTModel(path).predict(x, batch)
+    else:
+        from lepton_kit.compression.convert import load_keras
+
+        keras_predict(load_keras(path), x, batch)
+    value = high_water(status.read_text()) if status.exists() else None
     if value is None:
         raise CompressionError("peak memory: this system does not report it in /proc/self/status")
     return value
@@ -110,20 +98,6 @@ def high_water(status: str) -> int | None:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None
-
-
-def _main(path: str, runtime: str, samples: str, batch: str) -> None:
-    x = np.array(np.load(samples, mmap_mode="r")[: int(batch)])
-    if runtime == "litert":
-        from lepton_kit.compression.litert import LiteRTModel
-
-        LiteRTModel(path).predict(x, int(batch))
-    else:
-        from lepton_kit.compression.convert import load_keras
-
-        keras_predict(load_keras(path), x, int(batch))
-    status = Path("/proc/self/status")
-    print(json.dumps(high_water(status.read_text()) if status.exists() else None))
 
 
 def int8_support(cpuinfo: str | None = None) -> str:
@@ -236,6 +210,24 @@ def keras_runner(path: str, part: np.ndarray, threads: int) -> Callable[[], Any]
     return lambda: graph(ready).numpy()
 
 
+def keras_on(kind: str, path: str, samples: str, output: str, repetitions: int) -> dict[str, Any]:
+    """The Keras model where TensorFlow prefers this kind of device (``"GPU"``): outputs to a file, times returned.
+
+    Times are those of `time_models`, with one thread of the host; moving samples there and answers back is part of
+    them. Raises `CompressionError` where TensorFlow sees no such device.
+    """
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices(kind)
+    if not found:
+        raise CompressionError(f"TensorFlow {tf.__version__} sees no {kind} here; it needs a build with CUDA")
+    # TensorFlow places on its first GPU what it can, unasked.
+    model = {"name": "keras", "runtime": "keras", "path": path}
+    times = time_models([model], samples, 1, repetitions=repetitions)
+    predict_file(path, "keras", samples, output)
+    return times["keras"]
+
+
 # ------------------------------------------------------------------ energy
 def energy_counters(root: Path = POWERCAP) -> list[tuple[Path, float]]:
     """The packages' energy counters (file, where it wraps, in microjoule) that this user may read; Linux powercap."""
@@ -271,7 +263,3 @@ def joule_per_call(run: Callable[[], Any], counters: Sequence[tuple[Path, float]
         run()
         calls += 1
     return joules(before, read(), [wrap for _, wrap in counters]) / calls
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_kit import errors
+from lepton_kit import devices, errors
 from lepton_kit.compression.bench import Job
 from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import child_environment
@@ -175,6 +175,7 @@ def compress(
         repetitions=repetitions,
         memory=memory,
         seed=seed,
+        gpu=os.environ.get("CUDA_VISIBLE_DEVICES", "0") if devices.gpus() else None,
         control_run=None if twin is None else str(twin.absolute()),
         **settings,
     )

@@ -49,10 +49,10 @@ def test_quickstart_runs_and_start_trains(open_notebook):
     panel = page.locator(".lk-workbench").first
     panel.scroll_into_view_if_needed()
     epochs = panel.locator("input[type=number]").nth(1)
-    epochs.fill("60")
+    epochs.fill("5000")
     epochs.press("Tab")
-    panel.locator("button.lk-start").click()
     before = panel.locator(".lk-summary b").first.inner_text()
+    panel.locator("button.lk-start").click()
     page.wait_for_function(
         "before => document.querySelector('.lk-workbench .lk-summary b').innerText !== before",
         arg=before,
@@ -63,6 +63,12 @@ def test_quickstart_runs_and_start_trains(open_notebook):
     seen = page.evaluate(POINTS)
     page.wait_for_function(f"seen => ({POINTS})() > seen", arg=seen, timeout=SLOW)
     desk.photograph("quickstart-training")
+    panel.locator("button.lk-stop").click()
+    panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
+
+    epochs.fill("2")
+    epochs.press("Tab")
+    panel.locator("button.lk-start").click()
     panel.locator(".lk-summary .lk-chip-finished").wait_for(timeout=SLOW)
     assert panel.locator("button.lk-start").is_enabled()
     page.set_viewport_size({"width": 1280, "height": 1700})

@@ -16,6 +16,7 @@ from lepton_kit.compression import measure, scoring
 from lepton_kit.compression.bench import Job
 from lepton_kit.compression.card import ReportCard, pareto
 from lepton_kit.compression.flags import flags
+from lepton_kit.compression.isolated import Crash, Workshop, fresh_call
 from lepton_kit.compression.job import run_job
 from lepton_kit.compression.report import compress, start
 from lepton_kit.compression.rows import COLUMNS, Figure, Row
@@ -316,9 +317,46 @@ def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, 
     assert 0 < errors["relative"].max() < 0.05
     assert ReportCard.load(tmp_path).rows == card.rows
     assert not (Path(tmp_path) / "work").exists()
-    assert measure.peak_memory(card.path("int8"), "litert", samples_file(digits, tmp_path)) > 1_000_000
-    with pytest.raises(CompressionError, match="peak memory could not be measured"):
-        measure.peak_memory(tmp_path / "none.tflite", "litert", tmp_path / "samples.npy")
+
+
+@pytest.mark.processes
+def test_memory_and_another_device_are_measured_in_a_fresh_process(workshop, digits, digits_cnn, tmp_path):
+    card = run_job(a_job(digits, digits_cnn, tmp_path, quantize=(), gpu=""), workshop)
+    assert card["keras-gpu"].target == "GPU"
+    assert "sees no GPU here; it needs a build with CUDA" in card["keras-gpu"].error
+    samples = str(samples_file(digits, tmp_path))
+    memory = {"path": str(card.path("float32")), "runtime": "litert", "samples": samples}
+    assert fresh_call("lepton_kit.compression.measure:peak_memory", **memory) > 1_000_000
+    with pytest.raises(CompressionError, match="no such LiteRT file"):
+        fresh_call("lepton_kit.compression.measure:peak_memory", **{**memory, "path": "none.tflite"})
+    with pytest.raises(Crash, match="os:abort: the process was ended by SIGABRT"):
+        fresh_call("os:abort")
+    with pytest.raises(Crash, match="ended by exit code 3"):
+        fresh_call("os:_exit", status=3)
+
+    asked = {"kind": "CPU", "path": str(card.path("keras")), "samples": samples, "repetitions": 3}
+    times = fresh_call("lepton_kit.compression.measure:keras_on", output=str(tmp_path / "out.npy"), **asked)
+    assert 0 < times["1"]["low"] <= times["1"]["median"] < times["32"]["high"]
+    assert np.load(tmp_path / "out.npy").shape == (len(np.load(samples)), 10)
+
+
+def test_a_gpu_stands_in_the_same_table(digits, digits_cnn, tmp_path, monkeypatch):
+    """What a GPU answered is scored like any row; the answer here is the CPU's, under the GPU's name."""
+
+    def fresh(function, *, gpus, kind, **arguments):
+        assert (gpus, kind) == ("0", "GPU")
+        return fresh_call(function, kind="CPU", **arguments)
+
+    with Workshop() as workshop:
+        monkeypatch.setattr("lepton_kit.compression.bench.fresh_call", fresh)
+        card = run_job(a_job(digits, digits_cnn, tmp_path, quantize=(), gpu="0"), workshop)
+    gpu, keras = card["keras-gpu"], card["keras"]
+    assert gpu.error is None
+    assert gpu.get("score") == keras.get("score")
+    assert gpu.get("difference") == 0
+    assert gpu.get("throughput") > 0
+    assert {key for key in gpu.figures if key.startswith("latency")} == {"latency_1_one", "latency_32_one"}
+    assert list(card.table()["target"]) == ["CPU", "CPU", "GPU"]
 
 
 def samples_file(digits, folder):
