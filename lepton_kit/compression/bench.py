@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -103,9 +102,6 @@ class Bench:
         """The row of the Keras model as it came, in float; every score is compared with it."""
         path = self.trunk_path(Trunk())
         self.tell("float Keras model")
-        custom = Path(self.job.model).with_name("custom.pkl")
-        if custom.is_file():
-            shutil.copy2(custom, self.folder / custom.name)
         self.trained_bits = self.call(f"{MODULE}.tune:strip", model=self.job.model, output=str(path))[
             "trained_bits"
         ]

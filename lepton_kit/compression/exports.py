@@ -16,6 +16,7 @@ import numpy as np
 from lepton_kit.compression.isolated import Call, Workshop
 from lepton_kit.compression.subject import is_run, store_model
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.payload import copy_code
 
 SUFFIXES = {"keras": ".keras", "saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by rounding only
@@ -123,9 +124,7 @@ def _keras(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
     from lepton_kit.compression.convert import load_keras
 
     network.save(path)
-    custom = Path(source).with_name("custom.pkl")
-    if custom.is_file():
-        shutil.copy2(custom, path.with_name(custom.name))
+    copy_code(Path(source), path)
     return np.asarray(load_keras(path).predict_on_batch(x))
 
 

@@ -46,6 +46,7 @@ def reuse_for(wanted: int, fan_in: int) -> int:
 def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     """(model, scale, offset, softmax, notes): rescaling of the input and a last softmax are left to the host.
 
+    Of a quantization-aware model the weights stay on their grid; the FPGA's number format rounds the rest.
     hls4ml's softmax answers nearly the same for every class where the sums are large (1.3, seen 2026-11).
 
     Raises `CompressionError` that names a layer without a form in hls4ml.
@@ -53,12 +54,21 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     import keras
     from hls4ml.converters.keras_v3._base import registry
 
+    from lepton_kit.compression import qat
+
+    trained = qat.trained_bits(network)
+    if trained is not None:
+        network = qat.strip(network)
     if type(network).__name__ not in ("Sequential", "Functional"):
         raise CompressionError(
             f"{network.name}: a subclassed model; the FPGA path needs a sequential or functional one"
         )
     layers = [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
     scale, offset, notes = 1.0, 0.0, []
+    if trained is not None:
+        notes.append(
+            f"weights as trained for {trained} bits; activations in the FPGA's format, not as trained"
+        )
     first = layers[0] if isinstance(layers[0], keras.layers.Rescaling) else None
     if first is not None:
         scale, offset = float(np.asarray(first.scale)), float(np.asarray(first.offset))
@@ -215,7 +225,10 @@ def trace_estimate(
     network, scale, offset, *_ = fit_for_fpga(load_keras(model))
     count = multiplications(network)
     if count > TRACE_LIMIT:
-        raise CompressionError(f"{count:,} multiplications are too many to unroll (at most {TRACE_LIMIT:,})")
+        raise CompressionError(
+            f"{count:,} multiplications are too many to unroll (at most {TRACE_LIMIT:,}); a smaller network, or one "
+            "with channels removed, can be estimated"
+        )
     form = (int(signed), whole - signed, width - whole)
     try:
         options = {"hard_dc": 2}

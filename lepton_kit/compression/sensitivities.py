@@ -119,10 +119,11 @@ def sensitivity(
         )
         np.save(home / "calibration.npy", np.asarray(prepared.train.take(chosen.indices)[0]))
         np.save(home / "held_out.npy", held.x)
-        float_file = home / "float32.tflite"
-        convert(run, model_path, "float32", float_file)
+        float_file, plain = home / "float32.tflite", home / "plain.keras"
+        run("lepton_kit.compression.tune:strip", model=str(model_path), output=str(plain))
+        convert(run, plain, "float32", float_file)
         layers = run(
-            "lepton_kit.compression.sensitivities:quantizable", model=str(model_path), file=str(float_file)
+            "lepton_kit.compression.sensitivities:quantizable", model=str(plain), file=str(float_file)
         )
         if not layers:
             raise CompressionError("model: none of its layers has weights that can be quantized")

@@ -183,9 +183,8 @@ def _number(key: str, figure: Figure) -> str:
     if key.endswith("_bytes"):
         return f"{value / 1024:.1f} KiB"
     if key.startswith("latency"):
-        return (
-            f"{value:.3f} ({figure.low:.3f}–{figure.high:.3f})" if figure.low is not None else f"{value:.3f}"
-        )
+        spread = f" ({figure.low:.3g}–{figure.high:.3g})" if figure.low is not None else ""
+        return f"{value:.3g}{spread}"
     return f"{value:g}"
 
 

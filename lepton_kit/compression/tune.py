@@ -74,10 +74,13 @@ def fine_tune(
 def strip(model: str, output: str) -> dict[str, int | None]:
     """Save the model as plain float Keras: no optimizer, whose moments would count as file size, and no rounding.
 
+    The code of its own layers goes with it.
+
     Returns ``{"trained_bits": …}``, the bits that a quantization-aware model was trained for, else None.
     """
     from lepton_kit.compression import qat
     from lepton_kit.compression.convert import load_keras
+    from lepton_kit.models.payload import copy_code
 
     network = load_keras(model)
     loss = getattr(network, "loss", None)
@@ -87,6 +90,7 @@ def strip(model: str, output: str) -> dict[str, int | None]:
     if loss is not None:
         network.compile(loss=loss)
     network.save(output)
+    copy_code(Path(model), Path(output))
     return {"trained_bits": bits}
 
 

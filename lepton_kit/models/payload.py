@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ from lepton_kit.models.lepton import LeptonModel
 __all__ = [
     "build",
     "check_fits",
+    "copy_code",
     "custom_objects",
     "input_shapes",
     "read_config",
@@ -342,6 +344,13 @@ def _write_custom(custom: dict[str, Any], directory: Path) -> None:
     temporary = directory / f".{os.getpid()}.{CODE}"
     temporary.write_bytes(content)
     os.replace(temporary, target)
+
+
+def copy_code(stored: Path, copied: Path) -> None:
+    """Put the code that a stored model needs beside a copy of it, if it needs any."""
+    code = stored.with_name(CODE)
+    if code.is_file() and code.parent != copied.parent:
+        shutil.copyfile(code, copied.with_name(CODE))
 
 
 def _read_custom(path: Path) -> dict[str, Any]:

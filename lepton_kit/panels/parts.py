@@ -158,6 +158,24 @@ def row(*children: widgets.Widget, gap: str = "8px") -> widgets.HBox:
     return box
 
 
+def columns(*children: widgets.Widget) -> widgets.Box:
+    """Widgets in columns of equal width, one below the other where the page is narrow."""
+    return widgets.Box(
+        list(children),
+        layout=widgets.Layout(
+            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%",
+            margin="0", overflow="hidden", align_items="flex-start",
+        ),
+    )  # fmt: skip
+
+
+def column(*children: widgets.Widget, gap: str = "10px") -> widgets.VBox:
+    """Widgets below each other in the whole width."""
+    return widgets.VBox(
+        list(children), layout=widgets.Layout(width="100%", margin="0", overflow="hidden", grid_gap=gap)
+    )
+
+
 def field(
     widget: type[widgets.Widget],
     description: str,

@@ -14,7 +14,19 @@ from lepton_kit.compression.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import WAITING_FOR_RUN, card_table, describe_row
-from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
+from lepton_kit.panels.parts import (
+    Panel,
+    button,
+    card,
+    column,
+    columns,
+    field,
+    framed,
+    note,
+    on_change,
+    row,
+    set_html,
+)
 from lepton_kit.rundir.view import RunView
 
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
@@ -74,7 +86,7 @@ class ReportPanel(Panel):
             value=0, min=0, max=5, continuous_update=False,
         )  # fmt: skip
         self.control = widgets.Checkbox(
-            value=True, description="train the run's control first", indent=False,
+            value=True, description="Control of the run first", indent=False,
             tooltip="the same run without pruning and rounding, as long: what the card compares it with",
         )  # fmt: skip
         self.epochs = field(
@@ -120,10 +132,19 @@ class ReportPanel(Panel):
         on_change(self.choice, lambda _: self._tell_choice())
         self._job = Background(self._work, self._show)
         self.refresh()
+        formats = column(
+            self.kind, row(*self.formats.values()), self.explanation,
+            self.keep_float, note("int8 but for the layers that lose most"),
+            self.bits, note("train on with weights rounded to so many bits"), gap="0",
+        )  # fmt: skip
+        network = column(
+            self.structured, note("whole filters and units go: smaller and faster"),
+            self.sparsity, note("single weights become zero: only the gzip file shrinks"),
+            self.epochs, self.drop, self.control, self.reason, gap="0",
+        )  # fmt: skip
         self.view = framed(
             card(
-                "Report card", self.kind, row(*self.formats.values()), self.explanation, self.keep_float, self.bits,
-                self.structured, self.sparsity, self.epochs, self.drop, self.control, self.reason, row(self.compress, self.state), self.problem, self.result,
+                "Report card", columns(formats, network), row(self.compress, self.state), self.problem, self.result,
                 self.front_box, note="Compression of a finished run, every variant measured on this machine.",
             )
         )  # fmt: skip
@@ -139,8 +160,8 @@ class ReportPanel(Panel):
         reasons = greyed(self.kind.value, trains, compresses(self.run))
         for name in ("structured", "sparsity", "epochs", "drop", "control"):
             getattr(self, name).disabled = name in reasons
-        told = [f"{getattr(self, name).description}: {reason}" for name, reason in reasons.items()]
-        set_html(self.reason, html.escape("; ".join(told)))
+        told = [f"<b>{getattr(self, name).description}</b>: {reason}" for name, reason in reasons.items()]
+        set_html(self.reason, "<br>".join(told))
         lines = [f"<b>{name}</b>: {html.escape(PRECISIONS[name].explanation)}" for name in self._precisions()]
         set_html(self.explanation, "<br>".join(lines))
 

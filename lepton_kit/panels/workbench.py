@@ -16,7 +16,7 @@ from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.live import LivePanel
-from lepton_kit.panels.parts import Panel, framed, on_change
+from lepton_kit.panels.parts import Panel, column, columns, framed, on_change
 from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -111,23 +111,13 @@ class Workbench(Panel):
         super().close()
 
     def _lay_out(self) -> widgets.Widget:
-        grid = widgets.Layout(
-            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%", margin="0",
-            overflow="hidden", align_items="flex-start",
-        )  # fmt: skip
-        left = widgets.VBox(
-            [self.data_model.view], layout=widgets.Layout(width="100%", margin="0", overflow="hidden")
-        )
-        right = widgets.VBox(
-            [self.sharding.view, self.training.controls],
-            layout=widgets.Layout(width="100%", margin="0", overflow="hidden", grid_gap="10px"),
-        )
+        right = column(self.sharding.view, self.training.controls)
         pages = widgets.Tab(
             [
-                self._page(widgets.Box([left, right], layout=grid), self.training.code),
-                self._page(self.compression.view, self.report.view, self.fpga.view),
-                self._page(self.runs.view),
-                self._page(self.device.view),
+                column(columns(self.data_model.view, right), self.training.code),
+                column(columns(self.compression.view, self.fpga.view), self.report.view),
+                column(self.runs.view),
+                column(self.device.view),
             ],
             layout=widgets.Layout(width="100%"),
         )
@@ -137,12 +127,6 @@ class Workbench(Panel):
         box = framed(pages, self.live.view, self.problem, classes=("lk-panel", "lk-workbench"))
         box.layout.grid_gap = "10px"
         return box
-
-    @staticmethod
-    def _page(*panels: widgets.Widget) -> widgets.Widget:
-        return widgets.VBox(
-            list(panels), layout=widgets.Layout(width="100%", margin="0", overflow="hidden", grid_gap="10px")
-        )
 
     def _connect(self) -> None:
         self.start.on_click(lambda _: self._start())

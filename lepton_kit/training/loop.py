@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import deque
@@ -15,6 +14,7 @@ import numpy as np
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.errors import LeptonError
+from lepton_kit.models.payload import copy_code
 from lepton_kit.training import state
 from lepton_kit.training.collective import Membership, is_collective_failure
 from lepton_kit.training.job import Job
@@ -388,9 +388,9 @@ class Worker:
         target.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = target.with_name("writing.keras")
         self._step.model.save(temporary)
-        code = self._folder / "model" / "custom.pkl"
-        if code.exists():
-            shutil.copyfile(code, target.with_name(code.name))
+        stored = self._job.config.model.get("path")
+        if stored is not None:
+            copy_code(self._folder / stored, target)
         temporary.replace(target)
 
 

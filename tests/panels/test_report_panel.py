@@ -83,7 +83,7 @@ def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
     assert panel.settings() == {"quantize": ("float16", "int8")}
     assert panel.epochs.disabled
     assert panel.drop.disabled
-    assert "Extra epochs: nothing is removed or rounded, so nothing is trained" in panel.reason.value
+    assert "<b>Extra epochs</b>: nothing is removed or rounded, so nothing is trained" in panel.reason.value
     assert panel.control.disabled
     panel.bits.value = "2 bits"
     assert not panel.epochs.disabled
@@ -103,7 +103,7 @@ def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
     assert panel.structured.disabled
     assert panel.sparsity.disabled
     assert not panel.drop.disabled
-    assert "Zeros: the search chooses it" in panel.reason.value
+    assert "<b>Zeros</b>: the search chooses it" in panel.reason.value
     panel.close()
 
 

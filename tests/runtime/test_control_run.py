@@ -1,0 +1,50 @@
+"""The control of a run that prunes or rounds: the same in float, for as many steps."""
+
+import keras
+import numpy as np
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.errors import RunError
+
+pytestmark = pytest.mark.processes
+
+
+class Doubled(keras.layers.Layer):
+    """A layer that no other process can import; its code has to travel with the model."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path):
+    Doubled.__module__ = "__main__"  # as in a notebook
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6,)), Doubled(), keras.layers.Dense(16), keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+    data = lk.data.arrays(x, (x[:, 0] > 0).astype(int))
+    options = {"global_batch": 16, "seed": 5, "runs_dir": tmp_path}
+    run = lk.launch(
+        model,
+        data,
+        epochs=100_000,
+        workers=1,
+        pruning={"sparsity": 0.5, "end_step": 8, "frequency": 2},
+        **options,
+    )
+    with pytest.raises(RunError, match="its control trains as long, so it has to end first"):
+        run.control_run()
+    while run.view().step < 20:
+        assert run.alive, run.cause
+    run.stop().wait(120)
+    control = run.control_run().wait(120)
+    assert control.status == "finished"
+    assert control.view().step == run.view().step
+    assert lk.open_run(run.id, tmp_path).control_run().id == control.id
+    assert (control.config.pruning, control.config.seed, control.config.name) == (None, 5, "run-control")
+    kernels = [weight for weight in control.model().get_weights() if weight.ndim == 2]
+    assert all(np.count_nonzero(kernel) == kernel.size for kernel in kernels)
+    pruned = [weight for weight in run.model().get_weights() if weight.ndim == 2]
+    assert all(np.count_nonzero(kernel) <= 0.6 * kernel.size for kernel in pruned)
+    with pytest.raises(RunError, match="neither prunes nor rounds while it trains; it needs no control"):
+        control.control_run()
