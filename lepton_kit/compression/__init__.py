@@ -6,18 +6,18 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "CompressionJob": "report",
-    "Figure": "rows",
+    "CompressionJob": "report.compress",
+    "Figure": "report.rows",
     "FpgaModel": "fpga",
-    "LiteRTModel": "litert",
-    "PRECISIONS": "quantization",
-    "ReportCard": "card",
-    "Row": "rows",
-    "Sensitivity": "sensitivities",
-    "compress": "report",
+    "LiteRTModel": "quantization.litert",
+    "PRECISIONS": "quantization.formats",
+    "ReportCard": "report.card",
+    "Row": "report.rows",
+    "Sensitivity": "report.sensitivities",
+    "compress": "report.compress",
     "export": "exports",
     "infer": "inference",
-    "sensitivity": "sensitivities",
+    "sensitivity": "report.sensitivities",
 }
 __all__ = sorted(_HOMES)
 

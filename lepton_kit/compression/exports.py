@@ -80,7 +80,7 @@ def export(
 
 def export_file(model: str, format: str, output: str, samples: str | None = None) -> dict[str, Any]:
     """Write, reload and compare in this process; see `export`."""
-    from lepton_kit.compression.convert import load_keras, single_input
+    from lepton_kit.compression.quantization.convert import load_keras, single_input
 
     network = load_keras(model)
     shape, dtype = single_input(network)
@@ -121,7 +121,7 @@ def compare(expected: np.ndarray, got: np.ndarray, format: str) -> float:
 
 
 def _keras(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     network.save(path)
     copy_code(Path(source), path)
@@ -137,8 +137,8 @@ def _saved_model(network: Any, source: str, path: Path, x: np.ndarray) -> np.nda
 
 
 def _litert(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
-    from lepton_kit.compression.convert import convert_file
-    from lepton_kit.compression.litert import LiteRTModel
+    from lepton_kit.compression.quantization.convert import convert_file
+    from lepton_kit.compression.quantization.litert import LiteRTModel
 
     convert_file(source, "float32", str(path))
     return LiteRTModel(path).predict(x)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression import scoring
-from lepton_kit.compression.card import ReportCard
-from lepton_kit.compression.flags import flags
 from lepton_kit.compression.fpga_build import bits
 from lepton_kit.compression.isolated import Call, Workshop
-from lepton_kit.compression.rows import Figure, Row
+from lepton_kit.compression.report import scoring
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.flags import flags
+from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.errors import CompressionError
 

@@ -54,7 +54,7 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     import keras
     from hls4ml.converters.keras_v3._base import registry
 
-    from lepton_kit.compression import qat
+    from lepton_kit.compression.quantization import qat
 
     trained = qat.trained_bits(network)
     if trained is not None:
@@ -124,8 +124,8 @@ def emulate(
     """
     import hls4ml
 
-    from lepton_kit.compression.convert import load_keras
-    from lepton_kit.compression.measure import keras_predict
+    from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.compression.report.measure import keras_predict
 
     network = load_keras(model)
     bare, scale, offset, softmax, notes = fit_for_fpga(network)
@@ -219,7 +219,7 @@ def trace_estimate(
     from alkaid.converter import trace_model
     from alkaid.trace import HWConfig, trace
 
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     width, whole, signed = bits(precision)
     network, scale, offset, *_ = fit_for_fpga(load_keras(model))

@@ -45,7 +45,7 @@ def main(request: dict[str, Any]) -> None:
 def loader(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     """A function from samples to outputs for a ``.tflite`` or ``.keras`` file."""
     if Path(path).suffix == ".tflite":
-        from lepton_kit.compression.litert import LiteRTModel
+        from lepton_kit.compression.quantization.litert import LiteRTModel
 
         model = LiteRTModel(path, threads)
         return lambda part: model.predict(part, batch=len(part))
@@ -53,8 +53,8 @@ def loader(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    from lepton_kit.compression.convert import load_keras
-    from lepton_kit.compression.measure import keras_predict
+    from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.compression.report.measure import keras_predict
 
     network = load_keras(path)
     return lambda part: keras_predict(network, part, batch=len(part))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.isolated import child_environment
-from lepton_kit.compression.rows import Figure
+from lepton_kit.compression.report.rows import Figure
 from lepton_kit.compression.subject import is_run, prepare, store_model
 from lepton_kit.data.sharding import cut
 from lepton_kit.errors import CompressionError

@@ -24,10 +24,10 @@ from lepton_kit.errors import CompressionError
 Call = Callable[..., Any]  # call("module:function", name=value, …) -> JSON value
 
 PRELOADED = (
-    "lepton_kit.compression.convert",
-    "lepton_kit.compression.litert",
-    "lepton_kit.compression.measure",
-    "lepton_kit.compression.tune",
+    "lepton_kit.compression.quantization.convert",
+    "lepton_kit.compression.quantization.litert",
+    "lepton_kit.compression.report.measure",
+    "lepton_kit.compression.report.tune",
     "lepton_kit.models.layers",
     "lepton_kit.models.payload",
 )

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.compression.card import ReportCard
-from lepton_kit.compression.quantization import PRECISIONS
+from lepton_kit.compression.quantization.formats import PRECISIONS
+from lepton_kit.compression.report.card import ReportCard
 from lepton_kit.compression.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background

@@ -152,7 +152,7 @@ class Run:
         from lepton_kit.training import job, state
 
         if self.config.quantization_aware is not None:
-            from lepton_kit.compression import qat  # noqa: F401  registers the layers that the model holds
+            from lepton_kit.compression.quantization import qat  # noqa: F401  registers the layers that the model holds
         if self.paths.final_model.exists():
             spec = {"kind": "keras", "path": str(self.paths.final_model)}
             return models.build(spec, self.directory, self.config.seed)

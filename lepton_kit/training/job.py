@@ -101,10 +101,10 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
     import keras
 
     if config.model.get("kind") != "lepton":
-        from lepton_kit.compression import qat_layers  # noqa: F401  a stored model may hold them
+        from lepton_kit.compression.quantization import qat_layers  # noqa: F401  a stored model may hold them
     model = models.build(config.model, base, config.seed)
     if config.quantization_aware is not None:
-        from lepton_kit.compression import qat
+        from lepton_kit.compression.quantization import qat
 
         compiled = _compilation(model)
         model = qat.quantization_aware(model, config.quantization_aware)
@@ -168,7 +168,7 @@ def build(config: RunConfig, base: Path) -> Job:
     model = build_model(config, base, data)
     hooks: list[Hook] = []
     if config.pruning is not None:
-        from lepton_kit.compression.pruning import PruningHook
+        from lepton_kit.compression.pruning.magnitude import PruningHook
 
         hooks.append(PruningHook(config.pruning, total_steps(config, len(data.train))))
     for hook in hooks:

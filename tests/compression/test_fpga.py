@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit.compression import fpga
-from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.fpga_build import bits, count_luts, reuse_for
-from lepton_kit.compression.rows import Figure, Row
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.errors import CompressionError
 
 needs_hls4ml = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.compression.inference import WorkerPool, infer, parts_of
-from lepton_kit.compression.litert import LiteRTModel
+from lepton_kit.compression.quantization.litert import LiteRTModel
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
 
@@ -45,7 +45,7 @@ def test_no_samples_and_wrong_options_are_refused():
 
 @pytest.fixture(scope="module")
 def digits_file(workshop, digits_cnn, tmp_path_factory):
-    from lepton_kit.compression.convert import convert
+    from lepton_kit.compression.quantization.convert import convert
 
     path = tmp_path_factory.mktemp("infer") / "model.tflite"
     convert(workshop, digits_cnn, "float32", path)

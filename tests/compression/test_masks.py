@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lepton_kit.compression import masks
+from lepton_kit.compression.pruning import masks
 from lepton_kit.config import PruningConfig
 from lepton_kit.errors import CompressionError
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lepton_kit.compression.pruning import PruningHook, find_kernels, sparsity_report
-from lepton_kit.compression.pruning_callback import PruningCallback
+from lepton_kit.compression.pruning.callback import PruningCallback
+from lepton_kit.compression.pruning.magnitude import PruningHook, find_kernels, sparsity_report
 from lepton_kit.config import PruningConfig
 from lepton_kit.errors import CompressionError
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from keras import layers as kl
 
-from lepton_kit.compression import qat
-from lepton_kit.compression.folding import fold_batch_norm
-from lepton_kit.compression.pruning_callback import PruningCallback
+from lepton_kit.compression.pruning.callback import PruningCallback
+from lepton_kit.compression.quantization import qat
+from lepton_kit.compression.quantization.folding import fold_batch_norm
 from lepton_kit.config import PruningConfig, QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.compression.convert import convert, explain_failure, layer_scopes
 from lepton_kit.compression.isolated import Crash, Workshop
-from lepton_kit.compression.litert import LiteRTModel, dequantise, quantise
-from lepton_kit.compression.quantization import check_calibration, check_precisions, representative
+from lepton_kit.compression.quantization.convert import convert, explain_failure, layer_scopes
+from lepton_kit.compression.quantization.formats import check_calibration, check_precisions, representative
+from lepton_kit.compression.quantization.litert import LiteRTModel, dequantise, quantise
 from lepton_kit.errors import CompressionError
 
 

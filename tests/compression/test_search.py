@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.compression.job import search
-from lepton_kit.compression.rows import Figure, Row
-from lepton_kit.compression.search import (
+from lepton_kit.compression.report.job import search
+from lepton_kit.compression.report.rows import Figure, Row
+from lepton_kit.compression.report.search import (
     Outcome,
     Trunk,
     choose,

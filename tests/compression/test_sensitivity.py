@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lepton_kit.compression.sensitivities import LayerLoss, Sensitivity, sensitivity
+from lepton_kit.compression.report.sensitivities import LayerLoss, Sensitivity, sensitivity
 from lepton_kit.errors import CompressionError
 
 

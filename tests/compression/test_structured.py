@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
-from lepton_kit.compression.graph import trace
-from lepton_kit.compression.structured import remove_channels
+from lepton_kit.compression.pruning.graph import trace
+from lepton_kit.compression.pruning.structured import remove_channels
 from lepton_kit.errors import CompressionError
 
 

@@ -4,10 +4,10 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.compression import fpga
-from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.fpga import FpgaModel
-from lepton_kit.compression.rows import Figure, Row
-from lepton_kit.compression.sensitivities import LayerLoss, Sensitivity
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.rows import Figure, Row
+from lepton_kit.compression.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
 from lepton_kit.panels.report import SEARCH

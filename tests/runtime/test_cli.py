@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lepton_kit import cli
-from lepton_kit.compression import report
-from lepton_kit.compression.card import ReportCard
-from lepton_kit.compression.rows import Figure, Row
+from lepton_kit.compression.report import compress as compressing
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.config import RunConfig
 from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
 
@@ -194,7 +194,7 @@ def test_compress_passes_its_options_on_and_names_every_variant(
         row = Row("int8", "LiteRT", "int8", figures={"score": Figure(0.9, "measured")})
         return ReportCard((row,), "accuracy", True, 10)
 
-    monkeypatch.setattr(report, "compress", compress)
+    monkeypatch.setattr(compressing, "compress", compress)
     arguments = [
         "--structured",
         "0.5",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.errors import CompressionError
+from lepton_kit.compression.layers import functional_of, is_graph, kind_of
 
 # Layers that create channels, and the setting that holds their number.
 PRODUCERS = {
@@ -117,12 +117,6 @@ class ChannelGraph:
         return [place for place in self.places.values() if is_producer(place.layer)]
 
 
-def kind_of(layer: Any) -> str:
-    """Name of the layer's class; this package's synchronized batch normalisation counts as Keras' own."""
-    name = type(layer).__name__
-    return "BatchNormalization" if name == "SyncBatchNormalization" else name
-
-
 def is_known(layer: Any) -> bool:
     """Whether the class is Keras' own (or the one above), not a user's namesake."""
     return type(layer).__module__.startswith(("keras.", "lepton_kit.models."))
@@ -131,33 +125,6 @@ def is_known(layer: Any) -> bool:
 def is_producer(layer: Any) -> bool:
     """Whether a layer makes channels that could be removed: a Keras class of `PRODUCERS`, not a user's namesake."""
     return kind_of(layer) in PRODUCERS and is_known(layer)
-
-
-def functional_of(model: Any) -> Any:
-    """The functional graph of a Sequential or functional model; `CompressionError` for any other."""
-    import keras
-
-    if isinstance(model, keras.Sequential):
-        if getattr(model, "_functional", None) is None:
-            raise CompressionError(
-                f"model {model.name!r} is a Sequential without a known input shape; start it with keras.Input(shape)"
-            )
-        return model._functional
-    if isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
-        return model
-    raise CompressionError(
-        f"model {getattr(model, 'name', model)!r} ({type(model).__name__}) is neither Sequential nor functional, so "
-        "its layers can't be rewired; build it with keras.Model(inputs, outputs)"
-    )
-
-
-def is_graph(layer: Any) -> bool:
-    """Whether a layer is itself a Sequential or functional model that can be followed."""
-    import keras
-
-    if isinstance(layer, keras.Sequential):
-        return getattr(layer, "_functional", None) is not None
-    return isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth")
 
 
 def trace(model: Any) -> ChannelGraph:

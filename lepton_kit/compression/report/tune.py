@@ -35,7 +35,7 @@ def fine_tune(
     """
     import keras
 
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
     from lepton_kit.data.prepared import open_folder
     from lepton_kit.models.defaults import compile_defaults
 
@@ -45,13 +45,13 @@ def fine_tune(
     loss = getattr(network, "loss", None) or compile_defaults(network, prepared)[0]
     notes: list[str] = []
     if structured:
-        from lepton_kit.compression.structured import remove_channels
+        from lepton_kit.compression.pruning.structured import remove_channels
 
         result = remove_channels(network, structured, skip=tuple(keep))
         network = result.model
         notes = [f"left whole: {layer} ({why})" for layer, why in result.left_alone.items()]
     if bits:
-        from lepton_kit.compression.qat import quantization_aware
+        from lepton_kit.compression.quantization.qat import quantization_aware
         from lepton_kit.config import QuantizationAwareConfig
 
         network = quantization_aware(network, QuantizationAwareConfig(bits=bits, skip=tuple(keep)))
@@ -78,8 +78,8 @@ def strip(model: str, output: str) -> dict[str, int | None]:
 
     Returns ``{"trained_bits": …}``, the bits that a quantization-aware model was trained for, else None.
     """
-    from lepton_kit.compression import qat
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization import qat
+    from lepton_kit.compression.quantization.convert import load_keras
     from lepton_kit.models.payload import copy_code
 
     network = load_keras(model)
@@ -96,7 +96,7 @@ def strip(model: str, output: str) -> dict[str, int | None]:
 
 def pruning_callback(sparsity: float, pattern: str, keep: Sequence[str], steps: int) -> Any:
     """The callback that prunes along a ramp over the first half of ``steps`` and holds it in the second."""
-    from lepton_kit.compression.pruning_callback import PruningCallback
+    from lepton_kit.compression.pruning.callback import PruningCallback
     from lepton_kit.config import PruningConfig
 
     config = PruningConfig(

@@ -12,15 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from lepton_kit.compression.folding import fold_batch_norm
-from lepton_kit.compression.pruning import check_names, is_named, walk_layers
-from lepton_kit.compression.qat_layers import (
+from lepton_kit.compression.layers import check_names, is_named, walk_layers
+from lepton_kit.compression.quantization.folding import fold_batch_norm
+from lepton_kit.compression.quantization.qat_layers import (
     QUANTIZED,
     ActivationRange,
     SameRange,
     _Quantized,
 )
-from lepton_kit.compression.rewire import Visit, copy_graph
+from lepton_kit.compression.quantization.rewire import Visit, copy_graph
 from lepton_kit.config import QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
 

@@ -10,11 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.compression.bench import Bench, Job
-from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import Call, fork_call, load_tensorflow
-from lepton_kit.compression.quantization import PRECISIONS
-from lepton_kit.compression.search import Outcome, Trunk, choose, next_trunk, relative_cost, trunks, why_skip
+from lepton_kit.compression.quantization.formats import PRECISIONS
+from lepton_kit.compression.report.bench import Bench
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.job_file import Job
+from lepton_kit.compression.report.search import (
+    Outcome,
+    Trunk,
+    choose,
+    next_trunk,
+    relative_cost,
+    trunks,
+    why_skip,
+)
 
 
 def needs_training(job: Job) -> bool:
@@ -99,7 +108,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
 
 
 def main(path: str) -> int:
-    """``python -m lepton_kit.compression.job job.json``: progress goes to ``progress.jsonl`` beside it."""
+    """``python -m lepton_kit.compression.report.job job.json``: progress goes to ``progress.jsonl`` beside it."""
     job = Job.load(path)
     log = Path(job.folder) / "progress.jsonl"
 

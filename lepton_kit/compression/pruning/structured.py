@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression import graph as graphs
-from lepton_kit.compression.masks import check_sparsity
-from lepton_kit.compression.pruning import check_names, is_named
-from lepton_kit.compression.surgery import channel_sums, new_settings, new_weights
-from lepton_kit.compression.taylor import taylor_scores
+from lepton_kit.compression.layers import check_names, functional_of, is_graph, is_named
+from lepton_kit.compression.pruning import graph as graphs
+from lepton_kit.compression.pruning.masks import check_sparsity
+from lepton_kit.compression.pruning.surgery import channel_sums, new_settings, new_weights
+from lepton_kit.compression.pruning.taylor import taylor_scores
 from lepton_kit.errors import CompressionError
 
 SALIENCIES = ("l1", "taylor")
@@ -235,8 +235,8 @@ class _Rebuild:
     def _clone_new(self, layer: Any) -> Any:
         import keras
 
-        if graphs.is_graph(layer):
-            functional = graphs.functional_of(layer)
+        if is_graph(layer):
+            functional = functional_of(layer)
             widths = [len(self.stay(channels)) for channels in self.graph.model_inputs[id(layer)]]
             tensors = {
                 id(tensor): keras.Input(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.surgery import channel_sums
+from lepton_kit.compression.pruning.surgery import channel_sums
 from lepton_kit.errors import CompressionError
 
 _BATCH, _BATCHES = 64, 16  # 1,024 samples rank channels stably on the digits sample (2026-11)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from lepton_kit import devices
-from lepton_kit.compression import measure, scoring
-from lepton_kit.compression.card import ReportCard
-from lepton_kit.compression.convert import convert
-from lepton_kit.compression.flags import flags
 from lepton_kit.compression.isolated import Call, fresh_call
-from lepton_kit.compression.quantization import PRECISIONS, representative
-from lepton_kit.compression.rows import Figure, Row
-from lepton_kit.compression.search import Trunk
+from lepton_kit.compression.quantization.convert import convert
+from lepton_kit.compression.quantization.formats import PRECISIONS, representative
+from lepton_kit.compression.report import measure, scoring
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.flags import flags
+from lepton_kit.compression.report.job_file import Job
+from lepton_kit.compression.report.rows import Figure, Row
+from lepton_kit.compression.report.search import Trunk
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.errors import CompressionError
 from lepton_kit.rundir import RunPaths, RunView, lock
@@ -27,46 +27,6 @@ from lepton_kit.rundir import RunPaths, RunView, lock
 MODULE = "lepton_kit.compression"
 QUICK_REPETITIONS = 10
 CONTROL_LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try."""
-
-    folder: str
-    model: str
-    data: str
-    quantize: tuple[str, ...]
-    sparsity: tuple[float, ...] = ()
-    structured: tuple[float, ...] = ()
-    pattern: str = "unstructured"
-    keep_float: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    max_accuracy_drop: float | None = None
-    cost: str = "balanced"
-    refine: bool = False
-    fine_tune_epochs: int = 3
-    learning_rate: float = 2e-3
-    calibration_size: int = 200
-    repetitions: int = 30
-    memory: bool = True
-    energy: bool = True
-    seed: int = 0
-    control_run: str | None = None
-    gpu: str | None = None
-
-    @classmethod
-    def load(cls, path: str | Path) -> Job:
-        """Read ``job.json``."""
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        fields: Any = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**fields)
-
-    def save(self, path: str | Path) -> None:
-        """Write ``job.json``."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
 
 class Bench:
@@ -102,7 +62,7 @@ class Bench:
         """The row of the Keras model as it came, in float; every score is compared with it."""
         path = self.trunk_path(Trunk())
         self.tell("float Keras model")
-        self.trained_bits = self.call(f"{MODULE}.tune:strip", model=self.job.model, output=str(path))[
+        self.trained_bits = self.call(f"{MODULE}.report.tune:strip", model=self.job.model, output=str(path))[
             "trained_bits"
         ]
         row = Row("keras", "Keras", role="float", file=path.name)
@@ -145,7 +105,7 @@ class Bench:
 
     def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
         return self.call(
-            f"{MODULE}.tune:fine_tune",
+            f"{MODULE}.report.tune:fine_tune",
             model=str(self.trunk_path(Trunk())),
             data=self.job.data,
             output=str(path),
@@ -218,9 +178,9 @@ class Bench:
         facts = self.facts.setdefault(trunk, {})
         try:
             if "parameters" not in facts:
-                facts.update(self.call(f"{MODULE}.measure:keras_facts", path=str(keras_path)))
+                facts.update(self.call(f"{MODULE}.report.measure:keras_facts", path=str(keras_path)))
             self.call(
-                f"{MODULE}.measure:predict_file",
+                f"{MODULE}.report.measure:predict_file",
                 path=str(self.folder / row.file),
                 runtime=runtime,
                 samples=str(self.samples),
@@ -254,7 +214,7 @@ class Bench:
         outputs = self.work / "gpu.npy"
         try:
             times = fresh_call(
-                f"{MODULE}.measure:keras_on",
+                f"{MODULE}.report.measure:keras_on",
                 gpus=self.job.gpu,
                 kind="GPU",
                 path=str(self.folder / row.file),
@@ -284,7 +244,7 @@ class Bench:
         for label, threads in (("one", 1), ("all", cores)):
             self.tell(f"timing {len(models)} variants, {threads} thread{'s' * (threads > 1)}")
             times = self.call(
-                f"{MODULE}.measure:time_models",
+                f"{MODULE}.report.measure:time_models",
                 models=models,
                 samples=str(self.samples),
                 threads=threads,
@@ -315,7 +275,7 @@ class Bench:
             for row in unique.values()
         ]
         times = self.call(
-            f"{MODULE}.measure:time_models",
+            f"{MODULE}.report.measure:time_models",
             models=models,
             samples=str(self.samples),
             threads=1,
@@ -336,7 +296,7 @@ class Bench:
         self.tell(f"peak memory of {row.name}")
         try:
             value = fresh_call(
-                f"{MODULE}.measure:peak_memory",
+                f"{MODULE}.report.measure:peak_memory",
                 path=str(self.folder / row.file),
                 runtime=row.runtime.lower(),
                 samples=str(self.samples),

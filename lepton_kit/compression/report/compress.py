@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit import devices, errors
-from lepton_kit.compression.bench import Job
-from lepton_kit.compression.card import ReportCard
 from lepton_kit.compression.isolated import child_environment
-from lepton_kit.compression.quantization import check_precisions
+from lepton_kit.compression.quantization.formats import check_precisions
+from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.job_file import Job
 from lepton_kit.compression.subject import find_control, find_subject
 from lepton_kit.errors import CompressionError
 
@@ -192,7 +192,7 @@ def start(job: Job) -> CompressionJob:
     job.save(folder / "job.json")
     with open(folder / "job.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lepton_kit.compression.job", str(folder / "job.json")],
+            [sys.executable, "-m", "lepton_kit.compression.report.job", str(folder / "job.json")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.isolated import Call, Crash
-from lepton_kit.compression.quantization import PRECISIONS, check_calibration, check_precisions
+from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
 from lepton_kit.errors import CompressionError, ModelError
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
@@ -35,7 +35,7 @@ def convert(
     """
     try:
         return call(
-            "lepton_kit.compression.convert:convert_file",
+            "lepton_kit.compression.quantization.convert:convert_file",
             model=str(model),
             precision=precision,
             output=str(output),
@@ -80,7 +80,7 @@ def load_keras(path: str | Path) -> Any:
 
     Raises `CompressionError`.
     """
-    from lepton_kit.compression import qat_layers  # noqa: F401  registers the layers that the file may hold
+    from lepton_kit.compression.quantization import qat_layers  # noqa: F401  registers the layers that the file may hold
     from lepton_kit.models.payload import build
 
     path = Path(path)
@@ -138,7 +138,7 @@ def _with_trained_ranges(model: Any, precision: str) -> bytes:
     import keras
     import tensorflow as tf
 
-    from lepton_kit.compression import qat
+    from lepton_kit.compression.quantization import qat
 
     shape, dtype = single_input(model)
     archive = keras.export.ExportArchive()
@@ -166,7 +166,7 @@ def deployable(model: Any) -> tuple[Any, int | None, list[str], list[str]]:
     """
     import keras
 
-    from lepton_kit.compression.deploy_layers import StaticFlatten
+    from lepton_kit.compression.quantization.deploy_layers import StaticFlatten
 
     recurrent = [
         layer for layer in model._flatten_layers() if hasattr(layer, "unroll") and not _wrapped(layer, model)

@@ -6,14 +6,13 @@ hold equal weights hold equal masks; the masks are variables, so they are broadc
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression import masks
+from lepton_kit.compression.layers import check_names, is_named, walk_layers
+from lepton_kit.compression.pruning import masks
 from lepton_kit.config import PruningConfig
 from lepton_kit.errors import CompressionError
 
@@ -48,24 +47,6 @@ def find_kernels(model: Any, *, embeddings: bool = False) -> list[Kernel]:
             f"model {model.name!r} {state}; pruning needs a built model with at least one kernel"
         )
     return list(found.values())
-
-
-def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """(path below the model, layer) of every layer, depth first; a recurrent cell takes its layer's path."""
-
-    def walk(layer: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-        yield "/".join(path) or layer.name, layer
-        for inner in getattr(layer, "_layers", ()):
-            if id(inner) in visited:
-                continue
-            visited.add(id(inner))
-            hidden = type(inner).__name__.endswith("Cell")
-            yield from walk(inner, path if hidden else (*path, inner.name))
-
-    visited = {id(model)}
-    if getattr(model, "_functional", None) is not None:
-        visited.add(id(model._functional))  # a Sequential holds its layers twice
-    yield from walk(model, ())
 
 
 def _output_axes(layer: Any, variable: Any) -> tuple[int, ...]:
@@ -217,26 +198,6 @@ def _report(kernels: list[Kernel]) -> dict[str, Any]:
         sizes[kernel.layer] = sizes.get(kernel.layer, 0) + weight.size
     shares = {layer: zeros[layer] / sizes[layer] for layer in sizes}
     return {"sparsity": shares, "total": sum(zeros.values()) / sum(sizes.values())}
-
-
-def is_named(path: str, name: str) -> bool:
-    """Whether `name` is the layer's path, or the name of the layer or of one that holds it.
-
-    >>> is_named("encoder/dense", "encoder"), is_named("encoder/dense", "dense"), is_named("dense_1", "dense")
-    (True, True, False)
-    """
-    return path == name or name in path.split("/")
-
-
-def check_names(names: Iterable[str], paths: Iterable[str], option: str) -> None:
-    """Raise `CompressionError` for the first name that no layer has; it lists the layers and the closest one."""
-    paths = list(dict.fromkeys(paths))
-    known = list(dict.fromkeys([*paths, *(part for path in paths for part in path.split("/"))]))
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise CompressionError(f"{option}: no layer {name!r}; expected one of {', '.join(paths)}{hint}")
 
 
 def _array(variable: Any) -> np.ndarray:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.compression import show
-from lepton_kit.compression.rows import COLUMNS, Figure, Row
+from lepton_kit.compression.report import show
+from lepton_kit.compression.report.rows import COLUMNS, Figure, Row
 from lepton_kit.errors import CompressionError
 
 
@@ -79,7 +79,7 @@ class ReportCard:
 
     def tensor_errors(self, name: str) -> Any:
         """A pandas table of what number format did to every weight tensor of a variant; the largest error first."""
-        from lepton_kit.compression.tensors import tensor_errors
+        from lepton_kit.compression.quantization.tensors import tensor_errors
 
         row = self[name]
         float_name = name.removesuffix(row.precision) + "float32"

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from lepton_kit.compression.pruning import PruningHook
+from lepton_kit.compression.pruning.magnitude import PruningHook
 from lepton_kit.config import PruningConfig
 from lepton_kit.errors import CompressionError
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression import scoring
-from lepton_kit.compression.convert import convert, layer_scopes, tensor_names
 from lepton_kit.compression.isolated import Call, Workshop
-from lepton_kit.compression.quantization import representative
+from lepton_kit.compression.quantization.convert import convert, layer_scopes, tensor_names
+from lepton_kit.compression.quantization.formats import representative
+from lepton_kit.compression.report import scoring
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.errors import CompressionError
 
@@ -66,7 +66,7 @@ class Sensitivity:
         """A plotly bar a layer with the 95 % interval of its loss."""
         import plotly.graph_objects as go
 
-        from lepton_kit.compression.show import KINDS, neutral
+        from lepton_kit.compression.report.show import KINDS, neutral
 
         figure = go.Figure()
         figure.add_bar(
@@ -120,15 +120,15 @@ def sensitivity(
         np.save(home / "calibration.npy", np.asarray(prepared.train.take(chosen.indices)[0]))
         np.save(home / "held_out.npy", held.x)
         float_file, plain = home / "float32.tflite", home / "plain.keras"
-        run("lepton_kit.compression.tune:strip", model=str(model_path), output=str(plain))
+        run("lepton_kit.compression.report.tune:strip", model=str(model_path), output=str(plain))
         convert(run, plain, "float32", float_file)
         layers = run(
-            "lepton_kit.compression.sensitivities:quantizable", model=str(plain), file=str(float_file)
+            "lepton_kit.compression.report.sensitivities:quantizable", model=str(plain), file=str(float_file)
         )
         if not layers:
             raise CompressionError("model: none of its layers has weights that can be quantized")
         found = run(
-            "lepton_kit.compression.sensitivities:one_by_one",
+            "lepton_kit.compression.report.sensitivities:one_by_one",
             folder=str(home),
             layers=layers,
             precision=precision,
@@ -162,7 +162,7 @@ def _rank(precision: str, scores: dict[str, scoring.Score], sizes: dict[str, int
 
 def quantizable(model: str, file: str) -> list[str]:
     """Names of the layers with a kernel that are found in the LiteRT file."""
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     names = tensor_names(file)
     found = []
@@ -180,8 +180,8 @@ def one_by_one(folder: str, layers: list[str], precision: str) -> dict[str, int]
     """Write one file a layer, and its predictions as ``NUMBER.npy`` (0: float); sizes of the files in bytes."""
     from litert_quantizer import quantizer
 
-    from lepton_kit.compression.convert import calibrate
-    from lepton_kit.compression.litert import LiteRTModel
+    from lepton_kit.compression.quantization.convert import calibrate
+    from lepton_kit.compression.quantization.litert import LiteRTModel
 
     home = Path(folder)
     float_file = str(home / "float32.tflite")

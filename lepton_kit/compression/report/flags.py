@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lepton_kit.compression.rows import Row
+from lepton_kit.compression.report.rows import Row
 
 SLOWER, SAME = 1.05, 0.1  # ratios within 5 % (10 %) count as noise; our choice, 2026-11
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.graph import kind_of
-from lepton_kit.compression.rewire import Visit, copy_graph
+from lepton_kit.compression.layers import kind_of
+from lepton_kit.compression.quantization.rewire import Visit, copy_graph
 
 _FOLDABLE = ("Dense", "Conv1D", "Conv2D", "DepthwiseConv2D")
 

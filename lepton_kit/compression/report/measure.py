@@ -25,18 +25,18 @@ def predict_file(path: str, runtime: str, samples: str, output: str, batch: int 
     """Predict every sample of a ``.npy`` file and write the outputs to another; runtime is keras or litert."""
     x = np.load(samples, mmap_mode="r")
     if runtime == "litert":
-        from lepton_kit.compression.litert import LiteRTModel
+        from lepton_kit.compression.quantization.litert import LiteRTModel
 
         np.save(output, LiteRTModel(path).predict(x, batch))
         return
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     np.save(output, keras_predict(load_keras(path), x, batch))
 
 
 def keras_facts(path: str) -> dict[str, Any]:
     """`parameters` of a Keras file."""
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     return parameters(load_keras(path))
 
@@ -75,11 +75,11 @@ def peak_memory(path: str, runtime: str, samples: str, batch: int = 32) -> int:
     status = Path("/proc/self/status")
     x = np.array(np.load(samples, mmap_mode="r")[:batch])
     if runtime == "litert":
-        from lepton_kit.compression.litert import LiteRTModel
+        from lepton_kit.compression.quantization.litert import LiteRTModel
 
         LiteRTModel(path).predict(x, batch)
     else:
-        from lepton_kit.compression.convert import load_keras
+        from lepton_kit.compression.quantization.convert import load_keras
 
         keras_predict(load_keras(path), x, batch)
     value = high_water(status.read_text()) if status.exists() else None
@@ -184,7 +184,7 @@ def interleave(
 
 def litert_runner(path: str, part: np.ndarray, threads: int) -> Callable[[], Any]:
     """A call that runs one batch; a file whose batch is fixed at 1 runs it sample by sample."""
-    from lepton_kit.compression.litert import LiteRTModel
+    from lepton_kit.compression.quantization.litert import LiteRTModel
 
     model = LiteRTModel(path, threads)
     if 0 < model.fixed_batch < len(part):
@@ -202,7 +202,7 @@ def keras_runner(path: str, part: np.ndarray, threads: int) -> Callable[[], Any]
     """A call of the compiled graph of a Keras model on one batch."""
     import tensorflow as tf
 
-    from lepton_kit.compression.convert import load_keras
+    from lepton_kit.compression.quantization.convert import load_keras
 
     model = load_keras(path)
     ready = tf.constant(part.astype(model.inputs[0].dtype))

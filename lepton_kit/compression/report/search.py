@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lepton_kit.compression.rows import Row
+from lepton_kit.compression.report.rows import Row
 
 FINEST_STEP = 0.1  # no bisection between shares of channels that are closer than this
 

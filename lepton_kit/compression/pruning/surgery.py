@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.graph import PRODUCERS
+from lepton_kit.compression.pruning.graph import PRODUCERS
 
 _GATED = ("GRU", "LSTM", "SimpleRNN")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lepton_kit.compression.graph import functional_of, is_graph
+from lepton_kit.compression.layers import functional_of, is_graph
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lepton_kit.compression.rows import COLUMNS, Figure, Row
+from lepton_kit.compression.report.rows import COLUMNS, Figure, Row
 
 if TYPE_CHECKING:
     import pandas

@@ -1,0 +1,1 @@
+"""Fewer weights: zeros while training, and whole channels taken out."""

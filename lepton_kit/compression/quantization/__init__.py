@@ -1,0 +1,1 @@
+"""Fewer bits per number: formats, conversion to LiteRT, and training with the rounding."""
