@@ -82,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--sparsity", type=float, help="share of zero weights, in [0, 1)")
     made.add_argument("--structured", type=float, help="share of channels to remove, in [0, 1)")
     made.add_argument("--quantize", nargs="*", help="variants, such as int8 float16 dynamic_int8 int4")
+    made.add_argument("--pattern", help="of the zeros: unstructured, 2:4 or block")
+    made.add_argument("--keep-float", nargs="*", metavar="LAYER", help="layers that 'mixed' leaves in float")
+    made.add_argument("--calibration-size", type=int, help="training samples that show int8 its ranges")
+    made.add_argument("--cost", help="what a search makes cheap: latency, size or balanced")
     made.add_argument(
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
     )
@@ -92,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="don't train the control of a run that pruned or rounded",
     )
+    made = verb("export", _export, "Write a run's model, reload each file, compare it.", run=True, reads=True)
+    made.add_argument("folder", help="where the files go")
+    made.add_argument("--formats", nargs="+", help="of keras, saved_model, litert, onnx")
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -241,20 +248,33 @@ def _schema(options: argparse.Namespace) -> int:
 def _compress(options: argparse.Namespace) -> int:
     from lepton_kit.compression import compress
 
-    wanted = {
-        "sparsity": options.sparsity,
-        "structured": options.structured,
-        "quantize": tuple(options.quantize) if options.quantize is not None else None,
-        "max_accuracy_drop": options.max_accuracy_drop,
-        "fine_tune_epochs": options.fine_tune_epochs,
-        "control": options.control,
-    }
-    card = compress(
-        _open(options),
-        tell=lambda text: print(text, file=sys.stderr, flush=True),
-        **{name: value for name, value in wanted.items() if value is not None},
-    )
+    names = (
+        "sparsity", "structured", "quantize", "pattern", "keep_float", "calibration_size", "cost",
+        "max_accuracy_drop", "fine_tune_epochs", "control",
+    )  # fmt: skip
+    wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    card = compress(_open(options), tell=lambda text: print(text, file=sys.stderr, flush=True), **wanted)
     print(card.table().reset_index().to_json(orient="records") if options.json else card.to_markdown())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from lepton_kit.compression import export
+
+    found = export(
+        _open(options), options.folder, **({"formats": options.formats} if options.formats else {})
+    )
+    if options.json:
+        print(
+            json.dumps(
+                {name: {"path": str(one.path), "difference": one.difference} for name, one in found.items()}
+            )
+        )
+    else:
+        for name, one in found.items():
+            print(
+                f"{name:12} {one.path}  differs by at most {one.difference:.1e} (measured on {one.samples} samples)"
+            )
     return 0
 
 

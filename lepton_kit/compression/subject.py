@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lepton_kit.errors import CompressionError
 
 INPUT = "input"
@@ -98,6 +100,20 @@ def prepare(data: Any) -> Any:
     raise CompressionError(
         f"data: got {type(data).__name__}; expected a dataset, prepared data, or arrays (x, y, x_held, y_held)"
     )
+
+
+def store_calibration(samples: Any, data: Path, home: Path) -> str:
+    """Write calibration samples that fit the data into the job's folder. Raises `CompressionError` if they don't."""
+    from lepton_kit.compression.quantization.formats import check_calibration
+    from lepton_kit.data.prepared import open_folder
+
+    samples, trained = np.asarray(samples), open_folder(data).train.x
+    if isinstance(trained, dict):
+        raise CompressionError("data: got several inputs; compression handles one")
+    check_calibration(samples, trained.shape[1:])
+    path = home / INPUT / "calibration.npy"
+    np.save(path, samples)
+    return str(path.absolute())
 
 
 def store_data(data: Any, home: Path) -> Path:

@@ -100,7 +100,13 @@ def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, 
 
 @pytest.mark.processes
 def test_memory_and_another_device_are_measured_in_a_fresh_process(workshop, digits, digits_cnn, tmp_path):
-    card = run_job(a_job(digits, digits_cnn, tmp_path, quantize=(), gpu=""), workshop)
+    given = tmp_path / "given.npy"
+    np.save(given, digits[2][:7])
+    card = run_job(
+        a_job(digits, digits_cnn, tmp_path, quantize=("int8",), gpu="", calibration=str(given)), workshop
+    )
+    assert card.settings["calibration"] == "7 samples that were given"
+    assert card["int8"].error is None
     assert card["keras-gpu"].target == "GPU"
     assert "sees no GPU here; it needs a build with CUDA" in card["keras-gpu"].error
     samples = str(samples_file(digits, tmp_path))

@@ -193,6 +193,23 @@ def test_wrong_options_are_refused_before_any_work(options, message):
         compress("model.keras", (np.zeros((4, 2)), np.zeros(4, int)), **options)
 
 
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((5, 3)), r"calibration data: got samples of shape \(3,\); the model's input is \(2,\)"),
+        (np.full((5, 2), np.nan), "calibration data: sample 0 holds NaN or infinity"),
+        (np.zeros((0, 2)), "calibration data: got no samples"),
+        (np.array([["a", "b"]]), "calibration data: got <U1; expected numbers"),
+    ],
+)
+def test_calibration_data_that_does_not_fit_is_refused_before_any_process(samples, message, tmp_path):
+    (tmp_path / "model.keras").touch()
+    data = (np.zeros((8, 2), np.float32), np.arange(8) % 2)
+    with pytest.raises(CompressionError, match=message):
+        compress(tmp_path / "model.keras", data, calibration=samples, folder=tmp_path / "card")
+    assert not (tmp_path / "card" / "job.log").exists()
+
+
 def test_subjects_that_cannot_be_judged_are_refused(tmp_path):
     with pytest.raises(CompressionError, match="data: got None"):
         find_subject("model.keras", None, tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lepton_kit import cli
+from lepton_kit.compression import exports
 from lepton_kit.compression.report import compress as compressing
 from lepton_kit.compression.report.card import ReportCard
 from lepton_kit.compression.report.rows import Figure, Row
@@ -208,7 +209,7 @@ def test_compress_passes_its_options_on_and_names_every_variant(
     assert call(folder, "compress", "latest", *arguments, "--json") == 0
     said = capsys.readouterr()
     assert asked == [
-        {"structured": 0.5, "quantize": ("int8", "qat4"), "fine_tune_epochs": 2, "control": False}
+        {"structured": 0.5, "quantize": ["int8", "qat4"], "fine_tune_epochs": 2, "control": False}
     ]
     assert [line["variant"] for line in json.loads(said.out)] == ["int8"]
     assert said.err == "timing 1 variant\n"
@@ -219,3 +220,21 @@ def test_compress_passes_its_options_on_and_names_every_variant(
 def test_doctor_says_whether_this_machine_can_train(folder: Path, capsys: pytest.CaptureFixture[str]):
     code = call(folder, "doctor", "--json")
     assert json.loads(capsys.readouterr().out)["ok"] == (code == 0)
+
+
+def test_export_writes_every_format_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    make(folder)
+    asked = []
+
+    def export(run, target, **options):
+        asked.append((run.id, target, options))
+        return {"keras": exports.Exported("keras", Path(target) / "model.keras", 0.0, 16)}
+
+    monkeypatch.setattr(exports, "export", export)
+    assert call(folder, "export", "latest", "out", "--formats", "keras") == 0
+    assert "out/model.keras  differs by at most 0.0e+00 (measured on 16 samples)" in capsys.readouterr().out
+    assert call(folder, "export", "latest", "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"keras": {"path": "out/model.keras", "difference": 0.0}}
+    assert [options for _, _, options in asked] == [{"formats": ["keras"]}, {}]

@@ -45,17 +45,24 @@ class Bench:
             raise CompressionError("data: got several inputs or targets; compression handles one of each")
         self.samples = self.work / "held_out.npy"
         np.save(self.samples, np.asarray(self.held.x))
-        chosen = representative(
-            np.asarray(self.data.train.y), len(self.data.train), size=job.calibration_size, seed=job.seed
-        )
-        self.calibration = self.work / "calibration.npy"
-        self.calibration_choice = chosen.choice
-        np.save(self.calibration, np.asarray(self.data.train.take(chosen.indices)[0]))
+        self.calibration, self.calibration_choice = self._representative()
         self.rows: list[Row] = []
         self.scores: dict[str, scoring.Score] = {}
         self.facts: dict[str, dict[str, Any]] = {}
         self.metric: scoring.Score | None = None
         self.trained_bits: int | None = None
+
+    def _representative(self) -> tuple[Path, str]:
+        """The representative dataset (``.npy``), and in words how it was chosen."""
+        if self.job.calibration is not None:
+            given = Path(self.job.calibration)
+            return given, f"{len(np.load(given, mmap_mode='r'))} samples that were given"
+        train, path = self.data.train, self.work / "calibration.npy"
+        chosen = representative(
+            np.asarray(train.y), len(train), size=self.job.calibration_size, seed=self.job.seed
+        )
+        np.save(path, np.asarray(train.take(chosen.indices)[0]))
+        return path, chosen.choice
 
     # ---------------------------------------------------------------- making
     def float_model(self) -> None:

@@ -18,7 +18,7 @@ from lepton_kit.compression.isolated import child_environment
 from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.compression.report.card import ReportCard
 from lepton_kit.compression.report.job_file import Job
-from lepton_kit.compression.subject import find_control, find_subject
+from lepton_kit.compression.subject import find_control, find_subject, store_calibration
 from lepton_kit.errors import CompressionError
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
@@ -102,6 +102,7 @@ def compress(
     skip: Sequence[str] = (),
     fine_tune_epochs: int = 3,
     learning_rate: float = 2e-3,
+    calibration: Any = None,
     calibration_size: int = 200,
     repetitions: int = 30,
     memory: bool = True,
@@ -126,12 +127,17 @@ def compress(
         point) among the given shares (0: leave that out; by default a range of them).
     cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
         their geometric mean.
+    calibration : samples that show full int8 the ranges of its activations, shape (samples, *input); by default
+        ``calibration_size`` samples of the training split, the same share of each class.
     control : a run that pruned or rounded while it trained stands beside a control, the same run in float for as many
         steps, trained now if it has not been (`Run.control_run`). False does without; another run is taken as it.
     wait : False returns a `CompressionJob` at once.
 
     All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
     `CompressionError` that names the option or layer.
+
+    >>> card = compress(run, quantize=("int8",), structured=0.5)  # doctest: +SKIP
+    >>> card.table(), card.figure(), card.path("structured-50+int8")  # doctest: +SKIP
     """
     settings: dict[str, Any] = {
         "sparsity": _shares("sparsity", sparsity),
@@ -159,6 +165,7 @@ def compress(
         settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
     home, model_path, data_path = find_subject(run_or_model, data, folder)
+    given = None if calibration is None else store_calibration(calibration, data_path, home)
     twin = find_control(run_or_model, control)
     job = Job(
         folder=str(home),
@@ -171,6 +178,7 @@ def compress(
         cost=cost,
         fine_tune_epochs=fine_tune_epochs,
         learning_rate=learning_rate,
+        calibration=given,
         calibration_size=calibration_size,
         repetitions=repetitions,
         memory=memory,

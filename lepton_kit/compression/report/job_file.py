@@ -26,6 +26,7 @@ class Job:
     refine: bool = False
     fine_tune_epochs: int = 3
     learning_rate: float = 2e-3
+    calibration: str | None = None
     calibration_size: int = 200
     repetitions: int = 30
     memory: bool = True
