@@ -132,9 +132,7 @@ def convert(
         home, model_path, data_path = find_subject(model, data, temporary)
         prepared = open_folder(data_path)
         held = prepared.validation
-        if held is None or isinstance(held.x, dict) or isinstance(held.y, dict):
-            raise CompressionError("data: expected a validation split with one input and one target")
-        np.save(home / "held_out.npy", held.x)
+        np.save(home / "held_out.npy", np.asarray(held.x))
         project = Path(folder) if folder is not None else home / "project"
         said = run(
             f"{MODULE}:emulate",

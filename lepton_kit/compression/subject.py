@@ -107,20 +107,25 @@ def store_calibration(samples: Any, data: Path, home: Path) -> str:
     from lepton_kit.compression.quantization.formats import check_calibration
     from lepton_kit.data.prepared import open_folder
 
-    samples, trained = np.asarray(samples), open_folder(data).train.x
-    if isinstance(trained, dict):
-        raise CompressionError("data: got several inputs; compression handles one")
-    check_calibration(samples, trained.shape[1:])
+    samples = np.asarray(samples)
+    check_calibration(samples, np.asarray(open_folder(data).train.x).shape[1:])
     path = home / INPUT / "calibration.npy"
     np.save(path, samples)
     return str(path.absolute())
 
 
 def store_data(data: Any, home: Path) -> Path:
-    """Write the prepared data into the job's folder, from where every child maps it."""
+    """Write the prepared data into the job's folder, from where every child maps it.
+
+    Raises `CompressionError` unless it has one input, one target, and a split to judge by.
+    """
     from lepton_kit.data.prepared import write_folder
 
     prepared = prepare(data)
+    if prepared.validation is None or not len(prepared.validation):
+        raise CompressionError("data: got no validation split; compression is judged on held-out samples")
+    if isinstance(prepared.train.x, dict) or isinstance(prepared.train.y, dict):
+        raise CompressionError("data: got several inputs or targets; compression handles one of each")
     folder = home / INPUT / "data"
     shutil.rmtree(folder, ignore_errors=True)
     write_folder(prepared, folder)

@@ -218,6 +218,13 @@ def test_subjects_that_cannot_be_judged_are_refused(tmp_path):
     (tmp_path / "model.keras").touch()
     with pytest.raises(CompressionError, match="data: got int"):
         find_subject(tmp_path / "model.keras", 3, tmp_path)
+    x, y = np.zeros((8, 2), np.float32), np.arange(8) % 2
+    whole = arrays(x, y, validation_split=0)
+    with pytest.raises(CompressionError, match="data: got no validation split"):
+        find_subject(tmp_path / "model.keras", whole, tmp_path)
+    several = arrays({"a": x, "b": x}, y)
+    with pytest.raises(CompressionError, match="data: got several inputs or targets"):
+        find_subject(tmp_path / "model.keras", several, tmp_path)
 
 
 def test_a_run_keeps_its_card_in_its_own_folder(tmp_path):

@@ -39,10 +39,6 @@ class Bench:
         self.work.mkdir(parents=True, exist_ok=True)
         self.data = open_folder(Path(job.data))
         self.held = self.data.validation
-        if self.held is None or not len(self.held):
-            raise CompressionError("data: got no validation split; compression is judged on held-out samples")
-        if isinstance(self.data.train.x, dict) or isinstance(self.held.y, dict):
-            raise CompressionError("data: got several inputs or targets; compression handles one of each")
         self.samples = self.work / "held_out.npy"
         np.save(self.samples, np.asarray(self.held.x))
         self.calibration, self.calibration_choice = self._representative()

@@ -112,13 +112,11 @@ def sensitivity(
         home, model_path, data_path = find_subject(model, data, folder)
         prepared = open_folder(data_path)
         held = prepared.validation
-        if held is None or isinstance(held.x, dict) or isinstance(held.y, dict):
-            raise CompressionError("data: expected a validation split with one input and one target")
         chosen = representative(
             np.asarray(prepared.train.y), len(prepared.train), size=calibration_size, seed=seed
         )
         np.save(home / "calibration.npy", np.asarray(prepared.train.take(chosen.indices)[0]))
-        np.save(home / "held_out.npy", held.x)
+        np.save(home / "held_out.npy", np.asarray(held.x))
         float_file, plain = home / "float32.tflite", home / "plain.keras"
         run("lepton_kit.compression.report.tune:strip", model=str(model_path), output=str(plain))
         convert(run, plain, "float32", float_file)
