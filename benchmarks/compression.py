@@ -2,7 +2,8 @@
 
     python benchmarks/compression.py [--epochs 8] [--tune 4] [--tfmot /path/to/other/environment/bin/python]
 
-The full data set is used where Debian's package ``dataset-fashion-mnist`` is installed, else the bundled sample.
+The full data set is used where Debian's package ``dataset-fashion-mnist`` is installed, else the bundled sample. tfmot needs
+an environment of its own: ``pip install tensorflow-cpu==2.18.* tf-keras==2.18.* tensorflow-model-optimization``.
 """
 
 from __future__ import annotations

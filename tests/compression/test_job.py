@@ -181,3 +181,23 @@ def test_a_job_that_fails_or_is_cancelled_says_so(digits, digits_cnn, tmp_path):
     assert not stopped.running
     with pytest.raises(CompressionError, match="ended with exit code"):
         stopped.result()
+
+
+@pytest.mark.processes
+def test_the_seed_of_a_job_decides_the_order_of_its_fine_tuning(workshop, digits, digits_cnn, tmp_path):
+    job = a_job(digits, digits_cnn, tmp_path)
+
+    def losses(seed, name):
+        said = workshop(
+            "lepton_kit.compression.report.tune:fine_tune",
+            model=job.model,
+            data=job.data,
+            output=str(tmp_path / name),
+            epochs=1,
+            seed=seed,
+        )
+        return said["loss"]
+
+    first, again, other = losses(0, "a.keras"), losses(0, "b.keras"), losses(1, "c.keras")
+    assert first == again
+    assert first != other

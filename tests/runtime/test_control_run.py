@@ -17,6 +17,16 @@ class Doubled(keras.layers.Layer):
         return 2 * inputs
 
 
+def kernels(run):
+    return [weight for weight in run.model().get_weights() if weight.ndim == 2]
+
+
+def train_to(run, step):
+    while run.view().step < step:
+        assert run.alive, run.cause
+    return run.stop().wait(120)
+
+
 def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path):
     Doubled.__module__ = "__main__"  # as in a notebook
     keras.utils.set_random_seed(0)
@@ -34,17 +44,17 @@ def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path):
     )
     with pytest.raises(RunError, match="its control trains as long, so it has to end first"):
         run.control_run()
-    while run.view().step < 20:
-        assert run.alive, run.cause
-    run.stop().wait(120)
+    before = kernels(train_to(run, 20))
+    after = kernels(train_to(run.resume(), run.view().step + 20))
+    for one, other in zip(before, after, strict=True):
+        assert np.count_nonzero(other) <= 0.6 * other.size
+        assert np.array_equal(one == 0, other == 0)  # the masks outlive the workers that made them
+        assert not np.array_equal(one, other)
     control = run.control_run().wait(120)
     assert control.status == "finished"
     assert control.view().step == run.view().step
     assert lk.open_run(run.id, tmp_path).control_run().id == control.id
     assert (control.config.pruning, control.config.seed, control.config.name) == (None, 5, "run-control")
-    kernels = [weight for weight in control.model().get_weights() if weight.ndim == 2]
-    assert all(np.count_nonzero(kernel) == kernel.size for kernel in kernels)
-    pruned = [weight for weight in run.model().get_weights() if weight.ndim == 2]
-    assert all(np.count_nonzero(kernel) <= 0.6 * kernel.size for kernel in pruned)
+    assert all(np.count_nonzero(kernel) == kernel.size for kernel in kernels(control))
     with pytest.raises(RunError, match="neither prunes nor rounds while it trains; it needs no control"):
         control.control_run()

@@ -39,7 +39,6 @@ def fine_tune(
     from lepton_kit.data.prepared import open_folder
     from lepton_kit.models.defaults import compile_defaults
 
-    keras.utils.set_random_seed(seed)
     prepared = open_folder(Path(data))
     network = load_keras(model)
     loss = getattr(network, "loss", None) or compile_defaults(network, prepared)[0]
@@ -63,6 +62,7 @@ def fine_tune(
         callbacks.append(pruning_callback(sparsity, pattern, keep, steps))
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     network.compile(keras.optimizers.Adam(schedule), loss=loss)
+    keras.utils.set_random_seed(seed)  # of the order; not before, because loading a model seeds too
     history = network.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
     temporary = f"{output}.part.keras"
     network.compile(loss=loss)  # no moments in the file
