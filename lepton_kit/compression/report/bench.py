@@ -27,6 +27,7 @@ from lepton_kit.rundir import RunPaths, RunView, lock
 MODULE = "lepton_kit.compression"
 QUICK_REPETITIONS = 10
 CONTROL_LOOK_SECONDS = 1.0
+CONTROL_TELLS = 20
 
 
 class Bench:
@@ -92,16 +93,20 @@ class Bench:
         if self.job.control_run is None:
             return
         paths, row = RunPaths(Path(self.job.control_run)), Row("control-run", "LiteRT", role="control")
-        view = RunView(paths.events)
+        view, told = RunView(paths.events), None
         while lock.held(paths):
-            self.tell(f"training the control {paths.id}: step {view.step} of {view.total_steps or 'unknown'}")
-            time.sleep(CONTROL_LOOK_SECONDS)
             view.refresh()
+            done = CONTROL_TELLS * view.step // (view.total_steps or 1)
+            if done != told:
+                self.tell(
+                    f"training the control {paths.id}: step {view.step} of {view.total_steps or 'unknown'}"
+                )
+                told = done
+            time.sleep(CONTROL_LOOK_SECONDS)
         if not paths.final_model.is_file():
             status = paths.read_status()
-            reason = (
-                f"the control {paths.id} is {status['status']}: {status.get('cause') or 'it has no model'}"
-            )
+            cause = f" ({status['cause']})" if status.get("cause") else ""
+            reason = f"the control {paths.id} has no model, its status is {status['status']}{cause}; `lepton resume` may help"
             self.rows.append(replace(row, error=reason))
             return
         self._convert(paths.final_model, row.name, "float32", row, row.name)
@@ -189,12 +194,12 @@ class Bench:
                 samples=str(self.samples),
                 output=str(outputs),
             )
-            self._judge(row, np.load(outputs), trunk)
+            self.rows.append(self._judged(row, np.load(outputs), trunk))
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
 
-    def _judge(self, row: Row, outputs: np.ndarray, trunk: str) -> None:
-        """Append the row with its score, its difference to float, and its sizes."""
+    def _judged(self, row: Row, outputs: np.ndarray, trunk: str) -> Row:
+        """The row with its score, its difference to float, and its sizes."""
         facts = self.facts[trunk]
         result = scoring.score(outputs, np.asarray(self.held.y), self.data.task)
         self.metric = self.metric or result
@@ -206,7 +211,7 @@ class Bench:
             figures[key] = Figure(facts[key], "measured")
         for key, value in measure.sizes(self.folder / row.file).items():
             figures[key] = Figure(value, "measured")
-        self.rows.append(replace(row, figures=figures))
+        return replace(row, figures=figures)
 
     def on_gpu(self) -> None:
         """The row of the float Keras model on this machine's GPU, timed by itself in a process of its own."""
@@ -228,11 +233,10 @@ class Bench:
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
             return
-        self._judge(row, np.load(outputs), "")
+        row = self._judged(row, np.load(outputs), "")
         figures = {f"latency_{batch}_one": _spread(times[str(batch)]) for batch in measure.BATCHES}
         figures["throughput"] = _throughput(times)
         alone = "timed by itself: moving samples to the GPU and answers back is part of it, with one thread of the host"
-        row = self.rows.pop()
         self.rows.append(replace(row, figures={**row.figures, **figures}, notes=(alone,)))
 
     def time(self) -> None:
