@@ -129,7 +129,8 @@ def convert(
 
     with tempfile.TemporaryDirectory(prefix="lepton-fpga-") as temporary, Workshop() as workshop:
         run = call or workshop
-        home, model_path, data_path = find_subject(model, data, temporary)
+        home = Path(temporary)
+        model_path, data_path = find_subject(model, data, home)
         prepared = open_folder(data_path)
         held = prepared.validation
         np.save(home / "held_out.npy", np.asarray(held.x))

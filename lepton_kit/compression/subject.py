@@ -14,24 +14,32 @@ from lepton_kit.errors import CompressionError
 INPUT = "input"
 
 
-def find_subject(subject: Any, data: Any, folder: str | Path | None) -> tuple[Path, Path, Path]:
-    """(home of the card, ``.keras`` file, prepared data folder) of whatever was given.
-
-    A run keeps its card in ``compression/`` in its own folder. Raises `CompressionError` for what is neither a run
-    nor a trained model, or lacks data.
-    """
-    home = Path(folder) if folder is not None else None
-    if is_run(subject):
-        home = home or Path(subject.directory) / "compression"
-        model, data = _run_model(subject, home), subject.data() if data is None else data
+def find_home(subject: Any, folder: str | Path | None) -> Path:
+    """The folder, made if need be, of a card: the one given, ``compression/`` in a run's own folder, or a new one."""
+    if folder is not None:
+        home = Path(folder)
+    elif is_run(subject):
+        home = Path(subject.directory) / "compression"
     else:
-        if data is None:
-            raise CompressionError(
-                "data: got None; a model alone cannot be judged, so give the data it was trained on"
-            )
-        home = home or Path(tempfile.mkdtemp(prefix="lepton-compression-"))
+        home = Path(tempfile.mkdtemp(prefix="lepton-compression-"))
+    home.mkdir(parents=True, exist_ok=True)
+    return home.absolute()
+
+
+def find_subject(subject: Any, data: Any, home: Path) -> tuple[Path, Path]:
+    """(``.keras`` file, prepared data folder) of whatever was given; what has to be stored is stored in ``home``.
+
+    Raises `CompressionError` for what is neither a run nor a trained model, or lacks data.
+    """
+    if is_run(subject):
+        model, data = _run_model(subject, home), subject.data() if data is None else data
+    elif data is None:
+        raise CompressionError(
+            "data: got None; a model alone cannot be judged, so give the data it was trained on"
+        )
+    else:
         model = store_model(subject, home)
-    return home.absolute(), model.absolute(), store_data(data, home).absolute()
+    return model.absolute(), store_data(data, home).absolute()
 
 
 def is_run(subject: Any) -> bool:

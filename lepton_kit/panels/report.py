@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import ipywidgets as widgets
 
 from lepton_kit.compression.quantization.formats import PRECISIONS
 from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.compress import CompressionJob
 from lepton_kit.compression.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
@@ -61,6 +64,7 @@ class ReportPanel(Panel):
         self.run: Any = None
         self.card: ReportCard | None = None
         self.designs: list[Any] = []
+        self._under_way: CompressionJob | None = None
         self.kind = field(widgets.Dropdown, "Try", "which variants to build", options=[CHOSEN, SEARCH])
         self.formats = {
             name: widgets.Checkbox(
@@ -105,6 +109,7 @@ class ReportPanel(Panel):
             "compress",
             "200px",
         )
+        self.cancel = button("Cancel", "end the compression that is under way", icon="stop")
         self.state, self.result = note(WAITING_FOR_RUN), note()
         self.cost = field(widgets.Dropdown, "Front over", "what a variant costs", options=list(COSTS))
         self.choice = field(
@@ -117,8 +122,9 @@ class ReportPanel(Panel):
         self.front_box = widgets.VBox(
             [self.cost, self.choice, self.chosen], layout=widgets.Layout(display="none")
         )
-        self.compress.disabled = True
+        self.compress.disabled = self.cancel.disabled = True
         self.compress.on_click(lambda _: self._start())
+        self.cancel.on_click(lambda _: self._cancel())
         for widget in (
             self.kind,
             self.structured,
@@ -144,7 +150,7 @@ class ReportPanel(Panel):
         )  # fmt: skip
         self.view = framed(
             card(
-                "Report card", columns(formats, network), row(self.compress, self.state), self.problem, self.result,
+                "Report card", columns(formats, network), row(self.compress, self.cancel, self.state), self.problem, self.result,
                 self.front_box, note="Compression of a finished run, every variant measured on this machine.",
             )
         )  # fmt: skip
@@ -226,31 +232,46 @@ class ReportPanel(Panel):
         if (folder / "card.json").is_file():
             with self.reporting():
                 self.present(ReportCard.load(folder))
+        job = CompressionJob(folder)
+        if job.running:  # begun by another notebook, or by this one before its kernel restarted
+            self._follow(lambda: job)
 
     def _start(self) -> None:
-        if self.run is None or self._job.busy:
-            return
+        if self.run is not None and not self._job.busy:
+            self._follow(partial(self._begin, self.run, self.settings(), self.keep_float.value))
+
+    def _follow(self, begin: Callable[[], CompressionJob]) -> None:
         self.compress.disabled = True
         self.complain(None)
         set_html(self.state, "starting …")
-        self._job.start((self.run, self.settings(), self.keep_float.value))
+        self._job.start(begin)
 
-    def _work(self, request: tuple[Any, dict[str, Any], int]) -> Any:
+    def _cancel(self) -> None:
+        self.cancel.disabled = True
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+    def _begin(self, run: Any, settings: dict[str, Any], kept: int) -> CompressionJob:
         import lepton_kit as lk
 
-        run, settings, kept = request
         if kept:
             self._tell("looking which layers lose most in int8")
             settings["keep_float"] = lk.sensitivity(run).worst(kept)
             if not settings["keep_float"]:
                 raise CompressionError("Keep in float: no layer loses anything in int8; set it to 0")
-        return lk.compress(run, tell=self._tell, **settings)
+        return lk.compress(run, wait=False, **settings)
+
+    def _work(self, begin: Callable[[], CompressionJob]) -> ReportCard:
+        self._under_way = begin()
+        self.cancel.disabled = False
+        return self._under_way.result(self._tell)
 
     def _tell(self, text: str) -> None:
         set_html(self.state, html.escape(text))
 
     def _show(self, result: Any, failure: BaseException | None) -> None:
-        self.compress.disabled = self.run is None
+        self.compress.disabled, self.cancel.disabled = self.run is None, True
+        self._under_way = None
         set_html(self.state, "")
         self.complain(failure)
         if failure is None:

@@ -1,5 +1,7 @@
 """The compression job on real networks: variants, the control of a run, other devices, the search."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,10 +12,10 @@ import lepton_kit as lk
 from lepton_kit.compression import fpga, sensitivity
 from lepton_kit.compression.isolated import Crash, Workshop, fresh_call
 from lepton_kit.compression.report.card import ReportCard
-from lepton_kit.compression.report.compress import compress, start
+from lepton_kit.compression.report.compress import CompressionJob, compress
 from lepton_kit.compression.report.job import run_job
 from lepton_kit.compression.report.job_file import Job
-from lepton_kit.compression.subject import find_subject
+from lepton_kit.compression.subject import find_home, find_subject
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
 
@@ -65,7 +67,8 @@ def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_p
 
 def a_job(digits, digits_cnn, folder, **changes) -> Job:
     data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
-    home, model, stored = find_subject(digits_cnn, data, folder)
+    home = find_home(digits_cnn, folder)
+    model, stored = find_subject(digits_cnn, data, home)
     values = {"quantize": ("int8",), "fine_tune_epochs": 1, "repetitions": 3, "memory": False}
     return Job(str(home), str(model), str(stored), **{**values, **changes})
 
@@ -172,17 +175,35 @@ def test_a_bounded_search_in_its_own_process_is_watched_and_names_its_winner(dig
 
 
 @pytest.mark.processes
-def test_a_job_that_fails_or_is_cancelled_says_so(digits, digits_cnn, tmp_path):
-    job = a_job(digits, digits_cnn, tmp_path)
-    (Path(job.data) / "meta.json").unlink()
-    running = start(job)
-    with pytest.raises(ValueError, match="not a readable folder of prepared data"):
-        running.result()
-    stopped = start(job)
-    stopped.cancel()
-    assert not stopped.running
-    with pytest.raises(CompressionError, match="ended with exit code"):
-        stopped.result()
+def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_path):
+    data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
+    options = {"quantize": ("int8",), "memory": False, "folder": tmp_path, "wait": False}
+    compress(digits_cnn, data, **options)
+    elsewhere = CompressionJob(tmp_path)
+    assert elsewhere.running
+    with pytest.raises(CompressionError, match="a compression is under way here"):
+        compress(digits_cnn, data, **options)
+    group = int((tmp_path / "lock").read_text())
+    elsewhere.cancel()
+    assert not elsewhere.running
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+    with pytest.raises(CompressionError, match="the compression was cancelled"):
+        elsewhere.result()
+    elsewhere.cancel()
+    assert repr(elsewhere) == f"CompressionJob({tmp_path.name}, ended)"
+
+
+@pytest.mark.processes
+def test_a_job_that_fails_or_dies_says_so(digits, digits_cnn, tmp_path):
+    data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
+    options = {"quantize": ("int8",), "memory": False, "folder": tmp_path}
+    with pytest.raises(CompressionError, match="layer 'nothing'"):
+        compress(digits_cnn, data, structured=0.5, skip=("nothing",), **options)
+    job = compress(digits_cnn, data, wait=False, **options)
+    os.killpg(int((tmp_path / "lock").read_text()), signal.SIGKILL)
+    with pytest.raises(CompressionError, match=r"ended before it had a card; see .*job\.log"):
+        job.result()
 
 
 @pytest.mark.processes

@@ -14,7 +14,7 @@ from lepton_kit.compression.report.card import ReportCard, pareto
 from lepton_kit.compression.report.compress import compress
 from lepton_kit.compression.report.flags import flags
 from lepton_kit.compression.report.rows import COLUMNS, Figure, Row
-from lepton_kit.compression.subject import find_subject
+from lepton_kit.compression.subject import find_home, find_subject
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
 
@@ -232,7 +232,8 @@ def test_a_run_keeps_its_card_in_its_own_folder(tmp_path):
     (tmp_path / "final" / "model.keras").touch()
     data = arrays(np.zeros((10, 2)), np.arange(10) % 2)
     run = SimpleNamespace(directory=tmp_path, data=lambda: data)
-    home, model, stored = find_subject(run, None, None)
+    home = find_home(run, None)
+    model, stored = find_subject(run, None, home)
     assert (home, model) == (tmp_path / "compression", tmp_path / "final" / "model.keras")
     assert stored.parent == home / "input"
 

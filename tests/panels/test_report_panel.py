@@ -1,20 +1,47 @@
 """The report panel and the FPGA panel: options, the card, the front, and designs beside it."""
 
+import os
+import threading
+import time
+
 import pytest
 
 import lepton_kit as lk
 from lepton_kit.compression import fpga
 from lepton_kit.compression.fpga import FpgaModel
 from lepton_kit.compression.report.card import ReportCard
+from lepton_kit.compression.report.job_file import add_progress
 from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.compression.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
 from lepton_kit.panels.report import SEARCH
+from lepton_kit.rundir import lock
 
 
 def measured(value):
     return Figure(value, "measured")
+
+
+class Job:
+    """A compression that ends with a card or an error once it may."""
+
+    def __init__(self, outcome, texts=(), wait=None):
+        self.outcome, self.texts, self.wait = outcome, texts, wait or threading.Event()
+        if wait is None:
+            self.wait.set()
+
+    def cancel(self):
+        self.outcome = CompressionError("the compression was cancelled")
+        self.wait.set()
+
+    def result(self, tell):
+        for text in self.texts:
+            tell(text)
+        assert self.wait.wait(30)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
 
 
 @pytest.fixture
@@ -55,10 +82,9 @@ def test_report_panel_shows_the_card_and_walks_the_front(card):
 def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
     asked = []
 
-    def compress(run, tell, **settings):
+    def compress(run, wait, **settings):
         asked.append((run, settings))
-        tell("timing 3 variants")
-        return card
+        return Job(card, ["timing 3 variants"])
 
     monkeypatch.setattr(lk, "compress", compress, raising=False)
     run = synthetic().begin()
@@ -113,7 +139,7 @@ def test_report_panel_keeps_the_layers_in_float_that_lose_most(card, synthetic, 
         [LayerLoss("dense", 0.9, 0.05, 0.01, 0.1, 100), LayerLoss("conv", 0.95, 0.0, 0.0, 0.0, 100)],
     )
     monkeypatch.setattr(
-        lk, "compress", lambda run, tell, **settings: asked.append(settings) or card, raising=False
+        lk, "compress", lambda run, wait, **settings: asked.append(settings) or Job(card), raising=False
     )
     monkeypatch.setattr(
         lk,
@@ -248,3 +274,50 @@ def test_report_panel_tells_why_it_failed(synthetic, monkeypatch):
     panel._job._thread.join(30)
     assert panel.complaint == "layer 'odd': can't be converted; give skip=('odd',)"
     panel.close()
+
+
+def test_a_compression_that_is_under_way_can_be_cancelled(card, synthetic, monkeypatch):
+    begun = Job(card, ["timing 3 variants"], threading.Event())
+    monkeypatch.setattr(lk, "compress", lambda *_, **__: begun, raising=False)
+    run = synthetic().begin()
+    run.end()
+    panel = ReportPanel(run)
+    assert panel.cancel.disabled
+    panel.compress.click()
+    wait_for(lambda: panel.state.value == "timing 3 variants")
+    assert panel.compress.disabled
+    assert not panel.cancel.disabled
+    panel.cancel.click()
+    panel._job._thread.join(30)
+    assert panel.complaint == "the compression was cancelled"
+    assert panel.card is None
+    assert panel.cancel.disabled
+    assert not panel.compress.disabled
+    panel.close()
+
+
+def test_a_compression_that_another_notebook_began_is_followed_to_its_card(card, synthetic):
+    run = synthetic().begin()
+    run.end()
+    folder = run.directory / "compression"
+    folder.mkdir()
+    held = lock.claim(folder / "lock")
+    add_progress(folder, "timing 3 variants")
+    panel = ReportPanel(run)
+    wait_for(lambda: panel.state.value == "timing 3 variants")
+    assert panel.compress.disabled
+    card.save(folder)
+    add_progress(folder, "finished", finished=True)
+    os.close(held)
+    panel._job._thread.join(30)
+    assert "int8" in panel.result.value
+    assert not panel.compress.disabled
+    panel.close()
+
+
+def wait_for(condition):
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("did not come")

@@ -124,7 +124,9 @@ class Saboteur:
                 continue
         self.full.clear()
         if not self.run.alive:
+            before = self.run.view().driver_pid
             self.run.resume()
+            until(lambda: self.run.view().driver_pid != before, "driven by another")
 
 
 EVERYTHING = [name for name in vars(Saboteur) if "_" in name and not name.startswith("_")] + [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +19,30 @@ from lepton_kit import devices, errors
 from lepton_kit.compression.isolated import child_environment
 from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.compression.report.card import ReportCard
-from lepton_kit.compression.report.job_file import Job
-from lepton_kit.compression.subject import find_control, find_subject, store_calibration
+from lepton_kit.compression.report.job_file import PROGRESS, Job, add_progress
+from lepton_kit.compression.subject import find_control, find_home, find_subject, store_calibration
 from lepton_kit.errors import CompressionError
+from lepton_kit.rundir import lock
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
 SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
 SEARCH_SPARSITY = (0.5, 0.8)
 COSTS = ("balanced", "latency", "size")
 PATTERNS = ("unstructured", "2:4", "block")
+LOCK = "lock"
+"""The lock file of a compression's folder; it holds the number of the process."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class CompressionJob:
-    """A compression that runs in its own process; its folder holds ``progress.jsonl``, then ``card.json``."""
+    """A compression that runs in a process of its own, known by its folder from any notebook or shell.
+
+    The folder holds ``progress.jsonl``, then ``card.json``; its lock is held while the process works.
+
+    >>> CompressionJob(run.directory / "compression").running  # doctest: +SKIP
+    """
 
     folder: Path
-    process: subprocess.Popen
 
     def __repr__(self) -> str:
         return f"CompressionJob({self.folder.name}, {'running' if self.running else 'ended'})"
@@ -41,25 +50,28 @@ class CompressionJob:
     @property
     def running(self) -> bool:
         """Whether the process still works."""
-        return self.process.poll() is None
+        return lock.claimed(self.folder / LOCK)
 
     def progress(self) -> list[dict[str, Any]]:
         """Every progress line so far: ``time``, ``text``, at the end ``finished`` or ``error``."""
         try:
-            text = (self.folder / "progress.jsonl").read_text(encoding="utf-8")
+            text = (self.folder / PROGRESS).read_text(encoding="utf-8")
         except OSError:
             return []
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
     def cancel(self) -> None:
-        """End the job and all its children."""
-        if self.running:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        """End the job and all its children; who waits for its card is told."""
+        while self.running and not (pid := (self.folder / LOCK).read_text(encoding="utf-8")):
+            time.sleep(0.02)  # it is about to start
+        if not self.running:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(pid), signal.SIGKILL)
+        text = "the compression was cancelled"
+        add_progress(self.folder, text, error="CompressionError", message=text)
+        while self.running:
+            time.sleep(0.02)
 
     def result(self, tell: Callable[[str], None] | None = None) -> ReportCard:
         """Wait for the card. Raises what stopped the job; an interrupt (Ctrl-C) ends the job too."""
@@ -77,13 +89,13 @@ class CompressionJob:
         except KeyboardInterrupt:
             self.cancel()
             raise
-        last = next((line for line in reversed(self.progress()) if "error" in line), None)
-        if last is not None:
+        last = lines[-1] if lines else {}
+        if "error" in last:
             kind = getattr(errors, last["error"], CompressionError)
             raise (kind if kind is not errors.ConfigError else CompressionError)(last["message"])
-        if self.process.returncode:
+        if "finished" not in last:
             raise CompressionError(
-                f"the compression job ended with exit code {self.process.returncode}; see {self.folder / 'job.log'}"
+                f"the compression ended before it had a card; see {self.folder / 'job.log'}"
             )
         return ReportCard.load(self.folder)
 
@@ -164,38 +176,55 @@ def compress(
         settings["refine"] = structured is None
         settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
-    home, model_path, data_path = find_subject(run_or_model, data, folder)
-    given = None if calibration is None else store_calibration(calibration, data_path, home)
-    twin = find_control(run_or_model, control)
-    job = Job(
-        folder=str(home),
-        model=str(model_path),
-        data=str(data_path),
-        pattern=pattern,
-        keep_float=tuple(keep_float),
-        skip=tuple(skip),
-        max_accuracy_drop=max_accuracy_drop,
-        cost=cost,
-        fine_tune_epochs=fine_tune_epochs,
-        learning_rate=learning_rate,
-        calibration=given,
-        calibration_size=calibration_size,
-        repetitions=repetitions,
-        memory=memory,
-        seed=seed,
-        gpu=os.environ.get("CUDA_VISIBLE_DEVICES", "0") if devices.gpus() else None,
-        control_run=None if twin is None else str(twin.absolute()),
-        **settings,
-    )
-    handle = start(job)
+    home = find_home(run_or_model, folder)
+    with _alone(home) as descriptor:
+        model_path, data_path = find_subject(run_or_model, data, home)
+        given = None if calibration is None else store_calibration(calibration, data_path, home)
+        twin = find_control(run_or_model, control)
+        job = Job(
+            folder=str(home),
+            model=str(model_path),
+            data=str(data_path),
+            pattern=pattern,
+            keep_float=tuple(keep_float),
+            skip=tuple(skip),
+            max_accuracy_drop=max_accuracy_drop,
+            cost=cost,
+            fine_tune_epochs=fine_tune_epochs,
+            learning_rate=learning_rate,
+            calibration=given,
+            calibration_size=calibration_size,
+            repetitions=repetitions,
+            memory=memory,
+            seed=seed,
+            gpu=os.environ.get("CUDA_VISIBLE_DEVICES", "0") if devices.gpus() else None,
+            control_run=None if twin is None else str(twin.absolute()),
+            **settings,
+        )
+        handle = _start(job, descriptor)
     return handle.result(tell) if wait else handle
 
 
-def start(job: Job) -> CompressionJob:
-    """Start the job's process in a session of its own."""
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[int]:
+    """The descriptor of the folder's lock. Raises `CompressionError` if a compression is under way in it."""
+    descriptor = lock.claim(home / LOCK)
+    if descriptor is None:
+        raise CompressionError(
+            f"{home}: a compression is under way here. Wait for it or cancel it "
+            "(lepton_kit.compression.CompressionJob(folder)), or give another folder"
+        )
+    try:
+        os.truncate(descriptor, 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _start(job: Job, descriptor: int) -> CompressionJob:
+    """Start the job's process in a session of its own; it holds the lock until it ends."""
     folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in ("progress.jsonl", "fit.jsonl", "card.json"):
+    for old in (PROGRESS, "fit.jsonl", "card.json"):
         (folder / old).unlink(missing_ok=True)
     job.save(folder / "job.json")
     with open(folder / "job.log", "ab") as log:
@@ -206,8 +235,12 @@ def start(job: Job) -> CompressionJob:
             stderr=log,
             env=child_environment(),
             start_new_session=True,
+            pass_fds=(descriptor,),
         )
-    return CompressionJob(folder, process)
+    (folder / LOCK).write_text(str(process.pid), encoding="utf-8")
+    # The job outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
+    threading.Thread(target=process.wait, daemon=True, name="compression-exit").start()
+    return CompressionJob(folder)
 
 
 def _shares(name: str, value: float | Iterable[float] | None) -> tuple[float, ...]:

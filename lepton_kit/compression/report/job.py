@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from lepton_kit.compression.isolated import Call, fork_call, load_tensorflow
 from lepton_kit.compression.quantization.formats import PRECISIONS
 from lepton_kit.compression.report.bench import Bench
 from lepton_kit.compression.report.card import ReportCard
-from lepton_kit.compression.report.job_file import Job
+from lepton_kit.compression.report.job_file import Job, add_progress
 from lepton_kit.compression.report.search import (
     Outcome,
     Trunk,
@@ -110,21 +109,15 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
 def main(path: str) -> int:
     """``python -m lepton_kit.compression.report.job job.json``: progress goes to ``progress.jsonl`` beside it."""
     job = Job.load(path)
-    log = Path(job.folder) / "progress.jsonl"
-
-    def tell(text: str, **more: Any) -> None:
-        with open(log, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"time": time.time(), "text": text, **more}) + "\n")
-
-    tell("loading TensorFlow")
+    add_progress(job.folder, "loading TensorFlow")
     load_tensorflow()
     try:
-        run_job(job, fork_call, tell)
+        run_job(job, fork_call, partial(add_progress, job.folder))
     except Exception as failure:
         kind = type(failure).__name__
-        tell(f"failed: {failure}", error=kind, message=str(failure))
+        add_progress(job.folder, f"failed: {failure}", error=kind, message=str(failure))
         return 1
-    tell("finished", finished=True)
+    add_progress(job.folder, "finished", finished=True)
     return 0
 
 

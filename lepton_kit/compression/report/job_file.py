@@ -1,11 +1,14 @@
-"""What a compression job has to do, as it stands in ``job.json``."""
+"""The files by which a compression job is known: what it has to do, and how far it is."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+PROGRESS = "progress.jsonl"
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,9 @@ class Job:
     def save(self, path: str | Path) -> None:
         """Write ``job.json``."""
         Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+
+def add_progress(folder: str | Path, text: str, **more: Any) -> None:
+    """Add a line to the job's progress."""
+    with open(Path(folder) / PROGRESS, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"time": time.time(), "text": text, **more}) + "\n")

@@ -109,7 +109,8 @@ def sensitivity(
 
     with tempfile.TemporaryDirectory(prefix="lepton-sensitivity-") as folder, Workshop() as workshop:
         run = call or workshop
-        home, model_path, data_path = find_subject(model, data, folder)
+        home = Path(folder)
+        model_path, data_path = find_subject(model, data, home)
         prepared = open_folder(data_path)
         held = prepared.validation
         chosen = representative(
