@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -55,10 +54,13 @@ class EventLog:
             self._backlog.popleft()
         return True
 
-    def sync(self) -> None:
-        """Have the disk hold what was written, whatever happens to the machine."""
-        with contextlib.suppress(OSError):  # the next write tells
+    def sync(self) -> bool:
+        """Have the disk hold every event so far, whatever happens to the machine; False if some wait in memory."""
+        try:
             os.fsync(self._descriptor)
+        except OSError:
+            return False
+        return not self.blocked
 
     def close(self) -> None:
         self.flush()

@@ -246,6 +246,7 @@ class Driver:
     def _on_checkpoint(self, member: Member, message: dict[str, Any]) -> None:
         self._ledger.append("checkpoint", message)
         self._ledger.sync()
+        self._ring.command("durable", step=self._ledger.durable_step)
 
     def _on_warning(self, member: Member, message: dict[str, Any]) -> None:
         self._ledger.append("warning", message)

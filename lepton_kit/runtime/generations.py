@@ -70,6 +70,7 @@ class Generations:
                 checkpoint=str(checkpoint.path) if checkpoint else None,
                 reported_step=self._ledger.reported_step,
                 logged_epochs=self._ledger.logged_epochs,
+                durable_step=self._ledger.durable_step,
                 log_seconds=wishes.log_seconds,
                 learning_rate=wishes.learning_rate,
                 paused=wishes.paused,

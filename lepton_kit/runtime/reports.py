@@ -42,6 +42,9 @@ class Ledger:
         self._planned = False
         self._epochs_before = 0
         self.last_saved_step = -1
+        self.durable_step = 0
+        """All steps before it are in the log on disk."""
+        self.sync()
         self._remove_unfinished()
         with contextlib.suppress(OSError):
             paths.reserve.write_bytes(bytes(RESERVE_BYTES))
@@ -150,8 +153,12 @@ class Ledger:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sync(self) -> None:
-        """Have the log survive a crash of the machine as the checkpoint does."""
-        self._log.sync()
+        """Have the log survive a crash of the machine as the checkpoint does.
+
+        While the disk takes no more of it, ``durable_step`` stays: the checkpoints then hold what it lacks.
+        """
+        if self._log.sync():
+            self.durable_step = self.view.step
 
     def flush(self) -> None:
         self._log.flush()

@@ -63,12 +63,11 @@ class Worker:
             *(v for hook in job.hooks for v in hook.state_variables),
         ]
         self._losses: deque[tuple[int, float, np.ndarray]] = deque(maxlen=MEMORY_OF_LOSSES)
-        self._reported = 0
-        self._logged_epochs = 0
+        self._reported = self._durable = self._logged_epochs = 0
         self._busy = 0.0
         self._step_seconds = 0.0
         self._saver: threading.Thread | None = None
-        self._saved: deque[int] = deque([0, 0], 2)
+        self._saved = 0
         self._last_save = time.monotonic()
         self.holds_state = False
         self.trained_until: float | None = None
@@ -98,7 +97,7 @@ class Worker:
         self._generation = membership.generation
         self._weights = join["weights"]
         self._reported, self._logged_epochs = join["reported_step"], join["logged_epochs"]
-        self._log_seconds = join["log_seconds"]
+        self._durable, self._log_seconds = join["durable_step"], join["log_seconds"]
         self._busy_of_ranks = np.zeros(self._size)
         action = PAUSE if join["paused"] else TRAIN
         self._desired = {"action": action, "learning_rate": join["learning_rate"] or 0.0}
@@ -145,8 +144,8 @@ class Worker:
         self._report(force=True)
 
     def _share_history(self) -> None:
-        """What rank 0 has not told yet, and the losses of this epoch: any rank may be the one that tells them."""
-        since = min(self._reported, self._logged_epochs * self._job.steps_per_epoch)
+        """What the log may yet lose, and the losses of this epoch: any rank may be the one that tells them."""
+        since = min(self._reported, self._durable, self._logged_epochs * self._job.steps_per_epoch)
         mine = state.history_array([entry for entry in self._losses if entry[0] >= since])
         count = int(self._collective.agree(np.array([len(mine) * (self._rank == 0)], np.float32))[0])
         if count:
@@ -211,6 +210,8 @@ class Worker:
                 self._desired["action"] = PAUSE
             elif command["kind"] == "resume" and self._desired["action"] == PAUSE:
                 self._desired["action"] = TRAIN
+            elif command["kind"] == "durable":
+                self._durable = command["step"]
             elif command["kind"] == "set":
                 self._log_seconds = command.get("log_seconds", self._log_seconds)
                 self._desired["learning_rate"] = command.get("learning_rate", self._desired["learning_rate"])
@@ -344,7 +345,7 @@ class Worker:
         )
         self._busy_of_ranks[:] = 0
         self._reported, self._last_report = last, now
-        needed = min(last - self._job.steps_per_epoch - MAX_BLOCK_STEPS, self._saved[0])
+        needed = min(last - self._job.steps_per_epoch - MAX_BLOCK_STEPS, self._durable)
         while len(self._losses) > 1 and self._losses[0][0] < needed:
             self._losses.popleft()
 
@@ -354,7 +355,7 @@ class Worker:
 
     def _save(self, background: bool = False) -> None:
         self._last_save = time.monotonic()
-        if self._rank != 0 or self._saved[-1] == self.position > 0:
+        if self._rank != 0 or self._saved == self.position > 0:
             return
         if self._saver is not None:
             if background and self._saver.is_alive():
@@ -377,7 +378,7 @@ class Worker:
         except OSError as failure:
             self._channel.send("warning", text=f"checkpoint at step {step} was not written: {failure}")
             return
-        self._saved.append(step)
+        self._saved = step
         self._channel.send("checkpoint", step=step, path=f"checkpoints/{path.name}")
 
     def save_model(self) -> None:

@@ -97,6 +97,28 @@ def test_a_log_that_ends_before_the_checkpoint_is_completed_from_it(paths: RunPa
     assert ledger.logged_epochs == 1
 
 
+def test_what_the_disk_refuses_is_not_durable(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
+    ledger = open_ledger(paths)
+    ledger.append("steps", steps(0, 3))
+    assert ledger.durable_step == 0
+    ledger.sync()
+    assert ledger.durable_step == 3
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    for refused in ("write", "fsync"):
+        with monkeypatch.context() as disk:
+            disk.setattr(os, refused, full)
+            ledger.append("steps", steps(3, 5))
+            ledger.sync()
+            assert ledger.durable_step == 3
+    ledger.flush()
+    ledger.sync()
+    assert ledger.durable_step == 5
+    assert open_ledger(paths).durable_step == 5
+
+
 @pytest.mark.parametrize("spoilt", ["arrays.npz", "meta.json"])
 def test_a_checkpoint_that_a_crash_spoilt_is_passed_over(paths: RunPaths, spoilt: str):
     for step in (4, 8):

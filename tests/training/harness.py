@@ -77,6 +77,7 @@ def train(
         "checkpoint": str(checkpoint) if checkpoint else None,
         "reported_step": 0,
         "logged_epochs": logged_epochs,
+        "durable_step": 0,
         "log_seconds": 0.01,
         "learning_rate": None,
         "paused": False,

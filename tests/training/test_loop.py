@@ -6,6 +6,7 @@ import pytest
 from lepton_kit.data import arrays, sharding
 from lepton_kit.training import job, state
 from lepton_kit.training.loop import DivergedError
+from lepton_kit.training.step import MAX_BLOCK_STEPS
 from tests.training.harness import prepare, train, weights_of
 
 keras = pytest.importorskip("keras")
@@ -133,6 +134,14 @@ def test_stopped_in_mid_epoch_and_continued_ends_like_an_undisturbed_run(tmp_pat
     outcome, resumed, _ = train(tmp_path, config, checkpoint=folder, logged_epochs=logged)
     assert outcome == "finished"
     assert_equal_weights(resumed, by_keras(tmp_path, config, 15))
+
+
+@pytest.mark.parametrize(("durable", "first"), [(0, 0), (100, 100), (10**6, 400 - 5 - MAX_BLOCK_STEPS)])
+def test_a_checkpoint_tells_the_steps_that_the_log_may_lose(tmp_path, durable, first):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=80)
+    train(tmp_path, config, commands={3: [{"kind": "durable", "step": durable}]})
+    folder = state.checkpoint_folders(tmp_path / "checkpoints")[-1]
+    assert [entry[0] for entry in state.load_history(folder)] == list(range(first, 400))
 
 
 def test_a_new_learning_rate_counts_from_the_next_block(tmp_path):
