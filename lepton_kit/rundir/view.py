@@ -203,7 +203,7 @@ class RunView:
         ):
             report.truncate(reports)
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
-        self.step = step
+        self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
     def _on_steps(self, event: dict[str, Any]) -> None:
         first, last, seconds = event["first"], event["last"], event["seconds"]

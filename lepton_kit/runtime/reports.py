@@ -64,7 +64,8 @@ class Ledger:
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
     def status(self, status: str, cause: str | None = None) -> None:
-        if self.view.status == status and status not in FINAL_STATES:
+        told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
+        if told and status not in FINAL_STATES:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
         self._write_status(status, cause)

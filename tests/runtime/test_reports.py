@@ -97,6 +97,26 @@ def test_a_log_that_ends_before_the_checkpoint_is_completed_from_it(paths: RunPa
     assert ledger.logged_epochs == 1
 
 
+def test_a_driver_that_dies_before_it_tells_what_a_checkpoint_told_leaves_that_to_the_next(paths: RunPaths):
+    first = open_ledger(paths)
+    first.append("steps", steps(0, 2))
+    save_checkpoint(paths.checkpoints, 4, [np.zeros(1)], NO_HISTORY, logged_epochs=0)
+    first.return_to_checkpoint()
+    first.generation(1, [0], [1.0], 4, "resumed", None)
+    assert first.reported_step == 2
+    assert open_ledger(paths).reported_step == 2
+
+
+def test_a_new_driver_says_who_it_is_even_if_the_last_got_no_further(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+):
+    for driver in (11, 12):
+        monkeypatch.setattr(os, "getpid", lambda driver=driver: driver)
+        ledger = open_ledger(paths)
+        ledger.status("starting")
+        assert open_ledger(paths).view.driver_pid == driver
+
+
 def test_what_the_disk_refuses_is_not_durable(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
     ledger = open_ledger(paths)
     ledger.append("steps", steps(0, 3))
