@@ -41,6 +41,32 @@ def workshop():
 
 
 @pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    """The ``.keras`` file of a text network that ends in logits, and data: (path, x (N, 12) of ids, y)."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((12,), dtype="int32"),
+            layers.Embedding(300, 64, name="words"),
+            layers.Conv1D(16, 3, activation="relu", name="conv"),
+            layers.GlobalMaxPooling1D(name="pool"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    x = np.random.default_rng(0).integers(0, 300, (400, 12)).astype(np.int32)
+    y = (x % 3 == 0).sum(1) % 3
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, y, epochs=20, verbose=0)
+    path = tmp_path_factory.mktemp("words") / "words.keras"
+    model.save(path)
+    return path, x, y
+
+
+@pytest.fixture(scope="session")
 def digits_cnn(digits, tmp_path_factory):
     """The ``.keras`` file of a small convolutional network, trained on the digits."""
     import keras

@@ -1,14 +1,18 @@
 """Number formats, calibration data, conversion in a child process, and LiteRT files as models."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.compression.isolated import Crash, Workshop
-from lepton_kit.compression.quantization.convert import convert, explain_failure, layer_scopes
+from lepton_kit.compression.quantization.convert import convert, explain_failure
 from lepton_kit.compression.quantization.formats import check_calibration, check_precisions, representative
 from lepton_kit.compression.quantization.litert import LiteRTModel, dequantise, quantise
+from lepton_kit.compression.quantization.scopes import Operation, layer_scopes
+from lepton_kit.compression.quantization.tensors import weights
 from lepton_kit.errors import CompressionError
 
 
@@ -83,12 +87,14 @@ def test_quantising_and_back_is_off_by_half_a_step_at_most(values):
 
 
 def test_layer_scopes_tell_layers_apart_whose_names_differ_by_a_suffix():
-    names = ["m/dense_1/MatMul", "m/dense_1_1/MatMul;m/dense_1_1/BiasAdd"]
-    scopes = layer_scopes(names, ["dense", "dense_1"])
-    assert scopes["dense"] != scopes["dense_1"]
-    assert "dense_1_1" in scopes["dense_1"]
+    found = [Operation(("m/dense_1/MatMul",)), Operation(("m/dense_1_1/MatMul;m/dense_1_1/BiasAdd",))]
+    scopes = layer_scopes(found, ["dense", "dense_1"])
+    assert [[bool(re.search(scopes[name], one.scope)) for one in found] for name in ("dense", "dense_1")] == [
+        [True, False],
+        [False, True],
+    ]
     with pytest.raises(CompressionError, match="no layer 'conv' in the converted model"):
-        layer_scopes(names, ["conv"])
+        layer_scopes(found, ["conv"])
 
 
 def test_a_refused_operation_is_explained_by_name_and_layer():
@@ -184,6 +190,35 @@ def test_every_format_keeps_the_accuracy_of_the_digits(workshop, digits, digits_
     assert integer.output["dtype"] is np.int8
     with pytest.raises(CompressionError, match=r"got samples of shape \(8, 8\)"):
         integer.predict(digits[2][..., 0])
+
+
+@pytest.mark.processes
+def test_an_embedding_is_rounded_and_the_last_layer_stays_float_if_asked(workshop, words, tmp_path):
+    path, x, _ = words
+    np.save(tmp_path / "calibration.npy", x)
+    said, kinds, size = {}, {}, {}
+    for precision in ("float32", "dynamic_int8", "int8", "int4", "mixed"):
+        output = tmp_path / f"{precision}.tflite"
+        convert(
+            workshop,
+            path,
+            precision,
+            output,
+            calibration=tmp_path / "calibration.npy",
+            keep_float=["logits"] if precision == "mixed" else [],
+            float_file=tmp_path / "float32.tflite",
+        )
+        said[precision] = LiteRTModel(output).predict(x)
+        size[precision] = output.stat().st_size
+        kinds[precision] = {
+            name.split("/")[1]: kind for name, (_, kind) in weights(output).items() if "/" in name
+        }
+    for precision, error in (("dynamic_int8", 0.05), ("int8", 0.1), ("mixed", 0.1), ("int4", 0.5)):
+        assert np.abs(said[precision] - said["float32"]).max() < error * np.abs(said["float32"]).max()
+        assert precision in ("dynamic_int8", "int8") or kinds[precision]["words_1"] == "int8"
+    assert size["int4"] < 0.7 * size["int8"]
+    assert kinds["int4"]["logits_1"] == "int8"
+    assert kinds["mixed"]["logits_1"] == "float32"
 
 
 @pytest.mark.processes

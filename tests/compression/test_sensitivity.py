@@ -26,6 +26,17 @@ def test_int8_hurts_no_layer_of_the_digits_much(workshop, digits, digits_cnn):
     assert max(abs(one.lost) for one in found.layers) < 0.02
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_every_layer_is_rounded_in_turn_the_embedding_and_the_last_one_too(workshop, words, precision):
+    path, x, y = words
+    found = sensitivity(path, (x, y, x, y), precision=precision, calibration_size=50, call=workshop)
+    sizes = {one.layer: one.file_bytes for one in found.layers}
+    assert sizes.keys() == {"words", "conv", "logits"}
+    assert all(size != found.float_bytes for size in sizes.values())
+    assert sizes["words"] == min(sizes.values()) < 0.7 * found.float_bytes
+
+
 def test_the_worst_layers_are_named_and_shown():
     layers = (LayerLoss("a", 0.7, 0.2, 0.1, 0.3, 10), LayerLoss("b", 0.9, 0.0, 0.0, 0.0, 20))
     found = Sensitivity("int8", "accuracy", 50, 0.9, 30, layers)

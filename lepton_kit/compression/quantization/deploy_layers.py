@@ -22,3 +22,23 @@ class StaticFlatten(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """``(batch, size)``."""
         return (input_shape[0], self.size)
+
+
+class LookupEmbedding(keras.layers.Embedding):
+    """An embedding that becomes LiteRT's EMBEDDING_LOOKUP, which may hold its table in 4 bits; GATHER may not.
+
+    The converter knows the operation by the attribute of the function, with these two arguments in this order
+    (``PrepareCompositeFunctionsPass`` in TensorFlow's source).
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Ids of shape ``(batch, length)`` to rows of shape ``(batch, length, output_dim)``."""
+        table = tf.convert_to_tensor(self.embeddings)
+        ids = tf.reshape(tf.cast(inputs, tf.int32), (-1,))
+        signature = [tf.TensorSpec(table.shape, table.dtype), tf.TensorSpec((None,), tf.int32)]
+
+        @tf.function(experimental_implements="embedding_matmul", input_signature=signature)
+        def lookup(table: Any, ids: Any) -> Any:
+            return tf.gather(table, ids)
+
+        return tf.reshape(lookup(table, ids), (-1, *inputs.shape[1:], self.output_dim))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.isolated import Call, Workshop
-from lepton_kit.compression.quantization.convert import convert, layer_scopes, tensor_names
+from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import representative
+from lepton_kit.compression.quantization.scopes import layer_scopes, operations
 from lepton_kit.compression.report import scoring
 from lepton_kit.compression.subject import find_subject
 from lepton_kit.errors import CompressionError
@@ -163,12 +164,12 @@ def quantizable(model: str, file: str) -> list[str]:
     """Names of the layers with a kernel that are found in the LiteRT file."""
     from lepton_kit.compression.quantization.convert import load_keras
 
-    names = tensor_names(file)
+    every = operations(file)
     found = []
     for layer in load_keras(model).layers:
         if any(len(weight.shape) >= 2 for weight in layer.weights):
             try:
-                layer_scopes(names, [layer.name])
+                layer_scopes(every, [layer.name])
             except CompressionError:
                 continue
             found.append(layer.name)
@@ -179,7 +180,7 @@ def one_by_one(folder: str, layers: list[str], precision: str) -> dict[str, int]
     """Write one file a layer, and its predictions as ``NUMBER.npy`` (0: float); sizes of the files in bytes."""
     from litert_quantizer import quantizer
 
-    from lepton_kit.compression.quantization.convert import calibrate
+    from lepton_kit.compression.quantization.convert import calibrate, configure
     from lepton_kit.compression.quantization.litert import LiteRTModel
 
     home = Path(folder)
@@ -187,22 +188,15 @@ def one_by_one(folder: str, layers: list[str], precision: str) -> dict[str, int]
     samples, x = np.load(home / "calibration.npy"), np.load(home / "held_out.npy", mmap_mode="r")
     np.save(home / "0.npy", LiteRTModel(float_file).predict(x))
     sizes = {"": Path(float_file).stat().st_size}
-    scopes = layer_scopes(tensor_names(float_file), layers)
+    scopes = layer_scopes(operations(float_file), layers)
     ranges: Any = None
     for index, layer in enumerate(layers, start=1):
         tool = quantizer.Quantizer(float_file)
-        if precision == "int4":
-            tool.add_dynamic_config(regex=scopes[layer], operation_name="*", num_bits=4)
-        else:
-            if ranges is None:
-                everything = quantizer.Quantizer(float_file)
-                everything.add_static_config(
-                    regex=".*", operation_name="*", activation_num_bits=8, weight_num_bits=8
-                )
-                ranges = calibrate(everything, float_file, samples)
-            tool.add_static_config(
-                regex=scopes[layer], operation_name="*", activation_num_bits=8, weight_num_bits=8
-            )
+        configure(tool, precision, scopes[layer])
+        if precision != "int4" and ranges is None:
+            everything = quantizer.Quantizer(float_file)
+            configure(everything, precision, ".*")
+            ranges = calibrate(everything, float_file, samples)
         path = home / f"{index}.tflite"
         path.write_bytes(bytes(tool.quantize(ranges).quantized_model))
         sizes[layer] = path.stat().st_size
