@@ -53,7 +53,8 @@ def words(tmp_path_factory):
             layers.Embedding(300, 64, name="words"),
             layers.Conv1D(16, 3, activation="relu", name="conv"),
             layers.GlobalMaxPooling1D(name="pool"),
-            layers.Dense(3, name="logits"),
+            layers.Dense(8, activation="relu", name="dense"),
+            layers.Dense(3, name="dense_1"),
         ]
     )
     x = np.random.default_rng(0).integers(0, 300, (400, 12)).astype(np.int32)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lepton_kit.compression.isolated import Call, Crash
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
-from lepton_kit.compression.quantization.scopes import layer_scopes, operations
+from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
 from lepton_kit.errors import CompressionError, ModelError
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
@@ -101,6 +101,8 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
     model, batch, notes, stuck = deployable(model, lookups=precision == "float32")
     shape, dtype = single_input(model)
     check_precisions([precision], recurrent=stuck)
+    names = [layer.name for layer in model.layers]
+    mark_layers(model)
     archive = (
         keras.export.ExportArchive()
     )  # from_concrete_functions would write untrained weights of a Keras 3 model
@@ -129,9 +131,7 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
         try:
             return converter.convert(), notes
         except Exception as failure:
-            raise CompressionError(
-                explain_failure(precision, str(failure), [layer.name for layer in model.layers])
-            ) from None
+            raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
 
 def _with_trained_ranges(model: Any, precision: str) -> bytes:
@@ -142,6 +142,8 @@ def _with_trained_ranges(model: Any, precision: str) -> bytes:
     from lepton_kit.compression.quantization import qat
 
     shape, dtype = single_input(model)
+    names = [layer.name for layer in model.layers]
+    mark_layers(model)
     archive = keras.export.ExportArchive()
     archive.track(model)
     with qat.exporting(model) as serve, tempfile.TemporaryDirectory() as folder:
@@ -155,7 +157,6 @@ def _with_trained_ranges(model: Any, precision: str) -> bytes:
         try:
             return converter.convert()
         except Exception as failure:
-            names = [layer.name for layer in model.layers]
             raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
 
@@ -246,7 +247,8 @@ def explain_failure(precision: str, text: str, layers: Sequence[str]) -> str:
     "int8: the converter does not support the operation tf.Betainc in layer 'beta'; replace it, or keep this model in Keras"
     """
     operations = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", text)
-    named = [layer for layer in layers if re.search(rf"(^|[/\"'; ]){re.escape(layer)}(_\d+)?[/\"';]", text)]
+    mark = rf"({re.escape(MARK)})?(_\d+)?"
+    named = [layer for layer in layers if re.search(rf"(^|[/\"'; ]){re.escape(layer)}{mark}[/\"';]", text)]
     what = (
         f" the operation {operations[0]}"
         if operations

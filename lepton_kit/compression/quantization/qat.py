@@ -233,8 +233,8 @@ def _refusal(name: str, kind: str) -> str:
     else:
         cure = "use quantization after training"
     return (
-        f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in quantization_aware.skip to "
-        f"leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
+        f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
+        f"(quantization_aware.skip in a configuration) to leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
         f"{', '.join(sorted(_PREPARE | _PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
@@ -242,7 +242,8 @@ def _refusal(name: str, kind: str) -> str:
 def _refusal_of_activation(name: str, activation: str) -> str:
     return (
         f"layer {name!r}: activation {activation!r} can't be trained quantization-aware; expected one of "
-        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in quantization_aware.skip"
+        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in skip "
+        "(quantization_aware.skip in a configuration)"
     )
 
 

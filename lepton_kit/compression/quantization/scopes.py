@@ -6,8 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lepton_kit.errors import CompressionError
+
+MARK = "."
+_MARKED = re.compile(rf"([^/;]+){re.escape(MARK)}(?:_\d+)?(?=[/;])")
 
 
 @dataclass(frozen=True)
@@ -45,31 +49,44 @@ def operations(path: str | Path) -> list[Operation]:
     ]
 
 
+def mark_layers(model: Any) -> None:
+    """End the names of a model's layers in a mark, until it is converted.
+
+    TensorFlow numbers scopes that it meets again: without the mark ``conv2d_1`` in a file may be the second scope of layer
+    ``conv2d`` or the first of layer ``conv2d_1``.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        layer.name += MARK
+
+
+def plain(name: str) -> str:
+    """A tensor's name with the layers' own names.
+
+    >>> plain("model_1/conv2d_1._1/convolution")
+    'model_1/conv2d_1/convolution'
+    """
+    return _MARKED.sub(r"\1", name)
+
+
 def layer_scopes(found: Sequence[Operation], layers: Sequence[str]) -> dict[str, str]:
     """For each layer a regular expression that the scopes of its operations match, and no others.
 
-    An operation belongs to a layer if its outputs are named after it, or if it reads the layer's kernel: the last
-    operation of a model is named after nothing. Keras may give every scope the same suffix (``dense`` → ``dense_1``),
-    so the suffix that fits most layers is taken: with layers ``dense`` and ``dense_1`` the scope ``dense_1`` belongs to
-    one of them only. Raises `CompressionError` for a layer that no operation belongs to.
+    An operation belongs to a layer if its outputs are named after it (see `mark_layers`), or if it reads the layer's
+    kernel: the last operation of a model is named after nothing. Raises `CompressionError` for a layer without any.
 
-    >>> last = Operation(("StatefulPartitionedCall:0",), ("m/dense_1/MatMul",))
-    >>> layer_scopes([last, Operation(("m/dense_1_1/MatMul",))], ["dense"])["dense"]
+    >>> last = Operation(("StatefulPartitionedCall:0",), ("m/dense._1/MatMul",))
+    >>> layer_scopes([last, Operation(("m/dense_1._1/MatMul",))], ["dense"])["dense"]
     '^(StatefulPartitionedCall:0;)$'
     """
-    names = {name for one in found for name in (*one.outputs, *one.kernels)}
-    parts = {part for name in names for piece in name.split(";") for part in piece.split("/")[:-1]}
-    suffixes = ["", *(f"_{number}" for number in range(1, 10))]
-    fitting = {suffix: [layer for layer in layers if layer + suffix in parts] for suffix in suffixes}
-    best = max(suffixes, key=lambda suffix: (len(fitting[suffix]), suffix != "", -suffixes.index(suffix)))
-    missing = [layer for layer in layers if layer not in fitting[best]]
-    if missing:
-        raise CompressionError(
-            f"keep_float: no layer {missing[0]!r} in the converted model; its scopes are {', '.join(sorted(parts))}"
-        )
     scopes = {}
     for layer in layers:
-        own = re.compile(rf"(^|[/;]){re.escape(layer + best)}[/;]")
-        texts = (one.scope for one in found if own.search(";".join((*one.outputs, *one.kernels))))
+        own = re.compile(rf"(^|[/;]){re.escape(layer + MARK)}(_\d+)?[/;]")
+        texts = [one.scope for one in found if own.search(";".join((*one.outputs, *one.kernels)))]
+        if not texts:
+            named = {name for one in found for name in (*one.outputs, *one.kernels)}
+            there = sorted({match for name in named for match in _MARKED.findall(name)})
+            raise CompressionError(
+                f"keep_float: no operation of layer {layer!r} in the converted model; it has {', '.join(there)}"
+            )
         scopes[layer] = f"^({'|'.join(re.escape(text) for text in dict.fromkeys(texts))})$"
     return scopes

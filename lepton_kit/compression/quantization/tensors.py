@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.quantization.scopes import plain
 from lepton_kit.errors import CompressionError
 
 
@@ -54,7 +55,7 @@ def weights(path: str | Path) -> dict[str, tuple[np.ndarray, str]]:
             continue
         real = dequantise_channels(values, details["quantization_parameters"])
         if real is not None:
-            found[details["name"]] = (real, np.dtype(details["dtype"]).name)
+            found[plain(details["name"])] = (real, np.dtype(details["dtype"]).name)
     return found
 
 
