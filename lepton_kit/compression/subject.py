@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.layers import check_names
 from lepton_kit.errors import CompressionError
 
 INPUT = "input"
@@ -85,6 +89,32 @@ def store_model(subject: Any, home: Path) -> Path:
     if spec["kind"] != "keras":
         raise CompressionError(f"{subject!r} has no weights yet; train it before it is compressed")
     return home / spec["path"]
+
+
+def check_layers(model: Path, **options: Sequence[str]) -> None:
+    """Raise `CompressionError` for a name in an option (``skip=("dense",)``) that no layer of a ``.keras`` file has.
+
+    The names stand in the file, so that no TensorFlow is needed; a model whose file has none is not checked.
+    """
+    try:
+        with zipfile.ZipFile(model) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+        paths = list(_layer_paths(config, ()))
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return
+    for option, names in options.items():
+        if paths:
+            check_names(names, paths, option)
+
+
+def _layer_paths(config: dict[str, Any], above: tuple[str, ...]) -> Iterator[str]:
+    wrapped = [config["layer"]] if isinstance(config.get("layer"), dict) else []
+    for layer in (*config.get("layers", ()), *wrapped):
+        name = layer["config"]["name"]
+        yield "/".join((*above, name))
+        yield from _layer_paths(layer["config"], (*above, name))
+        if layer in wrapped and name.startswith("forward_"):  # Bidirectional stores one of its two
+            yield "/".join((*above, name.replace("forward_", "backward_", 1)))
 
 
 def prepare(data: Any) -> Any:

@@ -198,8 +198,12 @@ def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_pa
 def test_a_job_that_fails_or_dies_says_so(digits, digits_cnn, tmp_path):
     data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
     options = {"quantize": ("int8",), "memory": False, "folder": tmp_path}
-    with pytest.raises(CompressionError, match="layer 'nothing'"):
-        compress(digits_cnn, data, structured=0.5, skip=("nothing",), **options)
+    for option, formats in (("skip", "int8"), ("keep_float", "mixed")):
+        with pytest.raises(
+            CompressionError, match=f"{option}: no layer 'conv'; expected one of .*mean 'conv_[ab]'"
+        ):
+            compress(digits_cnn, data, **{**options, option: ("conv",), "quantize": formats})
+    assert not (tmp_path / "job.log").exists()
     job = compress(digits_cnn, data, wait=False, **options)
     os.killpg(int((tmp_path / "lock").read_text()), signal.SIGKILL)
     with pytest.raises(CompressionError, match=r"ended before it had a card; see .*job\.log"):

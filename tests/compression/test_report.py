@@ -14,7 +14,7 @@ from lepton_kit.compression.report.card import ReportCard, pareto
 from lepton_kit.compression.report.compress import compress
 from lepton_kit.compression.report.flags import flags
 from lepton_kit.compression.report.rows import COLUMNS, Figure, Row
-from lepton_kit.compression.subject import find_home, find_subject
+from lepton_kit.compression.subject import check_layers, find_home, find_subject
 from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
 
@@ -208,6 +208,25 @@ def test_calibration_data_that_does_not_fit_is_refused_before_any_process(sample
     with pytest.raises(CompressionError, match=message):
         compress(tmp_path / "model.keras", data, calibration=samples, folder=tmp_path / "card")
     assert not (tmp_path / "card" / "job.log").exists()
+
+
+def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp_path):
+    import keras
+
+    kl = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((4, 3)), kl.Bidirectional(kl.LSTM(2, name="cells"), name="both")], name="encoder"
+    )
+    keras.Sequential([keras.Input((4, 3)), inner, kl.Dense(2, name="out")]).save(tmp_path / "model.keras")
+    check_layers(
+        tmp_path / "model.keras",
+        skip=("out", "encoder", "both", "encoder/both/forward_cells", "backward_cells"),
+        keep_float=(),
+    )
+    with pytest.raises(CompressionError, match=r"keep_float: no layer 'encode'; expected one of .*'encoder'"):
+        check_layers(tmp_path / "model.keras", keep_float=("encode",))
+    (tmp_path / "broken.keras").write_bytes(b"PK")
+    check_layers(tmp_path / "broken.keras", skip=("anything",))
 
 
 def test_subjects_that_cannot_be_judged_are_refused(tmp_path):

@@ -20,7 +20,13 @@ from lepton_kit.compression.isolated import child_environment
 from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.compression.report.card import ReportCard
 from lepton_kit.compression.report.job_file import PROGRESS, Job, add_progress
-from lepton_kit.compression.subject import find_control, find_home, find_subject, store_calibration
+from lepton_kit.compression.subject import (
+    check_layers,
+    find_control,
+    find_home,
+    find_subject,
+    store_calibration,
+)
 from lepton_kit.errors import CompressionError
 from lepton_kit.rundir import lock
 
@@ -179,6 +185,7 @@ def compress(
     home = find_home(run_or_model, folder)
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)
+        check_layers(model_path, keep_float=keep_float, skip=skip)
         given = None if calibration is None else store_calibration(calibration, data_path, home)
         twin = find_control(run_or_model, control)
         job = Job(
