@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--quantize", nargs="*", help="variants, such as int8 float16 dynamic_int8 int4")
     made.add_argument("--pattern", help="of the zeros: unstructured, 2:4 or block")
     made.add_argument("--keep-float", nargs="*", metavar="LAYER", help="layers that 'mixed' leaves in float")
+    made.add_argument(
+        "--skip", nargs="*", metavar="LAYER", help="layers that are neither pruned nor trained with rounding"
+    )
     made.add_argument("--calibration-size", type=int, help="training samples that show int8 its ranges")
     made.add_argument("--cost", help="what a search makes cheap: latency, size or balanced")
     made.add_argument(
@@ -249,7 +252,7 @@ def _compress(options: argparse.Namespace) -> int:
     from lepton_kit.compression import compress
 
     names = (
-        "sparsity", "structured", "quantize", "pattern", "keep_float", "calibration_size", "cost",
+        "sparsity", "structured", "quantize", "pattern", "keep_float", "skip", "calibration_size", "cost",
         "max_accuracy_drop", "fine_tune_epochs", "control",
     )  # fmt: skip
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -202,7 +202,7 @@ def test_a_job_that_fails_or_dies_says_so(digits, digits_cnn, tmp_path):
         with pytest.raises(
             CompressionError, match=f"{option}: no layer 'conv'; expected one of .*mean 'conv_[ab]'"
         ):
-            compress(digits_cnn, data, **{**options, option: ("conv",), "quantize": formats})
+            compress(digits_cnn, data, **{**options, option: "conv", "quantize": formats})
     assert not (tmp_path / "job.log").exists()
     job = compress(digits_cnn, data, wait=False, **options)
     os.killpg(int((tmp_path / "lock").read_text()), signal.SIGKILL)

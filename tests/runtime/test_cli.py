@@ -204,12 +204,20 @@ def test_compress_passes_its_options_on_and_names_every_variant(
         "qat4",
         "--fine-tune-epochs",
         "2",
+        "--skip",
+        "logits",
         "--no-control",
     ]
     assert call(folder, "compress", "latest", *arguments, "--json") == 0
     said = capsys.readouterr()
     assert asked == [
-        {"structured": 0.5, "quantize": ["int8", "qat4"], "fine_tune_epochs": 2, "control": False}
+        {
+            "structured": 0.5,
+            "quantize": ["int8", "qat4"],
+            "fine_tune_epochs": 2,
+            "skip": ["logits"],
+            "control": False,
+        }
     ]
     assert [line["variant"] for line in json.loads(said.out)] == ["int8"]
     assert said.err == "timing 1 variant\n"

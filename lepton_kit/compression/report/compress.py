@@ -112,12 +112,12 @@ def compress(
     *,
     sparsity: float | Iterable[float] | None = None,
     structured: float | Iterable[float] | None = None,
-    quantize: Sequence[str] = QUANTIZE,
+    quantize: str | Sequence[str] = QUANTIZE,
     max_accuracy_drop: float | None = None,
     cost: str = "balanced",
     pattern: str = "unstructured",
-    keep_float: Sequence[str] = (),
-    skip: Sequence[str] = (),
+    keep_float: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     fine_tune_epochs: int = 3,
     learning_rate: float = 2e-3,
     calibration: Any = None,
@@ -141,6 +141,7 @@ def compress(
         so is a control that is not compressed.
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
+    skip : layers that are neither pruned nor trained with rounding.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
         point) among the given shares (0: leave that out; by default a range of them).
     cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
@@ -160,9 +161,11 @@ def compress(
     settings: dict[str, Any] = {
         "sparsity": _shares("sparsity", sparsity),
         "structured": _shares("structured", structured),
-        "quantize": (quantize,) if isinstance(quantize, str) else tuple(quantize),
+        "quantize": _names(quantize),
+        "keep_float": _names(keep_float),
+        "skip": _names(skip),
     }
-    check_precisions(settings["quantize"], keep_float=keep_float)
+    check_precisions(settings["quantize"], keep_float=settings["keep_float"])
     if cost not in COSTS:
         raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
     if pattern not in PATTERNS:
@@ -185,7 +188,7 @@ def compress(
     home = find_home(run_or_model, folder)
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)
-        check_layers(model_path, keep_float=keep_float, skip=skip)
+        check_layers(model_path, keep_float=settings["keep_float"], skip=settings["skip"])
         given = None if calibration is None else store_calibration(calibration, data_path, home)
         twin = find_control(run_or_model, control)
         job = Job(
@@ -193,8 +196,6 @@ def compress(
             model=str(model_path),
             data=str(data_path),
             pattern=pattern,
-            keep_float=tuple(keep_float),
-            skip=tuple(skip),
             max_accuracy_drop=max_accuracy_drop,
             cost=cost,
             fine_tune_epochs=fine_tune_epochs,
@@ -248,6 +249,10 @@ def _start(job: Job, descriptor: int) -> CompressionJob:
     # The job outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
     threading.Thread(target=process.wait, daemon=True, name="compression-exit").start()
     return CompressionJob(folder)
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _shares(name: str, value: float | Iterable[float] | None) -> tuple[float, ...]:
