@@ -104,6 +104,8 @@ def test_a_refused_operation_is_explained_by_name_and_layer():
     assert explain_failure("int8", text, ["odd", "dense"]).startswith(
         "int8: the converter does not support the operation tf.Betainc in layer 'odd'"
     )
+    text = 'error: loc(fused["Erfinv:", "net_1/erfinv/Erfinv@__call"]): \'tf.Erfinv\' op is neither a custom op nor a flex op'
+    assert "tf.Erfinv in layer 'erfinv'; replace it" in explain_failure("int8", text, ["dense"])
 
 
 class Crashing:

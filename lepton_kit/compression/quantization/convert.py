@@ -249,6 +249,8 @@ def explain_failure(precision: str, text: str, layers: Sequence[str]) -> str:
     operations = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", text)
     mark = rf"({re.escape(MARK)})?(_\d+)?"
     named = [layer for layer in layers if re.search(rf"(^|[/\"'; ]){re.escape(layer)}{mark}[/\"';]", text)]
+    if not named:  # an operation that Keras keeps as no layer, such as keras.ops.erfinv(x)
+        named = [scope.split("/")[-1] for scope in re.findall(r'"([^"@]+)/[^"/@]+@', text)[:1]]
     what = (
         f" the operation {operations[0]}"
         if operations
