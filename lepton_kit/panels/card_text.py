@@ -9,7 +9,9 @@ from typing import Any
 from lepton_kit.panels.parts import Markup, table
 from lepton_kit.panels.telling import number, size
 
-WAITING_FOR_RUN = "Finish a run first: its model is what this works on."
+WAITING_FOR_RUN = "Finish or stop a run first: its model is what this works on."
+WITH_MODEL = ("finished", "stopped")
+OLDER = "This card is older than the run's model, for the run went on since: measure again."
 CHIP_COLUMNS = ("luts", "cycles")
 
 

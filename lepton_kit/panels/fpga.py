@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from lepton_kit.compression import fpga
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.card_text import WAITING_FOR_RUN
+from lepton_kit.panels.card_text import WAITING_FOR_RUN, WITH_MODEL
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
 from lepton_kit.rundir.view import RunView
 
@@ -72,7 +72,7 @@ class FpgaPanel(Panel):
 
     def offer(self, run: Any, view: RunView | None) -> None:
         """Take a run as the one to build, once it has a model."""
-        ready = run is not None and view is not None and view.status == "finished" and self.missing is None
+        ready = run is not None and view is not None and view.status in WITH_MODEL and self.missing is None
         self.emulate.disabled = not ready or self._job.busy
         if self._job.busy or self.missing is not None:
             return

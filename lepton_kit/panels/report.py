@@ -16,7 +16,7 @@ from lepton_kit.compression.report.compress import CompressionJob
 from lepton_kit.compression.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.card_text import WAITING_FOR_RUN, card_table, describe_row
+from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, WITH_MODEL, card_table, describe_row
 from lepton_kit.panels.parts import (
     Panel,
     button,
@@ -178,7 +178,7 @@ class ReportPanel(Panel):
 
     def offer(self, run: Any, view: RunView | None) -> None:
         """Take a run as the one to compress, once it has a model; the card that it has already is shown."""
-        ready = run is not None and view is not None and view.status == "finished"
+        ready = run is not None and view is not None and view.status in WITH_MODEL
         self.compress.disabled = not ready or self._job.busy
         if self._job.busy:
             return
@@ -232,6 +232,9 @@ class ReportPanel(Panel):
         if (folder / "card.json").is_file():
             with self.reporting():
                 self.present(ReportCard.load(folder))
+            model = self.run.paths.final_model
+            if model.exists() and model.stat().st_mtime > (folder / "card.json").stat().st_mtime:
+                set_html(self.state, OLDER)
         job = CompressionJob(folder)
         if job.running:  # begun by another notebook, or by this one before its kernel restarted
             self._follow(lambda: job)

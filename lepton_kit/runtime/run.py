@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,16 +172,18 @@ class Run:
     def control_run(self) -> Run:
         """The control of a run that prunes or rounds while it trains: the same in float, for as many steps.
 
-        The first call starts it beside this run, later ones find it. It has this run's model, data, seed, workers
-        and learning rate as configured; changes made while this run trained are not repeated. Raises `RunError` for
-        a run that neither prunes nor rounds, or is not over.
+        The first call starts it beside this run, later ones find it, unless it was deleted or this run has gone on
+        since. It has this run's model, data, seed, workers and learning rate as configured; changes made while this
+        run trained are not repeated. Raises `RunError` for a run that neither prunes nor rounds, or is not over.
         """
         if self.config.pruning is None and self.config.quantization_aware is None:
             raise RunError(f"{self.id} neither prunes nor rounds while it trains; it needs no control")
-        if self.paths.control_run.exists():
-            return open_run(self.paths.control_run.read_text(encoding="utf-8"), self.directory.parent)
         if self.alive or not self.view().step:
             raise RunError(f"{self.id} is {self.status}; its control trains as long, so it has to end first")
+        with contextlib.suppress(RunError, OSError):
+            known = open_run(self.paths.control_run.read_text(encoding="utf-8"), self.directory.parent)
+            if known.config.training.max_steps == self.view().step:
+                return known
         plain = {"pruning": None, "quantization_aware": None, "name": f"{self.config.name[:56]}-control"}
         config = absolute(self.config, self.directory)
         config = config.replace(**plain, **{"training.max_steps": self.view().step})

@@ -15,6 +15,7 @@ from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.compression.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
+from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN
 from lepton_kit.panels.report import SEARCH
 from lepton_kit.rundir import lock
 
@@ -190,6 +191,25 @@ def test_a_card_that_a_run_has_already_is_shown_and_makes_room_for_the_next_run(
     panel.offer(first, first.view())
     panel.offer(second, second.view())
     assert "not a report card" in panel.complaint
+    panel.close()
+
+
+def test_a_stopped_run_is_compressed_too_and_its_card_ages_when_it_goes_on(card, synthetic):
+    run = synthetic().begin()
+    run.end("stopped")
+    card.save(run.directory / "compression")
+    panel = ReportPanel(run)
+    assert not panel.compress.disabled
+    assert panel.state.value == ""
+    run.write("status", status="running", cause=None)
+    panel.offer(run, run.view())
+    assert panel.compress.disabled
+    assert panel.state.value == WAITING_FOR_RUN
+    run.end()
+    run.paths.final_model.parent.mkdir(exist_ok=True)
+    run.paths.final_model.touch()
+    panel.offer(run, run.view())
+    assert panel.state.value == OLDER
     panel.close()
 
 

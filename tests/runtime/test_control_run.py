@@ -6,6 +6,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.errors import RunError
+from lepton_kit.runtime import run as runs
 
 pytestmark = pytest.mark.processes
 
@@ -24,10 +25,13 @@ def kernels(run):
 def train_to(run, step):
     while run.view().step < step:
         assert run.alive, run.cause
+    assert (
+        not run.paths.final_model.exists()
+    )  # there is none until it ends, though it may have been stopped before
     return run.stop().wait(120)
 
 
-def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path):
+def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path, monkeypatch):
     Doubled.__module__ = "__main__"  # as in a notebook
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6,)), Doubled(), keras.layers.Dense(16), keras.layers.Dense(2)])
@@ -58,3 +62,11 @@ def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path):
     assert all(np.count_nonzero(kernel) == kernel.size for kernel in kernels(control))
     with pytest.raises(RunError, match="neither prunes nor rounds while it trains; it needs no control"):
         control.control_run()
+
+    begun = []
+    monkeypatch.setattr(runs, "begin", lambda config, folder: begun.append(config) or run)
+    run.paths.control_run.write_text(run.id)  # one that did not train as long
+    assert run.control_run() is run
+    run.paths.control_run.write_text("deleted")
+    assert run.control_run() is run
+    assert [config.training.max_steps for config in begun] == 2 * [run.view().step]
