@@ -246,15 +246,13 @@ def explain_failure(precision: str, text: str, layers: Sequence[str]) -> str:
     ... )
     "int8: the converter does not support the operation tf.Betainc in layer 'beta'; replace it, or keep this model in Keras"
     """
-    operations = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", text)
+    refused = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", text)
     mark = rf"({re.escape(MARK)})?(_\d+)?"
     named = [layer for layer in layers if re.search(rf"(^|[/\"'; ]){re.escape(layer)}{mark}[/\"';]", text)]
     if not named:  # an operation that Keras keeps as no layer, such as keras.ops.erfinv(x)
         named = [scope.split("/")[-1] for scope in re.findall(r'"([^"@]+)/[^"/@]+@', text)[:1]]
     what = (
-        f" the operation {operations[0]}"
-        if operations
-        else f" this model ({text.strip().splitlines()[0][:160]})"
+        f" the operation {refused[0]}" if refused else f" this model ({text.strip().splitlines()[0][:160]})"
     )
     where = f" in layer {named[0]!r}" if named else ""
     return (

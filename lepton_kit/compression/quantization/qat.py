@@ -234,7 +234,8 @@ def _refusal(name: str, kind: str) -> str:
         cure = "use quantization after training"
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
-        f"(quantization_aware.skip in a configuration) to leave it in float. Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
+        "(quantization_aware.skip in a configuration) to leave it in float. "
+        f"Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
         f"{', '.join(sorted(_PREPARE | _PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
