@@ -89,7 +89,8 @@ class LivePanel(Panel):
         if self.seen is None:
             return None
         self.update()
-        return picture_text(self.seen)
+        with self._lock:  # the pump's thread feeds the view
+            return picture_text(self.seen)
 
     def on_update(self, listener: Callable[[RunView], None]) -> None:
         """Call ``listener(view)`` after every change of the run that the panel has seen."""
@@ -163,7 +164,8 @@ class LivePanel(Panel):
 
     def plotly(self) -> Any:
         """The plots as a plain plotly `Figure`, to restyle or save."""
-        return static_figure(self.seen if self.seen is not None else RunView())
+        with self._lock:
+            return static_figure(self.seen if self.seen is not None else RunView())
 
     def close(self) -> None:
         self.detach()

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+import lepton_kit as lk
+
 PROJECT = Path(__file__).parents[2]
 SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
@@ -166,6 +168,9 @@ def open_notebook(lab: Lab, browser: Any, request: pytest.FixtureRequest) -> Ite
         Desk(page).photograph(f"{request.node.name}-end-{place}")
         _shut_down(page)
     context.close()
+    for run in lk.runs(lab.root / "runs"):
+        if run.alive:  # the test failed, and the others shall have the machine for themselves
+            run.stop().wait(START_SECONDS)
 
 
 def _notebook(cells: list[str]) -> dict[str, Any]:

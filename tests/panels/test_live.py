@@ -1,5 +1,6 @@
 import base64
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -114,6 +115,25 @@ def test_a_page_that_arrives_gets_everything_again(panel, synthetic):
     panel.detach()
     assert not panel._tick()
     assert panel.figure.sent == sent + 1
+
+
+def test_pictures_wait_while_the_pump_feeds_the_view(panel, synthetic, monkeypatch):
+    run = synthetic().begin()
+    run.advance(5)
+    run.end()
+    panel.attach(run)
+    panel.detach()
+    monkeypatch.setattr(panel, "update", lambda: False)
+    drawn = []
+    for draw in (panel.picture, panel.plotly):
+        thread = threading.Thread(target=lambda draw=draw: drawn.append(draw()))
+        with panel._lock:
+            thread.start()
+            thread.join(0.3)
+            assert thread.is_alive()
+        thread.join(60)
+    assert len(drawn) == 2
+    assert None not in drawn
 
 
 def test_a_run_that_vanishes_is_told_in_the_panel(panel, synthetic, monkeypatch):
