@@ -5,7 +5,7 @@ run does nothing. Run it with `--help` for the options.
 """
 
 # The lines down to the version check must be understood by any Python 3, so that an old one can say that it is old.
-# ruff: noqa: E402, UP031
+# ruff: noqa: E402, UP031  (so imports follow that check, and texts are formatted with %)
 import os
 import shutil
 import subprocess

@@ -66,8 +66,7 @@ class Workshop:
     def start(self) -> Workshop:
         """Begin to load TensorFlow now, so that the first call waits less."""
         if self._process is None or self._process.poll() is not None:
-            stderr = open(self._log or os.devnull, "ab")  # noqa: SIM115  closed below
-            try:
+            with open(self._log or os.devnull, "ab") as stderr:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "lepton_kit.compression.isolated"],
                     stdin=subprocess.PIPE,
@@ -76,8 +75,6 @@ class Workshop:
                     env=child_environment(self._paths),
                     text=True,
                 )
-            finally:
-                stderr.close()
         return self
 
     def __call__(self, function: str, **arguments: Any) -> Any:

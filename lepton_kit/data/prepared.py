@@ -205,7 +205,8 @@ def _ranges(value: Any) -> Any:
 
 
 def _join(arrays: dict[str | None, np.ndarray]) -> Arrays:
-    return arrays[None] if None in arrays else dict(arrays)  # type: ignore[arg-type]  # no key is None here
+    alone = arrays.get(None)
+    return {str(name): array for name, array in arrays.items()} if alone is None else alone
 
 
 def _first(value: Arrays) -> np.ndarray:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.rundir import RunPaths, lock, read_requests
+from lepton_kit.rundir.detached import start_detached
 
+DRIVER = "lepton_kit.runtime.driver"
 TAKE_OVER_SECONDS = 10.0
 
 
@@ -59,8 +60,8 @@ def prepare(fill: Callable[[Path], object]) -> None:
         if _warm.process is None or _warm.process.poll() is not None:
             _warm.release()
             _warm.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
-            _warm.process = _start(
-                ["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE
+            _warm.process = start_detached(
+                DRIVER, ["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE
             )
         assert _warm.folder is not None
         folder = Path(tempfile.mkdtemp(dir=_warm.folder))
@@ -91,7 +92,8 @@ def start_driver(paths: RunPaths) -> None:
     descriptor = lock.take(paths)
     try:
         read_requests(paths)
-        _start([str(paths.root), "--lock", str(descriptor)], paths.driver_log, descriptors=(descriptor,))
+        arguments = [str(paths.root), "--lock", str(descriptor)]
+        start_detached(DRIVER, arguments, paths.driver_log, descriptors=(descriptor,))
     finally:
         os.close(descriptor)
 
@@ -103,21 +105,3 @@ def _taken_over(paths: RunPaths, pid: int) -> bool:
             return True
         time.sleep(0.01)
     return False
-
-
-def _start(
-    arguments: list[str], log: Path, stdin: int = subprocess.DEVNULL, descriptors: tuple[int, ...] = ()
-) -> subprocess.Popen[bytes]:
-    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lepton_kit.runtime.driver", *arguments],
-            stdin=stdin,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            pass_fds=descriptors,
-            bufsize=0,
-        )
-    # The driver outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
-    threading.Thread(target=process.wait, daemon=True, name="driver-exit").start()
-    return process

@@ -6,6 +6,7 @@ block that breaks because a peer left ends between two steps, and `Step.iteratio
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,8 @@ class Step:
         loss = 0.0
         count = len(tf.nest.flatten(x)[0])
         for start in range(0, count, batch):
-            part = [tf.nest.map_structure(lambda a: a[start : start + batch], side) for side in (x, y)]  # noqa: B023  called at once
+            rows = slice(start, start + batch)
+            part = [tf.nest.map_structure(itemgetter(rows), side) for side in (x, y)]
             batch_loss, deltas = self._evaluate(*part)
             loss += float(batch_loss) * min(batch, count - start)
             deltas = [d.numpy().astype(np.float64) for d in deltas]

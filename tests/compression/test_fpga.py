@@ -17,10 +17,15 @@ from lepton_kit.compression.report.rows import Figure, Row
 from lepton_kit.errors import CompressionError
 
 needs_hls4ml = pytest.mark.skipif(
-    importlib.util.find_spec("hls4ml") is None or shutil.which("g++") is None, reason="needs hls4ml and g++"
+    importlib.util.find_spec("hls4ml") is None or shutil.which("g++") is None,
+    reason="hls4ml comes with the extra lepton_kit[fpga], g++ with the system",
 )
-needs_alkaid = pytest.mark.skipif(importlib.util.find_spec("alkaid") is None, reason="needs alkaid")
-needs_yosys = pytest.mark.skipif(shutil.which("yosys") is None, reason="needs yosys")
+needs_alkaid = pytest.mark.skipif(
+    importlib.util.find_spec("alkaid") is None, reason="alkaid comes with the extra lepton_kit[fpga]"
+)
+needs_yosys = pytest.mark.skipif(
+    shutil.which("yosys") is None, reason="yosys is a program of the system; it only checks the estimate"
+)
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))

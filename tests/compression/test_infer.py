@@ -16,7 +16,8 @@ from lepton_kit.data import arrays
 from lepton_kit.errors import CompressionError
 
 needs_litert = pytest.mark.skipif(
-    importlib.util.find_spec("ai_edge_litert") is None, reason="needs ai-edge-litert"
+    importlib.util.find_spec("ai_edge_litert") is None,
+    reason="LiteRT comes with the extra lepton_kit[compression]",
 )
 
 

@@ -112,7 +112,7 @@ def models(digits):
 
 def compare(aware, x):
     """The simulation's and LiteRT's int8 outputs."""
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("ai_edge_litert", reason="LiteRT comes with the extra lepton_kit[compression]")
     stored, scale, zero = litert(aware, x)
     assert len(np.unique(stored)) > 20
     return np.round(np.asarray(aware(x)) / scale).astype(int) + zero, stored

@@ -166,21 +166,27 @@ def test_a_workshop_that_dies_is_reported_and_started_anew():
         assert workshop._process is None
 
 
+def as_file(workshop, model, precision, folder, kept):
+    """The LiteRT file of a model; ``calibration.npy`` and ``float32.tflite`` lie in the folder."""
+    output = folder / f"{precision}.tflite"
+    convert(
+        workshop,
+        model,
+        precision,
+        output,
+        calibration=folder / "calibration.npy",
+        keep_float=[kept] if precision == "mixed" else [],
+        float_file=folder / "float32.tflite",
+    )
+    return output
+
+
 @pytest.mark.processes
 def test_every_format_keeps_the_accuracy_of_the_digits(workshop, digits, digits_cnn, tmp_path):
     np.save(tmp_path / "calibration.npy", digits[0][:100])
     accuracy, size = {}, {}
     for precision in ("float32", "float16", "dynamic_int8", "int8", "int4", "mixed"):
-        output = tmp_path / f"{precision}.tflite"
-        convert(
-            workshop,
-            digits_cnn,
-            precision,
-            output,
-            calibration=tmp_path / "calibration.npy",
-            keep_float=["conv_a"] if precision == "mixed" else [],
-            float_file=tmp_path / "float32.tflite",
-        )
+        output = as_file(workshop, digits_cnn, precision, tmp_path, kept="conv_a")
         predicted = LiteRTModel(output).predict(digits[2])
         accuracy[precision] = (predicted.argmax(-1) == digits[3]).mean()
         size[precision] = output.stat().st_size
@@ -202,16 +208,7 @@ def test_an_embedding_is_rounded_and_the_last_layer_stays_float_if_asked(worksho
     np.save(tmp_path / "calibration.npy", x)
     said, kinds, size = {}, {}, {}
     for precision in ("float32", "dynamic_int8", "int8", "int4", "mixed"):
-        output = tmp_path / f"{precision}.tflite"
-        convert(
-            workshop,
-            path,
-            precision,
-            output,
-            calibration=tmp_path / "calibration.npy",
-            keep_float=["dense_1"] if precision == "mixed" else [],
-            float_file=tmp_path / "float32.tflite",
-        )
+        output = as_file(workshop, path, precision, tmp_path, kept="dense_1")
         said[precision] = LiteRTModel(output).predict(x)
         size[precision] = output.stat().st_size
         kinds[precision] = {

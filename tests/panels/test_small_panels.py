@@ -112,8 +112,6 @@ def test_a_table_needs_its_target():
 
 @pytest.mark.parametrize("name", ["digits", "credit", "intents", "tennessee", "lidar_collision"])
 def test_a_model_for_every_kind_of_sample(name):
-    if name not in lk.data.samples():
-        pytest.skip(f"the sample {name} is not bundled here")
     prepared = lk.data.sample(name).prepare()
     model = model_for(prepared, 16, 1)
     assert model.fitted_to(prepared).num_classes == prepared.num_classes

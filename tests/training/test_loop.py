@@ -1,5 +1,6 @@
 """One rank's loop against plain Keras: the same weights, whatever the model, the batch, or the interruption."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +10,6 @@ from lepton_kit.training.loop import DivergedError
 from lepton_kit.training.step import MAX_BLOCK_STEPS
 from tests.training.harness import prepare, train, weights_of
 
-keras = pytest.importorskip("keras")
 SAMPLES = 50
 
 

@@ -6,9 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +26,7 @@ from lepton_kit.compression.subject import (
 )
 from lepton_kit.errors import CompressionError
 from lepton_kit.rundir import lock
+from lepton_kit.rundir.detached import start_detached
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
 SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
@@ -235,19 +233,14 @@ def _start(job: Job, descriptor: int) -> CompressionJob:
     for old in (PROGRESS, "fit.jsonl", "card.json"):
         (folder / old).unlink(missing_ok=True)
     job.save(folder / "job.json")
-    with open(folder / "job.log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lepton_kit.compression.report.job", str(folder / "job.json")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=child_environment(),
-            start_new_session=True,
-            pass_fds=(descriptor,),
-        )
+    process = start_detached(
+        "lepton_kit.compression.report.job",
+        [str(folder / "job.json")],
+        folder / "job.log",
+        descriptors=(descriptor,),
+        environment=child_environment(),
+    )
     (folder / LOCK).write_text(str(process.pid), encoding="utf-8")
-    # The job outlives this process; while it is here, a thread takes its exit status so that no zombie stays.
-    threading.Thread(target=process.wait, daemon=True, name="compression-exit").start()
     return CompressionJob(folder)
 
 

@@ -1,0 +1,39 @@
+"""Starts a process that outlives the one that asked for it, such as a run's driver or a compression."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def start_detached(
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    descriptors: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Run ``python -m module arguments`` in a session of its own; what it prints is added to the file ``log``.
+
+    It keeps the ``descriptors``, such as that of a lock. While this process is here, a thread takes the other's exit
+    status so that no zombie stays.
+    """
+    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=stdin,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            start_new_session=True,
+            pass_fds=tuple(descriptors),
+            bufsize=0,
+        )
+    threading.Thread(target=process.wait, daemon=True, name=f"exit-of-{process.pid}").start()
+    return process
