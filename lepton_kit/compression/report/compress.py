@@ -48,6 +48,9 @@ class CompressionJob:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
     def __repr__(self) -> str:
         return f"CompressionJob({self.folder.name}, {'running' if self.running else 'ended'})"
 
@@ -217,8 +220,8 @@ def _alone(home: Path) -> Iterator[int]:
     descriptor = lock.claim(home / LOCK)
     if descriptor is None:
         raise CompressionError(
-            f"{home}: a compression is under way here. Wait for it or cancel it "
-            "(lepton_kit.compression.CompressionJob(folder)), or give another folder"
+            f"{home}: a compression is under way here. Give another folder, wait for its card with "
+            f"lepton_kit.compression.CompressionJob({str(home)!r}).result(), or end it with .cancel()"
         )
     try:
         os.truncate(descriptor, 0)
