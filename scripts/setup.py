@@ -218,15 +218,20 @@ def run(command: list[str], problem: str, environment: dict[str, str] | None = N
         raise SetupError(f"{problem} (exit code {result.returncode} of: {' '.join(command)})")
 
 
+def pip_install() -> list[str]:
+    """The words of every ``pip install`` into the environment."""
+    return [str(venv_python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
 def install_packages() -> None:
     """Make the environment hold exactly what the lock names, hashes checked; with uv, else with pip."""
     python = str(venv_python())
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder) / "uv.txt"
         pinned.write_text(lock_entry("uv", LOCK.read_text(encoding="utf-8")), encoding="utf-8")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        hashed = [*pip_install(), "--require-hashes", "--no-deps"]
         run(
-            [*pip, "--no-deps", "-r", str(pinned)],
+            [*hashed, "-r", str(pinned)],
             "installing uv from the package index failed; is the network there, and does `pip download uv` work?",
         )
         uv = [
@@ -246,8 +251,7 @@ def install_packages() -> None:
             flush=True,
         )
         # A package that the lock's resolver knows to work may still name an older Python as its newest.
-        lenient = ["--no-deps", "--ignore-requires-python"]
-        run([*pip, *lenient, "-r", str(LOCK)], "installing the locked packages failed")
+        run([*hashed, "--ignore-requires-python", "-r", str(LOCK)], "installing the locked packages failed")
 
 
 def lock_entry(name: str, lock: str) -> str:
@@ -289,31 +293,14 @@ def install_horovod() -> None:
         builder = str(ROOT / "scripts" / "build_horovod.py")
         run([str(venv_python()), builder, "--answer", str(answer)], "building Horovod failed")
         wheel = answer.read_text(encoding="utf-8").strip()
-    install = [
-        str(venv_python()),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-index",
-    ]
-    run([*install, "--no-deps", "--force-reinstall", wheel], "installing Horovod failed")
+    run([*pip_install(), "--no-index", "--no-deps", "--force-reinstall", wheel], "installing Horovod failed")
 
 
 def install_project() -> None:
     """Install this checkout itself, editable, so that notebooks and the `lepton` command find it."""
-    install = [
-        str(venv_python()),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-    ]
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    run([*install, "--no-build-isolation", "--editable", str(ROOT)], "installing this project failed", quiet)
+    command = [*pip_install(), "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
+    run(command, "installing this project failed", quiet)
 
 
 def write_lab_settings() -> None:

@@ -25,7 +25,12 @@ ORDER = tuple(PLACES)
 
 
 def new_figure(height: int = 430) -> Any:
-    """An empty plotly `Figure`: loss, metric, throughput, workers, speed of each rank."""
+    """An empty plotly `Figure`: loss, metric, throughput, workers, speed of each rank.
+
+    pandas is imported whole before it: plotly looks for ``pandas.Series`` whenever ``pandas`` is among the loaded
+    modules, and fails in a thread while a cell is still importing it (plotly 7.1, seen 2026-11).
+    """
+    import pandas  # noqa: F401  loaded for plotly, see above
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 

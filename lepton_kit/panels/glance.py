@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.panels.parts import PALETTE, Markup
+from lepton_kit.panels.parts import Markup, bar
 
 THUMBNAILS = 10
 SEQUENCE_POINTS = 48
@@ -68,14 +68,11 @@ def class_counts(prepared: Any) -> Markup:
         return Markup("")
     counts = np.bincount(np.asarray(prepared.train.y), minlength=prepared.num_classes)
     names = prepared.class_names or tuple(map(str, range(prepared.num_classes)))
-    pieces = "".join(
-        f'<div style="flex:{max(int(count), 0.001)};background:{PALETTE[place % len(PALETTE)]}" '
-        f'title="{html.escape(str(names[place]))}: {count} samples">{html.escape(str(names[place])) if len(names) <= 12 else ""}</div>'
-        for place, count in enumerate(counts)
-    )
-    return Markup(
-        f'<div class="lk-bar" role="img" aria-label="samples of each class: {counts[:50].tolist()}">{pieces}</div>'
-    )
+    pieces = [
+        (int(count), f"{name}: {count} samples", str(name) if len(names) <= 12 else "")
+        for name, count in zip(names, counts, strict=True)
+    ]
+    return bar(f"samples of each class: {counts[:50].tolist()}", pieces)
 
 
 def glance(prepared: Any) -> str:

@@ -48,6 +48,7 @@ class LivePanel(Panel):
         self._hope_until = 0.0
         self._last_news = 0.0
         self._repeat_at: list[float] = []
+        self._failing = False
         self.interrupted = False
         self._stale = False
         self._lock = threading.RLock()
@@ -191,7 +192,11 @@ class LivePanel(Panel):
             self.update()
         except Exception as failure:
             self.complain(failure)
+            self._failing = True
             raise
+        if self._failing:
+            self.complain(None)
+            self._failing = False
         return not self.seen.done or bool(self._repeat_at) or time.monotonic() < self._hope_until
 
     def _show(self) -> None:

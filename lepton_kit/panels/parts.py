@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -237,6 +237,16 @@ class Markup(str):
 def chip(state: str) -> Markup:
     """A state as a coloured word."""
     return Markup(f'<span class="lk-chip lk-chip-{html.escape(state)}">{html.escape(state)}</span>')
+
+
+def bar(label: str, pieces: Iterable[tuple[int, str, str]]) -> Markup:
+    """A bar cut into coloured pieces, each given as (length, what a pointer over it reads, what stands on it)."""
+    cut = "".join(
+        f'<div style="flex:{max(length, 0.001)};background:{PALETTE[place % len(PALETTE)]}" '
+        f'title="{html.escape(title)}">{html.escape(text)}</div>'
+        for place, (length, title, text) in enumerate(pieces)
+    )
+    return Markup(f'<div class="lk-bar" role="img" aria-label="{html.escape(label)}">{cut}</div>')
 
 
 def on_change(widget: widgets.Widget, function: Callable[[Any], None]) -> None:

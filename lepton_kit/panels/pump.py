@@ -13,6 +13,8 @@ SLOWEST_SECONDS = 10.0
 CPU_SHARE = 0.03
 """A tick that cost c seconds of processor time is followed by a pause of at least c / CPU_SHARE, so that the
 kernel spends no more than this share of one core on a panel however many points or ranks there are."""
+TRIES = 3
+"""Ticks that must fail one after another before a panel gives up its run."""
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ class Pump:
     """Calls ``tick`` from one daemon thread until it answers False, or `stop` is called.
 
     The thread runs inside the context of the cell that made it: messages sent from a bare thread lose their way
-    after a page reload (ipykernel 7.4 with subshells, seen 2026-11). It never prints; a failing tick ends it and is
-    kept in ``failure``.
+    after a page reload (ipykernel 7.4 with subshells, seen 2026-11). It never prints. A tick that fails is tried
+    again, for much of what goes wrong passes, such as a library that a cell is importing or a file server that does
+    not answer; when `TRIES` fail in a row the thread ends, and the last failure is kept in ``failure``.
     """
 
     def __init__(
@@ -67,17 +70,21 @@ class Pump:
             thread.join(timeout)
 
     def _loop(self) -> None:
-        try:
-            while not self._ended.is_set():
-                before = time.thread_time()
-                alive = self._tick()
-                self.ticks += 1
-                if not alive:
+        failed = 0
+        while not self._ended.is_set():
+            before = time.thread_time()
+            try:
+                alive, failed = self._tick(), 0
+            except Exception as failure:
+                alive, failed = True, failed + 1
+                if failed == TRIES:
+                    self.failure = failure
+                    log.warning("a panel stopped following its run: %s", failure, exc_info=True)
                     return
-                self._ended.wait(pause_after(time.thread_time() - before, self._fastest))
-        except Exception as failure:
-            self.failure = failure
-            log.warning("a panel stopped following its run: %s", failure, exc_info=True)
+            self.ticks += 1
+            if not alive:
+                return
+            self._ended.wait(pause_after(time.thread_time() - before, self._fastest))
 
 
 class Debounced:

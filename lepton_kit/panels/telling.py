@@ -7,7 +7,7 @@ import math
 import time
 
 from lepton_kit.panels.curves import main_metric
-from lepton_kit.panels.parts import PALETTE, Markup, chip, table
+from lepton_kit.panels.parts import Markup, bar, chip, table
 from lepton_kit.rundir.view import RunView
 
 INCIDENTS_SHOWN = 6
@@ -196,11 +196,8 @@ def _generation(event: dict) -> str:
 def cut_bar(parts: tuple[int, ...]) -> Markup:
     """A global batch as a bar, one piece a rank, as long as its share."""
     total = sum(parts) or 1
-    pieces = "".join(
-        f'<div title="rank {rank}: {part} samples" style="flex:{max(part, 0.001)};background:{PALETTE[rank % len(PALETTE)]}">'
-        f"{part if part / total > 0.055 else ''}</div>"
+    pieces = (
+        (part, f"rank {rank}: {part} samples", str(part) if part / total > 0.055 else "")
         for rank, part in enumerate(parts)
     )
-    return Markup(
-        f'<div class="lk-bar" role="img" aria-label="parts of the global batch: {list(parts)}">{pieces}</div>'
-    )
+    return bar(f"parts of the global batch: {list(parts)}", pieces)

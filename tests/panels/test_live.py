@@ -1,11 +1,16 @@
 import base64
 import io
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import lepton_kit as lk
 from lepton_kit.panels import LivePanel, telling
 from lepton_kit.panels.curves import POINTS, curves_of, main_metric
 from lepton_kit.panels.figure import ORDER, static_figure
@@ -136,13 +141,38 @@ def test_pictures_wait_while_the_pump_feeds_the_view(panel, synthetic, monkeypat
     assert None not in drawn
 
 
+def test_plots_are_fed_while_a_cell_imports_pandas_for_the_first_time(tmp_path):
+    (tmp_path / "pandas.py").write_text(
+        "import time\ntime.sleep(1)\nclass Series: pass\nDataFrame = Index = Series\n"
+    )
+    code = """
+import sys, threading
+from lepton_kit.panels.figure import LiveFigure
+from lepton_kit.rundir.view import RunView
+figure = LiveFigure()
+threading.Thread(target=__import__, args=("pandas",)).start()
+while "pandas" not in sys.modules:
+    pass
+assert figure.show(RunView())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(lk.__file__).parents[1]}"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_vanishes_is_told_in_the_panel(panel, synthetic, monkeypatch):
     panel.attach(synthetic().begin())
     panel.detach()
-    monkeypatch.setattr(panel.seen, "refresh", lambda: (_ for _ in ()).throw(OSError("no such folder")))
-    with pytest.raises(OSError, match="no such folder"):
-        panel._tick()
+    with monkeypatch.context() as broken:
+        broken.setattr(panel.seen, "refresh", lambda: (_ for _ in ()).throw(OSError("no such folder")))
+        with pytest.raises(OSError, match="no such folder"):
+            panel._tick()
     assert panel.complaint == "OSError: no such folder"
+    panel._tick()
+    assert panel.complaint == ""
 
 
 def test_curves_stay_bounded_however_long_the_run(synthetic):

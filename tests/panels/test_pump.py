@@ -5,7 +5,7 @@ import pytest
 
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.presence import PROBE_SECONDS, UNHEARD_SECONDS, may_send
-from lepton_kit.panels.pump import CPU_SHARE, SLOWEST_SECONDS, Debounced, Pump, pause_after
+from lepton_kit.panels.pump import CPU_SHARE, SLOWEST_SECONDS, TRIES, Debounced, Pump, pause_after
 
 WAIT = 10
 
@@ -31,14 +31,35 @@ def test_pump_runs_in_the_context_that_made_it():
 
 
 def test_pump_keeps_the_failure_that_ended_it(caplog):
+    tried = []
+
     def tick():
+        tried.append(1)
         raise OSError("disk gone")
 
     pump = Pump(tick, fastest=0.001)
     pump.start()
     pump._thread.join(WAIT)
     assert str(pump.failure) == "disk gone"
-    assert "disk gone" in caplog.text
+    assert caplog.text.count("a panel stopped following its run: disk gone") == 1
+    assert len(tried) == TRIES
+
+
+def test_pump_outlives_failures_that_pass(caplog):
+    answers = iter([True, *(TRIES - 1) * [OSError("busy")], True, *(TRIES - 1) * [OSError("busy")], False])
+
+    def tick():
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    pump = Pump(tick, fastest=0.001)
+    pump.start()
+    pump._thread.join(WAIT)
+    assert next(answers, None) is None
+    assert pump.failure is None
+    assert caplog.text == ""
 
 
 def test_pump_stops_and_starts_again():

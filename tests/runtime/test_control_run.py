@@ -25,9 +25,7 @@ def kernels(run):
 def train_to(run, step):
     while run.view().step < step:
         assert run.alive, run.cause
-    assert (
-        not run.paths.final_model.exists()
-    )  # there is none until it ends, though it may have been stopped before
+    assert not run.paths.final_model.exists()  # it may have been stopped before, but goes on now
     return run.stop().wait(120)
 
 
