@@ -151,7 +151,7 @@ class ReportPanel(Panel):
         self.view = framed(
             card(
                 "Report card", columns(formats, network), row(self.compress, self.cancel, self.state), self.problem, self.result,
-                self.front_box, note="Compression of a finished run, every variant measured on this machine.",
+                self.front_box, note="Compression of a finished or stopped run, every variant measured on this machine.",
             )
         )  # fmt: skip
         if run is not None:
