@@ -36,7 +36,35 @@ class TrainingConfig(_Section):
     metrics: tuple[str, ...] | None = Field(
         None, description="Keras metric names; null takes the model's own or suits the labels"
     )
-    validate_every_epochs: int = Field(1, ge=1, description="epochs between two validations")
+    weighted_metrics: tuple[str, ...] | None = Field(
+        None, description="Keras metric names that sample weights apply to; null takes the model's own"
+    )
+    optimizer_state: Literal["keep", "reset"] = Field(
+        "keep", description="what becomes of moments and step count of an optimizer that has trained before"
+    )
+    embedding_gradients: Literal["exact", "summed"] = Field(
+        "exact", description="exact: row by row as Keras applies them; summed: added up first, less to send"
+    )
+    shuffle: bool = Field(True, description="a new order of the samples in each epoch; false: as they lie")
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="steps that count as an epoch; null: one pass over the data"
+    )
+    initial_epoch: int = Field(0, ge=0, description="number of the first epoch; epochs before it are left out")
+    validate_every_epochs: int | tuple[int, ...] = Field(
+        1, description="epochs between two validations, or the numbers (from 1) of the epochs to validate"
+    )
+    validation_batch_size: int | None = Field(
+        None, ge=1, description="samples per validation batch; null: the global batch"
+    )
+    callbacks: tuple[dict[str, Any], ...] = Field(
+        (), description="Keras callbacks in order: {kind: NAME, options…}, or objects stored with the run"
+    )
+    keep_best: str | None = Field(
+        None, description="quantity, such as val_loss, whose best epoch's weights are kept; null: none"
+    )
+    dtype_policy: str | None = Field(
+        None, description="Keras dtype policy of the notebook, for models that are built in the workers"
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="longest time between two checkpoints")
     log_seconds: float = Field(0.25, gt=0, le=60, description="time between two reports to the event log")
 

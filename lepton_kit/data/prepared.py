@@ -17,15 +17,19 @@ from lepton_kit.errors import DataError
 
 FORMAT = 1
 META = "meta.json"
-Arrays = np.ndarray | dict[str, np.ndarray]
+Arrays = np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """The samples ``x`` and targets ``y`` of one split: arrays, or dictionaries name -> array, rows first."""
+    """The samples ``x``, targets ``y`` and sample weights ``w`` of one split, rows first.
+
+    Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None.
+    """
 
     x: Arrays
-    y: Arrays
+    y: Any
+    w: Any = None
 
     def __len__(self) -> int:
         return len(_first(self.x))
@@ -42,6 +46,10 @@ class Split:
         return _map(self.x, lambda a: np.take(np.asarray(a), indices, axis=0)), _map(
             self.y, lambda a: np.take(np.asarray(a), indices, axis=0)
         )
+
+    def rows(self, indices: np.ndarray) -> tuple[Any, Any, Any]:
+        """Samples, targets and weights at ``indices``; see `take`."""
+        return *self.take(indices), _map(self.w, lambda a: np.take(np.asarray(a), indices, axis=0))
 
     def arrays(self) -> Iterator[tuple[str, str | None, np.ndarray]]:
         """Every array as (role, name, array): role is x or y, name is None for a plain array."""
@@ -210,12 +218,18 @@ def _join(arrays: dict[str | None, np.ndarray]) -> Arrays:
 
 
 def _first(value: Arrays) -> np.ndarray:
-    return next(iter(value.values())) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return next(iter(value.values()))
+    return value[0] if isinstance(value, tuple) else value
 
 
-def _map(value: Arrays, function: Any) -> Any:
+def _map(value: Any, function: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, dict):
         return {name: function(array) for name, array in value.items()}
+    if isinstance(value, tuple):
+        return tuple(function(array) for array in value)
     return function(value)
 
 
