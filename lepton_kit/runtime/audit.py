@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime.run import Run, open_run
-from lepton_kit.training.step import sample_hashes
 
 
 @dataclass(frozen=True)

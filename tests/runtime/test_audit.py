@@ -11,9 +11,9 @@ import pytest
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime.audit import audit
-from lepton_kit.training.step import sample_hashes
 
 SAMPLES, BATCH, STEPS = 10, 4, 6
 PLAN = {
