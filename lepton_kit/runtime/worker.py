@@ -155,7 +155,7 @@ def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> 
 
     folder = Path(message["folder"])
     config = RunConfig.load(folder / "config.yaml")
-    for entry in (message["cwd"], str(folder)):
+    for entry in (*message["search"], str(folder)):
         if entry not in sys.path:
             sys.path.append(entry)
     key = job_key(config, message["folder"])
