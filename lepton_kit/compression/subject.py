@@ -162,8 +162,10 @@ def store_data(data: Any, home: Path) -> Path:
     prepared = prepare(data)
     if prepared.validation is None or not len(prepared.validation):
         raise CompressionError("data: got no validation split; compression is judged on held-out samples")
-    if isinstance(prepared.train.x, dict) or isinstance(prepared.train.y, dict):
-        raise CompressionError("data: got several inputs or targets; compression handles one of each")
+    if not isinstance(prepared.train.x, np.ndarray) or not isinstance(prepared.train.y, np.ndarray):
+        raise CompressionError(
+            "data: got several inputs or targets, or none; compression handles one of each"
+        )
     folder = home / INPUT / "data"
     shutil.rmtree(folder, ignore_errors=True)
     write_folder(prepared, folder)
