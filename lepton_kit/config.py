@@ -49,7 +49,9 @@ class TrainingConfig(_Section):
     steps_per_epoch: int | None = Field(
         None, ge=1, description="steps that count as an epoch; null: one pass over the data"
     )
-    initial_epoch: int = Field(0, ge=0, description="number of the first epoch; epochs before it are left out")
+    initial_epoch: int = Field(
+        0, ge=0, description="number of the first epoch; epochs before it are left out"
+    )
     validate_every_epochs: int | tuple[int, ...] = Field(
         1, description="epochs between two validations, or the numbers (from 1) of the epochs to validate"
     )
