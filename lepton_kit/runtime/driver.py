@@ -48,7 +48,8 @@ class Driver:
         self.config = RunConfig.load(paths.config)
         self._lock = lock.take(paths) if held_lock is None else held_lock
         paths.final_model.unlink(missing_ok=True)  # of a run that was stopped and now goes on
-        self._ledger = Ledger(paths, EventLog(paths.events))
+        first = self.config.training.initial_epoch
+        self._ledger = Ledger(paths, EventLog(paths.events), first)
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
         fresh = self._ledger.view.first_time is None

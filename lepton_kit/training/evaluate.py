@@ -79,6 +79,8 @@ class Evaluation:
 
         model, variables = self._step.model, self._step.metric_variables
         mapping = [(v, tf.zeros_like(v.value)) for v in variables]
+        # Keras' regularizers ask the scope for the weights.
+        mapping += [(v, tf.convert_to_tensor(v.value)) for v in model.trainable_variables]
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             x, y, w = self._inputs.unpack(data)
             predicted = call(model, x, training=False)

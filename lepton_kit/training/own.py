@@ -94,12 +94,15 @@ class OwnStep(Step):
     def _one(self, data: Any, proof: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any) -> Any:
         import tensorflow as tf
 
+        from lepton_kit.models.layers import counting
+
         model = self.model
         cut = Cut(scale, offset, rows, total)
         seeds = [v for v in model.non_trainable_variables if v.dtype == "uint32" and tuple(v.shape) == (2,)]
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
-        with over_all_ranks(model, self.collective, cut):
+        counted = tf.cast(scale > 0, tf.float32)
+        with over_all_ranks(model, self.collective, cut), counting(counted):
             logs = model.train_step(self.inputs.packed(data))
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))  # twice is none

@@ -240,7 +240,7 @@ class Step:
         x, y, w = self.inputs.unpack(data)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            with leaf_scope(tape, mapping) as scope, counting(tf.cast(cut.scale > 0, "float32")):
+            with leaf_scope(tape, mapping) as scope, counting(tf.cast(cut.scale > 0, "float32"), scaled=True):
                 predicted = call(model, x, training=True)
                 if self.gathered:
                     predicted = gather_structure(self.collective, cut, predicted)
