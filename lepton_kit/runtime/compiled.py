@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,8 @@ def check_own_compile(model: Any, asked: Asked) -> None:
         if name in asked.given and not (name == "learning_rate" and getattr(model, "optimizer", None)):
             raise ConfigError(
                 name,
-                given=asked.compiled.get(name) and "an object" or getattr(asked.settings.training, name, None),
+                given=(asked.compiled.get(name) and "an object")
+                or getattr(asked.settings.training, name, None),
                 rule=f"no {name}: {type(model).__name__} has its own compile({takes}); give it there",
             )
 
@@ -64,7 +66,7 @@ def compiled(model: Any, asked: Asked, prepared: PreparedData) -> Any:
     training, given = asked.settings.training, dict(asked.compiled)
     schedule = given.pop("learning_rate", None)
     own = compilation(copy)
-    named = {"optimizer": training.optimizer, "loss": training.loss}
+    named: dict[str, Any] = {"optimizer": training.optimizer, "loss": training.loss}
     named |= {name: _list(getattr(training, name)) for name in ("metrics", "weighted_metrics")}
     settings = {**(own or {}), **{name: value for name, value in named.items() if value is not None}, **given}
     if own is None and settings.get("loss") is None:
@@ -154,6 +156,49 @@ def check_rate(training: TrainingConfig, schedule: str | None, field: str = "lea
             given=training.learning_rate,
             rule=f"none: the model's optimizer has a schedule, {schedule}; compile it with a number, or give a new optimizer",
         )
+
+
+def check_quantity(best: str, model: Any, training: TrainingConfig, prepared: PreparedData) -> None:
+    """Refuse to keep the best epoch by a quantity that the run will not have."""
+    quantity = best.partition(":")[0]
+    name = quantity.removeprefix("val_")
+    if quantity != name and prepared.validation is None:
+        raise ConfigError(
+            "keep_best",
+            given=quantity,
+            rule="a quantity of training, since nothing is held out for validation",
+        )
+    known = _quantities(model, training)
+    if known is not None and name not in known:
+        prefixes = ("", "val_") if prepared.validation is not None else ("",)
+        shown = [prefix + one for one in known for prefix in prefixes]
+        close = difflib.get_close_matches(quantity, shown, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError("keep_best", given=quantity, rule=f"one of {', '.join(shown)}{hint}")
+
+
+def _quantities(model: Any, training: TrainingConfig) -> list[str] | None:
+    """Names of the loss and the metrics of a model with one output; None where only Keras could tell."""
+    if isinstance(model, models.LeptonModel) and not model.built:
+        default = "accuracy" if model.task == "classification" else "mae"
+        named = [
+            *(training.metrics or ([] if training.loss else [default])),
+            *(training.weighted_metrics or ()),
+        ]
+        return ["loss", *named]
+    if len(getattr(model, "outputs", None) or ()) != 1 or not getattr(model, "compiled", False):
+        return None
+    from lepton_kit.training.job import compilation
+
+    own = compilation(model) or {}
+    found = ["loss"]
+    for option in ("metrics", "weighted_metrics"):
+        asked = getattr(training, option)
+        for metric in asked if asked is not None else own.get(option) or ():
+            if not isinstance(metric, str) and not hasattr(metric, "name"):
+                return None
+            found.append(metric if isinstance(metric, str) else metric.name)
+    return found
 
 
 def has_schedule(model: Any) -> str | None:

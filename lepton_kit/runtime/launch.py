@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
-
-import numpy as np
 
 from lepton_kit import data as sources
 from lepton_kit import models
@@ -17,15 +13,15 @@ from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime import compiled
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.keras_names import check_names, check_optimizer
-from lepton_kit.runtime.options import Asked, LaunchOptions, read
+from lepton_kit.runtime.options import Asked, LaunchOptions, in_launch_words, read
 from lepton_kit.runtime.run import Run
 from lepton_kit.runtime.script import absolute
 from lepton_kit.runtime.start import prepare
 from lepton_kit.runtime.wishes import WORKER_BYTES
-from lepton_kit.rundir.paths import write_atomically
 
 
 def launch(model: Any, data: Any, *, runs_dir: str | Path = "runs", **options: Unpack[LaunchOptions]) -> Run:
@@ -77,34 +73,169 @@ def _fitted(config: RunConfig, prepared: PreparedData, base: Path) -> RunConfig:
         model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
         return config.replace(model={**model.spec(), "notes": _notes(prepared, list(config.model.notes))})
     models.check_fits(config.model, prepared, base)
-    found = {}
+    found: dict[str, Any] = {}
     if config.model.kind == "keras" and "schedule" not in config.model.model_fields_set:
         found["schedule"] = compiled.schedule_in_file(Path(config.model.path))
     if "notes" not in config.model.model_fields_set:
         model = models.build(config.model, base, config.seed)
         found["notes"] = _notes(prepared, models.explain_inexactness(model))
     config = config.replace(model={**config.model.model_dump(mode="json"), **found})
-    compiled.check_rate(config.training, config.model.schedule, "training.learning_rate")
+    config.check_rate(config.training.learning_rate, "training.learning_rate")
     return config
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A launch that has passed its checks; `store` writes what it trains into a run's folder."""
+    """A launch that has passed its checks; `store` writes what it trains into a run's folder.
+
+    ``model`` is the user's own, ``trained`` what is stored: itself, or a copy with other settings compiled in.
+    """
 
     settings: RunSettings
     model: Any
+    trained: Any
     dataset: Dataset
     prepared: PreparedData
-    asked: Asked
+    callbacks: Any
+    found: dict[str, Any]
 
     def store(self, folder: Path) -> RunConfig:
         """Write model, callbacks and data into a folder; returns the configuration that belongs there."""
-        ready = _ready(self.model, self.prepared)
-        model = compiled.compiled(ready, self.asked, self.prepared)
-        spec = models.store(model, folder / "model")
-        notes = []
-        if spec["kind"] != "lepton":
-            notes = models.explain_inexactness(getattr(model, "network", model))
-        schedule = compiled.schedule_of(model, self.settings.training)
-        ...
+        from lepton_kit.training import callback_specs
+
+        spec = models.store(self.trained, folder / "model")
+        if spec["kind"] == "object":
+            _later(models, "same", lambda *_: None)(
+                self.trained, models.build(spec, folder, self.settings.seed), self.prepared
+            )
+        held = callback_specs.store(self.callbacks, folder / "model", self.model)
+        settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
+        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
+        return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+
+
+def plan(model: Any, data: Any, **options: Any) -> Plan:
+    """Check everything that needs no process about a launch with these arguments. Raises what `launch` raises."""
+    from lepton_kit.training.callback_specs import monitored
+
+    asked = read(options)
+    compiled.check_model(model)
+    compiled.check_own_compile(model, asked)
+    dataset = as_dataset(data, asked)
+    prepared = dataset.prepare()
+    settings = _completed(asked, model, dataset)
+    with in_launch_words():
+        check(settings, prepared)
+    if isinstance(model, models.LeptonModel):
+        trained: Any = model.fitted_to(prepared)
+    else:
+        trained = _later(models, "ready", lambda model, _: model)(model, prepared)
+        models.check_fits(trained, prepared)
+    trained = compiled.compiled(trained, asked, prepared)
+    schedule = compiled.schedule_of(trained, settings.training)
+    compiled.check_rate(settings.training, schedule)
+    best = settings.training.keep_best or monitored(asked.callbacks)
+    if best is not None:
+        settings = settings.replace(**{"training.keep_best": best})
+        compiled.check_quantity(best, trained, settings.training, prepared)
+    found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
+    return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
+
+
+def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
+    """The settings with what the data and the notebook say where nothing was asked."""
+    changes: dict[str, Any] = {}
+    if "batch_size" not in asked.given and _later(dataset, "batch_size", None) is not None:
+        changes["global_batch"] = _later(dataset, "batch_size", None)
+    if "shuffle" not in asked.given and _later(dataset, "is_ordered", False):
+        changes["shuffle"] = False
+    policy = _policy()
+    if isinstance(model, models.LeptonModel) and not model.built and policy != "float32":
+        changes["dtype_policy"] = asked.settings.training.dtype_policy or policy
+    if asked.compiled:
+        changes |= compiled.IN_THE_MODEL
+    return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
+
+
+def _later(room: Any, name: str, otherwise: Any) -> Any:
+    return getattr(room, name, otherwise)  # TEMPORARY: until the rooms below are merged
+
+
+def _policy() -> str:
+    """The notebook's dtype policy; a process without Keras has the default."""
+    settings = getattr(sys.modules.get("keras"), "config", None)
+    return settings.dtype_policy().name if settings is not None else "float32"
+
+
+def _inexact(model: Any) -> list[str]:
+    if isinstance(model, models.LeptonModel):
+        if not model.built:
+            return []
+        model = model.network
+    return models.explain_inexactness(model)
+
+
+def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:
+    return list(dict.fromkeys([*of_model, *prepared.details.get("notes", ())]))
+
+
+def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
+    """A `Dataset` as it is, or one made of what `fit` takes: (x, y), (x, y, sample_weight), x alone, or a stream.
+
+    Of arrays without validation data a fifth is held out, unless ``validation_split`` says otherwise.
+    """
+    asked = asked or Asked(RunSettings())
+    options = dict(asked.data)
+    parts = data if isinstance(data, tuple) else (data,)
+    if not 1 <= len(parts) <= 3 or isinstance(data, str | int | float | None):
+        shown = f"{len(parts)} parts" if isinstance(data, tuple) else repr(data)
+        raise DataError(
+            f"data: got {shown}; expected a lepton_kit Dataset, (x, y), (x, y, sample_weight) or x"
+        )
+    if len(parts) == 3 and options.get("sample_weight") is not None:
+        raise DataError("sample_weight: given twice, as an option and in data; give it once")
+    x, y, weight = (*parts, None, None)[:3]
+    weight = options.pop("sample_weight", weight)
+    if (
+        not isinstance(x, Dataset)
+        and not hasattr(x, "element_spec")
+        and options.get("validation_data") is None
+    ):
+        options.setdefault("validation_split", 0.2)
+    training = asked.settings.training
+    steps = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
+    if isinstance(x, Dataset):
+        return x
+    del steps
+    held = options.pop("validation_data", None)
+    return sources.arrays(x, y, sample_weight=weight, validation=held, **options)
+
+
+def check(config: RunSettings, prepared: PreparedData) -> None:
+    """What only the data and the machine can tell about a configuration."""
+    samples, batch = len(prepared.train), config.training.global_batch
+    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
+    if workers > samples:
+        raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
+    if batch < workers:
+        raise ConfigError(
+            "training.global_batch",
+            given=batch,
+            rule=f"at least one sample for each of the {workers} workers",
+        )
+    weights = config.workers.weights
+    if weights is not None and len(weights) != workers:
+        raise ConfigError(
+            "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
+        )
+    if config.workers.device == "gpu" and not gpus():
+        raise DeviceError(
+            "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
+        )
+    _, free = memory()
+    needed = WORKER_BYTES * (workers + config.workers.standby)
+    if free < needed:
+        raise DeviceError(
+            f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
+            f"(estimated); {free / 1e9:.1f} GB are free. Fewer workers need less"
+        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -35,7 +35,6 @@ class LaunchOptions(TypedDict, total=False):
     name: str
     pruning: Mapping[str, Any] | PruningConfig | float | None
     quantization_aware: Mapping[str, Any] | QuantizationAwareConfig | int | None
-    runs_dir: str | Path
     optimizer: Any
     learning_rate: Any
     loss: Any
@@ -75,7 +74,7 @@ class LaunchOptions(TypedDict, total=False):
 
 SAME = {"global_batch": "batch_size", "validate_every_epochs": "validation_freq"}
 """A setting's name in the configuration file, and Keras' name for it; both are taken."""
-OPTIONS = tuple(name for name in LaunchOptions.__annotations__ if name not in SAME)
+OPTIONS = (*(name for name in LaunchOptions.__annotations__ if name not in SAME), "runs_dir")
 RENAMED = {"workers": "count", **{keras: ours for ours, keras in SAME.items()}}
 COMPILED = ("optimizer", "loss", "metrics", "weighted_metrics", "loss_weights", "learning_rate")
 OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split")
@@ -138,17 +137,24 @@ def read(options: Mapping[str, Any]) -> Asked:
             values["workers"][inner] = value
         elif name in RunSettings.model_fields:
             values[name] = value
-    try:
+    with in_launch_words():
         settings = RunSettings.from_dict(values)
+    data = {name: given[name] for name in OF_DATA if given.get(name) is not None}
+    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(given))
+
+
+@contextlib.contextmanager
+def in_launch_words() -> Iterator[None]:
+    """Errors about fields of the configuration name the options of `launch` instead."""
+    try:
+        yield
     except ConfigError as failure:
         section, _, rest = failure.field.partition(".")
-        if section not in ("training", "workers"):
+        if section not in ("training", "workers") or not rest:
             raise
         inner, dot, place = rest.partition(".")
         outer = next((ours for ours, theirs in RENAMED.items() if theirs == inner), inner)
         raise ConfigError(f"{outer}{dot}{place}", given=failure.given, rule=failure.rule) from None
-    data = {name: given[name] for name in OF_DATA if given.get(name) is not None}
-    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(given))
 
 
 def _as_it_is(value: Any) -> Any:
@@ -241,10 +247,18 @@ def _check_parts(name: str, value: Any) -> None:
 
 
 def _check_weights(value: Any) -> None:
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+    parts = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list | tuple)
+        else [value]
+    )
     for part in parts:
         if isinstance(part, bool) or not isinstance(part, int | float):
-            raise ConfigError("loss_weights", given=value, rule="a number for each output, by name or in order")
+            raise ConfigError(
+                "loss_weights", given=value, rule="a number for each output, by name or in order"
+            )
 
 
 def _is_keras(value: Any, room: str, kind: str) -> bool:
