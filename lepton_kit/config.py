@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
 import pydantic
 import yaml
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
+from lepton_kit.specs import DataSpec, ModelSpec, Section
 
 
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
-
-
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """What is optimised, and for how long."""
 
     global_batch: int = Field(128, ge=1, description="samples per step, over all workers together")
@@ -49,8 +47,10 @@ class TrainingConfig(_Section):
     steps_per_epoch: int | None = Field(
         None, ge=1, description="steps that count as an epoch; null: one pass over the data"
     )
-    initial_epoch: int = Field(0, ge=0, description="number of the first epoch; epochs before it are left out")
-    validate_every_epochs: int | tuple[int, ...] = Field(
+    initial_epoch: int = Field(
+        0, ge=0, description="number of the first epoch, below epochs; those before it are left out"
+    )
+    validate_every_epochs: PositiveInt | tuple[PositiveInt, ...] = Field(
         1, description="epochs between two validations, or the numbers (from 1) of the epochs to validate"
     )
     validation_batch_size: int | None = Field(
@@ -68,15 +68,24 @@ class TrainingConfig(_Section):
     checkpoint_seconds: float = Field(30.0, gt=0, description="longest time between two checkpoints")
     log_seconds: float = Field(0.25, gt=0, le=60, description="time between two reports to the event log")
 
+    @pydantic.field_validator("initial_epoch")
+    @classmethod
+    def _before_the_last(cls, first: int, info: pydantic.ValidationInfo) -> int:
+        if first >= info.data.get("epochs", first + 1):
+            raise ValueError(f"a number below epochs ({info.data['epochs']})")
+        return first
 
-class WorkersConfig(_Section):
+
+class WorkersConfig(Section):
     """How many processes train, and how they are kept."""
 
     count: int | Literal["auto"] = Field(
         2, description="workers that train, or auto: as many as cores are free"
     )
     min_workers: int = Field(1, ge=1, description="auto never goes below this")
-    max_workers: int | None = Field(None, ge=1, description="no request goes above this; null: the cores")
+    max_workers: int | None = Field(
+        None, ge=1, description="neither count nor any request goes above this; null: 64, with auto the cores"
+    )
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")
     weights: tuple[float, ...] | None = Field(None, description="relative speed per rank; null: all equal")
@@ -99,14 +108,17 @@ class WorkersConfig(_Section):
             raise ValueError("a whole number of at least 1, or auto")
         return count
 
-    @pydantic.model_validator(mode="after")
-    def _bounds(self) -> WorkersConfig:
-        if self.max_workers is not None and self.max_workers < self.min_workers:
-            raise ValueError(f"max_workers of at least min_workers ({self.min_workers})")
-        return self
+    @pydantic.field_validator("max_workers")
+    @classmethod
+    def _above_the_others(cls, highest: int | None, info: pydantic.ValidationInfo) -> int | None:
+        for name in ("count", "min_workers"):
+            other = info.data.get(name)
+            if highest is not None and isinstance(other, int) and highest < other:
+                raise ValueError(f"at least {name} ({other})")
+        return highest
 
 
-class PruningConfig(_Section):
+class PruningConfig(Section):
     """Magnitude pruning while training (Zhu & Gupta 2017, arXiv:1710.01878, for the polynomial ramp)."""
 
     sparsity: float = Field(0.8, ge=0, lt=1, description="share of zero weights at the end")
@@ -125,37 +137,28 @@ class PruningConfig(_Section):
     skip: tuple[str, ...] = Field((), description="names of layers to leave dense")
 
 
-class QuantizationAwareConfig(_Section):
+class QuantizationAwareConfig(Section):
     """Quantization-aware training: weights and activations are rounded in the forward pass."""
 
     bits: Literal[2, 3, 4, 8] = Field(8, description="bits per weight")
     skip: tuple[str, ...] = Field((), description="names of layers to leave in float")
 
 
-class RunConfig(_Section):
-    """All that is needed to repeat a run.
-
-    ``model`` and ``data`` are the specs that `lepton_kit.models` and `lepton_kit.data` write and read; their
-    relative paths count from the folder that holds the file.
-
-    >>> RunConfig(model={"kind": "lepton"}, data={"kind": "npz"}).training.global_batch
-    128
-    """
+class RunSettings(Section):
+    """All settings of a run but its model and its data."""
 
     version: Literal[1] = 1
     name: str = Field(
         "run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="first part of the run's id"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of weights, order, dropout and augmentation")
-    model: dict[str, Any]
-    data: dict[str, Any]
     training: TrainingConfig = TrainingConfig()
     workers: WorkersConfig = WorkersConfig()
     pruning: PruningConfig | None = None
     quantization_aware: QuantizationAwareConfig | None = None
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], *, source: str = "configuration") -> RunConfig:
+    def from_dict(cls, values: dict[str, Any], *, source: str = "configuration") -> Self:
         """Validate a plain dictionary. Raises `ConfigError` that names the first wrong field."""
         if not isinstance(values, dict):
             raise ConfigError(source, given=type(values).__name__, rule="a mapping of sections")
@@ -163,6 +166,35 @@ class RunConfig(_Section):
             return cls.model_validate(values)
         except pydantic.ValidationError as failure:
             raise _explain(failure, cls) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, as they stand in the YAML file."""
+        return self.model_dump(mode="json", exclude_none=False)
+
+    def of(self, model: dict[str, Any], data: dict[str, Any]) -> RunConfig:
+        """The whole configuration: these settings with the specs of a model and of data."""
+        return RunConfig.from_dict({**self.to_dict(), "model": model, "data": data})
+
+
+class RunConfig(RunSettings):
+    """All that is needed to repeat a run.
+
+    ``model`` and ``data`` are the specs that `lepton_kit.models` and `lepton_kit.data` write and read; their
+    relative paths count from the folder that holds the file.
+
+    >>> model = {"kind": "lepton", "input_shape": [28, 28, 1], "num_classes": 10}
+    >>> config = RunConfig.from_dict({"model": model, "data": {"kind": "sample", "name": "digits"}})
+    >>> config.training.global_batch, config.replace(**{"training.epochs": 3}).training.epochs
+    (128, 3)
+    """
+
+    model: ModelSpec
+    data: DataSpec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, as they stand in the YAML file: first what is trained, then how."""
+        values = super().to_dict()
+        return {name: values[name] for name in ("version", "name", "seed", "model", "data")} | values
 
     @classmethod
     def load(cls, path: str | Path) -> RunConfig:
@@ -178,10 +210,6 @@ class RunConfig(_Section):
             raise ConfigError(str(path), given=str(failure), rule="valid YAML") from None
         return cls.from_dict(values, source=str(path))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types only, as they stand in the YAML file."""
-        return self.model_dump(mode="json", exclude_none=False)
-
     def to_yaml(self) -> str:
         """The file that `load` reads back to an equal configuration."""
         values = self.to_dict()
@@ -191,29 +219,17 @@ class RunConfig(_Section):
         return yaml.safe_dump(values, sort_keys=False)  # some control characters survive as escapes only
 
     def replace(self, **changes: Any) -> RunConfig:
-        """A validated copy with fields changed; nested ones by dotted name: ``{"training.epochs": 3}``.
-
-        >>> config = RunConfig(model={}, data={}).replace(**{"training.epochs": 3})
-        >>> config.training.epochs
-        3
-        """
+        """A validated copy with fields changed; nested ones by dotted name, ``{"training.epochs": 3}``."""
         values = self.to_dict()
         for name, value in changes.items():
             *parents, leaf = name.split(".")
             target = values
             for parent in parents:
-                target = (
-                    target.setdefault(parent, {})
-                    if target.get(parent) is not None
-                    else _section(target, parent)
-                )
+                if target.get(parent) is None:
+                    target[parent] = {}
+                target = target[parent]
             target[leaf] = value
         return type(self).from_dict(values)
-
-
-def _section(target: dict[str, Any], name: str) -> dict[str, Any]:
-    target[name] = {}
-    return target[name]
 
 
 def json_schema() -> str:
@@ -221,31 +237,72 @@ def json_schema() -> str:
     return json.dumps(RunConfig.model_json_schema(), indent=2)
 
 
-def _explain(failure: pydantic.ValidationError, root: type[_Section]) -> ConfigError:
+UNIONS = {
+    "workers.count": "a whole number of at least 1, or auto",
+    "training.validate_every_epochs": "a whole number of at least 1, or a list of epochs, counted from 1",
+    "data.x": "an array's name, a list of names, or input -> name",
+    "data.y": "an array's name, a list of names, or output -> name",
+    "data.validation_x": "an array's name, a list of names, or input -> name",
+    "data.validation_y": "an array's name, a list of names, or output -> name",
+    "data.scale": "(factor, offset), or name -> (factor, offset)",
+}
+"""What is allowed in fields of several types: pydantic's own words tell of the first type alone."""
+
+
+def _explain(failure: pydantic.ValidationError, root: type[Section]) -> ConfigError:
     first = failure.errors(include_url=False)[0]
-    where = [str(part) for part in first["loc"]]
-    if where[-1:] and where[-1].startswith(("int", "literal[")):
-        where.pop()  # the branch of a union is no part of the field's name
+    given, kind = first["input"], first["type"]
+    where, section, choices = _where(root, first["loc"])
     field = ".".join(where) or "configuration"
-    if first["type"] == "extra_forbidden":
-        known = _known_fields(root, where[:-1])
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        if isinstance(given, dict):
+            return ConfigError(f"{field}.kind", given=given.get("kind"), rule=f"one of {', '.join(choices)}")
+        kind = "model_type"
+    if kind in ("model_attributes_type", "model_type"):
+        rule = f"a mapping with a kind: {', '.join(choices)}" if choices else "a mapping of settings"
+        return ConfigError(field, given=given, rule=rule)
+    if kind == "extra_forbidden":
+        known = list(section.model_fields)
         close = difflib.get_close_matches(where[-1], known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return ConfigError(field, given=first["input"], rule=f"one of the keys {', '.join(known)}{hint}")
-    if first["type"] == "missing":
+        return ConfigError(field, given=given, rule=f"one of the keys {', '.join(known)}{hint}")
+    if kind == "missing":
         return ConfigError(field, given=None, rule="this key to be there")
-    if field == "workers.count":
-        return ConfigError(field, given=first["input"], rule="a whole number of at least 1, or auto")
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(field, given=first["input"], rule=rule)
+    rule = re.sub(r"^(Value error, |Input should be |\w+ should have )", "", first["msg"])
+    return ConfigError(field, given=given, rule=UNIONS.get(field, rule))
 
 
-def _known_fields(root: type[_Section], path: list[str]) -> list[str]:
-    section: Any = root
-    for name in path:
-        annotation = section.model_fields[name].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        section = next(
-            option for option in options if isinstance(option, type) and issubclass(option, _Section)
-        )
-    return list(section.model_fields)
+def _where(
+    root: type[Section], places: tuple[int | str, ...]
+) -> tuple[list[str], type[Section], dict[str, type[Section]]]:
+    """The path of a field as its user writes it (without the names of a union's branches), the section that holds
+    it, and the sections that it chooses from, if it does."""
+    names: list[str] = []
+    section, here = root, True
+    choices: dict[Any, type[Section]] = {}
+    for place in places:
+        if isinstance(place, int):
+            names.append(str(place))
+        elif choices:
+            section, choices = choices[place], {}
+        elif here:
+            names.append(place)
+            sections = _sections(section, place)
+            choices = sections if len(sections) > 1 else {}
+            here = bool(sections)
+            section = next(iter(sections.values())) if len(sections) == 1 else section
+    return names, section, choices
+
+
+def _sections(section: type[Section], name: str) -> dict[str, type[Section]]:
+    """The sections that a field may hold, by kind."""
+    annotation = section.model_fields[name].annotation if name in section.model_fields else None
+    found = [
+        one
+        for one in get_args(annotation) or (annotation,)
+        if isinstance(one, type) and issubclass(one, Section)
+    ]
+    return {
+        get_args(one.model_fields["kind"].annotation)[0] if "kind" in one.model_fields else name: one
+        for one in found
+    }

@@ -40,6 +40,9 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    start = sys.modules.get("lepton_kit.runtime.start")
+    if start is not None:
+        start.cool()  # the nursery of this process is no orphan
     deadline = time.monotonic() + GRACE_SECONDS
     while (orphans := left_behind()) and time.monotonic() < deadline:
         time.sleep(0.1)

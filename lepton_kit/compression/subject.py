@@ -83,12 +83,18 @@ def store_model(subject: Any, home: Path) -> Path:
         if path.suffix != ".keras" or not path.is_file():
             raise CompressionError(f"{path}: expected a .keras file that exists")
         return path
-    from lepton_kit.models.payload import store
+    from lepton_kit.models.payload import FILE, store
 
     spec = store(subject, home / INPUT)
-    if spec["kind"] != "keras":
+    if spec["kind"] == "lepton":
         raise CompressionError(f"{subject!r} has no weights yet; train it before it is compressed")
-    return home / spec["path"]
+    path = home / INPUT / FILE
+    if not path.is_file():
+        raise CompressionError(
+            f"model {subject.name!r}: Keras cannot write it to a .keras file, which compression reads; "
+            "give its own layers a get_config"
+        )
+    return path
 
 
 def check_layers(model: Path, **options: Sequence[str]) -> None:
@@ -162,8 +168,10 @@ def store_data(data: Any, home: Path) -> Path:
     prepared = prepare(data)
     if prepared.validation is None or not len(prepared.validation):
         raise CompressionError("data: got no validation split; compression is judged on held-out samples")
-    if isinstance(prepared.train.x, dict) or isinstance(prepared.train.y, dict):
-        raise CompressionError("data: got several inputs or targets; compression handles one of each")
+    if not isinstance(prepared.train.x, np.ndarray) or not isinstance(prepared.train.y, np.ndarray):
+        raise CompressionError(
+            "data: got several inputs or targets, or none; compression handles one of each"
+        )
     folder = home / INPUT / "data"
     shutil.rmtree(folder, ignore_errors=True)
     write_folder(prepared, folder)

@@ -145,12 +145,7 @@ def _finish(
         held_labels = labels[held] if held is not None else None
         if options["validation_y"] is not None:
             held_labels = archive.read(_names(options["validation_y"])[None])
-        try:
-            task, classes = task_of(labels[parts["train"]], held_labels, None)
-        except DataError as failure:
-            raise DataError(
-                f"{archive.path.name}: {str(failure).replace('y:', repr(targets[None]) + ':', 1)}"
-            ) from None
+        task, classes = task_of(labels[parts["train"]], held_labels, None)
     elif None in targets and archive.header(targets[None])[1].kind == "f":
         task = "regression"
     value_range = ranges[None] if None in inputs else {key: ranges[key] for key in inputs}
@@ -195,12 +190,12 @@ def _copy(
     parts: dict[str, np.ndarray],
     writer: FolderWriter,
     scale: tuple[float, float] | None = None,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Copy one array into its splits, piece by piece; returns the training split's range of values."""
     shape, dtype = archive.header(name)
     if dtype.kind == "U":
         raise DataError(f"{archive.path.name}: {name!r} holds text; expected numbers")
-    wanted = np.dtype(np.int32) if role == "y" and dtype.kind in "biu" else dtype
+    wanted = np.dtype(np.int32) if role == "y" and np.can_cast(dtype, np.int32) else dtype
     if scale is not None or dtype in (np.float64, np.float16):
         wanted = np.dtype(np.float32)
     targets = {

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
 from lepton_kit.errors import DataError
 
 FORMAT = 1
 META = "meta.json"
-Arrays = np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,43 +28,54 @@ class Split:
     """
 
     x: Arrays
-    y: Any
+    y: Any = None
     w: Any = None
 
     def __len__(self) -> int:
-        return len(_first(self.x))
+        return len(first(self.x))
 
     def __repr__(self) -> str:
         return f"Split({len(self)} samples)"
 
-    def take(self, indices: np.ndarray) -> tuple[Arrays, Arrays]:
+    def take(self, indices: np.ndarray) -> tuple[Any, Any]:
         """The rows at ``indices`` (int64, shape ``(b,)``) as arrays in memory, in that order and type.
 
         >>> Split(np.arange(6).reshape(3, 2), np.array([5, 6, 7])).take(np.array([2, 0]))[1].tolist()
         [7, 5]
         """
-        return _map(self.x, lambda a: np.take(np.asarray(a), indices, axis=0)), _map(
-            self.y, lambda a: np.take(np.asarray(a), indices, axis=0)
-        )
+        return self.rows(indices)[:2]
 
     def rows(self, indices: np.ndarray) -> tuple[Any, Any, Any]:
-        """Samples, targets and weights at ``indices``; see `take`."""
-        return *self.take(indices), _map(self.w, lambda a: np.take(np.asarray(a), indices, axis=0))
+        """Samples, targets and weights at ``indices``; see `take`.
 
-    def arrays(self) -> Iterator[tuple[str, str | None, np.ndarray]]:
-        """Every array as (role, name, array): role is x or y, name is None for a plain array."""
-        for role, value in (("x", self.x), ("y", self.y)):
-            for name, array in value.items() if isinstance(value, dict) else ((None, value),):
-                yield role, name, array
+        >>> Split((np.arange(3), np.arange(3)), None, np.ones(3)).rows(np.array([1]))
+        ((array([1]), array([1])), None, array([1.]))
+        """
+        x, y, w = (
+            mapped(value, lambda array: np.take(np.asarray(array), indices, axis=0))
+            for value in (self.x, self.y, self.w)
+        )
+        return x, y, w
+
+    def part(self, rows: slice) -> Split:
+        """A run of rows without copying them."""
+        return Split(*(mapped(value, lambda array: array[rows]) for value in (self.x, self.y, self.w)))
+
+    def arrays(self) -> Iterator[tuple[str, Key, np.ndarray]]:
+        """Every array as (role, key, array): role is x, y or w; see `structure.items` for the key."""
+        for role, value in (("x", self.x), ("y", self.y), ("w", self.w)):
+            for key, array in items(value):
+                yield role, key, array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PreparedData:
     """Validated data that is ready to train on: splits, labels, and what a model must know about them.
 
-    ``value_range`` is (low, high) of the samples (a dictionary of pairs for several inputs): 0..255 for bytes,
-    the training split's own range otherwise. ``task`` is classification (whole-number labels), regression
-    (fractional targets) or other (label maps, several outputs).
+    ``value_range`` is (low, high) of the samples (in the samples' form, for several inputs): 0..255 for bytes, None
+    for text, the training split's own range otherwise. ``task`` is what the targets look like, a hint:
+    classification (one small whole number a sample), regression (floating point) or other (label maps, several
+    outputs, none). ``details`` may hold ``notes``, sentences on what differs from the data as they were given.
     """
 
     train: Split
@@ -81,13 +92,18 @@ class PreparedData:
 
     @property
     def sample_shape(self) -> Any:
-        """Shape of one sample, without the row axis; a dictionary name -> shape for several inputs."""
-        return _map(self.train.x, lambda a: tuple(a.shape[1:]))
+        """Shape of one sample, without the row axis; for several inputs in their form, such as name -> shape."""
+        return mapped(self.train.x, lambda a: tuple(a.shape[1:]))
 
     @property
     def sample_dtype(self) -> Any:
-        """NumPy type name of a sample, such as ``uint8``; a dictionary for several inputs."""
-        return _map(self.train.x, lambda a: a.dtype.name)
+        """NumPy type name of a sample, such as ``uint8``; for several inputs in their form."""
+        return mapped(self.train.x, lambda a: a.dtype.name)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what differs from the data as they were given, such as padding; empty if nothing does."""
+        return tuple(self.details.get("notes", ()))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -97,7 +113,7 @@ class PreparedData:
         digest = hashlib.blake2b(digest_size=16)
         for split in (self.train, self.validation):
             for role, name, array in split.arrays() if split else ():
-                digest.update(f"{role} {name} {array.dtype.str} {array.shape}".encode())
+                digest.update(f"{role} {name!r} {array.dtype.str} {array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
         return digest.hexdigest()
 
@@ -113,9 +129,11 @@ class PreparedData:
             more = ", …" if (self.num_classes or 0) > 12 else ""
             lines.append(f"classification into {self.num_classes} classes: {names}{more}")
         else:
-            lines.append(
-                f"{self.task}: target {_shape_text(_map(self.train.y, lambda a: tuple(a.shape[1:])))}"
-            )
+            target = mapped(self.train.y, lambda a: tuple(a.shape[1:]))
+            lines.append(f"{self.task}: target {_shape_text(target)}" if target is not None else "no targets")
+        if self.train.w is not None:
+            lines.append("samples are weighted")
+        lines += self.notes
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -133,9 +151,7 @@ class FolderWriter:
         self.entries: list[dict[str, Any]] = []
         self._open: list[np.memmap] = []
 
-    def array(
-        self, split: str, role: str, name: str | None, shape: tuple[int, ...], dtype: Any
-    ) -> np.ndarray:
+    def array(self, split: str, role: str, name: Key, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A writable array of that shape, backed by a file of the folder."""
         file = f"{split}.{role}.{sum(e['split'] == split and e['role'] == role for e in self.entries)}.npy"
         self.entries.append({"split": split, "role": role, "name": name, "file": file})
@@ -143,19 +159,19 @@ class FolderWriter:
             empty = np.zeros(shape, dtype)
             np.save(self.folder / file, empty)
             return empty
-        mapped = np.lib.format.open_memmap(self.folder / file, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        self._open.append(mapped)
-        return mapped
+        target = np.lib.format.open_memmap(self.folder / file, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        self._open.append(target)
+        return target
 
-    def put(self, split: str, role: str, name: str | None, values: np.ndarray) -> None:
+    def put(self, split: str, role: str, name: Key, values: np.ndarray) -> None:
         """Write a whole array at once."""
         target = self.array(split, role, name, values.shape, values.dtype)
         target[...] = values
 
     def finish(self, **meta: Any) -> None:
         """Flush everything and write what `PreparedData` holds beside the arrays."""
-        for mapped in self._open:
-            mapped.flush()
+        for target in self._open:
+            target.flush()
         self._open.clear()
         text = json.dumps({"format": FORMAT, "arrays": self.entries, **meta}, indent=1)
         temporary = self.folder / f"{META}.tmp"
@@ -189,17 +205,21 @@ def open_folder(folder: Path) -> PreparedData:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         if meta.pop("format") != FORMAT:
             raise DataError(f"{folder}: prepared by another version; store the data again")
-        found: dict[tuple[str, str], dict[str | None, np.ndarray]] = {}
+        found: dict[tuple[str, str], dict[Key, np.ndarray]] = {}
         for entry in meta.pop("arrays"):
             array = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
             found.setdefault((entry["split"], entry["role"]), {})[entry["name"]] = array
-        train = Split(_join(found["train", "x"]), _join(found["train", "y"]))
-        held = ("validation", "x") in found
-        validation = Split(_join(found["validation", "x"]), _join(found["validation", "y"])) if held else None
+        train, validation = (
+            Split(*(joined(found.get((split, role), {})) for role in ("x", "y", "w")))
+            for split in ("train", "validation")
+        )
+        held = validation if validation.x is not None else None
+        if train.x is None:
+            raise DataError(f"{folder}: not a readable folder of prepared data (no samples)")
         for name in ("class_names", "vocabulary", "feature_names"):
             meta[name] = tuple(meta[name]) if meta.get(name) is not None else None
         meta["value_range"] = _ranges(meta["value_range"])
-        return PreparedData(train=train, validation=validation, **meta)
+        return PreparedData(train=train, validation=held, **meta)
     except (OSError, ValueError, KeyError, TypeError) as failure:
         if isinstance(failure, DataError):
             raise
@@ -207,39 +227,27 @@ def open_folder(folder: Path) -> PreparedData:
 
 
 def _ranges(value: Any) -> Any:
+    """Ranges as they were before JSON made lists of them: a pair, a dictionary or tuple of pairs, None for text."""
     if isinstance(value, dict):
-        return {name: tuple(pair) for name, pair in value.items()}
-    return tuple(value)
-
-
-def _join(arrays: dict[str | None, np.ndarray]) -> Arrays:
-    alone = arrays.get(None)
-    return {str(name): array for name, array in arrays.items()} if alone is None else alone
-
-
-def _first(value: Arrays) -> np.ndarray:
-    if isinstance(value, dict):
-        return next(iter(value.values()))
-    return value[0] if isinstance(value, tuple) else value
-
-
-def _map(value: Any, function: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        return {name: function(array) for name, array in value.items()}
-    if isinstance(value, tuple):
-        return tuple(function(array) for array in value)
-    return function(value)
+        return {name: _ranges(one) for name, one in value.items()}
+    if value is None or not any(one is None or isinstance(one, list) for one in value):
+        return None if value is None else tuple(value)
+    return tuple(_ranges(one) for one in value)
 
 
 def _shape_text(shape: Any) -> str:
     if isinstance(shape, dict):
         return ", ".join(f"{name} {_shape_text(one)}" for name, one in shape.items())
+    if shape and isinstance(shape[0], tuple):
+        return ", ".join(f"{_shape_text(one)}" for one in shape)
     return " x ".join(map(str, shape)) if shape else "scalar"
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "text"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+    if isinstance(value, tuple) and (not value or not isinstance(value[0], int | float)):
+        return ", ".join(_plain(one) for one in value)
     return f"{value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else str(value)

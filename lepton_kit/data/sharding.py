@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -63,6 +64,27 @@ def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray:
     return order
 
 
+def batch_of(step: int, *, seed: int, samples: int, global_batch: int, shuffle: bool = True) -> np.ndarray:
+    """The sample indices of the global batch at a step of the run, int64, shape ``(batch_size(step),)``.
+
+    >>> batch_of(2, seed=0, samples=10, global_batch=4, shuffle=False).tolist()
+    [8, 9]
+    """
+    epoch, within = position(step, samples, global_batch)
+    rows = slice(within * global_batch, min((within + 1) * global_batch, samples))
+    # Without shuffling no order of all samples is made for a batch.
+    return epoch_order(seed, epoch, samples)[rows] if shuffle else np.arange(rows.start, rows.stop)
+
+
+def edges_of(batch: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """Where each rank's part of a batch begins, and the end: one number more than there are ranks.
+
+    >>> edges_of(128, [3, 1])
+    (0, 96, 128)
+    """
+    return (0, *(int(edge) for edge in np.cumsum(cut(batch, weights))))
+
+
 def cut(batch: int, weights: Sequence[float]) -> tuple[int, ...]:
     """Cut a batch into one part per rank, proportional to the weights, by largest remainders.
 
@@ -87,19 +109,23 @@ def cut(batch: int, weights: Sequence[float]) -> tuple[int, ...]:
 
 
 def shard(
-    *, seed: int, step: int, samples: int, global_batch: int, weights: Sequence[float]
+    *,
+    seed: int,
+    step: int,
+    samples: int,
+    global_batch: int,
+    weights: Sequence[float],
+    shuffle: bool = True,
 ) -> tuple[np.ndarray, ...]:
     """The sample indices of every rank for one step of the run: one int64 array of shape ``(b_r,)`` per rank.
 
     Joined in rank order they are the global batch; over the steps of an epoch every sample comes exactly
-    once, whatever the number of ranks at each step.
+    once, whatever the number of ranks at each step. Without ``shuffle`` they come as they lie, in every epoch.
 
     >>> parts = shard(seed=0, step=0, samples=10, global_batch=4, weights=[1, 1])
     >>> [len(part) for part in parts]
     [2, 2]
     """
-    epoch, within = position(step, samples, global_batch)
-    order = epoch_order(seed, epoch, samples)
-    batch = order[within * global_batch : (within + 1) * global_batch]
-    edges = np.cumsum(cut(len(batch), weights))[:-1]
-    return tuple(np.split(batch, edges))
+    batch = batch_of(step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle)
+    edges = edges_of(len(batch), weights)
+    return tuple(batch[low:high] for low, high in pairwise(edges))

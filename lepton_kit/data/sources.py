@@ -14,7 +14,7 @@ from lepton_kit.data import archives, images, memory, series, tables, texts
 from lepton_kit.data.cache import cached, fingerprint
 from lepton_kit.data.catalog import SAMPLES, samples_folder
 from lepton_kit.data.prepared import FolderWriter, PreparedData, open_folder, write_folder
-from lepton_kit.data.splitting import check_split
+from lepton_kit.data.splitting import check_holdout, check_split
 from lepton_kit.errors import ConfigError, DataError
 
 _Build = Callable[[Path, dict[str, Any], FolderWriter], None]
@@ -156,24 +156,42 @@ def image_folder(
 
 def arrays(
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
-    validation: tuple[Any, Any] | None = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[Any, float] | None = None,
+    validation: Any = None,
     validation_split: float = 0.2,
+    holdout: str = "random",
     class_names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Arrays in memory, or dictionaries name -> array for several inputs or outputs; rows first.
+    """Arrays in memory as `fit` takes them, rows first: one, a dictionary name -> array, or a list of arrays.
 
-    Whole-number or text ``y`` are labels, floating point ``y`` are targets of a regression. ``validation`` is a
-    pair (x, y); without it ``validation_split`` of the rows is held out.
+    Also frames, tensors, text, and sequences of different lengths (padded at the end with 0, which the summary says).
+    Types stay, but for floating point, which becomes float32; text in ``y`` becomes class numbers. ``sample_weight``
+    is a weight a sample, step or pixel, for each output; ``class_weight`` is class -> weight, for training alone.
+    ``validation`` is (x, y) or (x, y, weights); without it ``validation_split`` of the rows is held out: ``random``
+    ones, every class in proportion, or the ``last`` ones, as Keras does.
 
     >>> import numpy as np
     >>> arrays(np.zeros((10, 3)), np.arange(10) % 2).prepare()
     PreparedData(8 + 2 samples, 3, classification)
     """
     check_split(validation_split, seed)
-    return Dataset("arrays", held=memory.build(x, y, validation, validation_split, class_names, seed))
+    check_holdout(holdout)
+    held = memory.build(
+        x,
+        y,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation=validation,
+        validation_split=validation_split,
+        holdout=holdout,
+        class_names=class_names,
+        seed=seed,
+    )
+    return Dataset("arrays", held=held)
 
 
 def npz(

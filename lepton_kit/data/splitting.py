@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lepton_kit.errors import ConfigError, DataError
@@ -16,6 +18,29 @@ def check_split(validation_split: float, seed: int) -> None:
         )
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
         raise ConfigError("data.seed", given=seed, rule="a whole number of at least 0")
+
+
+HOLDOUTS = ("random", "last")
+
+
+def check_holdout(holdout: str) -> None:
+    """Raise `ConfigError` for a rule that is none of `HOLDOUTS`."""
+    if holdout not in HOLDOUTS:
+        raise ConfigError("data.holdout", given=holdout, rule=f"one of {', '.join(HOLDOUTS)}")
+
+
+def last_rows(count: int, validation_split: float) -> tuple[slice, slice]:
+    """Rows to train on and rows held out by Keras' rule for ``validation_split``: the last ones, in their order.
+
+    >>> last_rows(10, 0.25)
+    (slice(0, 7, None), slice(7, 10, None))
+    """
+    edge = math.floor(count * (1.0 - validation_split))
+    if validation_split and edge in (0, count):
+        raise DataError(
+            f"validation_split: {validation_split} of {count} rows leaves a split empty; give more rows or another share"
+        )
+    return slice(0, edge), slice(edge, count)
 
 
 def split_rows(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.memory import describe
+from lepton_kit.data.memory import check_classes, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
 from lepton_kit.data.splitting import split_rows
 from lepton_kit.errors import DataError
@@ -79,6 +79,8 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
         features += added
     x = np.stack(blocks, axis=1).astype(np.float32)
     try:
+        if classes:
+            check_classes(y[train], classes)
         prepared = describe(
             Split(x[train], y[train]),
             Split(x[held], y[held]) if len(held) else None,

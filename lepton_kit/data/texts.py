@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.memory import describe
+from lepton_kit.data.memory import check_classes, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
 from lepton_kit.data.splitting import split_rows
 from lepton_kit.data.tables import column, read_csv
@@ -59,6 +59,7 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
         classes, y = _classes_of(labels, train, held, path.name)
     else:
         train, held = split_rows(len(rows), options["validation_split"], options["seed"], labels=y)
+    check_classes(y[train], classes)
     counts = Counter(word for i in train for word in words(texts[i]))
     kept = sorted(counts, key=lambda word: (-counts[word], word))[
         : options["vocabulary_size"] - len(RESERVED)

@@ -11,13 +11,16 @@ import keras
 
 from lepton_kit.errors import ModelError
 
-_counted: ContextVar[Any] = ContextVar("counted", default=None)
+_counted: ContextVar[tuple[Any, bool]] = ContextVar("counted", default=(None, False))
 
 
 @contextlib.contextmanager
-def counting(counted: Any) -> Iterator[None]:
-    """While a model is called: whether its samples count (1) or stand in for a rank that has none (0), a tensor."""
-    token = _counted.set(counted)
+def counting(counted: Any, scaled: bool = False) -> Iterator[None]:
+    """While a model is called: whether its samples count (1) or stand in for a rank that has none (0), a tensor.
+
+    ``scaled``: gradients are taken of a loss that is multiplied by the rank's share already, not multiplied after.
+    """
+    token = _counted.set((counted, scaled))
     try:
         yield
     finally:
@@ -29,8 +32,8 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the global batch: sums and counts are allreduced by Horovod.
 
     Where Horovod is not initialised, or the world size is 1, it is the plain layer. Its gradients suit a
-    training step that scales each rank's gradient of its own mean loss by ``b_r / B`` and sums, so per-rank
-    batches may differ. Moving statistics are equal on all ranks.
+    training step that sums over ranks and weighs each rank's mean loss by ``b_r / B``, before it takes gradients
+    (see `counting`) or after, so per-rank batches may differ. Moving statistics are equal on all ranks.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -43,9 +46,9 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
             return super()._moments(inputs, mask)
         import tensorflow as tf
 
-        counted = _counted.get()
+        counted, scaled = _counted.get()
         counted = tf.ones((), inputs.dtype) if counted is None else tf.cast(counted, inputs.dtype)
-        rows = tf.cast(tf.shape(inputs)[0], inputs.dtype) * counted
+        rows = counted if scaled else tf.cast(tf.shape(inputs)[0], inputs.dtype) * counted
         weight = tf.ones_like(inputs[..., :1]) if self._last_axis(inputs) else tf.ones_like(inputs)
         if mask is not None:
             weight = tf.broadcast_to(tf.cast(mask, inputs.dtype)[..., tf.newaxis], tf.shape(inputs))
@@ -110,7 +113,11 @@ def _horovod() -> Any:
 
 
 def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
-    """Sum over ranks. The gradient that a rank gets is that of the global mean loss, divided by its own share."""
+    """Sum over ranks. A rank's gradient is that of the global mean loss, with the factor ``rows`` taken out again.
+
+    ``rows`` is what the step multiplies its gradients by afterwards, up to the batch's size: 1 where it has scaled
+    its loss before, 0 for a rank without samples.
+    """
     import tensorflow as tf
     from horovod.tensorflow import mpi_ops
 

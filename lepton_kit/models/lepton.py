@@ -85,6 +85,7 @@ class LeptonModel:
         values = dict(spec)
         if values.pop("kind", "lepton") != "lepton":
             raise ConfigError("model.kind", given=spec["kind"], rule="lepton")
+        values.pop("notes", None)
         for name in values:
             if name not in FIELDS:
                 raise ConfigError(f"model.{name}", given=values[name], rule=f"one of {', '.join(FIELDS)}")

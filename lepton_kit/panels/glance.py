@@ -42,9 +42,10 @@ def as_image(sample: np.ndarray, value_range: tuple[float, float]) -> Any:
 def thumbnails(prepared: Any, most: int = THUMBNAILS) -> Markup:
     """The first sample of each class as small pictures, or an empty text for data that are not images."""
     x, y = prepared.train.x, prepared.train.y
-    if isinstance(x, dict) or isinstance(y, dict) or x.ndim != 4:
+    if not isinstance(x, np.ndarray) or x.ndim != 4:
         return Markup("")
-    places = first_of_each(np.asarray(y), most) if np.ndim(y) == 1 else np.arange(min(most, len(x)))
+    labels = np.asarray(y).reshape(-1) if prepared.task == "classification" else None
+    places = first_of_each(labels, most) if labels is not None else np.arange(min(most, len(x)))
     names = prepared.class_names
     pieces = []
     for place in places:
@@ -54,7 +55,7 @@ def thumbnails(prepared: Any, most: int = THUMBNAILS) -> Markup:
         buffer = io.BytesIO()
         image.thumbnail((64, 64))
         image.save(buffer, "PNG")
-        label = str(names[int(y[place])] if names is not None and np.ndim(y) == 1 else "")
+        label = str(names[int(labels[place])] if names is not None and labels is not None else "")
         source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
         pieces.append(
             f'<img class="lk-thumb" src="{source}" alt="a sample of class {html.escape(label)}" title="{html.escape(label)}">'
@@ -66,7 +67,7 @@ def class_counts(prepared: Any) -> Markup:
     """How many samples to train on there are of each class, as one bar; empty for other tasks."""
     if prepared.task != "classification":
         return Markup("")
-    counts = np.bincount(np.asarray(prepared.train.y), minlength=prepared.num_classes)
+    counts = np.bincount(np.asarray(prepared.train.y).reshape(-1), minlength=prepared.num_classes)
     names = prepared.class_names or tuple(map(str, range(prepared.num_classes)))
     pieces = [
         (int(count), f"{name}: {count} samples", str(name) if len(names) <= 12 else "")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime.run import Run, open_run
-from lepton_kit.training.step import sample_hashes
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
             expected = last
     if plan is None:
         return Audit(0, 0, generations, ("the run has not begun to train",))
-    problems += _compare(steps, run.config.seed, plan["samples"], plan["global_batch"])
+    problems += _compare(
+        steps, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
+    )
     if run.status == "finished" and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
@@ -73,13 +75,14 @@ def _span(one: int, other: int) -> str:
     return f"{min(one, other)}..{max(one, other) - 1}"
 
 
-def _compare(steps: dict[int, tuple[int, int]], seed: int, samples: int, global_batch: int) -> list[str]:
+def _compare(
+    steps: dict[int, tuple[int, int]], seed: int, samples: int, global_batch: int, shuffle: bool
+) -> list[str]:
     problems = []
     for step, (checksum, fed) in sorted(steps.items()):
-        epoch, within = sharding.position(step, samples, global_batch)
-        batch = sharding.epoch_order(seed, epoch, samples)[
-            within * global_batch : (within + 1) * global_batch
-        ]
+        batch = sharding.batch_of(
+            step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle
+        )
         if fed != len(batch):
             problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")
         elif checksum != int(sample_hashes(batch).sum(dtype=np.uint64)):

@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.runtime.coordinator import Observed, State
 from lepton_kit.runtime.wire import Connection, pair
+from lepton_kit.runtime.zygote import Process
+
+Started = tuple[Process, Connection]
+"""A zygote that is there already, and the connection to it."""
 
 
 @dataclass
@@ -55,22 +60,42 @@ class Member:
 class Crew:
     """Starts and ends worker processes. `members` holds all that are not known to have ended."""
 
-    def __init__(self, log: str):
+    def __init__(
+        self,
+        log: str,
+        started: Started | None = None,
+        nursery: int | None = None,
+        search: Sequence[str] = (),
+    ):
+        """Without a zygote that has ``started`` one starts, and forks a nursery off if ``nursery`` is a client's socket."""
         self.members: dict[int, Member] = {}
+        self.search = search
+        """Where workers also look for modules: what the client's `sys.path` had."""
+        self.zygote: Process
         self._next = 0
         self._log = log
         self.own_seconds = 0.0
-        self._start_zygote()
+        self._zygote_heard: float | None = None
+        if started is not None:
+            self.zygote, self.zygote_connection = started
+        else:
+            self._start_zygote(nursery)
 
-    def _start_zygote(self) -> None:
+    def _start_zygote(self, nursery: int | None = None) -> None:
         self.zygote_connection, end = pair()
+        module, descriptors = "lepton_kit.runtime.zygote", [end.fileno()]
+        if nursery is not None:
+            module, descriptors = "lepton_kit.runtime.nursery", [end.fileno(), nursery]
+        numbers = [str(number) for number in (end.fileno(), os.getpid(), *descriptors[1:])]
         self.zygote = subprocess.Popen(
-            [sys.executable, "-m", "lepton_kit.runtime.zygote", str(end.fileno()), str(os.getpid())],
-            pass_fds=[end.fileno()],
+            [sys.executable, "-m", module, *numbers],
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
         )
         end.close()
-        self._zygote_heard: float | None = None
+        if nursery is not None:
+            os.close(nursery)
+        self._zygote_heard = None
 
     def hear_zygote(self) -> None:
         """Take in what the zygote says: that it lives, and how workers ended."""
@@ -107,7 +132,7 @@ class Crew:
         end.close()
         return member
 
-    def prepare(self, member: Member, folder: Path, token: str, cwd: str) -> None:
+    def prepare(self, member: Member, folder: Path, token: str) -> None:
         """Have a worker build the job of a run; it answers ready."""
         member.state = "starting"
         log = folder / "logs" / f"worker-{member.worker}.log"
@@ -116,7 +141,7 @@ class Crew:
             folder=str(folder),
             log=str(log if log.parent.is_dir() else self._log),
             token=token,
-            cwd=cwd,
+            search=[os.getcwd(), *self.search],
         )
 
     def dismiss(self, member: Member) -> None:

@@ -7,12 +7,14 @@ reads from standard input what to prepare and, at last, which run to drive; it e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime import coordinator as decisions
-from lepton_kit.runtime.crew import Crew, Member
+from lepton_kit.runtime.crew import Crew, Member, Started
 from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.reports import Ledger
@@ -41,16 +43,20 @@ VERDICT_SECONDS = 0.5
 class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
-    def __init__(self, paths: RunPaths, crew: Crew | None = None, held_lock: int | None = None):
+    def __init__(self, paths: RunPaths, hire: Callable[[], Crew], held_lock: int | None = None):
         self.paths = paths
         self.config = RunConfig.load(paths.config)
         self._lock = lock.take(paths) if held_lock is None else held_lock
         paths.final_model.unlink(missing_ok=True)  # of a run that was stopped and now goes on
-        self._ledger = Ledger(paths, EventLog(paths.events))
+        first = self.config.training.initial_epoch
+        self._ledger = Ledger(paths, EventLog(paths.events), first)
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
+        fresh = self._ledger.view.first_time is None
         self._ledger.status("starting")
-        self._crew = crew or Crew(str(paths.driver_log))
+        for note in self.config.model.get("notes", []) if fresh else []:
+            self._ledger.append("warning", {"text": note})
+        self._crew = hire()
         self._ring = Generations(self.config, self._crew, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
@@ -167,7 +173,7 @@ class Driver:
 
     def _adopt(self, member: Member) -> None:
         self._selector.register(member.connection, selectors.EVENT_READ, member)
-        self._crew.prepare(member, self.paths.root, self.paths.id, os.getcwd())
+        self._crew.prepare(member, self.paths.root, self.paths.id)
 
     def _read_requests(self) -> None:
         requests, refused = read_requests(self.paths)
@@ -331,32 +337,48 @@ def busy_seconds() -> float:
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Drive a run to its end; returns 0 if it finished."""
+def main(arguments: list[str] | None = None, started: Started | None = None) -> int:
+    """Drive a run to its end, with a zygote if one has ``started``; returns 0 if it finished."""
     parser = argparse.ArgumentParser(prog="lepton_kit.runtime.driver", description=__doc__)
     parser.add_argument("run", nargs="?", help="folder of the run to drive")
     parser.add_argument("--lock", type=int, help="descriptor of the run's lock, held already")
     parser.add_argument(
         "--standby", metavar="FOLDER", help="warm workers, logging to this folder, and wait for orders"
     )
+    parser.add_argument("--nursery", type=int, help="descriptor of a client that a nursery shall serve")
+    parser.add_argument("--search", nargs="*", default=(), help="folders where workers look for modules too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    crew = None
-    run = options.run
     if options.standby:
-        standby = Standby(Path(options.standby))
-        run = standby.wait_for_run()
-        if run is None:
+        standby = Standby(Path(options.standby), started, options.nursery)
+        options.run = standby.wait_for_run()
+        if options.run is None:
             return 0
-        crew = standby.crew
-    paths = RunPaths(Path(run))
+    paths = RunPaths(Path(options.run))
+
+    def hire() -> Crew:
+        if options.standby:
+            return standby.crew
+        return Crew(str(paths.driver_log), started, options.nursery, options.search)
+
     try:
-        driver = Driver(paths, crew, options.lock)
+        driver = Driver(paths, hire, options.lock)
+        if options.standby or started is not None:
+            _accept()
     except (LeptonError, OSError) as failure:
         write_failure(paths, str(failure))
         print(failure, file=sys.stderr)
         return 1
     return 0 if driver.run() == "finished" else 1
+
+
+def _accept() -> None:
+    """Tell the client, on standard input, that this driver has the run; one that has died meanwhile doesn't matter."""
+    with contextlib.suppress(OSError):
+        os.write(0, b"+")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def write_failure(paths: RunPaths, cause: str) -> None:

@@ -15,6 +15,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset, sharding
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.training.length import length_of
 
 RESERVE_BYTES = 1 << 16
 """Kept free in the run's folder, so that a run that a full disk ends can still say so."""
@@ -32,8 +33,9 @@ class Checkpoint:
 class Ledger:
     """One writer for everything that a run tells the world; a resumed run goes on in the same book."""
 
-    def __init__(self, paths: RunPaths, log: EventLog):
+    def __init__(self, paths: RunPaths, log: EventLog, first_epoch: int = 0):
         self.paths = paths
+        self._first_epoch = first_epoch
         self.view = RunView()
         for event in EventReader(paths.events).poll():
             self.view.feed(event)
@@ -55,7 +57,8 @@ class Ledger:
 
     @property
     def logged_epochs(self) -> int:
-        return max([self._epochs_before, *(epoch["epoch"] + 1 for epoch in self.view.epochs[-1:])])
+        told = [epoch["epoch"] + 1 - self._first_epoch for epoch in self.view.epochs[-1:]]
+        return max([self._epochs_before, *told])
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
         self._log.append(kind, **fields)
@@ -81,18 +84,16 @@ class Ledger:
             return
         self._planned = True
         data = Dataset.from_spec(config.data, self.paths.root).prepare()
-        samples, batch = len(data.train), config.training.global_batch
-        per_epoch = sharding.steps_per_epoch(samples, batch)
-        total = config.training.epochs * per_epoch
+        length = length_of(config, len(data.train))
         self.append(
             "plan",
             {
-                "samples": samples,
+                "samples": length.samples,
                 "validation_samples": len(data.validation) if data.validation is not None else 0,
-                "global_batch": batch,
-                "steps_per_epoch": per_epoch,
+                "global_batch": config.training.global_batch,
+                "steps_per_epoch": length.steps_per_epoch,
                 "epochs": config.training.epochs,
-                "total_steps": min(total, config.training.max_steps or total),
+                "total_steps": length.total_steps,
                 "parameters": parameters,
             },
         )
@@ -145,7 +146,7 @@ class Ledger:
         checkpoint = self.last_checkpoint()
         step, epochs = (checkpoint.step, checkpoint.logged_epochs) if checkpoint else (0, 0)
         self.view.step = min(self.view.step, step)
-        self.view.epochs = [epoch for epoch in self.view.epochs if epoch["epoch"] < epochs]
+        self.view.epochs = [epoch for epoch in self.view.epochs if epoch["epoch"] - self._first_epoch < epochs]
         self._epochs_before = epochs
         return checkpoint
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.runtime.crew import Crew
+from lepton_kit.runtime.crew import Crew, Started
 from lepton_kit.runtime.wishes import default_threads
 
 
 class Standby:
     """Keeps the last prepared configuration's workers warm until a run or the end of input comes."""
 
-    def __init__(self, folder: Path):
-        self.crew = Crew(str(folder / "standby.log"))
+    def __init__(self, folder: Path, started: Started | None = None, nursery: int | None = None):
+        self.crew = Crew(str(folder / "standby.log"), started, nursery)
         self._buffer = b""
 
     def wait_for_run(self) -> str | None:
@@ -38,6 +38,7 @@ class Standby:
                         self.crew.close()
                         return None
                     os.chdir(order["cwd"])
+                    self.crew.search = order["search"]
                     if "run" in order:
                         return order["run"]
                     self._prepare(Path(order["prepare"]))
@@ -65,7 +66,7 @@ class Standby:
         while len(self.crew.members) < wanted:
             self.crew.spawn(threads=threads, device=config.workers.device)
         for member in self.crew.members.values():
-            self.crew.prepare(member, folder, str(folder), os.getcwd())
+            self.crew.prepare(member, folder, str(folder))
 
     def _listen(self, ready: list[Any]) -> None:
         if self.crew.zygote_connection in ready:

@@ -1,4 +1,4 @@
-"""Starting the driver of a run: a new process, or the warm one that waits for its first run."""
+"""Starting the driver of a run: the warm one that waits for its first run, one forked by the nursery, or a new program."""
 
 from __future__ import annotations
 
@@ -6,76 +6,176 @@ import atexit
 import json
 import os
 import shutil
-import subprocess
+import signal
+import socket
+import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.rundir import RunPaths, lock, read_requests
 from lepton_kit.rundir.detached import start_detached
+from lepton_kit.runtime.nursery import fixed
+from lepton_kit.runtime.wire import Connection
 
 DRIVER = "lepton_kit.runtime.driver"
 TAKE_OVER_SECONDS = 10.0
 
 
-class _Warm:
-    """The standby driver of this process, if any: warm workers that the next launch takes over."""
+class _Nursery:
+    """This process' connection to its nursery (`lepton_kit.runtime.nursery`), which may still be on its way."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.folder: Path | None = None
-        self.lock = threading.Lock()
+        mine, self.theirs = socket.socketpair()
+        self._connection = Connection(mine)
+        self._fixed = fixed(os.environ)
+        self.pid: int | None = None
 
-    @staticmethod
-    def order(process: subprocess.Popen[bytes], **fields: Any) -> bool:
-        """Tell a standby driver what to do; False if it is gone."""
-        if process.stdin is None:
-            return False
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def serves(self) -> bool:
+        """True unless it ended, or loaded its libraries under variables that have changed since."""
+        for message in self._connection.receive(wait=False):
+            self.pid = message["pid"]
+        return not self._connection.closed and self._fixed == fixed(os.environ)
+
+    def fork_driver(self, arguments: Sequence[str], log: Path, orders: socket.socket) -> bool:
+        """Have a driver forked that reads ``orders`` as its standard input; False if the nursery is gone."""
+        return self._connection.send(
+            "driver",
+            descriptor=orders.fileno(),
+            arguments=list(arguments),
+            log=str(log),
+            cwd=os.getcwd(),
+            environment=dict(os.environ),
+            cores=sorted(os.sched_getaffinity(0)),
+        )
+
+    def close(self) -> None:
+        self.theirs.close()
+        self._connection.close()
+
+    def kill(self) -> None:
+        """End one that does not answer, so that it can't serve later what was given up."""
+        if self.pid is not None and not self._connection.closed:
+            os.kill(self.pid, signal.SIGKILL)
+        self.close()
+
+
+class _Standby:
+    """A driver without a run whose workers are warm; it ends when this end of its orders closes."""
+
+    def __init__(self, start: Callable[[Sequence[str], Path, socket.socket], object]):
+        self.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
+        self._environment = dict(os.environ)
+        self.orders, theirs = socket.socketpair()
+        with theirs:
+            start(["--standby", str(self.folder)], self.folder / "driver.log", theirs)
+
+    def serves(self) -> bool:
+        """True unless it ended, or has another environment than a driver started now would have."""
+        return not _at_end(self.orders) and self._environment == dict(os.environ)
+
+    def order(self, **fields: Any) -> bool:
+        """Tell it what to do; False if it is gone."""
         try:
-            process.stdin.write(json.dumps({"cwd": os.getcwd(), **fields}).encode() + b"\n")
+            self.orders.sendall(
+                json.dumps({"cwd": os.getcwd(), "search": _search(), **fields}).encode() + b"\n"
+            )
         except OSError:
             return False
         return True
 
+    def close(self) -> None:
+        self.orders.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Kept:
+    """What this process keeps for its next launch, shared by its threads."""
+
+    def __init__(self) -> None:
+        self.nursery: _Nursery | None = None
+        self.standby: _Standby | None = None
+        self.lock = threading.Lock()
+
+    def ready_nursery(self) -> _Nursery | None:
+        if self.nursery is not None and not self.nursery.serves():
+            self.nursery.close()
+            self.nursery = None
+        return self.nursery if self.nursery is not None and self.nursery.pid is not None else None
+
+    def start(self, arguments: Sequence[str], log: Path, orders: socket.socket) -> None:
+        """Start a driver that takes ``orders``: forked if the nursery is ready, else as a program."""
+        nursery = self.ready_nursery()
+        if nursery is None or not nursery.fork_driver(arguments, log, orders):
+            self.start_program(arguments, log, stdin=orders.fileno())
+
+    def start_program(self, arguments: Sequence[str], log: Path, **options: Any) -> None:
+        """Start a driver as a program; its zygote brings forth a nursery if none is there or on its way."""
+        descriptors = list(options.pop("descriptors", ()))
+        arriving = None
+        if self.nursery is None:
+            arriving = self.nursery = _Nursery()
+            descriptors.append(arriving.theirs.fileno())
+            arguments = [*arguments, "--nursery", str(arriving.theirs.fileno())]
+        start_detached(DRIVER, arguments, log, descriptors=descriptors, **options)
+        if arriving is not None:
+            arriving.theirs.close()
+
+    def take_standby(self) -> _Standby | None:
+        standby, self.standby = self.standby, None
+        if standby is not None and not standby.serves():
+            standby.close()
+            return None
+        return standby
+
     def release(self) -> None:
-        """Close the standby driver's input: it ends, unless it has a run."""
-        process, self.process = self.process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        """Close all connections: what has no run ends."""
+        for kept in (self.standby, self.nursery):
+            if kept is not None:
+                kept.close()
+        self.standby = self.nursery = None
+
+    def forget(self) -> None:
+        """In a fork of this process: what is kept is its parent's."""
+        if self.standby is not None:
+            self.standby.orders.close()
+        if self.nursery is not None:
+            self.nursery.close()
+        self.__init__()  # type: ignore[misc]
 
 
-_warm = _Warm()
-atexit.register(_warm.release)
+_kept = _Kept()
+atexit.register(_kept.release)
+os.register_at_fork(after_in_child=_kept.forget)
 
 
 def prepare(fill: Callable[[Path], object]) -> None:
     """Have warm workers, started if there are none, prepare the run that ``fill`` writes into a folder."""
-    with _warm.lock:
-        if _warm.process is None or _warm.process.poll() is not None:
-            _warm.release()
-            _warm.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
-            _warm.process = start_detached(
-                DRIVER, ["--standby", str(_warm.folder)], _warm.folder / "driver.log", stdin=subprocess.PIPE
-            )
-        assert _warm.folder is not None
-        folder = Path(tempfile.mkdtemp(dir=_warm.folder))
+    with _kept.lock:
+        standby = _kept.take_standby() or _Standby(_kept.start)
+        _kept.standby = standby
+        folder = Path(tempfile.mkdtemp(dir=standby.folder))
         fill(folder)
-        _warm.order(_warm.process, prepare=str(folder))
+        standby.order(prepare=str(folder))
 
 
 def cool() -> None:
-    """Give the warm workers back."""
-    with _warm.lock:
-        process = _warm.process
-        _warm.release()
-    if process is not None:
-        process.wait()
+    """Give the warm workers back, and the process that has TensorFlow loaded for the next launch."""
+    with _kept.lock:
+        ends = [] if _kept.standby is None else [_kept.standby.orders.dup()]
+        if (nursery := _kept.ready_nursery()) is not None:
+            ends.append(socket.socket(fileno=os.dup(nursery.fileno())))
+        _kept.release()
+    for end in ends:
+        with end:
+            end.shutdown(socket.SHUT_WR)
+            while end.recv(1 << 10):
+                pass
 
 
 def start_driver(paths: RunPaths) -> None:
@@ -83,25 +183,63 @@ def start_driver(paths: RunPaths) -> None:
 
     Raises `RunError` if the run has a driver.
     """
-    with _warm.lock:
-        process, _warm.process = _warm.process, None
-        if process is not None and process.poll() is None and not lock.held(paths):
+    with _kept.lock:
+        if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):
+            return
+        descriptor = lock.take(paths)
+        try:
             read_requests(paths)  # what was asked of an earlier driver, and not heard, is forgotten
-            if _warm.order(process, run=str(paths.root)) and _taken_over(paths, process.pid):
-                return
-    descriptor = lock.take(paths)
-    try:
-        read_requests(paths)
-        arguments = [str(paths.root), "--lock", str(descriptor)]
-        start_detached(DRIVER, arguments, paths.driver_log, descriptors=(descriptor,))
-    finally:
-        os.close(descriptor)
+            arguments = [str(paths.root), "--lock", str(descriptor), "--search", *_search()]
+            _kept.start_program(arguments, paths.driver_log, descriptors=(descriptor,))
+        finally:
+            os.close(descriptor)
 
 
-def _taken_over(paths: RunPaths, pid: int) -> bool:
-    deadline = time.monotonic() + TAKE_OVER_SECONDS
-    while time.monotonic() < deadline:
-        if lock.held(paths) or paths.read_status()["driver_pid"] == pid:
+def _give_to_standby(paths: RunPaths) -> bool:
+    standby = _kept.take_standby()
+    if standby is None:
+        return False
+    read_requests(paths)
+    taken = standby.order(run=str(paths.root)) and _accepted(standby.orders)
+    standby.close()
+    return taken
+
+
+def _give_to_fork(paths: RunPaths) -> bool:
+    nursery = _kept.ready_nursery()
+    if nursery is None:
+        return False
+    read_requests(paths)
+    mine, theirs = socket.socketpair()
+    arguments = [str(paths.root), "--search", *_search()]
+    with mine:
+        with theirs:
+            sent = nursery.fork_driver(arguments, paths.driver_log, theirs)
+        if sent and _accepted(mine):
             return True
-        time.sleep(0.01)
+    nursery.kill()
+    _kept.nursery = None
     return False
+
+
+def _accepted(orders: socket.socket) -> bool:
+    """Wait for a driver's word that it has its run; False if it ends or says nothing for long."""
+    orders.settimeout(TAKE_OVER_SECONDS)
+    try:
+        return orders.recv(1) == b"+"
+    except OSError:
+        return False
+
+
+def _at_end(orders: socket.socket) -> bool:
+    try:
+        return not orders.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _search() -> list[str]:
+    """Where this process looks for modules, as absolute paths."""
+    return [os.path.abspath(entry) for entry in sys.path if os.path.exists(entry or ".")]

@@ -155,7 +155,7 @@ def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> 
 
     folder = Path(message["folder"])
     config = RunConfig.load(folder / "config.yaml")
-    for entry in (message["cwd"], str(folder)):
+    for entry in (*message["search"], str(folder)):
         if entry not in sys.path:
             sys.path.append(entry)
     key = job_key(config, message["folder"])
@@ -176,13 +176,14 @@ def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None
         if descriptor is not None:
             os.close(descriptor)
     if outcome in ("finished", "stop") and worker.is_root:
-        worker.save_model()
+        worker.finish()
     channel.send(
         "detached",
         generation=channel.generation,
         step=worker.position,
         outcome=outcome,
         whole=worker.holds_state,
+        stopped_by=worker.stopped_by,
         trained_until=worker.trained_until,
     )
 

@@ -5,18 +5,57 @@ A fork takes milliseconds and shares the pages of the libraries. The zygote live
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import socket
+import subprocess
 import sys
-from typing import Any
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn, Protocol
 
-from lepton_kit.runtime.wire import Connection
+from lepton_kit.runtime.wire import Connection, pair
 
 PR_SET_PDEATHSIG = 1
 ALIVE_SECONDS = 1.0
+
+
+class Process(Protocol):
+    """What a driver needs of its zygote, started or forked."""
+
+    @property
+    def pid(self) -> int: ...
+    def kill(self) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+class Forked:
+    """A forked child of this process, with the three verbs of `subprocess.Popen` that its parent needs."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self._code: int | None = None
+
+    def kill(self) -> None:
+        if self._code is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._code is None:
+            pid, status = os.waitpid(self.pid, 0 if deadline is None else os.WNOHANG)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+            elif deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("zygote", timeout or 0.0)
+            else:
+                time.sleep(0.005)
+        return self._code
 
 
 def die_with_parent(parent: int) -> None:
@@ -27,19 +66,52 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def main(descriptor: int, parent: int) -> None:
-    """Serve fork requests from the driver until it closes the connection."""
-    die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(socket.socket(fileno=descriptor))
+def end_after(work: Callable[[], int]) -> NoReturn:
+    """Do a forked child's work and end the process, whatever happens, without its parent's exit handlers."""
+    code = 1
+    try:
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # a full disk
+                stream.flush()
+        os._exit(code)
+
+
+def load() -> None:
+    """Import, once for all forks, what workers need."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import horovod.tensorflow  # noqa: F401  imported here once, for all forks
     import keras  # noqa: F401  the same
     import tensorflow  # noqa: F401  the same
 
-    from lepton_kit.runtime import worker
+    from lepton_kit.runtime import worker  # noqa: F401  the same
     from lepton_kit.training import job, loop  # noqa: F401  the same
 
+
+def fork(*unwanted: int) -> tuple[Forked, Connection]:
+    """A zygote forked from this process, which has loaded the libraries; it closes the ``unwanted`` descriptors."""
+    connection, end = pair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        die_with_parent(parent)
+        connection.close()
+        for descriptor in unwanted:
+            os.close(descriptor)
+        end_after(lambda: serve(Connection(end)))
+    end.close()
+    return Forked(pid), connection
+
+
+def serve(connection: Connection) -> int:
+    """Fork workers for the driver until it closes the connection."""
+    from lepton_kit.runtime import worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -62,28 +134,15 @@ def main(descriptor: int, parent: int) -> None:
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     os.close(wake_read)
                     os.close(wake_write)
-                    _become_worker(worker, connection, message)
+                    connection.close()
+                    end_after(partial(worker.main, message))
                 os.close(message["descriptor"])
                 children[pid] = message["worker"]
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:
         os.waitpid(pid, 0)
-
-
-def _become_worker(worker: Any, connection: Connection, message: dict[str, Any]) -> None:
-    code = 1
-    try:
-        connection.close()
-        code = worker.main(message)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    return 0
 
 
 def _drain(descriptor: int) -> None:
@@ -103,6 +162,16 @@ def _report_exits(connection: Connection, children: dict[int, int]) -> None:
         if pid == 0:
             return
         connection.send("exited", worker=children.pop(pid), code=os.waitstatus_to_exitcode(status))
+
+
+def main(descriptor: int, parent: int, before_serving: Callable[[Connection], Any] = lambda _: None) -> None:
+    """Serve the driver ``parent`` as a process of its own."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(socket.socket(fileno=descriptor))
+    load()
+    before_serving(connection)
+    serve(connection)
 
 
 if __name__ == "__main__":

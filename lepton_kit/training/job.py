@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from lepton_kit import models
-from lepton_kit.config import RunConfig
+from lepton_kit.config import RunConfig, TrainingConfig
 from lepton_kit.data import Dataset, PreparedData, sharding
 from lepton_kit.errors import ConfigError
-from lepton_kit.training import collective
-from lepton_kit.training.step import Step
+from lepton_kit.training import callbacks, collective
+from lepton_kit.training.length import Length, length_of
+from lepton_kit.training.own import OwnStep
+from lepton_kit.training.step import Step, has_own_step
 
 DEFAULT_LEARNING_RATE = 1e-3
 
@@ -43,54 +46,69 @@ class Job:
     step: Step
     collective: collective.HorovodCollective
     hooks: list[Hook] = field(default_factory=list)
+    callbacks: list[Any] = field(default_factory=list)
 
-    @property
-    def seed(self) -> int:
-        return self.config.seed
-
-    @property
-    def samples(self) -> int:
-        return len(self.data.train)
+    @cached_property
+    def length(self) -> Length:
+        """Steps and epochs of the run; the data of a job do not change."""
+        return length_of(self.config, len(self.data.train))
 
     @property
     def global_batch(self) -> int:
         return self.config.training.global_batch
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return sharding.steps_per_epoch(self.samples, self.global_batch)
+    def batch_size(self, step: int) -> int:
+        """Size of the global batch at a step."""
+        return sharding.batch_size(step, self.length.samples, self.global_batch)
+
+    def shards(self, step: int, weights: Sequence[float]) -> tuple[np.ndarray, ...]:
+        """The sample indices of every rank at a step."""
+        return sharding.shard(
+            seed=self.config.seed,
+            step=step,
+            samples=self.length.samples,
+            global_batch=self.global_batch,
+            weights=weights,
+            shuffle=self.config.training.shuffle,
+        )
+
+    def validates(self, completed: int) -> bool:
+        """Whether the epoch that is the ``completed``-th of the run is followed by a validation, as in Keras."""
+        epoch = self.length.first_epoch + completed
+        frequency = self.config.training.validate_every_epochs
+        return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+
+    def learning_rate(self) -> float | None:
+        """The rate of the next step; None for a model whose optimizers are its own."""
+        rate = getattr(self.step.optimizer, "learning_rate", None)
+        return None if rate is None else float(rate)
 
     @property
-    def total_steps(self) -> int:
-        return total_steps(self.config, self.samples)
+    def schedule(self) -> str | None:
+        """The name of the learning rate schedule, if the optimizer has one: no other rate can be set then."""
+        return schedule_of(self.step.optimizer)
 
     @property
-    def validate_every_epochs(self) -> int:
-        return self.config.training.validate_every_epochs
+    def may_diverge(self) -> bool:
+        """Whether a loss that is no number does not end the run: half precision skips such steps by itself, and
+        Keras' `TerminateOnNaN` decides on its own."""
+        import keras
 
-    @property
-    def checkpoint_seconds(self) -> float:
-        return self.config.training.checkpoint_seconds
-
-    def completed_epochs(self, position: int) -> int:
-        """Epochs behind a position; the end of the run completes the epoch that it cuts off."""
-        whole, within = divmod(position, self.steps_per_epoch)
-        return whole + (1 if within and position >= self.total_steps else 0)
-
-    def take(self, indices: np.ndarray) -> tuple[Any, Any]:
-        return self.data.train.take(indices)
-
-    def learning_rate(self) -> float:
-        return float(self.step.optimizer.learning_rate)
+        scaled = isinstance(self.step.optimizer, keras.optimizers.LossScaleOptimizer)
+        return scaled or any(isinstance(one, keras.callbacks.TerminateOnNaN) for one in self.callbacks)
 
     def set_learning_rate(self, value: float) -> None:
-        self.step.optimizer.learning_rate = value
+        if self.schedule is None:
+            self.step.optimizer.learning_rate = value
 
 
-def total_steps(config: RunConfig, samples: int) -> int:
-    """Steps of the whole run."""
-    steps = config.training.epochs * sharding.steps_per_epoch(samples, config.training.global_batch)
-    return min(steps, config.training.max_steps or steps)
+def schedule_of(optimizer: Any) -> str | None:
+    """The name of an optimizer's learning rate schedule, if it has one."""
+    import keras
+
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(inner, "_learning_rate", None)
+    return type(rate).__name__ if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
 def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
@@ -106,7 +124,7 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
     if config.quantization_aware is not None:
         from lepton_kit.compression.quantization import qat
 
-        compiled = _compilation(model)
+        compiled = compilation(model)
         model = qat.quantization_aware(model, config.quantization_aware)
         if compiled is not None:
             model.compile(**compiled)
@@ -114,30 +132,53 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
 
 
 def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any) -> Any:
-    """Compile in place with what the configuration names, what the model brought, or what suits the labels."""
+    """Compile in place with what the configuration names, what the model brought, or what suits the labels.
+
+    A model that brings everything is left as it is.
+    """
     training = config.training
-    own = _compilation(model)
-    loss: Any = training.loss or (own and own["loss"])
-    metrics: Any = list(training.metrics) if training.metrics is not None else (own and own["metrics"])
+    own = compilation(model)
+    named = (training.loss, training.optimizer, training.metrics, training.weighted_metrics)
+    if own is not None and not any(named):
+        _prepare_optimizer(model, training)
+        return model
+    if own is None:
+        own = {"optimizer": None, "loss": None, "metrics": None}
+    loss: Any = training.loss or own["loss"]
+    metrics: Any = list(training.metrics) if training.metrics is not None else own["metrics"]
     if loss is None:
         loss, default_metrics, _ = models.compile_defaults(model, data)
         metrics = default_metrics if metrics is None else metrics
-    optimizer = _optimizer(keras, training.optimizer, training.learning_rate, own and own["optimizer"])
-    extra = {"loss_weights": own["loss_weights"]} if own and not training.loss else {}
-    model.compile(
-        optimizer=optimizer, loss=_named("training.loss", loss, keras.losses.get), metrics=metrics, **extra
-    )
+    settings = {**own, "metrics": metrics, "loss": _named("training.loss", loss, keras.losses.get)}
+    if training.weighted_metrics is not None:
+        settings["weighted_metrics"] = list(training.weighted_metrics)
+    if training.loss:
+        settings.pop("loss_weights", None)
+    if training.optimizer is not None or own["optimizer"] is None:
+        settings["optimizer"] = _named(
+            "training.optimizer", training.optimizer or "adam", keras.optimizers.get
+        )
+        settings["optimizer"].learning_rate = training.learning_rate or DEFAULT_LEARNING_RATE
+    model.compile(**settings)
+    if settings["optimizer"] is own["optimizer"]:
+        _prepare_optimizer(model, training)
     return model
 
 
-def _optimizer(keras: Any, name: str | None, learning_rate: float | None, own: Any) -> Any:
-    if name is None and own is not None:
-        if learning_rate is not None:
-            own.learning_rate = learning_rate
-        return own
-    optimizer = _named("training.optimizer", name or "adam", keras.optimizers.get)
-    optimizer.learning_rate = learning_rate or DEFAULT_LEARNING_RATE
-    return optimizer
+def _prepare_optimizer(model: Any, training: TrainingConfig) -> None:
+    """The model's own optimizer with the rate and the state that the configuration asks for."""
+    if training.optimizer_state == "reset" and model.optimizer is not None and model.optimizer.built:
+        model.optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    if training.learning_rate is None:
+        return
+    schedule = schedule_of(model.optimizer)
+    if schedule is not None:
+        raise ConfigError(
+            "training.learning_rate",
+            given=training.learning_rate,
+            rule=f"null: the model's optimizer has a schedule ({schedule})",
+        )
+    model.optimizer.learning_rate = training.learning_rate
 
 
 def _named(field_name: str, value: Any, find: Callable[[Any], Any]) -> Any:
@@ -149,16 +190,18 @@ def _named(field_name: str, value: Any, find: Callable[[Any], Any]) -> Any:
         raise ConfigError(field_name, given=value, rule="a name that Keras knows") from None
 
 
-def _compilation(model: Any) -> dict[str, Any] | None:
-    """What the model was compiled with, or None."""
+def compilation(model: Any) -> dict[str, Any] | None:
+    """What the model was compiled with, as the arguments of `compile`; None if it was not."""
     if not getattr(model, "compiled", False):
         return None
-    own = model._compile_config.config if model._compile_config else {}
+    loss, metrics = getattr(model, "_compile_loss", None), getattr(model, "_compile_metrics", None)
     return {
         "optimizer": model.optimizer,
-        "loss": own.get("loss", model.loss),
-        "metrics": own.get("metrics"),
-        "loss_weights": own.get("loss_weights"),
+        "loss": getattr(loss, "_user_loss", None),
+        "loss_weights": getattr(loss, "_user_loss_weights", None),
+        "metrics": getattr(metrics, "_user_metrics", None),
+        "weighted_metrics": getattr(metrics, "_user_weighted_metrics", None),
+        "run_eagerly": model.run_eagerly,
     }
 
 
@@ -170,7 +213,7 @@ def build(config: RunConfig, base: Path) -> Job:
     if config.pruning is not None:
         from lepton_kit.compression.pruning.magnitude import PruningHook
 
-        hooks.append(PruningHook(config.pruning, total_steps(config, len(data.train))))
+        hooks.append(PruningHook(config.pruning, length_of(config, len(data.train)).total_steps))
     for hook in hooks:
         hook.attach(model)
     kind = collective.choose(config.workers.allreduce, config.workers.device)
@@ -179,12 +222,16 @@ def build(config: RunConfig, base: Path) -> Job:
         ring.cycle_milliseconds = (
             collective.HorovodCollective.cycle_milliseconds
         )  # its layers wait for Horovod
-    x, y = data.train.take(np.zeros(1, np.int64))
-    first = [_first_row(part) for part in (x, y)]
-    step = Step(model, ring, (first[0], first[1]))
-    step.warm(*first)
-    return Job(config, data, step, ring, hooks)
-
-
-def _first_row(part: Any) -> Any:
-    return {name: array[0] for name, array in part.items()} if isinstance(part, dict) else part[0]
+    example = data.train.rows(np.zeros(2, np.int64) if len(data.train) < 2 else np.arange(2))
+    training = config.training
+    kind_of_step = OwnStep if has_own_step(model) else Step
+    step = kind_of_step(
+        model,
+        ring,
+        example,
+        batch=training.global_batch,
+        validation_batch=training.validation_batch_size,
+        exact_embeddings=training.embedding_gradients == "exact",
+    )
+    step.warm()
+    return Job(config, data, step, ring, hooks, callbacks.load(training.callbacks, base))

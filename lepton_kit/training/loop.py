@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from lepton_kit.config import RunConfig
-from lepton_kit.data import sharding
+from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import LeptonError
-from lepton_kit.models.payload import copy_code
 from lepton_kit.training import state
+from lepton_kit.training.callbacks import Best, Callbacks
+from lepton_kit.training.channel import Channel
 from lepton_kit.training.collective import Membership, is_collective_failure
+from lepton_kit.training.decisions import Decisions
+from lepton_kit.training.history import History, finite
 from lepton_kit.training.job import Job
-from lepton_kit.training.step import MAX_BLOCK_STEPS, proof_of, proof_values
+from lepton_kit.training.saver import CALLBACKS, Saver, save_final
+from lepton_kit.training.step import MAX_BLOCK_STEPS, Block
 
 TRAIN, REFORM, PAUSE, STOP = range(4)
 BLOCK_SECONDS = 0.1
-MEMORY_OF_LOSSES = 100_000
-EVALUATION_BATCH = 256
-
-
-class Channel(Protocol):
-    """What a worker needs of its connection to the driver; messages are JSON-safe dictionaries."""
-
-    def send(self, kind: str, **fields: Any) -> None: ...
-
-    def take_commands(self) -> list[dict[str, Any]]:
-        """Commands that came since the last call, without waiting."""
-
-    def wait_for(self, *kinds: str) -> dict[str, Any]:
-        """The next message of one of these kinds; others before it are kept for `take_commands`."""
 
 
 @dataclass
@@ -62,16 +50,23 @@ class Worker:
             *job.step.state_variables,
             *(v for hook in job.hooks for v in hook.state_variables),
         ]
-        self._losses: deque[tuple[int, float, np.ndarray]] = deque(maxlen=MEMORY_OF_LOSSES)
+        self._history = History(job.batch_size)
         self._reported = self._durable = self._logged_epochs = 0
         self._busy = 0.0
         self._step_seconds = 0.0
-        self._saver: threading.Thread | None = None
-        self._saved = 0
-        self._last_save = time.monotonic()
+        self._saver = Saver(channel.send)
+        self._decisions = self._decide_with(job)
+        self._last_logs: dict[str, Any] = {}
         self.holds_state = False
         self.trained_until: float | None = None
         self._desired: dict[str, Any] = {"action": TRAIN, "learning_rate": 0.0}
+
+    def _decide_with(self, job: Job) -> Decisions:
+        training, model = job.config.training, job.step.model
+        params = {"epochs": training.epochs, "steps": job.length.steps_per_epoch, "verbose": 0}
+        callbacks = Callbacks(job.callbacks, model, params)
+        best = Best(training.keep_best, metrics=model.metrics) if training.keep_best else None
+        return Decisions(job.callbacks, callbacks, best, self._variables, self._collective)
 
     def attach(self, config: RunConfig, folder: Path) -> None:
         """Serve this run; its configuration may differ from the job's in what does not change the job."""
@@ -120,14 +115,20 @@ class Worker:
     @property
     def position(self) -> int:
         """Steps done since the start of the run."""
-        return self._step.iterations
+        return self._step.position
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Which callback has ended the run, in words."""
+        return self._decisions.stop
 
     def _synchronise(self, join: dict[str, Any]) -> None:
         if join["checkpoint"] and self._rank == 0:
             folder = Path(join["checkpoint"])
             _, arrays, _ = state.load_checkpoint(folder)
             state.restore(self._variables, arrays, str(folder))
-            self._losses = deque(state.load_history(folder), self._losses.maxlen)
+            self._history.replace(state.load_history(folder))
+            self._decisions.load(state.load_extra(folder, CALLBACKS))
         self._reported = min(self._reported, self.position)
         if self._size > 1:
             mine = state.capture(self._variables)
@@ -136,7 +137,9 @@ class Worker:
             if self._rank != 0 and not np.array_equal(received, packed):
                 state.restore(self._variables, state.unpack(received, mine), "the state of rank 0")
             self._share_history()
-        if self.position == self._logged_epochs * self._job.steps_per_epoch:
+        if self._decisions.ends_epochs:
+            self._share(self._decisions.begin)
+        if self.position == self._logged_epochs * self._job.length.steps_per_epoch:
             self._step.reset_metrics()
         self.holds_state = True
         self._last_report = self._epoch_start = time.monotonic()
@@ -145,24 +148,24 @@ class Worker:
 
     def _share_history(self) -> None:
         """What the log may yet lose, and the losses of this epoch: any rank may be the one that tells them."""
-        since = min(self._reported, self._durable, self._logged_epochs * self._job.steps_per_epoch)
-        mine = state.history_array([entry for entry in self._losses if entry[0] >= since])
+        each = self._job.length.steps_per_epoch
+        mine = self._history.array(min(self._reported, self._durable, self._logged_epochs * each))
         count = int(self._collective.agree(np.array([len(mine) * (self._rank == 0)], np.float32))[0])
         if count:
             like = mine if self._rank == 0 else np.zeros((count, state.HISTORY_COLUMNS))
             received = self._collective.broadcast(np.frombuffer(like.tobytes(), np.uint8))
             like = np.frombuffer(received.tobytes()).reshape(count, state.HISTORY_COLUMNS)
-            self._losses = deque(state.history_entries(like), self._losses.maxlen)
+            self._history.replace(state.history_entries(like))
 
     # ------------------------------------------------------------------ training
 
     def _train(self) -> str:
         self._update_hooks()
         self._finish_epoch_if_due()
-        while self.position < self._job.total_steps:
+        while self.position < self._job.length.total_steps and self.stopped_by is None:
             plan = self._agree()
             if plan.learning_rate > 0:
-                self._job.set_learning_rate(plan.learning_rate)
+                self._set_learning_rate(plan.learning_rate)
             if plan.action == PAUSE:
                 self._report(force=True)
                 self._save()
@@ -177,11 +180,15 @@ class Worker:
                 if plan.action == STOP:
                     self._save()
                 return "stop" if plan.action == STOP else "reform"
-            self._run_block(plan.steps)
+            self._begin_epoch_if_due()
+            if self.stopped_by is not None:
+                break
+            self._run_steps(plan.steps)
             self._update_hooks()
             self._finish_epoch_if_due()
             self._report()
-            self._save_if_due()
+            if self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
+                self._save(background=True)
         self._report(force=True)
         self._save()
         return "finished"
@@ -216,54 +223,73 @@ class Worker:
                 self._log_seconds = command.get("log_seconds", self._log_seconds)
                 self._desired["learning_rate"] = command.get("learning_rate", self._desired["learning_rate"])
 
+    def _set_learning_rate(self, value: float) -> None:
+        if self._job.schedule is None:
+            self._job.set_learning_rate(value)
+        elif self._rank == 0:
+            text = f"learning_rate {value:g} was not set: the optimizer has a schedule ({self._job.schedule})"
+            self._channel.send("warning", text=text)
+
     def _block_steps(self) -> int:
         """As many steps as fit in the target time, up to the next point where all ranks have to stop."""
-        step, job = self.position, self._job
+        step, job, length = self.position, self._job, self._job.length
+        if self._decisions.each_step:
+            return 1
         wanted = int(BLOCK_SECONDS / self._step_seconds) if self._step_seconds else 1
-        within = step % job.steps_per_epoch
-        full_batches = job.samples // job.global_batch - within
-        limits = [wanted, MAX_BLOCK_STEPS, job.total_steps - step, full_batches]
+        within = step % -(-length.samples // job.global_batch)
+        full_batches = length.samples // job.global_batch - within
+        end_of_epoch = length.steps_per_epoch - step % length.steps_per_epoch
+        limits = [wanted, self._step.max_steps, length.total_steps - step, full_batches, end_of_epoch]
         boundaries = [hook.next_boundary(step + 1) for hook in job.hooks]
         limits += [boundary - step for boundary in boundaries if boundary is not None]
         return max(1, min(limits))
 
+    def _run_steps(self, steps: int) -> None:
+        """A block, with the word to callbacks that want to hear of each step."""
+        if not self._decisions.each_step:
+            self._run_block(steps)
+            return
+        within = self.position % self._job.length.steps_per_epoch
+        self._share(lambda: self._decisions.step(True, within, dict))
+        self._run_block(1)
+        self._share(lambda: self._decisions.step(False, within, self._logs))
+
     def _run_block(self, steps: int) -> None:
-        first, job = self.position, self._job
-        parts = [
-            sharding.shard(
-                seed=job.seed,
-                step=step,
-                samples=job.samples,
-                global_batch=job.global_batch,
-                weights=self._weights,
-            )[self._rank]
-            for step in range(first, first + steps)
-        ]
-        indices = np.stack(parts)
-        batch = sharding.batch_size(first, job.samples, job.global_batch)
-        share = indices.shape[1]
-        proofs = proof_of(indices)
-        if share == 0:
-            indices = np.zeros((steps, 1), np.int64)
-        x, y = job.take(indices)
+        first = self.position
+        block = self._block(first, steps)
         start, waited = time.perf_counter(), self._collective.waited_seconds()
         try:
-            self._step.train(x, y, proofs, scale=share / batch, rank=self._rank)
+            self._step.train(block)
         finally:
             # A block that broke off has done some of its steps, and they count.
-            losses, sums = self._step.recorded(self.position - first)
-            self._losses.extend((first + k, float(loss), sums[k]) for k, loss in enumerate(losses))
+            losses, proofs = self._step.recorded(self.position - first)
+            self._history.extend(first, losses, proofs)
         seconds = time.perf_counter() - start
         self.trained_until = time.monotonic()
         self._busy = seconds - (self._collective.waited_seconds() - waited)
         self._step_seconds = seconds / steps
-        if not np.all(np.isfinite(losses)):
+        if not np.all(np.isfinite(losses)) and not self._job.may_diverge:
             bad = first + int(np.flatnonzero(~np.isfinite(losses))[0])
             self._report(force=True)
             raise DivergedError(
-                f"the loss became {losses[bad - first]} at step {bad} (epoch {bad // job.steps_per_epoch}); "
+                f"the loss became {losses[bad - first]} at step {bad} (epoch {bad // self._job.length.steps_per_epoch}); "
                 "a lower learning rate, or scaled inputs, often help"
             )
+
+    def _block(self, first: int, steps: int) -> Block:
+        """What this rank feeds in the steps from ``first`` on, which all have batches of one size."""
+        job, rank = self._job, self._rank
+        shards = [job.shards(step, self._weights) for step in range(first, first + steps)]
+        indices = np.stack([parts[rank] for parts in shards])
+        proofs, rows = proof_of(indices), indices.shape[1]
+        if rows == 0:
+            indices = np.zeros((steps, 1), np.int64)
+        whole = (None, None, None)
+        if self._step.needs_whole:
+            whole = job.data.train.rows(np.stack([np.concatenate(parts) for parts in shards]))
+        offset = sum(len(part) for part in shards[0][:rank])
+        x, y, w = job.data.train.rows(indices)
+        return Block(x, y, w, whole, proofs, rank, offset, rows, job.batch_size(first))
 
     def _update_hooks(self) -> None:
         for hook in self._job.hooks:
@@ -272,13 +298,47 @@ class Worker:
                 if self._rank == 0:
                     self._channel.send("compression", step=self.position, **found)
 
+    # ------------------------------------------------------------------ epochs
+
+    def _share(self, act: Any) -> None:
+        """Have rank 0's callbacks act and all ranks follow. A callback that fails leaves a checkpoint behind."""
+        try:
+            self._decisions.share(self._rank, self._size, act)
+        except LeptonError as failure:
+            if not is_collective_failure(failure):
+                self._save()
+            raise
+        for text in self._decisions.messages():
+            self._channel.send("warning", text=text)
+
+    def _begin_epoch_if_due(self) -> None:
+        number, within = divmod(self.position, self._job.length.steps_per_epoch)
+        if within == 0 and self._decisions.hears("on_epoch_begin"):
+            epoch = self._job.length.first_epoch + number
+            self._share(lambda: self._decisions.begin_epoch(number, epoch))
+
     def _finish_epoch_if_due(self) -> None:
-        completed = self._job.completed_epochs(self.position)
+        length = self._job.length
+        completed = length.completed_epochs(self.position)
         if completed <= self._logged_epochs:
             return
-        epoch, last = completed - 1, self.position >= self._job.total_steps
-        metrics = self._epoch_metrics(epoch)
-        validation = self._validate() if completed % self._job.validate_every_epochs == 0 or last else None
+        number, epoch = completed - 1, length.first_epoch + completed - 1
+        metrics = self._logs()
+        validation = self._validate(completed)
+        logs = metrics | {f"val_{name}": value for name, value in (validation or {}).items()}
+        self._last_logs = logs
+        best = False
+
+        def tell() -> None:
+            nonlocal best
+            best = self._decisions.end_epoch(number, epoch, logs)
+
+        if self._decisions.ends_epochs:
+            self._share(tell)
+        if best:
+            monitor = self._job.config.training.keep_best
+            about = {"epoch": epoch, "quantity": monitor, "value": logs[str(monitor).partition(":")[0]]}
+            self._saver.save_best(self._folder, self._variables, step=self.position, **about)
         self._report(force=True)
         if self._rank == 0:
             self._channel.send(
@@ -293,24 +353,23 @@ class Worker:
         self._logged_epochs = completed
         self._step.reset_metrics()
 
-    def _epoch_metrics(self, epoch: int) -> dict[str, float]:
-        first = epoch * self._job.steps_per_epoch
-        entries = [entry for entry in self._losses if entry[0] >= first]
-        sizes = [
-            sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries
-        ]
-        losses = [entry[1] for entry in entries]
-        loss = {"loss": float(np.average(losses, weights=sizes))} if losses else {}
-        return loss | self._step.metrics()
+    def _logs(self) -> dict[str, float]:
+        """Loss and metrics since the epoch began, as Keras names them."""
+        each = self._job.length.steps_per_epoch
+        loss = self._history.mean_loss(max(0, self.position - 1) // each * each)
+        return ({} if loss is None else {"loss": loss}) | self._step.metrics()
 
-    def _validate(self) -> dict[str, float] | None:
+    def _validate(self, completed: int) -> dict[str, float] | None:
         split = self._job.data.validation
-        if split is None:
+        if split is None or not self._job.validates(completed):
             return None
-        edges = np.concatenate([[0], np.cumsum(sharding.cut(len(split), self._weights))])
-        indices = np.arange(edges[self._rank], edges[self._rank + 1])
-        x, y = split.take(indices)
-        return self._step.evaluate(x, y, EVALUATION_BATCH, len(split))
+        heard = self._decisions.hears("on_test_begin", "on_test_end")
+        if heard:
+            self._share(lambda: self._decisions.validation(None))
+        found = self._step.evaluate(split, self._weights, self._rank)
+        if heard:
+            self._share(lambda: self._decisions.validation(found))
+        return found
 
     # ------------------------------------------------------------------ telling the driver
 
@@ -319,81 +378,42 @@ class Worker:
         now = time.monotonic()
         if self._rank != 0 or (not force and now - self._last_report < self._log_seconds):
             return
-        entries = [entry for entry in self._losses if entry[0] >= self._reported]
-        if not entries:
+        fields = self._history.report(self._reported, self._weights)
+        if fields is None:
             return
-        first, last = entries[0][0], entries[-1][0] + 1
-        checksums, counts = proof_values(np.stack([entry[2] for entry in entries]))
-        sizes = [
-            sharding.batch_size(entry[0], self._job.samples, self._job.global_batch) for entry in entries
-        ]
-        of_ranks = np.sum([sharding.cut(size, self._weights) for size in sizes], axis=0)
         self._channel.send(
             "steps",
             generation=self._generation,
-            first=first,
-            last=last,
             world_size=self._size,
-            loss=[round(entry[1], 6) if np.isfinite(entry[1]) else None for entry in entries],
-            metrics={name: _finite(value) for name, value in self._step.metrics().items()},
+            metrics={name: finite(value) for name, value in self._step.metrics().items()},
             seconds=round(now - self._last_report, 4),
             busy=[round(float(seconds), 4) for seconds in self._busy_of_ranks],
-            samples=[int(count) for count in of_ranks],
-            fed=counts,
-            checksum=checksums,
             learning_rate=self._job.learning_rate(),
+            **fields,
         )
         self._busy_of_ranks[:] = 0
-        self._reported, self._last_report = last, now
-        needed = min(last - self._job.steps_per_epoch - MAX_BLOCK_STEPS, self._durable)
-        while len(self._losses) > 1 and self._losses[0][0] < needed:
-            self._losses.popleft()
-
-    def _save_if_due(self) -> None:
-        if time.monotonic() - self._last_save >= self._job.checkpoint_seconds:
-            self._save(background=True)
+        self._reported, self._last_report = fields["last"], now
+        each = self._job.length.steps_per_epoch
+        self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, self._durable))
 
     def _save(self, background: bool = False) -> None:
-        self._last_save = time.monotonic()
-        if self._rank != 0 or self._saved == self.position > 0:
-            return
-        if self._saver is not None:
-            if background and self._saver.is_alive():
-                return
-            self._saver.join()
-        history = state.history_array(self._losses)
-        arguments = (self.position, state.capture(self._variables), history, self._logged_epochs)
-        if background:
-            self._saver = threading.Thread(target=self._write_checkpoint, args=arguments, daemon=True)
-            self._saver.start()
-        else:
-            self._write_checkpoint(*arguments)
+        if self._rank == 0:
+            self._saver.save(
+                self._folder,
+                self.position,
+                self._variables,
+                self._history.array(),
+                self._decisions.state(),
+                logged_epochs=self._logged_epochs,
+                background=background,
+            )
 
-    def _write_checkpoint(
-        self, step: int, arrays: list[np.ndarray], history: np.ndarray, logged_epochs: int
-    ) -> None:
-        folder = self._folder / "checkpoints"
-        try:
-            path = state.save_checkpoint(folder, step, arrays, history, logged_epochs=logged_epochs)
-        except OSError as failure:
-            self._channel.send("warning", text=f"checkpoint at step {step} was not written: {failure}")
-            return
-        self._saved = step
-        self._channel.send("checkpoint", step=step, path=f"checkpoints/{path.name}")
-
-    def save_model(self) -> None:
-        """Write the trained model to the run's folder; hooks take their marks off it first."""
+    def finish(self) -> None:
+        """Rank 0, at the end: what Keras does when `fit` is over, then the final model into the run's folder."""
+        model, step = self._step.model, self._step
+        if step.optimizer is not None:
+            step.optimizer.finalize_variable_values(model.trainable_variables)
+        self._decisions.end(self._last_logs)
         for hook in self._job.hooks:
             hook.finish()
-        target = self._folder / "final" / "model.keras"
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = target.with_name("writing.keras")
-        self._step.model.save(temporary)
-        stored = self._job.config.model.get("path")
-        if stored is not None:
-            copy_code(self._folder / stored, target)
-        temporary.replace(target)
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None
+        save_final(self._folder, model, step.state_variables, self._decisions.state())

@@ -26,7 +26,7 @@ def train(folder: Path, output: Path) -> None:
     data = Dataset.from_spec(config.data, folder).prepare()
     model = job.build_model(config, folder, data)
     batch, samples = config.training.global_batch, len(data.train)
-    for step in range(job.total_steps(config, samples)):
+    for step in range(length_of(config, samples).total_steps):
         (indices,) = sharding.shard(
             seed=config.seed, step=step, samples=samples, global_batch=batch, weights=[1]
         )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.errors import RunError
-from lepton_kit.training.step import PROOF_SIZE
 
+FINAL = "state.npz"
 KEEP_CHECKPOINTS = 2
 HISTORY_COLUMNS = 2 + PROOF_SIZE
 
@@ -74,35 +77,67 @@ def history_entries(array: np.ndarray) -> list[tuple[int, float, np.ndarray]]:
 
 
 def save_checkpoint(
-    folder: Path, step: int, arrays: Sequence[np.ndarray], history: np.ndarray, **about: Any
+    folder: Path,
+    step: int,
+    arrays: Sequence[np.ndarray],
+    history: np.ndarray,
+    *,
+    extras: Mapping[str, bytes] | None = None,
+    keep: int = KEEP_CHECKPOINTS,
+    **about: Any,
 ) -> Path:
     """Write ``folder/step-N`` whole or not at all, and drop all but the newest few.
 
-    ``history`` (see `history_array`) lets a resumed run tell steps that its log has lost.
+    ``history`` (see `history_array`) lets a resumed run tell steps that its log has lost; ``extras`` are further
+    files, by name.
     """
     target = folder / f"step-{step:09d}"
     temporary = folder / f".step-{step}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(mode=0o700)
-        _write(temporary / "history.npy", lambda file: np.save(file, history))
-        _write(temporary / "arrays.npz", lambda file: np.savez(file, *arrays))
+        temporary.mkdir(mode=0o700, parents=True)
+        write(temporary / "history.npy", lambda file: np.save(file, history))
+        write(temporary / "arrays.npz", lambda file: np.savez(file, *arrays))
+        for name, content in (extras or {}).items():
+            write(temporary / name, partial(_put, content))
         meta = json.dumps({"step": step, **about}).encode()
-        _write(temporary / "meta.json", lambda file: file.write(meta))
+        write(temporary / "meta.json", lambda file: file.write(meta))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in checkpoint_folders(folder)[:-KEEP_CHECKPOINTS]:
+    for old in checkpoint_folders(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
+def write(path: Path, fill: Callable[[Any], Any]) -> None:
+    """Write a file so that it survives a crash of the machine."""
     with open(path, "wb") as file:
-        write(file)
+        fill(file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _put(content: bytes, file: Any) -> None:
+    file.write(content)
+
+
+def load_extra(path: Path, name: str) -> bytes:
+    """A further file of a checkpoint; empty if it has none (one of an earlier version)."""
+    try:
+        return (path / name).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def load_final(folder: Path) -> list[np.ndarray]:
+    """The arrays of a run's ``final/`` folder: the model's variables, then the optimizer's. Raises `RunError`."""
+    try:
+        with np.load(folder / FINAL, allow_pickle=False) as stored:
+            return [stored[f"arr_{k}"] for k in range(len(stored.files))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as failure:
+        raise RunError(f"{folder / FINAL}: the final state cannot be read ({failure})") from None
 
 
 def load_history(path: Path) -> list[tuple[int, float, np.ndarray]]:

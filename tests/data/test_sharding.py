@@ -72,6 +72,23 @@ def test_position_counts_steps(samples, global_batch, step):
     assert 1 <= sharding.batch_size(step, samples, global_batch) <= global_batch
 
 
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 50), WEIGHTS)
+def test_without_shuffling_every_epoch_goes_as_the_samples_lie(samples, global_batch, step, weights):
+    parts = sharding.shard(
+        seed=7, step=step, samples=samples, global_batch=global_batch, weights=weights, shuffle=False
+    )
+    first = step % sharding.steps_per_epoch(samples, global_batch) * global_batch
+    assert np.concatenate(parts).tolist() == list(range(first, min(first + global_batch, samples)))
+
+
+@given(st.integers(0, 500), WEIGHTS)
+def test_edges_frame_the_parts_of_the_ranks(batch, weights):
+    edges = sharding.edges_of(batch, weights)
+    assert edges[0] == 0
+    assert tuple(np.diff(edges)) == sharding.cut(batch, weights)
+
+
 def test_epochs_and_seeds_differ_and_the_order_is_read_only():
     orders = [tuple(sharding.epoch_order(seed, epoch, 50)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4

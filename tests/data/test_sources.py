@@ -17,7 +17,7 @@ def test_arrays_are_split_by_class():
     prepared = data.arrays(X, Y).prepare()
     assert (len(prepared.train), len(prepared.validation)) == (16, 4)
     assert prepared.train.x.dtype == np.float32
-    assert prepared.train.y.dtype == np.int32
+    assert prepared.train.y.dtype == np.int64
     assert np.bincount(prepared.validation.y).tolist() == [2, 2]
     assert prepared.value_range == (float(prepared.train.x.min()), float(prepared.train.x.max()))
     assert "16 samples to train on" in prepared.summary()
@@ -73,27 +73,25 @@ def bad(row, column, value):
         (lambda: data.arrays(X[:0], Y[:0]), "x: no samples"),
         (lambda: data.arrays(bad(7, 1, np.nan), Y), "x: row 7, position 1 is nan"),
         (lambda: data.arrays(X, np.append(np.zeros(19), np.inf)), "y: row 19 is inf"),
-        (lambda: data.arrays(X, np.zeros(20, int)), "y: one class only"),
-        (lambda: data.arrays(X, Y - 1), "y: label -1 is out of range"),
         (
             lambda: data.arrays(X, Y * 2, class_names=["a", "b"]),
             "y: label 2 is out of range; allowed: 0 to 1",
         ),
-        (lambda: data.arrays(X, Y * 10**6), "for regression give floating point"),
         (lambda: data.arrays(X, np.where(Y, "yes", "no"), class_names=["no", "maybe"]), "the label 'yes'"),
         (lambda: data.arrays(X, np.array([["a", "b"]] * 20)), "expected one label a row"),
         (lambda: data.arrays(X, {"out": np.where(Y, "a", "b")}), "single output only"),
-        (lambda: data.arrays(np.array(["a"] * 20), Y), "x: text; use data.text"),
-        (lambda: data.arrays([[1], [1, 2]], [0, 1]), "x: rows of different lengths"),
         (lambda: data.arrays(X.astype(complex), Y), "type complex128"),
         (lambda: data.arrays(3.0, Y), "a single value"),
         (lambda: data.arrays({}, Y), "an empty dictionary"),
-        (lambda: data.arrays(X, Y, validation=X), "expected a pair"),
+        (lambda: data.arrays(X, Y, validation=X), "y: one array to train on but nothing in validation"),
         (
             lambda: data.arrays(X, Y, validation=(X[:, :1], Y)),
             "x: shape (2,) in train but (1,) in validation",
         ),
-        (lambda: data.arrays({"a": X}, Y, validation=({"b": X}, Y)), "train has"),
+        (
+            lambda: data.arrays({"a": X}, Y, validation=({"b": X}, Y)),
+            "x: a dictionary of 'a' to train on but",
+        ),
         (
             lambda: data.arrays(X, Y, validation=(X, Y[:-1])),
             "validation x has 20 rows but validation y has 19",
@@ -144,8 +142,7 @@ def test_npz_given_validation_scale_and_marks(archive):
     assert len(prepared.validation) == 2
     assert np.allclose(prepared.train.x, 1)
     assert np.allclose(prepared.validation.x, -1)
-    with pytest.raises(DataError, match="one class only"):
-        data.npz(path, is_validation="mark").prepare()
+    assert data.npz(path, is_validation="mark").prepare().num_classes == 2
     named = data.npz(path, x={"left": "x", "right": "x"}, y={"out": "y"}, is_validation="mark").prepare()
     assert named.sample_shape == {"left": (2,), "right": (2,)}
     assert len(named.validation) == 2
@@ -158,7 +155,6 @@ def test_npz_given_validation_scale_and_marks(archive):
         ({"x": X[:0], "y": Y[:0]}, {}, "'x' has no rows"),
         ({"x": X, "z": Y}, {}, "no array 'y'; it has x, z"),
         ({"x": bad(3, 0, np.inf), "y": Y}, {}, "'x': row 3, position 0 is inf"),
-        ({"x": X, "y": Y * 0}, {}, "'y': one class only"),
         ({"x": X, "y": np.array(["a"] * 20)}, {}, "'y' holds text"),
         ({"x": np.array(["a"] * 20), "y": Y}, {}, "'x' holds text"),
         ({"x": X, "y": np.array(3)}, {}, "single value"),

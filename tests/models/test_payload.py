@@ -54,12 +54,15 @@ np.save(sys.argv[1] + "/outputs.npy", net(x))
 def test_a_subclassed_model_of_a_notebook_comes_back_elsewhere(tmp_path):
     command = [sys.executable, "-c", NOTEBOOK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert "{'kind': 'keras', 'path': 'model/model.keras'}" in done.stdout, done.stderr[-2000:]
-    model = models.build({"kind": "keras", "path": "model/model.keras"}, tmp_path, 0)
-    assert np.allclose(model(np.ones((2, 8, 8, 1))), np.load(tmp_path / "outputs.npy"))
-    assert model.loss.__name__ == "own_loss"
-    assert float(model.optimizer.learning_rate) == 0.125
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["custom.pkl", "model.keras"]
+    assert "{'kind': 'object', 'path': 'model/model.pkl'}" in done.stdout, done.stderr[-2000:]
+    for kind, file in (("object", "model.pkl"), ("keras", "model.keras")):
+        model = models.build({"kind": kind, "path": f"model/{file}"}, tmp_path, 0)
+        assert np.allclose(model(np.ones((2, 8, 8, 1))), np.load(tmp_path / "outputs.npy"))
+        assert model.loss.__name__ == "own_loss"
+        assert float(model.optimizer.learning_rate) == 0.125
+    files = sorted(p.name for p in (tmp_path / "model").iterdir())
+    assert files == ["custom.pkl", "model.json", "model.keras", "model.pkl"]
+    assert models.input_shapes({"kind": "object", "path": "model/model.pkl"}, tmp_path) is None
 
 
 def small(*, units=3, activation=None, inputs=(4,)):
@@ -161,6 +164,19 @@ def test_inexact_layers_are_named():
 def test_models_that_cannot_be_stored(tmp_path):
     import keras
 
+    with pytest.raises(ModelError, match="a list is no model"):
+        models.store([1], tmp_path / "model")
+    with pytest.raises(ModelError, match="no weights yet"):
+        models.store(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "model")
+    model = small()
+    model.layers[0].rows = (row for row in ())
+    with pytest.raises(ModelError, match="Dense 'dense.*' holds something that cannot be sent .*generator"):
+        models.store(model, tmp_path / "model")
+
+
+def test_what_keras_cannot_write_still_travels(tmp_path):
+    import keras
+
     class NoConfig(keras.layers.Layer):
         def __init__(self, matrix, **options):
             super().__init__(**options)
@@ -169,13 +185,27 @@ def test_models_that_cannot_be_stored(tmp_path):
         def call(self, x):
             return x @ self.matrix
 
-    with pytest.raises(ModelError, match="a list is no model"):
-        models.store([1], tmp_path / "model")
-    with pytest.raises(ModelError, match="no weights yet"):
-        models.store(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "model")
     model = keras.Sequential([keras.Input((2,)), NoConfig(np.eye(2, dtype="float32"))])
-    with pytest.raises(ModelError, match="NoConfig"):
-        models.store(model, tmp_path / "model")
+    spec = models.store(model, tmp_path / "model")
+    assert spec == {"kind": "object", "path": "model/model.pkl"}
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", "model.pkl"]
+    assert models.input_shapes(spec, tmp_path) == (2,)
+    assert np.array_equal(models.build(spec, tmp_path, 0)(np.ones((1, 2))), np.ones((1, 2)))
+    (tmp_path / "model" / "model.json").write_text("torn")
+    with pytest.raises(ModelError, match=r"model.json: not a readable description"):
+        models.input_shapes(spec, tmp_path)
+    (tmp_path / "model" / "model.pkl").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="the stored model cannot be read"):
+        models.build(spec, tmp_path, 0)
+
+
+def test_a_stock_model_that_its_config_does_not_describe_travels_as_an_object(tmp_path):
+    model = small()
+    assert models.store(model, tmp_path / "model")["kind"] == "keras"
+    model.layers[0].kernel.trainable = False
+    spec = models.store(model, tmp_path / "model")
+    assert spec["kind"] == "object"
+    assert not models.build(spec, tmp_path, 0).layers[0].kernel.trainable
 
 
 def test_errors_of_specs(tmp_path):

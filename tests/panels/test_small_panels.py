@@ -131,6 +131,15 @@ def test_glance_at_other_data_has_no_pictures():
     assert as_image(np.zeros((4, 4, 2)), (0, 1)) is None
 
 
+def test_glance_at_labels_in_a_column_and_at_several_inputs():
+    images = np.zeros((10, 4, 4, 1), np.uint8)
+    prepared = lk.data.arrays(images, np.array(["a", "b"] * 5)[:, None]).prepare()
+    assert "a sample of class b" in thumbnails(prepared)
+    assert class_counts(prepared).count("<div style") == 2
+    several = lk.data.arrays([images, images]).prepare()
+    assert thumbnails(several) == class_counts(several) == ""
+
+
 def test_first_of_each_class_then_more():
     assert list(first_of_each(np.array([3, 3, 1]), most=3)) == [2, 0, 1]
 

@@ -11,9 +11,9 @@ import pytest
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime.audit import audit
-from lepton_kit.training.step import sample_hashes
 
 SAMPLES, BATCH, STEPS = 10, 4, 6
 PLAN = {
@@ -22,10 +22,10 @@ PLAN = {
 }  # fmt: skip
 
 
-def report(first: int, last: int) -> dict[str, Any]:
+def report(first: int, last: int, shuffle: bool = True) -> dict[str, Any]:
     checksums, counts = [], []
     for step in range(first, last):
-        (indices,) = sharding.shard(seed=0, step=step, samples=SAMPLES, global_batch=BATCH, weights=[1])
+        indices = sharding.batch_of(step, seed=0, samples=SAMPLES, global_batch=BATCH, shuffle=shuffle)
         checksums.append(int(sample_hashes(indices).sum(dtype=np.uint64)))
         counts.append(len(indices))
     return {
@@ -63,6 +63,15 @@ def test_an_undisturbed_run_is_proved(paths: RunPaths):
     assert found.exactly_once
     assert (found.steps, found.samples, found.generations) == (6, 20, 1)
     assert "exactly once" in str(found)
+
+
+def test_a_run_without_shuffling_is_held_to_the_order_of_the_data(paths: RunPaths):
+    config = RunConfig(model={}, data={}).replace(**{"training.shuffle": False})
+    paths.config.write_text(config.to_yaml())
+    write(paths, PLAN, generation(0), report(0, 6, shuffle=False), status("finished"))
+    assert audit(paths.root).problems == ()
+    write(paths, PLAN, generation(0), report(0, 6), status("finished"))
+    assert len(audit(paths.root).problems) == 6
 
 
 def test_a_resume_in_the_middle_of_a_report_takes_back_just_the_steps_after_it(paths: RunPaths):

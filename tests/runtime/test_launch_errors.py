@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +118,10 @@ def test_a_model_whose_code_fails_in_the_worker_is_named(runs_dir: Path, tmp_pat
     assert "Broken" in answer.stdout
 
 
-def test_warm_workers_are_handed_orders_only_while_they_live(runs_dir: Path):
-    gone = subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE, bufsize=0)
-    gone.wait()
-    order: Callable[..., bool] = start._Warm.order
-    assert not order(gone, run="x")
-    assert gone.stdin is not None
-    gone.stdin.close()
+def test_warm_workers_are_handed_orders_only_while_they_live():
+    standby = start._Standby(lambda arguments, log, orders: None)  # its end closes at once
+    try:
+        assert not standby.serves()
+        assert not standby.order(run="x")
+    finally:
+        standby.close()

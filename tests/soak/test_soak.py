@@ -90,7 +90,7 @@ class Saboteur:
 
     def kill_zygote(self) -> None:
         for process in processes_of(self.driver()):
-            if "lepton_kit.runtime.zygote" in " ".join(process.cmdline()) and process.ppid() == self.driver():
+            if process.ppid() == self.driver():
                 self.signal(process.pid, signal.SIGKILL)
 
     def scale(self) -> None:

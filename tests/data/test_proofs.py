@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data import sharding
-from lepton_kit.training.step import PROOF_SIZE, proof_of, proof_values, sample_hashes
+from lepton_kit.data.proofs import PROOF_SIZE, proof_of, proof_values, sample_hashes
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=300, unique=True), st.integers(1, 5))

@@ -1,0 +1,171 @@
+"""The typed descriptions of a run's model and data, as they stand in its configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field, PositiveInt
+
+Names = str | tuple[str, ...] | dict[str, str]
+"""One array of a file, several, or several by the name of the model's input or output."""
+
+
+class Section(pydantic.BaseModel):
+    """A part of the configuration: immutable, and every key of it is known."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+
+class Spec(Section, Mapping[str, Any]):
+    """A section that reads as a mapping, of plain types, of what its model or data is made from.
+
+    What was found out about it at launch (``notes``, ``schedule``) is no part of the mapping.
+    """
+
+    kind: str
+
+    def _plain(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"notes", "schedule"})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._plain()[name]
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # pydantic's own yields pairs
+        return iter(self._plain())
+
+    def __len__(self) -> int:
+        return len(self._plain())
+
+
+NOTES = "sentences: what in the model or the data is not exact on several workers"
+
+
+class LeptonSpec(Spec):
+    """A LeptonModel, which every worker builds for itself.
+
+    >>> LeptonSpec(kind="lepton", input_shape=(4,), num_classes=2).get("hidden_size")
+    64
+    """
+
+    kind: Literal["lepton"]
+    input_shape: tuple[PositiveInt, ...] = Field(
+        min_length=1, max_length=3, description="(n,), (time, channels) or (height, width, channels)"
+    )
+    num_classes: int = Field(ge=1, description="classes; of a regression the number of targets")
+    hidden_size: int = Field(64, ge=1, description="units of a layer")
+    num_layers: int = Field(3, ge=1, description="hidden layers")
+    input_range: tuple[float, float] | None = Field(
+        None, description="lowest and highest input; null: as the data's"
+    )
+    vocabulary_size: int | None = Field(
+        None, ge=2, description="different token ids; null: the input is no text"
+    )
+    cell: Literal["conv", "gru", "lstm"] = Field("conv", description="layers of a time series")
+    task: Literal["classification", "regression"] = Field("classification", description="what it learns")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of units left out while training")
+    seed: int | None = Field(None, ge=0, description="of the first weights; null: the run's")
+    notes: tuple[str, ...] = Field((), description=NOTES)
+
+
+class _Stored(Spec):
+    path: str = Field(min_length=1, description="the stored model; counts from the folder of this file")
+    schedule: str | None = Field(None, description="learning rate schedule of its own optimizer, in words")
+    notes: tuple[str, ...] = Field((), description=NOTES)
+
+
+class KerasSpec(_Stored):
+    """A Keras model in a ``.keras`` file; code that others can't import lies beside it in ``custom.pkl``."""
+
+    kind: Literal["keras"]
+
+
+class ObjectSpec(_Stored):
+    """A Keras model stored as the Python object that was compiled, with every attribute it has."""
+
+    kind: Literal["object"]
+
+
+class _Data(Spec):
+    path: str = Field(min_length=1, description="file or folder; counts from the folder of this file")
+
+
+class _Split(_Data):
+    validation_split: float = Field(0.2, ge=0, lt=1, description="share of the samples that is held out")
+    seed: int = Field(0, ge=0, description="of the choice of what is held out")
+
+
+class ImageFolderSpec(_Split):
+    """Images in class folders, as `lepton_kit.data.image_folder` reads them."""
+
+    kind: Literal["image_folder"]
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="(height, width); null: as they are, all alike"
+    )
+    color_mode: Literal["auto", "grayscale", "rgb", "rgba"] = Field("auto", description="channels of a pixel")
+
+
+class NpzSpec(_Split):
+    """Arrays of an ``.npz`` file, as `lepton_kit.data.npz` reads them."""
+
+    kind: Literal["npz"]
+    x: Names = Field("x", description="arrays of samples")
+    y: Names = Field("y", description="arrays of targets")
+    validation_x: Names | None = Field(None, description="arrays of held-out samples")
+    validation_y: Names | None = Field(None, description="arrays of held-out targets")
+    is_validation: str | None = Field(None, description="array that is true for held-out rows")
+    group: str | None = Field(None, description="array of groups that are held out as a whole")
+    scale: tuple[float, float] | dict[str, tuple[float, float]] | None = Field(
+        None, description="(factor, offset), or one pair by name"
+    )
+
+
+class TableSpec(_Split):
+    """A CSV file of numbers and categories, as `lepton_kit.data.table` reads it."""
+
+    kind: Literal["table"]
+    target: str = Field(min_length=1, description="column to predict")
+    features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
+
+
+class TextSpec(_Split):
+    """Texts and labels in a CSV file, as `lepton_kit.data.text` reads them."""
+
+    kind: Literal["text"]
+    text: str = Field("text", min_length=1, description="column of texts")
+    label: str = Field("intent", min_length=1, description="column of labels")
+    split: str | None = Field(None, description="column that says train or validation")
+    vocabulary_size: int = Field(4000, ge=3, description="different words that are told apart")
+    sequence_length: int = Field(24, ge=1, description="words of a text that count")
+
+
+class WindowsSpec(_Data):
+    """Windows of time series in an ``.npz`` file, as `lepton_kit.data.windows` cuts them."""
+
+    kind: Literal["windows"]
+    length: int = Field(20, ge=1, description="rows of a window")
+    stride: int = Field(5, ge=1, description="rows between two windows of a training run")
+    validation_stride: int = Field(10, ge=1, description="rows between two windows of a test run")
+    validation_start: int = Field(160, ge=0, description="first row of a test run that counts")
+    normal: str = Field("00", min_length=1, description="class of which all rows count")
+
+
+class ArraysSpec(_Data):
+    """Arrays from a notebook's memory, in the folder that they were written to."""
+
+    kind: Literal["arrays"]
+
+
+class SampleSpec(Spec):
+    """One of the bundled samples."""
+
+    kind: Literal["sample"]
+    name: str = Field(min_length=1, description="as lepton_kit.data.samples() lists it")
+
+
+ModelSpec = Annotated[LeptonSpec | KerasSpec | ObjectSpec, Field(discriminator="kind")]
+DataSpec = Annotated[
+    ImageFolderSpec | NpzSpec | TableSpec | TextSpec | WindowsSpec | ArraysSpec | SampleSpec,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,115 @@
+"""Evaluation over all ranks: sums of parts where losses and metrics add up, else batch by batch as Keras does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lepton_kit.data import sharding
+from lepton_kit.training.gather import Cut
+from lepton_kit.training.patched import mean_of_ranks, over_all_ranks
+from lepton_kit.training.routes import is_own
+from lepton_kit.training.scope import call
+
+if TYPE_CHECKING:
+    from lepton_kit.training.step import Step
+
+LOCAL_BATCH = 256
+
+
+class Evaluation:
+    """The compiled evaluation of a step's model."""
+
+    def __init__(self, step: Step, batch: int):
+        import tensorflow as tf
+
+        self._step, self._batch = step, batch
+        self._inputs = step.inputs
+        self._whole = step.needs_whole or bool(step.sums) or is_own(step.model, "test_step")
+        signature = [self._inputs.signature(steps=False)]
+        if self._whole:
+            signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 3]
+        function = self._whole_batch if self._whole else self._part
+        self._function = function if step.eager else tf.function(function, input_signature=signature)
+
+    @property
+    def floats(self) -> int:
+        """Numbers in the largest sum over ranks."""
+        return self._batch * (self._inputs.floats_a_row + self._step.floats_a_row) if self._whole else 0
+
+    def warm(self) -> None:
+        """Trace the graph."""
+        if not self._step.eager:
+            self._function.get_concrete_function()
+
+    def run(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+        """See `Step.evaluate`."""
+        held = [v.numpy() for v in self._step.metric_variables]
+        try:
+            return self._batches(split, weights, rank) if self._whole else self._sums(split, weights, rank)
+        finally:
+            for variable, value in zip(self._step.metric_variables, held, strict=True):
+                variable.assign(value)
+
+    # ------------------------------------------------------------------ parts that add up
+
+    def _sums(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+        step = self._step
+        edges = np.concatenate([[0], np.cumsum(sharding.cut(len(split), weights))])
+        sums = [np.zeros(v.shape) for v in step.metric_variables]
+        loss = 0.0
+        for start in range(edges[rank], edges[rank + 1], LOCAL_BATCH):
+            rows = np.arange(start, min(start + LOCAL_BATCH, edges[rank + 1]))
+            batch_loss, deltas = self._function(self._inputs.arrays(*split.rows(rows)))
+            loss += float(batch_loss) * len(rows)
+            sums = [total + np.asarray(d, np.float64) for total, d in zip(sums, deltas, strict=True)]
+        vector = np.concatenate([np.array([loss / len(split)]), *[total.ravel() for total in sums]])
+        vector = step.collective.agree(vector.astype(np.float32))
+        offset = 1
+        for variable in step.metric_variables:
+            size = int(np.prod(variable.shape))
+            variable.assign(vector[offset : offset + size].reshape(variable.shape))
+            offset += size
+        return {"loss": float(vector[0])} | step.metrics()
+
+    def _part(self, data: Any) -> tuple[Any, list[Any]]:
+        import keras
+        import tensorflow as tf
+
+        model, variables = self._step.model, self._step.metric_variables
+        mapping = [(v, tf.zeros_like(v.value)) for v in variables]
+        # Keras' regularizers ask the scope for the weights.
+        mapping += [(v, tf.convert_to_tensor(v.value)) for v in model.trainable_variables]
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            x, y, w = self._inputs.unpack(data)
+            predicted = call(model, x, training=False)
+            loss = model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=w, training=False)
+            model.compute_metrics(x, y, predicted, sample_weight=w)
+        return loss, [scope.get_current_value(v) for v in variables]
+
+    # ------------------------------------------------------------------ batch by batch
+
+    def _batches(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+        from lepton_kit.training.step import flat
+
+        model = self._step.model
+        model.reset_metrics()
+        logs: Any = {}
+        for start in range(0, len(split), self._batch):
+            total = min(self._batch, len(split) - start)
+            edges = np.concatenate([[0], np.cumsum(sharding.cut(total, weights))])
+            offset, rows = int(edges[rank]), int(edges[rank + 1] - edges[rank])
+            own = start + offset + np.arange(max(rows, 1))
+            data = self._inputs.arrays(*split.rows(np.minimum(own, len(split) - 1)))
+            logs = self._function(data, np.float32(rows / total), offset, rows, total)
+        return flat(model._get_metrics_result_or_logs(logs))
+
+    def _whole_batch(self, data: Any, scale: Any, offset: Any, rows: Any, total: Any) -> Any:
+        step = self._step
+        cut = Cut(scale, offset, rows, total)
+        with over_all_ranks(step.model, step.collective, cut):
+            logs = step.model.test_step(self._inputs.packed(data))
+        if not isinstance(logs, dict):
+            return logs
+        return dict(zip(logs, mean_of_ranks(step.collective, cut, list(logs.values())), strict=True))

@@ -1,0 +1,127 @@
+"""The step of a model that brings its own `train_step`, or has to run eagerly: one step a block, undone if it breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.proofs import PROOF_SIZE
+from lepton_kit.errors import CollectiveError
+from lepton_kit.training.collective import is_collective_failure
+from lepton_kit.training.evaluate import Evaluation
+from lepton_kit.training.gather import Cut
+from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks
+from lepton_kit.training.routes import is_own
+from lepton_kit.training.step import Block, Step, flat, fold_rank
+
+
+class OwnStep(Step):
+    """Runs the model's `train_step` with optimizers, losses and metrics that span all ranks; see `patched`."""
+
+    max_steps = 1
+
+    def _build(self) -> None:
+        import tensorflow as tf
+
+        model, inputs = self.model, self.inputs
+        self.eager = bool(getattr(model, "run_eagerly", False))
+        self.gathered = f"{type(model).__name__} has its own train_step"
+        self.needs_whole, self.sums = True, ()
+        self.floats_a_row = inputs.floats_a_row
+        if not is_own(model, "train_step"):
+            inputs.build(model)
+            self.gathered = "the model runs eagerly"
+            self.floats_a_row = inputs.outputs(model).floats_a_row
+        signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
+        signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
+        self._function = self._one if self.eager else tf.function(self._one, input_signature=signature)
+        self._logs: dict[str, Any] = {}
+        self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))
+        if self.eager:
+            for optimizer in optimizers_of(model):
+                if not optimizer.built:
+                    optimizer.build(model.trainable_variables)
+        else:
+            self._function.get_concrete_function()  # what it creates is created now
+        self.metric_variables = list(model.metrics_variables)
+        self._kept = [v for v in self.state_variables if v is not self._position]
+        self._before = [np.array(v.numpy()) for v in self._kept]
+        self.evaluation = Evaluation(self, self._validation_batch)
+
+    @property
+    def reduced_bytes(self) -> int:
+        floats = sum(int(np.prod(v.shape)) for v in self.model.variables)
+        whole = self._batch * (self.inputs.floats_a_row + self.floats_a_row)
+        return 4 * max(floats, whole, self.evaluation.floats) + 8192
+
+    @property
+    def state_variables(self) -> list[Any]:
+        found = [*self.model.variables]
+        for optimizer in optimizers_of(self.model):
+            found += optimizer.variables
+        known = {id(v) for v in found}
+        return [*found, *(v for v in self.model.metrics_variables if id(v) not in known), self._position]
+
+    def warm(self) -> None:
+        self.evaluation.warm()
+
+    def train(self, block: Block) -> None:
+        """Train one step; if a peer leaves in its midst, everything is as it was before."""
+        for k, variable in enumerate(self._kept):
+            self._before[k][...] = variable.numpy()
+        data = self.inputs.arrays(*(_first(part) for part in (block.x, block.y, block.w)))
+        place = (np.float32(block.scale), block.rank, block.offset, block.rows, block.total)
+        try:
+            loss, proof, logs = self._function(data, block.proofs[0], *place)
+        except Exception as failure:
+            for variable, value in zip(self._kept, self._before, strict=True):
+                variable.assign(value)
+            if is_collective_failure(failure):
+                raise CollectiveError(str(failure).splitlines()[0]) from None
+            raise
+        self._record = (np.array([float(loss)], np.float32), np.asarray(proof)[None])
+        self._logs = logs
+        self._position.assign_add(1)
+
+    def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._record[0][:steps], self._record[1][:steps]
+
+    def metrics(self) -> dict[str, float]:
+        """The model's metrics since the last reset, or what its last step has returned, as Keras chooses."""
+        return flat(self.model._get_metrics_result_or_logs(self._logs)) if self._logs else {}
+
+    def _one(self, data: Any, proof: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any) -> Any:
+        import tensorflow as tf
+
+        from lepton_kit.models.layers import counting
+
+        model = self.model
+        cut = Cut(scale, offset, rows, total)
+        seeds = [v for v in model.non_trainable_variables if v.dtype == "uint32" and tuple(v.shape) == (2,)]
+        for seed in seeds:
+            seed.assign(fold_rank(seed, rank))
+        counted = tf.cast(scale > 0, tf.float32)
+        with over_all_ranks(model, self.collective, cut), counting(counted):
+            logs = model.train_step(self.inputs.packed(data))
+        for seed in seeds:
+            seed.assign(fold_rank(seed, rank))  # twice is none
+        state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
+        for variable, value in zip(
+            state, mean_of_ranks(self.collective, cut, [v.value for v in state]), strict=True
+        ):
+            variable.assign(value)
+        logs = logs if isinstance(logs, dict) else {"loss": logs}
+        flat_logs = {name: tf.cast(value, tf.float32) for name, value in logs.items() if value is not None}
+        flat_logs = dict(
+            zip(flat_logs, mean_of_ranks(self.collective, cut, list(flat_logs.values())), strict=True)
+        )
+        loss = tf.reduce_mean(flat_logs.get("loss", next(iter(flat_logs.values()), tf.constant(0.0))))
+        (summed,) = self.collective.sum([], [tf.convert_to_tensor(proof)], tf.constant(1.0))
+        return loss, summed, flat_logs
+
+
+def _first(part: Any) -> Any:
+    import tensorflow as tf
+
+    return None if part is None else tf.nest.map_structure(lambda array: array[0], part)

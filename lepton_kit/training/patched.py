@@ -1,0 +1,130 @@
+"""A model's own training or test step, run on one rank's samples with the effect of the whole batch.
+
+While the step is traced, the model's optimizers sum gradients over ranks, its loss and its metrics see the rows of all
+ranks. The rules that follow for a `train_step` of the user's: it reaches its optimizers through `apply` or
+`apply_gradients` the same way on every rank, and what it averages itself is a mean over its samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lepton_kit.training.gather import Cut, gather, gather_structure
+from lepton_kit.training.routes import is_own
+
+
+def optimizers_of(model: Any) -> list[Any]:
+    """Every Keras optimizer that the model or a model inside it holds as an attribute, each once."""
+    import keras
+
+    found: dict[int, Any] = {}
+    for one in [model, *(layer for layer in model._flatten_layers() if isinstance(layer, keras.Model))]:
+        for value in vars(one).values():
+            if isinstance(value, keras.optimizers.Optimizer):
+                found[id(value)] = value
+    inner = {id(getattr(optimizer, "inner_optimizer", None)) for optimizer in found.values()}
+    return [optimizer for key, optimizer in found.items() if key not in inner]
+
+
+@contextlib.contextmanager
+def over_all_ranks(model: Any, collective: Any, cut: Cut) -> Iterator[None]:
+    """While a step of the model is traced or run: gradients, losses and metrics are those of the global batch."""
+    patches: list[tuple[Any, str, Any]] = []
+
+    def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        patches.append((owner, name, vars(owner).get(name)))
+        # Past Keras' own __setattr__, which would track what is put there.
+        object.__setattr__(owner, name, make(getattr(owner, name)))
+
+    try:
+        for optimizer in optimizers_of(model):
+            patch(optimizer, "apply", lambda apply: _summed(apply, collective, cut))
+        for metric in model.metrics:
+            patch(metric, "update_state", lambda update: _whole_arguments(update, collective, cut))
+        needs_x = is_own(model, "compute_loss")
+        patch(model, "compute_loss", lambda compute: _whole_loss(compute, collective, cut, needs_x))
+        yield
+    finally:
+        for owner, name, before in reversed(patches):
+            if before is None:
+                object.__delattr__(owner, name)
+            else:
+                object.__setattr__(owner, name, before)
+
+
+def sum_gradients(collective: Any, gradients: Sequence[Any], scale: Any) -> list[Any]:
+    """Gradients of the ranks' own means, weighted by the cut and summed over ranks; None stays None."""
+    import tensorflow as tf
+
+    present = [k for k, gradient in enumerate(gradients) if gradient is not None]
+    dense = [tf.convert_to_tensor(gradients[k]) for k in present]
+    sums = collective.sum([tf.cast(gradient, tf.float32) for gradient in dense], [], scale) if dense else []
+    found: list[Any] = [None] * len(gradients)
+    for k, gradient, total in zip(present, dense, sums, strict=True):
+        found[k] = tf.cast(total, gradient.dtype)
+    return found
+
+
+def mean_of_ranks(collective: Any, cut: Cut, values: Sequence[Any]) -> list[Any]:
+    """Scalars (or arrays without a row per sample) that each rank has of its own samples: the mean by the cut."""
+    import tensorflow as tf
+
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    if not tensors:
+        return []
+    # What counts samples is added up; all else is a mean.
+    means = [tf.cast(tensor, tf.float32) for tensor in tensors if tensor.dtype.is_floating]
+    counts = [tf.cast(tensor, tf.float32) for tensor in tensors if not tensor.dtype.is_floating]
+    sums = iter(collective.sum(means, counts, cut.scale))
+    ordered = [next(sums) if tensor.dtype.is_floating else None for tensor in tensors]
+    ordered = [next(sums) if value is None else value for value in ordered]
+    return [tf.cast(value, tensor.dtype) for value, tensor in zip(ordered, tensors, strict=True)]
+
+
+def _summed(apply: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..., Any]:
+    def summed(grads: Any, trainable_variables: Any = None) -> Any:
+        return apply(sum_gradients(collective, list(grads), cut.scale), trainable_variables)
+
+    return summed
+
+
+def _whole_loss(compute: Callable[..., Any], collective: Any, cut: Cut, needs_x: bool) -> Callable[..., Any]:
+    def whole(
+        x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **more: Any
+    ) -> Any:
+        parts = [gather_structure(collective, cut, part) for part in (y, y_pred, sample_weight)]
+        parts.insert(0, gather_structure(collective, cut, x) if needs_x else None)
+        return compute(x=parts[0], y=parts[1], y_pred=parts[2], sample_weight=parts[3], **more)
+
+    return whole
+
+
+def _whole_arguments(update: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..., Any]:
+    """An `update_state` that sees the rows of all ranks, or the mean over ranks of what has no rows."""
+    import tensorflow as tf
+
+    def with_all(*arguments: Any, **named: Any) -> Any:
+        leaves = tf.nest.flatten([arguments, named])
+        tensors = [leaf if leaf is None else tf.convert_to_tensor(leaf) for leaf in leaves]
+        rows = [k for k, t in enumerate(tensors) if t is not None and _has_rows(t, cut)]
+        rest = [k for k, t in enumerate(tensors) if t is not None and k not in rows]
+        found: list[Any] = [None] * len(leaves)
+        wholes = gather(collective, cut, [tensors[k] for k in rows]) if rows else []
+        means = mean_of_ranks(collective, cut, [tensors[k] for k in rest])
+        for k, value in [*zip(rows, wholes, strict=True), *zip(rest, means, strict=True)]:
+            found[k] = value
+        arguments, named = tf.nest.pack_sequence_as([arguments, named], found)
+        return update(*arguments, **named)
+
+    return with_all
+
+
+def _has_rows(tensor: Any, cut: Cut) -> bool:
+    """Whether the first axis is that of the samples: open in a graph, as long as the rank's part without one."""
+    import tensorflow as tf
+
+    if not tensor.shape.rank:
+        return False
+    return tensor.shape[0] == max(1, int(cut.rows)) if tf.executing_eagerly() else tensor.shape[0] is None

@@ -1,0 +1,115 @@
+"""Writes what a run leaves behind: checkpoints beside training, the best epoch's weights, the final model."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.training import state
+
+CALLBACKS = "callbacks.pkl"
+
+
+class Saver:
+    """Checkpoints of one worker; ``send`` tells the driver of each that is written, or was not."""
+
+    def __init__(self, send: Callable[..., None]):
+        self._send = send
+        self._thread: threading.Thread | None = None
+        self._saved = 0
+        self._last = time.monotonic()
+
+    def due(self, seconds: float) -> bool:
+        """Whether the last checkpoint is so long ago."""
+        return time.monotonic() - self._last >= seconds
+
+    def restart_clock(self) -> None:
+        self._last = time.monotonic()
+
+    def save(
+        self,
+        folder: Path,
+        step: int,
+        variables: Sequence[Any],
+        history: np.ndarray,
+        callbacks: bytes,
+        *,
+        logged_epochs: int,
+        background: bool,
+    ) -> None:
+        """Write a checkpoint of a step that has none yet, at once or beside training."""
+        self.restart_clock()
+        if self._saved == step > 0:
+            return
+        if self._thread is not None:
+            if background and self._thread.is_alive():
+                return
+            self._thread.join()
+        arguments = (folder, step, state.capture(variables), history, callbacks, logged_epochs)
+        if background:
+            self._thread = threading.Thread(target=self._write, args=arguments, daemon=True)
+            self._thread.start()
+        else:
+            self._write(*arguments)
+
+    def _write(
+        self,
+        folder: Path,
+        step: int,
+        arrays: list[np.ndarray],
+        history: np.ndarray,
+        callbacks: bytes,
+        logged_epochs: int,
+    ) -> None:
+        try:
+            path = state.save_checkpoint(
+                folder / "checkpoints",
+                step,
+                arrays,
+                history,
+                extras={CALLBACKS: callbacks},
+                logged_epochs=logged_epochs,
+            )
+        except OSError as failure:
+            self._send("warning", text=f"checkpoint at step {step} was not written: {failure}")
+            return
+        self._saved = step
+        self._send("checkpoint", step=step, path=f"checkpoints/{path.name}")
+
+    def save_best(self, folder: Path, variables: Sequence[Any], **about: Any) -> None:
+        """Keep these weights as the best so far: ``best/`` in the form of a checkpoint."""
+        try:
+            state.save_checkpoint(
+                folder / "best",
+                about["step"],
+                state.capture(variables),
+                np.zeros((0, state.HISTORY_COLUMNS)),
+                keep=1,
+                **{name: value for name, value in about.items() if name != "step"},
+            )
+        except OSError as failure:
+            self._send(
+                "warning", text=f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
+            )
+
+
+def save_final(folder: Path, model: Any, variables: Sequence[Any], callbacks: bytes) -> None:
+    """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``."""
+    from lepton_kit import models
+
+    target = folder / "final"
+    target.mkdir(mode=0o700, exist_ok=True)
+    for name, write in (
+        (state.FINAL, lambda file: np.savez(file, *state.capture(variables))),
+        (CALLBACKS, lambda file: file.write(callbacks)),
+    ):
+        temporary = target / f".{name}.{os.getpid()}"
+        state.write(temporary, write)
+        os.replace(temporary, target / name)
+    models.store(model, target)
