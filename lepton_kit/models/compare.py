@@ -156,7 +156,7 @@ def _same_optimizer(model: Any, copy: Any) -> None:
     one, two = getattr(model, "optimizer", None), getattr(copy, "optimizer", None)
     if one is None and two is None:
         return
-    if type(one).__name__ != type(two).__name__:
+    if one is None or two is None or type(one).__name__ != type(two).__name__:
         raise ModelError(
             f"model {model.name!r}: the optimizer is {type(two).__name__} in the stored copy and "
             f"{type(one).__name__} in the model"

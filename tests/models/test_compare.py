@@ -72,7 +72,7 @@ def unlike(metric):
         ),
         ({"loss": scaled_loss(1.0)}, compiled_anew(loss=scaled_loss(2.0)), r"the loss 'loss' gives"),
         ({"metrics": [unlike(1.0)]}, compiled_anew(metrics=[unlike(2.0)]), r"the metric 'count' gives"),
-        ({"metrics": [unlike(1.0)]}, compiled_anew(), r"the metric 'count' is not in both"),
+        ({"metrics": [unlike(1.0)]}, compiled_anew(metrics=[]), r"the metric 'count' is not in both"),
         (
             {"optimizer": "adam"},
             compiled_anew(),
