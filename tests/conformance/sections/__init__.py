@@ -1,0 +1,1 @@
+"""The table's sections, one module each, with a TITLE and its SITUATIONS."""
