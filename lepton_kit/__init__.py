@@ -15,6 +15,7 @@ _HOMES = {
     "runs": "lepton_kit.runtime.run",
     "launch": "lepton_kit.runtime.launch",
     "launch_config": "lepton_kit.runtime.launch",
+    "fit": "lepton_kit.fitting",
     "warm": "lepton_kit.runtime.launch",
     "cool": "lepton_kit.runtime.start",
     "certify": "lepton_kit.runtime.certify",

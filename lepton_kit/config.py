@@ -171,6 +171,19 @@ class RunSettings(Section):
         """Plain types only, as they stand in the YAML file."""
         return self.model_dump(mode="json", exclude_none=False)
 
+    def replace(self, **changes: Any) -> Self:
+        """A validated copy with fields changed; nested ones by dotted name, ``{"training.epochs": 3}``."""
+        values = self.to_dict()
+        for name, value in changes.items():
+            *parents, leaf = name.split(".")
+            target = values
+            for parent in parents:
+                if target.get(parent) is None:
+                    target[parent] = {}
+                target = target[parent]
+            target[leaf] = value
+        return type(self).from_dict(values)
+
     def of(self, model: dict[str, Any], data: dict[str, Any]) -> RunConfig:
         """The whole configuration: these settings with the specs of a model and of data."""
         return RunConfig.from_dict({**self.to_dict(), "model": model, "data": data})
@@ -196,6 +209,18 @@ class RunConfig(RunSettings):
         values = super().to_dict()
         return {name: values[name] for name in ("version", "name", "seed", "model", "data")} | values
 
+    @property
+    def schedule(self) -> str | None:
+        """The learning rate schedule that the run trains with, in words; None where the rate is a number."""
+        return None if self.training.optimizer is not None else self.model.get("schedule")
+
+    def check_rate(self, rate: float | None, field: str = "learning_rate") -> None:
+        """Raise `ConfigError` if a rate is asked of a run whose schedule decides it."""
+        if rate is not None and self.schedule is not None:
+            raise ConfigError(
+                field, given=rate, rule=f"none: it follows the optimizer's schedule, {self.schedule}"
+            )
+
     @classmethod
     def load(cls, path: str | Path) -> RunConfig:
         """Read a YAML or JSON file. Raises `ConfigError` that names the file or the wrong field."""
@@ -217,19 +242,6 @@ class RunConfig(RunSettings):
         if yaml.safe_load(text) == values:
             return text
         return yaml.safe_dump(values, sort_keys=False)  # some control characters survive as escapes only
-
-    def replace(self, **changes: Any) -> RunConfig:
-        """A validated copy with fields changed; nested ones by dotted name, ``{"training.epochs": 3}``."""
-        values = self.to_dict()
-        for name, value in changes.items():
-            *parents, leaf = name.split(".")
-            target = values
-            for parent in parents:
-                if target.get(parent) is None:
-                    target[parent] = {}
-                target = target[parent]
-            target[leaf] = value
-        return type(self).from_dict(values)
 
 
 def json_schema() -> str:

@@ -19,26 +19,25 @@ class Section(pydantic.BaseModel):
 
 
 class Spec(Section, Mapping[str, Any]):
-    """A section that reads as a mapping, of plain types, of what its model or data is made from.
+    """A section that reads as a mapping, of plain types.
 
-    What was found out about it at launch (``notes``, ``schedule``) is no part of the mapping.
+    Iterating gives what its model or data is made from, so without ``notes`` and ``schedule``: what a launch found
+    out about it.
     """
 
     kind: str
 
-    def _plain(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"notes", "schedule"})
-
     def __getitem__(self, name: str) -> Any:
-        return self._plain()[name]
+        return self.model_dump(mode="json")[name]
 
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # pydantic's own yields pairs
-        return iter(self._plain())
+        return (name for name in type(self).model_fields if name not in FOUND)
 
     def __len__(self) -> int:
-        return len(self._plain())
+        return len(list(iter(self)))
 
 
+FOUND = ("notes", "schedule")
 NOTES = "sentences: what in the model or the data is not exact on several workers"
 
 

@@ -29,6 +29,8 @@ __all__ = ["by_value", "dumps", "foreign", "loads", "users_module"]
 # Modules whose classes a .keras file carries faithfully, or that are no part of a model's meaning.
 STOCK = {"keras", "tensorflow", "lepton_kit", "numpy", "ml_dtypes", "wrapt", "cloudpickle"}
 CONTAINERS = (OrderedDict, dict, list, set)
+# TensorFlow's watch over plain dictionaries and tuples: what they watch travels.
+PROXIES = ("_DictWrapper", "_TupleWrapper")
 # What Keras traces on first use, in the process that uses it.
 TRACED = ("train_function", "test_function", "predict_function")
 LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
@@ -183,7 +185,12 @@ def _is_part(kind: type) -> bool:
     """Whether objects of this class go out as their attributes: Keras' own and what derives from them."""
     if issubclass(kind, type | tuple | BaseException | types.ModuleType | str | int):
         return False
-    if not any(base.__module__.split(".")[0] == "keras" for base in kind.__mro__):
+    names = [(base.__module__, base.__name__) for base in kind.__mro__]
+    if kind.__name__ in PROXIES:
+        return False
+    if any(name == "TrackableDataStructure" for _, name in names):
+        return True  # TensorFlow's lists; they track what they hold, and would do so again when loaded
+    if not any(module.split(".")[0] == "keras" for module, _ in names):
         return False
     # A class that says itself how it is pickled is believed.
     own = [name for name in ("__reduce__", "__reduce_ex__") if not _usual(getattr(kind, name))]
@@ -284,6 +291,8 @@ def _reduce_tensorflow(value: Any, values: bool) -> Any:
             value.key_dtype,
             value.value_dtype,
         )
+    if type(value).__name__ in PROXIES and hasattr(value, "__wrapped__"):
+        return _same, (value.__wrapped__,)
     if isinstance(value, CompositeTensor) and not isinstance(value, tf.Module):
         return _composite, (value._type_spec, tf.nest.flatten(value, expand_composites=True))
     if isinstance(value, Function):
@@ -365,6 +374,10 @@ def _generator(state: Any, algorithm: int) -> Any:
     import tensorflow as tf
 
     return tf.random.Generator.from_state(state, algorithm)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _nothing() -> None:

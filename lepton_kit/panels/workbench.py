@@ -269,11 +269,11 @@ class Workbench(Panel):
 def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
     """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
     from lepton_kit.models import LeptonModel
-    from lepton_kit.runtime.launch import configure
+    from lepton_kit.runtime.launch import plan
     from lepton_kit.runtime.script import as_python
 
-    config, prepared, dataset = configure(model, data, **settings)
     if not isinstance(model, LeptonModel):
         raise ModelError("a model that lives in this notebook's memory has a file once its run has started")
-    config = config.replace(model=model.fitted_to(prepared).spec(), data=dataset.spec())
+    planned = plan(model, data, **settings)
+    config = planned.settings.of(planned.trained.spec(), planned.dataset.spec())
     return config.to_yaml(), as_python(config)

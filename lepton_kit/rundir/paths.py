@@ -115,7 +115,7 @@ def list_runs(runs_dir: str | Path = "runs") -> list[RunPaths]:
     folder = Path(runs_dir)
     if not folder.is_dir():
         return []
-    found = [RunPaths(path.parent.resolve()) for path in folder.glob("*/config.yaml")]
+    found = [RunPaths(path.parent.resolve()) for path in folder.glob("[!.]*/config.yaml")]
     return sorted(found, key=lambda run: (run.config.stat().st_mtime, run.id))
 
 

@@ -70,6 +70,7 @@ class RunView:
         self.incidents: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
         self.warnings: list[dict[str, Any]] = []
+        self.outputs: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
         self.sparsity: dict[str, float] = {}
         self.total_sparsity: float | None = None
@@ -259,6 +260,9 @@ class RunView:
 
     def _on_warning(self, event: dict[str, Any]) -> None:
         self.warnings.append(event)
+
+    def _on_output(self, event: dict[str, Any]) -> None:
+        self.outputs.append(event)
 
 
 def describe(view: RunView, now: float | None = None) -> str:

@@ -258,6 +258,9 @@ class Driver:
     def _on_warning(self, member: Member, message: dict[str, Any]) -> None:
         self._ledger.append("warning", message)
 
+    def _on_output(self, member: Member, message: dict[str, Any]) -> None:
+        self._ledger.append("output", message)
+
     def _on_paused(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] == self._ring.number:
             member.outcome = "paused"

@@ -2,76 +2,52 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from lepton_kit import data as sources
 from lepton_kit import models
-from lepton_kit.config import PruningConfig, QuantizationAwareConfig, RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
-from lepton_kit.rundir import RunPaths, new_run_id
 from lepton_kit.rundir.paths import write_atomically
-from lepton_kit.runtime.run import Run, begin
+from lepton_kit.runtime import compiled
+from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.keras_names import check_names, check_optimizer
+from lepton_kit.runtime.options import Asked, LaunchOptions, in_launch_words, read
+from lepton_kit.runtime.run import Run
 from lepton_kit.runtime.script import absolute
-from lepton_kit.runtime.start import prepare, start_driver
+from lepton_kit.runtime.start import prepare
 from lepton_kit.runtime.wishes import WORKER_BYTES
 
 
-def launch(
-    model: Any,
-    data: Any,
-    *,
-    workers: int | str = 2,
-    global_batch: int = 128,
-    epochs: int = 5,
-    seed: int = 0,
-    name: str = "run",
-    pruning: dict[str, Any] | PruningConfig | float | None = None,
-    quantization_aware: dict[str, Any] | QuantizationAwareConfig | int | None = None,
-    runs_dir: str | Path = "runs",
-    **options: Any,
-) -> Run:
+def launch(model: Any, data: Any, *, runs_dir: str | Path = "runs", **options: Unpack[LaunchOptions]) -> Run:
     """Train ``model`` on ``data`` with data-parallel workers; returns at once.
 
-    ``model`` is a `LeptonModel` or any Keras 3 model, ``data`` a `Dataset` or a pair of arrays. Further options are the
-    fields of `TrainingConfig` (``learning_rate``, ``optimizer``, ``loss``, …) and `WorkersConfig` (``standby``,
-    ``max_workers``, …). Raises `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts.
+    ``model`` is a `LeptonModel` or any Keras 3 model, ``data`` a `Dataset` or what `fit` takes: (x, y) or
+    (x, y, sample_weight) of arrays, a frame, a `tf.data.Dataset`, a generator. `LaunchOptions` lists the options:
+    those of ``compile`` and ``fit`` by their Keras names, with names or objects, and those of the workers
+    (``workers``, ``standby``, ``max_workers``, …). Given objects are compiled into a copy of the model. Raises
+    `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts; then no folder is left.
     """
-    config, prepared, dataset = configure(
-        model,
-        data,
-        workers=workers,
-        global_batch=global_batch,
-        epochs=epochs,
-        seed=seed,
-        name=name,
-        pruning=pruning,
-        quantization_aware=quantization_aware,
-        **options,
-    )
-    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
-    check(config, prepared)
-    _check_model(model, prepared)
-    paths.create()
-    try:
-        config = store(config, model, dataset, prepared, paths.root)
-    except Exception:
-        shutil.rmtree(paths.root)
-        raise
-    start_driver(paths)
-    return Run(paths)
+    planned = plan(model, data, **options)
+    return Run(begin(planned.settings.name, runs_dir, planned.store))
 
 
-def warm(model: Any, data: Any, **options: Any) -> None:
+def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:
     """Start workers now and have them build this model, so that the next `launch` of it trains almost at once.
 
     Takes what `launch` takes. Costs the memory of the workers until `cool`, a launch, or the end of this process.
     """
-    config, prepared, dataset = configure(model, data, **options)
-    check(config, prepared)
-    prepare(lambda folder: store(config, model, dataset, prepared, folder))
+    planned = plan(model, data, **options)
+
+    def fill(folder: Path) -> None:
+        write_atomically(folder / "config.yaml", planned.store(folder).to_yaml())
+
+    prepare(fill)
 
 
 def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs") -> Run:
@@ -81,76 +57,161 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
     config = absolute(config, base)
+    for name in ("loss", "metrics", "weighted_metrics"):
+        check_names(f"training.{name}", getattr(config.training, name))
+    if config.training.optimizer is not None:
+        check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
-    return begin(_fitted(config, prepared, base), runs_dir)
+    fitted = _fitted(config, prepared, base)
+    return Run(begin(fitted.name, runs_dir, lambda folder: fitted))
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path) -> RunConfig:
-    """The configuration with what a `LeptonModel` takes from its data filled in; refuses a model that can't fit."""
-    if config.model.get("kind") != "lepton":
-        models.check_fits(config.model, prepared, base)
-        return config
-    model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
-    return config.replace(model=model.spec())
-
-
-def configure(model: Any, data: Any, **options: Any) -> tuple[RunConfig, PreparedData, Dataset]:
-    """The validated configuration of a run (model and data still to be stored), with its data prepared."""
-    dataset = as_dataset(data)
-    values: dict[str, Any] = {
-        "model": {"kind": "lepton"},
-        "data": {"kind": "arrays"},
-        "training": {},
-        "workers": {},
-    }
-    workers = options.pop("workers", 2)
-    values["workers"]["count"] = workers
-    for option, value in options.items():
-        if option in TrainingConfig.model_fields:
-            values["training"][option] = value
-        elif option in WorkersConfig.model_fields:
-            values["workers"][option] = value
-        elif option in ("pruning", "quantization_aware"):
-            values[option] = _section(option, value)
-        else:
-            values[option] = value
-    config = RunConfig.from_dict(values)
-    return config, dataset.prepare(), dataset
-
-
-def _section(option: str, value: Any) -> Any:
-    short = {"pruning": "sparsity", "quantization_aware": "bits"}[option]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {short: value}
-    return value.model_dump() if hasattr(value, "model_dump") else value
-
-
-def store(config: RunConfig, model: Any, dataset: Dataset, prepared: PreparedData, folder: Path) -> RunConfig:
-    """Write model, data and configuration into a folder; returns the configuration that stands there."""
-    fitted = model.fitted_to(prepared) if isinstance(model, models.LeptonModel) else model
-    values = config.to_dict()
-    values["model"] = models.store(fitted, folder / "model")
-    values["data"] = dataset.store(folder / "data")
-    config = RunConfig.from_dict(values)
-    write_atomically(folder / "config.yaml", config.to_yaml())
+    """The configuration with what its model's file and its data say filled in; refuses a model that can't fit."""
+    if config.model.kind == "lepton":
+        model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
+        return config.replace(model={**model.spec(), "notes": _notes(prepared, list(config.model.notes))})
+    models.check_fits(config.model, prepared, base)
+    found: dict[str, Any] = {}
+    if config.model.kind == "keras" and "schedule" not in config.model.model_fields_set:
+        found["schedule"] = compiled.schedule_in_file(Path(config.model.path))
+    if "notes" not in config.model.model_fields_set:
+        model = models.build(config.model, base, config.seed)
+        found["notes"] = _notes(prepared, models.explain_inexactness(model))
+    config = config.replace(model={**config.model.model_dump(mode="json"), **found})
+    config.check_rate(config.training.learning_rate, "training.learning_rate")
     return config
 
 
-def as_dataset(data: Any) -> Dataset:
-    """A `Dataset` as it is, or one made of a pair (x, y) of arrays."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, tuple) and len(data) == 2:
-        from lepton_kit.data import arrays
+@dataclass(frozen=True)
+class Plan:
+    """A launch that has passed its checks; `store` writes what it trains into a run's folder.
 
-        return arrays(*data)
-    raise DataError(
-        f"data: got {type(data).__name__}; expected a lepton_kit Dataset or a pair (x, y) of arrays"
-    )
+    ``model`` is the user's own, ``trained`` what is stored: itself, or a copy with other settings compiled in.
+    """
+
+    settings: RunSettings
+    model: Any
+    trained: Any
+    dataset: Dataset
+    prepared: PreparedData
+    callbacks: Any
+    found: dict[str, Any]
+
+    def store(self, folder: Path) -> RunConfig:
+        """Write model, callbacks and data into a folder; returns the configuration that belongs there."""
+        from lepton_kit.training import callback_specs
+
+        spec = models.store(self.trained, folder / "model")
+        if spec["kind"] == "object":
+            _later(models, "same", lambda *_: None)(
+                self.trained, models.build(spec, folder, self.settings.seed), self.prepared
+            )
+        held = callback_specs.store(self.callbacks, folder / "model", self.model)
+        settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
+        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
+        return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
 
 
-def check(config: RunConfig, prepared: PreparedData) -> None:
+def plan(model: Any, data: Any, **options: Any) -> Plan:
+    """Check everything that needs no process about a launch with these arguments. Raises what `launch` raises."""
+    from lepton_kit.training.callback_specs import monitored
+
+    asked = read(options)
+    compiled.check_model(model)
+    compiled.check_own_compile(model, asked)
+    dataset = as_dataset(data, asked)
+    prepared = dataset.prepare()
+    settings = _completed(asked, model, dataset)
+    with in_launch_words():
+        check(settings, prepared)
+    if isinstance(model, models.LeptonModel):
+        trained: Any = model.fitted_to(prepared)
+    else:
+        trained = _later(models, "ready", lambda model, _: model)(model, prepared)
+        models.check_fits(trained, prepared)
+    trained = compiled.compiled(trained, asked, prepared)
+    schedule = compiled.schedule_of(trained, settings.training)
+    compiled.check_rate(settings.training, schedule)
+    best = settings.training.keep_best or monitored(asked.callbacks)
+    if best is not None:
+        settings = settings.replace(**{"training.keep_best": best})
+        compiled.check_quantity(best, trained, settings.training, prepared)
+    found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
+    return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
+
+
+def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
+    """The settings with what the data and the notebook say where nothing was asked."""
+    changes: dict[str, Any] = {}
+    if "batch_size" not in asked.given and _later(dataset, "batch_size", None) is not None:
+        changes["global_batch"] = _later(dataset, "batch_size", None)
+    if "shuffle" not in asked.given and _later(dataset, "is_ordered", False):
+        changes["shuffle"] = False
+    policy = _policy()
+    if isinstance(model, models.LeptonModel) and not model.built and policy != "float32":
+        changes["dtype_policy"] = asked.settings.training.dtype_policy or policy
+    if asked.compiled:
+        changes |= compiled.IN_THE_MODEL
+    return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
+
+
+def _later(room: Any, name: str, otherwise: Any) -> Any:
+    return getattr(room, name, otherwise)  # TEMPORARY: until the rooms below are merged
+
+
+def _policy() -> str:
+    """The notebook's dtype policy; a process without Keras has the default."""
+    settings = getattr(sys.modules.get("keras"), "config", None)
+    return settings.dtype_policy().name if settings is not None else "float32"
+
+
+def _inexact(model: Any) -> list[str]:
+    if isinstance(model, models.LeptonModel):
+        if not model.built:
+            return []
+        model = model.network
+    return models.explain_inexactness(model)
+
+
+def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:
+    return list(dict.fromkeys([*of_model, *prepared.details.get("notes", ())]))
+
+
+def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
+    """A `Dataset` as it is, or one made of what `fit` takes: (x, y), (x, y, sample_weight), x alone, or a stream.
+
+    Of arrays without validation data a fifth is held out, unless ``validation_split`` says otherwise.
+    """
+    asked = asked or Asked(RunSettings())
+    options = dict(asked.data)
+    parts = data if isinstance(data, tuple) else (data,)
+    if not 1 <= len(parts) <= 3 or isinstance(data, str | int | float | None):
+        shown = f"{len(parts)} parts" if isinstance(data, tuple) else repr(data)
+        raise DataError(
+            f"data: got {shown}; expected a lepton_kit Dataset, (x, y), (x, y, sample_weight) or x"
+        )
+    if len(parts) == 3 and options.get("sample_weight") is not None:
+        raise DataError("sample_weight: given twice, as an option and in data; give it once")
+    x, y, weight = (*parts, None, None)[:3]
+    weight = options.pop("sample_weight", weight)
+    if (
+        not isinstance(x, Dataset)
+        and not hasattr(x, "element_spec")
+        and options.get("validation_data") is None
+    ):
+        options.setdefault("validation_split", 0.2)
+    training = asked.settings.training
+    steps = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
+    if isinstance(x, Dataset):
+        return x
+    del steps
+    held = options.pop("validation_data", None)
+    return sources.arrays(x, y, sample_weight=weight, validation=held, **options)
+
+
+def check(config: RunSettings, prepared: PreparedData) -> None:
     """What only the data and the machine can tell about a configuration."""
     samples, batch = len(prepared.train), config.training.global_batch
     workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
@@ -178,10 +239,3 @@ def check(config: RunConfig, prepared: PreparedData) -> None:
             f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
             f"(estimated); {free / 1e9:.1f} GB are free. Fewer workers need less"
         )
-
-
-def _check_model(model: Any, prepared: PreparedData) -> None:
-    if not isinstance(model, models.LeptonModel):
-        models.check_fits(model, prepared)
-    else:
-        model.fitted_to(prepared)

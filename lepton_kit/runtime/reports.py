@@ -146,7 +146,9 @@ class Ledger:
         checkpoint = self.last_checkpoint()
         step, epochs = (checkpoint.step, checkpoint.logged_epochs) if checkpoint else (0, 0)
         self.view.step = min(self.view.step, step)
-        self.view.epochs = [epoch for epoch in self.view.epochs if epoch["epoch"] - self._first_epoch < epochs]
+        self.view.epochs = [
+            epoch for epoch in self.view.epochs if epoch["epoch"] - self._first_epoch < epochs
+        ]
         self._epochs_before = epochs
         return checkpoint
 

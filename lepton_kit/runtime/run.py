@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, new_run_id, send_request
+from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 from lepton_kit.rundir.view import describe
+from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.script import absolute, as_python
 from lepton_kit.runtime.start import start_driver
 
@@ -130,7 +131,8 @@ class Run:
         return self._ask("scale", workers=workers)
 
     def set(self, **changes: float) -> Run:
-        """Change ``learning_rate`` or ``log_seconds`` at the next commit."""
+        """Change ``learning_rate`` or ``log_seconds`` at the next commit. A schedule's rate can't be changed."""
+        self.config.check_rate(changes.get("learning_rate"))
         return self._ask("set", **changes)
 
     def _ask(self, verb: str, **arguments: Any) -> Run:
@@ -187,7 +189,7 @@ class Run:
         plain = {"pruning": None, "quantization_aware": None, "name": f"{self.config.name[:56]}-control"}
         config = absolute(self.config, self.directory)
         config = config.replace(**plain, **{"training.max_steps": self.view().step})
-        run = begin(config, self.directory.parent)
+        run = Run(begin(config.name, self.directory.parent, lambda folder: config))
         write_atomically(self.paths.control_run, run.id)
         return run
 
@@ -201,15 +203,6 @@ class Run:
     def code(self) -> str:
         """The Python that repeats this run."""
         return as_python(absolute(self.config, self.directory))
-
-
-def begin(config: RunConfig, runs_dir: str | Path) -> Run:
-    """Make the folder of a checked configuration with absolute paths, and start its driver."""
-    paths = RunPaths((Path(runs_dir) / new_run_id(config.name)).resolve())
-    paths.create()
-    write_atomically(paths.config, config.to_yaml())
-    start_driver(paths)
-    return Run(paths)
 
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:

@@ -8,10 +8,13 @@ from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import cores_left, usable_cores
+from lepton_kit.errors import ConfigError
 from lepton_kit.runtime.coordinator import Wanted
 
 WORKER_BYTES = 350_000_000
 """Memory that one small worker adds to the pages it shares (measured on Linux with TensorFlow 2.21, 2026-11)."""
+MOST_WORKERS = 64
+"""No request goes above this many, or above the count at the start, unless workers.max_workers allows it."""
 AUTO_SECONDS = 4.0
 """Time between two looks at the load; two looks that agree change the number of workers."""
 
@@ -28,10 +31,8 @@ class Wishes:
         self._cores = cores
         self.auto = count == "auto"
         first = cores if count == "auto" else int(count)
-        self._limit = (
-            max(first, workers.max_workers or 64) if not self.auto else (workers.max_workers or cores)
-        )
-        self._limit = min(self._limit, config.training.global_batch)
+        highest = workers.max_workers or (cores if self.auto else max(first, MOST_WORKERS))
+        self._limit = min(highest, config.training.global_batch)
         self.workers = max(1, min(first, self._limit))
         self.paused = False
         self.stopping_since: float | None = None
@@ -61,6 +62,10 @@ class Wishes:
         elif verb == "stop":
             self.stop()
         else:
+            try:
+                self._config.check_rate(arguments.get("learning_rate"))
+            except ConfigError as failure:
+                return str(failure)
             self.log_seconds = arguments.get("log_seconds", self.log_seconds)
             self.learning_rate = arguments.get("learning_rate", self.learning_rate)
         return None

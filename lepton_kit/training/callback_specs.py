@@ -11,7 +11,7 @@ from typing import Any
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.models import LeptonModel
-from lepton_kit.training.callback_state import NOT_STATE, Parts, code_by_value, pack, unpack
+from lepton_kit.training.callback_state import DIRECTORY, Parts, code_by_value, pack, unpack
 
 FILE = "callbacks.pkl"
 FIELD = "training.callbacks"
@@ -109,7 +109,9 @@ def load(specs: Iterable[Mapping[str, Any]], base: Path, model: Any = None) -> l
                 raise ConfigError(
                     FIELD, given=path, rule=f"a readable file of callbacks ({failure})"
                 ) from failure
-        found.append(files[path][spec["index"]])
+        callback = files[path][spec["index"]]
+        vars(callback)[DIRECTORY] = spec.get("directory")
+        found.append(callback)
     return found
 
 
@@ -303,10 +305,10 @@ def _check_object(entry: Any) -> None:
 
 def _packed(callbacks: list[Any], model: Any) -> bytes:
     """All objects in one pickle, so that what they share stays shared; without the model of an earlier fit."""
-    held = [{name: vars(callback).pop(name, None) for name in NOT_STATE} for callback in callbacks]
+    held = [{name: vars(callback).get(name) for name in ("_model", "params")} for callback in callbacks]
     try:
         for callback in callbacks:
-            vars(callback).update(dict.fromkeys(NOT_STATE))
+            vars(callback).update({"_model": None, "params": None})
         with code_by_value(callbacks):
             parts = Parts(model)
             try:

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
-NOT_STATE = frozenset({"_model", "params"})
+DIRECTORY = "_lepton_directory"
+"""An attribute that a loaded callback gets: the directory that relative paths count from in it."""
+NOT_STATE = frozenset({"_model", "params", DIRECTORY})
 REOPENED = {
     "CSVLogger": frozenset({"csv_file", "writer", "append_header"}),
     "TensorBoard": frozenset({"_writers", "_summary_module", "_prev_summary_state", "_batch_trace_context"}),

@@ -13,12 +13,11 @@ import pickle
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.training.callback_specs import STEP_HOOKS, acts, load, monitored, needs_steps, notes, store
-from lepton_kit.training.callback_state import Keeper, Parts
+from lepton_kit.training.callback_state import DIRECTORY, Keeper, Parts
 
 __all__ = ["Best", "Callbacks", "load", "monitored", "notes", "store"]
 
@@ -31,13 +30,7 @@ class Callbacks:
     `RunError` with its own text that names callback and hook.
     """
 
-    def __init__(
-        self,
-        callbacks: Sequence[Any],
-        model: Any,
-        params: dict[str, Any],
-        directories: Sequence[str | None] = (),
-    ):
+    def __init__(self, callbacks: Sequence[Any], model: Any, params: dict[str, Any]):
         import keras
 
         self._model = model
@@ -45,7 +38,6 @@ class Callbacks:
         own = [one for one in callbacks if isinstance(one, keras.callbacks.History)]
         self._history = own[0] if own else keras.callbacks.History()
         self._callbacks = [*callbacks, *([] if own else [self._history])]
-        self._directories = {id(one): where for one, where in zip(callbacks, directories, strict=False)}
         self._parts = Parts(model)
         self._keepers = [Keeper(callback, self._parts) for callback in self._callbacks]
         self._at_steps = {
@@ -60,17 +52,6 @@ class Callbacks:
         self._warnings: list[str] = []
         self._warned: set[str] = set()
         self._epoch = 0
-
-    @classmethod
-    def of(
-        cls, specs: Iterable[Mapping[str, Any]], base: Path, model: Any, params: dict[str, Any]
-    ) -> Callbacks:
-        """The callbacks of a configuration, each with the directory that its relative paths count from."""
-        from lepton_kit.training.callback_specs import GIVEN
-
-        specs = [spec for spec in specs if spec.get("kind") not in GIVEN]
-        directories = [spec.get("directory") for spec in specs]
-        return cls(load(specs, base, model), model, params, directories)
 
     # ------------------------------------------------------------------ where `fit` calls its hooks
 
@@ -184,7 +165,7 @@ class Callbacks:
     @contextlib.contextmanager
     def _inside_directory(self, callback: Any) -> Iterator[None]:
         """A relative path means in a callback what it meant in the notebook, if that folder is still there."""
-        directory = self._directories.get(id(callback))
+        directory = vars(callback).get(DIRECTORY)
         if directory is None or directory == os.getcwd() or not os.path.isdir(directory):
             yield
             return

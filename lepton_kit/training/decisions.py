@@ -116,8 +116,12 @@ class Decisions:
         self._callbacks.end(logs)
 
     def messages(self) -> list[str]:
-        """What callbacks have printed or warned of since the last call, for the run's log."""
+        """What callbacks have warned of since the last call, for the run's log."""
         return self._callbacks.take_warnings()
+
+    def output(self) -> str:
+        """What callbacks have printed since the last call."""
+        return self._callbacks.take_output()
 
     # ------------------------------------------------------------------ on all ranks
 

@@ -31,7 +31,9 @@ class Evaluation:
         if self._whole:
             signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 3]
         function = self._whole_batch if self._whole else self._part
-        self._function = function if step.eager else tf.function(function, input_signature=signature)
+        self._function = (
+            function if step.eager else tf.function(function, input_signature=signature, autograph=False)
+        )
 
     @property
     def floats(self) -> int:

@@ -47,11 +47,17 @@ class Inputs:
         left = iter(leaves)
         filled = [None if part is None else next(left) for part in tf.nest.flatten(list(self._structure))]
         x, y, w = tf.nest.pack_sequence_as(list(self._structure), filled)
+        return self.cast(x), y, w
+
+    def cast(self, x: Any) -> Any:
+        """Inputs in the model's types."""
+        import tensorflow as tf
+
         flat = [
             part if wanted is None else tf.cast(part, wanted)
             for part, wanted in zip(tf.nest.flatten(x), self._casts, strict=True)
         ]
-        return tf.nest.pack_sequence_as(x, flat), y, w
+        return tf.nest.pack_sequence_as(x, flat)
 
     def packed(self, leaves: Any) -> Any:
         """The data as Keras gives it to a `train_step`."""

@@ -234,4 +234,4 @@ def build(config: RunConfig, base: Path) -> Job:
         exact_embeddings=training.embedding_gradients == "exact",
     )
     step.warm()
-    return Job(config, data, step, ring, hooks, callbacks.load(training.callbacks, base))
+    return Job(config, data, step, ring, hooks, callbacks.load(training.callbacks, base, model))

@@ -310,6 +310,8 @@ class Worker:
             raise
         for text in self._decisions.messages():
             self._channel.send("warning", text=text)
+        if text := self._decisions.output():
+            self._channel.send("output", text=text)
 
     def _begin_epoch_if_due(self) -> None:
         number, within = divmod(self.position, self._job.length.steps_per_epoch)

@@ -13,7 +13,7 @@ from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks
 from lepton_kit.training.routes import is_own
-from lepton_kit.training.step import Block, Step, flat, fold_rank
+from lepton_kit.training.step import Block, Step, first, flat, fold_rank, is_seed
 
 
 class OwnStep(Step):
@@ -35,7 +35,9 @@ class OwnStep(Step):
             self.floats_a_row = inputs.outputs(model).floats_a_row
         signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
         signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
-        self._function = self._one if self.eager else tf.function(self._one, input_signature=signature)
+        self._function = (
+            self._one if self.eager else tf.function(self._one, input_signature=signature, autograph=False)
+        )
         self._logs: dict[str, Any] = {}
         self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))
         if self.eager:
@@ -70,7 +72,7 @@ class OwnStep(Step):
         """Train one step; if a peer leaves in its midst, everything is as it was before."""
         for k, variable in enumerate(self._kept):
             self._before[k][...] = variable.numpy()
-        data = self.inputs.arrays(*(_first(part) for part in (block.x, block.y, block.w)))
+        data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
         place = (np.float32(block.scale), block.rank, block.offset, block.rows, block.total)
         try:
             loss, proof, logs = self._function(data, block.proofs[0], *place)
@@ -83,6 +85,8 @@ class OwnStep(Step):
         self._record = (np.array([float(loss)], np.float32), np.asarray(proof)[None])
         self._logs = logs
         self._position.assign_add(1)
+
+    try_once = train
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         return self._record[0][:steps], self._record[1][:steps]
@@ -98,7 +102,7 @@ class OwnStep(Step):
 
         model = self.model
         cut = Cut(scale, offset, rows, total)
-        seeds = [v for v in model.non_trainable_variables if v.dtype == "uint32" and tuple(v.shape) == (2,)]
+        seeds = [v for v in model.non_trainable_variables if is_seed(v)]
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
@@ -119,9 +123,3 @@ class OwnStep(Step):
         loss = tf.reduce_mean(flat_logs.get("loss", next(iter(flat_logs.values()), tf.constant(0.0))))
         (summed,) = self.collective.sum([], [tf.convert_to_tensor(proof)], tf.constant(1.0))
         return loss, summed, flat_logs
-
-
-def _first(part: Any) -> Any:
-    import tensorflow as tf
-
-    return None if part is None else tf.nest.map_structure(lambda array: array[0], part)

@@ -102,7 +102,9 @@ class Step:
         signature = [inputs.signature(steps=True), inputs.signature(steps=True) if self.needs_whole else ()]
         scalars = [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
         proof = tf.TensorSpec([None, PROOF_SIZE], tf.float32)
-        self._block = tf.function(self._run_block, input_signature=[*signature, proof, *scalars])
+        self._block = tf.function(
+            self._run_block, input_signature=[*signature, proof, *scalars], autograph=False
+        )
         self.evaluation = Evaluation(self, self._validation_batch)
 
     # ------------------------------------------------------------------ what the loop asks
@@ -148,6 +150,13 @@ class Step:
             block.rows,
             block.total,
         )
+
+    def try_once(self, block: Block) -> None:
+        """Train the one step of a block as Python goes, without a graph."""
+        data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
+        whole = self.inputs.arrays(*(first(part) for part in block.whole)) if self.needs_whole else ()
+        cut = Cut(np.float32(block.scale), block.offset, block.rows, block.total)
+        self._train_step(data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
@@ -290,6 +299,13 @@ class _Found:
     assigned: list[Any]
 
 
+def first(part: Any) -> Any:
+    """The first step of a block's structure of arrays."""
+    import tensorflow as tf
+
+    return None if part is None else tf.nest.map_structure(lambda array: array[0], part)
+
+
 def flat(results: dict[str, Any]) -> dict[str, float]:
     """Metric results as numbers: a vector under ``name`` becomes ``name_0``, ``name_1`` and so on.
 
@@ -306,15 +322,23 @@ def flat(results: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+def is_seed(variable: Any) -> bool:
+    """Whether a variable is the state of a Keras SeedGenerator."""
+    return variable.name == "seed_generator_state" and tuple(variable.shape) == (2,)
+
+
 def fold_rank(variable: Any, rank: Any) -> Any:
-    """A generator's state with the rank mixed in, so that ranks draw different noise; other counters as they are."""
+    """A generator's state with the rank mixed in, so that ranks draw different noise; other counters as they are.
+
+    Mixed in twice, it is the state of before.
+    """
     import tensorflow as tf
 
     value = tf.convert_to_tensor(variable.value)
-    if variable.dtype == "uint32" and tuple(variable.shape) == (2,):
-        mixed = tf.cast(rank, tf.uint32) * tf.constant(0x9E3779B9, tf.uint32)
-        return tf.stack([tf.bitwise.bitwise_xor(value[0], mixed), value[1]])
-    return value
+    if not is_seed(variable):
+        return value
+    mixed = tf.cast(rank, value.dtype) * tf.constant(0x1E3779B9, value.dtype)
+    return tf.stack([tf.bitwise.bitwise_xor(value[0], mixed), value[1]])
 
 
 def has_own_step(model: Any) -> bool:

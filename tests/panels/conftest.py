@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lepton_kit.config import RunConfig
 from lepton_kit.data.sharding import cut
 from lepton_kit.rundir import EventLog, RunPaths, RunView
+from tests.configs import any_config
 
 
 class SyntheticRun:
@@ -30,10 +30,7 @@ class SyntheticRun:
         self.paths = RunPaths(folder)
         self.paths.create()
         self.id, self.directory = self.paths.id, folder
-        self.config = RunConfig(
-            name="demo", model={"kind": "lepton"}, data={"kind": "sample", "name": "digits"},
-            workers={"count": ranks}, training={"epochs": epochs},
-        )  # fmt: skip
+        self.config = any_config(name="demo", workers={"count": ranks}, training={"epochs": epochs})
         self.paths.config.write_text(self.config.to_yaml())
         self.log = EventLog(self.paths.events)
         self.step, self.ranks, self.per_epoch, self.epochs = 0, ranks, steps_per_epoch, epochs

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime.audit import audit
+from tests.configs import any_config
 
 SAMPLES, BATCH, STEPS = 10, 4, 6
 PLAN = {
@@ -47,7 +47,7 @@ def status(value: str) -> dict[str, Any]:
 def paths(tmp_path: Path) -> RunPaths:
     made = RunPaths(tmp_path / "run")
     made.create()
-    made.config.write_text(RunConfig(model={}, data={}).to_yaml())
+    made.config.write_text(any_config().to_yaml())
     return made
 
 
@@ -66,7 +66,7 @@ def test_an_undisturbed_run_is_proved(paths: RunPaths):
 
 
 def test_a_run_without_shuffling_is_held_to_the_order_of_the_data(paths: RunPaths):
-    config = RunConfig(model={}, data={}).replace(**{"training.shuffle": False})
+    config = any_config().replace(**{"training.shuffle": False})
     paths.config.write_text(config.to_yaml())
     write(paths, PLAN, generation(0), report(0, 6, shuffle=False), status("finished"))
     assert audit(paths.root).problems == ()

@@ -13,14 +13,14 @@ from lepton_kit.compression import exports
 from lepton_kit.compression.report import compress as compressing
 from lepton_kit.compression.report.card import ReportCard
 from lepton_kit.compression.report.rows import Figure, Row
-from lepton_kit.config import RunConfig
 from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
+from tests.configs import any_config
 
 
 def make(folder: Path, name: str = "demo-1", status: str = "finished") -> RunPaths:
     paths = RunPaths(folder / name)
     paths.create()
-    paths.config.write_text(RunConfig(model={}, data={}, name="demo").to_yaml())
+    paths.config.write_text(any_config(name="demo").to_yaml())
     log = EventLog(paths.events)
     log.append("status", status="starting", cause=None, driver_pid=1)
     log.append(

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lepton_kit.config import RunConfig
 from lepton_kit.runtime.wishes import AUTO_SECONDS, WORKER_BYTES, Wishes
+from tests.configs import any_config
 
 PLENTY = 10**12
 
 
 def wishes(cores: int = 4, global_batch: int = 128, **workers: object) -> Wishes:
-    config = RunConfig.from_dict(
-        {"model": {}, "data": {}, "workers": workers, "training": {"global_batch": global_batch}}
-    )
+    config = any_config(workers=workers, training={"global_batch": global_batch})
     return Wishes(config, cores)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.runtime.launch import as_dataset, configure, store
+from lepton_kit.runtime.launch import plan
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import job
 from lepton_kit.training.collective import segment_bytes
@@ -38,10 +38,11 @@ class Channel:
 
 def prepare(folder: Path, model: Any, data: Any, **options: Any) -> RunConfig:
     """Write a run's configuration, model and data as `launch` does, and return it."""
-    config, prepared, dataset = configure(model, as_dataset(data), **options)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoints").mkdir(exist_ok=True)
-    return store(config, model, dataset, prepared, folder)
+    config = plan(model, data, **options).store(folder)
+    (folder / "config.yaml").write_text(config.to_yaml())
+    return config
 
 
 def train(

@@ -49,7 +49,7 @@ class Loop:
 
     def _host(self) -> Callbacks:
         params = {"epochs": EPOCHS, "steps": STEPS, "verbose": 0}
-        return Callbacks.of(self.specs, self.base, self.model, params)
+        return Callbacks(load(self.specs, self.base, self.model), self.model, params)
 
     def epochs(self, first: int, last: int) -> None:
         for epoch in range(first, last):

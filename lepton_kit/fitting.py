@@ -1,0 +1,294 @@
+"""`fit`: what `model.fit` does, on many workers; blocks, and puts what was trained into the given model."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+import time
+import warnings
+from typing import Any
+
+from lepton_kit.errors import ConfigError, ModelError, RunError
+from lepton_kit.models import LeptonModel
+from lepton_kit.progress import Progress
+from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.runtime.run import Run
+
+POLL_SECONDS = 0.05
+STOP_SECONDS = 120.0
+"""A run that has not ended so long after it was asked to is left to itself, and said to be."""
+DEFAULT_BATCH = 32
+"""As in Keras' `fit`."""
+
+
+def fit(
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: str | int = "auto",
+    callbacks: Any = None,
+    validation_split: float = 0.0,
+    validation_data: Any = None,
+    shuffle: bool = True,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: Any = 1,
+    *,
+    workers: int | str = 2,
+    **options: Any,
+) -> Any:
+    """Train ``model`` as ``model.fit`` does, distributed over ``workers`` processes; returns a Keras `History`.
+
+    The arguments are those of `fit`; ``batch_size`` is the global batch, 32 if not given. Further ``options`` are
+    those of `launch` (``name``, ``runs_dir``, ``standby``, ``seed``, …). At the end the model has its trained weights
+    and its optimizer its state; callbacks remember what they would in `fit`. ``history.run`` is the run. An interrupt
+    stops the run, keeps its checkpoint, puts the weights reached so far into the model and is raised again. Raises
+    what `launch` does, and `RunError` with the cause if the run fails; the model then has the last checkpoint's weights.
+    """
+    from lepton_kit.runtime.launch import launch
+
+    shown = _verbosity(verbose)
+    _check_model(model)
+    progress = Progress(shown, epochs)
+    if epochs <= initial_epoch:
+        return _Outcome(model, None, callbacks, epochs, shown).history()
+    dataset, batch = _data(
+        x,
+        y,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation_data=validation_data,
+        validation_split=validation_split,
+        validation_steps=validation_steps,
+        steps_per_epoch=steps_per_epoch,
+        progress=progress.reading if shown == 1 else None,
+    )
+    _build(model, dataset)
+    run = launch(
+        model,
+        dataset,
+        workers=workers,
+        batch_size=batch_size or options.pop("global_batch", None) or batch or DEFAULT_BATCH,
+        epochs=epochs,
+        callbacks=callbacks,
+        shuffle=bool(shuffle),
+        initial_epoch=initial_epoch,
+        steps_per_epoch=steps_per_epoch,
+        validation_batch_size=validation_batch_size,
+        validation_freq=validation_freq,
+        **{"name": "fit", **options},
+    )
+    outcome = _Outcome(model, run, callbacks, epochs, shown)
+    try:
+        with progress.of(run):
+            _follow(run, progress)
+    except KeyboardInterrupt:
+        _stop(run)
+        outcome.take(finished=run.status == "finished")
+        raise
+    outcome.take(finished=run.status in ("finished", "stopped"))
+    _tell_warnings(run)
+    if run.status not in ("finished", "stopped"):
+        raise RunError(f"{run.id} {run.status}: {run.cause}")
+    return outcome.history()
+
+
+def _follow(run: Run, progress: Progress) -> None:
+    """Show what happens until nothing does any more."""
+    while True:
+        over = not run.alive and run.status in (*FINAL_STATES, "interrupted")
+        progress.show(run.view())
+        if over:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _stop(run: Run) -> None:
+    """Have a run end with a checkpoint, and wait until it has; a second interrupt leaves the run to end alone."""
+    deadline, asked = time.monotonic() + STOP_SECONDS, False
+    try:
+        while time.monotonic() < deadline and (run.alive or run.status not in (*FINAL_STATES, "interrupted")):
+            if not asked and run.alive:
+                with contextlib.suppress(RunError):  # it has just ended
+                    run.stop()
+                asked = True
+            time.sleep(POLL_SECONDS)
+        ended = not run.alive
+    except KeyboardInterrupt:
+        ended = False
+    if not ended:
+        print(f"{run.id} is still {run.status}: lk.open_run({str(run.directory)!r}).wait()", file=sys.stderr)
+
+
+class _Outcome:
+    """What a run has reached, and how it gets into the notebook's own objects."""
+
+    def __init__(self, model: Any, run: Run | None, callbacks: Any, epochs: int, verbose: int):
+        import keras
+
+        self._given, self._run, self._callbacks = model, run, callbacks
+        self._params = {"verbose": verbose, "epochs": epochs, "steps": None}
+        self._history = keras.callbacks.History()
+        self._history.on_train_begin()
+
+    def history(self) -> Any:
+        """Keras' `History` of the run, with the run itself as ``run``; the model has it too, as after `fit`."""
+        history = self._history
+        history.run = self._run
+        history.set_params(self._params)
+        history.set_model(self._model)
+        if self._model is not None:
+            self._model.history = history
+        return history
+
+    @property
+    def _model(self) -> Any:
+        if isinstance(self._given, LeptonModel):
+            return self._given.network if self._run is not None or self._given.built else None
+        return self._given
+
+    def take(self, *, finished: bool) -> None:
+        """Put weights, optimizer state and the callbacks' memory into the notebook's objects, as far as there are any.
+
+        ``finished`` takes what stands at the end of a run; else its last checkpoint.
+        """
+        from lepton_kit.training import callback_specs, callbacks
+
+        assert self._run is not None
+        self._params["steps"] = self._run.view().plan.get("steps_per_epoch")
+        model = self._model
+        if model is None:
+            return
+        arrays, memory = reached(self._run, finished=finished)
+        stopped = False
+        if arrays is not None:
+            if not model.compiled:
+                self._compile(model)
+            give_variables(model, arrays, self._run.id)
+        if memory is not None:
+            self._history = callbacks.give_back(memory, callback_specs.objects(self._callbacks), model)
+            stopped = pickle.loads(memory)["stop"] is not None
+        model.stop_training = stopped
+        self._add_epochs()
+        self.history()
+
+    def _compile(self, model: Any) -> None:
+        """Compile a `LeptonModel`'s network as its workers did, so that its optimizer can be given its state."""
+        import keras
+
+        from lepton_kit.training import job
+
+        assert self._run is not None
+        job.compile_model(model, self._run.config, self._run.data().prepare(), keras)
+
+    def _add_epochs(self) -> None:
+        """Epochs that the log tells of and the callbacks' memory does not."""
+        assert self._run is not None
+        for row in self._run.view().epochs:
+            if row["epoch"] not in self._history.epoch:
+                self._history.epoch.append(row["epoch"])
+                for name in sorted(row.keys() - {"epoch", "step", "seconds"}):
+                    self._history.history.setdefault(name, []).append(row[name])
+
+
+def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, bytes | None]:
+    """Arrays of all variables and the memory of callbacks, from the end of a run or its last checkpoint."""
+    from lepton_kit.training import state
+    from lepton_kit.training.saver import CALLBACKS
+
+    final = run.directory / "final"
+    folders = state.checkpoint_folders(run.paths.checkpoints)
+    if finished and (final / state.FINAL).exists():
+        folder, arrays = final, state.load_final(final)
+    elif folders:
+        folder = folders[-1]
+        arrays = state.load_checkpoint(folder)[1]
+    else:
+        return None, None
+    memory = state.load_extra(folder, CALLBACKS)
+    return arrays, pickle.loads(memory)["callbacks"] if memory else None
+
+
+def give_variables(model: Any, arrays: list[Any], source: str) -> None:
+    """Assign a run's arrays to a model's variables and, where they fit, its optimizers' variables."""
+    from lepton_kit.training import state
+    from lepton_kit.training.patched import optimizers_of
+
+    count = len(model.variables)
+    state.restore(model.variables, arrays[:count], source)
+    for optimizer in optimizers_of(model):
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        values = arrays[count : count + len(optimizer.variables)]
+        shapes = [tuple(variable.shape) for variable in optimizer.variables]
+        if [value.shape for value in values] != shapes:
+            warnings.warn(f"{source}: its optimizer state does not fit this model's optimizer", stacklevel=4)
+            return
+        state.restore(optimizer.variables, values, source)
+        count += len(values)
+
+
+def _verbosity(verbose: Any) -> int:
+    if verbose in ("auto", True):
+        return 1
+    if verbose in (0, 1, 2):
+        return int(verbose)
+    raise ConfigError("verbose", given=verbose, rule="'auto', 0, 1 or 2")
+
+
+def _check_model(model: Any) -> None:
+    import keras
+
+    if isinstance(model, LeptonModel):
+        return
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"a {type(model).__name__} is no model; expected a LeptonModel or a Keras 3 model")
+    if not model.compiled:
+        raise ModelError(
+            f"model {model.name!r} is not compiled; call compile() before fit, as for Keras' own fit"
+        )
+
+
+def _data(x: Any, y: Any, **options: Any) -> tuple[Any, int | None]:
+    """The data as a `Dataset`, and the batch size that they bring along, if any."""
+    from lepton_kit import data
+
+    if isinstance(x, data.Dataset):
+        if y is not None or any(options[name] is not None for name in ("sample_weight", "validation_data")):
+            raise ConfigError(
+                "x", given="a Dataset", rule="arrays, where y, weights or validation data are given"
+            )
+        return x, getattr(x, "batch_size", None)
+    dataset = data.of(x, y, holdout="last", **options)
+    return dataset, getattr(dataset, "batch_size", None)
+
+
+def _build(model: Any, dataset: Any) -> None:
+    """Give a model that is not built yet its weights here, as Keras' `fit` does, so that all start from them."""
+    import numpy as np
+
+    if isinstance(model, LeptonModel):
+        if not model.built:
+            vars(model).update(vars(model.fitted_to(dataset.prepare())))
+        return
+    if not model.built:
+        import keras
+
+        x, _, _ = dataset.prepare().train.rows(np.zeros(1, np.int64))
+        try:
+            model(keras.tree.map_structure(keras.ops.convert_to_tensor, x))
+        except Exception as failure:
+            text = str(failure).strip().splitlines() or [type(failure).__name__]
+            raise ModelError(f"model {model.name!r} cannot be built from these data: {text[0]}") from failure
+
+
+def _tell_warnings(run: Run) -> None:
+    for text in dict.fromkeys(warning["text"] for warning in run.view().warnings):
+        warnings.warn(f"{run.id}: {text}", stacklevel=3)
