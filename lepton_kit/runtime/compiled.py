@@ -204,3 +204,12 @@ def _quantities(model: Any, training: TrainingConfig) -> list[str] | None:
 def has_schedule(model: Any) -> str | None:
     """The schedule of a model that a panel shows, if Keras is there to ask and it has one."""
     return schedule_of(model, TrainingConfig())
+
+
+def as_configured(model: Any, settings: Any, prepared: PreparedData) -> Any:
+    """The model compiled as a worker does it."""
+    import keras
+
+    from lepton_kit.training import job
+
+    return job.compile_model(model, settings, prepared, keras)

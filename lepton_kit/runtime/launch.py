@@ -104,14 +104,32 @@ class Plan:
         from lepton_kit.training import callback_specs
 
         spec = models.store(self.trained, folder / "model")
+        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
         if spec["kind"] == "object":
-            _later(models, "same", lambda *_: None)(
-                self.trained, models.build(spec, folder, self.settings.seed), self.prepared
-            )
+            seen = self._tried(spec, folder)
+            found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
         held = callback_specs.store(self.callbacks, folder / "model", self.model)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
-        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
         return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+
+
+    def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
+        """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.
+
+        Raises `ModelError` where the copy is not the object, or its own train step can't be put together from parts.
+        """
+        import numpy as np
+
+        from lepton_kit.training import probe
+
+        def load() -> Any:
+            return compiled.as_configured(
+                models.build(spec, folder, self.settings.seed), self.settings, self.prepared
+            )
+
+        rows = self.prepared.train.rows(np.arange(4) % len(self.prepared.train))
+        models.same(self.trained, models.build(spec, folder, self.settings.seed), rows)
+        return probe.findings(load, rows)
 
 
 def plan(model: Any, data: Any, **options: Any) -> Plan:
