@@ -64,13 +64,16 @@ def texts(array: np.ndarray) -> np.ndarray:
     return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
-def pad(parts: Sequence[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def pad(parts: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Rows of at most ``shape`` in one array, zeros (empty texts) after the end of each.
 
     >>> pad([np.array([1, 2]), np.array([3])], (3,), np.int32).tolist()
     [[1, 2, 0], [3, 0, 0]]
     """
     padded = np.zeros((len(parts), *shape), dtype)
+    if isinstance(parts, np.ndarray):
+        padded[tuple(slice(0, size) for size in parts.shape)] = parts
+        return padded
     for row, part in zip(padded, parts, strict=True):
         row[tuple(slice(0, size) for size in part.shape)] = part
     return padded
