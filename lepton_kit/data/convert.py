@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data.structure import Arrays, label
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 TEXT = "SU"  # kinds of NumPy type that hold text; converted arrays hold it as UTF-8 bytes, as TensorFlow does
 
@@ -57,6 +58,18 @@ def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.n
         with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
             return array.astype(np.float32)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def check_floatx() -> None:
+    """Raise `ConfigError` where Keras, if it is loaded, was told to feed another float type than float32."""
+    keras: Any = sys.modules.get("keras")
+    floatx = keras.config.floatx() if hasattr(keras, "config") else "float32"
+    if floatx != "float32":
+        raise ConfigError(
+            "keras.config.floatx",
+            given=floatx,
+            rule="float32, in which data are stored; for other arithmetic give layers a dtype policy",
+        )
 
 
 def texts(array: np.ndarray) -> np.ndarray:

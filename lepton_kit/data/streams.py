@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_kit.data.cache import cache_root
 from lepton_kit.data.columns import Column
+from lepton_kit.data.convert import check_floatx
 from lepton_kit.data.elements import Elements, Source, is_stream, row_hashes, source_of
 from lepton_kit.data.memory import Rows, convert, describe, pair
 from lepton_kit.data.prepared import FolderWriter, Split, meta_of, open_folder
@@ -54,6 +55,7 @@ def stream(
             raise ConfigError(f"data.{name}", given=value, rule="a whole number of at least 1")
     if batched not in (True, False, "auto"):
         raise ConfigError("data.batched", given=batched, rule="true, false or auto")
+    check_floatx()
     weights = check_class_weights(class_weight) if class_weight is not None else None
     root = cache_root() if cache is None else Path(cache)
     try:
