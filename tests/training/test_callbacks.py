@@ -9,7 +9,7 @@ import pytest
 
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.training import callback_specs
-from lepton_kit.training.callback_specs import KINDS, monitored, notes
+from lepton_kit.training.callback_specs import KINDS, monitored
 from lepton_kit.training.callbacks import Best, Callbacks, give_back, load, store
 
 EPOCHS, STEPS, BATCH = 6, 3, 8
@@ -422,13 +422,14 @@ def test_what_a_run_does_anyway_is_said_and_left_out(tmp_path: Path) -> None:
         [keras.callbacks.EarlyStopping()],
         "TerminateOnNaN",
     ]
-    specs = store(given, tmp_path / "model")
+    with pytest.warns(UserWarning, match="BackupAndRestore: a run keeps checkpoints"):
+        specs = store(given, tmp_path / "model")
     assert [spec["kind"] for spec in specs] == ["object", "TerminateOnNaN"]
     assert callback_specs.objects(given) == [given[1][0], None]
-    assert notes(given, validation=False) == [
-        "BackupAndRestore: a run keeps checkpoints and goes on from them by itself, so this callback does nothing",
-        "EarlyStopping watches val_loss, but this run has no validation data, so it will never act",
-        "TerminateOnNaN acts on every batch, so the workers confer after each step, which is slower",
+    assert load([{"kind": "BackupAndRestore", "backup_dir": "b"}], tmp_path) == []
+    loop = Loop(specs, tmp_path)
+    assert loop.host.take_warnings() == [
+        "TerminateOnNaN: acts on every batch, so the workers confer after each step: slower"
     ]
     assert store(keras.callbacks.CallbackList(given[1]), tmp_path / "model")[0]["name"] == "EarlyStopping"
     assert store(None, tmp_path / "none") == ()
@@ -452,5 +453,6 @@ def test_the_best_epoch_follows_keras_rule() -> None:
     falling = Best("off", metrics=metrics)
     assert [falling.update(v) for v in (0.1, 0.3)] == [True, False]
     assert Best("val_anything:max").update(1.0)
+    assert not Best("val_mae", metrics=made().metrics).better(float("nan"))
     with pytest.raises(ConfigError, match=r"training\.keep_best: got 'val_custom'"):
         Best("val_custom")
