@@ -94,19 +94,23 @@ def test_fit_leaves_what_keras_fit_leaves(capfd: Any) -> None:
 
 
 def test_an_interrupt_stops_the_run_and_keeps_what_was_reached() -> None:
-    model, slow = made(), Slow()
+    model, slow, over = made(), Slow(), threading.Event()
     before = model.get_weights()
 
     def interrupt() -> None:
-        while not any(lk.runs()[-1].view().epochs for _ in lk.runs()[-1:]):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not over.wait(0.05):
+            if any(run.view().epochs for run in lk.runs()):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        lk.fit(model, X, Y, 12, epochs=5000, callbacks=[slow], verbose=0)
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lk.fit(model, X, Y, 12, epochs=5000, callbacks=[slow], verbose=0)
+    finally:
+        over.set()
+        thread.join()
 
     (run,) = lk.runs()
     assert run.status == "stopped"
