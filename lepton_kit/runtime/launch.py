@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +153,13 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     trained = compiled.compiled(trained, asked, prepared)
     schedule = compiled.schedule_of(trained, settings.training)
     compiled.check_rate(settings.training, schedule)
-    best = settings.training.keep_best or monitored(asked.callbacks)
+    best, watched = settings.training.keep_best, monitored(asked.callbacks)
     if best is not None:
-        settings = settings.replace(**{"training.keep_best": best})
         compiled.check_quantity(best, trained, settings.training, prepared)
+    elif watched is not None:
+        with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
+            compiled.check_quantity(watched, trained, settings.training, prepared)
+            settings = settings.replace(**{"training.keep_best": watched})
     found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
