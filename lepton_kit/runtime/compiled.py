@@ -19,17 +19,21 @@ def check_model(model: Any) -> None:
     """Raise `ModelError` for what is no model. Loads nothing: one who has a Keras model has loaded Keras."""
     if isinstance(model, models.LeptonModel):
         return
-    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}
     if isinstance(model, type):
         raise ModelError(f"model: got the class {model.__name__}; expected a model: {model.__name__}(…)")
-    if "keras.Model" not in names:
+    if not _is_keras(model):
         shown = model if isinstance(model, int | float | str | None) else type(model).__name__
         raise ModelError(f"model: got {shown!r}; expected a LeptonModel or a Keras 3 model")
 
 
+def _is_keras(model: Any) -> bool:
+    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}
+    return "keras.Model" in names
+
+
 def own_compile(model: Any) -> tuple[str, ...] | None:
     """The parameters of a model's own ``compile``; None if it has Keras'."""
-    if model is None or isinstance(model, models.LeptonModel):
+    if not _is_keras(model):
         return None
     import keras
 
