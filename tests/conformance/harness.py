@@ -107,8 +107,12 @@ def reference(situation: Situation, config: RunConfig, folder: Path, *, permuted
 
 
 def as_keras(value: Any) -> Any:
-    """Arrays as plain `fit` takes them: text as tensors."""
-    return _tensors(take(value, slice(None))) if value is not None and first(value).dtype.kind in "USO" else value
+    """Arrays as plain `fit` takes them: text as tensors, lists as tuples."""
+    if isinstance(value, dict):
+        return {name: as_keras(part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(as_keras(part) for part in value)
+    return tf.constant(value) if value is not None and value.dtype.kind in "USO" else value
 
 
 def trained(situation: Situation, folder: Path) -> tuple[Outcome, RunConfig]:
@@ -158,7 +162,8 @@ def begin(situation: Situation, model: Any, folder: Path) -> tuple[lk.Run, dict[
     if "class_weight" in known:
         extra["class_weight"] = known.pop("class_weight")
     source = lk.data.arrays(data.x, data.y, validation=data.validation, validation_split=0.0, **extra)
-    options["global_batch"] = situation.batch
+    if "batch_size" not in situation.options:
+        options["global_batch"] = situation.batch
     return lk.launch(model, source, **{**options, **known, **situation.options}), None, callbacks
 
 

@@ -6,7 +6,7 @@ import importlib
 
 from tests.conformance.table import Situation
 
-ORDER = ("optimizers", "losses", "metrics", "weights", "inputs", "layers")
+ORDER = ("optimizers", "losses", "metrics", "weights", "inputs", "layers", "objects", "continuing", "callbacks", "fitting", "refusals")
 
 SECTIONS: dict[str, list[Situation]] = {
     module.TITLE: module.SITUATIONS
