@@ -64,7 +64,10 @@ def main() -> int:
     if options.write:
         PAGE.write_text(fresh, encoding="utf-8")
     elif fresh != text:
-        print("docs/fit.md: its table is out of date; `make format` renews it", file=sys.stderr)
+        print(
+            "docs/fit.md: its table is out of date; `python scripts/conformance_table.py --write` renews it",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -68,7 +68,7 @@ def test_each_section_has_fast_situations():
 def test_docs_show_the_table(script: Callable[[str], ModuleType]):
     table = script("conformance_table")
     text = table.PAGE.read_text(encoding="utf-8")
-    assert table.replaced(text, table.lines()) == text, "`make format` renews docs/fit.md"
+    assert table.replaced(text, table.lines()) == text, "python scripts/conformance_table.py --write"
 
 
 def test_a_page_without_markers_is_an_error(script: Callable[[str], ModuleType]):
@@ -84,9 +84,7 @@ def line(**more: Any) -> Situation:
 
 
 def outcome(weight: float, loss: float = 1.0, **more: Any) -> harness.Outcome:
-    return harness.Outcome(
-        {"0 w": np.array([weight])}, {"0 w": np.array([0.0])}, {"loss": [loss]}, **more
-    )
+    return harness.Outcome({"0 w": np.array([weight])}, {"0 w": np.array([0.0])}, {"loss": [loss]}, **more)
 
 
 @pytest.mark.parametrize(
