@@ -68,6 +68,8 @@ class Progress:
         for row in view.epochs:
             if self._shown is None or row["epoch"] > self._shown:
                 self._open(row["epoch"], each)
+                self._bar._start = time.time() - row["seconds"]  # the bar may have seen only its end
+                self._bar._time_after_first_step = None
                 self._bar.update(each, _values(row), finalize=True)
                 self._shown = row["epoch"]
         number, within = divmod(view.step, each)

@@ -1,7 +1,9 @@
 """What to train on: images, arrays, tables, text and time series, and who trains on which sample."""
 
+from lepton_kit.data.anything import of
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.sources import Dataset, arrays, image_folder, npz, sample, samples, table, text, windows
+from lepton_kit.data.streams import stream
 
 __all__ = [
     "Dataset",
@@ -10,8 +12,10 @@ __all__ = [
     "arrays",
     "image_folder",
     "npz",
+    "of",
     "sample",
     "samples",
+    "stream",
     "table",
     "text",
     "windows",

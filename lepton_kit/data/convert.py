@@ -97,6 +97,11 @@ def length_of(value: Any) -> int | None:
     return _length(value) if hasattr(value, "shape") else None
 
 
+def is_foreign(value: Any) -> bool:
+    """Whether this is an array of another library that is no NumPy array by itself (frames, sparse, ragged)."""
+    return _kind(value) is not None
+
+
 def _part(value: Any, name: str, notes: dict[str, str] | None) -> np.ndarray:
     if isinstance(value, Mapping):
         raise DataError(f"{name}: a dictionary inside a dictionary; expected name -> array")

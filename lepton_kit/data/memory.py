@@ -35,11 +35,15 @@ def build(
     class_weight: Any = None,
     validation: Any = None,
     validation_split: float = 0.0,
+    validation_rows: int | None = None,
     holdout: str = "random",
     class_names: Any = None,
     seed: int = 0,
 ) -> PreparedData:
-    """Check arrays and split them. Raises `DataError` that names the array and the row."""
+    """Check arrays and split them. Raises `DataError` that names the array and the row.
+
+    ``validation_rows`` leaves the first rows of the validation split.
+    """
     if sample_weight is not None and class_weight is not None:
         raise DataError("sample_weight and class_weight: got both; give one of them, as Keras' fit asks")
     names = tuple(str(n) for n in class_names) if class_names is not None else None
@@ -53,6 +57,8 @@ def build(
     else:
         train, held = _split(rows.split, validation_split, holdout, seed)
         notes = list(rows.notes.values())
+    if held is not None and validation_rows is not None:
+        held = held.part(slice(0, validation_rows))
     if class_weight is not None:
         # Of the rows to train on alone, as Keras does: validation values are not weighted by class.
         train = replace(train, w=class_weights(train.y, class_weight, names))
@@ -205,13 +211,13 @@ def range_of(array: np.ndarray) -> tuple[float, float] | None:
     return low, high
 
 
-def same_length(arrays: Mapping[str, np.ndarray]) -> int:
-    """The common number of rows; `DataError` names two arrays that differ, or says that there are none."""
+def same_length(arrays: Mapping[str, np.ndarray], empty: bool = False) -> int:
+    """The common number of rows; `DataError` names two arrays that differ, or says that there are none (``empty``)."""
     (first, one), *rest = arrays.items()
     for name, other in rest:
         if len(other) != len(one):
             raise DataError(f"{first} has {len(one)} rows but {name} has {len(other)}; expected as many")
-    if not len(one):
+    if not len(one) and not empty:
         raise DataError(f"{first}: no samples")
     return len(one)
 

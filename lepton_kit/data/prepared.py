@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -151,15 +152,20 @@ class FolderWriter:
         self.entries: list[dict[str, Any]] = []
         self._open: list[np.memmap] = []
 
-    def array(self, split: str, role: str, name: Key, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A writable array of that shape, backed by a file of the folder."""
+    def file(self, split: str, role: str, name: Key) -> Path:
+        """Where an array stands that the caller writes as ``.npy``."""
         file = f"{split}.{role}.{sum(e['split'] == split and e['role'] == role for e in self.entries)}.npy"
         self.entries.append({"split": split, "role": role, "name": name, "file": file})
+        return self.folder / file
+
+    def array(self, split: str, role: str, name: Key, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """A writable array of that shape, backed by a file of the folder."""
+        file = self.file(split, role, name)
         if 0 in shape:
             empty = np.zeros(shape, dtype)
-            np.save(self.folder / file, empty)
+            np.save(file, empty)
             return empty
-        target = np.lib.format.open_memmap(self.folder / file, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        target = np.lib.format.open_memmap(file, mode="w+", dtype=np.dtype(dtype), shape=shape)
         self._open.append(target)
         return target
 
@@ -186,17 +192,33 @@ def write_folder(prepared: PreparedData, folder: Path) -> None:
     for name, split in (("train", prepared.train), ("validation", prepared.validation)):
         for role, key, array in split.arrays() if split else ():
             writer.put(name, role, key, np.asarray(array))
-    writer.finish(
-        task=prepared.task,
-        class_names=prepared.class_names,
-        num_classes=prepared.num_classes,
-        value_range=prepared.value_range,
-        vocabulary_size=prepared.vocabulary_size,
-        vocabulary=prepared.vocabulary,
-        feature_names=prepared.feature_names,
-        details=dict(prepared.details),
-        key=prepared.fingerprint,
-    )
+    writer.finish(**meta_of(prepared), key=prepared.fingerprint)
+
+
+def meta_of(prepared: PreparedData) -> dict[str, Any]:
+    """What `FolderWriter.finish` writes beside the arrays, but for the key."""
+    return {
+        "task": prepared.task,
+        "class_names": prepared.class_names,
+        "num_classes": prepared.num_classes,
+        "value_range": prepared.value_range,
+        "vocabulary_size": prepared.vocabulary_size,
+        "vocabulary": prepared.vocabulary,
+        "feature_names": prepared.feature_names,
+        "details": dict(prepared.details),
+    }
+
+
+def link_folder(source: Path, folder: Path) -> None:
+    """Another name for every file of a prepared folder, without a copy where the file system allows that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(source.iterdir(), key=lambda one: one.name == META):
+        target = folder / file.name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copy2(file, target)
 
 
 def open_folder(folder: Path) -> PreparedData:

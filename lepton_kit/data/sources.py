@@ -13,7 +13,7 @@ from typing import Any
 from lepton_kit.data import archives, images, memory, series, tables, texts
 from lepton_kit.data.cache import cached, fingerprint
 from lepton_kit.data.catalog import SAMPLES, samples_folder
-from lepton_kit.data.prepared import FolderWriter, PreparedData, open_folder, write_folder
+from lepton_kit.data.prepared import FolderWriter, PreparedData, link_folder, open_folder, write_folder
 from lepton_kit.data.splitting import check_holdout, check_split
 from lepton_kit.errors import ConfigError, DataError
 
@@ -82,7 +82,10 @@ class Dataset:
         if self.held is None:
             return self.spec()
         directory = Path(directory)
-        write_folder(self.held, directory)
+        if self.path is not None:  # it was read into the cache, which anyone may empty
+            link_folder(self.path, directory)
+        else:
+            write_folder(self.held, directory)
         return {"kind": "arrays", "path": directory.name}
 
     def prepare(self, cache: str | Path | None = None) -> PreparedData:
@@ -97,6 +100,16 @@ class Dataset:
             raise DataError(f"{path}: no such file or folder")
         key = fingerprint(self.kind, options, images.files_of(path))
         return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of the batches that a stream came in, which is its global batch; None for other data."""
+        return self.held.details.get("batch_size") if self.held is not None else None
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether a stream's own order is the order of training, so that Keras' `fit` does not shuffle."""
+        return self.held is not None and bool(self.held.details.get("ordered"))
 
     def __repr__(self) -> str:
         return f"Dataset({self.kind}, {self.path.name if self.path else self.held!r})"

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.models.compare import ready, same, verify
 from lepton_kit.models.defaults import compile_defaults, explain_inexactness
 from lepton_kit.models.lepton import LeptonModel
 from lepton_kit.models.payload import build, check_fits, input_shapes, store
@@ -17,8 +18,11 @@ __all__ = [
     "compile_defaults",
     "explain_inexactness",
     "input_shapes",
+    "ready",
+    "same",
     "store",
     "synchronize_batch_normalization",
+    "verify",
 ]
 
 

@@ -130,7 +130,9 @@ def _facts(model: Any) -> Any:
     settings = model.get_compile_config() if model.compiled else None
     optimizer = getattr(model, "optimizer", None)
     slots = [_bytes(v) for v in optimizer.variables] if optimizer is not None and optimizer.built else None
-    return variables, layers, repr(settings), slots, model.trainable
+    # Keras keeps the metrics and the loss of an earlier compile where a later one names none.
+    kept = [getattr(model, name, None) is None for name in ("_compile_loss", "_compile_metrics")]
+    return variables, layers, repr(settings), slots, model.trainable, kept
 
 
 def _bytes(variable: Any) -> bytes:

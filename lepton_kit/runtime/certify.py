@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from lepton_kit.errors import RunError
-from lepton_kit.runtime.launch import launch
+from lepton_kit import models
+from lepton_kit.errors import ConfigError
+from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.launch import Plan, plan
+from lepton_kit.runtime.options import LaunchOptions
 from lepton_kit.runtime.run import Run
 from lepton_kit.training import state
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REFERENCE_SECONDS = 600
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,35 +76,65 @@ class Certificate:
         return figure
 
 
-def certify(model: Any, data: Any, *, workers: int = 2, steps: int = 20, **options: Any) -> Certificate:
-    """Train the same model by ``workers`` workers and by plain Keras in one process, and compare all weights.
+def certify(
+    model: Any, data: Any, *, workers: int = 2, steps: int = 20, **options: Unpack[LaunchOptions]
+) -> Certificate:
+    """Train the same model by ``workers`` workers and by plain `model.fit` in this process, and compare all weights.
 
-    Takes the options of `launch`. Takes about as long as two starts of TensorFlow. Raises what `launch` raises, and
-    `RunError` if one of the two fails.
+    Takes the options of `launch`, but for pruning and callbacks. The model is trained as it is, the object itself, and
+    put back to what it was; where options change what it is compiled with, a copy is. Blocks. Raises what `launch`
+    raises, and `RunError` if the run fails.
     """
+    for name in ("pruning", "callbacks"):
+        if options.get(name):
+            raise ConfigError(name, given=options[name], rule=f"none: plain fit has no {name} to compare with")
+    options = {"epochs": 1_000_000, "name": "certify", **options, "max_steps": steps}
+    planned = plan(model, data, workers=workers, **options)
     with tempfile.TemporaryDirectory(prefix="lepton-certify-") as folder:
-        options = {"epochs": 1_000_000, "name": "certify", **options, "max_steps": steps}
-        run = launch(model, data, workers=workers, runs_dir=folder, **options)
+        run = Run(begin(planned.settings.name, folder, planned.store))
         try:
-            reference = _reference(run, Path(folder) / "reference.npz")
+            about, expected = _reference(planned, run)
             run.wait()
         finally:
             if run.alive:
                 run.stop()
                 while run.alive:
                     run.wait()
-        _, arrays, _ = state.load_checkpoint(state.checkpoint_folders(run.paths.checkpoints)[-1])
-        return compare(run, arrays, reference)
+        return compare(run, state.load_final(run.paths.root / "final"), about, expected)
 
 
-def compare(run: Run, arrays: list[np.ndarray], reference: Path) -> Certificate:
-    """The certificate of a run's arrays (model variables first) against what `reference` wrote."""
-    with np.load(reference, allow_pickle=False) as stored:
-        about = json.loads(str(stored["about"]))
-        expected = [stored[f"arr_{k}"] for k in range(len(about["names"]))]
+def _reference(planned: Plan, run: Run) -> tuple[list[tuple[str, bool]], list[np.ndarray]]:
+    """Path and trainability of every variable, and its value after plain Keras has trained."""
+    from lepton_kit.training import job, reference
+
+    config, prepared = run.config, planned.prepared
+    own = planned.trained
+    training = config.training
+    changed = (training.loss, training.optimizer, training.metrics, training.weighted_metrics)
+    as_it_is = not any(changed) and training.learning_rate is None and training.optimizer_state == "keep"
+    if isinstance(own, models.LeptonModel) or config.quantization_aware is not None or not own.compiled:
+        network = job.build_model(config, run.directory, prepared)
+    elif as_it_is:
+        network = own
+    else:
+        import keras
+
+        from lepton_kit.models import objects
+
+        network = job.compile_model(objects.loads(objects.dumps(own)), config, prepared, keras)
+    with reference.untouched(network):
+        expected = reference.plain_fit(network, config, prepared)
+    trainable = {id(variable) for variable in network.trainable_variables}
+    return [(v.path, id(v) in trainable) for v in network.variables], expected
+
+
+def compare(
+    run: Run, arrays: list[np.ndarray], about: list[tuple[str, bool]], expected: list[np.ndarray]
+) -> Certificate:
+    """The certificate of a run's arrays (model variables first) against those of plain Keras."""
     differences = {
         name: float(np.max(np.abs(mine.astype(np.float64) - other.astype(np.float64)), initial=0.0))
-        for name, mine, other in zip(about["names"], arrays, expected, strict=False)
+        for (name, _), mine, other in zip(about, arrays, expected, strict=False)
     }
     assert run.config.training.max_steps is not None
     return Certificate(
@@ -116,20 +142,6 @@ def compare(run: Run, arrays: list[np.ndarray], reference: Path) -> Certificate:
         steps=run.config.training.max_steps,
         global_batch=run.config.training.global_batch,
         differences=differences,
-        trainable=dict(zip(about["names"], about["trainable"], strict=True)),
-        inexact=tuple(about["inexact"]),
+        trainable=dict(about),
+        inexact=tuple(run.config.model.notes),
     )
-
-
-def _reference(run: Run, output: Path) -> Path:
-    result = subprocess.run(
-        [sys.executable, "-m", "lepton_kit.training.reference", str(run.directory), str(output)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=REFERENCE_SECONDS,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    if result.returncode != 0:
-        raise RunError(f"the one-process reference failed:\n{result.stderr[-2000:]}")
-    return output

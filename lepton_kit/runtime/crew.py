@@ -38,6 +38,7 @@ class Member:
     slot_bytes: int = 0
     parameters: int | None = None
     outcome: str | None = None
+    stopped_by: str | None = None
     exit_code: int | None = None
     cause: str | None = None
     excused: bool = False

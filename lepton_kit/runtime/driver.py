@@ -117,7 +117,7 @@ class Driver:
         now, states = time.monotonic(), {member.state for member in self._crew.members.values()}
         root = next((m for m in self._crew.members.values() if m.rank == 0 and m.state == "detached"), None)
         if root is not None and root.outcome in ("finished", "stop"):
-            return ("finished" if root.outcome == "finished" else "stopped"), None
+            return ("finished" if root.outcome == "finished" else "stopped"), root.stopped_by
         if self._fatal is not None:
             return ("failed", self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
         if self._failures > self.config.workers.max_failures:
@@ -278,6 +278,7 @@ class Driver:
         if message["generation"] != self._ring.number:
             return
         member.step, member.outcome = message["step"], message["outcome"]
+        member.stopped_by = message["stopped_by"]
         # One who left before it had the state of the others is as good as new.
         member.state = "detached" if message["whole"] else "standby"
         if message["trained_until"] is not None:

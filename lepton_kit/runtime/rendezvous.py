@@ -12,6 +12,9 @@ from typing import Any
 from horovod.runner.common.util.hosts import SlotInfo
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
+POLL_SECONDS = 0.05
+"""How long the server's thread may take to see that it is to end; the library's 0.5 s would hold up the end of every run."""
+
 
 def owner_of_connection(client: tuple[str, int], server: tuple[str, int], table: str) -> int | None:
     """User id of the process behind a TCP connection on this host, from the text of /proc/net/tcp (proc(5)).
@@ -61,7 +64,9 @@ class Rendezvous:
         self.host = host
         self._server = _Server((host, 0), _Handler, False)
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="rendezvous")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True, name="rendezvous"
+        )
         self._thread.start()
 
     def begin(self, generation: int, world_size: int) -> None:

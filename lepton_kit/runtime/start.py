@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -118,13 +119,16 @@ class _Kept:
         """Start a driver as a program; its zygote brings forth a nursery if none is there or on its way."""
         descriptors = list(options.pop("descriptors", ()))
         arriving = None
+        self.ready_nursery()  # forgets one that has ended
         if self.nursery is None:
             arriving = self.nursery = _Nursery()
             descriptors.append(arriving.theirs.fileno())
             arguments = [*arguments, "--nursery", str(arriving.theirs.fileno())]
-        start_detached(DRIVER, arguments, log, descriptors=descriptors, **options)
-        if arriving is not None:
-            arriving.theirs.close()
+        try:
+            start_detached(DRIVER, arguments, log, descriptors=descriptors, **options)
+        finally:
+            if arriving is not None:
+                arriving.theirs.close()
 
     def take_standby(self) -> _Standby | None:
         standby, self.standby = self.standby, None
@@ -172,7 +176,8 @@ def cool() -> None:
             ends.append(socket.socket(fileno=os.dup(nursery.fileno())))
         _kept.release()
     for end in ends:
-        with end:
+        with end, contextlib.suppress(OSError):
+            end.settimeout(TAKE_OVER_SECONDS)
             end.shutdown(socket.SHUT_WR)
             while end.recv(1 << 10):
                 pass
@@ -200,9 +205,12 @@ def _give_to_standby(paths: RunPaths) -> bool:
     if standby is None:
         return False
     read_requests(paths)
-    taken = standby.order(run=str(paths.root)) and _accepted(standby.orders)
-    standby.close()
-    return taken
+    try:
+        return standby.order(run=str(paths.root)) and _accepted(standby.orders)
+    except TimeoutError:
+        return lock.held(paths)
+    finally:
+        standby.close()
 
 
 def _give_to_fork(paths: RunPaths) -> bool:
@@ -215,19 +223,19 @@ def _give_to_fork(paths: RunPaths) -> bool:
     with mine:
         with theirs:
             sent = nursery.fork_driver(arguments, paths.driver_log, theirs)
-        if sent and _accepted(mine):
-            return True
-    nursery.kill()
-    _kept.nursery = None
-    return False
+        try:
+            return sent and _accepted(mine)
+        except TimeoutError:
+            nursery.kill()
+            return lock.held(paths)
 
 
 def _accepted(orders: socket.socket) -> bool:
-    """Wait for a driver's word that it has its run; False if it ends or says nothing for long."""
+    """Wait for a driver's word that it has its run; False if it ends first. Raises `TimeoutError`."""
     orders.settimeout(TAKE_OVER_SECONDS)
     try:
         return orders.recv(1) == b"+"
-    except OSError:
+    except ConnectionError:
         return False
 
 

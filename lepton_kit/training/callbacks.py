@@ -219,6 +219,7 @@ def give_back(state: bytes, callbacks: Sequence[Any], model: Any) -> Any:
     taken = pickle.loads(state)["callbacks"]
     own = [one for one in callbacks if isinstance(one, keras.callbacks.History)]
     history = own[0] if own else keras.callbacks.History()
+    history.on_train_begin()
     for callback, one in zip([*callbacks, *([] if own else [history])], taken, strict=True):
         if callback is not None:
             Keeper(callback, parts).give(one)

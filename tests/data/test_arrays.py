@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +154,17 @@ def test_sequences_of_different_lengths_are_padded_and_that_is_said():
     assert deep.shape == (2, 2, 3)
     assert deep[1, 1].tolist() == [0, 0, 0]
     assert prepare(np.array([[1, 2], [3]], object), [0, 1]).train.x.tolist() == [[1, 2], [3, 0]]
+
+
+def test_sparse_matrices_and_frames_with_their_own_types():
+    prepared = prepare(scipy.sparse.csr_matrix(np.eye(3)), np.arange(3))
+    assert np.array_equal(prepared.train.x, np.eye(3))
+    assert prepared.notes == ("x: a sparse matrix is stored and fed dense",)
+    frame = pd.DataFrame({"a": pd.array([1, 2], "Int64"), "b": [True, False], "c": [0.5, 1]})
+    assert prepare(frame).train.x.tolist() == [[1, 1, 0.5], [2, 0, 1]]
+    assert prepare(pd.DataFrame({"a": ["u", "vw"]})).train.x.tolist() == [[b"u"], [b"vw"]]
+    with pytest.raises(DataError, match="x: row 1, position 0 is nan"):
+        prepare(pd.DataFrame({"a": pd.array([1, None], "Int64")}))
 
 
 def test_padded_splits_get_one_length():

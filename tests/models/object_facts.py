@@ -22,7 +22,9 @@ def facts(model, x, y=None, w=None):
     own = type(model).train_step is not keras.Model.train_step
     if not own:
         with tf.GradientTape() as tape:
-            loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), sample_weight=w, training=True)
+            loss = model.compute_loss(
+                x=x, y=y, y_pred=model(x, training=True), sample_weight=w, training=True
+            )
         gradients = tape.gradient(loss, model.trainable_weights)
         found["loss"] = [np.asarray(loss)]
         found["gradient"] = [np.asarray(tf.convert_to_tensor(g)) for g in gradients if g is not None]

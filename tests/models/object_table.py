@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-K, L, O = keras.ops, keras.layers, keras.optimizers
+K, L, optimizers = keras.ops, keras.layers, keras.optimizers
 RANDOM = np.random.default_rng(3)
 ROWS = 6
 X = RANDOM.normal(size=(ROWS, 4)).astype("float32")
@@ -25,7 +25,7 @@ def case(function):
 def net(*layers, units=1, loss="mse", optimizer=None, **options):
     """A small sequential model, compiled."""
     model = keras.Sequential([keras.Input((4,)), *layers, L.Dense(units)])
-    model.compile(optimizer or O.SGD(0.05), loss, **options)
+    model.compile(optimizer or optimizers.SGD(0.05), loss, **options)
     return model
 
 
@@ -66,6 +66,9 @@ class Scale(L.Layer):
     def call(self, x):
         return x * self.factor
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 class Own(L.Layer):
     """The usual idiom: weights in an own build."""
@@ -95,7 +98,7 @@ class Noise(L.Layer):
         return x + keras.random.normal(K.shape(x), seed=self.seeds) if training else x
 
 
-class Decay(O.schedules.LearningRateSchedule):
+class Decay(optimizers.schedules.LearningRateSchedule):
     """No get_config."""
 
     def __init__(self, start):
@@ -105,7 +108,7 @@ class Decay(O.schedules.LearningRateSchedule):
         return self.start / (1.0 + K.cast(step, "float32"))
 
 
-class Sign(O.SGD):
+class Sign(optimizers.SGD):
     """An own update rule, with a setting that no config has."""
 
     strength = 0.5
@@ -114,7 +117,7 @@ class Sign(O.SGD):
         self.assign_sub(variable, K.sign(gradient) * self.strength * K.cast(learning_rate, variable.dtype))
 
 
-class Momentum(O.Optimizer):
+class Momentum(optimizers.Optimizer):
     """An optimizer from the ground up."""
 
     def __init__(self, rate, keep):
@@ -258,7 +261,7 @@ def metric_without_config():
 def two_heads(first, second):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, {"a": L.Dense(1, name="a")(inputs), "b": L.Dense(1, name="b")(inputs)})
-    model.compile(O.SGD(0.05), {"a": first, "b": second}, loss_weights={"a": 1.0, "b": 0.5})
+    model.compile(optimizers.SGD(0.05), {"a": first, "b": second}, loss_weights={"a": 1.0, "b": 0.5})
     return model
 
 
@@ -332,7 +335,9 @@ def subclassed_with_dictionary_outputs():
 def text_vectorization():
     layer = L.TextVectorization(output_sequence_length=3)
     layer.adapt(["the cat sat", "the dog"])
-    model = keras.Sequential([keras.Input((), dtype="string"), layer, L.Embedding(9, 2), L.Flatten(), L.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((), dtype="string"), layer, L.Embedding(9, 2), L.Flatten(), L.Dense(1)]
+    )
     model.compile("sgd", scaled_loss(2.0))
     return model, tf.constant(["the cat", "dog sat", "a", "the", "sat sat sat", ""]), Y
 
@@ -376,7 +381,7 @@ def optimizer_of_ones_own():
 
 @case
 def schedule_subclass():
-    model = net(optimizer=O.Adam(Decay(0.1)))
+    model = net(optimizer=optimizers.Adam(Decay(0.1)))
     model.train_on_batch(X, Y)
     return model, X, Y
 
@@ -419,7 +424,7 @@ def traced_loss():
 def own_train_step_and_compile():
     model = OwnStep()
     model(X)
-    model.compile(O.Adam(0.01), O.SGD(0.1), scale=lambda loss: loss * 3.0)
+    model.compile(optimizers.Adam(0.01), optimizers.SGD(0.1), scale=lambda loss: loss * 3.0)
     model.train_on_batch(X, Y)
     return model, X, Y
 
@@ -428,21 +433,25 @@ def own_train_step_and_compile():
 def own_train_step_that_never_ran():
     model = OwnStep()
     model(X)
-    model.compile(O.Adam(0.01), O.SGD(0.1), scale=lambda loss: loss * 3.0)
+    model.compile(optimizers.Adam(0.01), optimizers.SGD(0.1), scale=lambda loss: loss * 3.0)
     return model, X, Y
 
 
 @case
 def mixed_precision_with_loss_scale():
     policy = keras.DTypePolicy("mixed_float16")
-    model = net(L.Dense(4, dtype=policy), Scale(2.0), optimizer=O.LossScaleOptimizer(O.Adam(0.01), 8.0))
+    model = net(
+        L.Dense(4, dtype=policy),
+        Scale(2.0),
+        optimizer=optimizers.LossScaleOptimizer(optimizers.Adam(0.01), 8.0),
+    )
     model.train_on_batch(X, Y)
     return model, X, Y
 
 
 @case
 def average_of_weights():
-    model = net(Scale(2.0), optimizer=O.Adam(0.01, use_ema=True, ema_momentum=0.5))
+    model = net(Scale(2.0), optimizer=optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5))
     for _ in range(3):
         model.train_on_batch(X, Y)
     return model, X, Y
@@ -450,14 +459,14 @@ def average_of_weights():
 
 @case
 def accumulated_gradients():
-    model = net(Scale(2.0), optimizer=O.Adam(0.01, gradient_accumulation_steps=2))
+    model = net(Scale(2.0), optimizer=optimizers.Adam(0.01, gradient_accumulation_steps=2))
     model.train_on_batch(X, Y)
     return model, X, Y
 
 
 @case
 def trained_optimizer():
-    model = net(Scale(2.0), optimizer=O.RMSprop(0.01))
+    model = net(Scale(2.0), optimizer=optimizers.RMSprop(0.01))
     for _ in range(3):
         model.train_on_batch(X, Y)
     model.optimizer.learning_rate = 0.002
@@ -466,7 +475,9 @@ def trained_optimizer():
 
 @case
 def trained_stock_with_metrics():
-    model = net(L.Dense(4), units=3, loss=keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"])
+    model = net(
+        L.Dense(4), units=3, loss=keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"]
+    )
     model.fit(X, LABELS, verbose=0)
     return model, X, LABELS
 
@@ -537,7 +548,9 @@ def own_regularizer_and_constraint():
 
 @case
 def own_initializer_and_wrapper():
-    layer = L.SpectralNormalization(L.Dense(4, kernel_initializer=lambda shape, dtype=None: K.ones(shape, dtype) / 3))
+    layer = L.SpectralNormalization(
+        L.Dense(4, kernel_initializer=lambda shape, dtype=None: K.ones(shape, dtype) / 3)
+    )
     return net(layer), X, Y
 
 
@@ -558,7 +571,9 @@ def method_put_on_an_object():
 def list_of_losses():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, [L.Dense(1)(inputs), L.Dense(3)(inputs)])
-    model.compile("sgd", [Focal(3.0), "sparse_categorical_crossentropy"], metrics=[[Count(1.0)], ["accuracy"]])
+    model.compile(
+        "sgd", [Focal(3.0), "sparse_categorical_crossentropy"], metrics=[[Count(1.0)], ["accuracy"]]
+    )
     return model, X, [Y, LABELS]
 
 
@@ -584,7 +599,13 @@ def deep():
 @case
 def convolutional():
     model = keras.Sequential(
-        [keras.Input((2, 2, 1)), L.Conv2D(3, 2, padding="same"), L.GlobalAveragePooling2D(), Scale(2.0), L.Dense(1)]
+        [
+            keras.Input((2, 2, 1)),
+            L.Conv2D(3, 2, padding="same"),
+            L.GlobalAveragePooling2D(),
+            Scale(2.0),
+            L.Dense(1),
+        ]
     )
     model.compile("nadam", "huber", jit_compile=False)
     return model, X.reshape(6, 2, 2, 1), Y

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lepton_kit.errors import ModelError
 from lepton_kit.models import objects
 from tests.models import object_facts
 from tests.models.object_table import TABLE
@@ -39,10 +38,19 @@ def elsewhere(tmp_path_factory):
             here[name] = failure
     command = [sys.executable, str(Path(object_facts.__file__)), str(folder)]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=folder, capture_output=True, text=True, check=False
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    there = {name: pickle.loads((folder / f"{name}.facts").read_bytes()) for name in TABLE if (folder / f"{name}.pkl").exists()}
+    there = {
+        name: pickle.loads((folder / f"{name}.facts").read_bytes())
+        for name in TABLE
+        if (folder / f"{name}.pkl").exists()
+    }
     return here, there
 
 

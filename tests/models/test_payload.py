@@ -170,7 +170,7 @@ def test_models_that_cannot_be_stored(tmp_path):
         models.store(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "model")
     model = small()
     model.layers[0].rows = (row for row in ())
-    with pytest.raises(ModelError, match="Dense 'dense.*' holds something that cannot be sent .*generator"):
+    with pytest.raises(ModelError, match=r"Dense 'dense.*' holds something that cannot be sent .*generator"):
         models.store(model, tmp_path / "model")
 
 

@@ -62,9 +62,9 @@ def test_the_control_is_the_same_run_in_float_and_is_found_again(tmp_path, monke
         control.control_run()
 
     begun = []
-    monkeypatch.setattr(runs, "begin", lambda config, folder: begun.append(config) or run)
+    monkeypatch.setattr(runs, "begin", lambda name, folder, fill: begun.append(fill(folder)) or run.paths)
     run.paths.control_run.write_text(run.id)  # one that did not train as long
-    assert run.control_run() is run
+    assert run.control_run().id == run.id
     run.paths.control_run.write_text("deleted")
-    assert run.control_run() is run
+    assert run.control_run().id == run.id
     assert [config.training.max_steps for config in begun] == 2 * [run.view().step]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.errors import ConfigError, DataError, DeviceError, ModelError
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime import launch as module
 from lepton_kit.runtime import start
@@ -28,13 +28,18 @@ def model() -> Any:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"worker": 2}, ConfigError, "worker: got 2"),
-        ({"epoch": 2}, ConfigError, "epoch: got 2"),
-        ({"validation": 0}, ConfigError, "validation: got 0"),
-        ({"workers": 7}, ConfigError, r"workers\.count: got 7; expected at most the \d training samples"),
-        ({"workers": 3, "global_batch": 2}, ConfigError, "at least one sample for each of the 3 workers"),
+        ({"worker": 2}, ConfigError, "launch: no option 'worker'; did you mean 'workers'. options: workers"),
+        ({"learning_rte": 0.1}, ConfigError, "no option 'learning_rte'; did you mean 'learning_rate'"),
+        ({"zzz": 0}, ConfigError, "launch: no option 'zzz'; options: workers, batch_size, epochs"),
+        ({"workers": 7}, ConfigError, r"workers: got 7; expected at most the \d training samples"),
+        ({"workers": 3, "batch_size": 2}, ConfigError, "batch_size: got 2; expected at least one sample for"),
         ({"workers": 2, "weights": (1.0,)}, ConfigError, "one weight for each of the 2 workers"),
-        ({"workers": 0}, ConfigError, "workers.count: got 0"),
+        ({"workers": 0}, ConfigError, "workers: got 0; expected a whole number of at least 1, or auto"),
+        ({"batch_size": 0}, ConfigError, "batch_size: got 0; expected greater than or equal to 1"),
+        ({"optimizer": "adm"}, ConfigError, "optimizer: got 'adm'; expected an optimizer .* mean 'adam'"),
+        ({"loss": "mes"}, ConfigError, "loss: got 'mes'; expected a loss that Keras knows by name; did you"),
+        ({"keep_best": "val_acuracy"}, ConfigError, "got 'val_acuracy'; .* did you mean 'val_accuracy'"),
+        ({"callbacks": ["EarlyStoping"]}, ConfigError, "EarlyStoping.*did you mean 'EarlyStopping'"),
         ({"name": "a b"}, ConfigError, "name: got 'a b'"),
     ],
 )
@@ -47,8 +52,19 @@ def test_a_wrong_option_starts_nothing(
 
 
 def test_data_that_is_none_starts_nothing(runs_dir: Path):
-    with pytest.raises(DataError, match="expected a lepton_kit Dataset or a pair"):
-        lk.launch(model(), [1, 2], runs_dir=runs_dir)
+    with pytest.raises(DataError, match=r"data: got 3; expected a lepton_kit Dataset, .x, y."):
+        lk.launch(model(), 3, runs_dir=runs_dir)
+    with pytest.raises(DataError, match="data: got 4 parts; expected"):
+        lk.launch(model(), (X, Y, Y, Y), runs_dir=runs_dir)
+    with pytest.raises(DataError, match="sample_weight: given twice, as an option and in data"):
+        lk.launch(model(), (X, Y, Y), sample_weight=Y, runs_dir=runs_dir)
+    assert list(runs_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [3, None, "vgg", lk.LeptonModel, object()])
+def test_a_model_that_is_none_starts_nothing(runs_dir: Path, wrong: Any):
+    with pytest.raises(ModelError, match=r"^model: got .*; expected a "):
+        lk.launch(wrong, (X, Y), runs_dir=runs_dir)
     assert list(runs_dir.iterdir()) == []
 
 

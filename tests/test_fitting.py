@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.errors import ConfigError, ModelError, RunError
+from lepton_kit.progress import Progress
+from lepton_kit.rundir.view import RunView
+
+pytestmark = pytest.mark.processes
+RNG = np.random.default_rng(0)
+X, V = RNG.normal(size=(36, 4)).astype("float32"), RNG.normal(size=(10, 4)).astype("float32")
+Y, W = X @ np.ones((4, 1), "float32"), RNG.normal(size=(10, 1)).astype("float32")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def made(optimizer: Any = None) -> Any:
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
+    model.compile(optimizer or keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
+    return model
+
+
+def close(one: Any, two: Any) -> None:
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=1e-5)
+
+
+class Slow(keras.callbacks.Callback):
+    """Gives the test time to interrupt."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.last = epoch
+        time.sleep(0.05)
+
+
+def test_fit_leaves_what_keras_fit_leaves(capfd: Any) -> None:
+    rest = {"epochs": 4, "validation_data": (V, W), "shuffle": False}
+    plain, mine = made(), made()
+    stop = [
+        keras.callbacks.EarlyStopping("loss", min_delta=9.0, patience=2),
+        keras.callbacks.CSVLogger("a.csv"),
+    ]
+    own = [
+        keras.callbacks.EarlyStopping("loss", min_delta=9.0, patience=2),
+        keras.callbacks.CSVLogger("b.csv"),
+    ]
+    expected = plain.fit(X, Y, 12, callbacks=stop, verbose=0, **rest)
+    found = lk.fit(mine, X, Y, 12, callbacks=own, **rest)
+
+    close(mine.get_weights(), plain.get_weights())
+    close(mine.optimizer.variables, plain.optimizer.variables)
+    assert list(found.history) == list(expected.history)
+    for name, values in expected.history.items():
+        np.testing.assert_allclose(found.history[name], values, atol=1e-5)
+    assert found.epoch == expected.epoch == [0, 1, 2]
+    assert found.params == expected.params | {"verbose": 1}
+    assert found.model is mine
+    assert mine.history is found
+    assert mine.stop_training
+    assert own[0].stopped_epoch == stop[0].stopped_epoch == 2
+    assert len(Path("b.csv").read_text().splitlines()) == len(Path("a.csv").read_text().splitlines())
+    assert found.run.status in ("finished", "stopped")
+
+    shown = re.sub(r"\x1b\[[0-9;]*m|\x08", "", capfd.readouterr().out)
+    assert re.search(r"Epoch 1/4\s", shown)
+    assert re.search(
+        r"3/3 ━+ \d+s \S+ - loss: [\d.e-]+ - mae: [\d.e-]+ - val_loss: [\d.]+ - val_mae: ", shown
+    )
+    assert "Epoch 4/4" not in shown
+
+    # It goes on as a second call of fit does: from these weights, with the optimizer's moments.
+    plain.fit(X, Y, 12, verbose=0, **rest | {"epochs": 5, "initial_epoch": 4})
+    again = lk.fit(mine, X, Y, 12, verbose=2, **rest | {"epochs": 5, "initial_epoch": 4})
+    assert again.epoch == [4]
+    close(mine.get_weights(), plain.get_weights())
+    close(mine.optimizer.variables, plain.optimizer.variables)
+    assert not mine.stop_training
+    assert "\n3/3 - " in "\n" + capfd.readouterr().out.split("Epoch 5/5\n")[1]
+
+
+def test_an_interrupt_stops_the_run_and_keeps_what_was_reached() -> None:
+    model, slow = made(), Slow()
+    before = model.get_weights()
+
+    def interrupt() -> None:
+        while not any(lk.runs()[-1].view().epochs for _ in lk.runs()[-1:]):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        lk.fit(model, X, Y, 12, epochs=5000, callbacks=[slow], verbose=0)
+    thread.join()
+
+    (run,) = lk.runs()
+    assert run.status == "stopped"
+    assert not run.alive
+    assert not np.allclose(model.get_weights()[0], before[0])
+    assert int(model.optimizer.iterations) == run.view().step
+    done = len(model.history.epoch)
+    assert done == len(model.history.history["loss"]) == len(run.view().epochs) > 0
+    assert slow.last == done - 1
+
+
+def test_a_callback_that_raises_ends_the_fit_with_its_text_and_keeps_the_weights() -> None:
+    def fail(epoch: int, logs: Any) -> None:
+        if epoch == 2:
+            raise ValueError("the moon is down")
+
+    model, plain = made(), made()
+    plain.fit(X, Y, 12, 3, 0, shuffle=False)
+    with pytest.raises(
+        RunError, match=r"callback LambdaCallback, on_epoch_end: ValueError: the moon is down"
+    ):
+        lk.fit(model, X, Y, 12, 9, 0, keras.callbacks.LambdaCallback(on_epoch_end=fail), shuffle=False)
+    close(model.get_weights(), plain.get_weights())
+    assert len(model.history.epoch) >= 2
+
+
+def test_what_callbacks_print_is_printed_here(capfd: Any) -> None:
+    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print("epoch", epoch, "over"))
+    lk.fit(made(), X, Y, epochs=2, callbacks=[told], verbose=0)
+    assert capfd.readouterr().out == "epoch 0 over\nepoch 1 over\n"
+
+
+def test_a_lepton_model_gets_its_weights() -> None:
+    images, labels = RNG.integers(0, 255, (24, 8, 8, 1), np.uint8), np.arange(24) % 2
+    model = lk.LeptonModel((8, 8, 1), 2, hidden_size=4)
+    history = lk.fit(model, images, labels, 12, 2, 0)
+    close(model.get_weights(), history.run.model().get_weights())
+    assert model.network.compiled
+    assert int(model.network.optimizer.iterations) == 4
+    again = lk.fit(model, images, labels, 12, 1, 0)
+    assert again.run.view().step == 2
+    assert int(model.network.optimizer.iterations) == 6
+
+
+def test_a_model_without_shape_is_built_from_the_data() -> None:
+    model = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    lk.fit(model, X, Y, 12, 1, 0)
+    assert model.input_shape == (None, 4)
+    assert int(model.optimizer.iterations) == 3
+
+
+def test_no_epoch_left_trains_nothing_as_in_keras() -> None:
+    model = made()
+    assert lk.fit(model, X, Y, epochs=2, initial_epoch=2, verbose=0).history == {}
+    assert lk.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "text"),
+    [
+        (lambda: 3, {}, ModelError, "a int is no model"),
+        (lambda: keras.Sequential([keras.Input((4,))]), {}, ModelError, "is not compiled; call compile"),
+        (made, {"verbose": 3}, ConfigError, "verbose: got 3; expected 'auto', 0, 1 or 2"),
+        (made, {"callbacks": ["EarlyStoping"]}, ConfigError, "did you mean 'EarlyStopping'"),
+    ],
+)
+def test_what_fit_cannot_do_is_refused_before_any_process(
+    model: Any, options: Any, error: Any, text: str
+) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        lk.fit(model(), X, Y, **options)
+    assert lk.runs() == []
+
+
+def test_a_data_set_and_arrays_at_once_are_refused() -> None:
+    with pytest.raises(ConfigError, match="x: got 'a Dataset'"):
+        lk.fit(made(), lk.data.arrays(X, Y), Y)
+
+
+def test_a_model_that_the_data_cannot_build_is_named() -> None:
+    model = keras.Sequential([keras.layers.Conv2D(2, 3)], name="images")
+    model.compile("sgd", "mse")
+    with pytest.raises(ModelError, match="model 'images' cannot be built from these data"):
+        lk.fit(model, X, Y)
+
+
+def test_the_bar_never_shows_an_epoch_twice_where_a_run_recovers(capsys: Any) -> None:
+    view, progress = RunView(), Progress(2, 2)
+    view.plan = {"steps_per_epoch": 2}
+    rows = [{"epoch": epoch, "step": 2 * epoch + 2, "seconds": 0.1, "loss": 0.5} for epoch in (0, 1)]
+    for shown in (rows[:1], [], rows[:1], rows):
+        view.epochs = shown
+        progress.show(view)
+    assert capsys.readouterr().out.count("loss: 0.5") == 2
+
+
+def test_reading_is_told_on_one_line(capsys: Any) -> None:
+    progress = Progress(1, 1)
+    progress.reading(1, 2)
+    progress.reading(2, 2)
+    assert capsys.readouterr().out == "\rreading the data: 1 of 2 batches\rreading the data: 2 of 2 batches\n"
