@@ -112,6 +112,7 @@ class Plan:
 
         spec = models.store(self.trained, folder / "model")
         found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
+        models.verify(self.trained, spec, folder, self.prepared)
         if spec["kind"] == "object":
             seen = self._tried(spec, folder)
             found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
@@ -123,7 +124,7 @@ class Plan:
     def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
         """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.
 
-        Raises `ModelError` where the copy is not the object, or its own train step can't be put together from parts.
+        Raises `ModelError` for an own train step whose update can't be put together from parts.
         """
         import numpy as np
 
@@ -135,7 +136,6 @@ class Plan:
             )
 
         rows = self.prepared.train.rows(np.arange(4) % len(self.prepared.train))
-        models.same(self.trained, models.build(spec, folder, self.settings.seed), rows)
         return probe.findings(load, rows)
 
 
@@ -154,7 +154,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     if isinstance(model, models.LeptonModel):
         trained: Any = model.fitted_to(prepared)
     else:
-        trained = _later(models, "ready", lambda model, _: model)(model, prepared)
+        trained = models.ready(model, prepared)
         models.check_fits(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
     schedule = compiled.schedule_of(trained)
@@ -183,10 +183,6 @@ def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
     if asked.compiled:
         changes |= compiled.IN_THE_MODEL
     return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
-
-
-def _later(room: Any, name: str, otherwise: Any) -> Any:
-    return getattr(room, name, otherwise)  # TEMPORARY: until the rooms below are merged
 
 
 def _policy() -> str:
