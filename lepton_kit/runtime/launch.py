@@ -110,7 +110,7 @@ class Plan:
         from lepton_kit.training import callback_specs
 
         spec = models.store(self.trained, folder / "model")
-        _later(models, "verify", lambda *_: None)(self.trained, spec, folder, self.prepared)
+        models.verify(self.trained, spec, folder, self.prepared)
         held = callback_specs.store(self.callbacks, folder / "model", self.model)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
         found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
@@ -132,7 +132,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     if isinstance(model, models.LeptonModel):
         trained: Any = model.fitted_to(prepared)
     else:
-        trained = _later(models, "ready", lambda model, _: model)(model, prepared)
+        trained = models.ready(model, prepared)
         models.check_fits(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
     schedule = compiled.schedule_of(trained)
@@ -141,7 +141,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     if best is not None:
         settings = settings.replace(**{"training.keep_best": best})
         compiled.check_quantity(best, trained, settings.training, prepared)
-    found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
+    found = {"schedule": schedule, "notes": _notes(prepared, models.explain_inexactness(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
 
@@ -160,22 +160,10 @@ def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
     return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
 
 
-def _later(room: Any, name: str, otherwise: Any) -> Any:
-    return getattr(room, name, otherwise)  # TEMPORARY: until the rooms below are merged
-
-
 def _policy() -> str:
     """The notebook's dtype policy; a process without Keras has the default."""
     settings = getattr(sys.modules.get("keras"), "config", None)
     return settings.dtype_policy().name if settings is not None else "float32"
-
-
-def _inexact(model: Any) -> list[str]:
-    if isinstance(model, models.LeptonModel):
-        if not model.built:
-            return []
-        model = model.network
-    return models.explain_inexactness(model)
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:
