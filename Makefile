@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup lab test lint format bench soak notebooks lock clean
+.PHONY: help setup lab test conformance lint format bench soak notebooks lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -21,6 +21,9 @@ lab: setup  ## open JupyterLab on the quickstart (headless: make lab ARGS=--no-b
 
 test: setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
 	@$(BIN)/python scripts/check.py $(ARGS)
+
+conformance: setup  ## all situations of docs/fit.md, on real workers against plain Keras; takes many minutes
+	@$(BIN)/python scripts/check.py --only conformance
 
 lint: setup  ## the checks alone, in seconds
 	@$(BIN)/python scripts/check.py --only lint

@@ -15,7 +15,7 @@ CELL_SECONDS = 300  # a notebook cell that trains on a busy machine may take min
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `group` is lint or test, `may_be_empty` lets pytest find nothing."""
+    """One command; `group` is lint, test or conformance, `may_be_empty` lets pytest find nothing."""
 
     name: str
     group: str
@@ -24,7 +24,7 @@ class Step:
 
 
 def steps(python: str = sys.executable) -> tuple[Step, ...]:
-    """All steps in the order in which they run, cheap ones first."""
+    """All steps in the order in which they run, cheap ones first; conformance runs only when it is asked for."""
     module = (python, "-m")
     notebooks = (
         *module,
@@ -46,6 +46,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         ),
         Step("tests", "test", (*module, "pytest")),
         Step("notebooks", "test", notebooks, True),
+        Step("conformance", "conformance", (*module, "pytest", "-m", "", "tests/conformance")),
     )
 
 
@@ -68,9 +69,10 @@ def run(step: Step) -> bool:
 def main() -> int:
     """Run the chosen steps to the end, also after a failure, and say which failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("lint", "test"), help="one group of steps")
+    parser.add_argument("--only", choices=("lint", "test", "conformance"), help="one group of steps")
     options = parser.parse_args()
-    chosen = [step for step in steps() if options.only in (None, step.group)]
+    groups = (options.only,) if options.only else ("lint", "test")
+    chosen = [step for step in steps() if step.group in groups]
     failed = [step.name for step in chosen if not run(step)]
     print(
         f"\n━━ {len(chosen) - len(failed)} of {len(chosen)} steps passed"

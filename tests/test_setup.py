@@ -205,7 +205,16 @@ def test_make_test_sets_up_then_runs_every_kind_of_check(script):
     told = dry("test")
     assert told.index("scripts/setup.py") < told.index("scripts/check.py")
     names = [step.name for step in script("check").steps()]
-    assert names == ["ruff check", "ruff format", "mypy", "import order", "doctests", "tests", "notebooks"]
+    assert names == [
+        "ruff check",
+        "ruff format",
+        "mypy",
+        "import order",
+        "doctests",
+        "tests",
+        "notebooks",
+        "conformance",
+    ]
 
 
 def test_one_failing_step_fails_all_but_the_others_still_run(script, monkeypatch, capsys):

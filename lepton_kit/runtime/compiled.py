@@ -218,3 +218,12 @@ def _quantities(model: Any, training: TrainingConfig) -> list[str] | None:
                 return None
             found.append(metric if isinstance(metric, str) else metric.name)
     return found
+
+
+def as_configured(model: Any, settings: Any, prepared: PreparedData) -> Any:
+    """The model compiled as a worker does it."""
+    import keras
+
+    from lepton_kit.training import job
+
+    return job.compile_model(model, settings, prepared, keras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +111,31 @@ class Plan:
         from lepton_kit.training import callback_specs
 
         spec = models.store(self.trained, folder / "model")
+        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
         models.verify(self.trained, spec, folder, self.prepared)
+        if spec["kind"] == "object":
+            seen = self._tried(spec, folder)
+            found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
         held = callback_specs.store(self.callbacks, folder / "model", self.model)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
-        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
         return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+
+    def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
+        """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.
+
+        Raises `ModelError` for an own train step whose update can't be put together from parts.
+        """
+        import numpy as np
+
+        from lepton_kit.training import probe
+
+        def load() -> Any:
+            return compiled.as_configured(
+                models.build(spec, folder, self.settings.seed), self.settings, self.prepared
+            )
+
+        rows = self.prepared.train.rows(np.arange(4) % len(self.prepared.train))
+        return probe.findings(load, rows)
 
 
 def plan(model: Any, data: Any, **options: Any) -> Plan:
@@ -137,10 +158,13 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     trained = compiled.compiled(trained, asked, prepared)
     schedule = compiled.schedule_of(trained)
     compiled.check_rate(settings.training, schedule)
-    best = settings.training.keep_best or monitored(asked.callbacks)
+    best, watched = settings.training.keep_best, monitored(asked.callbacks)
     if best is not None:
-        settings = settings.replace(**{"training.keep_best": best})
         compiled.check_quantity(best, trained, settings.training, prepared)
+    elif watched is not None:
+        with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
+            compiled.check_quantity(watched, trained, settings.training, prepared)
+            settings = settings.replace(**{"training.keep_best": watched})
     found = {"schedule": schedule, "notes": _notes(prepared, models.explain_inexactness(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 import lepton_kit as lk
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
-from tests.conformance.table import Data, Situation, first, parts, take
+from tests.conformance.table import Data, Situation, parts, take
 from tests.conftest import SESSION, left_behind
 
 SEED = 7
@@ -56,7 +56,11 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         step = max(self.epoch, 0) * self.steps + index
         pass_over, within = sharding.position(step, len(self.data), self.batch)
-        order = sharding.epoch_order(self.seed, pass_over, len(self.data)) if self.shuffle else np.arange(len(self.data))
+        order = (
+            sharding.epoch_order(self.seed, pass_over, len(self.data))
+            if self.shuffle
+            else np.arange(len(self.data))
+        )
         rows = np.array(order[within * self.batch : (within + 1) * self.batch])
         if self.permuted:
             rows = np.random.default_rng(step).permutation(rows)
@@ -79,7 +83,11 @@ def reference(situation: Situation, config: RunConfig, folder: Path, *, permuted
     with made(situation, (situation.reference or situation.make)) as model:
         folder.mkdir()
         known = dict(situation.fit)
-        data = situation.data.split(known.pop("validation_split", 0.0)) if "validation_split" in known else situation.data
+        data = (
+            situation.data.split(known.pop("validation_split", 0.0))
+            if "validation_split" in known
+            else situation.data
+        )
         known.pop("steps_per_epoch", None)  # the batches below know how many there are
         shuffle = situation.shuffle and known.pop("shuffle", True)
         callbacks = situation.callbacks(folder) if situation.callbacks else []
@@ -144,7 +152,12 @@ def begin(situation: Situation, model: Any, folder: Path) -> tuple[lk.Run, dict[
     """Start (`launch`) or do (`lk.fit`) what a situation asks for: the run, the history if it is over, the callbacks."""
     folder.mkdir(exist_ok=True)
     data = situation.data
-    options: dict[str, Any] = {"workers": situation.workers, "epochs": situation.epochs, "threads": 1, "seed": SEED}
+    options: dict[str, Any] = {
+        "workers": situation.workers,
+        "epochs": situation.epochs,
+        "threads": 1,
+        "seed": SEED,
+    }
     options["runs_dir"] = folder / "runs"
     callbacks = situation.callbacks(folder) if situation.callbacks else []
     if callbacks:
@@ -205,7 +218,9 @@ def processes() -> set[int]:
 
 
 def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], words: str) -> None:
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found.values(), expected.values(), strict=True)), words
+    assert all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(found.values(), expected.values(), strict=True)
+    ), words
 
 
 def compare(found: Outcome, plain: Outcome, permuted: Outcome, situation: Situation) -> list[str]:
@@ -220,24 +235,42 @@ def compare(found: Outcome, plain: Outcome, permuted: Outcome, situation: Situat
         size = max(1.0, float(np.max(np.abs(theirs), initial=0.0, where=np.isfinite(theirs))))
         noise, distance = largest(theirs, other), largest(theirs, mine)
         if not noise <= situation.ceiling * size:
-            wrong.append(f"{what}: plain Keras differs from itself by {noise:.1e}: this situation can tell nothing")
+            wrong.append(
+                f"{what}: plain Keras differs from itself by {noise:.1e}: this situation can tell nothing"
+            )
         elif not distance <= max(situation.floor * size, FACTOR * noise):
-            wrong.append(f"{what}: {distance:.1e} apart; plain Keras from itself {noise:.1e}; {_short(theirs)}, not {_short(mine)}")
+            wrong.append(
+                f"{what}: {distance:.1e} apart; plain Keras from itself {noise:.1e}; {_short(theirs)}, not {_short(mine)}"
+            )
 
     check(
         "weights",
-        *(np.concatenate([value.ravel() for value in one.weights.values()] or [[]]) for one in (found, plain, permuted)),
+        *(
+            np.concatenate([value.ravel() for value in one.weights.values()] or [[]])
+            for one in (found, plain, permuted)
+        ),
     )
     for name in plain.history:
         if name not in found.history:
             wrong.append(f"history lacks {name}; it has {', '.join(found.history)}")
         else:
-            check(f"history of {name}", known(found.history[name], plain.history[name]), plain.history[name], permuted.history[name])
+            check(
+                f"history of {name}",
+                known(found.history[name], plain.history[name]),
+                plain.history[name],
+                permuted.history[name],
+            )
     if found.optimizer is not None and plain.optimizer is not None:
         if [value.shape for value in found.optimizer] != [value.shape for value in plain.optimizer]:
             wrong.append("the optimizer's variables are others")
         else:
-            check("optimizer", *(np.concatenate([value.ravel() for value in one.optimizer or []]) for one in (found, plain, permuted)))
+            check(
+                "optimizer",
+                *(
+                    np.concatenate([value.ravel() for value in one.optimizer or []])
+                    for one in (found, plain, permuted)
+                ),
+            )
         for name in sorted(set(found.history) - set(plain.history)):
             wrong.append(f"history has {name}, which plain Keras has not")
     if situation.after is not None:
@@ -263,7 +296,10 @@ def largest(a: np.ndarray, b: np.ndarray) -> float:
 
 def moved(outcome: Outcome) -> float:
     """How far training went from where it began."""
-    return max((largest(a, b) for a, b in zip(outcome.start.values(), outcome.weights.values(), strict=True)), default=0.0)
+    return max(
+        (largest(a, b) for a, b in zip(outcome.start.values(), outcome.weights.values(), strict=True)),
+        default=0.0,
+    )
 
 
 def numbers(history: dict[str, list[Any]]) -> dict[str, list[float]]:

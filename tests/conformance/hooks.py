@@ -148,5 +148,13 @@ def holding(guard: Any) -> Any:
 def used(model: Any) -> Any:
     """A callback with the memory of an earlier fit."""
     callback = Remembers()
-    model.fit(CLASSES.x, CLASSES.y, epochs=1, verbose=0, shuffle=False, validation_data=CLASSES.validation, callbacks=[callback])
+    model.fit(
+        CLASSES.x,
+        CLASSES.y,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
+        validation_data=CLASSES.validation,
+        callbacks=[callback],
+    )
     return callback

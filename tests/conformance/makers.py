@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.conformance.table import Data
 
-L, K, O = keras.layers, keras.ops, keras.optimizers
+L, K, O = keras.layers, keras.ops, keras.optimizers  # noqa: E741
 RNG = np.random.default_rng(0)
 ROWS, HELD = 37, 15
 """37 rows in batches of 12 leave a last batch of one row, so that all ranks but one have nothing to do in it."""
@@ -94,7 +94,14 @@ def compiled(model: Any, loss: Any = None, optimizer: Any = None, **options: Any
     return model
 
 
-def stack(*layers: Any, shape: tuple[int | None, ...] = (8,), loss: Any = None, optimizer: Any = None, dtype: Any = None, **options: Any) -> Any:
+def stack(
+    *layers: Any,
+    shape: tuple[int | None, ...] = (8,),
+    loss: Any = None,
+    optimizer: Any = None,
+    dtype: Any = None,
+    **options: Any,
+) -> Any:
     """A compiled Sequential of these layers; sparse cross-entropy on logits unless a loss is given."""
     model = keras.Sequential([keras.Input(shape, dtype=dtype), *layers])
     return compiled(model, ce() if loss is None else loss, optimizer, **options)
@@ -102,7 +109,13 @@ def stack(*layers: Any, shape: tuple[int | None, ...] = (8,), loss: Any = None, 
 
 def mlp(loss: Any = None, out: int = 3, act: Any = None, optimizer: Any = None, **options: Any) -> Any:
     """Eight features, sixteen tanh units, some outputs; metrics and the like go to compile."""
-    return stack(L.Dense(16, activation="tanh"), L.Dense(out, activation=act), loss=loss, optimizer=optimizer, **options)
+    return stack(
+        L.Dense(16, activation="tanh"),
+        L.Dense(out, activation=act),
+        loss=loss,
+        optimizer=optimizer,
+        **options,
+    )
 
 
 def optimized(optimizer: Any, **options: Any) -> Any:
@@ -126,9 +139,7 @@ def two_outputs(loss: Any, optimizer: Any = None, kind: type = dict, **options: 
     return functional(inputs, {"a": a, "b": b} if kind is dict else [a, b], loss, optimizer, **options)
 
 
-TWO = Data(
-    FEATURES[0], {"a": LABELS[0], "b": VALUES.y}, vx=FEATURES[1], vy={"a": LABELS[1], "b": VALUES.vy}
-)
+TWO = Data(FEATURES[0], {"a": LABELS[0], "b": VALUES.y}, vx=FEATURES[1], vy={"a": LABELS[1], "b": VALUES.vy})
 TWO_LIST = Data(FEATURES[0], [LABELS[0], VALUES.y], vx=FEATURES[1], vy=[LABELS[1], VALUES.vy])
 TWO_LOSSES = {"a": ce(), "b": "mse"}
 

@@ -6,7 +6,19 @@ import importlib
 
 from tests.conformance.table import Situation
 
-ORDER = ("optimizers", "losses", "metrics", "weights", "inputs", "layers", "objects", "continuing", "callbacks", "fitting", "refusals")
+ORDER = (
+    "optimizers",
+    "losses",
+    "metrics",
+    "weights",
+    "inputs",
+    "layers",
+    "objects",
+    "continuing",
+    "callbacks",
+    "fitting",
+    "refusals",
+)
 
 SECTIONS: dict[str, list[Situation]] = {
     module.TITLE: module.SITUATIONS

@@ -57,12 +57,21 @@ class OwnTest(Subclassed):
 
 
 class OldSignature(Subclassed):
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> Any:
         return 2.0 * super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
 
 
 class NewSignature(Subclassed):
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         return loss + 0.01 * K.mean(K.square(y_pred))
 
@@ -70,7 +79,14 @@ class NewSignature(Subclassed):
 class OfInputs(Subclassed):
     """A loss that looks at the inputs too."""
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
         return K.mean(K.square(K.sum(y_pred, axis=-1) - K.sum(x, axis=-1)))
 
 
@@ -131,7 +147,9 @@ class Teacher(Subclassed):
         x, y = data
         with tf.GradientTape() as tape:
             p = self(x, training=True)
-            loss = self.compute_loss(x, y, p) + tf.reduce_mean(tf.square(p - tf.stop_gradient(self.teacher(x))))
+            loss = self.compute_loss(x, y, p) + tf.reduce_mean(
+                tf.square(p - tf.stop_gradient(self.teacher(x)))
+            )
         self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
         self.teacher.bias.assign(0.9 * self.teacher.bias + 0.1 * self.second.bias)
         return {"loss": loss}
@@ -174,7 +192,9 @@ class Freely(Subclassed):
         x, y = data
         with tf.GradientTape() as tape:
             loss = self.compute_loss(x, y, self(x, training=True))
-        for variable, gradient in zip(self.trainable_variables, tape.gradient(loss, self.trainable_variables), strict=True):
+        for variable, gradient in zip(
+            self.trainable_variables, tape.gradient(loss, self.trainable_variables), strict=True
+        ):
             variable.assign_sub(0.1 * gradient)
         return {"loss": loss}
 

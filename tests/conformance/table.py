@@ -43,7 +43,9 @@ class Data:
     def split(self, share: float) -> Data:
         """Keras' own rule for validation_split: the last rows, unshuffled."""
         at = int(np.floor(len(self) * (1.0 - share)))
-        head, tail = ([take(part, rows) for part in (self.x, self.y, self.w)] for rows in (slice(at), slice(at, None)))
+        head, tail = (
+            [take(part, rows) for part in (self.x, self.y, self.w)] for rows in (slice(at), slice(at, None))
+        )
         return Data(*head, *tail)
 
 

@@ -26,7 +26,8 @@ def _workers() -> Iterator[None]:
 @pytest.mark.parametrize(
     "situation",
     [
-        pytest.param(one, id=one.id, marks=() if one.fast else (pytest.mark.conformance,)) for one in SITUATIONS
+        pytest.param(one, id=one.id, marks=() if one.fast else (pytest.mark.conformance,))
+        for one in SITUATIONS
     ],
 )
 def test_what_n_workers_do(situation: Situation, tmp_path: Path):
@@ -40,7 +41,9 @@ def _exact(situation: Situation, folder: Path) -> None:
     wrong = harness.compare(found, plain, permuted, situation)
     assert not wrong, "\n".join(wrong)
     if situation.moves:
-        assert harness.moved(plain) > 50 * situation.floor, "nothing was trained: the situation can tell nothing"
+        assert harness.moved(plain) > 50 * situation.floor, (
+            "nothing was trained: the situation can tell nothing"
+        )
     said = "\n".join(found.warnings)
     if situation.word:
         assert situation.word.lower() in said.lower()

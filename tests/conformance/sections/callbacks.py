@@ -8,7 +8,7 @@ import threading
 import keras
 
 from tests.conformance import hooks
-from tests.conformance.makers import CLASSES, O, VALUES, mlp, regressor
+from tests.conformance.makers import CLASSES, VALUES, O, mlp, regressor
 from tests.conformance.table import exact, explained, refused
 
 TITLE = "Callbacks"
@@ -50,22 +50,23 @@ def stopped(callbacks, folder):
 
 LONG = {"epochs": 6, "via": "fit"}
 
+# fmt: off
 SITUATIONS = [
-    exact("EarlyStopping", rough, CLASSES, callbacks=early(), after=stopped, fast=True, **LONG),
+    exact("EarlyStopping", rough, CLASSES, callbacks=early(), after=stopped, **LONG),
     exact("EarlyStopping with restore_best_weights", rough, CLASSES, callbacks=early(restore_best_weights=True), after=stopped, fast=True, **LONG),
     exact("EarlyStopping that never fires, best weights back", rough, CLASSES, callbacks=early(restore_best_weights=True, patience=9), after=stopped, **LONG),
     exact("EarlyStopping from an epoch on, least change", rough, CLASSES, callbacks=early(start_from_epoch=2, min_delta=0.01), after=stopped, **LONG),
     exact("EarlyStopping on accuracy with a baseline", rough, CLASSES, callbacks=early(monitor="val_accuracy", mode="max", baseline=0.9), after=stopped, **LONG),
     exact("EarlyStopping in launch, by object", rough, CLASSES, callbacks=early(restore_best_weights=True), epochs=6),
     exact("EarlyStopping in launch, by name and options", rough, CLASSES, callbacks=lambda folder: hooks.plain_or_spec(folder, C.EarlyStopping(patience=1), {"kind": "EarlyStopping", "patience": 1}), epochs=6),
-    exact("ReduceLROnPlateau", rough, CLASSES, callbacks=lambda folder: [C.ReduceLROnPlateau(patience=1, factor=0.3, cooldown=1)], after=lambda callbacks, folder: [callbacks[0].best, callbacks[0].wait], fast=True, **LONG),
+    exact("ReduceLROnPlateau", rough, CLASSES, callbacks=lambda folder: [C.ReduceLROnPlateau(patience=1, factor=0.3, cooldown=1)], after=lambda callbacks, folder: [callbacks[0].best, callbacks[0].wait], **LONG),
     exact("LearningRateScheduler", calm, CLASSES, callbacks=lambda folder: [C.LearningRateScheduler(lambda epoch, rate: rate * 0.5)], **LONG),
     exact("LearningRateScheduler in launch", calm, CLASSES, callbacks=lambda folder: [C.LearningRateScheduler(lambda epoch: 0.1 / (1 + epoch))], epochs=3),
     exact("ModelCheckpoint, best only", rough, CLASSES, callbacks=lambda folder: [C.ModelCheckpoint(str(folder / "best.keras"), save_best_only=True)], after=lambda callbacks, folder: model_in(folder), **LONG),
     exact("ModelCheckpoint of every epoch", calm, CLASSES, callbacks=lambda folder: [C.ModelCheckpoint(str(folder / "{epoch}.keras"))], after=lambda callbacks, folder: [files(folder), model_in(folder, "2.keras")], via="fit"),
     exact("ModelCheckpoint, weights only, in launch", calm, CLASSES, callbacks=lambda folder: [C.ModelCheckpoint(str(folder / "{epoch}.weights.h5"), save_weights_only=True)], after=lambda callbacks, folder: files(folder)),
     exact("ModelCheckpoint after a number of batches", calm, CLASSES, callbacks=lambda folder: [C.ModelCheckpoint(str(folder / "best.keras"), save_freq=3)], after=lambda callbacks, folder: model_in(folder), word="each step", via="fit"),
-    exact("CSVLogger", calm, CLASSES, callbacks=lambda folder: [C.CSVLogger(str(folder / "log.csv"))], after=lambda callbacks, folder: rows_of(folder), via="fit", fast=True),
+    exact("CSVLogger", calm, CLASSES, callbacks=lambda folder: [C.CSVLogger(str(folder / "log.csv"))], after=lambda callbacks, folder: rows_of(folder), via="fit"),
     exact("CSVLogger in launch", calm, CLASSES, callbacks=lambda folder: [C.CSVLogger(str(folder / "log.csv"))], after=lambda callbacks, folder: rows_of(folder)),
     exact("TerminateOnNaN", lambda: regressor(optimizer=O.SGD(1e15)), VALUES, callbacks=lambda folder: [C.TerminateOnNaN()], word="each step", moves=False, **LONG),
     exact("LambdaCallback at the end of epochs", calm, CLASSES, callbacks=lambda folder: [C.LambdaCallback(on_epoch_end=hooks.Writes(folder / "seen.txt"))], after=lambda callbacks, folder: (folder / "seen.txt").read_text(), via="fit"),
@@ -88,9 +89,10 @@ SITUATIONS = [
     exact("Callback that was used in a fit before", calm, CLASSES, callbacks=lambda folder: [hooks.used(calm())], after=lambda callbacks, folder: [callbacks[0].seen], via="fit"),
     explained("EarlyStopping without validation", "val_loss", calm, CLASSES.targets(CLASSES.y), callbacks=early(), via="fit"),
     refused("A callback with hooks of test batches", "on_test_batch_end", calm, CLASSES, callbacks=lambda folder: [hooks.TestBatches()], via="fit"),
-    refused("A callback that can't travel", "guard", calm, CLASSES, callbacks=lambda folder: [hooks.holding(threading.Lock())], via="fit"),
+    refused("A callback that can't travel", "guard", calm, CLASSES, callbacks=lambda folder: [hooks.holding(threading.Lock())], via="fit", fast=True),
     refused("A callback's class instead of an object", "EarlyStopping", calm, CLASSES, callbacks=lambda folder: [C.EarlyStopping], via="fit"),
     refused("No callback at all", "callbacks", calm, CLASSES, callbacks=lambda folder: [print], via="fit"),
     refused("An unknown kind of callback by name", "did you mean 'EarlyStopping'", calm, CLASSES, callbacks=lambda folder: [{"kind": "EarlyStoping"}]),
     refused("An unknown option of a callback by name", "did you mean 'patience'", calm, CLASSES, callbacks=lambda folder: [{"kind": "EarlyStopping", "patiens": 3}]),
 ]
+# fmt: on

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from tests.conformance import own, streams
 from tests.conformance.makers import (
-    ALONE, BOTH, CLASSES, L, O, ONE_HOT, TOKENS, VALUES,
-    ce, compiled, mlp, regressor, shares, stack, two_inputs,
-)  # fmt: skip
+    ALONE,
+    BOTH,
+    CLASSES,
+    ONE_HOT,
+    TOKENS,
+    VALUES,
+    L,
+    O,
+    ce,
+    compiled,
+    mlp,
+    regressor,
+    shares,
+    stack,
+    two_inputs,
+)
 from tests.conformance.table import Data, exact, explained, refused
 
 TITLE = "Arguments of fit, data sets, the cut"
@@ -24,6 +37,7 @@ ALL = Data(CLASSES.x, CLASSES.y)
 GIVEN = {"via": "fit", "shuffle": False}
 DEFAULT = {"via": "fit", "given": lambda data: ((data.x, data.y), {}), "batch": 32}
 
+# fmt: off
 SITUATIONS = [
     exact("lk.fit on arrays", adam, CLASSES, via="fit", fast=True),
     exact("lk.fit, optimizer's state given back", lambda: regressor(optimizer=O.RMSprop(1e-2, momentum=0.5)), VALUES, via="fit"),
@@ -38,14 +52,14 @@ SITUATIONS = [
     exact("Two samples a batch", calm, CLASSES, batch=2, epochs=1),
     exact("Sums over Horovod instead of shared memory", adam, CLASSES, options={"allreduce": "horovod"}),
     exact("Gathered losses over Horovod", lambda: stack(L.Dense(8), loss=own.contrastive), VALUES, options={"allreduce": "horovod"}),
-    exact("validation_split", calm, ALL, fit={"validation_split": 0.3}, via="fit", fast=True),
+    exact("validation_split", calm, ALL, fit={"validation_split": 0.3}, via="fit"),
     exact("validation_split with sample weights", calm, ALL.weighted(shares()[0]), fit={"validation_split": 0.3}, via="fit"),
     exact("validation_freq=2", calm, CLASSES, fit={"validation_freq": 2}, via="fit", epochs=3, fast=True),
     exact("validation_freq as a list", calm, CLASSES, fit={"validation_freq": [1, 3]}, via="fit", epochs=4),
     exact("validation_freq in launch", calm, CLASSES, fit={"validation_freq": 2}, epochs=3),
     exact("validation_batch_size", lambda: stack(L.Dense(8), loss=own.contrastive), VALUES, fit={"validation_batch_size": 4}, via="fit"),
     exact("validation_steps", calm, CLASSES, fit={"validation_steps": 2, "validation_batch_size": 5}, via="fit"),
-    exact("initial_epoch", calm, CLASSES, fit={"initial_epoch": 2}, via="fit", epochs=4, fast=True),
+    exact("initial_epoch", calm, CLASSES, fit={"initial_epoch": 2}, via="fit", epochs=4),
     exact("initial_epoch in launch", calm, CLASSES, fit={"initial_epoch": 1}, epochs=3),
     exact("steps_per_epoch shorter than a pass", calm, CLASSES, fit={"steps_per_epoch": 2}, via="fit", epochs=5, fast=True),
     exact("steps_per_epoch in launch", calm, CLASSES, fit={"steps_per_epoch": 3}, epochs=3),
@@ -71,15 +85,16 @@ SITUATIONS = [
     exact("tf.data with sample weights", calm, CLASSES.weighted(shares()[0]), given=streams.dataset, **GIVEN),
     exact("tf.data of dictionaries", two_inputs, BOTH, given=streams.dataset, **GIVEN),
     exact("A generator that ends", calm, CLASSES, given=streams.generator, epochs=1, **GIVEN),
-    exact("A keras.utils.PyDataset", calm, CLASSES, given=streams.py_dataset, fit={"shuffle": False}, via="fit", fast=True),
+    exact("A keras.utils.PyDataset", calm, CLASSES, given=streams.py_dataset, fit={"shuffle": False}, via="fit"),
     exact("A loader as torch has them", calm, CLASSES, given=streams.loader, **GIVEN),
     exact("A pandas frame and a column", calm, CLASSES, given=streams.frame, via="fit"),
     exact("An endless data set with steps_per_epoch", calm, Data(CLASSES.x[:36], CLASSES.y[:36], vx=CLASSES.vx, vy=CLASSES.vy), given=streams.endless, fit={"steps_per_epoch": 3}, word="steps_per_epoch", **GIVEN),
     explained("A data set with random values inside", "each time", calm, CLASSES, given=streams.random_values, via="fit"),
     explained("A data set that shuffles inside", "order", calm, CLASSES, given=streams.random_order, via="fit"),
-    refused("An endless data set without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless, via="fit"),
+    refused("An endless data set without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless, via="fit", fast=True),
     refused("An endless generator without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless_generator, via="fit"),
     refused("An empty data set", "empty", calm, CLASSES, given=streams.empty, via="fit"),
     refused("A generator that breaks", "the disk has gone", calm, CLASSES, given=streams.raising, via="fit"),
     refused("A generator whose shapes change", "element", calm, CLASSES, given=streams.changing, via="fit"),
 ]
+# fmt: on

@@ -6,9 +6,27 @@ import keras
 
 from tests.conformance import own
 from tests.conformance.makers import (
-    BINARY, CLASSES, MULTILABEL, ONE_HOT, O, PADDED, PIXELS, SHARES, SIGNS, TWO, TWO_LOSSES, VALUES, VECTORS,
-    L, ce, mlp, regressor, shares, stack, two_outputs,
-)  # fmt: skip
+    BINARY,
+    CLASSES,
+    MULTILABEL,
+    ONE_HOT,
+    PADDED,
+    PIXELS,
+    SHARES,
+    SIGNS,
+    TWO,
+    TWO_LOSSES,
+    VALUES,
+    VECTORS,
+    L,
+    O,
+    ce,
+    mlp,
+    regressor,
+    shares,
+    stack,
+    two_outputs,
+)
 from tests.conformance.sections.losses import segmenter
 from tests.conformance.table import exact
 
@@ -16,10 +34,21 @@ TITLE = "Metrics"
 M = keras.metrics
 
 BINARY_KINDS = ("AUC", "Precision", "Recall", "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU")  # fmt: skip
-TRADED_KINDS = ("PrecisionAtRecall", "RecallAtPrecision", "SensitivityAtSpecificity", "SpecificityAtSensitivity")
+TRADED_KINDS = (
+    "PrecisionAtRecall",
+    "RecallAtPrecision",
+    "SensitivityAtSpecificity",
+    "SpecificityAtSensitivity",
+)
 VALUE_KINDS = ("MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError", "RootMeanSquaredError", "LogCoshError", "R2Score", "ConcordanceCorrelation", "PearsonCorrelation", "CosineSimilarity")  # fmt: skip
 SHARE_KINDS = ("KLDivergence", "Poisson", "MeanSquaredLogarithmicError")
-HOT_KINDS = ("CategoricalAccuracy", "CategoricalCrossentropy", "CategoricalHinge", "TopKCategoricalAccuracy", "F1Score")
+HOT_KINDS = (
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "TopKCategoricalAccuracy",
+    "F1Score",
+)
 SPARSE_KINDS = ("SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy")
 SIGN_KINDS = ("Hinge", "SquaredHinge")
 
@@ -37,12 +66,13 @@ def hot(**options):
     return mlp("categorical_crossentropy", 3, "softmax", **options)
 
 
+# fmt: off
 SITUATIONS = [
     exact("Metrics of yes or no: " + ", ".join(BINARY_KINDS), lambda: binary(metrics=some(BINARY_KINDS)), BINARY, fast=True),
     exact("Metrics of yes or no at a trade-off: " + ", ".join(TRADED_KINDS), lambda: binary(metrics=some(TRADED_KINDS, 0.5)), BINARY),
     exact("Metrics of numbers: " + ", ".join(VALUE_KINDS), lambda: regressor(out=3, metrics=some(VALUE_KINDS)), VECTORS),
     exact("Metrics of shares: " + ", ".join(SHARE_KINDS), lambda: mlp("poisson", 3, "softplus", metrics=some(SHARE_KINDS)), SHARES),
-    exact("Metrics of one-hot targets: " + ", ".join(HOT_KINDS), lambda: hot(metrics=some(HOT_KINDS)), ONE_HOT, fast=True),
+    exact("Metrics of one-hot targets: " + ", ".join(HOT_KINDS), lambda: hot(metrics=some(HOT_KINDS)), ONE_HOT),
     exact("Metrics of labels: " + ", ".join((*SPARSE_KINDS, "SparseCategoricalCrossentropy")), lambda: mlp("sparse_categorical_crossentropy", 3, "softmax", metrics=[*some(SPARSE_KINDS), M.SparseCategoricalCrossentropy(name="again")]), CLASSES),
     exact("Metrics of signs: " + ", ".join(SIGN_KINDS), lambda: mlp("hinge", 1, metrics=some(SIGN_KINDS)), SIGNS),
     exact("Metrics by name, short ones too", lambda: hot(metrics=["acc", "crossentropy", "mse", "cosine_similarity"]), ONE_HOT),
@@ -70,3 +100,4 @@ SITUATIONS = [
     exact("Two metric closures of one name", lambda: own.linear(own.scaled_error(3.0), optimizer=O.SGD(0.01), metrics=[own.within(0.1), own.within(1.0)]), VALUES),
     exact("Metrics under a mask", lambda: stack(L.Masking(), L.SimpleRNN(6, return_sequences=True), L.Dense(3), shape=(10, 4), metrics=["accuracy", M.SparseTopKCategoricalAccuracy(2)], weighted_metrics=["accuracy"]), PADDED),
 ]
+# fmt: on

@@ -7,7 +7,20 @@ import numpy as np
 
 import lepton_kit as lk
 from tests.conformance import steps
-from tests.conformance.makers import CLASSES, FEATURES, L, LABELS, O, TOKENS, VALUES, ce, compiled, data, mlp, one_hot, stack
+from tests.conformance.makers import (
+    CLASSES,
+    FEATURES,
+    LABELS,
+    TOKENS,
+    VALUES,
+    L,
+    O,
+    ce,
+    compiled,
+    data,
+    mlp,
+    one_hot,
+)
 from tests.conformance.table import Data, exact, explained, refused
 
 TITLE = "Bad input, and LeptonModel"
@@ -45,6 +58,7 @@ def given(**options):
 NAN = FEATURES[0].copy()
 NAN[5, 2] = np.nan
 
+# fmt: off
 SITUATIONS = [
     exact("LeptonModel on a table", table, CLASSES, reference=lambda: of(table()), fast=True),
     exact("LeptonModel, regression", lambda: table(classes=1, task="regression"), VALUES, reference=lambda: of(table(classes=1, task="regression"), "mse", ["mae"])),
@@ -54,7 +68,7 @@ SITUATIONS = [
     explained("LeptonModel with dropout", "dropout", lambda: table(dropout=0.3), CLASSES),
     exact("A model that is not compiled, in launch", uncompiled, CLASSES, reference=lambda: compiled(uncompiled(), ce(), O.Adam(1e-3), metrics=["accuracy"])),
     refused("A model that is not compiled, in lk.fit", "compile", uncompiled, CLASSES, via="fit"),
-    refused("A misspelt option", "did you mean 'learning_rate'", plain, CLASSES, **given(learning_rte=0.1)),
+    refused("A misspelt option", "did you mean 'learning_rate'", plain, CLASSES, **given(learning_rte=0.1), fast=True),
     refused("An option of Keras that launch has not", "options", plain, CLASSES, **given(max_queue_size=3)),
     refused("An unknown optimizer", "optimizer", plain, CLASSES, **given(optimizer="adamm")),
     refused("An unknown loss", "loss", plain, CLASSES, **given(loss="mean_squarred_error")),
@@ -84,3 +98,4 @@ SITUATIONS = [
     refused("A LeptonModel with negative labels", "label", table, data(FEATURES, (LABELS[0] - 1, LABELS[1]))),
     refused("No loss anywhere", "loss", lambda: compiled(uncompiled()), CLASSES),
 ]
+# fmt: on

@@ -6,9 +6,33 @@ import keras
 import numpy as np
 
 from tests.conformance.makers import (
-    BINARY, CLASSES, FEATURES, L, LABELS, MASKS, O, ONE_HOT, PADDED, PADDED_LABELS, PADDED_TOKENS, PIXELS, RNG, SERIES, TOKENS, TWO, TWO_LIST, TWO_LOSSES, VALUES,
-    ce, compiled, data, functional, mlp, regressor, shares, stack, two_outputs,
-)  # fmt: skip
+    BINARY,
+    CLASSES,
+    LABELS,
+    MASKS,
+    ONE_HOT,
+    PADDED,
+    PADDED_LABELS,
+    PADDED_TOKENS,
+    PIXELS,
+    RNG,
+    SERIES,
+    TWO,
+    TWO_LIST,
+    TWO_LOSSES,
+    VALUES,
+    L,
+    O,
+    ce,
+    compiled,
+    data,
+    functional,
+    mlp,
+    regressor,
+    shares,
+    stack,
+    two_outputs,
+)
 from tests.conformance.sections.losses import segmenter
 from tests.conformance.table import Data, exact, refused
 
@@ -34,18 +58,28 @@ def tagger(*layers, **options):
 
 def words(*layers, **options):
     """Token ids with 0 as padding."""
-    return stack(L.Embedding(20, 8, mask_zero=True), *layers, L.Dense(3), shape=(10,), dtype="int32", **{"metrics": ["accuracy"], **options})
+    return stack(
+        L.Embedding(20, 8, mask_zero=True),
+        *layers,
+        L.Dense(3),
+        shape=(10,),
+        dtype="int32",
+        **{"metrics": ["accuracy"], **options},
+    )
 
 
 def attention():
     inputs = keras.Input((10,), dtype="int32")
     x = L.Embedding(20, 8, mask_zero=True)(inputs)
     x = L.LayerNormalization()(x + L.MultiHeadAttention(2, 4)(x, x))
-    return functional(inputs, L.Dense(3)(L.GlobalAveragePooling1D()(x)), ce(), O.Adam(1e-2), metrics=["accuracy"])
+    return functional(
+        inputs, L.Dense(3)(L.GlobalAveragePooling1D()(x)), ce(), O.Adam(1e-2), metrics=["accuracy"]
+    )
 
 
+# fmt: off
 SITUATIONS = [
-    exact("Weight per sample", lambda: mlp(metrics=["accuracy"]), CLASSES.weighted(ONE), fast=True),
+    exact("Weight per sample", lambda: mlp(metrics=["accuracy"]), CLASSES.weighted(ONE)),
     exact("Weight per sample, in validation too", lambda: mlp(metrics=["accuracy"]), CLASSES.weighted(ONE, HELD)),
     exact("Many samples of weight 0", lambda: mlp(), CLASSES.weighted(SOME)),
     exact("Weight per sample of shape (n, 1)", lambda: regressor(), VALUES.weighted(ONE[:, None])),
@@ -62,7 +96,7 @@ SITUATIONS = [
     refused("Weight per sample of shape (n,) for sequences, as in Keras", "sample_weight", lambda: stack(L.SimpleRNN(6, return_sequences=True), L.Dense(3), shape=(10, 4)), TAGGED.weighted(ONE)),
     exact("Weight per pixel", lambda: segmenter(ce(), 3, None, metrics=["accuracy"]), PIXELS.weighted(CELLS)),
     exact("Weight per pixel of shape (n, h, w, 1)", lambda: segmenter("binary_crossentropy"), MASKS.weighted(CELLS[..., None])),
-    exact("Weights of each output, as a dictionary", lambda: two_outputs(**BOTH_LOSSES), TWO.weighted({"a": ONE, "b": SOME}), fast=True),
+    exact("Weights of each output, as a dictionary", lambda: two_outputs(**BOTH_LOSSES), TWO.weighted({"a": ONE, "b": SOME})),
     exact("Weights of each output, as a list", lambda: two_outputs([ce(), "mse"], kind=list), TWO_LIST.weighted([ONE, SOME])),
     exact("One weight for two outputs", lambda: two_outputs(TWO_LOSSES), TWO.weighted(ONE)),
     exact("Masked sequences, simple RNN", lambda: tagger(), PADDED, fast=True),
@@ -85,6 +119,7 @@ SITUATIONS = [
     refused("class_weight for two outputs", "class_weight", lambda: two_outputs(TWO_LOSSES), TWO, fit={"class_weight": CLASS_WEIGHT}),
     exact("A mask that the model computes itself", lambda: compiled(_own_mask(), ce(), metrics=["accuracy"]), Data(PADDED.x, PADDED.y, vx=PADDED.vx, vy=PADDED.vy)),
 ]
+# fmt: on
 
 
 def _own_mask():
