@@ -120,7 +120,6 @@ class Plan:
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
         return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
 
-
     def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
         """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.
 
@@ -166,7 +165,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
             compiled.check_quantity(watched, trained, settings.training, prepared)
             settings = settings.replace(**{"training.keep_best": watched})
-    found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
+    found = {"schedule": schedule, "notes": _notes(prepared, models.explain_inexactness(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
 
@@ -189,14 +188,6 @@ def _policy() -> str:
     """The notebook's dtype policy; a process without Keras has the default."""
     settings = getattr(sys.modules.get("keras"), "config", None)
     return settings.dtype_policy().name if settings is not None else "float32"
-
-
-def _inexact(model: Any) -> list[str]:
-    if isinstance(model, models.LeptonModel):
-        if not model.built:
-            return []
-        model = model.network
-    return models.explain_inexactness(model)
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:

@@ -141,8 +141,9 @@ def read(options: Mapping[str, Any]) -> Asked:
             values[name] = value
     with in_launch_words(options):
         settings = RunSettings.from_dict(values)
+    asked = [name for name, value in given.items() if value is not None]
     data = {name: given[name] for name in OF_DATA if given.get(name) is not None}
-    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(given))
+    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(asked))
 
 
 @contextlib.contextmanager

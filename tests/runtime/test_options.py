@@ -60,6 +60,7 @@ def test_names_stay_in_the_settings_and_objects_do_not():
     assert asked.compiled == objects
     assert asked.settings == read({}).settings
     assert asked.given == set(objects)
+    assert read({"batch_size": None, "epochs": 2}).given == {"epochs"}
     described = read({"optimizer": {"class_name": "SGD", "config": {"learning_rate": 0.5}}})
     assert float(described.compiled["optimizer"].learning_rate) == 0.5
 
