@@ -9,6 +9,7 @@ import time
 import warnings
 from typing import Any
 
+from lepton_kit import data
 from lepton_kit.errors import ConfigError, ModelError, RunError
 from lepton_kit.models import LeptonModel
 from lepton_kit.progress import Progress
@@ -59,7 +60,7 @@ def fit(
     progress = Progress(shown, epochs)
     if epochs <= initial_epoch:
         return _Outcome(model, None, callbacks, epochs, shown).history()
-    dataset, batch = _data(
+    dataset = data.of(
         x,
         y,
         sample_weight=sample_weight,
@@ -67,18 +68,21 @@ def fit(
         validation_data=validation_data,
         validation_split=validation_split,
         validation_steps=validation_steps,
+        validation_batch_size=validation_batch_size or batch_size,
         steps_per_epoch=steps_per_epoch,
+        epochs=epochs - initial_epoch,
         progress=progress.reading if shown == 1 else None,
     )
-    _build(model, dataset)
+    if isinstance(model, LeptonModel) and not model.built:
+        vars(model).update(vars(model.fitted_to(dataset.prepare())))
     run = launch(
         model,
         dataset,
         workers=workers,
-        batch_size=batch_size or options.pop("global_batch", None) or batch or DEFAULT_BATCH,
+        batch_size=batch_size or options.pop("global_batch", None) or dataset.batch_size or DEFAULT_BATCH,
         epochs=epochs,
         callbacks=callbacks,
-        shuffle=bool(shuffle),
+        shuffle=bool(shuffle) and not dataset.is_ordered,
         initial_epoch=initial_epoch,
         steps_per_epoch=steps_per_epoch,
         validation_batch_size=validation_batch_size,
@@ -254,39 +258,6 @@ def _check_model(model: Any) -> None:
         raise ModelError(
             f"model {model.name!r} is not compiled; call compile() before fit, as for Keras' own fit"
         )
-
-
-def _data(x: Any, y: Any, **options: Any) -> tuple[Any, int | None]:
-    """The data as a `Dataset`, and the batch size that they bring along, if any."""
-    from lepton_kit import data
-
-    if isinstance(x, data.Dataset):
-        if y is not None or any(options[name] is not None for name in ("sample_weight", "validation_data")):
-            raise ConfigError(
-                "x", given="a Dataset", rule="arrays, where y, weights or validation data are given"
-            )
-        return x, getattr(x, "batch_size", None)
-    dataset = data.of(x, y, holdout="last", **options)
-    return dataset, getattr(dataset, "batch_size", None)
-
-
-def _build(model: Any, dataset: Any) -> None:
-    """Give a model that is not built yet its weights here, as Keras' `fit` does, so that all start from them."""
-    import numpy as np
-
-    if isinstance(model, LeptonModel):
-        if not model.built:
-            vars(model).update(vars(model.fitted_to(dataset.prepare())))
-        return
-    if not model.built:
-        import keras
-
-        x, _, _ = dataset.prepare().train.rows(np.zeros(1, np.int64))
-        try:
-            model(keras.tree.map_structure(keras.ops.convert_to_tensor, x))
-        except Exception as failure:
-            text = str(failure).strip().splitlines() or [type(failure).__name__]
-            raise ModelError(f"model {model.name!r} cannot be built from these data: {text[0]}") from failure
 
 
 def _tell_warnings(run: Run) -> None:

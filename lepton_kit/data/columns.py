@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.convert import TEXT
+from lepton_kit.data.convert import TEXT, pad
 from lepton_kit.errors import DataError
 
 CHUNK_BYTES = 16 * 2**20
@@ -16,8 +16,8 @@ CHUNK_BYTES = 16 * 2**20
 class Column:
     """One array of a split, appended piece by piece; rows of a later piece may be longer than those before it.
 
-    Rows of one shape and type form a segment, a ``.npy`` file whose header is written anew at the end. `finish` makes
-    one file of the segments, with zeros at the end of the shorter rows.
+    Rows up to a shape form a segment, a ``.npy`` file whose header is written anew at the end; a longer row begins the
+    next one. `finish` makes one file of the segments, with zeros at the end of the shorter rows.
     """
 
     def __init__(self, folder: Path, name: str):
@@ -60,7 +60,10 @@ class Column:
             elif kind != before:
                 raise DataError(f"{name}: type {kind} after {before}; expected one type in every element")
             self._check_shape(rows, name)
-        self._open(kind, rows.shape[1:])
+        self.shapes.add(rows.shape[1:])
+        if rows.shape[1:] != self.shape:
+            rows = pad(rows, self.shape, rows.dtype)
+        self._open(kind, self.shape)
         path, kind, shape, count = self._segments[-1]
         self._file.write(np.ascontiguousarray(rows, kind).data.cast("B") if rows.size else b"")
         self._segments[-1] = (path, kind, shape, count + len(rows))
@@ -77,16 +80,16 @@ class Column:
             raise DataError(f"{name}: rows of shape {two} after {one}; expected one shape in every element")
 
     def _open(self, kind: np.dtype, shape: tuple[int, ...]) -> None:
-        self.shapes.add(shape)
         if self._segments and self._segments[-1][1:3] == (kind, shape):
             return
-        self._close()
+        self.close()
         path = self.folder / f"{self.name}.{len(self._segments)}.part"
         self._segments.append((path, kind, shape, 0))
         self._file = path.open("w+b")
         _header(self._file, kind, (0, *shape))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file that is open, if one is."""
         if self._file is None:
             return
         _, kind, shape, count = self._segments[-1]
@@ -97,7 +100,7 @@ class Column:
 
     def finish(self, path: Path, shape: tuple[int, ...]) -> None:
         """Make ``path`` of all rows, each of ``shape``, and take the segments away."""
-        self._close()
+        self.close()
         if len(self._segments) == 1 and self._segments[0][2] == shape:
             self._segments[0][0].rename(path)
             return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data.structure import Arrays, label
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 TEXT = "SU"  # kinds of NumPy type that hold text; converted arrays hold it as UTF-8 bytes, as TensorFlow does
 
@@ -59,18 +60,33 @@ def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.n
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def check_floatx() -> None:
+    """Raise `ConfigError` where Keras, if it is loaded, was told to feed another float type than float32."""
+    keras: Any = sys.modules.get("keras")
+    floatx = keras.config.floatx() if hasattr(keras, "config") else "float32"
+    if floatx != "float32":
+        raise ConfigError(
+            "keras.config.floatx",
+            given=floatx,
+            rule="float32, in which data are stored; for other arithmetic give layers a dtype policy",
+        )
+
+
 def texts(array: np.ndarray) -> np.ndarray:
     """A text array (bytes in UTF-8) as Python reads it."""
     return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
-def pad(parts: Sequence[np.ndarray], shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def pad(parts: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Rows of at most ``shape`` in one array, zeros (empty texts) after the end of each.
 
     >>> pad([np.array([1, 2]), np.array([3])], (3,), np.int32).tolist()
     [[1, 2, 0], [3, 0, 0]]
     """
     padded = np.zeros((len(parts), *shape), dtype)
+    if isinstance(parts, np.ndarray):
+        padded[tuple(slice(0, size) for size in parts.shape)] = parts
+        return padded
     for row, part in zip(padded, parts, strict=True):
         row[tuple(slice(0, size) for size in part.shape)] = part
     return padded

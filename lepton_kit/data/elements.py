@@ -100,7 +100,9 @@ class Elements:
         x, y, w = _unpack(element, where)
         if self.batched == "auto":
             self.batched = not any(
-                _is_single(part) for value in (x, y, w) for _, part in _parts(value, where)
+                _is_single(part)
+                for role, value in zip("xyw", (x, y, w), strict=True)
+                for _, part in _parts(value, f"{where}: {role}")
             )
         padded: set[tuple[str, Any]] = set()
         inputs = self._arrays(x, "x", where, padded)
@@ -113,7 +115,7 @@ class Elements:
                 raise DataError(
                     f"{where}: weights without targets; expected (x,), (x, y) or (x, y, sample_weight)"
                 )
-            w = w if self.batched else joined({key: _one(part) for key, part in _parts(w, where)})
+            w = w if self.batched else joined({key: _one(part) for key, part in _parts(w, f"{where}: w")})
             w = sample_weights(w, targets, count, f"{where}: sample_weight")
         elif self.class_weight is not None:
             w = class_weights(targets, self.class_weight, name=f"{where}: class_weight")
@@ -192,8 +194,10 @@ def _parts(value: Any, where: str) -> list[tuple[Any, Any]]:
         if not several:
             return [(None, value[0])]
     for key, part in items(value):
-        if isinstance(part, Mapping):
-            raise DataError(f"{label(where, key)}: a dictionary inside another form; expected name -> array")
+        if isinstance(part, Mapping | tuple):
+            raise DataError(
+                f"{label(where, key)}: a {type(part).__name__} inside another form; expected arrays, or name -> array"
+            )
     return items(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.convert import TEXT, as_arrays, length_of, pad, texts
+from lepton_kit.data.convert import TEXT, as_arrays, check_floatx, length_of, pad, texts
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.splitting import last_rows, split_rows
 from lepton_kit.data.structure import first, form, items, joined, label, mapped, named
@@ -67,6 +67,7 @@ def build(
 
 def convert(x: Any, y: Any, w: Any, class_names: tuple[str, ...] | None = None, prefix: str = "") -> Rows:
     """One split from what people hold. Raises `DataError` that names the array (with ``prefix``) and the row."""
+    check_floatx()
     notes: dict[str, str] = {}
     targets, names = None, class_names
     if y is not None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_kit.data.cache import cache_root
 from lepton_kit.data.columns import Column
+from lepton_kit.data.convert import check_floatx
 from lepton_kit.data.elements import Elements, Source, is_stream, row_hashes, source_of
 from lepton_kit.data.memory import Rows, convert, describe, pair
 from lepton_kit.data.prepared import FolderWriter, Split, meta_of, open_folder
@@ -54,6 +55,7 @@ def stream(
             raise ConfigError(f"data.{name}", given=value, rule="a whole number of at least 1")
     if batched not in (True, False, "auto"):
         raise ConfigError("data.batched", given=batched, rule="true, false or auto")
+    check_floatx()
     weights = check_class_weights(class_weight) if class_weight is not None else None
     root = cache_root() if cache is None else Path(cache)
     try:
@@ -61,14 +63,13 @@ def stream(
         work = Path(tempfile.mkdtemp(prefix=".stream-", dir=root))
     except OSError as failure:
         raise DataError(f"{root}: the data cache cannot be written ({failure.strerror})") from None
+    train = _Reading("train", work, batched, weights, progress)
+    held = _Reading("validation", work, batched, None, progress)
     try:
-        train = _Reading("train", work, batched, weights, progress)
         train.take(source, steps, epochs)
-        held = None
         if validation is not None:
-            held = _Reading("validation", work, batched, None, progress)
             held.take(validation, validation_steps)
-        key = _finish(work, train, held)
+        key = _finish(work, train, held if validation is not None else None)
         folder = root / f"stream-{key}"
         if not folder.exists():
             work.rename(folder)
@@ -76,6 +77,8 @@ def stream(
     except OSError as failure:
         raise DataError(f"{root}: the data cache cannot be written ({failure})") from None
     finally:
+        for column in (*train.columns.values(), *held.columns.values()):
+            column.close()
         shutil.rmtree(work, ignore_errors=True)
 
 
@@ -131,14 +134,18 @@ class _Reading:
                 f"{self.prefix}data: this {source.kind} has no end; give {option}, the number of batches to read: "
                 "they are read once and are the data of every epoch"
             )
-        goes_on = source.is_endless or source.is_read_once
-        wanted = steps * epochs if steps and epochs and goes_on else steps if goes_on or self.prefix else None
+        wanted = self._wanted(source, steps, epochs)
         expected = wanted if source.length is None else min(wanted or source.length, source.length)
+        # Where the length is not known, one element more is asked for, to see whether there is one.
+        limit = wanted + 1 if wanted is not None and source.length is None else wanted
+        more = source.is_endless
         elements = Elements(self.prefix, self.batched, self.class_weight)
         hashes: list[np.ndarray] = []
-        place = -1
-        for place, element in enumerate(_guarded(source, wanted, self.prefix)):
-            if wanted is None and place >= MAX_ELEMENTS:
+        for place, element in enumerate(_guarded(source, limit, self.prefix)):
+            if place == wanted:
+                more = True
+                break
+            if wanted is None and source.length is None and place >= MAX_ELEMENTS:
                 raise DataError(
                     f"{self.prefix}data: this {source.kind} gave {place} elements and no end; give steps_per_epoch"
                 )
@@ -157,7 +164,8 @@ class _Reading:
             self.notes.append(f"{self.prefix}data: sparse tensors are stored and fed dense")
         self.is_ordered = source.keeps_order
         self._measure_batches(bool(elements.batched))
-        self._note_repetition(source, steps, epochs)
+        if not self.prefix:
+            self._note_repetition(source, wanted, epochs, more)
         if not source.is_read_once:
             self._compare(source, np.concatenate(hashes), wanted)
 
@@ -195,19 +203,23 @@ class _Reading:
                 f"into batches of one size, such as {self.batch_size}"
             )
 
-    def _note_repetition(self, source: Source, steps: int | None, epochs: int | None) -> None:
-        if self.prefix or (steps and epochs):
-            return
+    def _wanted(self, source: Source, steps: int | None, epochs: int | None) -> int | None:
+        """Elements to read, None for all: a finite source to train on is read whole, whatever the steps of an epoch."""
+        if steps is None or (source.length is not None and not self.prefix):
+            return None
+        return steps * (epochs or 1)
+
+    def _note_repetition(self, source: Source, wanted: int | None, epochs: int | None, more: bool) -> None:
         count = len(self.sizes)
-        if source.is_endless or (source.is_read_once and steps is not None):
+        if more and epochs is None:
             self.notes.append(
                 f"data: the first {count} elements of this {source.kind} are the data of every epoch; plain Keras would "
                 "read on"
             )
-        elif source.is_read_once:
+        elif source.is_read_once and not more and epochs != 1 and count != wanted:
             self.notes.append(
-                f"data: the {count} elements of this generator are the data of every epoch; plain Keras would have none "
-                "after the first"
+                f"data: this {source.kind} ended after {count} elements, which come again from there on; plain Keras "
+                "would have no more data"
             )
 
     def _compare(self, source: Source, hashes: np.ndarray, wanted: int | None) -> None:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.models.compare import ready, same, verify
-from lepton_kit.models.defaults import compile_defaults, explain_inexactness
+from lepton_kit.models.defaults import compile_defaults
+from lepton_kit.models.exactness import explain_inexactness
 from lepton_kit.models.lepton import LeptonModel
 from lepton_kit.models.payload import build, check_fits, input_shapes, store
 

@@ -1,4 +1,4 @@
-"""What training uses for a model that is not compiled, and what in a model is not exact under sharding."""
+"""What training uses for a model that is not compiled."""
 
 from __future__ import annotations
 
@@ -77,78 +77,3 @@ def _output_layer(model: Any, output: str | None) -> Any:
     if tensors and hasattr(tensors[0], "_keras_history"):
         return tensors[0]._keras_history.operation
     return layers[-1] if layers else None
-
-
-def explain_inexactness(model: Any) -> list[str]:
-    """One sentence for each layer whose training differs between one process and several; empty if none.
-
-    Such a model still trains. What is lost is that N workers compute what one process on the global batch would.
-    """
-    import keras
-
-    from lepton_kit.models.layers import SyncBatchNormalization
-
-    found = []
-    inner = {id(layer.cell) for layer in model._flatten_layers() if getattr(layer, "cell", None) is not None}
-    for layer in model._flatten_layers():
-        if id(layer) in inner:
-            continue
-        name, kind = layer.name, type(layer).__name__
-        if isinstance(layer, keras.layers.BatchNormalization):
-            if not isinstance(layer, SyncBatchNormalization):
-                found.append(
-                    f"layer {name!r} (BatchNormalization) takes its statistics from each rank's own samples: "
-                    "use lepton_kit.models.layers.synchronize_batch_normalization(model)"
-                )
-            biased = _biased_producer(layer)
-            if biased is not None:
-                found.append(
-                    f"the bias of layer {biased!r} has no effect before {name!r}: its gradient is rounding noise, "
-                    "which adaptive optimizers enlarge; set use_bias=False"
-                )
-        elif kind.startswith("Random") and isinstance(layer, keras.layers.Layer):
-            found.append(
-                f"layer {name!r} ({kind}) augments at random, differently on each rank: "
-                "fine for accuracy; remove it where runs must be compared exactly"
-            )
-        elif _noisy(layer, keras):
-            found.append(
-                f"layer {name!r} ({kind}) draws random numbers on each rank: "
-                "fine for accuracy; set its rate to 0 where runs must be compared exactly"
-            )
-    return found
-
-
-def _biased_producer(normalization: Any) -> str | None:
-    """Name of the layer with a bias whose plain output goes into this normalization, if that is so."""
-    node = normalization._inbound_nodes[0] if normalization._inbound_nodes else None
-    producer = node.input_tensors[0]._keras_history.operation if node is not None else None
-    if (
-        producer is None
-        or not getattr(producer, "use_bias", False)
-        or not getattr(normalization, "center", False)
-    ):
-        return None
-    activation = getattr(producer, "activation", None)
-    return producer.name if getattr(activation, "__name__", "linear") == "linear" else None
-
-
-def _noisy(layer: Any, keras: Any) -> bool:
-    kinds = tuple(
-        getattr(keras.layers, name)
-        for name in (
-            "Dropout",
-            "SpatialDropout1D",
-            "SpatialDropout2D",
-            "SpatialDropout3D",
-            "GaussianDropout",
-            "GaussianNoise",
-            "AlphaDropout",
-        )
-    )
-    if isinstance(layer, kinds):
-        return float(getattr(layer, "rate", getattr(layer, "stddev", 1.0)) or 0.0) > 0
-    return any(
-        isinstance(getattr(layer, name, 0.0), float | int) and getattr(layer, name, 0.0) > 0
-        for name in ("dropout", "recurrent_dropout")
-    )

@@ -48,6 +48,9 @@ class TrainingPanel(Panel):
             widgets.FloatLogSlider, "Learning rate", "size of the optimizer's steps; during a run it changes at once",
             value=learning_rate, base=10, min=-5, max=0, step=0.05, readout_format=".2g", continuous_update=False,
         )  # fmt: skip
+        self.schedule = note("")
+        self.schedule.add_class("lk-schedule")
+        self.schedule.layout.display = "none"
         self.seed = field(
             widgets.IntText,
             "Seed",
@@ -75,22 +78,36 @@ class TrainingPanel(Panel):
         self.state.add_class("lk-state")
         self.enable(None)
         self.controls = card(
-            "Training", row(self.epochs, self.seed), self.learning_rate, self.name,
+            "Training", row(self.epochs, self.seed), self.learning_rate, self.schedule, self.name,
             row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem,
         )  # fmt: skip
         self.view = framed(self.controls, self.code)
 
     def __repr__(self) -> str:
-        return f"<TrainingPanel: {self.epochs.value} epochs, learning rate {self.learning_rate.value:.3g}>"
+        rate = "by schedule" if self.scheduled else f"{self.learning_rate.value:.3g}"
+        return f"<TrainingPanel: {self.epochs.value} epochs, learning rate {rate}>"
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.launch` that this panel chooses."""
-        return {
-            "epochs": self.epochs.value,
-            "learning_rate": float(f"{self.learning_rate.value:.3g}"),
-            "seed": self.seed.value,
-            "name": self.name.value,
-        }
+        rate = {} if self.scheduled else {"learning_rate": self.rate}
+        return {"epochs": self.epochs.value, **rate, "seed": self.seed.value, "name": self.name.value}
+
+    @property
+    def rate(self) -> float:
+        """The slider's value, in as many digits as it shows."""
+        return float(f"{self.learning_rate.value:.3g}")
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a schedule decides the learning rate, and so no slider does."""
+        return self.schedule.layout.display == ""
+
+    def show_schedule(self, schedule: str | None, rate: float | None = None) -> None:
+        """Show the optimizer's own schedule, and the rate that it gives now, in place of the slider; None: the slider."""
+        now = f", now {rate:.4g}" if rate is not None else ""
+        set_html(self.schedule, f"Learning rate: {html.escape(schedule or '')}{now}")
+        self.schedule.layout.display = "none" if schedule is None else ""
+        self.learning_rate.layout.display = "" if schedule is None else "none"
 
     def enable(self, status: str | None, busy: bool = False) -> None:
         """Grey out the buttons that make no sense now."""

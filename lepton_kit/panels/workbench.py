@@ -72,6 +72,7 @@ class Workbench(Panel):
         self._warm_wanted = warm
         self._connect()
         self.view = self._lay_out()
+        self._show_schedule(None)
         if run is not None:
             self.attach(self._open(run))
         elif warm:
@@ -194,7 +195,7 @@ class Workbench(Panel):
 
     def _rate_moved(self, _: float) -> None:
         if self.training_now:
-            self._rate(self.training.settings()["learning_rate"])
+            self._rate(self.training.rate)
 
     def _send_rate(self, rate: float) -> None:
         with self.training.reporting():
@@ -231,6 +232,7 @@ class Workbench(Panel):
         """Bring buttons, slider and counts in line with what the run is seen to do."""
         self.training.enable(self.live.state)
         running = self.training_now
+        self._show_schedule(view if running else None)
         if running != self._locked:
             self._locked = running
             self.data_model.lock(running)
@@ -242,6 +244,15 @@ class Workbench(Panel):
         self.sharding.observe_counts(view.counts() if running and view.wanted else None)
         if running:
             self._reconcile(view)
+
+    def _show_schedule(self, view: RunView | None) -> None:
+        """No slider where a schedule decides: that of the run under way, else of the model that Start trains."""
+        from lepton_kit.runtime.compiled import rate_decided_by
+
+        if view is not None:
+            self.training.show_schedule(self.run.config.schedule, view.learning_rate)
+        else:
+            self.training.show_schedule(rate_decided_by(self.data_model.given_model))
 
     def _offer(self, view: RunView | None) -> None:
         """What can be done with a finished run."""

@@ -59,6 +59,11 @@ class RunPaths:
         return self.root / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """The weights of the best epoch, in the form of a checkpoint."""
+        return self.root / "best"
+
+    @property
     def final_model(self) -> Path:
         return self.root / "final" / "model.keras"
 

@@ -19,31 +19,50 @@ def check_model(model: Any) -> None:
     """Raise `ModelError` for what is no model. Loads nothing: one who has a Keras model has loaded Keras."""
     if isinstance(model, models.LeptonModel):
         return
-    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}
     if isinstance(model, type):
         raise ModelError(f"model: got the class {model.__name__}; expected a model: {model.__name__}(…)")
-    if "keras.Model" not in names:
+    if not _is_keras(model):
         shown = model if isinstance(model, int | float | str | None) else type(model).__name__
         raise ModelError(f"model: got {shown!r}; expected a LeptonModel or a Keras 3 model")
 
 
-def check_own_compile(model: Any, asked: Asked) -> None:
-    """Refuse, by name, options that would go around a model's own ``compile``."""
-    if isinstance(model, models.LeptonModel):
-        return
+def _is_keras(model: Any) -> bool:
+    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}
+    return "keras.Model" in names
+
+
+def own_compile(model: Any) -> tuple[str, ...] | None:
+    """The parameters of a model's own ``compile``; None if it has Keras'."""
+    if not _is_keras(model):
+        return None
     import keras
 
     if type(model).compile is keras.Model.compile:
+        return None
+    return tuple(inspect.signature(type(model).compile).parameters)[1:]
+
+
+def check_own_compile(model: Any, asked: Asked) -> None:
+    """Refuse, by name, options that would go around a model's own ``compile``."""
+    takes = own_compile(model)
+    if takes is None:
         return
-    takes = ", ".join(list(inspect.signature(type(model).compile).parameters)[1:])
     for name in COMPILED:
-        if name in asked.given and not (name == "learning_rate" and getattr(model, "optimizer", None)):
+        if name in asked.given and not (name == "learning_rate" and "optimizer" in takes):
+            given = asked.compiled.get(name, getattr(asked.settings.training, name, None))
             raise ConfigError(
                 name,
-                given=(asked.compiled.get(name) and "an object")
-                or getattr(asked.settings.training, name, None),
-                rule=f"no {name}: {type(model).__name__} has its own compile({takes}); give it there",
+                given=given if isinstance(given, str | int | float | tuple) else type(given).__name__,
+                rule=f"no {name}: {type(model).__name__} has its own compile({', '.join(takes)}); give it there",
             )
+
+
+def rate_decided_by(model: Any) -> str | None:
+    """What sets the learning rate of a model, in words, where no number can: a schedule, or its own ``compile``."""
+    takes = own_compile(model)
+    if takes is not None and "optimizer" not in takes:
+        return f"set in {type(model).__name__}.compile({', '.join(takes)})"
+    return schedule_of(model)
 
 
 def compiled(model: Any, asked: Asked, prepared: PreparedData) -> Any:
@@ -108,9 +127,9 @@ def _check_new(optimizer: Any, model: Any) -> None:
     )
 
 
-def schedule_of(model: Any, asked: TrainingConfig) -> str | None:
-    """The learning rate schedule that the model trains with, in words; None for a plain number."""
-    if asked.optimizer is not None or isinstance(model, models.LeptonModel):
+def schedule_of(model: Any) -> str | None:
+    """The learning rate schedule that the model is compiled with, in words; None for a plain number."""
+    if model is None or isinstance(model, models.LeptonModel):
         return None
     from lepton_kit.training import job
 
@@ -148,11 +167,11 @@ def _in_words(name: str, settings: Mapping[str, Any]) -> str:
     return f"{name}({', '.join(shown)})"
 
 
-def check_rate(training: TrainingConfig, schedule: str | None, field: str = "learning_rate") -> None:
+def check_rate(training: TrainingConfig, schedule: str | None) -> None:
     """Refuse a number where a schedule decides."""
     if schedule is not None and training.learning_rate is not None and training.optimizer is None:
         raise ConfigError(
-            field,
+            "learning_rate",
             given=training.learning_rate,
             rule=f"none: the model's optimizer has a schedule, {schedule}; compile it with a number, or give a new optimizer",
         )
@@ -201,6 +220,10 @@ def _quantities(model: Any, training: TrainingConfig) -> list[str] | None:
     return found
 
 
-def has_schedule(model: Any) -> str | None:
-    """The schedule of a model that a panel shows, if Keras is there to ask and it has one."""
-    return schedule_of(model, TrainingConfig())
+def as_configured(model: Any, settings: Any, prepared: PreparedData) -> Any:
+    """The model compiled as a worker does it."""
+    import keras
+
+    from lepton_kit.training import job
+
+    return job.compile_model(model, settings, prepared, keras)

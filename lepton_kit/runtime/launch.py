@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from lepton_kit import data as sources
 from lepton_kit import models
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
+from lepton_kit.data.elements import is_stream
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir.paths import write_atomically
@@ -56,6 +58,7 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
+    known = config.model.model_fields_set
     config = absolute(config, base)
     for name in ("loss", "metrics", "weighted_metrics"):
         check_names(f"training.{name}", getattr(config.training, name))
@@ -63,22 +66,26 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
         check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
-    fitted = _fitted(config, prepared, base)
+    fitted = _fitted(config, prepared, base, known)
     return Run(begin(fitted.name, runs_dir, lambda folder: fitted))
 
 
-def _fitted(config: RunConfig, prepared: PreparedData, base: Path) -> RunConfig:
-    """The configuration with what its model's file and its data say filled in; refuses a model that can't fit."""
+def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
+    """The configuration with what its model's file and its data say filled in; refuses a model that can't fit.
+
+    ``known`` are the fields of the model's spec that stood in the file: of a run's own file all.
+    """
     if config.model.kind == "lepton":
         model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
         return config.replace(model={**model.spec(), "notes": _notes(prepared, list(config.model.notes))})
     models.check_fits(config.model, prepared, base)
     found: dict[str, Any] = {}
-    if config.model.kind == "keras" and "schedule" not in config.model.model_fields_set:
+    if config.model.kind == "keras" and "schedule" not in known:
         found["schedule"] = compiled.schedule_in_file(Path(config.model.path))
-    if "notes" not in config.model.model_fields_set:
-        model = models.build(config.model, base, config.seed)
-        found["notes"] = _notes(prepared, models.explain_inexactness(model))
+    if "notes" not in known:
+        found["notes"] = _notes(
+            prepared, models.explain_inexactness(models.build(config.model, base, config.seed))
+        )
     config = config.replace(model={**config.model.model_dump(mode="json"), **found})
     config.check_rate(config.training.learning_rate, "training.learning_rate")
     return config
@@ -104,14 +111,32 @@ class Plan:
         from lepton_kit.training import callback_specs
 
         spec = models.store(self.trained, folder / "model")
+        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
+        models.verify(self.trained, spec, folder, self.prepared)
         if spec["kind"] == "object":
-            _later(models, "same", lambda *_: None)(
-                self.trained, models.build(spec, folder, self.settings.seed), self.prepared
-            )
+            seen = self._tried(spec, folder)
+            found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
         held = callback_specs.store(self.callbacks, folder / "model", self.model)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
-        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
         return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+
+
+    def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
+        """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.
+
+        Raises `ModelError` for an own train step whose update can't be put together from parts.
+        """
+        import numpy as np
+
+        from lepton_kit.training import probe
+
+        def load() -> Any:
+            return compiled.as_configured(
+                models.build(spec, folder, self.settings.seed), self.settings, self.prepared
+            )
+
+        rows = self.prepared.train.rows(np.arange(4) % len(self.prepared.train))
+        return probe.findings(load, rows)
 
 
 def plan(model: Any, data: Any, **options: Any) -> Plan:
@@ -124,20 +149,23 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     dataset = as_dataset(data, asked)
     prepared = dataset.prepare()
     settings = _completed(asked, model, dataset)
-    with in_launch_words():
+    with in_launch_words(options):
         check(settings, prepared)
     if isinstance(model, models.LeptonModel):
         trained: Any = model.fitted_to(prepared)
     else:
-        trained = _later(models, "ready", lambda model, _: model)(model, prepared)
+        trained = models.ready(model, prepared)
         models.check_fits(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
-    schedule = compiled.schedule_of(trained, settings.training)
+    schedule = compiled.schedule_of(trained)
     compiled.check_rate(settings.training, schedule)
-    best = settings.training.keep_best or monitored(asked.callbacks)
+    best, watched = settings.training.keep_best, monitored(asked.callbacks)
     if best is not None:
-        settings = settings.replace(**{"training.keep_best": best})
         compiled.check_quantity(best, trained, settings.training, prepared)
+    elif watched is not None:
+        with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
+            compiled.check_quantity(watched, trained, settings.training, prepared)
+            settings = settings.replace(**{"training.keep_best": watched})
     found = {"schedule": schedule, "notes": _notes(prepared, _inexact(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
@@ -145,20 +173,16 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
 def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
     """The settings with what the data and the notebook say where nothing was asked."""
     changes: dict[str, Any] = {}
-    if "batch_size" not in asked.given and _later(dataset, "batch_size", None) is not None:
-        changes["global_batch"] = _later(dataset, "batch_size", None)
-    if "shuffle" not in asked.given and _later(dataset, "is_ordered", False):
-        changes["shuffle"] = False
+    if "batch_size" not in asked.given and dataset.batch_size is not None:
+        changes["global_batch"] = dataset.batch_size
+    if dataset.is_ordered:
+        changes["shuffle"] = False  # as `fit` does with data that come in an order of their own
     policy = _policy()
     if isinstance(model, models.LeptonModel) and not model.built and policy != "float32":
         changes["dtype_policy"] = asked.settings.training.dtype_policy or policy
     if asked.compiled:
         changes |= compiled.IN_THE_MODEL
     return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
-
-
-def _later(room: Any, name: str, otherwise: Any) -> Any:
-    return getattr(room, name, otherwise)  # TEMPORARY: until the rooms below are merged
 
 
 def _policy() -> str:
@@ -196,19 +220,11 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
         raise DataError("sample_weight: given twice, as an option and in data; give it once")
     x, y, weight = (*parts, None, None)[:3]
     weight = options.pop("sample_weight", weight)
-    if (
-        not isinstance(x, Dataset)
-        and not hasattr(x, "element_spec")
-        and options.get("validation_data") is None
-    ):
+    if not isinstance(x, Dataset) and not is_stream(x) and options.get("validation_data") is None:
         options.setdefault("validation_split", 0.2)
     training = asked.settings.training
-    steps = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
-    if isinstance(x, Dataset):
-        return x
-    del steps
-    held = options.pop("validation_data", None)
-    return sources.arrays(x, y, sample_weight=weight, validation=held, **options)
+    steps: dict[str, Any] = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
+    return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
 
 
 def check(config: RunSettings, prepared: PreparedData) -> None:

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,8 @@ def branch_off(descriptor: int, added: Mapping[str, str], serving: Connection) -
 
 def serve(client: Connection, added: Mapping[str, str]) -> int:
     """Fork a driver for each order until the client closes the connection or ends."""
+    from lepton_kit.runtime import driver  # imported here, where no first run waits for it
+
     os.setsid()
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
@@ -67,15 +69,13 @@ def serve(client: Connection, added: Mapping[str, str]) -> int:
                 pid = -1  # no memory, say: the client sees its end close and starts a driver itself
             if pid == 0:
                 client.close()
-                zygote.end_after(partial(_become_driver, order, added))
+                zygote.end_after(partial(_become_driver, driver.main, order, added))
             os.close(order["descriptor"])
     return 0
 
 
-def _become_driver(order: dict[str, Any], added: Mapping[str, str]) -> int:
+def _become_driver(drive: Callable[..., int], order: dict[str, Any], added: Mapping[str, str]) -> int:
     """Put on what a program started by the client would have, and be the driver."""
-    from lepton_kit.runtime import driver
-
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -86,12 +86,13 @@ def _become_driver(order: dict[str, Any], added: Mapping[str, str]) -> int:
     os.environ.update({**added, **order["environment"]})
     os.chdir(order["cwd"])
     os.sched_setaffinity(0, order["cores"])
-    sys.path[0] = order["cwd"]
+    if not sys.flags.safe_path:
+        sys.path[0] = order["cwd"]
     importlib.invalidate_caches()
     started = zygote.fork(order["descriptor"])
     os.dup2(order["descriptor"], 0)
     os.close(order["descriptor"])
-    return driver.main(order["arguments"], started)
+    return drive(order["arguments"], started)
 
 
 def main(descriptor: int, parent: int, client: int) -> None:
@@ -99,8 +100,6 @@ def main(descriptor: int, parent: int, client: int) -> None:
     before = dict(os.environ)
 
     def branch(serving: Connection) -> None:
-        from lepton_kit.runtime import driver  # noqa: F401  imported here once, for all forks
-
         added = {name: value for name, value in os.environ.items() if before.get(name) != value}
         branch_off(client, added, serving)
 

@@ -76,6 +76,8 @@ SAME = {"global_batch": "batch_size", "validate_every_epochs": "validation_freq"
 """A setting's name in the configuration file, and Keras' name for it; both are taken."""
 OPTIONS = (*(name for name in LaunchOptions.__annotations__ if name not in SAME), "runs_dir")
 RENAMED = {"workers": "count", **{keras: ours for ours, keras in SAME.items()}}
+MEANT = {"lr": "learning_rate", "num_workers": "workers"}
+"""What other libraries call it, where no letters lead there."""
 COMPILED = ("optimizer", "loss", "metrics", "weighted_metrics", "loss_weights", "learning_rate")
 OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split")
 
@@ -84,7 +86,7 @@ class OptionError(ConfigError):
     """An option that `launch` does not have; the text names the nearest that it has."""
 
     def __init__(self, name: str):
-        close = difflib.get_close_matches(name, [*OPTIONS, *SAME], n=1)
+        close = [MEANT[name]] if name in MEANT else difflib.get_close_matches(name, [*OPTIONS, *SAME], n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         self.field, self.given, self.rule = name, None, f"one of {', '.join(OPTIONS)}"
         text = f"launch: no option {name!r}; {hint}options: {', '.join(OPTIONS)}"
@@ -137,15 +139,15 @@ def read(options: Mapping[str, Any]) -> Asked:
             values["workers"][inner] = value
         elif name in RunSettings.model_fields:
             values[name] = value
-    with in_launch_words():
+    with in_launch_words(options):
         settings = RunSettings.from_dict(values)
     data = {name: given[name] for name in OF_DATA if given.get(name) is not None}
     return Asked(settings, compiled, data, given.get("callbacks"), frozenset(given))
 
 
 @contextlib.contextmanager
-def in_launch_words() -> Iterator[None]:
-    """Errors about fields of the configuration name the options of `launch` instead."""
+def in_launch_words(options: Mapping[str, Any]) -> Iterator[None]:
+    """Errors about fields of the configuration name the options of `launch` instead, as they were given."""
     try:
         yield
     except ConfigError as failure:
@@ -154,6 +156,7 @@ def in_launch_words() -> Iterator[None]:
             raise
         inner, dot, place = rest.partition(".")
         outer = next((ours for ours, theirs in RENAMED.items() if theirs == inner), inner)
+        outer = inner if inner in SAME and inner in options else outer
         raise ConfigError(f"{outer}{dot}{place}", given=failure.given, rule=failure.rule) from None
 
 

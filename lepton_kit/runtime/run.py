@@ -59,10 +59,20 @@ class Run:
 
     @property
     def cause(self) -> str | None:
-        """Why the run ended, if it did not simply finish."""
+        """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status == "interrupted":
             return f"the driver died; `lepton resume {self.id}` continues from the last checkpoint"
         return self.view().cause or self.paths.read_status().get("cause")
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What ended a finished run before its last epoch, such as a callback, in words."""
+        return self.cause if self.status == "finished" else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run's log warns of, in order; first what is not exact in this model on several workers."""
+        return [str(warning["text"]) for warning in self.view().warnings]
 
     @property
     def alive(self) -> bool:
@@ -152,19 +162,54 @@ class Run:
     def model(self) -> Any:
         """The trained Keras model; while the run goes on or was cut off, the last checkpoint's. Loads TensorFlow."""
         from lepton_kit import models
-        from lepton_kit.training import job, state
+        from lepton_kit.training import state
 
         if self.config.quantization_aware is not None:
             from lepton_kit.compression.quantization import qat  # noqa: F401  registers the layers that the model holds
-        if self.paths.final_model.exists():
-            spec = {"kind": "keras", "path": str(self.paths.final_model)}
-            return models.build(spec, self.directory, self.config.seed)
+        stored = self.paths.final_model.with_suffix(".pkl")
+        for kind, path in (("object", stored), ("keras", self.paths.final_model)):
+            if path.exists():
+                return models.build({"kind": kind, "path": str(path)}, self.directory, self.config.seed)
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
+        return self._model_of(folders[-1])
+
+    def best_model(self) -> Any:
+        """The model with the weights of its best epoch so far; `best` says which. Loads TensorFlow.
+
+        Raises `RunError` unless the run was asked to keep them.
+        """
+        from lepton_kit.training import state
+
+        folders = state.checkpoint_folders(self.paths.best)
+        if not folders:
+            asked = self.config.training.keep_best
+            reason = (
+                f"no epoch with {asked} has ended yet; status {self.status}"
+                if asked
+                else "it was not asked to keep the best epoch; launch(keep_best='val_loss') does, or EarlyStopping"
+            )
+            raise RunError(f"{self.id}: {reason}")
+        return self._model_of(folders[-1])
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best epoch so far as ``{epoch, quantity, value, step}``; None if none is kept."""
+        from lepton_kit.training import state
+
+        folders = state.checkpoint_folders(self.paths.best)
+        if not folders:
+            return None
+        meta = state.load_checkpoint(folders[-1])[2]
+        return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
+
+    def _model_of(self, checkpoint: Path) -> Any:
+        from lepton_kit.training import job, state
+
         model = job.build_model(self.config, self.directory, self.data().prepare())
-        _, arrays, _ = state.load_checkpoint(folders[-1])
-        state.restore(model.variables, arrays[: len(model.variables)], str(folders[-1]))
+        _, arrays, _ = state.load_checkpoint(checkpoint)
+        state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
         return model
 
     def data(self) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def store(callbacks: Any, folder: Path, model: Any = None) -> tuple[dict[str, An
             continue
         _check_object(entry)
         if _kind(entry) in GIVEN:
+            warnings.warn(f"{_kind(entry)}: {GIVEN[_kind(entry)]}", stacklevel=2)
             continue
         path = f"{folder.name}/{FILE}"
         where = {"path": path, "index": len(objects), "directory": os.getcwd()}
@@ -215,26 +217,6 @@ def monitored(callbacks: Any) -> str | None:
             monitor, mode = _watched(entry), _option(entry, "mode")
             return f"{monitor}:{mode}" if monitor and mode in ("min", "max") else monitor
     return None
-
-
-def notes(callbacks: Any, *, validation: bool) -> list[str]:
-    """What a user should know of his callbacks in a run, a sentence each, for its log."""
-    found = []
-    for entry in flat(callbacks):
-        kind = _kind(entry)
-        if kind in GIVEN:
-            found.append(f"{kind}: {GIVEN[kind]}")
-            continue
-        if needs_steps(entry):
-            found.append(
-                f"{kind} acts on every batch, so the workers confer after each step, which is slower"
-            )
-        watched = _watched(entry)
-        if watched and watched.startswith("val_") and not validation:
-            found.append(
-                f"{kind} watches {watched}, but this run has no validation data, so it will never act"
-            )
-    return found
 
 
 def _watched(entry: Any) -> str | None:

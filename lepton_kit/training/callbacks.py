@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.training.callback_specs import STEP_HOOKS, acts, load, monitored, needs_steps, notes, store
+from lepton_kit.training.callback_specs import STEP_HOOKS, acts, load, monitored, needs_steps, store
 from lepton_kit.training.callback_state import DIRECTORY, Keeper, Parts
 
-__all__ = ["Best", "Callbacks", "load", "monitored", "notes", "store"]
+__all__ = ["Best", "Callbacks", "load", "monitored", "store"]
 
 
 class Callbacks:
@@ -66,6 +66,11 @@ class Callbacks:
                 callback.set_model(self._model)
                 callback.set_params(self._params)
         if fresh:
+            names = ", ".join(type(one).__name__ for one in self._callbacks if needs_steps(one))
+            if names:
+                self._warnings.append(
+                    f"{names}: acts on every batch, so the workers confer after each step: slower"
+                )
             self._call("on_train_begin", {})
         else:
             self._take_over()
@@ -244,7 +249,8 @@ class Best:
         quantity = name.removeprefix("val_")
         if mode == "auto":
             mode = "min" if quantity == "loss" else ""
-            directions = [getattr(one, "_direction", None) for one in metrics if one.name == quantity]
+            known = [inner for one in metrics for inner in (one, *getattr(one, "metrics", ()))]
+            directions = [getattr(one, "_direction", None) for one in known if one.name == quantity]
             if directions and directions[-1] is not None:
                 mode = "max" if directions[-1] == "up" else "min"
         if mode not in ("min", "max"):

@@ -8,7 +8,7 @@ import pytest
 
 from lepton_kit import data
 from lepton_kit.data.structure import items
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
@@ -223,3 +223,13 @@ def test_validation_steps_leave_the_first_batches():
     beside = of(stream_of("tf.data"), validation_data=(X, LABEL), validation_steps=1, validation_batch_size=4)
     assert len(beside.validation) == 4
     assert len(of(X, LABEL, validation_data=stream_of("tf.data"), validation_steps=2).validation) == 10
+
+
+def test_another_float_type_of_keras_is_refused():
+    keras.config.set_floatx("float64")
+    try:
+        for x in (X, stream_of("tf.data")):
+            with pytest.raises(ConfigError, match=r"keras\.config\.floatx: got 'float64'; expected float32"):
+                data.of(x)
+    finally:
+        keras.config.set_floatx("float32")

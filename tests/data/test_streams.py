@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lepton_kit import data
 from lepton_kit.data import Dataset, columns, streams
@@ -165,6 +167,13 @@ def test_an_endless_source_is_read_for_the_steps_of_an_epoch_or_of_all():
     assert len(data.stream(Sequence(length=None), steps=6, epochs=1).prepare().train) == 40
     generator = data.stream((pair for pair in batches(X, Y)), steps=2)
     assert len(generator.prepare().train) == 16
+    assert "plain Keras would read on" in generator.prepare().notes[0]
+    unknown = tensors().batch(8).filter(lambda x, y: True)
+    assert len(data.stream(unknown, steps=2).prepare().train) == 16
+    assert data.stream(unknown, steps=3).prepare().notes == ()
+    assert data.stream(iter(batches(X, Y)), steps=3).prepare().notes == ()
+    assert data.stream(iter(batches(X, Y)), epochs=1).prepare().notes == ()
+    assert "ended after 3 elements" in data.stream(iter(batches(X, Y)), steps=2, epochs=2).prepare().notes[0]
     assert len(data.stream(tensors().batch(8), steps=2).prepare().train) == 20  # a finite one is read whole
 
 
@@ -235,6 +244,25 @@ def test_a_column_is_merged_in_pieces(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["c.npy"]
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=6),
+    st.sampled_from(["i8", "S2"]),
+)
+def test_a_column_is_its_pieces_one_after_the_other(tmp_path_factory, pieces, kind):
+    folder = tmp_path_factory.mktemp("column")
+    column, rows = Column(folder, "c"), []
+    for number, (count, width) in enumerate(pieces):
+        piece = np.full((count, width), number + 1).astype(kind)
+        column.append(piece, "c")
+        rows += piece.tolist()
+    column.finish(folder / "c.npy", column.shape)
+    longest = max(width for _, width in pieces)
+    empty = b"" if kind == "S2" else 0
+    assert np.load(folder / "c.npy").tolist() == [row + [empty] * (longest - len(row)) for row in rows]
+    assert column.is_padded == (len({width for _, width in pieces}) > 1)
+
+
 def raising():
     yield X[:8], Y[:8]
     raise RuntimeError("disk gone\nmore")
@@ -284,7 +312,14 @@ def raising():
             lambda: data.stream(Loader([(X, 3)]), batched=True),
             "element 0: y is a single value; a batch has rows",
         ),
-        (lambda: data.stream(Loader([({"a": {"b": X}}, Y)])), "a dictionary inside another form"),
+        (
+            lambda: data.stream(Loader([({"a": {"b": X}}, Y)])),
+            "element 0: x['a']: a dict inside another form",
+        ),
+        (
+            lambda: data.stream(Loader([((X, (X, X)), Y)])),
+            "element 0: x[1]: a tuple inside another form",
+        ),
         (
             lambda: data.stream(tensors().batch(8), validation=(X, Y.astype(str))),
             "text labels beside a stream",

@@ -142,25 +142,6 @@ def test_compile_defaults(units, activation, targets, loss, logits):
     assert np.isfinite(model.evaluate(np.eye(4), targets, verbose=0)).all()
 
 
-def test_inexact_layers_are_named():
-    import keras
-
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.RandomFlip(name="flip"),
-            keras.layers.BatchNormalization(name="norm"),
-            keras.layers.Dropout(0.5, name="drop"),
-            keras.layers.Dropout(0.0, name="harmless"),
-            keras.layers.Reshape((8, 8)),
-            keras.layers.GRU(2, dropout=0.1, name="recurrent"),
-        ]
-    )
-    found = models.explain_inexactness(model)
-    assert [line.split("'")[1] for line in found] == ["flip", "norm", "drop", "recurrent"]
-    assert models.explain_inexactness(LeptonModel((8, 8, 1), 3).network) == []
-
-
 def test_models_that_cannot_be_stored(tmp_path):
     import keras
 
@@ -233,19 +214,3 @@ def test_stored_code_that_is_torn(tmp_path):
     (tmp_path / "model" / "custom.pkl").write_bytes(b"torn")
     with pytest.raises(ModelError, match="the stored classes cannot be read"):
         models.build(spec, tmp_path, 0)
-
-
-def test_a_bias_before_batch_normalization_is_explained():
-    import keras
-
-    from lepton_kit.models import SyncBatchNormalization
-
-    def sentences(use_bias):
-        dense = keras.layers.Dense(4, use_bias=use_bias, name="before")
-        return models.explain_inexactness(
-            keras.Sequential([keras.Input((2,)), dense, SyncBatchNormalization()])
-        )
-
-    assert sentences(False) == []
-    (only,) = sentences(True)
-    assert "the bias of layer 'before' has no effect" in only

@@ -47,6 +47,21 @@ def test_training_panel_alone():
     panel.close()
 
 
+def test_training_panel_shows_a_schedule_in_place_of_the_slider():
+    panel = TrainingPanel()
+    panel.show_schedule("CosineDecay(<0.1>)", 0.0312)
+    assert panel.schedule.value == "Learning rate: CosineDecay(&lt;0.1&gt;), now 0.0312"
+    assert (panel.learning_rate.layout.display, panel.schedule.layout.display) == ("none", "")
+    assert repr(panel) == "<TrainingPanel: 5 epochs, learning rate by schedule>"
+    assert "learning_rate" not in panel.settings()
+    panel.show_schedule("Constant()")
+    assert panel.schedule.value == "Learning rate: Constant()"
+    panel.show_schedule(None)
+    assert (panel.learning_rate.layout.display, panel.schedule.layout.display) == ("", "none")
+    assert panel.settings()["learning_rate"] == 0.001
+    panel.close()
+
+
 def test_compression_panel_explains_and_greys_out():
     panel = CompressionPanel()
     assert panel.settings() == {}
@@ -67,11 +82,11 @@ def test_compression_panel_explains_and_greys_out():
 @pytest.mark.parametrize("pattern", ["none", "unstructured", "2:4", "block"])
 @pytest.mark.parametrize("bits", ["off", "8", "4", "3", "2"])
 def test_every_choice_of_compression_is_a_valid_configuration(pattern, bits):
-    from lepton_kit.runtime.launch import configure
+    from lepton_kit.runtime.launch import plan
 
     panel = CompressionPanel()
     panel.pattern.value, panel.bits.value = pattern, bits
-    config, _, _ = configure(None, lk.data.sample("digits"), **panel.settings())
+    config = plan(lk.LeptonModel((8, 8, 1), 10), lk.data.sample("digits"), **panel.settings()).settings
     assert (config.pruning is None) == (pattern == "none")
     assert (config.quantization_aware is None) == (bits == "off")
     panel.close()

@@ -6,6 +6,7 @@ import lepton_kit as lk
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.panels import Workbench
 from lepton_kit.panels.training import allowed
+from tests.configs import any_config
 
 
 @pytest.fixture
@@ -124,6 +125,21 @@ def test_slider_waits_for_its_own_request(bench):
     run.reform(2, "asked again", wanted=2)
     bench.live.update()
     assert bench.workers.value == 2
+
+
+def test_a_run_with_a_schedule_shows_it_until_it_is_over(bench, synthetic):
+    run = synthetic("scheduled").begin()
+    stored = {"kind": "keras", "path": "a.keras", "schedule": "CosineDecay(0.1)"}
+    run.config = any_config(model=stored)
+    bench.attach(run)
+    quiet(bench)
+    run.advance(3)
+    bench.live.update()
+    assert bench.training.schedule.value == "Learning rate: CosineDecay(0.1), now 0.001"
+    assert bench.training.scheduled
+    run.end()
+    bench.live.update()
+    assert not bench.training.scheduled
 
 
 def test_learning_rate_reaches_the_running_run(bench):

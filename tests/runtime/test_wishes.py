@@ -33,6 +33,9 @@ def test_a_request_within_the_limit_is_granted():
         ({"count": 1, "max_workers": 4}, 4, "workers.max_workers"),
         ({"count": 1, "global_batch": 3}, 3, "global batch"),
         ({"count": 1}, 64, "set workers.max_workers"),
+        ({"count": 70}, 70, "set workers.max_workers"),
+        ({"count": 2, "max_workers": 2}, 2, "workers.max_workers"),
+        ({"count": "auto"}, 4, "set workers.max_workers"),
     ],
 )
 def test_a_request_above_the_limit_is_refused_with_the_limit(settings: dict, limit: int, reason: str):
@@ -73,6 +76,20 @@ def test_pause_resume_stop_and_settings():
     made.apply("stop", {}, None)
     assert made.wanted.stopping
     assert made.stopping_since == first
+
+
+def test_a_learning_rate_is_refused_where_a_schedule_decides_and_the_rest_goes_on():
+    stored = {"kind": "keras", "path": "a.keras", "schedule": "CosineDecay(0.1)"}
+    made = Wishes(any_config(model=stored), cores=2)
+    cause = made.apply("set", {"learning_rate": 0.5, "log_seconds": 2.0}, None)
+    assert (
+        cause
+        == "learning_rate: got 0.5; expected none: it follows the optimizer's schedule, CosineDecay(0.1)"
+    )
+    assert (made.learning_rate, made.log_seconds) == (None, 0.25)
+    assert made.apply("set", {"log_seconds": 2.0}, None) is None
+    other = Wishes(any_config(model=stored, training={"optimizer": "sgd"}), cores=2)
+    assert other.apply("set", {"learning_rate": 0.5}, None) is None
 
 
 def test_a_resumed_run_recalls_what_was_granted_and_nothing_else():
