@@ -146,7 +146,7 @@ def schedule_of(model: Any) -> str | None:
 
 def schedule_in_file(path: Path) -> str | None:
     """The same for a ``.keras`` file, read without loading Keras."""
-    from lepton_kit.models.shapes import read_config
+    from lepton_kit.models.description import read_config
 
     optimizer = (read_config(path).get("compile_config") or {}).get("optimizer")
     while isinstance(optimizer, dict):
