@@ -14,7 +14,9 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.errors import ConfigError, ModelError, RunError
+from lepton_kit.fitting import _stop, give_variables, reached
 from lepton_kit.progress import Progress
+from lepton_kit.rundir import RunPaths
 from lepton_kit.rundir.view import RunView
 
 pytestmark = pytest.mark.processes
@@ -159,7 +161,7 @@ def test_a_model_without_shape_is_built_from_the_data() -> None:
     model = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     lk.fit(model, X, Y, 12, 1, 0)
-    assert model.input_shape == (None, 4)
+    assert model.input_shape[1:] == (4,)
     assert int(model.optimizer.iterations) == 3
 
 
@@ -191,6 +193,58 @@ def test_what_keras_only_warns_of_is_a_warning() -> None:
     with pytest.warns(UserWarning, match="conditioned on metric `val_loss` which is not available"):
         history = lk.fit(made(), X, Y, 12, 2, 0, [stop])
     assert history.epoch == [0, 1]
+
+
+def test_a_notebook_shows_the_live_panel(monkeypatch: Any, capfd: Any) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr("lepton_kit.progress.in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    history = lk.fit(made(), X, Y, 12, 2)
+    (panel,) = shown
+    assert panel.run is history.run
+    assert panel.state in ("finished", "stopped")
+    assert not panel.following
+    assert capfd.readouterr().out == ""
+    panel.close()
+
+
+class Running:
+    """A run that never ends."""
+
+    id, status, alive, directory, asked = "slow", "running", True, Path("runs/slow"), 0
+
+    def stop(self) -> None:
+        self.asked += 1
+
+
+@pytest.mark.parametrize("impatient", [True, False])
+def test_a_run_that_does_not_stop_is_said_to_go_on(impatient: bool, monkeypatch: Any, capsys: Any) -> None:
+    def sleep(seconds: float) -> None:
+        if impatient:
+            raise KeyboardInterrupt
+
+    run = Running()
+    monkeypatch.setattr("lepton_kit.fitting.STOP_SECONDS", 0.1)
+    monkeypatch.setattr("lepton_kit.fitting.time.sleep", sleep)
+    _stop(run)
+    assert run.asked == 1
+    assert capsys.readouterr().err == "slow is still running: lk.open_run('runs/slow').wait()\n"
+
+
+def test_an_optimizer_that_does_not_fit_keeps_its_own_state() -> None:
+    trained, other = made(), made(keras.optimizers.SGD(0.1))
+    trained.fit(X, Y, 12, 1, 0)
+    arrays = [one.numpy() for one in (*trained.variables, *trained.optimizer.variables)]
+    with pytest.warns(UserWarning, match="some-run: its optimizer state does not fit"):
+        give_variables(other, [*arrays[: len(trained.variables)], arrays[-1]], "some-run")
+    close(other.get_weights(), trained.get_weights())
+    assert int(other.optimizer.iterations) == 0
+
+
+def test_a_run_without_checkpoint_has_reached_nothing(tmp_path: Path) -> None:
+    run = Running()
+    run.directory, run.paths = tmp_path, RunPaths(tmp_path)  # type: ignore[attr-defined]
+    assert reached(run, finished=True) == (None, None)
 
 
 def test_the_bar_never_shows_an_epoch_twice_where_a_run_recovers(capsys: Any) -> None:

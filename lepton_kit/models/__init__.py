@@ -6,7 +6,9 @@ from lepton_kit.models.compare import ready, same, verify
 from lepton_kit.models.defaults import compile_defaults
 from lepton_kit.models.exactness import explain_inexactness
 from lepton_kit.models.lepton import LeptonModel
-from lepton_kit.models.payload import build, check_fits, input_shapes, store
+from lepton_kit.models.payload import build, store
+from lepton_kit.models.shapes import check_fits, input_shapes, task_of
+from lepton_kit.models.targets import Task
 
 if TYPE_CHECKING:
     from lepton_kit.models.layers import SyncBatchNormalization, synchronize_batch_normalization
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LeptonModel",
     "SyncBatchNormalization",
+    "Task",
     "build",
     "check_fits",
     "compile_defaults",
@@ -23,6 +26,7 @@ __all__ = [
     "same",
     "store",
     "synchronize_batch_normalization",
+    "task_of",
     "verify",
 ]
 

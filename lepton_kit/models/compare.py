@@ -31,7 +31,7 @@ def ready(model: Any, prepared: Any) -> Any:
     x = prepared.train.rows(np.arange(min(2, len(prepared.train))))[0]
     try:
         with contextlib.suppress(NotImplementedError, ValueError, TypeError):
-            keras.src.backend.compute_output_spec(model, _symbolic(x), training=False)
+            keras.src.backend.compute_output_spec(model, symbolic(x), training=False)
         if not _built(model):
             model(x, training=False)  # a layer that does not say its output's shape is built by calling it
     except Exception as failure:
@@ -181,13 +181,14 @@ def _rate(optimizer: Any, step: int) -> Any:
     return _try(lambda: np.asarray(optimizer.learning_rate))
 
 
-def _symbolic(x: Any) -> Any:
+def symbolic(x: Any) -> Any:
+    """Keras' placeholders with the shapes and types of a batch of samples."""
     import keras
 
     if isinstance(x, dict):
-        return {name: _symbolic(one) for name, one in x.items()}
+        return {name: symbolic(one) for name, one in x.items()}
     if isinstance(x, tuple | list):
-        return type(x)(_symbolic(one) for one in x)
+        return type(x)(symbolic(one) for one in x)
     kind = "string" if x.dtype.kind in "USO" else keras.backend.standardize_dtype(x.dtype)
     return keras.KerasTensor(x.shape, kind)
 

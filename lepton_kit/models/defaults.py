@@ -4,76 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from lepton_kit.errors import ModelError
-
-PROBABILITIES = ("softmax", "sigmoid")
+from lepton_kit.models.networks import NAME, OUTPUT
+from lepton_kit.models.shapes import describe_for
+from lepton_kit.models.targets import BINARY, ONE_HOT, SPARSE, Target, default_loss, pair
 
 
 def compile_defaults(model: Any, prepared: Any) -> tuple[Any, Any, Any]:
     """(loss, metrics, from_logits) that suit the targets, per output name where the targets are a dictionary.
 
-    Whole-number targets: cross-entropy (binary where the output has one unit) and accuracy; floating point
-    targets: mean squared error and mean absolute error. ``from_logits`` is None where it does not apply.
+    Labels: cross-entropy and accuracy; 0/1 answers: binary cross-entropy and the accuracy of each; values: mean
+    squared and mean absolute error; see `targets.default_loss`. ``from_logits`` is None where it does not apply. No
+    targets: no loss, for a model that adds its own. Raises `ModelError` where nothing fits.
     """
     targets = prepared.train.y
-    if not isinstance(targets, dict):
-        return _default(
-            model.output_shape if hasattr(model, "output_shape") else None, _activation(model), targets
-        )
-    names = list(getattr(model, "output_names", None) or [])
-    shapes = getattr(model, "output_shape", None)
-    if isinstance(shapes, dict):
-        names = list(shapes)
-    elif isinstance(shapes, tuple | list) and shapes and isinstance(shapes[0], tuple | list):
-        shapes = dict(zip(names, shapes, strict=False))
-    else:
-        shapes = {names[0]: shapes} if names else {}
-    missing = sorted(set(targets) ^ set(names))
-    if missing:
-        raise ModelError(f"the model's outputs are {sorted(names)}; the targets are {sorted(targets)}")
-    found = {name: _default(shapes.get(name), _activation(model, name), y) for name, y in targets.items()}
-    losses, metrics, logits = ({name: value[i] for name, value in found.items()} for i in range(3))
-    return losses, metrics, logits
+    if targets is None:
+        return None, [], None
+    described = describe_for(model, prepared)
+    if described["outputs"] is None:
+        plain = targets if not isinstance(targets, dict | tuple) else next(iter(_values(targets)))
+        return _default(Target(None, None, None, None, plain))
+    paired = pair({**described, "compiled": False}, targets)
+    if model.name == NAME and any(layer.name == OUTPUT["regression"] for layer in model.layers):
+        return _mean_squared()
+    if not isinstance(targets, dict | tuple):
+        return _default(paired[0])
+    found = [_default(target) for target in paired]
+    if isinstance(targets, tuple):
+        losses, metrics, logits = ([value[i] for value in found] for i in range(3))
+        return losses, metrics, logits
+    names = list(targets) if len(paired) == 1 else [target.name for target in paired]
+    by_name = [{name: value[i] for name, value in zip(names, found, strict=True)} for i in range(3)]
+    return by_name[0], by_name[1], by_name[2]
 
 
-def _default(shape: Any, activation: str | None, targets: np.ndarray) -> tuple[Any, list[Any], bool | None]:
+def _values(targets: Any) -> Any:
+    return targets.values() if isinstance(targets, dict) else targets
+
+
+def _mean_squared() -> tuple[Any, list[Any], None]:
     import keras
 
-    if targets.dtype.kind not in "biu":
-        return keras.losses.MeanSquaredError(), ["mae"], None
-    logits = activation not in PROBABILITIES
-    if isinstance(shape, tuple) and shape[-1] == 1:
-        loss = keras.losses.BinaryCrossentropy(from_logits=logits)
-        return loss, [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if logits else 0.5)], logits
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    return loss, [keras.metrics.SparseCategoricalAccuracy(name="accuracy")], logits
+    return keras.losses.MeanSquaredError(), ["mae"], None
 
 
-def _activation(model: Any, output: str | None = None) -> str | None:
-    """Name of the activation that makes an output, looking through reshaping layers and nested models."""
-    layer = _output_layer(model, output)
-    while layer is not None and getattr(layer, "layers", None):
-        layer = _output_layer(layer, None)
-    if layer is None:
-        return None
-    if type(layer).__name__ in ("Softmax", "Sigmoid"):
-        return type(layer).__name__.lower()
-    activation = getattr(layer, "activation", None)
-    if isinstance(activation, str):
-        return activation
-    return getattr(
-        activation, "__name__", type(activation).__name__.lower() if activation is not None else None
-    )
+def _default(target: Target) -> tuple[Any, list[Any], bool | None]:
+    import keras
 
-
-def _output_layer(model: Any, output: str | None) -> Any:
-    layers = list(getattr(model, "layers", None) or [])
-    tensors = getattr(model, "outputs", None) or []
-    names = list(getattr(model, "output_names", None) or [])
-    if output is not None and output in names and len(tensors) == len(names):
-        tensors = [tensors[names.index(output)]]
-    if tensors and hasattr(tensors[0], "_keras_history"):
-        return tensors[0]._keras_history.operation
-    return layers[-1] if layers else None
+    loss = default_loss(target)
+    name, logits = (loss["name"], bool(loss["from_logits"])) if loss is not None else (None, False)
+    if name == SPARSE:
+        metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), [metric], logits
+    if name == ONE_HOT[0]:
+        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
+        return keras.losses.CategoricalCrossentropy(from_logits=logits), [metric], logits
+    if name == BINARY[0]:
+        metric = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if logits else 0.5)
+        return keras.losses.BinaryCrossentropy(from_logits=logits), [metric], logits
+    return _mean_squared()

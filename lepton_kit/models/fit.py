@@ -20,25 +20,9 @@ def check_lepton(model: Any, prepared: PreparedData) -> None:
         raise ModelError(
             f"the model expects samples of shape {model.input_shape}; the data have {tuple(shape)}"
         )
-    if model.task == "classification":
-        if prepared.task != "classification":
-            raise ModelError(
-                f"the model classifies, but the data's task is {prepared.task}; give task='regression'"
-            )
-        if prepared.num_classes is not None and prepared.num_classes > model.num_classes:
-            raise ModelError(
-                f"the model has {model.num_classes} classes (labels 0 to {model.num_classes - 1}); "
-                f"the data have labels up to {prepared.num_classes - 1}"
-            )
-    else:
-        if prepared.task != "regression":
-            raise ModelError(f"the model is a regression, but the data's task is {prepared.task}")
-        assert isinstance(prepared.train.y, np.ndarray)
-        target = prepared.train.y.shape[1:]
-        if target not in ((), (model.num_classes,)) or (target == () and model.num_classes != 1):
-            raise ModelError(
-                f"the model gives {model.num_classes} values a sample; the targets have shape {target}"
-            )
+    for split in (prepared.train, prepared.validation):
+        if split is not None:
+            _check_targets(model, prepared, split.y)
     if (
         model.vocabulary_size
         and prepared.vocabulary_size
@@ -47,6 +31,47 @@ def check_lepton(model: Any, prepared: PreparedData) -> None:
         raise ModelError(
             f"the model's vocabulary_size is {model.vocabulary_size}; the data have {prepared.vocabulary_size} words"
         )
+
+
+def _check_targets(model: Any, prepared: PreparedData, y: Any) -> None:
+    if not isinstance(y, np.ndarray):
+        given = "the data have none" if y is None else f"the data have targets for {len(y)}"
+        raise ModelError(f"LeptonModel has one output; {given}")
+    target, classes = y.shape[1:], model.num_classes
+    if model.task == "regression":
+        if prepared.class_names is not None:
+            raise ModelError("the model is a regression, but the data's task is classification")
+        if target not in ((), (classes,)) or (target == () and classes != 1):
+            raise ModelError(f"the model gives {classes} values a sample; the targets have shape {target}")
+        return
+    if target == (classes,):
+        if not ((y == 0) | (y == 1)).all():
+            raise ModelError(
+                f"the model has {classes} classes; targets of shape {target} must be 0 or 1, one for each class"
+            )
+        return
+    if target not in ((), (1,)):
+        raise ModelError(f"the model gives {classes} values a sample; the targets have shape {target}")
+    if y.dtype.kind == "f":
+        raise ModelError("the model classifies, but the data's task is regression; give task='regression'")
+    _check_labels(model, prepared, y)
+
+
+def _check_labels(model: Any, prepared: PreparedData, y: np.ndarray) -> None:
+    classes, names = model.num_classes, prepared.class_names
+    low, high = (int(y.min()), int(y.max())) if len(y) else (0, 0)
+    if low < 0:
+        raise ModelError(f"y: label {low} is out of range; the model's labels are 0 to {classes - 1}")
+    high = max(high, (prepared.num_classes or 1) - 1)
+    if high >= classes:
+        large = high > max(1000, len(prepared.train)) and names is None
+        hint = f": whole numbers up to {high} are no class labels; for a regression give task='regression'"
+        raise ModelError(
+            f"the model has {classes} classes (labels 0 to {classes - 1}); the data have labels up to {high}"
+            + (hint if large else "")
+        )
+    if y is prepared.train.y and low == int(y.max()):
+        raise ModelError(f"y: one class only ({names[low] if names else low}); expected at least two")
 
 
 def fit(
@@ -59,7 +84,7 @@ def fit(
     if prepared is not None:
         fitted = model.fitted_to(prepared)
         model.input_range, model.vocabulary_size = fitted.input_range, fitted.vocabulary_size
-    _compile(model, keras.optimizers.Adam(learning_rate))
+    _compile(model, keras.optimizers.Adam(learning_rate), prepared)
     if prepared is None:
         history = model.network.fit(data, epochs=epochs, verbose=verbose)
     else:
@@ -78,11 +103,12 @@ def fit(
 def evaluate(model: Any, data: Any, batch: int) -> dict[str, float]:
     """See `LeptonModel.evaluate`."""
     prepared = _prepared(data)
-    _compile(model, getattr(model.network, "optimizer", None) or "adam")
+    if prepared is not None:
+        check_lepton(model, prepared)
+    _compile(model, getattr(model.network, "optimizer", None) or "adam", prepared)
     if prepared is None:
         result = model.network.evaluate(data, verbose=0, return_dict=True)
     else:
-        check_lepton(model, prepared)
         split = prepared.validation or prepared.train
         result = model.network.evaluate(
             np.asarray(split.x), np.asarray(split.y), batch_size=batch, verbose=0, return_dict=True
@@ -133,14 +159,18 @@ def adopt(cls: Any, network: Any, path: Path | None = None) -> Any:
     return model
 
 
-def _compile(model: Any, optimizer: Any) -> None:
+def _compile(model: Any, optimizer: Any, prepared: PreparedData | None) -> None:
     import keras
 
-    if model.task == "classification":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.network.compile(optimizer, loss, metrics=["accuracy"])
+    from lepton_kit.models.defaults import compile_defaults
+
+    if prepared is not None:
+        loss, metrics, _ = compile_defaults(model.network, prepared)
+    elif model.task == "classification":
+        loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
     else:
-        model.network.compile(optimizer, "mse", metrics=["mae"])
+        loss, metrics = "mse", ["mae"]
+    model.network.compile(optimizer, loss, metrics=metrics)
 
 
 def _prepared(data: Any) -> PreparedData | None:

@@ -11,7 +11,10 @@ OUTPUT = {"classification": "logits", "regression": "values"}
 
 
 def build_network(spec: dict[str, Any], seed: int | None) -> Any:
-    """The Keras model of a `LeptonModel` spec; a classification ends in logits. Deterministic for a seed."""
+    """The Keras model of a `LeptonModel` spec; a classification ends in logits. Deterministic for a seed.
+
+    Its layers follow Keras' dtype policy; samples are rescaled and outputs given in float32 under any.
+    """
     import keras
 
     keras.utils.set_random_seed(spec["seed"] if spec.get("seed") is not None else (seed or 0))
@@ -34,7 +37,8 @@ def rescale(x: Any, input_range: tuple[float, float] | None) -> Any:
         return x
     low, high = input_range
     scale = 2.0 / (high - low)
-    return keras.layers.Rescaling(scale, offset=-1.0 - low * scale, name="rescale")(x)
+    # In float32: the values of a table may be beyond what half precision can hold.
+    return keras.layers.Rescaling(scale, offset=-1.0 - low * scale, dtype="float32", name="rescale")(x)
 
 
 def _dropout(x: Any, spec: dict[str, Any], name: str) -> Any:

@@ -12,8 +12,10 @@ from typing import Any
 from lepton_kit.errors import ModelError
 from lepton_kit.models import objects
 from lepton_kit.models.custom import CODE, copy_code, custom_objects, read_custom, write_custom
+from lepton_kit.models.description import FILE as DESCRIPTION
+from lepton_kit.models.description import describe, model_path
 from lepton_kit.models.lepton import LeptonModel
-from lepton_kit.models.shapes import DESCRIPTION, check_fits, describe, input_shapes, model_path
+from lepton_kit.models.shapes import check_fits, input_shapes
 
 __all__ = ["build", "check_fits", "copy_code", "custom_objects", "input_shapes", "store"]
 FILE = "model.keras"
@@ -43,12 +45,11 @@ def store(model: Any, directory: str | Path) -> dict[str, Any]:
     directory.mkdir(parents=True, exist_ok=True)
     stock = not objects.foreign(model)
     copy = _store_keras(model, directory)
+    _put(directory / DESCRIPTION, json.dumps(describe(model), indent=1).encode())
     if stock and copy is not None and faithful(model, copy):
-        for name in (OBJECT, DESCRIPTION):
-            (directory / name).unlink(missing_ok=True)
+        (directory / OBJECT).unlink(missing_ok=True)
         return {"kind": "keras", "path": f"{directory.name}/{FILE}"}
     _put(directory / OBJECT, objects.dumps(model))
-    _put(directory / DESCRIPTION, json.dumps(describe(model), indent=1).encode())
     return {"kind": "object", "path": f"{directory.name}/{OBJECT}"}
 
 

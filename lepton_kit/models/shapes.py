@@ -1,57 +1,19 @@
-"""What shapes a model takes and gives, read without TensorFlow, and whether data fit it."""
+"""Whether a model fits its data, and the task that both say; read without TensorFlow where the model is a spec."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lepton_kit.data import PreparedData
-from lepton_kit.errors import ConfigError, ModelError
+from lepton_kit.errors import ModelError
+from lepton_kit.models.description import describe, description, fact
 from lepton_kit.models.lepton import LeptonModel
-
-DESCRIPTION = "model.json"
-SUFFIX = {"keras": ".keras", "object": ".pkl"}
-
-
-def describe(model: Any) -> dict[str, Any]:
-    """What a pickled model takes and gives, in plain types: the file beside the pickle."""
-    shapes = _shapes_of(model)
-    inputs = (
-        {name: list(shape) for name, shape in shapes.items()}
-        if isinstance(shapes, dict)
-        else list(shapes)
-        if shapes is not None
-        else None
-    )
-    outputs = _outputs_of(model)
-    return {"inputs": inputs, "outputs": list(outputs) if outputs else None}
-
-
-def model_path(spec: Mapping[str, Any], base: str | Path) -> Path:
-    """The file of a stored model. Raises `ConfigError` for a wrong spec, `ModelError` for a missing file."""
-    kind = spec.get("kind")
-    if kind not in SUFFIX:
-        raise ConfigError("model.kind", given=kind, rule="lepton, keras or object")
-    for name in spec:
-        if name not in ("kind", "path", "notes"):
-            raise ConfigError(f"model.{name}", given=spec[name], rule=f"for {kind} only kind, path and notes")
-    if not isinstance(spec.get("path"), str):
-        raise ConfigError("model.path", given=spec.get("path"), rule=f"a {SUFFIX[kind]} file")
-    path = Path(base, spec["path"])
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
-    return path
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    file = path.with_name(DESCRIPTION)
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as failure:
-        raise ModelError(f"{file}: not a readable description of a stored model ({failure})") from None
+from lepton_kit.models.targets import Target, Task, check_target, default_loss, pair, task_of_target
 
 
 def input_shapes(spec: Mapping[str, Any], base: str | Path) -> Any:
@@ -59,62 +21,64 @@ def input_shapes(spec: Mapping[str, Any], base: str | Path) -> Any:
 
     Read without importing TensorFlow. Raises `ModelError` or `ConfigError`.
     """
-    if spec.get("kind") == "lepton":
-        return LeptonModel.from_spec(spec).input_shape
-    path = model_path(spec, base)
-    if spec["kind"] == "object":
-        shapes = _read_description(path)["inputs"]
-        return _tuples(shapes)
-    config = read_config(path)
-    found = _input_layers(config)
-    if len(found) == 1 and not _named_inputs(config):
-        return next(iter(found.values()))
-    if found:
-        return found
-    shape = config.get("build_config", {}).get("input_shape")
-    if isinstance(shape, list | tuple) and shape and not isinstance(shape[0], list | dict):
-        return tuple(shape[1:])
-    return None
+    return _tuples(description(spec, base)["inputs"])
 
 
-def _tuples(shapes: Any) -> Any:
-    if isinstance(shapes, dict):
-        return {name: tuple(shape) for name, shape in shapes.items()}
-    return tuple(shapes) if shapes is not None else None
+def check_fits(model: Any, prepared: PreparedData, base: str | Path = ".", loss: Any = None) -> None:
+    """Raise `ModelError` where a model (or a spec, or a LeptonModel) does not fit the data.
 
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The model's configuration from inside a ``.keras`` file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as failure:
-        raise ModelError(f"{path}: not a readable .keras file ({failure})") from None
-
-
-def check_fits(spec: Mapping[str, Any] | Any, prepared: PreparedData, base: str | Path = ".") -> None:
-    """Raise `ModelError` where a model (or a spec, or a LeptonModel) does not fit the data."""
-    if isinstance(spec, Mapping) and spec.get("kind") == "lepton":
-        spec = LeptonModel.from_spec(spec)
-    if isinstance(spec, LeptonModel):
-        spec.fitted_to(prepared)
+    The loss decides what the targets are: ``loss`` where the run names one, else the model's own, else the default.
+    """
+    if isinstance(model, Mapping) and model.get("kind") == "lepton":
+        model = LeptonModel.from_spec(model)
+    if isinstance(model, LeptonModel):
+        model.fitted_to(prepared)
         return
-    shapes = input_shapes(spec, base) if isinstance(spec, Mapping) else _shapes_of(spec)
-    _check_shapes(shapes, prepared.sample_shape)
-    outputs = _outputs(spec, base) if isinstance(spec, Mapping) else _outputs_of(spec)
-    if prepared.task == "classification" and outputs is not None:
-        units, activation = outputs
-        allowed = 2 if units == 1 else units
-        if units is not None and prepared.num_classes and prepared.num_classes > allowed:
-            raise ModelError(
-                f"the model's last layer has {units} outputs ({activation or 'linear'}), so labels 0 to "
-                f"{allowed - 1}; the data have labels up to {prepared.num_classes - 1}"
-            )
-
-
-def _check_shapes(expected: Any, given: Any) -> None:
-    if expected is None:
+    described = describe_for(model, prepared, base, loss)
+    _check_inputs(_tuples(described["inputs"]), prepared.sample_shape)
+    if described["free"]:
         return
+    for split in (prepared.train, prepared.validation):
+        for target in _targets(described, split.y) if split is not None else ():
+            check_target(target)
+
+
+def task_of(model: Any, prepared: PreparedData, base: str | Path = ".", loss: Any = None) -> Task:
+    """The task that the loss and the output of a model (or a spec, or a LeptonModel) say; other for several outputs.
+
+    Raises `ModelError` where targets fit no default loss.
+    """
+    described = describe_for(model, prepared, base, loss)
+    if described["free"]:
+        return Task("other")
+    targets = _targets(described, prepared.train.y)
+    return task_of_target(targets[0]) if len(targets) == 1 else Task("other")
+
+
+def describe_for(
+    model: Any, prepared: PreparedData, base: str | Path = ".", loss: Any = None
+) -> dict[str, Any]:
+    """The description of a model or spec, with the shapes that a subclassed model gives for these data."""
+    if isinstance(model, Mapping):
+        described = description(model, base)
+    elif isinstance(model, LeptonModel) or getattr(model, "outputs", None):
+        described = describe(model)
+    else:
+        from lepton_kit.models.compare import symbolic
+
+        described = describe(model, symbolic(prepared.train.rows(np.arange(min(2, len(prepared.train))))[0]))
+    return {**described, "loss": fact(loss), "compiled": True} if loss is not None else described
+
+
+def _targets(described: dict[str, Any], y: Any) -> list[Target]:
+    """The outputs with their targets; where the model is not compiled, with the losses that suit these."""
+    found = pair(described, y)
+    return found if described["compiled"] else [replace(one, loss=default_loss(one)) for one in found]
+
+
+def _check_inputs(expected: Any, given: Any) -> None:
+    if expected is None or (isinstance(given, tuple) and given and isinstance(given[0], tuple)):
+        return  # several inputs by position
     if isinstance(expected, dict) != isinstance(given, dict):
         if isinstance(expected, dict) and len(expected) == 1:
             expected = next(iter(expected.values()))
@@ -130,65 +94,25 @@ def _check_shapes(expected: Any, given: Any) -> None:
             raise ModelError(f"the model's inputs are {sorted(expected)}; the data have {sorted(given)}")
         pairs = [(f"input {name!r}: ", expected[name], given[name]) for name in expected]
     for name, one, two in pairs:
-        if len(one) != len(two) or any(a is not None and a != b for a, b in zip(one, two, strict=True)):
+        if not _accepts(one, two):
             raise ModelError(
                 f"{name}the model expects samples of shape {tuple(one)}; the data have {tuple(two)}"
             )
+
+
+def _accepts(one: Any, two: Any) -> bool:
+    if len(one) == len(two) + 1 and one[-1] == 1:
+        one = one[:-1]  # Keras adds a last axis of 1 to what lacks it
+    return len(one) == len(two) and all(a is None or a == b for a, b in zip(one, two, strict=True))
+
+
+def _tuples(shapes: Any) -> Any:
+    if isinstance(shapes, dict):
+        return {name: tuple(shape) for name, shape in shapes.items()}
+    return tuple(shapes) if shapes is not None else None
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {tuple(shape)}" for name, shape in value.items())
     return str(tuple(value))
-
-
-def _input_layers(config: dict[str, Any]) -> dict[str, tuple[int | None, ...]]:
-    inner = config.get("config", {})
-    layers = inner.get("layers", []) if isinstance(inner, dict) else []
-    return {
-        layer["config"]["name"]: tuple(layer["config"]["batch_shape"][1:])
-        for layer in layers
-        if isinstance(layer, dict) and layer.get("class_name") == "InputLayer"
-    }
-
-
-def _named_inputs(config: dict[str, Any]) -> bool:
-    return isinstance(config["config"].get("input_layers"), dict)
-
-
-def _outputs(spec: Mapping[str, Any], base: str | Path) -> tuple[int, str | None] | None:
-    """(units, activation) of the last layer where it is a plain Dense one."""
-    path = model_path(spec, base)
-    if spec["kind"] == "object":
-        found = _read_description(path)["outputs"]
-        return tuple(found) if found else None
-    inner = read_config(path).get("config", {})
-    layers = inner.get("layers", []) if isinstance(inner, dict) else []
-    names = inner.get("output_layers")
-    if isinstance(names, list) and names and isinstance(names[0], str):
-        last = next((one for one in layers if one["config"].get("name") == names[0]), None)
-    elif names:
-        return None
-    else:
-        last = layers[-1] if layers else None
-    if not last or last.get("class_name") != "Dense":
-        return None
-    activation = last["config"].get("activation")
-    return last["config"]["units"], activation if isinstance(activation, str) else None
-
-
-def _shapes_of(model: Any) -> Any:
-    shape = getattr(model, "input_shape", None)
-    if isinstance(shape, dict):
-        return {name: tuple(one[1:]) for name, one in shape.items()}
-    if isinstance(shape, list):
-        return {tensor.name: tuple(tensor.shape[1:]) for tensor in model.inputs}
-    return tuple(shape[1:]) if shape is not None else None
-
-
-def _outputs_of(model: Any) -> tuple[int, str | None] | None:
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    shape = getattr(model, "output_shape", None)
-    if last is None or type(last).__name__ != "Dense" or not isinstance(shape, tuple) or len(shape) != 2:
-        return None
-    return last.units, last.activation.__name__

@@ -66,7 +66,7 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
     problems += _compare(
         steps, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
     )
-    if run.status == "finished" and expected != plan["total_steps"]:
+    if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -120,7 +121,8 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
 
     if config.model.get("kind") != "lepton":
         from lepton_kit.compression.quantization import qat_layers  # noqa: F401  a stored model may hold them
-    model = models.build(config.model, base, config.seed)
+    with _policy(config.training.dtype_policy):
+        model = models.build(config.model, base, config.seed)
     if config.quantization_aware is not None:
         from lepton_kit.compression.quantization import qat
 
@@ -129,6 +131,20 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
         if compiled is not None:
             model.compile(**compiled)
     return compile_model(model, config, data, keras)
+
+
+@contextlib.contextmanager
+def _policy(name: str | None) -> Iterator[None]:
+    """The dtype policy of the notebook, for layers that are made here."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    if name is not None:
+        keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any) -> Any:

@@ -129,7 +129,7 @@ def trained(situation: Situation, folder: Path) -> tuple[Outcome, RunConfig]:
         start = weights(model)
         run, history, callbacks = begin(situation, model, folder)
         if history is None:
-            assert_equal(weights(model), start, "launch changed the user's own model")
+            assert untouched(weights(model), start), "launch changed the user's own model"
             run.wait(WAIT_SECONDS)
             model = run.model()
             history = {
@@ -139,7 +139,7 @@ def trained(situation: Situation, folder: Path) -> tuple[Outcome, RunConfig]:
             }
         assert run.status == "finished", f"{run.status}: {run.cause}"
         return Outcome(
-            dict(zip(start, weights(model).values(), strict=True)),
+            weights(model),
             start,
             numbers(history),
             optimizer(model) if situation.via == "fit" else None,
@@ -217,10 +217,11 @@ def processes() -> set[int]:
     return {process.pid for process in left_behind(SESSION)}
 
 
-def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], words: str) -> None:
-    assert all(
-        np.array_equal(a, b, equal_nan=True) for a, b in zip(found.values(), expected.values(), strict=True)
-    ), words
+def untouched(found: dict[str, np.ndarray], start: dict[str, np.ndarray]) -> bool:
+    """Whether a model's weights are what they were; a model that was not built had none."""
+    return not start or all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(found.values(), start.values(), strict=True)
+    )
 
 
 def compare(found: Outcome, plain: Outcome, permuted: Outcome, situation: Situation) -> list[str]:
@@ -295,11 +296,11 @@ def largest(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def moved(outcome: Outcome) -> float:
-    """How far training went from where it began."""
-    return max(
-        (largest(a, b) for a, b in zip(outcome.start.values(), outcome.weights.values(), strict=True)),
-        default=0.0,
-    )
+    """How far training went from where it began; without end where the model was built on the way."""
+    if not outcome.start:
+        return float("inf")
+    pairs = zip(outcome.start.values(), outcome.weights.values(), strict=True)
+    return max((largest(a, b) for a, b in pairs), default=0.0)
 
 
 def numbers(history: dict[str, list[Any]]) -> dict[str, list[float]]:

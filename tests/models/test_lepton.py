@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lepton_kit import data, models
+from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.errors import ConfigError, DataError, ModelError
 from lepton_kit.models import LeptonModel
 
@@ -188,3 +189,62 @@ def test_errors_of_the_verbs(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="not a LeptonModel"):
         LeptonModel.load(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (LeptonModel((3,), 2, input_range=(-1e6, 1e6)), np.full((2, 3), 9e5, np.float32)),
+        (LeptonModel((8, 8, 1), 2), np.full((2, 8, 8, 1), 255, np.uint8)),
+        (LeptonModel((6,), 2, vocabulary_size=9, cell="gru"), np.ones((2, 6), np.int32)),
+    ],
+)
+def test_the_network_follows_the_dtype_policy(policy, model, x):
+    import keras
+
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = LeptonModel.from_spec(model.spec()).network
+    finally:
+        keras.config.set_dtype_policy("float32")
+    policies = {layer.compute_dtype for layer in network.layers if layer.weights}
+    assert policies == {policy.removeprefix("mixed_"), "float32"}
+    assert all(v.dtype == "float32" for v in network.trainable_variables)
+    outputs = network(x)
+    assert outputs.dtype == "float32"
+    assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "said"),
+    [
+        (np.array([0, -1, 1, 0]), 2, "label -1 is out of range; the model's labels are 0 to 1"),
+        (np.array([1, 1, 1, 1]), 2, "one class only"),
+        (np.array([0, 1, 5000, 3]), 10, "whole numbers up to 5000 are no class labels"),
+        (np.array([0, 1, 2, 3]), 3, r"3 classes (labels 0 to 2); the data have labels up to 3"),
+        (np.full((4, 2), 0.5), 2, "must be 0 or 1"),
+        (np.zeros((4, 3)), 2, "gives 2 values a sample; the targets have shape (3,)"),
+        (None, 2, "the data have none"),
+        ((np.zeros(4), np.zeros(4)), 2, "targets for 2"),
+    ],
+)
+def test_targets_that_a_classification_cannot_take(y, classes, said):
+    prepared = PreparedData(Split(np.eye(4, dtype=np.float32), y), None, "other")
+    with pytest.raises(ModelError) as caught:
+        LeptonModel((4,), classes).fitted_to(prepared)
+    assert said in str(caught.value)
+
+
+def test_targets_that_a_lepton_model_takes():
+    def fitted(y, *arguments, **options):
+        prepared = PreparedData(Split(np.eye(4, dtype=np.float32), y), None, "other")
+        model = LeptonModel((4,), *arguments, **options)
+        history = model.train(prepared, epochs=1, verbose=0)
+        return sorted(history)
+
+    assert fitted(np.array([[0], [1], [2], [0]]), 3) == ["accuracy", "loss"]
+    assert fitted(np.eye(4)[:, :3] + np.eye(4)[:, 3:] * [1, 0, 0], 3) == ["accuracy", "loss"]
+    assert fitted(np.array([[1, 1], [0, 0], [1, 0], [1, 1]]), 2) == ["accuracy", "loss"]
+    assert fitted(np.array([20, 30, 50, 90]), 1, task="regression") == ["loss", "mae"]
+    assert fitted(np.array([0, 1, 0, 1]), 1, task="regression") == ["loss", "mae"]

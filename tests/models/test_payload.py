@@ -116,7 +116,7 @@ def test_what_does_not_fit(tmp_path, stored):
     given = models.store(model, tmp_path / "model") if stored else model
     with pytest.raises(ModelError, match=r"expects samples of shape \(4,\); the data have \(5,\)"):
         models.check_fits(given, data.arrays(np.eye(5), np.arange(5) % 2).prepare(), tmp_path)
-    with pytest.raises(ModelError, match=r"3 outputs .*labels up to 3"):
+    with pytest.raises(ModelError, match=r"3 outputs .*labels 0 to 2; row 3 has the label 3"):
         models.check_fits(given, data.arrays(np.eye(4), np.arange(4), validation_split=0).prepare(), tmp_path)
     with pytest.raises(ModelError, match="the data are named"):
         models.check_fits(given, data.arrays({"x": np.eye(4)}, np.arange(4) % 2).prepare(), tmp_path)

@@ -109,8 +109,6 @@ def test_warm_workers_come_from_the_nursery_unless_the_environment_has_changed(
     folder = prepare()
     monkeypatch.setenv("LEPTON_TEST_TURN", "later")
     assert prepare() != folder
-    lk.cool()
-    eventually(lambda: gone(warm), "given back")
 
 
 def test_a_forked_run_is_one_session_that_ends_with_its_driver(warm: int, runs_dir: Path):
@@ -127,38 +125,6 @@ def test_a_forked_run_is_one_session_that_ends_with_its_driver(warm: int, runs_d
     assert run.status == "stopped"
 
 
-def test_a_forked_run_survives_its_zygote(warm: int, runs_dir: Path):
-    run = training(launch(runs_dir, epochs=ENDLESS, checkpoint_seconds=0.1))
-    (zygote,) = driver_of(run).children()
-    zygote.kill()
-    eventually(lambda: len(run.view().generations) > 1, "formed again")
-    end(run)
-    assert run.view().incidents[0]["what"] == "ended with the process that forks workers"
-
-
-def test_a_run_goes_on_without_its_nursery_and_the_next_launch_brings_another(warm: int, runs_dir: Path):
-    run = training(launch(runs_dir, epochs=ENDLESS))
-    os.kill(warm, signal.SIGKILL)
-    eventually(lambda: gone(warm), "dead")
-    step = run.view().step
-    eventually(lambda: run.view().step > step + 2, "training on")
-    launch(runs_dir).wait(PATIENCE)
-    assert nursery() != warm
-    end(run)
-
-
-def test_a_nursery_that_does_not_answer_is_ended_and_done_without(
-    warm: int, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
-):
-    os.kill(warm, signal.SIGSTOP)
-    with monkeypatch.context() as patch:
-        patch.setattr(start, "TAKE_OVER_SECONDS", 0.5)
-        run = launch(runs_dir)
-    eventually(lambda: gone(warm), "ended")
-    run.wait(PATIENCE)
-    assert nursery() != warm
-
-
 def test_a_driver_that_cannot_take_its_run_leaves_the_nursery_alone(warm: int, runs_dir: Path):
     run = launch(runs_dir)
     run.wait(PATIENCE)
@@ -169,14 +135,6 @@ def test_a_driver_that_cannot_take_its_run_leaves_the_nursery_alone(warm: int, r
     eventually(lambda: broken.read_status()["status"] == "failed", "failed")
     assert "model" in broken.read_status()["cause"]
     assert nursery() == warm
-
-
-def test_cool_ends_it_and_leaves_runs_alone(warm: int, runs_dir: Path):
-    run = training(launch(runs_dir, epochs=ENDLESS))
-    lk.cool()
-    eventually(lambda: gone(warm), "ended")
-    assert run.alive
-    end(run)
 
 
 def test_a_changed_variable_that_libraries_read_once_ends_it(monkeypatch: pytest.MonkeyPatch):
@@ -247,6 +205,54 @@ def test_many_launches_leave_no_descriptor_behind(warm: int, runs_dir: Path):
     for _ in range(20):
         end(launch(runs_dir))
     assert counted() == before
+
+
+def test_a_forked_run_survives_its_zygote(warm: int, runs_dir: Path):
+    run = training(launch(runs_dir, epochs=ENDLESS, checkpoint_seconds=0.1))
+    (zygote,) = driver_of(run).children()
+    zygote.kill()
+    eventually(lambda: len(run.view().generations) > 1, "formed again")
+    end(run)
+    assert run.view().incidents[0]["what"] == "ended with the process that forks workers"
+
+
+def test_a_run_goes_on_without_its_nursery_and_the_next_launch_brings_another(warm: int, runs_dir: Path):
+    run = training(launch(runs_dir, epochs=ENDLESS))
+    os.kill(warm, signal.SIGKILL)
+    eventually(lambda: gone(warm), "dead")
+    step = run.view().step
+    eventually(lambda: run.view().step > step + 2, "training on")
+    launch(runs_dir).wait(PATIENCE)
+    assert nursery() != warm
+    end(run)
+
+
+def test_a_nursery_that_does_not_answer_is_ended_and_done_without(
+    warm: int, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    os.kill(warm, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "TAKE_OVER_SECONDS", 0.5)
+        run = launch(runs_dir)
+    eventually(lambda: gone(warm), "ended")
+    run.wait(PATIENCE)
+    assert nursery() != warm
+
+
+def test_cool_ends_all_that_waits_and_leaves_runs_alone(warm: int, runs_dir: Path):
+    run = training(launch(runs_dir, epochs=ENDLESS))
+    lk.warm(lk.LeptonModel((8, 8, 1), 10, 4), lk.data.sample("digits"), workers=1, global_batch=500)
+
+    def others() -> list[psutil.Process]:
+        return [child for child in psutil.Process(warm).children() if child != driver_of(run)]
+
+    eventually(lambda: len(others()) == 1, "one driver without a run")
+    waiting = others()
+    lk.cool()
+    eventually(lambda: gone(warm) and gone(waiting[0].pid), "ended")
+    assert start._kept.nursery is start._kept.standby is None
+    assert run.alive
+    end(run)
 
 
 CLIENT = """
@@ -326,17 +332,28 @@ def test_a_client_killed_during_the_import_leaves_its_run_and_nothing_else(clien
     one.nothing_stays()
 
 
-def test_a_client_killed_after_its_second_launch_leaves_its_run_and_nothing_else(
+def test_a_client_killed_after_its_second_launch_leaves_its_run_and_a_fork_of_it_keeps_nothing(
     client: Callable[[str], Client],
 ):
-    one = client("launch(epochs=1).wait(); print(nursery()); launch(epochs=1)")
+    act = """
+launch(epochs=1).wait()
+print(nursery(), flush=True)
+if os.fork() == 0:
+    assert start._kept.nursery is None
+    time.sleep(1000)
+launch(epochs=1)
+"""
+    one = client(act)
     one.run()
     pid = int(one.line())
     run = one.run()
+    (fork,) = psutil.Process(one.process.pid).children()
     one.kill()
     run.wait(PATIENCE)
-    assert gone(pid)
     assert run.status == "finished"
+    eventually(lambda: gone(pid), "ended with the client, although its fork lives")
+    assert fork.is_running()
+    fork.kill()
     one.nothing_stays()
 
 
@@ -360,26 +377,4 @@ print(nursery(), flush=True)
     assert int(one.line()) > 0
     assert first.status == "interrupted"
     one.kill()
-    one.nothing_stays()
-
-
-def test_a_fork_of_a_client_has_no_part_in_its_nursery(client: Callable[[str], Client]):
-    act = """
-launch(epochs=1).wait()
-pid = nursery()
-child = os.fork()
-if child == 0:
-    assert start._kept.nursery is None
-    time.sleep(1000)
-print(pid, flush=True)
-"""
-    one = client(act)
-    one.run()
-    pid = int(one.line())
-    children = psutil.Process(one.process.pid).children()
-    one.kill()
-    eventually(lambda: gone(pid), "ended with the client, although its fork lives")
-    assert any(child.is_running() for child in children)
-    for child in children:
-        child.kill()
     one.nothing_stays()
