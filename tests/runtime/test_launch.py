@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.config import RunConfig
+from lepton_kit.errors import ConfigError, DataError, ModelError
 from lepton_kit.rundir import send_request
+from lepton_kit.runtime import folder
 from lepton_kit.runtime import launch as module
 from lepton_kit.runtime.launch import as_dataset, plan
 from lepton_kit.runtime.options import read
+from lepton_kit.runtime.script import absolute
+from tests.configs import any_config
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int32)
@@ -126,3 +130,57 @@ def test_what_is_not_exact_stands_in_the_notes(tmp_path: Path):
 def test_an_unbuilt_model_is_built_from_the_data(tmp_path: Path):
     model = keras.Sequential([keras.layers.Dense(2)])
     assert plan(model, (X, Y)).store(tmp_path).model.kind in ("keras", "object")
+
+
+def test_a_run_s_own_file_launches_the_same_run(
+    runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(folder, "start_driver", lambda _: None)
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    stopping = keras.callbacks.EarlyStopping("loss", patience=3)
+    options = {"learning_rate": schedule, "loss": lambda y, p: (y - p) ** 2, "callbacks": [stopping]}
+    run = lk.launch(network(), (X, Y), batch_size=16, validation_freq=[1, 3], runs_dir=runs_dir, **options)
+    assert run.config.model.kind == "object"
+    assert run.config.training.callbacks[0]["kind"] == "object"
+    run.to_config(tmp_path / "again.yaml")
+    again = lk.launch_config(tmp_path / "again.yaml", runs_dir)
+    assert again.config == absolute(run.config, run.directory)
+    assert again.to_config() == run.to_config()
+    assert len(list(runs_dir.iterdir())) == 2
+
+
+@pytest.mark.parametrize("inputs", [list, tuple, dict])
+def test_several_inputs_are_matched_to_those_of_the_model(inputs: type, tmp_path: Path):
+    first, second = keras.Input((3,), name="first"), keras.Input((2,), name="second")
+    model = keras.Model([first, second], keras.layers.Dense(1)(keras.layers.Concatenate()([first, second])))
+    model.compile("sgd", "mse")
+    parts = {"first": X, "second": X[:, :2]}
+    x = parts if inputs is dict else inputs(parts.values())
+    assert plan(model, (x, Y.astype(np.float32))).store(tmp_path).data.kind == "arrays"
+    wrong = {"first": X, "third": X} if inputs is dict else inputs([X, X])
+    with pytest.raises(ModelError):
+        plan(model, (wrong, Y.astype(np.float32)))
+
+
+def test_a_warm_launch_prepares_what_a_launch_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "prepare", lambda fill: fill(tmp_path))
+    lk.warm(lk.LeptonModel((3,), 2), (X, Y), epochs=3)
+    assert RunConfig.load(tmp_path / "config.yaml").training.epochs == 3
+    assert lk.data.Dataset.from_spec({"kind": "arrays", "path": "data"}, tmp_path).prepare()
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"optimizer": "adm"}, r"training\.optimizer: got 'adm'; .* did you mean 'adam'"),
+        ({"loss": "mes"}, r"training\.loss: got 'mes'"),
+        ({"metrics": ["acuracy"]}, r"training\.metrics: got 'acuracy'; .* did you mean 'accuracy'"),
+    ],
+)
+def test_names_in_a_file_are_checked_before_anything_starts(
+    tmp_path: Path, training: dict[str, Any], words: str
+):
+    (tmp_path / "run.yaml").write_text(any_config(training=training).to_yaml())
+    with pytest.raises(ConfigError, match=words):
+        lk.launch_config(tmp_path / "run.yaml", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
