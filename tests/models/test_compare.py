@@ -8,7 +8,8 @@ from lepton_kit import data, models
 from lepton_kit.errors import ModelError
 from lepton_kit.models import compare, objects
 from lepton_kit.models.compare import ready, same, verify
-from tests.models.object_table import TABLE, X, Y, net, scaled_loss
+from tests.models.object_parts import X, Y, net, scaled_loss
+from tests.models.object_table import TABLE
 
 SAMPLES = (X[:3], Y[:3], None)
 
