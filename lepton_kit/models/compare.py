@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.errors import ModelError
+from lepton_kit.models.description import symbolic
 from lepton_kit.models.lepton import LeptonModel
 
 ROWS = 3
@@ -179,18 +180,6 @@ def _rate(optimizer: Any, step: int) -> Any:
     if callable(rate) and not hasattr(rate, "assign"):
         return _try(lambda: np.asarray(rate(optimizer.iterations + step)))
     return _try(lambda: np.asarray(optimizer.learning_rate))
-
-
-def symbolic(x: Any) -> Any:
-    """Keras' placeholders with the shapes and types of a batch of samples."""
-    import keras
-
-    if isinstance(x, dict):
-        return {name: symbolic(one) for name, one in x.items()}
-    if isinstance(x, tuple | list):
-        return type(x)(symbolic(one) for one in x)
-    kind = "string" if x.dtype.kind in "USO" else keras.backend.standardize_dtype(x.dtype)
-    return keras.KerasTensor(x.shape, kind)
 
 
 def _flat(value: Any) -> list[Any]:

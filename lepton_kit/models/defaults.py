@@ -6,7 +6,7 @@ from typing import Any
 
 from lepton_kit.models.networks import NAME, OUTPUT
 from lepton_kit.models.shapes import describe_for
-from lepton_kit.models.targets import BINARY, ONE_HOT, SPARSE, Target, default_loss, pair
+from lepton_kit.models.targets import Target, default_objects, mean_squared, pair
 
 
 def compile_defaults(model: Any, prepared: Any) -> tuple[Any, Any, Any]:
@@ -22,13 +22,13 @@ def compile_defaults(model: Any, prepared: Any) -> tuple[Any, Any, Any]:
     described = describe_for(model, prepared)
     if described["outputs"] is None:
         plain = targets if not isinstance(targets, dict | tuple) else next(iter(_values(targets)))
-        return _default(Target(None, None, None, None, plain))
+        return default_objects(Target(None, None, None, None, plain))
     paired = pair({**described, "compiled": False}, targets)
     if model.name == NAME and any(layer.name == OUTPUT["regression"] for layer in model.layers):
-        return _mean_squared()
+        return mean_squared()
     if not isinstance(targets, dict | tuple):
-        return _default(paired[0])
-    found = [_default(target) for target in paired]
+        return default_objects(paired[0])
+    found = [default_objects(target) for target in paired]
     if isinstance(targets, tuple):
         losses, metrics, logits = ([value[i] for value in found] for i in range(3))
         return losses, metrics, logits
@@ -39,26 +39,3 @@ def compile_defaults(model: Any, prepared: Any) -> tuple[Any, Any, Any]:
 
 def _values(targets: Any) -> Any:
     return targets.values() if isinstance(targets, dict) else targets
-
-
-def _mean_squared() -> tuple[Any, list[Any], None]:
-    import keras
-
-    return keras.losses.MeanSquaredError(), ["mae"], None
-
-
-def _default(target: Target) -> tuple[Any, list[Any], bool | None]:
-    import keras
-
-    loss = default_loss(target)
-    name, logits = (loss["name"], bool(loss["from_logits"])) if loss is not None else (None, False)
-    if name == SPARSE:
-        metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), [metric], logits
-    if name == ONE_HOT[0]:
-        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
-        return keras.losses.CategoricalCrossentropy(from_logits=logits), [metric], logits
-    if name == BINARY[0]:
-        metric = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if logits else 0.5)
-        return keras.losses.BinaryCrossentropy(from_logits=logits), [metric], logits
-    return _mean_squared()

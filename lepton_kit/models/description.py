@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,20 +10,11 @@ from typing import Any
 
 from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.models.lepton import LeptonModel
+from lepton_kit.models.losses import fact
 
 FILE = "model.json"
 SUFFIX = {"keras": ".keras", "object": ".pkl"}
 KEYS = {"inputs", "outputs", "loss", "compiled", "free"}
-SHORT = {
-    "mse": "mean_squared_error",
-    "mae": "mean_absolute_error",
-    "mape": "mean_absolute_percentage_error",
-    "msle": "mean_squared_logarithmic_error",
-    "bce": "binary_crossentropy",
-    "ce": "crossentropy",
-    "kld": "kl_divergence",
-    "k_l_divergence": "kl_divergence",
-}
 
 
 def describe(model: Any, x: Any = None) -> dict[str, Any]:
@@ -94,34 +84,16 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: not a readable .keras file ({failure})") from None
 
 
-def fact(loss: Any) -> dict[str, Any] | None:
-    """{name, from_logits, ignore, stock} of one loss: an object, a function, a name, or Keras' config of these.
+def symbolic(x: Any) -> Any:
+    """Keras' placeholders with the shapes and types of a batch of samples."""
+    import keras
 
-    >>> fact("mse")["name"]
-    'mean_squared_error'
-    """
-    if loss is None:
-        return None
-    settings: dict[str, Any] = {}
-    stock = True
-    if isinstance(loss, Mapping):
-        settings = loss["config"] if isinstance(loss.get("config"), dict) else {}
-        name = loss["class_name"] if loss["class_name"] != "function" else str(loss["config"])
-        stock = str(loss.get("module") or "").split(".")[0] in ("keras", "builtins")
-    elif isinstance(loss, str):
-        name = loss
-    else:
-        kind = loss if hasattr(loss, "__name__") else type(loss)
-        name, stock = kind.__name__, (kind.__module__ or "").split(".")[0] == "keras"
-        settings = {one: getattr(loss, one, None) for one in ("from_logits", "ignore_class")}
-        settings.update(getattr(loss, "_fn_kwargs", None) or {})
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return {
-        "name": SHORT.get(name, name.replace("kldivergence", "kl_divergence")),
-        "from_logits": settings.get("from_logits"),
-        "ignore": settings.get("ignore_class"),
-        "stock": stock,
-    }
+    if isinstance(x, dict):
+        return {name: symbolic(one) for name, one in x.items()}
+    if isinstance(x, tuple | list):
+        return type(x)(symbolic(one) for one in x)
+    kind = "string" if x.dtype.kind in "USO" else keras.backend.standardize_dtype(x.dtype)
+    return keras.KerasTensor(x.shape, kind)
 
 
 def activation_of(model: Any, output: str | None = None) -> str | None:

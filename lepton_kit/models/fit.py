@@ -162,14 +162,16 @@ def adopt(cls: Any, network: Any, path: Path | None = None) -> Any:
 def _compile(model: Any, optimizer: Any, prepared: PreparedData | None) -> None:
     import keras
 
-    from lepton_kit.models.defaults import compile_defaults
+    from lepton_kit.models.targets import Target, default_objects
 
-    if prepared is not None:
-        loss, metrics, _ = compile_defaults(model.network, prepared)
-    elif model.task == "classification":
+    if model.task == "regression":
+        loss, metrics = keras.losses.MeanSquaredError(), ["mae"]
+    elif prepared is None:
         loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
     else:
-        loss, metrics = "mse", ["mae"]
+        y = prepared.train.y
+        assert isinstance(y, np.ndarray)
+        loss, metrics, _ = default_objects(Target(None, (model.num_classes,), "linear", None, y))
     model.network.compile(optimizer, loss, metrics=metrics)
 
 

@@ -161,7 +161,11 @@ def _stock(value: Any) -> bool:
     if isinstance(value, types.FunctionType):
         # TensorFlow's functions have no name in a .keras file; those named here rebuild values.
         ours = root == "tensorflow" and value.__name__ in ("as_dtype", "get_strategy", "convert_to_tensor")
-        return ours or root in ("keras", "lepton_kit", "cloudpickle") or root.startswith("namedtuple_")
+        return (
+            ours
+            or root in ("keras", "lepton_kit", "cloudpickle", "collections")
+            or root.startswith("namedtuple_")
+        )
     if isinstance(value, functools.partial) or root == "__main__":
         return False
     return root in STOCK or root in sys.stdlib_module_names or root == "builtins"

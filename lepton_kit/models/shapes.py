@@ -11,8 +11,9 @@ import numpy as np
 
 from lepton_kit.data import PreparedData
 from lepton_kit.errors import ModelError
-from lepton_kit.models.description import describe, description, fact
+from lepton_kit.models.description import describe, description, symbolic
 from lepton_kit.models.lepton import LeptonModel
+from lepton_kit.models.losses import fact
 from lepton_kit.models.targets import Target, Task, check_target, default_loss, pair, task_of_target
 
 
@@ -64,8 +65,6 @@ def describe_for(
     elif isinstance(model, LeptonModel) or getattr(model, "outputs", None):
         described = describe(model)
     else:
-        from lepton_kit.models.compare import symbolic
-
         described = describe(model, symbolic(prepared.train.rows(np.arange(min(2, len(prepared.train))))[0]))
     return {**described, "loss": fact(loss), "compiled": True} if loss is not None else described
 

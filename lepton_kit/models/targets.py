@@ -1,4 +1,4 @@
-"""Which loss suits targets, what a loss takes, and the task that loss and output say: all without TensorFlow."""
+"""Which loss suits targets, what a loss takes, and the task that loss and output say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.errors import ModelError
-from lepton_kit.models.description import fact
+from lepton_kit.models.losses import fact
 
 CHUNK = 1 << 20
 PROBABILITIES = ("softmax", "sigmoid")
@@ -111,6 +111,31 @@ def default_loss(target: Target) -> dict[str, Any] | None:
             "the data have other whole numbers"
         )
     return fact("mse")
+
+
+def mean_squared() -> tuple[Any, list[Any], None]:
+    """Keras' loss, metrics and from_logits for values."""
+    import keras
+
+    return keras.losses.MeanSquaredError(), ["mae"], None
+
+
+def default_objects(target: Target) -> tuple[Any, list[Any], bool | None]:
+    """`default_loss` as Keras' loss, its metrics, and from_logits."""
+    import keras
+
+    loss = default_loss(target)
+    name, logits = (loss["name"], bool(loss["from_logits"])) if loss is not None else (None, False)
+    if name == SPARSE:
+        metric = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), [metric], logits
+    if name == ONE_HOT[0]:
+        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
+        return keras.losses.CategoricalCrossentropy(from_logits=logits), [metric], logits
+    if name == BINARY[0]:
+        metric = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0 if logits else 0.5)
+        return keras.losses.BinaryCrossentropy(from_logits=logits), [metric], logits
+    return mean_squared()
 
 
 def check_target(target: Target) -> None:

@@ -50,7 +50,7 @@ def main(folder):
 
     for path in sorted(folder.glob("*.pkl")):
         try:
-            model = objects.loads(path.read_bytes())
+            model = objects.loads(objects.dumps(objects.loads(path.read_bytes())))  # and on from here
             found = facts(model, *pickle.loads(path.with_suffix(".rows").read_bytes()))
         except Exception as failure:
             found = {"error": f"{type(failure).__name__}: {failure}"}

@@ -131,7 +131,7 @@ def test_a_model_that_draws_in_its_own_step_is_named():
         def train_step(self, data):
             return {"loss": keras.random.normal(())}
 
-    (only,) = models.explain_inexactness(Net())
+    (only,) = models.explain_inexactness(Net(name="net"))
     assert "model 'net' (Net) draws" in only
 
 

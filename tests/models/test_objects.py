@@ -4,11 +4,14 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lepton_kit.errors import ModelError
 from lepton_kit.models import objects
 from tests.models import object_facts
 from tests.models.object_table import TABLE
@@ -28,11 +31,8 @@ def elsewhere(tmp_path_factory):
         try:
             model, *rows = make()
             content = objects.dumps(model)
-            copy_of_rows = [row.numpy() if hasattr(row, "numpy") else row for row in rows]
-            rows_file = folder / f"{name}.rows"
-            rows_file.write_bytes(pickle.dumps(rows))
+            (folder / f"{name}.rows").write_bytes(pickle.dumps(rows))
             (folder / f"{name}.pkl").write_bytes(content)
-            del copy_of_rows
             here[name] = object_facts.facts(model, *rows)
         except Exception as failure:
             here[name] = failure
@@ -69,3 +69,152 @@ def test_the_object_is_the_same_elsewhere(elsewhere, name):
                 assert np.allclose(np.float64(one), np.float64(two), rtol=1e-5, atol=1e-6), fact
             else:
                 assert one == two, fact
+
+
+def dense():
+    import keras
+
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+def test_what_is_not_keras_own_is_named():
+    assert objects.foreign(dense()) == []
+    names = objects.foreign(TABLE["layer_without_config"]()[0])
+    assert "Scale" in names
+    assert any("lambda" in name for name in objects.foreign(TABLE["lambda_loss"]()[0]))
+    assert objects.foreign(TABLE["partial_activation"]()[0])
+    assert objects.foreign(TABLE["tensorflow_activation"]()[0])
+    assert objects.foreign(TABLE["trained_stock_with_metrics"]()[0]) == []
+
+
+def test_what_was_shared_stays_shared_and_what_was_tracked_is_tracked():
+    model = TABLE["trained_optimizer"]()[0]
+    copy = objects.loads(objects.dumps(model))
+    layer = copy.layers[-1]
+    assert layer._trainable_variables[0] is layer.kernel is copy.trainable_variables[0]
+    assert layer._tracker.is_in_store("trainable_variables", layer.kernel)
+    assert not layer._tracker.is_in_store("trainable_variables", model.layers[-1].kernel)
+    assert copy.optimizer._get_variable_index(layer.kernel) == 0
+    assert [v.path for v in copy.variables] == [v.path for v in model.variables]
+    copy.fit(np.ones((4, 4)), np.ones((4, 1)), verbose=0)
+    assert int(copy.optimizer.iterations) == int(model.optimizer.iterations) + 1
+
+
+def test_a_layer_that_is_not_built_yet_is_built_after_its_journey():
+    import keras
+
+    model = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(1)])
+    copy = objects.loads(objects.dumps(model))
+    copy.build((None, 3))
+    assert [w.shape for w in copy.get_weights()] == [(3, 2), (2,), (2, 1), (1,)]
+    assert copy.layers[0]._tracker.locked
+
+
+class Bag:
+    """Things that pickle does not know."""
+
+    def __init__(self):
+        self.alive = {1, 2}
+        self.kept = weakref.WeakSet()
+        self.by_key = weakref.WeakKeyDictionary()
+        self.lock, self.again, self.here = threading.Lock(), threading.RLock(), threading.local()
+        self.gone = weakref.ref(Bag.Thing())
+        self.thing = Bag.Thing()
+        self.near = weakref.ref(self.thing)
+
+    class Thing:
+        pass
+
+
+def test_locks_and_weak_references():
+    model = dense()
+    model.bag = Bag()
+    bag = objects.loads(objects.dumps(model)).bag
+    assert bag.near() is bag.thing
+    assert bag.gone() is None
+    assert (len(bag.kept), len(bag.by_key)) == (0, 0)
+    with bag.lock, bag.again:
+        bag.here.x = 1
+
+
+def test_tensors_of_tensorflow():
+    import tensorflow as tf
+
+    model = dense()
+    model.layers[0].things = (
+        tf.ragged.constant([[1], [2, 3]]),
+        tf.sparse.from_dense([[0.0, 2.0]]),
+        tf.constant(["a", "b"]),
+        tf.constant([1.5], tf.bfloat16),
+        tf.random.Generator.from_seed(3),
+        tf.Variable([1.0, 2.0], shape=[None], trainable=False),
+        tf.TensorSpec([None, 2]),
+    )
+    ragged, sparse, text, half, draws, variable, spec = objects.loads(objects.dumps(model)).layers[0].things
+    assert ragged.to_list() == [[1], [2, 3]]
+    assert tf.sparse.to_dense(sparse).numpy().tolist() == [[0.0, 2.0]]
+    assert text.numpy().tolist() == [b"a", b"b"]
+    assert (half.dtype, float(half[0])) == (tf.bfloat16, 1.5)
+    assert draws.normal([2]).numpy().tolist() == model.layers[0].things[4].normal([2]).numpy().tolist()
+    assert variable.shape.as_list() == [None]
+    assert not variable.trainable
+    assert spec.shape.as_list() == [None, 2]
+
+
+def test_a_tensor_of_a_finished_graph_is_dropped():
+    import tensorflow as tf
+
+    model = dense()
+
+    @tf.function
+    def leak(x):
+        model.layers[0].leaked = x
+        return x
+
+    leak(tf.ones(2))
+    assert objects.loads(objects.dumps(model)).layers[0].leaked is None
+
+
+def test_a_class_that_says_how_it_is_pickled_is_believed():
+    import keras
+
+    class Own(keras.losses.Loss):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def __getstate__(self):
+            return {"kept": self.factor}
+
+        def __setstate__(self, state):
+            Own.__init__(self, state["kept"] + 1)
+
+    class Reduced(keras.losses.Loss):
+        def __reduce__(self):
+            return Reduced, (), {"marked": True}
+
+    model = dense()
+    model.compile("sgd", Own(3))
+    assert objects.loads(objects.dumps(model)).loss.factor == 4
+    model.compile("sgd", Reduced())
+    assert objects.loads(objects.dumps(model)).loss.marked
+
+
+def test_what_cannot_travel_and_what_is_torn():
+    model = dense()
+    model.layers[0].rows = (row for row in ())
+    with pytest.raises(ModelError, match=r"Dense 'dense.*generator"):
+        objects.dumps(model)
+    with pytest.raises(ModelError, match="the stored model cannot be read"):
+        objects.loads(objects.dumps(dense())[:-10])
+
+
+def test_a_module_of_the_users_own_is_told_from_installed_ones():
+    import json
+
+    import pandas
+
+    assert objects.users_module(object_facts)
+    assert not objects.users_module(pandas)
+    assert not objects.users_module(json)
+    assert not objects.users_module(sys.modules["lepton_kit"])

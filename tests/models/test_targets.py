@@ -8,7 +8,8 @@ from lepton_kit import models
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.errors import ModelError
 from lepton_kit.models import Task
-from lepton_kit.models.description import describe, fact
+from lepton_kit.models.description import describe
+from lepton_kit.models.losses import fact
 
 L, losses = keras.layers, keras.losses
 ROWS = 6
