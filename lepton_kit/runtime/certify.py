@@ -76,10 +76,8 @@ class Certificate:
         return figure
 
 
-def certify(
-    model: Any, data: Any, *, workers: int = 2, steps: int = 20, **options: Unpack[LaunchOptions]
-) -> Certificate:
-    """Train the same model by ``workers`` workers and by plain `model.fit` in this process, and compare all weights.
+def certify(model: Any, data: Any, *, steps: int = 20, **options: Unpack[LaunchOptions]) -> Certificate:
+    """Train the same model by several workers and by plain `model.fit` in this process, and compare all weights.
 
     Takes the options of `launch`, but for pruning and callbacks. The model is trained as it is, the object itself, and
     put back to what it was; where options change what it is compiled with, a copy is. Blocks. Raises what `launch`
@@ -87,9 +85,11 @@ def certify(
     """
     for name in ("pruning", "callbacks"):
         if options.get(name):
-            raise ConfigError(name, given=options[name], rule=f"none: plain fit has no {name} to compare with")
+            raise ConfigError(
+                name, given=options[name], rule=f"none: plain fit has no {name} to compare with"
+            )
     options = {"epochs": 1_000_000, "name": "certify", **options, "max_steps": steps}
-    planned = plan(model, data, workers=workers, **options)
+    planned = plan(model, data, **options)
     with tempfile.TemporaryDirectory(prefix="lepton-certify-") as folder:
         run = Run(begin(planned.settings.name, folder, planned.store))
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -50,6 +50,16 @@ def segment_bytes(world_size: int, slot_bytes: int) -> int:
 def is_collective_failure(failure: BaseException) -> bool:
     """True if this error of a TensorFlow operation means that a peer has left."""
     return isinstance(failure, CollectiveError) or any(name in str(failure) for name in FAILURE_NAMES)
+
+
+class Summing(Protocol):
+    """What a training step needs of a collective."""
+
+    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+        """Inside a graph: sums over ranks of ``scale * mean`` and of ``total``, in that order, all float32."""
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        """The element-wise sum of every rank's float32 vector."""
 
 
 class HorovodCollective:
@@ -112,8 +122,9 @@ class HorovodCollective:
         ]
         present = tf.cast(scale > 0, tf.float32)
         counted = [tf.math.multiply_no_nan(total, present) for total in totals]
-        sums = [tf.cast(value, tf.float32) for value in hvd.grouped_allreduce(weighted, op=hvd.Sum)]
-        return sums + list(hvd.grouped_allreduce(counted, op=hvd.Sum))
+        summed = hvd.grouped_allreduce(weighted, op=hvd.Sum) if weighted else []
+        sums = [tf.cast(value, tf.float32) for value in summed]
+        return sums + (list(hvd.grouped_allreduce(counted, op=hvd.Sum)) if counted else [])
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""

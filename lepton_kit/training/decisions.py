@@ -11,6 +11,7 @@ import numpy as np
 from lepton_kit.training import state
 from lepton_kit.training.callback_specs import acts
 from lepton_kit.training.callbacks import Best, Callbacks
+from lepton_kit.training.job import Job
 
 _LIMB = 1 << 16
 
@@ -155,3 +156,12 @@ class Decisions:
             if rank != 0:
                 self.load(received)
             self._shared = received
+
+
+def decisions_of(job: Job, variables: Sequence[Any]) -> Decisions:
+    """The callbacks that a job's configuration names, and the best epoch if it asks for it."""
+    training, model = job.config.training, job.step.model
+    params = {"epochs": training.epochs, "steps": job.length.steps_per_epoch, "verbose": 0}
+    best = Best(training.keep_best, metrics=model.metrics) if training.keep_best else None
+    callbacks = Callbacks(job.callbacks, model, params)
+    return Decisions(job.callbacks, callbacks, best, variables, job.collective)

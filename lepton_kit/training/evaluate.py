@@ -26,12 +26,12 @@ class Evaluation:
 
         self._step, self._batch = step, batch
         self._inputs = step.inputs
-        self._whole = step.needs_whole or bool(step.sums) or is_own(step.model, "test_step")
+        self._whole = step.gathered is not None or bool(step.sums) or is_own(step.model, "test_step")
         signature = [self._inputs.signature(steps=False)]
         if self._whole:
             signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 3]
-        function = self._whole_batch if self._whole else self._part
-        self._function = (
+        function: Any = self._whole_batch if self._whole else self._part
+        self._function: Any = (
             function if step.eager else tf.function(function, input_signature=signature, autograph=False)
         )
 

@@ -162,7 +162,7 @@ def _casts(model: Any, x: Any) -> list[str | None]:
 def _declared(model: Any, x: Any) -> list[str | None]:
     import tensorflow as tf
 
-    nothing = [None] * len(tf.nest.flatten(x))
+    nothing: list[str | None] = [None] * len(tf.nest.flatten(x))
     try:
         specs = model.input
     except (AttributeError, ValueError):

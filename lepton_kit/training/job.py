@@ -14,11 +14,12 @@ import numpy as np
 from lepton_kit import models
 from lepton_kit.config import RunConfig, TrainingConfig
 from lepton_kit.data import Dataset, PreparedData, sharding
+from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
 from lepton_kit.training import callbacks, collective
 from lepton_kit.training.length import Length, length_of
 from lepton_kit.training.own import OwnStep
-from lepton_kit.training.step import Step, has_own_step
+from lepton_kit.training.step import Block, Step, has_own_step
 
 DEFAULT_LEARNING_RATE = 1e-3
 
@@ -72,6 +73,20 @@ class Job:
             weights=weights,
             shuffle=self.config.training.shuffle,
         )
+
+    def block(self, first: int, steps: int, weights: Sequence[float], rank: int) -> Block:
+        """What a rank feeds in the steps from ``first`` on, which all have batches of one size."""
+        shards = [self.shards(step, weights) for step in range(first, first + steps)]
+        indices = np.stack([parts[rank] for parts in shards])
+        proofs, rows = proof_of(indices), indices.shape[1]
+        if rows == 0:
+            indices = np.zeros((steps, 1), np.int64)
+        whole: tuple[Any, Any, Any] = (None, None, None)
+        if self.step.needs_whole:
+            whole = self.data.train.rows(np.stack([np.concatenate(parts) for parts in shards]))
+        offset = sum(len(part) for part in shards[0][:rank])
+        x, y, w = self.data.train.rows(indices)
+        return Block(x, y, w, whole, proofs, rank, offset, rows, self.batch_size(first))
 
     def validates(self, completed: int) -> bool:
         """Whether the epoch that is the ``completed``-th of the run is followed by a validation, as in Keras."""

@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.config import RunConfig
-from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import state
-from lepton_kit.training.callbacks import Best, Callbacks
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.collective import Membership, is_collective_failure
-from lepton_kit.training.decisions import Decisions
+from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.history import History, finite
 from lepton_kit.training.job import Job
 from lepton_kit.training.saver import CALLBACKS, Saver, save_final
-from lepton_kit.training.step import MAX_BLOCK_STEPS, Block
+from lepton_kit.training.step import MAX_BLOCK_STEPS
 
 TRAIN, REFORM, PAUSE, STOP = range(4)
 BLOCK_SECONDS = 0.1
@@ -55,18 +53,11 @@ class Worker:
         self._busy = 0.0
         self._step_seconds = 0.0
         self._saver = Saver(channel.send)
-        self._decisions = self._decide_with(job)
+        self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}
         self.holds_state = False
         self.trained_until: float | None = None
         self._desired: dict[str, Any] = {"action": TRAIN, "learning_rate": 0.0}
-
-    def _decide_with(self, job: Job) -> Decisions:
-        training, model = job.config.training, job.step.model
-        params = {"epochs": training.epochs, "steps": job.length.steps_per_epoch, "verbose": 0}
-        callbacks = Callbacks(job.callbacks, model, params)
-        best = Best(training.keep_best, metrics=model.metrics) if training.keep_best else None
-        return Decisions(job.callbacks, callbacks, best, self._variables, self._collective)
 
     def attach(self, config: RunConfig, folder: Path) -> None:
         """Serve this run; its configuration may differ from the job's in what does not change the job."""
@@ -256,7 +247,7 @@ class Worker:
 
     def _run_block(self, steps: int) -> None:
         first = self.position
-        block = self._block(first, steps)
+        block = self._job.block(first, steps, self._weights, self._rank)
         start, waited = time.perf_counter(), self._collective.waited_seconds()
         try:
             self._step.train(block)
@@ -275,21 +266,6 @@ class Worker:
                 f"the loss became {losses[bad - first]} at step {bad} (epoch {bad // self._job.length.steps_per_epoch}); "
                 "a lower learning rate, or scaled inputs, often help"
             )
-
-    def _block(self, first: int, steps: int) -> Block:
-        """What this rank feeds in the steps from ``first`` on, which all have batches of one size."""
-        job, rank = self._job, self._rank
-        shards = [job.shards(step, self._weights) for step in range(first, first + steps)]
-        indices = np.stack([parts[rank] for parts in shards])
-        proofs, rows = proof_of(indices), indices.shape[1]
-        if rows == 0:
-            indices = np.zeros((steps, 1), np.int64)
-        whole = (None, None, None)
-        if self._step.needs_whole:
-            whole = job.data.train.rows(np.stack([np.concatenate(parts) for parts in shards]))
-        offset = sum(len(part) for part in shards[0][:rank])
-        x, y, w = job.data.train.rows(indices)
-        return Block(x, y, w, whole, proofs, rank, offset, rows, job.batch_size(first))
 
     def _update_hooks(self) -> None:
         for hook in self._job.hooks:

@@ -27,7 +27,7 @@ class OwnStep(Step):
         model, inputs = self.model, self.inputs
         self.eager = bool(getattr(model, "run_eagerly", False))
         self.gathered = f"{type(model).__name__} has its own train_step"
-        self.needs_whole, self.sums = True, ()
+        self.needs_whole, self.sums = False, ()
         self.floats_a_row = inputs.floats_a_row
         if not is_own(model, "train_step"):
             inputs.build(model)
@@ -35,8 +35,9 @@ class OwnStep(Step):
             self.floats_a_row = inputs.outputs(model).floats_a_row
         signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
         signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
-        self._function = (
-            self._one if self.eager else tf.function(self._one, input_signature=signature, autograph=False)
+        one: Any = self._one
+        self._function: Any = (
+            one if self.eager else tf.function(one, input_signature=signature, autograph=False)
         )
         self._logs: dict[str, Any] = {}
         self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))

@@ -49,6 +49,9 @@ class MemoryRing:
         self._barrier.wait(PATIENCE_SECONDS)
         return [tf.convert_to_tensor(value) for value in found]
 
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        return np.asarray(self.sum([], [vector], 1.0)[0])
+
     def abort(self) -> None:
         self._barrier.abort()
 
@@ -128,9 +131,9 @@ def _block(rows: Any, own: slice, rank: int, offset: int, count: int, total: int
     def lead(part: Any) -> Any:
         return None if part is None else tf.nest.map_structure(lambda a: a[None], part)
 
-    mine = [lead(part) for part in _rows(rows, own)]
-    whole = tuple(lead(part) for part in rows)
-    return Block(*mine, whole, np.zeros((1, 6), np.float32), rank, offset, count, total)
+    x, y, w = (lead(part) for part in _rows(rows, own))
+    whole = (lead(rows[0]), lead(rows[1]), lead(rows[2]))
+    return Block(x, y, w, whole, np.zeros((1, 6), np.float32), rank, offset, count, total)
 
 
 def _plain_descent(model: Any) -> list[np.ndarray]:

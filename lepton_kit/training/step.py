@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
-from lepton_kit.training.collective import HorovodCollective
+from lepton_kit.training.collective import Summing
 from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut, gather_slices, gather_structure
@@ -60,7 +60,7 @@ class Step:
     def __init__(
         self,
         model: Any,
-        collective: HorovodCollective,
+        collective: Summing,
         example: tuple[Any, Any, Any],
         *,
         batch: int,
