@@ -65,6 +65,29 @@ def rate_decided_by(model: Any) -> str | None:
     return schedule_of(model)
 
 
+def check_inputs(model: Any, prepared: PreparedData) -> None:
+    """Match a list of arrays to the model's inputs, in order. Raises `ModelError` that names the input."""
+    shapes, inputs = prepared.sample_shape, getattr(model, "inputs", None)
+    if not isinstance(prepared.train.x, tuple) or not inputs:
+        return
+    if len(inputs) != len(shapes):
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise ModelError(f"the model has {len(inputs)} inputs ({names}); the data have {len(shapes)}")
+    for tensor, shape in zip(inputs, shapes, strict=True):
+        expected = tuple(tensor.shape[1:])
+        # Keras adds or drops a last axis of length 1.
+        given = next((one for one in (shape, (*shape, 1), shape[:-1]) if len(one) == len(expected)), shape)
+        dropped = len(given) < len(shape) and shape[-1] != 1
+        if (
+            dropped
+            or len(given) != len(expected)
+            or any(a is not None and a != b for a, b in zip(expected, given, strict=True))
+        ):
+            raise ModelError(
+                f"input {tensor.name!r}: the model expects samples of shape {expected}; the data have {shape}"
+            )
+
+
 def compiled(model: Any, asked: Asked, prepared: PreparedData) -> Any:
     """The model with the given objects compiled into it: a copy, so that the user's own stays as it is.
 

@@ -155,6 +155,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     else:
         trained = models.ready(model, prepared)
         models.check_fits(trained, prepared)
+        compiled.check_inputs(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
     schedule = compiled.schedule_of(trained)
     compiled.check_rate(settings.training, schedule)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import lepton_kit as lk
-from lepton_kit.errors import ConfigError
+from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.runtime import compiled
 from lepton_kit.runtime.launch import launch_config, plan
 
@@ -112,6 +112,30 @@ class Bare(keras.optimizers.schedules.LearningRateSchedule):
         return 0.1
 
 
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (((3,), (2,)), None),
+        (((3, 1), (2,)), None),
+        (((3,), (2,), (1,)), r"the model has 2 inputs \(first, second\); the data have 3"),
+        (((3,), (3,)), r"input 'second': the model expects samples of shape \(2,\); the data have \(3,\)"),
+        (((3, 2), (2,)), r"input 'first': the model expects samples of shape \(3,\); the data have \(3, 2\)"),
+        (((), (2,)), r"input 'first': the model expects samples of shape \(3,\); the data have \(\)"),
+    ],
+)
+def test_a_list_of_inputs_is_matched_in_order(shapes: Any, words: str | None):
+    inputs = [keras.Input((3,), name="first"), keras.Input((2,), name="second")]
+    model = keras.Model(inputs, keras.layers.Concatenate()(inputs))
+    prepared = lk.data.arrays(
+        [np.zeros((10, *shape), np.float32) for shape in shapes], np.zeros(10)
+    ).prepare()
+    if words is None:
+        compiled.check_inputs(model, prepared)
+        return
+    with pytest.raises(ModelError, match=words):
+        compiled.check_inputs(model, prepared)
+
+
 def test_a_schedule_in_words():
     assert compiled.schedule_of(None) is None
     assert compiled.schedule_of(lk.LeptonModel((3,), 2)) is None
@@ -130,7 +154,7 @@ def test_a_schedule_is_read_from_a_file_as_from_the_model(tmp_path: Path):
     network().save(path)
     assert compiled.schedule_in_file(path) is None
     network(optimizer=keras.optimizers.SGD(cosine()), loss="mse").save(path)
-    np.savez(tmp_path / "a.npz", x=X, y=DATA[1])
+    np.savez(tmp_path / "a.npz", x=X, y=X[:, :2])
     values = {
         "model": {"kind": "keras", "path": "model.keras"},
         "data": {"kind": "npz", "path": "a.npz"},
@@ -192,7 +216,7 @@ def test_a_quantity_that_the_run_lacks_is_refused():
         plan(model, DATA, keep_best="val_fr")
     with pytest.raises(ConfigError, match=r"keep_best: got 'val_loss'; .* nothing is held out"):
         plan(model, DATA, keep_best="val_loss", validation_split=0.0)
-    unknown = network(optimizer="sgd", loss="mse", metrics=[lambda y, p: p])
+    unknown = network(optimizer="sgd", loss=crossentropy(), metrics=[lambda y, p: p])
     assert plan(unknown, DATA, keep_best="val_x").settings.training.keep_best == "val_x"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +21,12 @@ def test_every_setting_of_training_and_workers_is_an_option():
     named = {RENAMED.get(name, name) for name in LaunchOptions.__annotations__}
     assert {*TrainingConfig.model_fields, *WorkersConfig.model_fields} <= named
     assert set(SAME).isdisjoint(OPTIONS)
+
+
+def test_the_page_of_options_names_every_option():
+    page = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
+    assert [name for name in OPTIONS if f"`{name}`" not in page] == []
+    assert [name for name in SAME if f"training.{name}" not in page] == []
 
 
 def test_keras_names_and_ours_mean_the_same():
