@@ -63,8 +63,10 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
             expected = last
     if plan is None:
         return Audit(0, 0, generations, ("the run has not begun to train",))
+    first = run.config.training.initial_epoch * plan["steps_per_epoch"]
+    fed_at = {step + first: fed for step, fed in steps.items()}
     problems += _compare(
-        steps, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
+        fed_at, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
     )
     if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")

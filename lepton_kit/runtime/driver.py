@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -47,7 +48,9 @@ class Driver:
         self.paths = paths
         self.config = RunConfig.load(paths.config)
         self._lock = lock.take(paths) if held_lock is None else held_lock
-        paths.final_model.unlink(missing_ok=True)  # of a run that was stopped and now goes on
+        shutil.rmtree(
+            paths.final_model.parent, ignore_errors=True
+        )  # of a run that was stopped and now goes on
         first = self.config.training.initial_epoch
         self._ledger = Ledger(paths, EventLog(paths.events), first)
         self._wishes = Wishes(self.config, usable_cores())

@@ -93,6 +93,7 @@ class Ledger:
                 "global_batch": config.training.global_batch,
                 "steps_per_epoch": length.steps_per_epoch,
                 "epochs": config.training.epochs,
+                "first_epoch": length.first_epoch,
                 "total_steps": length.total_steps,
                 "parameters": parameters,
             },

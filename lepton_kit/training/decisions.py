@@ -35,6 +35,8 @@ class Decisions:
         self._started = False
         self._begun = self._ended = 0
         self._shared: bytes | None = None
+        self.added: dict[str, Any] = {}
+        """What callbacks have put into the logs of the last epoch, such as the learning rate."""
 
     @property
     def stop(self) -> str | None:
@@ -108,7 +110,8 @@ class Decisions:
         if self._ended > number:
             return False
         self._ended = number + 1
-        self._callbacks.end_epoch(epoch, logs)
+        told = self._callbacks.end_epoch(epoch, logs)
+        self.added = {name: value for name, value in told.items() if name not in logs}
         value = logs.get(self._best.monitor) if self._best else None
         return self._best is not None and value is not None and self._best.update(value)
 

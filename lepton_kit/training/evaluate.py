@@ -8,9 +8,10 @@ import numpy as np
 
 from lepton_kit.data import sharding
 from lepton_kit.training.gather import Cut
+from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.patched import mean_of_ranks, over_all_ranks
-from lepton_kit.training.routes import is_own
-from lepton_kit.training.scope import call
+from lepton_kit.training.routes import is_own, losses_by_output
+from lepton_kit.training.scope import call, flat
 
 if TYPE_CHECKING:
     from lepton_kit.training.step import Step
@@ -21,12 +22,17 @@ LOCAL_BATCH = 256
 class Evaluation:
     """The compiled evaluation of a step's model."""
 
-    def __init__(self, step: Step, batch: int):
+    def __init__(self, step: Step, batch: int, example: tuple[Any, Any, Any] | None):
         import tensorflow as tf
 
         self._step, self._batch = step, batch
-        self._inputs = step.inputs
-        self._whole = step.gathered is not None or bool(step.sums) or is_own(step.model, "test_step")
+        self._inputs = step.inputs if example is None else Inputs(step.model, example)
+        self._whole = (
+            step.gathered is not None
+            or bool(step.sums)
+            or bool(losses_by_output(step.model))
+            or is_own(step.model, "test_step")
+        )
         signature = [self._inputs.signature(steps=False)]
         if self._whole:
             signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 3]
@@ -93,8 +99,6 @@ class Evaluation:
     # ------------------------------------------------------------------ batch by batch
 
     def _batches(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
-        from lepton_kit.training.step import flat
-
         model = self._step.model
         model.reset_metrics()
         logs: Any = {}

@@ -14,6 +14,7 @@ import numpy as np
 from lepton_kit import models
 from lepton_kit.config import RunConfig, TrainingConfig
 from lepton_kit.data import Dataset, PreparedData, sharding
+from lepton_kit.data.prepared import Split
 from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
 from lepton_kit.training import callbacks, collective
@@ -61,13 +62,19 @@ class Job:
 
     def batch_size(self, step: int) -> int:
         """Size of the global batch at a step."""
+        step += self.length.first_step
         return sharding.batch_size(step, self.length.samples, self.global_batch)
+
+    def full_batches(self, step: int) -> int:
+        """Batches of one size from a step on, up to the end of the data's order."""
+        passes = sharding.steps_per_epoch(self.length.samples, self.global_batch)
+        return self.length.samples // self.global_batch - (step + self.length.first_step) % passes
 
     def shards(self, step: int, weights: Sequence[float]) -> tuple[np.ndarray, ...]:
         """The sample indices of every rank at a step."""
         return sharding.shard(
             seed=self.config.seed,
-            step=step,
+            step=step + self.length.first_step,
             samples=self.length.samples,
             global_batch=self.global_batch,
             weights=weights,
@@ -148,6 +155,10 @@ def build_model(config: RunConfig, base: Path, data: PreparedData) -> Any:
     return compile_model(model, config, data, keras)
 
 
+def _two_of(split: Split) -> tuple[Any, Any, Any]:
+    return split.rows(np.arange(2) % len(split))
+
+
 @contextlib.contextmanager
 def _policy(name: str | None) -> Iterator[None]:
     """The dtype policy of the notebook, for layers that are made here."""
@@ -170,7 +181,7 @@ def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any)
     training = config.training
     own = compilation(model)
     named = (training.loss, training.optimizer, training.metrics, training.weighted_metrics)
-    if own is not None and not any(named):
+    if own is not None and all(name is None for name in named):
         _prepare_optimizer(model, training)
         return model
     if own is None:
@@ -183,13 +194,12 @@ def compile_model(model: Any, config: RunConfig, data: PreparedData, keras: Any)
     settings = {**own, "metrics": metrics, "loss": _named("training.loss", loss, keras.losses.get)}
     if training.weighted_metrics is not None:
         settings["weighted_metrics"] = list(training.weighted_metrics)
-    if training.loss:
-        settings.pop("loss_weights", None)
     if training.optimizer is not None or own["optimizer"] is None:
         settings["optimizer"] = _named(
             "training.optimizer", training.optimizer or "adam", keras.optimizers.get
         )
-        settings["optimizer"].learning_rate = training.learning_rate or DEFAULT_LEARNING_RATE
+        if training.learning_rate is not None:
+            settings["optimizer"].learning_rate = training.learning_rate
     model.compile(**settings)
     if settings["optimizer"] is own["optimizer"]:
         _prepare_optimizer(model, training)
@@ -253,13 +263,13 @@ def build(config: RunConfig, base: Path) -> Job:
         ring.cycle_milliseconds = (
             collective.HorovodCollective.cycle_milliseconds
         )  # its layers wait for Horovod
-    example = data.train.rows(np.zeros(2, np.int64) if len(data.train) < 2 else np.arange(2))
     training = config.training
     kind_of_step = OwnStep if has_own_step(model) else Step
     step = kind_of_step(
         model,
         ring,
-        example,
+        _two_of(data.train),
+        held=_two_of(data.validation) if data.validation else None,
         batch=training.global_batch,
         validation_batch=training.validation_batch_size,
         exact_embeddings=training.embedding_gradients == "exact",

@@ -17,6 +17,11 @@ class Length:
     total_steps: int
     first_epoch: int = 0
 
+    @property
+    def first_step(self) -> int:
+        """Where in the order of the data the run begins: a run that goes on from another feeds what that had not."""
+        return self.first_epoch * self.steps_per_epoch
+
     def completed_epochs(self, position: int) -> int:
         """Epochs behind a position; the end of the run completes the epoch that it cuts off.
 

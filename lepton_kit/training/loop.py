@@ -227,10 +227,14 @@ class Worker:
         if self._decisions.each_step:
             return 1
         wanted = int(BLOCK_SECONDS / self._step_seconds) if self._step_seconds else 1
-        within = step % -(-length.samples // job.global_batch)
-        full_batches = length.samples // job.global_batch - within
         end_of_epoch = length.steps_per_epoch - step % length.steps_per_epoch
-        limits = [wanted, self._step.max_steps, length.total_steps - step, full_batches, end_of_epoch]
+        limits = [
+            wanted,
+            self._step.max_steps,
+            length.total_steps - step,
+            job.full_batches(step),
+            end_of_epoch,
+        ]
         boundaries = [hook.next_boundary(step + 1) for hook in job.hooks]
         limits += [boundary - step for boundary in boundaries if boundary is not None]
         return max(1, min(limits))
@@ -323,7 +327,7 @@ class Worker:
                 "epoch",
                 epoch=epoch,
                 step=self.position,
-                metrics=metrics,
+                metrics=metrics | self._decisions.added,
                 validation=validation,
                 seconds=round(time.monotonic() - self._epoch_start, 4),
             )

@@ -13,7 +13,8 @@ from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks
 from lepton_kit.training.routes import is_own
-from lepton_kit.training.step import Block, Step, first, flat, fold_rank, is_seed
+from lepton_kit.training.scope import first, flat
+from lepton_kit.training.step import Block, Step, fold_rank, is_seed
 
 
 class OwnStep(Step):
@@ -50,7 +51,7 @@ class OwnStep(Step):
         self.metric_variables = list(model.metrics_variables)
         self._kept = [v for v in self.state_variables if v is not self._position]
         self._before = [np.array(v.numpy()) for v in self._kept]
-        self.evaluation = Evaluation(self, self._validation_batch)
+        self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     @property
     def reduced_bytes(self) -> int:

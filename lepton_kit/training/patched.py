@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from lepton_kit.training.gather import Cut, gather, gather_structure
+from lepton_kit.training.gather import Cut, gather_structure
 from lepton_kit.training.routes import is_own
 
 
@@ -111,7 +111,7 @@ def _whole_arguments(update: Callable[..., Any], collective: Any, cut: Cut) -> C
         rows = [k for k, t in enumerate(tensors) if t is not None and _has_rows(t, cut)]
         rest = [k for k, t in enumerate(tensors) if t is not None and k not in rows]
         found: list[Any] = [None] * len(leaves)
-        wholes = gather(collective, cut, [tensors[k] for k in rows]) if rows else []
+        wholes = [gather_structure(collective, cut, _masked(leaves[k], tensors[k])) for k in rows]
         means = mean_of_ranks(collective, cut, [tensors[k] for k in rest])
         for k, value in [*zip(rows, wholes, strict=True), *zip(rest, means, strict=True)]:
             found[k] = value
@@ -119,6 +119,16 @@ def _whole_arguments(update: Callable[..., Any], collective: Any, cut: Cut) -> C
         return update(*arguments, **named)
 
     return with_all
+
+
+def _masked(leaf: Any, tensor: Any) -> Any:
+    """The tensor of a leaf with the mask that Keras has hung on it."""
+    from keras.src import backend
+
+    mask = backend.get_keras_mask(leaf)
+    if mask is not None and tensor is not leaf:
+        backend.set_keras_mask(tensor, mask)
+    return tensor
 
 
 def _has_rows(tensor: Any, cut: Cut) -> bool:

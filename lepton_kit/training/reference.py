@@ -53,7 +53,7 @@ def _batches(config: RunConfig, data: PreparedData) -> Any:
         def __getitem__(self, step: int) -> tuple[Any, ...]:
             (indices,) = sharding.shard(
                 seed=config.seed,
-                step=step,
+                step=step + length.first_step,
                 samples=length.samples,
                 global_batch=training.global_batch,
                 weights=[1],

@@ -103,6 +103,11 @@ def metrics_of(model: Any) -> Iterator[Any]:
             yield metric
 
 
+def losses_by_output(model: Any) -> list[Any]:
+    """The trackers of each output's loss, which a model with several outputs has."""
+    return list(getattr(getattr(model, "_compile_loss", None), "metrics", None) or [])
+
+
 def _is_mean(loss: Any, weighted: bool) -> bool:
     if loss.reduction not in MEAN_REDUCTIONS or getattr(loss, "ignore_class", None) is not None:
         return False

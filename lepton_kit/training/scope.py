@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def call(model: Any, x: Any, training: bool) -> Any:
     """The model's predictions, called as Keras' own train step calls it."""
@@ -40,3 +42,26 @@ def leaf_scope(tape: Any, mapping: Any) -> Any:
             return variable.value if found is None else found
 
     return Scope()
+
+
+def first(part: Any) -> Any:
+    """The first step of a block's structure of arrays."""
+    import tensorflow as tf
+
+    return None if part is None else tf.nest.map_structure(lambda array: array[0], part)
+
+
+def flat(results: dict[str, Any]) -> dict[str, float]:
+    """Metric results as numbers: a vector under ``name`` becomes ``name_0``, ``name_1`` and so on.
+
+    >>> flat({"f1": np.array([0.5, 1.0]), "auc": 0.75})
+    {'f1_0': 0.5, 'f1_1': 1.0, 'auc': 0.75}
+    """
+    found: dict[str, float] = {}
+    for name, value in results.items():
+        array = np.asarray(value)
+        parts = (
+            [(name, array)] if array.ndim == 0 else [(f"{name}_{k}", v) for k, v in enumerate(array.ravel())]
+        )
+        found |= {key: float(number) for key, number in parts}
+    return found

@@ -17,8 +17,8 @@ from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut, gather_slices, gather_structure
 from lepton_kit.training.inputs import Inputs
-from lepton_kit.training.routes import is_own, why_gathered
-from lepton_kit.training.scope import call, leaf_scope
+from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
+from lepton_kit.training.scope import call, first, flat, leaf_scope
 
 MAX_BLOCK_STEPS = 64
 
@@ -51,7 +51,7 @@ class Step:
     """One compiled Keras model with its optimizer, ready to train and to evaluate on shards.
 
     ``example`` is (x, y, w) of two samples, as structures of numpy arrays; it fixes structure, types and shapes.
-    ``batch`` is the global batch, ``validation_batch`` that of evaluations. Nothing runs until `warm` or the first block.
+    ``batch`` is the global batch, ``validation_batch`` that of evaluations, ``held`` two samples of those. Nothing runs until `warm` or the first block.
     """
 
     max_steps = MAX_BLOCK_STEPS
@@ -65,6 +65,7 @@ class Step:
         *,
         batch: int,
         validation_batch: int | None = None,
+        held: tuple[Any, Any, Any] | None = None,
         exact_embeddings: bool = True,
     ):
         import tensorflow as tf
@@ -73,6 +74,7 @@ class Step:
         self.optimizer = model.optimizer
         self.collective = collective
         self._batch, self._validation_batch = batch, validation_batch or batch
+        self._held_example = held
         self._exact_embeddings = exact_embeddings
         self.inputs = Inputs(model, example)
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -94,6 +96,9 @@ class Step:
         self.optimizer.build(model.trainable_variables)
         self._trained = list(model.trainable_variables)
         self.metric_variables = list(model.metrics_variables)
+        # Of several outputs Keras tracks the mean of the batches' losses: a mean over ranks, not a sum.
+        batch_means = {id(v) for metric in losses_by_output(model) for v in metric.variables}
+        self._batch_means = [k for k, v in enumerate(self.metric_variables) if id(v) in batch_means]
         self._float_state = [
             v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))
         ]
@@ -105,7 +110,7 @@ class Step:
         self._block = tf.function(
             self._run_block, input_signature=[*signature, proof, *scalars], autograph=False
         )
-        self.evaluation = Evaluation(self, self._validation_batch)
+        self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     # ------------------------------------------------------------------ what the loop asks
 
@@ -202,18 +207,22 @@ class Step:
             found = self._forward_backward(data, whole, cut, rank)
         gradients, slices = found.gradients, found.slices
         with tf.control_dependencies(before):
-            means = [
-                tf.cast(value, tf.float32) for value in (*found.float_state, *found.assigned, found.loss)
-            ]
+            tracked = [] if self.gathered else [found.metrics[k] for k in self._batch_means]
+            means = [*found.float_state, *found.assigned, found.loss, *tracked]
+            means = [tf.cast(value, tf.float32) for value in means]
             totals = [*gradients.values(), *(() if self.gathered else found.metrics), proof]
             reduced = self.collective.sum(means, [tf.cast(value, tf.float32) for value in totals], cut.scale)
             slices = {
                 k: gather_slices(self.collective, cut, value, self._slices[k]) for k, value in slices.items()
             }
-        ends = np.cumsum([len(found.float_state), len(found.assigned), 1, len(gradients)])
-        state, assigned, (loss,), dense = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(gradients)]
+        ends = np.cumsum(sizes)
+        parts = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        state, assigned, (loss,), tracked, dense = parts
         update = dict(zip(gradients, dense, strict=True)) | slices
-        metrics = found.metrics if self.gathered else reduced[ends[-1] : -1]
+        metrics = list(found.metrics if self.gathered else reduced[ends[-1] : -1])
+        for k, value in zip(self._batch_means, tracked, strict=False):
+            metrics[k] = value
         with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *found.metrics]):
             for variable, value in zip(self._float_state, state, strict=True):
                 variable.assign(tf.cast(value, variable.dtype))
@@ -297,29 +306,6 @@ class _Found:
     metrics: list[Any]
     changed: list[int]
     assigned: list[Any]
-
-
-def first(part: Any) -> Any:
-    """The first step of a block's structure of arrays."""
-    import tensorflow as tf
-
-    return None if part is None else tf.nest.map_structure(lambda array: array[0], part)
-
-
-def flat(results: dict[str, Any]) -> dict[str, float]:
-    """Metric results as numbers: a vector under ``name`` becomes ``name_0``, ``name_1`` and so on.
-
-    >>> flat({"f1": np.array([0.5, 1.0]), "auc": 0.75})
-    {'f1_0': 0.5, 'f1_1': 1.0, 'auc': 0.75}
-    """
-    found: dict[str, float] = {}
-    for name, value in results.items():
-        array = np.asarray(value)
-        parts = (
-            [(name, array)] if array.ndim == 0 else [(f"{name}_{k}", v) for k, v in enumerate(array.ravel())]
-        )
-        found |= {key: float(number) for key, number in parts}
-    return found
 
 
 def is_seed(variable: Any) -> bool:
