@@ -120,17 +120,18 @@ def _load(path: Path) -> Any:
 
 def faithful(model: Any, copy: Any) -> bool:
     """Whether what Keras read back has the weights, the optimizer and the settings of the model that it wrote."""
-    one, two = _facts(model), _facts(copy)
-    return one == two
+    optimizer = getattr(model, "optimizer", None)
+    # One that has not trained has no variables yet; Keras makes them when it reads the copy.
+    trained = optimizer is not None and optimizer.built
+    return _facts(model, trained) == _facts(copy, trained)
 
 
-def _facts(model: Any) -> Any:
+def _facts(model: Any, trained: bool) -> Any:
     """What must be equal in a model and its copy: all weights, what is trained, and the compile settings."""
     variables = [(v.trainable, v.dtype, _bytes(v)) for v in model.variables]
     layers = [(layer.name, type(layer).__name__, layer.trainable) for layer in model._flatten_layers()]
     settings = model.get_compile_config() if model.compiled else None
-    optimizer = getattr(model, "optimizer", None)
-    slots = [_bytes(v) for v in optimizer.variables] if optimizer is not None and optimizer.built else None
+    slots = [_bytes(v) for v in model.optimizer.variables] if trained else None
     # Keras keeps the metrics and the loss of an earlier compile where a later one names none.
     kept = [getattr(model, name, None) is None for name in ("_compile_loss", "_compile_metrics")]
     return variables, layers, repr(settings), slots, model.trainable, kept

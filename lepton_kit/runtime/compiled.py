@@ -24,6 +24,12 @@ def check_model(model: Any) -> None:
     if not _is_keras(model):
         shown = model if isinstance(model, int | float | str | None) else type(model).__name__
         raise ModelError(f"model: got {shown!r}; expected a LeptonModel or a Keras 3 model")
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False) and hasattr(layer, "reset_state"):
+            raise ModelError(
+                f"layer {layer.name!r} ({type(layer).__name__}, stateful=True) keeps a state for each place in the "
+                "batch, and other places are on other workers: set stateful=False"
+            )
 
 
 def _is_keras(model: Any) -> bool:

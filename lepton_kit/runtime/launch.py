@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
+
 from lepton_kit import data as sources
 from lepton_kit import models
 from lepton_kit.config import RunConfig, RunSettings
@@ -125,8 +127,6 @@ class Plan:
 
         Raises `ModelError` for an own train step whose update can't be put together from parts.
         """
-        import numpy as np
-
         from lepton_kit.training import probe
 
         def load() -> Any:
@@ -134,8 +134,7 @@ class Plan:
                 models.build(spec, folder, self.settings.seed), self.settings, self.prepared
             )
 
-        rows = self.prepared.train.rows(np.arange(4) % len(self.prepared.train))
-        return probe.findings(load, rows)
+        return probe.findings(load, _few(self.prepared))
 
 
 def plan(model: Any, data: Any, **options: Any) -> Plan:
@@ -157,6 +156,10 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         models.check_fits(trained, prepared)
         compiled.check_inputs(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
+    if not isinstance(trained, models.LeptonModel):
+        from lepton_kit.training import probe
+
+        probe.check_loss(trained, _few(prepared))
     schedule = compiled.schedule_of(trained)
     compiled.check_rate(settings.training, schedule)
     best, watched = settings.training.keep_best, monitored(asked.callbacks)
@@ -168,6 +171,10 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
             settings = settings.replace(**{"training.keep_best": watched})
     found = {"schedule": schedule, "notes": _notes(prepared, models.explain_inexactness(trained))}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
+
+
+def _few(prepared: PreparedData) -> tuple[Any, Any, Any]:
+    return prepared.train.rows(np.arange(4) % len(prepared.train))
 
 
 def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:

@@ -33,6 +33,10 @@ class Inputs:
         self._casts = _casts(model, example[0])
         self.weighted = example[2] is not None
 
+    def __len__(self) -> int:
+        """Samples in the example."""
+        return int(self._example[0].shape[0])
+
     @staticmethod
     def arrays(x: Any, y: Any, w: Any) -> tuple[Any, ...]:
         """The arrays in a fixed order, without what is None."""

@@ -6,6 +6,7 @@ must agree. Where they do not, the layer that mixes samples is looked for, so th
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from lepton_kit.training.step import Block, Step, has_own_step, is_seed
 CUT = (1, 3)
 TOLERANCE = 1e-3
 """Of the largest update. What is not a mean over samples is off by a quarter and more for this cut."""
+COARSE = 0.1
+"""The same where layers compute with 8 or 11 bits of precision."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -68,10 +71,12 @@ def findings(load: Callable[[], Any], rows: tuple[Any, Any, Any]) -> list[str]:
     if any(not np.array_equal(before, after) for before, after in zip(seeds, _seeds(reference), strict=True)):
         # It draws random numbers, which is said of its layers; what they mix can be seen without the noise alone.
         return _mixing(load(), rows, training=False)
-    if _differ(_update_of_keras(load(), rows), whole):
+    coarse = any(layer.compute_dtype in ("float16", "bfloat16") for layer in reference._flatten_layers())
+    tolerance = COARSE if coarse else TOLERANCE
+    if _differ(_update_of_keras(load(), rows), whole, tolerance):
         return [f"model {reference.name!r} draws random numbers: no two trainings of it are equal"]
     parts = _update_of_ranks([load(), load()], rows)
-    worst = _differ(parts, whole)
+    worst = _differ(parts, whole, tolerance)
     if not worst:
         return []
     mixing = _mixing(load(), rows, training=True)
@@ -92,8 +97,46 @@ def _update_of_keras(model: Any, rows: tuple[Any, Any, Any]) -> dict[str, np.nda
 
     before = _plain_descent(model)
     inputs = Inputs(model, rows)
-    model.train_step(keras.utils.pack_x_y_sample_weight(*inputs.unpack(inputs.sample(4))))
+    try:
+        model.train_step(keras.utils.pack_x_y_sample_weight(*inputs.unpack(inputs.sample(len(inputs)))))
+    except Exception as failure:
+        raise _cannot_train(model, rows, failure) from failure
     return _moved(model, before)
+
+
+def check_loss(model: Any, rows: tuple[Any, Any, Any]) -> None:
+    """Compute the compiled loss of a few samples. Raises `ModelError` with Keras' own words where that fails.
+
+    Nothing of the model changes but that Keras builds its loss on the first batch, as `fit` does.
+    """
+    import keras
+
+    if not model.compiled or has_own_step(model):
+        return
+    inputs = Inputs(model, rows)
+    x, y, w = inputs.unpack(inputs.sample(len(inputs)))
+    mapping = [(v, v.value) for v in model.trainable_variables]
+    try:
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True):
+            predicted = call(model, x, training=False)
+            model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=w, training=False)
+    except Exception as failure:
+        raise _cannot_train(model, rows, failure) from failure
+
+
+def _cannot_train(model: Any, rows: tuple[Any, Any, Any], failure: Exception) -> ModelError:
+    weighted = " with the given sample_weight" if rows[2] is not None else ""
+    return ModelError(
+        f"model {model.name!r} cannot be trained on these data{weighted}; plain Keras says: {_line(failure)}"
+    )
+
+
+def _line(failure: Exception) -> str:
+    """The first line of an error that says something, without colours."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(failure))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception encountered", "Arguments received"))]
+    return (said or lines or [type(failure).__name__])[0][:300]
 
 
 def _update_of_ranks(copies: list[Any], rows: tuple[Any, Any, Any]) -> dict[str, np.ndarray]:
@@ -154,10 +197,10 @@ def _moved(model: Any, before: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{k}: {v.name}": v.numpy() - was for k, (v, was) in enumerate(pairs)}
 
 
-def _differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> str | None:
+def _differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float) -> str | None:
     """The variable whose updates differ most; None if all agree."""
     largest = max((float(np.max(np.abs(value), initial=0)) for value in other.values()), default=0.0)
-    worst, most = None, TOLERANCE * largest + 1e-7
+    worst, most = None, tolerance * largest + 1e-7
     for (name, value), mine in zip(other.items(), one.values(), strict=True):
         difference = float(np.max(np.abs(mine.astype(np.float64) - value), initial=0))
         if not difference <= most:

@@ -255,7 +255,9 @@ class Count(keras.metrics.Metric):
         self.n.assign_add(K.sum(K.cast(K.abs(y - p) < self.limit, "float32")))
 
     def result(self) -> Any:
-        return self.n
+        return (
+            self.n + 0.0
+        )  # Keras shows a variable that is handed out with the value that validation gives it
 
     def reset_state(self) -> None:
         self.n.assign(0.0)
@@ -272,7 +274,7 @@ class Largest(keras.metrics.Metric):
         self.m.assign(K.maximum(self.m, K.max(K.abs(y - p))))
 
     def result(self) -> Any:
-        return self.m
+        return self.m + 0.0  # as above
 
 
 class BatchRoot(keras.metrics.Mean):
