@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-EXTRAS = ("compression", "fpga", "onnx", "build", "dev")
+EXTRAS = ("compression", "fpga", "onnx", "tensorboard", "build", "dev")
 PYTHON = "3.11"
 
 
