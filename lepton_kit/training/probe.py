@@ -231,23 +231,23 @@ def _mixing(model: Any, rows: tuple[Any, Any, Any], training: bool) -> list[str]
     for layer in layers:
         watch(layer)
     found = []
-    for part in (slice(0, 4), slice(0, 1), slice(1, 4)):
+    for part in (slice(0, 4), slice(0, 4), slice(0, 1), slice(1, 4)):
         seen.clear()
         x, _, _ = _rows(rows, part)
         with keras.StatelessScope():
             call(model, Inputs(model, rows).cast(x), training=training)
         found.append(list(seen))
-    for (layer, whole), (_, first), (_, rest) in zip(*found, strict=False):
-        for a, b, c in zip(whole, first, rest, strict=False):
-            if (
-                a.shape[0] == 4
-                and a.dtype.is_floating
-                and not np.allclose(a, tf.concat([b, c], 0), rtol=1e-3, atol=1e-5)
-            ):
-                kind = type(layer).__name__
+    for (layer, whole), (_, again), (_, first), (_, rest) in zip(*found, strict=False):
+        named = f"layer {layer.name!r} ({type(layer).__name__})"
+        for a, a2, b, c in zip(whole, again, first, rest, strict=False):
+            if a.shape[0] != 4 or not a.dtype.is_floating:
+                continue
+            if not np.allclose(a, a2, rtol=1e-3, atol=1e-5, equal_nan=True):
+                return [f"{named} draws random numbers, other ones on each worker"]
+            if not np.allclose(a, tf.concat([b, c], 0), rtol=1e-3, atol=1e-5, equal_nan=True):
                 return [
-                    f"layer {layer.name!r} ({kind}) looks at several samples of a batch together: on several workers "
-                    "it sees those of its own rank alone"
+                    f"{named} looks at several samples of a batch together: on several workers it sees those of its own "
+                    "rank alone"
                 ]
     return []
 
