@@ -37,6 +37,8 @@ CHECK_SECONDS = 0.5
 NOBODY_SECONDS = 600.0
 """Longest time without a worker that trains or could: large data may take minutes to prepare."""
 STOP_SECONDS = 60.0
+LOGGED = ("epoch", "compression", "warning", "output")
+"""Messages of workers that go into the event log as they are."""
 VERDICT_SECONDS = 0.5
 """After a worker's error the others get this long to say what they know, such as the last losses."""
 
@@ -205,7 +207,11 @@ class Driver:
             return
         for message in member.connection.receive(wait=False):
             member.last_heard = time.monotonic()
-            getattr(self, f"_on_{message.pop('kind')}")(member, message)
+            kind = message.pop("kind")
+            if kind in LOGGED:
+                self._ledger.append(kind, message)
+            else:
+                getattr(self, f"_on_{kind}")(member, message)
         if member.connection.closed:
             self._selector.unregister(member.connection)
             self._on_gone(member)
@@ -247,22 +253,10 @@ class Driver:
         member.step = message["last"]
         self._ledger.append("steps", message)
 
-    def _on_epoch(self, member: Member, message: dict[str, Any]) -> None:
-        self._ledger.append("epoch", message)
-
-    def _on_compression(self, member: Member, message: dict[str, Any]) -> None:
-        self._ledger.append("compression", message)
-
     def _on_checkpoint(self, member: Member, message: dict[str, Any]) -> None:
         self._ledger.append("checkpoint", message)
         self._ledger.sync()
         self._ring.command("durable", step=self._ledger.durable_step)
-
-    def _on_warning(self, member: Member, message: dict[str, Any]) -> None:
-        self._ledger.append("warning", message)
-
-    def _on_output(self, member: Member, message: dict[str, Any]) -> None:
-        self._ledger.append("output", message)
 
     def _on_paused(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] == self._ring.number:

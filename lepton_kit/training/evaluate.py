@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,13 @@ from lepton_kit.training.patched import mean_of_ranks, over_all_ranks
 from lepton_kit.training.routes import is_own, losses_by_output
 from lepton_kit.training.scope import call, flat
 
-if TYPE_CHECKING:
-    from lepton_kit.training.step import Step
-
 LOCAL_BATCH = 256
 
 
 class Evaluation:
-    """The compiled evaluation of a step's model."""
+    """The compiled evaluation of a `Step`'s model, over the collective of that step."""
 
-    def __init__(self, step: Step, batch: int, example: tuple[Any, Any, Any] | None):
+    def __init__(self, step: Any, batch: int, example: tuple[Any, Any, Any] | None):
         import tensorflow as tf
 
         self._step, self._batch = step, batch

@@ -50,8 +50,7 @@ class Worker:
         ]
         self._history = History(job.batch_size)
         self._reported = self._durable = self._logged_epochs = 0
-        self._busy = 0.0
-        self._step_seconds = 0.0
+        self._busy = self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}

@@ -67,8 +67,8 @@ def test_what_an_uncompiled_model_is_not_given_suits_the_data():
     copy = plan(network(), DATA, optimizer=keras.optimizers.SGD(0.25)).trained
     assert isinstance(copy._compile_loss._user_loss, keras.losses.SparseCategoricalCrossentropy)
     assert [metric.name for metric in copy._compile_metrics._user_metrics] == ["accuracy"]
-    copy = plan(network(), DATA, loss="mse", metrics=[lambda y, p: p]).trained
-    assert copy._compile_loss._user_loss == "mse"
+    copy = plan(network(), DATA, loss="sparse_categorical_crossentropy", metrics=[lambda y, p: p]).trained
+    assert copy._compile_loss._user_loss == "sparse_categorical_crossentropy"
     assert float(copy.optimizer.learning_rate) == pytest.approx(0.001)
 
 

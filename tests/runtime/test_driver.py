@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from lepton_kit.config import RunConfig
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.wire import pair
+from tests.configs import MODEL, any_config
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> RunPaths:
     made = RunPaths(tmp_path / "run")
     made.create()
-    model = {"kind": "lepton", "notes": ["batch statistics differ", "random layers differ"]}
-    made.config.write_text(RunConfig(model=model, data={"kind": "npz"}).to_yaml())
+    model = {**MODEL, "notes": ["batch statistics differ", "random layers differ"]}
+    made.config.write_text(any_config(model=model).to_yaml())
     return made
 
 

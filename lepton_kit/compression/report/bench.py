@@ -94,7 +94,9 @@ class Bench:
             return
         paths, row = RunPaths(Path(self.job.control_run)), Row("control-run", "LiteRT", role="control")
         view, told = RunView(paths.events), None
-        while lock.held(paths):
+        held = True
+        while held:
+            held = lock.held(paths)
             view.refresh()
             done = CONTROL_TELLS * view.step // (view.total_steps or 1)
             if done != told:
@@ -102,7 +104,8 @@ class Bench:
                     f"training the control {paths.id}: step {view.step} of {view.total_steps or 'unknown'}"
                 )
                 told = done
-            time.sleep(CONTROL_LOOK_SECONDS)
+            if held:
+                time.sleep(CONTROL_LOOK_SECONDS)
         if not paths.final_model.is_file():
             status = paths.read_status()
             cause = f" ({status['cause']})" if status.get("cause") else ""
