@@ -131,10 +131,23 @@ def _facts(model: Any, trained: bool) -> Any:
     variables = [(v.trainable, v.dtype, _bytes(v)) for v in model.variables]
     layers = [(layer.name, type(layer).__name__, layer.trainable) for layer in model._flatten_layers()]
     settings = model.get_compile_config() if model.compiled else None
-    slots = [_bytes(v) for v in model.optimizer.variables] if trained else None
+    optimizer = getattr(model, "optimizer", None)
+    slots = [_bytes(v) for v in _optimizer(model, trained).variables] if optimizer is not None else None
     # Keras keeps the metrics and the loss of an earlier compile where a later one names none.
     kept = [getattr(model, name, None) is None for name in ("_compile_loss", "_compile_metrics")]
     return variables, layers, repr(settings), slots, model.trainable, kept
+
+
+def _optimizer(model: Any, trained: bool) -> Any:
+    """The optimizer of a model, or one of the same settings that begins from the model's weights now.
+
+    Averages of weights begin there, and Keras builds an optimizer that it reads before it has read the weights.
+    """
+    if trained or model.optimizer.built:
+        return model.optimizer
+    fresh = type(model.optimizer).from_config(model.optimizer.get_config())
+    fresh.build(model.trainable_variables)
+    return fresh
 
 
 def _bytes(variable: Any) -> bytes:

@@ -15,6 +15,8 @@ CHUNK = 1 << 20
 PROBABILITIES = ("softmax", "sigmoid")
 SPARSE = "sparse_categorical_crossentropy"
 ONE_HOT = ("categorical_crossentropy", "categorical_focal_crossentropy")
+OWN_TARGETS = frozenset(("circle", "categorical_generalized_cross_entropy", "ctc"))
+"""Losses that take labels of their own shape, by the names of their classes."""
 BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
 
 
@@ -53,6 +55,8 @@ def pair(described: dict[str, Any], y: Any) -> list[Target]:
         if len(y) != len(outputs):
             raise ModelError(f"the model has {len(outputs)} outputs; there are targets for {len(y)}")
         arrays = list(y)
+    elif y is not None and len(outputs) > 1 and sum(loss is not None for loss in losses) == 1:
+        arrays = [y if loss is not None else None for loss in losses]
     elif y is not None and len(outputs) > 1:
         raise ModelError(
             f"the model has {len(outputs)} outputs; the targets are one array: give one for each output"
@@ -170,7 +174,7 @@ def check_target(target: Target) -> None:
             raise ModelError(
                 f"{target.label}the loss {name} takes targets of the output's shape {shape}; they have {given}"
             )
-    elif not _broadcast(given, shape):
+    elif name not in OWN_TARGETS and not _broadcast(given, shape):
         raise ModelError(
             f"{target.label}the model gives {_size(shape)} a sample; the loss {name} cannot take targets of shape {given}"
         )

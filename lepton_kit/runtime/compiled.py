@@ -24,6 +24,14 @@ def check_model(model: Any) -> None:
     if not _is_keras(model):
         shown = model if isinstance(model, int | float | str | None) else type(model).__name__
         raise ModelError(f"model: got {shown!r}; expected a LeptonModel or a Keras 3 model")
+    import keras
+
+    for name in ("fit", "make_train_function"):
+        if getattr(type(model), name) is not getattr(keras.Model, name):
+            raise ModelError(
+                f"model {model.name!r}: {type(model).__name__} has its own {name}, which workers do not call; put what it "
+                "does into train_step"
+            )
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False) and hasattr(layer, "reset_state"):
             raise ModelError(

@@ -80,7 +80,7 @@ def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[st
     if config.model.kind == "lepton":
         model = models.LeptonModel.from_spec(config.model).fitted_to(prepared)
         return config.replace(model={**model.spec(), "notes": _notes(prepared, list(config.model.notes))})
-    models.check_fits(config.model, prepared, base)
+    models.check_fits(config.model, prepared, base, loss=config.training.loss)
     found: dict[str, Any] = {}
     if config.model.kind == "keras" and "schedule" not in known:
         found["schedule"] = compiled.schedule_in_file(Path(config.model.path))
@@ -153,10 +153,10 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         trained: Any = model.fitted_to(prepared)
     else:
         trained = models.ready(model, prepared)
-        models.check_fits(trained, prepared)
+        models.check_fits(trained, prepared, loss=settings.training.loss)
         compiled.check_inputs(trained, prepared)
     trained = compiled.compiled(trained, asked, prepared)
-    if not isinstance(trained, models.LeptonModel):
+    if not isinstance(trained, models.LeptonModel) and settings.training.loss is None:
         from lepton_kit.training import probe
 
         probe.check_loss(trained, _few(prepared))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def store(callbacks: Any, folder: Path, model: Any = None) -> tuple[dict[str, An
             continue
         _check_object(entry)
         if _kind(entry) in GIVEN:
-            warnings.warn(f"{_kind(entry)}: {GIVEN[_kind(entry)]}", stacklevel=2)
+            specs.append({"kind": _kind(entry)})
             continue
         path = f"{folder.name}/{FILE}"
         where = {"path": path, "index": len(objects), "directory": os.getcwd()}

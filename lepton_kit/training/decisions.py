@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.training import state
-from lepton_kit.training.callback_specs import acts
+from lepton_kit.training.callback_specs import GIVEN, acts
 from lepton_kit.training.callbacks import Best, Callbacks
 from lepton_kit.training.job import Job
 
@@ -24,17 +24,21 @@ class Decisions:
 
     def __init__(
         self,
+        asked: bool,
         own: Sequence[Any],
         callbacks: Callbacks,
         best: Best | None,
         variables: Sequence[Any],
         collective: Any,
+        remarks: Sequence[str] = (),
     ):
-        self._own, self._callbacks, self._best = own, callbacks, best
+        self._asked, self._own = asked, own
+        self._callbacks, self._best = callbacks, best
         self._variables, self._collective = variables, collective
         self._started = False
         self._begun = self._ended = 0
         self._shared: bytes | None = None
+        self._remarks, self._texts = remarks, list[str]()
         self.added: dict[str, Any] = {}
         """What callbacks have put into the logs of the last epoch, such as the learning rate."""
 
@@ -55,7 +59,7 @@ class Decisions:
     @property
     def ends_epochs(self) -> bool:
         """Whether the end of an epoch has to be shared: a callback may act then, or the best epoch is kept."""
-        return bool(self._own) or self._best is not None
+        return self._asked or self._best is not None
 
     def state(self) -> bytes:
         """All of it, for a checkpoint or another rank."""
@@ -82,6 +86,8 @@ class Decisions:
 
     def begin(self) -> None:
         """Rank 0 takes the callbacks up: at the start of the run, or from another rank."""
+        if not self._started:
+            self._texts = list(self._remarks)
         self._callbacks.begin(fresh=not self._started)
         self._started = True
 
@@ -121,7 +127,8 @@ class Decisions:
 
     def messages(self) -> list[str]:
         """What callbacks have warned of since the last call, for the run's log."""
-        return self._callbacks.take_warnings()
+        texts, self._texts = self._texts, []
+        return [*texts, *self._callbacks.take_warnings()]
 
     def output(self) -> str:
         """What callbacks have printed since the last call."""
@@ -167,4 +174,8 @@ def decisions_of(job: Job, variables: Sequence[Any]) -> Decisions:
     params = {"epochs": training.epochs, "steps": job.length.steps_per_epoch, "verbose": 0}
     best = Best(training.keep_best, metrics=model.metrics) if training.keep_best else None
     callbacks = Callbacks(job.callbacks, model, params)
-    return Decisions(job.callbacks, callbacks, best, variables, job.collective)
+    given = [spec["kind"] for spec in training.callbacks if spec["kind"] in GIVEN]
+    remarks = [f"{kind}: {GIVEN[kind]}" for kind in given]
+    return Decisions(
+        bool(training.callbacks), job.callbacks, callbacks, best, variables, job.collective, remarks
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from lepton_kit.data import sharding
 from lepton_kit.training.gather import Cut
 from lepton_kit.training.inputs import Inputs
-from lepton_kit.training.patched import mean_of_ranks, over_all_ranks
+from lepton_kit.training.patched import over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own, losses_by_output
 from lepton_kit.training.scope import call, flat
 
@@ -111,8 +111,6 @@ class Evaluation:
     def _whole_batch(self, data: Any, scale: Any, offset: Any, rows: Any, total: Any) -> Any:
         step = self._step
         cut = Cut(scale, offset, rows, total)
-        with over_all_ranks(step.model, step.collective, cut):
+        with over_all_ranks(step.model, step.collective, cut, sums=step.sums, scalar=True):
             logs = step.model.test_step(self._inputs.packed(data))
-        if not isinstance(logs, dict):
-            return logs
-        return dict(zip(logs, mean_of_ranks(step.collective, cut, list(logs.values())), strict=True))
+        return shared_logs(step.collective, cut, logs)

@@ -22,14 +22,14 @@ class Length:
         """Where in the order of the data the run begins: a run that goes on from another feeds what that had not."""
         return self.first_epoch * self.steps_per_epoch
 
-    def completed_epochs(self, position: int) -> int:
-        """Epochs behind a position; the end of the run completes the epoch that it cuts off.
+    def completed_epochs(self, position: int, stopped: bool = False) -> int:
+        """Epochs behind a position; the end of the run, or a callback's stop, completes the epoch that it cuts off.
 
         >>> [Length(10, 4, 6).completed_epochs(p) for p in (3, 4, 5, 6)]
         [0, 1, 1, 2]
         """
         whole, within = divmod(position, self.steps_per_epoch)
-        return whole + (1 if within and position >= self.total_steps else 0)
+        return whole + (1 if within and (stopped or position >= self.total_steps) else 0)
 
 
 def length_of(config: RunConfig, samples: int) -> Length:

@@ -171,9 +171,9 @@ class Worker:
                     self._save()
                 return "stop" if plan.action == STOP else "reform"
             self._begin_epoch_if_due()
-            if self.stopped_by is not None:
-                break
-            self._run_steps(plan.steps)
+            self._run_steps(
+                plan.steps if self.stopped_by is None else 1
+            )  # as `fit`, which looks after a batch
             self._update_hooks()
             self._finish_epoch_if_due()
             self._report()
@@ -300,7 +300,7 @@ class Worker:
 
     def _finish_epoch_if_due(self) -> None:
         length = self._job.length
-        completed = length.completed_epochs(self.position)
+        completed = length.completed_epochs(self.position, self.stopped_by is not None)
         if completed <= self._logged_epochs:
             return
         number, epoch = completed - 1, length.first_epoch + completed - 1

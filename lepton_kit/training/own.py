@@ -11,7 +11,7 @@ from lepton_kit.errors import CollectiveError
 from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut
-from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks
+from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
 from lepton_kit.training.step import Block, Step, fold_rank, is_seed
@@ -68,7 +68,10 @@ class OwnStep(Step):
         return [*found, *(v for v in self.model.metrics_variables if id(v) not in known), self._position]
 
     def warm(self) -> None:
-        self.evaluation.warm()
+        if (
+            self._held_example is not None
+        ):  # without samples to validate a model may have no way to be evaluated
+            self.evaluation.warm()
 
     def train(self, block: Block) -> None:
         """Train one step; if a peer leaves in its midst, everything is as it was before."""
@@ -117,11 +120,8 @@ class OwnStep(Step):
             state, mean_of_ranks(self.collective, cut, [v.value for v in state]), strict=True
         ):
             variable.assign(value)
-        logs = logs if isinstance(logs, dict) else {"loss": logs}
-        flat_logs = {name: tf.cast(value, tf.float32) for name, value in logs.items() if value is not None}
-        flat_logs = dict(
-            zip(flat_logs, mean_of_ranks(self.collective, cut, list(flat_logs.values())), strict=True)
-        )
-        loss = tf.reduce_mean(flat_logs.get("loss", next(iter(flat_logs.values()), tf.constant(0.0))))
+        flat_logs = shared_logs(self.collective, cut, logs if isinstance(logs, dict) else {"loss": logs})
+        first_log = next(iter(tf.nest.flatten(flat_logs)), tf.constant(0.0))
+        loss = tf.reduce_mean(flat_logs.get("loss", first_log))
         (summed,) = self.collective.sum([], [tf.convert_to_tensor(proof)], tf.constant(1.0))
         return loss, summed, flat_logs

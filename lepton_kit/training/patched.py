@@ -29,8 +29,14 @@ def optimizers_of(model: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def over_all_ranks(model: Any, collective: Any, cut: Cut) -> Iterator[None]:
-    """While a step of the model is traced or run: gradients, losses and metrics are those of the global batch."""
+def over_all_ranks(
+    model: Any, collective: Any, cut: Cut, *, sums: Sequence[int] = (), scalar: bool = False
+) -> Iterator[None]:
+    """While a step of the model is traced or run: gradients, losses and metrics are those of the global batch.
+
+    ``sums`` are places among the losses that layers add which are sums over samples; with ``scalar`` a loss that is
+    one value a sample is shown as their mean.
+    """
     patches: list[tuple[Any, str, Any]] = []
 
     def patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -44,7 +50,11 @@ def over_all_ranks(model: Any, collective: Any, cut: Cut) -> Iterator[None]:
         for metric in model.metrics:
             patch(metric, "update_state", lambda update: _whole_arguments(update, collective, cut))
         needs_x = is_own(model, "compute_loss")
-        patch(model, "compute_loss", lambda compute: _whole_loss(compute, collective, cut, needs_x))
+        patch(
+            model,
+            "compute_loss",
+            lambda compute: _whole_loss(compute, collective, cut, needs_x, sums, scalar),
+        )
         yield
     finally:
         for owner, name, before in reversed(patches):
@@ -83,6 +93,17 @@ def mean_of_ranks(collective: Any, cut: Cut, values: Sequence[Any]) -> list[Any]
     return [tf.cast(value, tensor.dtype) for value, tensor in zip(ordered, tensors, strict=True)]
 
 
+def shared_logs(collective: Any, cut: Cut, logs: Any) -> Any:
+    """What a step has returned, as plain tensors, equal on every rank."""
+    import tensorflow as tf
+
+    kept = (
+        {name: value for name, value in logs.items() if value is not None} if isinstance(logs, dict) else logs
+    )
+    leaves = [tf.cast(tf.convert_to_tensor(leaf), tf.float32) for leaf in tf.nest.flatten(kept)]
+    return tf.nest.pack_sequence_as(kept, mean_of_ranks(collective, cut, leaves))
+
+
 def _summed(apply: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..., Any]:
     def summed(grads: Any, trainable_variables: Any = None) -> Any:
         return apply(sum_gradients(collective, list(grads), cut.scale), trainable_variables)
@@ -90,13 +111,23 @@ def _summed(apply: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..
     return summed
 
 
-def _whole_loss(compute: Callable[..., Any], collective: Any, cut: Cut, needs_x: bool) -> Callable[..., Any]:
+def _whole_loss(
+    compute: Callable[..., Any], collective: Any, cut: Cut, needs_x: bool, sums: Sequence[int], scalar: bool
+) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    model: Any = getattr(compute, "__self__", None)
+
     def whole(
         x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **more: Any
     ) -> Any:
         parts = [gather_structure(collective, cut, part) for part in (y, y_pred, sample_weight)]
         parts.insert(0, gather_structure(collective, cut, x) if needs_x else None)
-        return compute(x=parts[0], y=parts[1], y_pred=parts[2], sample_weight=parts[3], **more)
+        loss = compute(x=parts[0], y=parts[1], y_pred=parts[2], sample_weight=parts[3], **more)
+        added = [one for layer in model._flatten_layers() for one in layer._losses] if sums else []
+        for k in sums:
+            loss += added[k] * (tf.math.divide_no_nan(1.0, cut.scale) - 1.0)
+        return tf.reduce_mean(loss) if scalar else loss
 
     return whole
 

@@ -59,6 +59,9 @@ def flat(results: dict[str, Any]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, value in results.items():
+        if isinstance(value, dict):
+            found |= flat(value)
+            continue
         array = np.asarray(value)
         parts = (
             [(name, array)] if array.ndim == 0 else [(f"{name}_{k}", v) for k, v in enumerate(array.ravel())]

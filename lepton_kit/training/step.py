@@ -93,7 +93,8 @@ class Step:
         self.needs_whole = self.gathered is not None
         self.sums = outputs.sums
         self.floats_a_row = outputs.floats_a_row
-        self.optimizer.build(model.trainable_variables)
+        if not self.optimizer.built:  # Keras' LossScaleOptimizer would make its variables again
+            self.optimizer.build(model.trainable_variables)
         self._trained = list(model.trainable_variables)
         self.metric_variables = list(model.metrics_variables)
         # Of several outputs Keras tracks the mean of the batches' losses: a mean over ranks, not a sum.
@@ -328,5 +329,9 @@ def fold_rank(variable: Any, rank: Any) -> Any:
 
 
 def has_own_step(model: Any) -> bool:
-    """Whether the model brings its own training step, or has to run eagerly."""
-    return is_own(model, "train_step") or bool(getattr(model, "run_eagerly", False))
+    """Whether the model brings its own training step or figures of it, or has to run eagerly."""
+    return (
+        is_own(model, "train_step")
+        or is_own(model, "compute_metrics")
+        or bool(getattr(model, "run_eagerly", False))
+    )

@@ -291,7 +291,7 @@ class Several(Count):
     """A metric whose result is a dictionary."""
 
     def result(self) -> Any:
-        return {"near": self.n, "twice": 2.0 * self.n}
+        return {"near": self.n + 0.0, "twice": 2.0 * self.n}
 
 
 def batch_correlation(y: Any, p: Any) -> Any:

@@ -28,7 +28,7 @@ def test_every_loss_of_keras_stands_in_the_table():
 
 def test_every_optimizer_of_keras_stands_in_the_table():
     # MultiOptimizer and its map only divide the variables among others.
-    named = {"SGD", "LossScaleOptimizer", *optimizers.KINDS}
+    named = {"SGD", "LossScaleOptimizer", "ScheduleFreeAdamW", *optimizers.KINDS}
     assert named == classes(keras.optimizers, "Optimizer", "MultiOptimizer", "OptimizerMap")
 
 

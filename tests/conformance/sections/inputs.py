@@ -145,7 +145,7 @@ SITUATIONS = [
     refused("A target for an output that is not there", "c", lambda: two_outputs(TWO_LOSSES), Data(FEATURES[0], {**TWO.y, "c": VALUES.y})),
     refused("Targets of a width that the loss can't take", "shape", lambda: regressor("mse", 3), data(FEATURES, rows(normal, 2))),
     refused("Words for a model of numbers", "text", lambda: stack(L.Dense(3), shape=(1,)), data(FRUIT, LABELS)),
-    refused("No rows", "0", lambda: mlp(), Data(CLASSES.x[:0], CLASSES.y[:0])),
+    refused("No rows", "no samples", lambda: mlp(), Data(CLASSES.x[:0], CLASSES.y[:0])),
     refused("Compiled with a loss, but no targets", "y", lambda: regressor("mse", 8), ALONE),
 ]
 # fmt: on

@@ -107,7 +107,7 @@ SITUATIONS = [
     exact("Functional model of a subclass", lambda: _functional_subclass(), CLASSES),
     exact("Own train_step around compute_loss", lambda: steps.made(steps.Twice), CLASSES, fast=True),
     exact("Own train_step as in Keras' guide", lambda: steps.made(steps.AsInTheGuide, metrics=["accuracy"]), CLASSES),
-    exact("Own train_step with trackers, inputs alone", steps.coder, Data(ALONE.x)),
+    exact("Own train_step with trackers, inputs alone", steps.coder, Data(ALONE.x), word="draws random"),
     exact("Own train_step with a moving teacher", lambda: steps.made(steps.Teacher), CLASSES),
     exact("Own train_step under gradient clipping", lambda: _clipped(), CLASSES),
     exact("Own train_step, three workers", lambda: steps.made(steps.Twice), CLASSES, workers=3),
@@ -123,7 +123,7 @@ SITUATIONS = [
     refused("Own train_step that adds over samples", "train_step", lambda: steps.made(steps.Added), CLASSES),
     refused("Own make_train_function", "make_train_function", lambda: steps.made(steps.OwnLoop), CLASSES),
     refused("Own fit", "fit", lambda: steps.made(steps.OwnFit), CLASSES),
-    refused("A lock inside a layer", "guard", locked, CLASSES),
+    exact("A lock inside a layer", locked, CLASSES),
     exact("Autoencoder whose loss is of inputs and outputs", lambda: regressor("mse", 8), SELF),
 ]
 # fmt: on
