@@ -92,9 +92,8 @@ def load(specs: Iterable[Mapping[str, Any]], base: Path, model: Any = None) -> l
 
     files: dict[str, list[Any]] = {}
     found = []
-    for spec in absolute([check(dict(spec)) for spec in specs], base):
-        if spec["kind"] in GIVEN:
-            continue
+    wanted = [check(dict(spec)) for spec in specs if spec.get("kind") not in GIVEN]
+    for spec in absolute(wanted, base):
         if spec["kind"] != "object":
             options = {name: value for name, value in spec.items() if name != "kind"}
             try:

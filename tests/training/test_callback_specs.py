@@ -80,9 +80,10 @@ def test_what_a_run_does_anyway_is_said_and_left_out(tmp_path: Path) -> None:
         [keras.callbacks.EarlyStopping()],
         "TerminateOnNaN",
     ]
-    with pytest.warns(UserWarning, match="BackupAndRestore: a run keeps checkpoints"):
-        specs = store(given, tmp_path / "model")
-    assert [spec["kind"] for spec in specs] == ["object", "TerminateOnNaN"]
+    specs = store(given, tmp_path / "model")
+    assert [spec["kind"] for spec in specs] == ["BackupAndRestore", "object", "TerminateOnNaN"]
+    assert [type(one).__name__ for one in load(specs, tmp_path)] == ["EarlyStopping", "TerminateOnNaN"]
+    assert "keeps checkpoints" in callback_specs.GIVEN["BackupAndRestore"]  # what the run's log says of it
     assert callback_specs.objects(given) == [given[1][0], None]
     assert load([{"kind": "BackupAndRestore", "backup_dir": "b"}], tmp_path) == []
     assert store(keras.callbacks.CallbackList(given[1]), tmp_path / "model")[0]["name"] == "EarlyStopping"
