@@ -222,6 +222,35 @@ class OwnFit(Subclassed):
         return super().fit(*arguments, **options)
 
 
+class Uncalled(keras.Model):
+    """An autoencoder as published: parts, a train_step, a tracker; no call, nothing compiled but an optimizer."""
+
+    def __init__(self, encoder: Any, decoder: Any):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.total = keras.metrics.Mean(name="loss")
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self.total]
+
+    def train_step(self, x: Any) -> dict[str, Any]:
+        with tf.GradientTape() as tape:
+            loss = K.mean(K.square(self.decoder(self.encoder(x)) - x))
+        gradients = tape.gradient(loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        self.total.update_state(loss)
+        return {"loss": self.total.result()}
+
+
+def uncalled() -> Any:
+    encoder = keras.Sequential([keras.Input((8,)), L.Dense(4, activation="tanh")])
+    decoder = keras.Sequential([keras.Input((4,)), L.Dense(8)])
+    model = Uncalled(encoder, decoder)
+    model.compile(optimizer=O.Adam(1e-2))
+    return model
+
+
 def made(kind: type, **options: Any) -> Any:
     """A classifier of that class, built and compiled."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

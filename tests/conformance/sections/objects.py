@@ -108,6 +108,7 @@ SITUATIONS = [
     exact("Own train_step around compute_loss", lambda: steps.made(steps.Twice), CLASSES, fast=True),
     exact("Own train_step as in Keras' guide", lambda: steps.made(steps.AsInTheGuide, metrics=["accuracy"]), CLASSES),
     exact("Own train_step with trackers, inputs alone", steps.coder, Data(ALONE.x), word="draws random"),
+    exact("Own train_step of a model without call", steps.uncalled, Data(ALONE.x)),
     exact("Own train_step with a moving teacher", lambda: steps.made(steps.Teacher), CLASSES),
     exact("Own train_step under gradient clipping", lambda: _clipped(), CLASSES),
     exact("Own train_step, three workers", lambda: steps.made(steps.Twice), CLASSES, workers=3),
