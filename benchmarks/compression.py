@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lepton_kit.compression import ReportCard, compress
-from lepton_kit.compression.isolated import Workshop
-from lepton_kit.compression.subject import prepare, store_data
 from lepton_kit.data import arrays, image_folder
+from lepton_kit.deploy import ReportCard, compress
+from lepton_kit.deploy.subject import prepare, store_data
+from lepton_kit.processes.isolated import Workshop
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE = Path(__file__).parents[1] / "data_samples" / "image_recognition" / "fashion_mnist_small.zip"

@@ -10,23 +10,34 @@ __version__ = "0.1.0"
 _HOMES = {
     "LeptonModel": "lepton_kit.models",
     "RunConfig": "lepton_kit.config",
-    "Run": "lepton_kit.runtime.run",
-    "open_run": "lepton_kit.runtime.run",
-    "runs": "lepton_kit.runtime.run",
-    "launch": "lepton_kit.runtime.launch",
-    "launch_config": "lepton_kit.runtime.launch",
+    "Run": "lepton_kit.client.run",
+    "open_run": "lepton_kit.client.run",
+    "runs": "lepton_kit.client.run",
+    "launch": "lepton_kit.client.launch",
+    "launch_config": "lepton_kit.client.launch",
     "fit": "lepton_kit.fitting",
-    "warm": "lepton_kit.runtime.launch",
+    "warm": "lepton_kit.client.launch",
     "cool": "lepton_kit.runtime.start",
-    "certify": "lepton_kit.runtime.certify",
-    "audit": "lepton_kit.runtime.audit",
+    "certify": "lepton_kit.client.certify",
+    "audit": "lepton_kit.client.audit",
     "Workbench": "lepton_kit.panels",
-    "compress": "lepton_kit.compression",
-    "sensitivity": "lepton_kit.compression",
-    "infer": "lepton_kit.compression",
-    "export": "lepton_kit.compression",
+    "compress": "lepton_kit.deploy",
+    "sensitivity": "lepton_kit.deploy",
+    "infer": "lepton_kit.deploy",
+    "export": "lepton_kit.deploy",
 }
-_ROOMS = ("compression", "config", "data", "devices", "doctor", "errors", "models", "panels", "training")
+_ROOMS = (
+    "compression",
+    "config",
+    "data",
+    "deploy",
+    "devices",
+    "doctor",
+    "errors",
+    "models",
+    "panels",
+    "training",
+)
 __all__ = [*_HOMES, *_ROOMS]
 
 

@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from lepton_kit.runtime.launch import launch_config
+    from lepton_kit.client.launch import launch_config
 
     run = launch_config(options.config, options.runs_dir)
     if options.detach:
@@ -117,13 +117,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace) -> Any:
-    from lepton_kit.runtime.run import open_run
+    from lepton_kit.client.run import open_run
 
     return open_run(options.run, options.runs_dir)
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from lepton_kit.runtime.run import runs
+    from lepton_kit.client.run import runs
 
     table = runs(options.runs_dir).table()
     if options.json:
@@ -219,7 +219,7 @@ def _steer(name: str) -> Any:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from lepton_kit.runtime.audit import audit
+    from lepton_kit.client.audit import audit
 
     found = audit(_open(options))
     if options.json:
@@ -249,7 +249,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _compress(options: argparse.Namespace) -> int:
-    from lepton_kit.compression import compress
+    from lepton_kit.deploy import compress
 
     names = (
         "sparsity", "structured", "quantize", "pattern", "keep_float", "skip", "calibration_size", "cost",
@@ -262,7 +262,7 @@ def _compress(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from lepton_kit.compression import export
+    from lepton_kit.deploy import export
 
     found = export(
         _open(options), options.folder, **({"formats": options.formats} if options.formats else {})

@@ -10,11 +10,11 @@ import warnings
 from typing import Any
 
 from lepton_kit import data
+from lepton_kit.client.run import Run
 from lepton_kit.errors import ConfigError, ModelError, RunError
 from lepton_kit.models import LeptonModel
 from lepton_kit.progress import Progress
 from lepton_kit.rundir.paths import FINAL_STATES
-from lepton_kit.runtime.run import Run
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 120.0
@@ -53,7 +53,7 @@ def fit(
     stops the run, keeps its checkpoint, puts the weights reached so far into the model and is raised again. Raises
     what `launch` does, and `RunError` with the cause if the run fails; the model then has the last checkpoint's weights.
     """
-    from lepton_kit.runtime.launch import launch
+    from lepton_kit.client.launch import launch
 
     shown = _verbosity(verbose)
     _check_model(model)

@@ -1,24 +1,11 @@
-"""Pruning, quantization, export, FPGA and batch inference, with a report card that measures what they cost and gain."""
+"""Methods that make a model cheaper: pruning and quantization."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-_HOMES = {
-    "CompressionJob": "report.compress",
-    "Figure": "report.rows",
-    "FpgaModel": "fpga",
-    "LiteRTModel": "quantization.litert",
-    "PRECISIONS": "quantization.formats",
-    "ReportCard": "report.card",
-    "Row": "report.rows",
-    "Sensitivity": "report.sensitivities",
-    "compress": "report.compress",
-    "export": "exports",
-    "infer": "inference",
-    "sensitivity": "report.sensitivities",
-}
+_HOMES = {"LiteRTModel": "quantization.litert", "PRECISIONS": "quantization.formats"}
 __all__ = sorted(_HOMES)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.compression import fpga
+from lepton_kit.deploy import fpga
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import WAITING_FOR_RUN, WITH_MODEL
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
@@ -86,7 +86,7 @@ class FpgaPanel(Panel):
             set_html(self.result, "")
 
     def settings(self) -> dict[str, Any]:
-        """The arguments of `lepton_kit.compression.fpga.convert` that this panel chooses."""
+        """The arguments of `lepton_kit.deploy.fpga.convert` that this panel chooses."""
         return {
             "precision": f"ap_fixed<{self.bits.value},{self.whole.value}>",
             "reuse_factor": self.reuse.value,

@@ -11,9 +11,9 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.compression.quantization.formats import PRECISIONS
-from lepton_kit.compression.report.card import ReportCard
-from lepton_kit.compression.report.compress import CompressionJob
-from lepton_kit.compression.subject import compresses
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.compress import CompressionJob
+from lepton_kit.deploy.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, WITH_MODEL, card_table, describe_row

@@ -247,7 +247,7 @@ class Workbench(Panel):
 
     def _show_schedule(self, view: RunView | None) -> None:
         """No slider where a schedule decides: that of the run under way, else of the model that Start trains."""
-        from lepton_kit.runtime.compiled import rate_decided_by
+        from lepton_kit.client.compiled import rate_decided_by
 
         if view is not None:
             self.training.show_schedule(self.run.config.schedule, view.learning_rate)
@@ -279,9 +279,9 @@ class Workbench(Panel):
 
 def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
     """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
+    from lepton_kit.client.launch import plan
+    from lepton_kit.client.script import as_python
     from lepton_kit.models import LeptonModel
-    from lepton_kit.runtime.launch import plan
-    from lepton_kit.runtime.script import as_python
 
     if not isinstance(model, LeptonModel):
         raise ModelError("a model that lives in this notebook's memory has a file once its run has started")

@@ -1,1 +1,1 @@
-"""Launching, driving and holding runs."""
+"""The processes of a run: driver, zygote and nursery, workers."""

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.processes.detached import start_detached
 from lepton_kit.rundir import RunPaths, lock, read_requests
-from lepton_kit.rundir.detached import start_detached
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.compression.isolated import Crash, Workshop
 from lepton_kit.compression.quantization.convert import convert, explain_failure
 from lepton_kit.compression.quantization.formats import check_calibration, check_precisions, representative
 from lepton_kit.compression.quantization.litert import LiteRTModel, dequantise, quantise
 from lepton_kit.compression.quantization.scopes import Operation, layer_scopes
 from lepton_kit.compression.quantization.tensors import weights
 from lepton_kit.errors import CompressionError
+from lepton_kit.processes.isolated import Crash, Workshop
 
 
 @given(
@@ -139,10 +139,10 @@ class FakeWorkshop:
         import subprocess
         import sys
 
-        from lepton_kit.compression.isolated import child_environment
+        from lepton_kit.processes.isolated import child_environment
 
         code = (
-            "import os, signal; from lepton_kit.compression import isolated; isolated.load_tensorflow = lambda: None\n"
+            "import os, signal; from lepton_kit.processes import isolated; isolated.load_tensorflow = lambda: None\n"
             "kill = os.kill; os.kill = lambda pid: kill(os.getpid(), signal.SIGSEGV)\n"
             "os.abort = lambda: kill(os.getppid(), signal.SIGKILL)\n"
             "isolated._serve()"

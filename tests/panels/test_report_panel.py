@@ -7,12 +7,12 @@ import time
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.compression import fpga
-from lepton_kit.compression.fpga import FpgaModel
-from lepton_kit.compression.report.card import ReportCard
-from lepton_kit.compression.report.job_file import add_progress
-from lepton_kit.compression.report.rows import Figure, Row
-from lepton_kit.compression.report.sensitivities import LayerLoss, Sensitivity
+from lepton_kit.deploy import fpga
+from lepton_kit.deploy.fpga import FpgaModel
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.job_file import add_progress
+from lepton_kit.deploy.report.rows import Figure, Row
+from lepton_kit.deploy.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
 from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN

@@ -82,7 +82,7 @@ def test_compression_panel_explains_and_greys_out():
 @pytest.mark.parametrize("pattern", ["none", "unstructured", "2:4", "block"])
 @pytest.mark.parametrize("bits", ["off", "8", "4", "3", "2"])
 def test_every_choice_of_compression_is_a_valid_configuration(pattern, bits):
-    from lepton_kit.runtime.launch import plan
+    from lepton_kit.client.launch import plan
 
     panel = CompressionPanel()
     panel.pattern.value, panel.bits.value = pattern, bits

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.client.certify import compare
 from lepton_kit.rundir import EventReader
-from lepton_kit.runtime.certify import compare
 from lepton_kit.training import job, reference, state
 from tests.processes import processes_of
 

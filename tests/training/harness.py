@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.client.launch import plan
 from lepton_kit.config import RunConfig
-from lepton_kit.runtime.launch import plan
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import job
 from lepton_kit.training.collective import segment_bytes

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.isolated import Call, Crash
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
 from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
 from lepton_kit.errors import CompressionError, ModelError
+from lepton_kit.processes.isolated import Call, Crash
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
 

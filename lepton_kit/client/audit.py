@@ -1,0 +1,92 @@
+"""Proves from an event log that each sample of each epoch was used exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lepton_kit.client.run import Run, open_run
+from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
+from lepton_kit.rundir import EventReader
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an event log says about the samples of a run.
+
+    `problems` is empty if every step was trained once, in order, on just the samples of its global batch.
+    """
+
+    steps: int
+    samples: int
+    generations: int
+    problems: tuple[str, ...]
+
+    @property
+    def exactly_once(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        verdict = "each sample exactly once per epoch" if self.exactly_once else "; ".join(self.problems[:5])
+        return f"{self.steps} steps, {self.samples} samples, {self.generations} generations: {verdict}"
+
+
+def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
+    """Check a run's log: which steps were trained, on how many samples, and the hashes of the samples' indices.
+
+    Every rank adds the hashes of the indices that it really fed to the allreduce of the step; here they are compared
+    with those of the pure sharding function. A resume from a checkpoint repeats steps whose effect was lost with the
+    process: the log's last word on a step counts.
+    """
+    run = run if isinstance(run, Run) else open_run(run, runs_dir)
+    steps: dict[int, tuple[int, int]] = {}
+    generations, problems, plan = 0, [], None
+    expected = 0
+    for event in EventReader(run.paths.events).poll():
+        if event["kind"] == "plan":
+            plan = event
+        elif event["kind"] == "generation":
+            generations += 1
+            for step in [step for step in steps if step >= event["step"]]:
+                del steps[step]
+            expected = min(expected, event["step"])
+        elif event["kind"] == "steps":
+            first, last = event["first"], event["last"]
+            if first != expected:
+                problems.append(
+                    f"steps {_span(expected, first)} {'are missing' if first > expected else 'were trained twice'}"
+                )
+            steps |= zip(range(first, last), zip(event["checksum"], event["fed"], strict=True), strict=True)
+            expected = last
+    if plan is None:
+        return Audit(0, 0, generations, ("the run has not begun to train",))
+    first = run.config.training.initial_epoch * plan["steps_per_epoch"]
+    fed_at = {step + first: fed for step, fed in steps.items()}
+    problems += _compare(
+        fed_at, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
+    )
+    if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
+        problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
+    return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
+
+
+def _span(one: int, other: int) -> str:
+    return f"{min(one, other)}..{max(one, other) - 1}"
+
+
+def _compare(
+    steps: dict[int, tuple[int, int]], seed: int, samples: int, global_batch: int, shuffle: bool
+) -> list[str]:
+    problems = []
+    for step, (checksum, fed) in sorted(steps.items()):
+        batch = sharding.batch_of(
+            step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle
+        )
+        if fed != len(batch):
+            problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")
+        elif checksum != int(sample_hashes(batch).sum(dtype=np.uint64)):
+            problems.append(f"step {step}: other samples were fed than those of this step")
+    return problems

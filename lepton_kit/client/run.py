@@ -1,0 +1,286 @@
+"""`Run`: what a notebook, a script or a shell holds of a run; it only reads the run's folder and leaves requests there."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lepton_kit.client.script import absolute, as_python
+from lepton_kit.config import RunConfig
+from lepton_kit.data import Dataset
+from lepton_kit.errors import RunError
+from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
+from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir.view import describe
+from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.start import start_driver
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POLL_SECONDS = 0.05
+
+
+class Run:
+    """A handle on a run directory; any number of them may watch and steer one run."""
+
+    def __init__(self, paths: RunPaths):
+        self.paths = paths
+        self.config = RunConfig.load(paths.config)
+        self._view = RunView(paths.events)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.config.name}: {self.status}>"
+
+    @property
+    def id(self) -> str:
+        return self.paths.id
+
+    @property
+    def directory(self) -> Path:
+        return self.paths.root
+
+    def view(self) -> RunView:
+        """The run as its events tell it so far; the same object every time, refreshed."""
+        self._view.refresh()
+        return self._view
+
+    @property
+    def status(self) -> str:
+        """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
+        for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
+            view = self.view()
+            status = view.status if view.status != "created" else self.paths.read_status()["status"]
+            if status in FINAL_STATES or self.alive:
+                return status
+        return status if status == "created" and not self.paths.lock.exists() else "interrupted"
+
+    @property
+    def cause(self) -> str | None:
+        """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
+        if self.status == "interrupted":
+            return f"the driver died; `lepton resume {self.id}` continues from the last checkpoint"
+        return self.view().cause or self.paths.read_status().get("cause")
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What ended a finished run before its last epoch, such as a callback, in words."""
+        return self.cause if self.status == "finished" else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run's log warns of, in order; first what is not exact in this model on several workers."""
+        return [str(warning["text"]) for warning in self.view().warnings]
+
+    @property
+    def alive(self) -> bool:
+        """True while a driver holds the run."""
+        return lock.held(self.paths)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per step: step, epoch, loss, time (unix seconds), with metrics and throughput where reported.
+
+        Metrics are means since the epoch began; throughput is in samples/s over the report that the step is in.
+        """
+        import numpy as np
+        import pandas as pd
+
+        view = self.view()
+        frame = pd.DataFrame({name: series.array.copy() for name, series in view.step_series.items()})
+        if len(frame):
+            reports = view.report_steps.array
+            index = np.minimum(np.searchsorted(reports, view.steps, side="right"), len(reports) - 1)
+            frame["throughput"] = view.throughput[index]
+            frame["world_size"] = view.report_world_size.array[index]
+            for name, values in view.metrics.items():
+                frame[name] = np.append(values, [np.nan] * (len(reports) - len(values)))[index]
+        return frame
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        """One row per epoch: loss and metrics on the training split, and with ``val_`` on the validation split."""
+        import pandas as pd
+
+        return pd.DataFrame(self.view().epochs)
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.alive or self.status not in (*FINAL_STATES, "created", "interrupted"):
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
+                )
+            time.sleep(POLL_SECONDS)
+        if self.status in ("failed", "interrupted"):
+            raise RunError(f"{self.id} {self.status}: {self.cause}")
+        return self
+
+    def stop(self) -> Run:
+        """End the run at the next commit, with a checkpoint."""
+        return self._ask("stop")
+
+    def pause(self) -> Run:
+        """Hold training at the next commit; the workers stay."""
+        return self._ask("pause")
+
+    def resume(self) -> Run:
+        """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
+        if self.alive:
+            return self._ask("resume")
+        if self.status == "finished":
+            raise RunError(f"{self.id} has finished; there is nothing to resume")
+        start_driver(self.paths)
+        return self
+
+    def scale(self, workers: int | str) -> Run:
+        """Train on with this many workers, or ``"auto"``."""
+        return self._ask("scale", workers=workers)
+
+    def set(self, **changes: float) -> Run:
+        """Change ``learning_rate`` or ``log_seconds`` at the next commit. A schedule's rate can't be changed."""
+        self.config.check_rate(changes.get("learning_rate"))
+        return self._ask("set", **changes)
+
+    def _ask(self, verb: str, **arguments: Any) -> Run:
+        if not self.alive:
+            raise RunError(f"{self.id} is {self.status}; {verb} needs a run that is under way")
+        send_request(self.paths, verb, **arguments)
+        return self
+
+    def logs(self, worker: int | None = None) -> str:
+        """The text that the driver (or a worker, by its number) has printed."""
+        path = self.paths.driver_log if worker is None else self.paths.worker_log(worker)
+        if not path.exists():
+            there = ", ".join(sorted(file.name for file in self.paths.logs.glob("*.log"))) or "none"
+            raise RunError(f"{path}: there is no such log; there are: {there}")
+        return path.read_text(encoding="utf-8", errors="replace")
+
+    def model(self) -> Any:
+        """The trained Keras model; while the run goes on or was cut off, the last checkpoint's. Loads TensorFlow."""
+        from lepton_kit import models
+        from lepton_kit.training import state
+
+        if self.config.quantization_aware is not None:
+            from lepton_kit.compression.quantization import qat  # noqa: F401  registers the layers that the model holds
+        stored = self.paths.final_model.with_suffix(".pkl")
+        for kind, path in (("object", stored), ("keras", self.paths.final_model)):
+            if path.exists():
+                return models.build({"kind": kind, "path": str(path)}, self.directory, self.config.seed)
+        folders = state.checkpoint_folders(self.paths.checkpoints)
+        if not folders:
+            raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
+        return self._model_of(folders[-1])
+
+    def best_model(self) -> Any:
+        """The model with the weights of its best epoch so far; `best` says which. Loads TensorFlow.
+
+        Raises `RunError` unless the run was asked to keep them.
+        """
+        from lepton_kit.training import state
+
+        folders = state.checkpoint_folders(self.paths.best)
+        if not folders:
+            asked = self.config.training.keep_best
+            reason = (
+                f"no epoch with {asked} has ended yet; status {self.status}"
+                if asked
+                else "it was not asked to keep the best epoch; launch(keep_best='val_loss') does, or EarlyStopping"
+            )
+            raise RunError(f"{self.id}: {reason}")
+        return self._model_of(folders[-1])
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best epoch so far as ``{epoch, quantity, value, step}``; None if none is kept."""
+        from lepton_kit.training import state
+
+        folders = state.checkpoint_folders(self.paths.best)
+        if not folders:
+            return None
+        meta = state.load_checkpoint(folders[-1])[2]
+        return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
+
+    def _model_of(self, checkpoint: Path) -> Any:
+        from lepton_kit.training import job, state
+
+        model = job.build_model(self.config, self.directory, self.data().prepare())
+        _, arrays, _ = state.load_checkpoint(checkpoint)
+        state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
+        return model
+
+    def data(self) -> Dataset:
+        """The data that it trains on."""
+        return Dataset.from_spec(self.config.data, self.directory)
+
+    def control_run(self) -> Run:
+        """The control of a run that prunes or rounds while it trains: the same in float, for as many steps.
+
+        The first call starts it beside this run, later ones find it, unless it was deleted or this run has gone on
+        since. It has this run's model, data, seed, workers and learning rate as configured; changes made while this
+        run trained are not repeated. Raises `RunError` for a run that neither prunes nor rounds, or is not over.
+        """
+        if self.config.pruning is None and self.config.quantization_aware is None:
+            raise RunError(f"{self.id} neither prunes nor rounds while it trains; it needs no control")
+        if self.alive or not self.view().step:
+            raise RunError(f"{self.id} is {self.status}; its control trains as long, so it has to end first")
+        with contextlib.suppress(RunError, OSError):
+            known = open_run(self.paths.control_run.read_text(encoding="utf-8"), self.directory.parent)
+            if known.config.training.max_steps == self.view().step:
+                return known
+        plain = {"pruning": None, "quantization_aware": None, "name": f"{self.config.name[:56]}-control"}
+        config = absolute(self.config, self.directory)
+        config = config.replace(**plain, **{"training.max_steps": self.view().step})
+        run = Run(begin(config.name, self.directory.parent, lambda folder: config))
+        write_atomically(self.paths.control_run, run.id)
+        return run
+
+    def to_config(self, path: str | Path | None = None) -> str:
+        """The YAML that repeats this run from a shell; written to ``path`` if given (paths in it are absolute)."""
+        text = absolute(self.config, self.directory).to_yaml()
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def code(self) -> str:
+        """The Python that repeats this run."""
+        return as_python(absolute(self.config, self.directory))
+
+
+def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
+    """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there."""
+    return Run(find_run(run, runs_dir))
+
+
+class Runs(list[Run]):
+    """The runs of a folder, oldest first; shows as a table."""
+
+    def table(self) -> pd.DataFrame:
+        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds."""
+        import pandas as pd
+
+        rows = []
+        for run in self:
+            view = run.view()
+            last = view.epochs[-1] if view.epochs else {}
+            rows.append(
+                {
+                    "id": run.id,
+                    "status": run.status,
+                    "workers": run.config.workers.count,
+                    "step": view.step,
+                    "total_steps": view.total_steps,
+                    "loss": float(view.loss[-1]) if len(view.loss) else None,
+                    **{name: value for name, value in last.items() if name.startswith("val_")},
+                    "seconds": view.seconds,
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def runs(runs_dir: str | Path = "runs") -> Runs:
+    """All runs of a folder, oldest first."""
+    return Runs(Run(paths) for paths in list_runs(runs_dir))

@@ -1,0 +1,73 @@
+"""A configuration as what repeats it elsewhere: with absolute paths, and as Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.client.options import SAME
+from lepton_kit.config import RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.specs import LeptonSpec, Spec
+
+
+def absolute(config: RunConfig, base: Path) -> RunConfig:
+    """The same configuration with the paths of model, data and callbacks absolute."""
+    from lepton_kit.training import callback_specs
+
+    values = config.to_dict()
+    for section in ("model", "data"):
+        path = values[section].get("path")
+        if path is not None:
+            values[section]["path"] = str(Path(base, path).resolve())
+    values["training"]["callbacks"] = callback_specs.absolute(config.training.callbacks, base.resolve())
+    return RunConfig.from_dict(values)
+
+
+def as_python(config: RunConfig) -> str:
+    """A script that repeats the run of a configuration whose paths are absolute."""
+    arguments = []
+    for name, value in _arguments(config):
+        arguments.append(f"{name}={value!r}")
+    lines = ["import lepton_kit as lk", "", f"model = {_model_code(config.model)}"]
+    lines += [f"data = {_data_code(config.data)}", "run = lk.launch("]
+    lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
+    return "\n".join(lines) + "\n"
+
+
+def _arguments(config: RunConfig) -> Iterator[tuple[str, Any]]:
+    """Options of `launch`, by their names there: the usual ones, and whatever is not as by default."""
+    values = config.to_dict()
+    yield "workers", values["workers"].pop("count")
+    defaults = {
+        "training": TrainingConfig().model_dump(mode="json"),
+        "workers": WorkersConfig().model_dump(mode="json"),
+    }
+    for section, shown in (("training", ("global_batch", "epochs")), ("workers", ())):
+        for name, value in values[section].items():
+            if name in shown or value != defaults[section][name]:
+                yield SAME.get(name, name), value
+    for name in ("seed", "name"):
+        yield name, values[name]
+    for name in ("pruning", "quantization_aware"):
+        if values[name] is not None:
+            yield name, values[name]
+
+
+def _model_code(spec: Spec) -> str:
+    if not isinstance(spec, LeptonSpec):
+        return f"lk.models.build({dict(spec)!r}, base='.', seed=0)"
+    settings = {name: value for name, value in spec.items() if name != "kind" and value is not None}
+    return f"lk.LeptonModel({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+
+def _data_code(spec: Spec) -> str:
+    if spec.kind == "arrays":
+        return f"lk.data.Dataset.from_spec({dict(spec)!r})"
+    if spec.kind == "sample":
+        return f"lk.data.sample({spec['name']!r})"
+    options = {
+        name: value for name, value in spec.items() if name not in ("kind", "path") and value is not None
+    }
+    settings = [repr(spec["path"]), *(f"{name}={value!r}" for name, value in options.items())]
+    return f"lk.data.{spec.kind}({', '.join(settings)})"

@@ -1,0 +1,213 @@
+"""Batch inference over several processes: in order, every sample exactly once, with the measured throughput."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.sharding import cut
+from lepton_kit.deploy.report.rows import Figure
+from lepton_kit.deploy.subject import is_run, prepare, store_model
+from lepton_kit.errors import CompressionError
+from lepton_kit.processes.isolated import child_environment
+
+
+@dataclass(frozen=True, eq=False)
+class InferenceResult:
+    """``outputs[i]`` belongs to sample i. ``seconds`` counts from the start signal to the last output."""
+
+    outputs: np.ndarray
+    seconds: float
+    start_seconds: float
+    workers: int
+    parts: tuple[tuple[int, int], ...]
+
+    @property
+    def throughput(self) -> Figure:
+        """Samples per second over all workers, without their start."""
+        return Figure(len(self.outputs) / self.seconds if self.seconds else None, "measured")
+
+    def __repr__(self) -> str:
+        return f"InferenceResult({len(self.outputs)} outputs, {self.workers} workers)"
+
+
+def infer(
+    run_or_export: Any,
+    data: Any,
+    *,
+    workers: int = 2,
+    batch: int = 256,
+    threads: int | None = None,
+    output: str | Path | None = None,
+    split: str = "validation",
+) -> InferenceResult:
+    """Predict all samples with N worker processes.
+
+    Parameters
+    ----------
+    run_or_export : a run, a ``.keras`` or ``.tflite`` file, a `LeptonModel` or a Keras model.
+    data : an array of samples, rows first; or a dataset, of which ``split`` is used.
+    workers, threads : processes, and threads of each (default: cores divided by workers).
+    output : a ``.npy`` file for the outputs; without it they are returned in memory.
+
+    The samples are cut into one contiguous part a worker by `lepton_kit.data.sharding.cut`. A worker that dies or
+    fails ends the inference with a `CompressionError` that names its samples.
+    """
+    for name, value in (("workers", workers), ("batch", batch), ("threads", threads)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
+    samples = _samples(data, split)
+    with tempfile.TemporaryDirectory(prefix="lepton-infer-") as folder:
+        home = Path(folder)
+        model = _model_file(run_or_export, home)
+        np.save(home / "samples.npy", samples)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        parts = parts_of(len(samples), workers)
+        pool = WorkerPool(home, model, parts, batch, threads or max(1, cores // len(parts)))
+        target = Path(output) if output is not None else home / "outputs.npy"
+        with pool:
+            started = time.perf_counter()
+            shape, dtype = pool.wait_ready()
+            ready = time.perf_counter()
+            np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=(len(samples), *shape)).flush()
+            ready_to_go = time.perf_counter()
+            pool.go(target)
+            seconds = time.perf_counter() - ready_to_go
+        outputs = np.load(target, mmap_mode="r") if output is not None else np.load(target)
+        return InferenceResult(outputs, seconds, ready - started, len(parts), parts)
+
+
+def parts_of(samples: int, workers: int) -> tuple[tuple[int, int], ...]:
+    """One (start, stop) a worker, contiguous and complete; no more workers than samples.
+
+    >>> parts_of(10, 3)
+    ((0, 4), (4, 7), (7, 10))
+    """
+    if samples < 1:
+        raise CompressionError("data: got no samples; expected at least 1")
+    sizes = cut(samples, [1] * min(workers, samples))
+    stops = np.cumsum(sizes)
+    return tuple((int(stop - size), int(stop)) for size, stop in zip(sizes, stops, strict=True))
+
+
+class WorkerPool:
+    """The worker processes of one inference; a context manager that leaves none behind."""
+
+    def __init__(self, home: Path, model: Path, parts: tuple[tuple[int, int], ...], batch: int, threads: int):
+        self.parts = parts
+        self.processes: list[subprocess.Popen] = []
+        self._logs = [home / f"worker-{index}.log" for index in range(len(parts))]
+        self._unread = [b""] * len(parts)
+        for index, (start, stop) in enumerate(parts):
+            request = home / f"worker-{index}.json"
+            values = {
+                "model": str(model),
+                "samples": str(home / "samples.npy"),
+                "start": start,
+                "stop": stop,
+                "batch": batch,
+                "threads": threads,
+            }
+            request.write_text(json.dumps(values), encoding="utf-8")
+            with open(self._logs[index], "wb") as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "lepton_kit.deploy.infer_worker", str(request)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        env=child_environment(),
+                    )
+                )
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):  # what a dead worker did not read any more
+                        stream.close()
+            process.wait()
+
+    def wait_ready(self) -> tuple[tuple[int, ...], np.dtype]:
+        """Wait until every worker has loaded the model; shape and type of one output."""
+        first = self._gather("ready")[0]
+        return tuple(first["shape"]), np.dtype(first["dtype"])
+
+    def go(self, output: Path) -> None:
+        """Let all workers predict into ``output`` and wait; checks that their parts are the ones given out."""
+        for index, process in enumerate(self.processes):
+            try:
+                process.stdin.write(f"{output}\n".encode())
+                process.stdin.flush()
+            except BrokenPipeError:
+                self._died(index)
+        done = [tuple(answer["done"]) for answer in self._gather("done")]
+        if tuple(done) != self.parts:
+            raise CompressionError(f"inference: the workers answered for {done}; expected {list(self.parts)}")
+
+    def _gather(self, key: str) -> list[dict[str, Any]]:
+        answers: dict[int, dict[str, Any]] = {}
+        with selectors.DefaultSelector() as selector:
+            for index, process in enumerate(self.processes):
+                selector.register(process.stdout, selectors.EVENT_READ, index)
+            while len(answers) < len(self.processes):
+                for found, _ in selector.select():
+                    index = found.data
+                    content = os.read(found.fd, 65536)
+                    if not content:
+                        self._died(index)
+                    self._unread[index] += content
+                    line, newline, rest = self._unread[index].partition(b"\n")
+                    if newline:
+                        self._unread[index] = rest
+                        answers[index] = json.loads(line)
+                        selector.unregister(found.fileobj)
+        return [answers[index] for index in range(len(self.processes))]
+
+    def _died(self, index: int) -> None:
+        code = self.processes[index].wait()
+        start, stop = self.parts[index]
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        lines = self._logs[index].read_text(errors="replace").strip().splitlines()
+        last = f": {lines[-1][:300]}" if lines and code > 0 else ""
+        raise CompressionError(f"inference worker {index} (samples {start} to {stop - 1}) {how}{last}")
+
+
+def _samples(data: Any, split: str) -> np.ndarray:
+    if isinstance(data, np.ndarray):
+        return data
+    prepared = prepare(data)
+    chosen = {"validation": prepared.validation, "train": prepared.train}.get(split)
+    if chosen is None:
+        raise CompressionError(f"split: got {split!r}; this data has no such split (validation or train)")
+    if isinstance(chosen.x, dict):
+        raise CompressionError("data: got several inputs; inference handles one")
+    return chosen.x
+
+
+def _model_file(subject: Any, home: Path) -> Path:
+    if isinstance(subject, str | Path) and Path(subject).suffix == ".tflite":
+        if not Path(subject).is_file():
+            raise CompressionError(f"{subject}: no such LiteRT file")
+        return Path(subject).absolute()
+    if is_run(subject):
+        final = Path(subject.directory) / "final" / "model.keras"
+        return (final if final.is_file() else store_model(subject.model(), home)).absolute()
+    return store_model(subject, home).absolute()

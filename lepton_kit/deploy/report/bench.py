@@ -1,0 +1,356 @@
+"""The workbench of a compression job: makes variants of one model, scores and times them, and keeps their rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lepton_kit import devices
+from lepton_kit.compression.quantization.convert import convert
+from lepton_kit.compression.quantization.formats import PRECISIONS, representative
+from lepton_kit.data.prepared import open_folder
+from lepton_kit.deploy.report import measure, scoring
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.flags import flags
+from lepton_kit.deploy.report.job_file import Job
+from lepton_kit.deploy.report.rows import Figure, Row
+from lepton_kit.deploy.report.search import Trunk
+from lepton_kit.errors import CompressionError
+from lepton_kit.processes.isolated import Call, fresh_call
+from lepton_kit.rundir import RunPaths, RunView, lock
+
+MODULE = "lepton_kit.deploy"
+QUICK_REPETITIONS = 10
+CONTROL_LOOK_SECONDS = 1.0
+CONTROL_TELLS = 20
+
+
+class Bench:
+    """Makes variants of one model and keeps their rows; every step that needs TensorFlow is a call."""
+
+    def __init__(self, job: Job, call: Call, tell: Callable[[str], None]):
+        self.job, self.call, self.tell = job, call, tell
+        self.folder = Path(job.folder)
+        self.work = self.folder / "work"
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.data = open_folder(Path(job.data))
+        self.held = self.data.validation
+        self.samples = self.work / "held_out.npy"
+        np.save(self.samples, np.asarray(self.held.x))
+        self.calibration, self.calibration_choice = self._representative()
+        self.rows: list[Row] = []
+        self.scores: dict[str, scoring.Score] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.metric: scoring.Score | None = None
+        self.trained_bits: int | None = None
+
+    def _representative(self) -> tuple[Path, str]:
+        """The representative dataset (``.npy``), and in words how it was chosen."""
+        if self.job.calibration is not None:
+            given = Path(self.job.calibration)
+            return given, f"{len(np.load(given, mmap_mode='r'))} samples that were given"
+        train, path = self.data.train, self.work / "calibration.npy"
+        chosen = representative(
+            np.asarray(train.y), len(train), size=self.job.calibration_size, seed=self.job.seed
+        )
+        np.save(path, np.asarray(train.take(chosen.indices)[0]))
+        return path, chosen.choice
+
+    # ---------------------------------------------------------------- making
+    def float_model(self) -> None:
+        """The row of the Keras model as it came, in float; every score is compared with it."""
+        path = self.trunk_path(Trunk())
+        self.tell("float Keras model")
+        self.trained_bits = self.call(f"{MODULE}.report.tune:strip", model=self.job.model, output=str(path))[
+            "trained_bits"
+        ]
+        row = Row("keras", "Keras", role="float", file=path.name)
+        self._score(row, path, "keras", "")
+
+    def train(self, trunk: Trunk) -> None:
+        """Remove what the trunk says from the model as it came, and fine-tune; the control trains as long."""
+        if trunk == Trunk():
+            return
+        self.tell(f"fine-tuning {trunk.name}")
+        said = self._fine_tune(self.trunk_path(trunk), **_shares(trunk))
+        self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
+
+    def control(self) -> None:
+        """The model as it came, trained as many extra epochs, not compressed."""
+        self.tell("control: the same extra training without compression")
+        path = self.folder / "control.keras"
+        self._fine_tune(path)
+        self.facts["control"] = {}
+        self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
+
+    def control_run(self) -> None:
+        """The run that trained as long as this one did, in float; waits for its end, and nothing is timed meanwhile."""
+        if self.job.control_run is None:
+            return
+        paths, row = RunPaths(Path(self.job.control_run)), Row("control-run", "LiteRT", role="control")
+        view, told = RunView(paths.events), None
+        held = True
+        while held:
+            held = lock.held(paths)
+            view.refresh()
+            done = CONTROL_TELLS * view.step // (view.total_steps or 1)
+            if done != told:
+                self.tell(
+                    f"training the control {paths.id}: step {view.step} of {view.total_steps or 'unknown'}"
+                )
+                told = done
+            if held:
+                time.sleep(CONTROL_LOOK_SECONDS)
+        if not paths.final_model.is_file():
+            status = paths.read_status()
+            cause = f" ({status['cause']})" if status.get("cause") else ""
+            reason = f"the control {paths.id} has no model, its status is {status['status']}{cause}; `lepton resume` may help"
+            self.rows.append(replace(row, error=reason))
+            return
+        self._convert(paths.final_model, row.name, "float32", row, row.name)
+
+    def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
+        return self.call(
+            f"{MODULE}.report.tune:fine_tune",
+            model=str(self.trunk_path(Trunk())),
+            data=self.job.data,
+            output=str(path),
+            epochs=self.job.fine_tune_epochs,
+            seed=self.job.seed,
+            pattern=self.job.pattern,
+            keep=list(self.job.skip),
+            learning_rate=self.job.learning_rate,
+            progress=str(self.folder / "fit.jsonl"),
+            **what,
+        )
+
+    def trunk_path(self, trunk: Trunk) -> Path:
+        """Where the weights of a trunk are kept."""
+        return self.folder / (f"{trunk.name}.keras" if trunk.name else "keras.keras")
+
+    def variants(self, trunk: Trunk, precisions: Sequence[str]) -> None:
+        """Convert a trunk to every number format and score each; float32 is always made.
+
+        A model that was trained with rounding is also converted with it, as it came.
+        """
+        path = self.trunk_path(trunk)
+        own = f"qat{self.trained_bits}" if self.trained_bits is not None and trunk == Trunk() else None
+        for precision in dict.fromkeys(filter(None, ("float32", own, *precisions))):
+            name = trunk.variant(precision)
+            self.tell(f"converting and scoring {name}")
+            role: Literal["float", "variant"] = "float" if name == "float32" else "variant"
+            row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
+            bits = PRECISIONS[precision].trained_bits
+            if bits is None:
+                self._convert(path, name, precision, row, trunk.name)
+                continue
+            if precision == own:
+                as_it_came = replace(row, notes=("its rounding was trained in the run itself",))
+                self._convert(Path(self.job.model), name, precision, as_it_came, trunk.name)
+                continue
+            aware = self.folder / f"{name}.keras"
+            try:
+                self._fine_tune(aware, bits=bits, **_shares(trunk))
+            except CompressionError as failure:
+                self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+                continue
+            self._convert(aware, name, precision, row, trunk.name)
+
+    def _convert(self, path: Path, name: str, precision: str, row: Row, trunk: str) -> None:
+        output = self.folder / f"{name}.tflite"
+        float_file = self.folder / f"{name.removesuffix(precision)}float32.tflite"
+        needs = PRECISIONS[precision]
+        try:
+            said = convert(
+                self.call,
+                path,
+                precision,
+                output,
+                calibration=self.calibration if needs.calibrated else None,
+                keep_float=self.job.keep_float if precision == "mixed" else (),
+                float_file=float_file if needs.needs_float_file else None,
+            )
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+            return
+        notes = (*row.notes, *self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
+        if precision == "mixed":
+            notes += (f"kept in float: {', '.join(self.job.keep_float)}",)
+        self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
+
+    # ---------------------------------------------------------------- judging
+    def _score(self, row: Row, keras_path: Path, runtime: str, trunk: str) -> None:
+        outputs = self.work / "outputs.npy"
+        facts = self.facts.setdefault(trunk, {})
+        try:
+            if "parameters" not in facts:
+                facts.update(self.call(f"{MODULE}.report.measure:keras_facts", path=str(keras_path)))
+            self.call(
+                f"{MODULE}.report.measure:predict_file",
+                path=str(self.folder / row.file),
+                runtime=runtime,
+                samples=str(self.samples),
+                output=str(outputs),
+            )
+            self.rows.append(self._judged(row, np.load(outputs), trunk))
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+
+    def _judged(self, row: Row, outputs: np.ndarray, trunk: str) -> Row:
+        """The row with its score, its difference to float, and its sizes."""
+        facts = self.facts[trunk]
+        result = scoring.score(outputs, np.asarray(self.held.y), self.data.task)
+        self.metric = self.metric or result
+        self.scores[row.name] = result
+        figures = {"score": Figure(result.value, "measured", result.low, result.high)}
+        if "keras" in self.scores:
+            figures["difference"] = _paired(scoring.difference(result, self.scores["keras"]))
+        for key in ("parameters", "nonzero_parameters"):
+            figures[key] = Figure(facts[key], "measured")
+        for key, value in measure.sizes(self.folder / row.file).items():
+            figures[key] = Figure(value, "measured")
+        return replace(row, figures=figures)
+
+    def on_gpu(self) -> None:
+        """The row of the float Keras model on this machine's GPU, timed by itself in a process of its own."""
+        if self.job.gpu is None:
+            return
+        self.tell("float Keras model on the GPU")
+        row = Row("keras-gpu", "Keras", role="float", target="GPU", file=self.trunk_path(Trunk()).name)
+        outputs = self.work / "gpu.npy"
+        try:
+            times = fresh_call(
+                f"{MODULE}.report.measure:keras_on",
+                gpus=self.job.gpu,
+                kind="GPU",
+                path=str(self.folder / row.file),
+                samples=str(self.samples),
+                output=str(outputs),
+                repetitions=self.job.repetitions,
+            )
+        except CompressionError as failure:
+            self.rows.append(replace(row, error=str(failure).splitlines()[0]))
+            return
+        row = self._judged(row, np.load(outputs), "")
+        figures = {f"latency_{batch}_one": _spread(times[str(batch)]) for batch in measure.BATCHES}
+        figures["throughput"] = _throughput(times)
+        alone = "timed by itself: moving samples to the GPU and answers back is part of it, with one thread of the host"
+        self.rows.append(replace(row, figures={**row.figures, **figures}, notes=(alone,)))
+
+    def time(self) -> None:
+        """Time all rows interleaved in one run: one thread, then all threads; then peak memory."""
+        alive = [row for row in self.rows if row.error is None and row.target == "CPU"]
+        models = [
+            {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
+            for row in alive
+        ]
+        cores = devices.usable_cores()
+        found: dict[str, dict[str, Figure]] = {row.name: {} for row in alive}
+        for label, threads in (("one", 1), ("all", cores)):
+            self.tell(f"timing {len(models)} variants, {threads} thread{'s' * (threads > 1)}")
+            times = self.call(
+                f"{MODULE}.report.measure:time_models",
+                models=models,
+                samples=str(self.samples),
+                threads=threads,
+                repetitions=self.job.repetitions,
+                energy=self.job.energy and label == "one",
+            )
+            for name, by_batch in times.items():
+                for batch in measure.BATCHES:
+                    found[name][f"latency_{batch}_{label}"] = _spread(by_batch[str(batch)])
+                if label == "one":
+                    joule = by_batch.get("joule")
+                    found[name]["energy"] = (
+                        Figure(joule * 1000, "measured")
+                        if joule is not None
+                        else Figure.not_run("no readable energy counter (Linux powercap) on this machine")
+                    )
+                else:
+                    found[name]["throughput"] = _throughput(by_batch)
+        for row in alive:
+            found[row.name]["peak_memory_bytes"] = self._memory(row)
+        self.rows = [replace(r, figures={**r.figures, **found.get(r.name, {})}) for r in self.rows]
+
+    def quick(self, rows: Sequence[Row]) -> list[Row]:
+        """These rows with a first look at their latency, timed interleaved; the card is timed anew at the end."""
+        unique = {row.name: row for row in rows if row.error is None}
+        models = [
+            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)}
+            for row in unique.values()
+        ]
+        times = self.call(
+            f"{MODULE}.report.measure:time_models",
+            models=models,
+            samples=str(self.samples),
+            threads=1,
+            batches=[1],
+            repetitions=QUICK_REPETITIONS,
+        )
+        return [
+            replace(
+                row,
+                figures={**row.figures, "latency_1_one": Figure(times[row.name]["1"]["median"], "measured")},
+            )
+            for row in unique.values()
+        ]
+
+    def _memory(self, row: Row) -> Figure:
+        if not self.job.memory:
+            return Figure.not_run("not asked for")
+        self.tell(f"peak memory of {row.name}")
+        try:
+            value = fresh_call(
+                f"{MODULE}.report.measure:peak_memory",
+                path=str(self.folder / row.file),
+                runtime=row.runtime.lower(),
+                samples=str(self.samples),
+            )
+        except CompressionError as failure:
+            return Figure.not_run(str(failure))
+        return Figure(value, "measured")
+
+    def card(self, best: str | None = None, trail: Sequence[dict[str, Any]] = ()) -> ReportCard:
+        """The finished card."""
+        if self.metric is None:
+            errors = "; ".join(f"{row.name}: {row.error}" for row in self.rows if row.error)
+            raise CompressionError(f"no variant could be scored: {errors}")
+        higher = self.metric.higher_is_better
+        rows = tuple(replace(row, flags=flags(row, self.rows, higher_is_better=higher)) for row in self.rows)
+        settings = {
+            "cpu": f"{devices.cpu_name()}, {measure.int8_support()}",
+            "calibration": self.calibration_choice,
+            "fine_tune_epochs": self.job.fine_tune_epochs,
+            "seed": self.job.seed,
+            "threads_all": devices.usable_cores(),
+            "repetitions": self.job.repetitions,
+            "choice": "the bounded search chose on the same held-out samples that it reports, so expect a little less"
+            if best
+            else "no search",
+            "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        }
+        return ReportCard(
+            rows, self.metric.metric, higher, len(self.held), settings, best, tuple(trail), str(self.folder)
+        )
+
+
+def _shares(trunk: Trunk) -> dict[str, float | None]:
+    return {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
+
+
+def _paired(found: tuple[float, float, float]) -> Figure:
+    return Figure(found[0], "measured", found[1], found[2])
+
+
+def _spread(times: dict[str, float]) -> Figure:
+    return Figure(times["median"], "measured", times["low"], times["high"])
+
+
+def _throughput(times: dict[str, Any]) -> Figure:
+    largest = measure.BATCHES[-1]
+    return Figure(1000 * largest / times[str(largest)]["median"], "measured")

@@ -1,0 +1,149 @@
+"""The report card: every variant of a model with what it cost and gained, kept, compared and shown."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.deploy.report import show
+from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.errors import CompressionError
+
+
+@dataclass(frozen=True)
+class ReportCard:
+    """What every variant cost and gained, measured in one run on this machine.
+
+    ``table()`` and ``figure()`` show it, ``front()`` is the Pareto front, ``best`` the row that a bounded search
+    chose, ``save()`` and ``load()`` keep it as ``card.json`` beside the model files.
+    """
+
+    rows: tuple[Row, ...]
+    metric: str
+    higher_is_better: bool
+    held_out: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    best: str | None = None
+    trail: tuple[dict[str, Any], ...] = ()
+    folder: str | None = None
+
+    def __repr__(self) -> str:
+        done = sum(row.error is None for row in self.rows)
+        best = f", best {self.best!r}" if self.best else ""
+        return f"ReportCard({done} variants, {self.metric} on {self.held_out} held-out samples{best})"
+
+    def __getitem__(self, name: str) -> Row:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise CompressionError(
+            f"no variant {name!r}; the card has {', '.join(row.name for row in self.rows)}"
+        )
+
+    def path(self, name: str) -> Path:
+        """The model file of a variant."""
+        row = self[name]
+        if row.file is None or self.folder is None:
+            raise CompressionError(f"variant {name!r} has no file" + (f": {row.error}" if row.error else ""))
+        return Path(self.folder) / row.file
+
+    @property
+    def reference(self) -> Row | None:
+        """Float LiteRT, which every variant is compared with; None if it could not be made."""
+        return next((row for row in self.rows if row.name == "float32" and row.error is None), None)
+
+    def front(self, cost: str = "latency_1_one") -> tuple[Row, ...]:
+        """The rows that no other row beats in both score and ``cost`` (a column), cheapest first."""
+        if cost not in COLUMNS:
+            raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COLUMNS)}")
+        known = [row for row in self.rows if row.get("score") is not None and row.get(cost) is not None]
+        points = [(self._worth(row), row.get(cost)) for row in known]
+        return tuple(known[index] for index in pareto(points))
+
+    def _worth(self, row: Row) -> float:
+        value = row.get("score")
+        return value if self.higher_is_better else -value
+
+    def table(self, origins: bool = False) -> Any:
+        """A pandas table, one row a variant; with ``origins`` a second one that holds every figure's tag."""
+        return show.table(self, origins)
+
+    def figure(self, cost: str = "latency_1_one") -> Any:
+        """A plotly figure: score against ``cost``, with intervals, and the Pareto front."""
+        return show.card_figure(self, cost)
+
+    def tensor_errors(self, name: str) -> Any:
+        """A pandas table of what number format did to every weight tensor of a variant; the largest error first."""
+        from lepton_kit.compression.quantization.tensors import tensor_errors
+
+        row = self[name]
+        float_name = name.removesuffix(row.precision) + "float32"
+        return tensor_errors(self.path(float_name), self.path(name))
+
+    def to_markdown(self) -> str:
+        """The card as text: table, flags, and how it was measured."""
+        return show.markdown(self)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``card.json`` and ``card.md``, and copy the model files there. Returns the folder."""
+        import shutil
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.folder and Path(self.folder).resolve() != folder.resolve():
+            for row in self.rows:
+                if row.file and (Path(self.folder) / row.file).is_file():
+                    shutil.copy2(Path(self.folder) / row.file, folder / row.file)
+        values = asdict(replace(self, folder=None))
+        for name, text in (("card.md", self.to_markdown()), ("card.json", json.dumps(values, indent=1))):
+            temporary = folder / f"{name}.part"
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, folder / name)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ReportCard:
+        """Read what `save` wrote. Raises `CompressionError` if it is missing or broken."""
+        path = Path(folder) / "card.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            rows = tuple(
+                Row(
+                    **{
+                        **row,
+                        "figures": {key: Figure(**figure) for key, figure in row["figures"].items()},
+                        "flags": tuple(row["flags"]),
+                        "notes": tuple(row["notes"]),
+                    }
+                )
+                for row in values.pop("rows")
+            )
+            trail = tuple(values.pop("trail"))
+            return cls(**{**values, "rows": rows, "trail": trail, "folder": str(folder)})
+        except (OSError, ValueError, KeyError, TypeError) as failure:
+            raise CompressionError(f"{path}: not a report card ({failure})") from None
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the points (worth, cost) that no other point beats: more worth and less cost are better.
+
+    Cheapest first; of equal points the first one stays.
+
+    >>> pareto([(0.9, 10.0), (0.95, 20.0), (0.8, 15.0)])
+    [0, 1]
+    """
+    order = sorted(range(len(points)), key=lambda index: (points[index][1], -points[index][0], index))
+    front, best = [], -math.inf
+    for index in order:
+        if points[index][0] > best:
+            front.append(index)
+            best = points[index][0]
+    return front

@@ -1,0 +1,261 @@
+"""`compress`: start the compression job of a run or a model, watch it, and read its report card."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lepton_kit import devices, errors
+from lepton_kit.compression.quantization.formats import check_precisions
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.job_file import PROGRESS, Job, add_progress
+from lepton_kit.deploy.subject import (
+    check_layers,
+    find_control,
+    find_home,
+    find_subject,
+    store_calibration,
+)
+from lepton_kit.errors import CompressionError
+from lepton_kit.processes.detached import start_detached
+from lepton_kit.processes.isolated import child_environment
+from lepton_kit.rundir import lock
+
+QUANTIZE = ("float16", "dynamic_int8", "int8")
+SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
+SEARCH_SPARSITY = (0.5, 0.8)
+COSTS = ("balanced", "latency", "size")
+PATTERNS = ("unstructured", "2:4", "block")
+LOCK = "lock"
+"""The lock file of a compression's folder; it holds the number of the process."""
+
+
+@dataclass(frozen=True)
+class CompressionJob:
+    """A compression that runs in a process of its own, known by its folder from any notebook or shell.
+
+    The folder holds ``progress.jsonl``, then ``card.json``; its lock is held while the process works.
+
+    >>> CompressionJob(run.directory / "compression").running  # doctest: +SKIP
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
+    def __repr__(self) -> str:
+        return f"CompressionJob({self.folder.name}, {'running' if self.running else 'ended'})"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process still works."""
+        return lock.claimed(self.folder / LOCK)
+
+    def progress(self) -> list[dict[str, Any]]:
+        """Every progress line so far: ``time``, ``text``, at the end ``finished`` or ``error``."""
+        try:
+            text = (self.folder / PROGRESS).read_text(encoding="utf-8")
+        except OSError:
+            return []
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def cancel(self) -> None:
+        """End the job and all its children; who waits for its card is told."""
+        while self.running and not (pid := (self.folder / LOCK).read_text(encoding="utf-8")):
+            time.sleep(0.02)  # it is about to start
+        if not self.running:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(pid), signal.SIGKILL)
+        text = "the compression was cancelled"
+        add_progress(self.folder, text, error="CompressionError", message=text)
+        while self.running:
+            time.sleep(0.02)
+
+    def result(self, tell: Callable[[str], None] | None = None) -> ReportCard:
+        """Wait for the card. Raises what stopped the job; an interrupt (Ctrl-C) ends the job too."""
+        seen = 0
+        try:
+            while True:
+                ended = not self.running
+                lines = self.progress()
+                for line in lines[seen:] if tell else ():
+                    tell(line["text"])
+                seen = len(lines)
+                if ended:
+                    break
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        last = lines[-1] if lines else {}
+        if "error" in last:
+            kind = getattr(errors, last["error"], CompressionError)
+            raise (kind if kind is not errors.ConfigError else CompressionError)(last["message"])
+        if "finished" not in last:
+            raise CompressionError(
+                f"the compression ended before it had a card; see {self.folder / 'job.log'}"
+            )
+        return ReportCard.load(self.folder)
+
+
+def compress(
+    run_or_model: Any,
+    data: Any = None,
+    *,
+    sparsity: float | Iterable[float] | None = None,
+    structured: float | Iterable[float] | None = None,
+    quantize: str | Sequence[str] = QUANTIZE,
+    max_accuracy_drop: float | None = None,
+    cost: str = "balanced",
+    pattern: str = "unstructured",
+    keep_float: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
+    fine_tune_epochs: int = 3,
+    learning_rate: float = 2e-3,
+    calibration: Any = None,
+    calibration_size: int = 200,
+    repetitions: int = 30,
+    memory: bool = True,
+    seed: int = 0,
+    control: Any = True,
+    folder: str | Path | None = None,
+    wait: bool = True,
+    tell: Callable[[str], None] | None = None,
+) -> Any:
+    """Make compressed variants of a model, measure them all, and return the `ReportCard`.
+
+    Parameters
+    ----------
+    run_or_model : a run, a ``.keras`` file, a `LeptonModel`, or a Keras model (which then needs ``data``).
+    data : a dataset, `PreparedData`, or arrays (x_train, y_train, x_validation, y_validation).
+    sparsity, structured : share of weights made zero, share of channels removed, in [0, 1); one value or several.
+        Such variants are fine-tuned for ``fine_tune_epochs`` with a rate that falls from ``learning_rate`` to 0, and
+        so is a control that is not compressed.
+    quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
+        ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
+    skip : layers that are neither pruned nor trained with rounding.
+    max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
+        point) among the given shares (0: leave that out; by default a range of them).
+    cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
+        their geometric mean.
+    calibration : samples that show full int8 the ranges of its activations, shape (samples, *input); by default
+        ``calibration_size`` samples of the training split, the same share of each class.
+    control : a run that pruned or rounded while it trained stands beside a control, the same run in float for as many
+        steps, trained now if it has not been (`Run.control_run`). False does without; another run is taken as it.
+    wait : False returns a `CompressionJob` at once.
+
+    All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
+    `CompressionError` that names the option or layer.
+
+    >>> card = compress(run, quantize=("int8",), structured=0.5)  # doctest: +SKIP
+    >>> card.table(), card.figure(), card.path("structured-50+int8")  # doctest: +SKIP
+    """
+    settings: dict[str, Any] = {
+        "sparsity": _shares("sparsity", sparsity),
+        "structured": _shares("structured", structured),
+        "quantize": _names(quantize),
+        "keep_float": _names(keep_float),
+        "skip": _names(skip),
+    }
+    check_precisions(settings["quantize"], keep_float=settings["keep_float"])
+    if cost not in COSTS:
+        raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
+    if pattern not in PATTERNS:
+        raise CompressionError(f"pattern: got {pattern!r}; expected one of {', '.join(PATTERNS)}")
+    for name, value in (
+        ("fine_tune_epochs", fine_tune_epochs),
+        ("repetitions", repetitions),
+        ("calibration_size", calibration_size),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
+    if not 0 < learning_rate < float("inf"):
+        raise CompressionError(f"learning_rate: got {learning_rate!r}; expected a number above 0")
+    if max_accuracy_drop is not None:
+        if not 0 <= max_accuracy_drop < 1:
+            raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
+        settings["refine"] = structured is None
+        settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
+        settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
+    home = find_home(run_or_model, folder)
+    with _alone(home) as descriptor:
+        model_path, data_path = find_subject(run_or_model, data, home)
+        check_layers(model_path, keep_float=settings["keep_float"], skip=settings["skip"])
+        given = None if calibration is None else store_calibration(calibration, data_path, home)
+        twin = find_control(run_or_model, control)
+        job = Job(
+            folder=str(home),
+            model=str(model_path),
+            data=str(data_path),
+            pattern=pattern,
+            max_accuracy_drop=max_accuracy_drop,
+            cost=cost,
+            fine_tune_epochs=fine_tune_epochs,
+            learning_rate=learning_rate,
+            calibration=given,
+            calibration_size=calibration_size,
+            repetitions=repetitions,
+            memory=memory,
+            seed=seed,
+            gpu=os.environ.get("CUDA_VISIBLE_DEVICES", "0") if devices.gpus() else None,
+            control_run=None if twin is None else str(twin.absolute()),
+            **settings,
+        )
+        handle = _start(job, descriptor)
+    return handle.result(tell) if wait else handle
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[int]:
+    """The descriptor of the folder's lock. Raises `CompressionError` if a compression is under way in it."""
+    descriptor = lock.claim(home / LOCK)
+    if descriptor is None:
+        raise CompressionError(
+            f"{home}: a compression is under way here. Give another folder, wait for its card with "
+            f"lepton_kit.deploy.CompressionJob({str(home)!r}).result(), or end it with .cancel()"
+        )
+    try:
+        os.truncate(descriptor, 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _start(job: Job, descriptor: int) -> CompressionJob:
+    """Start the job's process in a session of its own; it holds the lock until it ends."""
+    folder = Path(job.folder)
+    for old in (PROGRESS, "fit.jsonl", "card.json"):
+        (folder / old).unlink(missing_ok=True)
+    job.save(folder / "job.json")
+    process = start_detached(
+        "lepton_kit.deploy.report.job",
+        [str(folder / "job.json")],
+        folder / "job.log",
+        descriptors=(descriptor,),
+        environment=child_environment(),
+    )
+    (folder / LOCK).write_text(str(process.pid), encoding="utf-8")
+    return CompressionJob(folder)
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _shares(name: str, value: float | Iterable[float] | None) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    values = (value,) if isinstance(value, int | float) else tuple(value)
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 <= one < 1:
+            raise CompressionError(f"{name}: got {one!r}; expected a share in [0, 1), such as 0.8")
+    return tuple(sorted({float(one) for one in values if one}))

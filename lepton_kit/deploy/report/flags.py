@@ -1,0 +1,126 @@
+"""What a reader must not overlook about a row of a report card, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lepton_kit.deploy.report.rows import Row
+
+SLOWER, SAME = 1.05, 0.1  # ratios within 5 % (10 %) count as noise; our choice, 2026-11
+
+
+def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tuple[str, ...]:
+    """What a reader must not overlook about a row, in words."""
+    reference = next((other for other in rows if other.name == "float32" and other.error is None), None)
+    if row.error or reference is None:
+        return ()
+    if row.role == "float":
+        return tuple(_control_run(row, rows))
+    said = []
+    size, time = _ratio(row, reference, "file_bytes"), _ratio(row, reference, "latency_1_one")
+    if time is not None and _overlap(row, reference, "latency_1_one"):
+        time = 1.0  # the middle halves of the two timings overlap: no difference that this run can show
+    if size and time and size < 1 - SAME and time > SLOWER:
+        said.append(f"smaller but slower: {1 / size:.1f} × smaller, {time:.2f} × the latency of float LiteRT")
+    if size and time and size >= 1 and time >= 1 and row.role != "control" and not row.sparsity:
+        said.append("no gain: neither smaller nor faster than float LiteRT")
+    if (
+        size
+        and time
+        and size < 1
+        and row.precision in ("float16", "int4")
+        and time <= SLOWER
+        and time > 1 - SAME
+    ):
+        said.append("smaller, not faster")
+    if (
+        row.sparsity > 0
+        and row.precision == "float32"
+        and not row.structured
+        and time
+        and abs(time - 1) <= SAME
+    ):
+        zip_ratio = _ratio(row, reference, "gzip_bytes")
+        said.append(
+            f"{row.sparsity:.0%} zeros do not make it faster ({time:.2f} × the latency)"
+            + (f"; only the compressed file shrinks, to {zip_ratio:.0%}" if zip_ratio else "")
+        )
+    said += _worse_than_small_float(row, rows, time, higher_is_better)
+    said += _worse_than_float(row, higher_is_better)
+    said += _control(row, rows, higher_is_better)
+    said += _control_run(row, rows)
+    return tuple(said)
+
+
+def _ratio(row: Row, reference: Row, key: str) -> float | None:
+    mine, other = row.get(key), reference.get(key)
+    return mine / other if mine is not None and other else None
+
+
+def _overlap(row: Row, reference: Row, key: str) -> bool:
+    """Whether the intervals of two figures, where both have one, share a point."""
+    mine, other = row.figures.get(key), reference.figures.get(key)
+    if mine is None or other is None or None in (mine.low, mine.high, other.low, other.high):
+        return False
+    return mine.low <= other.high and other.low <= mine.high
+
+
+def _worse_than_small_float(row: Row, rows: Sequence[Row], time: float | None, higher: bool) -> list[str]:
+    if time is None or time >= 1 or row.get("score") is None or row.precision == "float32":
+        return []
+    sign = 1 if higher else -1
+    for other in rows:
+        if other.precision != "float32" or other.runtime != "LiteRT" or other.error or other.role == "float":
+            continue
+        if other.get("score") is None or other.get("latency_1_one") is None:
+            continue
+        if (
+            sign * (other.get("score") - row.get("score")) > 0
+            and other.get("latency_1_one") <= row.get("latency_1_one")
+            and (other.get("file_bytes") or math.inf) <= (row.get("file_bytes") or math.inf)
+        ):
+            return [
+                f"faster but worse than {other.name!r}, a float model that is as small, as fast and scores better"
+            ]
+    return []
+
+
+def _worse_than_float(row: Row, higher: bool) -> list[str]:
+    figure = row.figures.get("difference")
+    if figure is None or figure.value is None or figure.low is None or figure.high is None:
+        return []
+    worse = figure.high < 0 if higher else figure.low > 0
+    return [f"worse than float beyond chance ({figure.value:+.4f})"] if worse else []
+
+
+def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
+    control = _scored(rows, "control")
+    mine, difference = row.get("score"), row.get("difference")
+    trained = row.sparsity or row.structured or row.precision.startswith("qat")
+    if control is None or row.role == "control" or not trained or mine is None:
+        return []
+    sign = 1 if higher else -1
+    gained = sign * (difference or 0) > 0 and sign * (control.get("score") - mine) >= 0
+    return (
+        ["its gain comes from the extra training: the control, trained as long, scores as well"]
+        if gained
+        else []
+    )
+
+
+def _control_run(row: Row, rows: Sequence[Row]) -> list[str]:
+    """What the run's own pruning or rounding cost, on the rows that show it."""
+    control = _scored(rows, "control-run")
+    own = row.name == "float32" or (
+        row.precision.startswith("qat") and not row.structured and not row.sparsity
+    )
+    if control is None or not own or row.get("score") is None:
+        return []
+    return [
+        f"scores {row.get('score'):.4f}; the control-run, trained as long in float, {control.get('score'):.4f}"
+    ]
+
+
+def _scored(rows: Sequence[Row], name: str) -> Row | None:
+    return next((row for row in rows if row.name == name and row.get("score") is not None), None)

@@ -1,0 +1,125 @@
+"""The compression job: the variants asked for, or a search among them, in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.compression.quantization.formats import PRECISIONS
+from lepton_kit.deploy.report.bench import Bench
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.job_file import Job, add_progress
+from lepton_kit.deploy.report.search import (
+    Outcome,
+    Trunk,
+    choose,
+    next_trunk,
+    relative_cost,
+    trunks,
+    why_skip,
+)
+from lepton_kit.processes.isolated import Call, fork_call, load_tensorflow
+
+
+def needs_training(job: Job) -> bool:
+    """Whether any variant is trained, so that a control has to stand beside it."""
+    return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
+
+
+def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
+    """Run the search on a bench; the name of the winner and what was decided on the way.
+
+    The winner is chosen by the final timing, in which all variants ran interleaved.
+    """
+    job = bench.job
+    space = trunks(job.structured, job.sparsity)
+    seen: list[Outcome] = []
+    trail: list[dict[str, Any]] = []
+    while (trunk := next_trunk(space, seen, job.max_accuracy_drop, job.cost, refine=job.refine)) is not None:
+        bench.train(trunk)
+        bench.variants(trunk, job.quantize)
+        outcome = _judge(bench, trunk)
+        seen.append(outcome)
+        inside = outcome.inside(job.max_accuracy_drop)
+        trail.append(
+            {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
+        )
+        if trunk == Trunk() and not outcome.costs:
+            break
+    tried = {outcome.trunk for outcome in seen}
+    for trunk in space:
+        if trunk not in tried:
+            reason = why_skip(trunk, seen, job.max_accuracy_drop, job.cost)
+            trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
+    if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
+        bench.control()
+    bench.time()
+    higher = bench.metric.higher_is_better if bench.metric else True
+    return choose(bench.rows, job.cost, job.max_accuracy_drop, higher), trail
+
+
+def _judge(bench: Bench, trunk: Trunk) -> Outcome:
+    sign = -1 if bench.metric is None or bench.metric.higher_is_better else 1
+    rows = [
+        row
+        for row in bench.rows
+        if row.runtime == "LiteRT"
+        and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity)
+        and not row.error
+    ]
+    timed = {row.name: row for row in bench.quick([*rows, *(r for r in bench.rows if r.name == "float32")])}
+    reference = timed.get("float32")
+    drops, costs = {}, {}
+    for row in rows:
+        price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
+        if price is not None:
+            drops[row.precision], costs[row.precision] = sign * row.get("difference"), price
+    return Outcome(trunk, drops, costs)
+
+
+def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: None) -> ReportCard:
+    """Do the whole job and save the card in its folder."""
+    bench = Bench(job, call, tell)
+    bench.float_model()
+    bench.control_run()
+    if job.max_accuracy_drop is not None:
+        best, trail = search(bench)
+    else:
+        best, trail = None, []
+        wanted = trunks(job.structured, job.sparsity)
+        for trunk in wanted:
+            bench.train(trunk)
+            bench.variants(trunk, job.quantize)
+        if needs_training(job):
+            bench.control()
+        bench.time()
+    bench.on_gpu()
+    card = bench.card(best, trail)
+    card.save(bench.folder)
+    shutil.rmtree(bench.work)
+    if Path(job.data).parent == bench.folder / "input":
+        shutil.rmtree(job.data)
+    return card
+
+
+def main(path: str) -> int:
+    """``python -m lepton_kit.deploy.report.job job.json``: progress goes to ``progress.jsonl`` beside it."""
+    job = Job.load(path)
+    add_progress(job.folder, "loading TensorFlow")
+    load_tensorflow()
+    try:
+        run_job(job, fork_call, partial(add_progress, job.folder))
+    except Exception as failure:
+        kind = type(failure).__name__
+        add_progress(job.folder, f"failed: {failure}", error=kind, message=str(failure))
+        return 1
+    add_progress(job.folder, "finished", finished=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

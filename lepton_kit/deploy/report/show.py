@@ -1,0 +1,194 @@
+"""How a report card and a sensitivity table are shown: pandas, plotly and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+
+if TYPE_CHECKING:
+    import pandas
+    import plotly.graph_objects
+
+GREY, GRID = "#7f7f7f", "rgba(127,127,127,0.25)"  # readable on light and dark backgrounds
+KINDS = {"float": "#4c78a8", "control": "#9d9d9d", "variant": "#f58518"}
+
+
+class Card(Protocol):
+    """What is shown of a `ReportCard`."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def held_out(self) -> int: ...
+    @property
+    def settings(self) -> dict[str, Any]: ...
+    @property
+    def best(self) -> str | None: ...
+    @property
+    def reference(self) -> Row | None: ...
+    def front(self, cost: str) -> Sequence[Row]: ...
+
+
+def table(card: Card, origins: bool = False) -> pandas.DataFrame:
+    """One row a variant; figures as numbers, or as their tags."""
+    import pandas
+
+    keys = [key for key in COLUMNS if any(key in row.figures for row in card.rows)]
+    records = []
+    for row in card.rows:
+        record: dict[str, Any] = {"variant": row.name, "target": row.target, "runtime": row.runtime}
+        for key in keys:
+            figure = row.figures.get(key)
+            heading = column_heading(card, key)
+            if origins:
+                record[heading] = figure.origin if figure else "not_run"
+                continue
+            record[heading] = figure.value if figure and figure.value is not None else float("nan")
+            if key == "score" or key.startswith("latency"):
+                record[f"{heading} low"] = figure.low if figure and figure.low is not None else float("nan")
+                record[f"{heading} high"] = (
+                    figure.high if figure and figure.high is not None else float("nan")
+                )
+        record["flags"] = "; ".join(row.flags) if not row.error else f"not made: {row.error}"
+        records.append(record)
+    return pandas.DataFrame.from_records(records).set_index("variant")
+
+
+def column_heading(card: Card, key: str) -> str:
+    """The column's name with its unit; the score goes by its metric."""
+    heading, unit = COLUMNS[key]
+    if key == "score":
+        return card.metric
+    return f"{heading} ({unit})" if unit in ("ms", "mJ", "bytes", "samples/s", "cycles") else heading
+
+
+def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects.Figure:
+    """Score against a cost, one point a variant, with intervals; the Pareto front as a line."""
+    import plotly.graph_objects as go
+
+    front = card.front(cost)
+    figure = go.Figure()
+    for role, colour in KINDS.items():
+        rows = [
+            r for r in card.rows if r.role == role and r.get("score") is not None and r.get(cost) is not None
+        ]
+        if not rows:
+            continue
+        scores = [row.figures["score"] for row in rows]
+        figure.add_scatter(
+            x=[row.get(cost) for row in rows],
+            y=[score.value for score in scores],
+            error_y={
+                "type": "data",
+                "array": [(score.high or score.value) - score.value for score in scores],
+                "arrayminus": [score.value - (score.low or score.value) for score in scores],
+                "thickness": 1,
+            },
+            mode="markers+text",
+            marker={"size": 10, "color": colour},
+            text=[row.name for row in rows],
+            textposition=["top center" if k % 2 else "bottom center" for k in range(len(rows))],
+            hovertext=["<br>".join((row.name, *row.flags)) for row in rows],
+            name={"float": "float", "control": "control", "variant": "variants"}[role],
+        )
+    figure.add_scatter(
+        x=[row.get(cost) for row in front],
+        y=[row.get("score") for row in front],
+        mode="lines",
+        line={"dash": "dot", "color": GREY},
+        name="Pareto front",
+    )
+    figure.update_xaxes(title=f"{COLUMNS[cost][0]} ({COLUMNS[cost][1]}), measured", type="log")
+    figure.update_yaxes(title=f"{card.metric} on {card.held_out} held-out samples")
+    return neutral(figure)
+
+
+def neutral(figure: plotly.graph_objects.Figure) -> plotly.graph_objects.Figure:
+    """Colours that fit light and dark pages."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": GREY},
+        margin={"l": 60, "r": 20, "t": 30, "b": 50},
+        legend={"orientation": "h", "y": 1.08},
+    )
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
+    return figure
+
+
+def markdown(card: Card) -> str:
+    """The card as Markdown: a table of the main figures with ratios to float LiteRT, then flags and settings."""
+    reference = card.reference
+    heads = [
+        "variant",
+        "target",
+        card.metric,
+        "difference",
+        "file",
+        "gzip",
+        "latency 1",
+        "latency 32",
+        "× faster",
+    ]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in card.rows:
+        if row.error:
+            continue
+        name = f"**{row.name}**" if row.name == card.best else row.name
+        cells = [
+            name,
+            f"{row.target}, {row.runtime}",
+            *(_cell(row, key) for key in MAIN),
+            _speed(row, reference),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    said: dict[str, list[str]] = {}
+    for row in card.rows:
+        for text in (*row.flags, *row.notes):
+            said.setdefault(text, []).append(row.name)
+    lines += [f"- **{', '.join(names)}**: {text}" for text, names in said.items()]
+    lines += [f"- **{row.name}**: not made: {row.error}" for row in card.rows if row.error]
+    lines += [
+        f"- {name}: {value}" for name, value in card.settings.items() if isinstance(value, str | int | float)
+    ]
+    lines.append("- one-thread latency in ms, median (quartiles); intervals of the score are 95 %")
+    return "\n".join(lines) + "\n"
+
+
+MAIN = ("score", "difference", "file_bytes", "gzip_bytes", "latency_1_one", "latency_32_one")
+
+
+def _cell(row: Row, key: str) -> str:
+    figure = row.figures.get(key)
+    if figure is None or figure.value is None:
+        return "not run"
+    text = _number(key, figure)
+    return text if figure.origin == "measured" else f"{text} ({figure.origin})"
+
+
+def _number(key: str, figure: Figure) -> str:
+    value = figure.value
+    if key == "score":
+        return (
+            f"{value:.4f} ({figure.low:.3f}–{figure.high:.3f})" if figure.low is not None else f"{value:.4f}"
+        )
+    if key == "difference":
+        return f"{value:+.4f}"
+    if key.endswith("_bytes"):
+        return f"{value / 1024:.1f} KiB"
+    if key.startswith("latency"):
+        spread = f" ({figure.low:.3g}–{figure.high:.3g})" if figure.low is not None else ""
+        return f"{value:.3g}{spread}"
+    return f"{value:g}"
+
+
+def _speed(row: Row, reference: Row | None) -> str:
+    mine = row.get("latency_1_one")
+    other = reference.get("latency_1_one") if reference else None
+    return f"{other / mine:.2f}" if mine and other else "not run"

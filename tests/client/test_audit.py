@@ -1,0 +1,124 @@
+"""Every way in which a log can fail to prove that each sample was used exactly once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lepton_kit.client.audit import audit
+from lepton_kit.data import sharding
+from lepton_kit.data.proofs import sample_hashes
+from lepton_kit.rundir import RunPaths, RunView
+from tests.configs import any_config
+
+SAMPLES, BATCH, STEPS = 10, 4, 6
+PLAN = {
+    "kind": "plan", "samples": SAMPLES, "validation_samples": 0, "global_batch": BATCH,
+    "steps_per_epoch": 3, "epochs": 2, "total_steps": STEPS, "parameters": 1,
+}  # fmt: skip
+
+
+def report(first: int, last: int, shuffle: bool = True) -> dict[str, Any]:
+    checksums, counts = [], []
+    for step in range(first, last):
+        indices = sharding.batch_of(step, seed=0, samples=SAMPLES, global_batch=BATCH, shuffle=shuffle)
+        checksums.append(int(sample_hashes(indices).sum(dtype=np.uint64)))
+        counts.append(len(indices))
+    return {
+        "kind": "steps", "generation": 1, "first": first, "last": last, "world_size": 1,
+        "loss": [1.0 / (step + 1) for step in range(first, last)], "metrics": {}, "seconds": 0.1,
+        "busy": [0.1], "samples": [sum(counts)], "fed": counts, "checksum": checksums, "learning_rate": 0.1,
+    }  # fmt: skip
+
+
+def generation(step: int) -> dict[str, Any]:
+    return {"kind": "generation", "generation": 1, "world_size": 1, "ranks": [0], "cut": [4], "step": step}
+
+
+def status(value: str) -> dict[str, Any]:
+    return {"kind": "status", "status": value, "cause": None, "driver_pid": 1}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    made = RunPaths(tmp_path / "run")
+    made.create()
+    made.config.write_text(any_config().to_yaml())
+    return made
+
+
+def write(paths: RunPaths, *events: dict[str, Any]) -> None:
+    lines = [json.dumps({"time": float(k), **event}) for k, event in enumerate(events)]
+    paths.events.write_text("\n".join(lines) + "\n")
+
+
+def test_an_undisturbed_run_is_proved(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 3), report(3, 6), status("finished"))
+    found = audit(paths.root)
+    assert found.problems == ()
+    assert found.exactly_once
+    assert (found.steps, found.samples, found.generations) == (6, 20, 1)
+    assert "exactly once" in str(found)
+
+
+def test_a_run_without_shuffling_is_held_to_the_order_of_the_data(paths: RunPaths):
+    config = any_config().replace(**{"training.shuffle": False})
+    paths.config.write_text(config.to_yaml())
+    write(paths, PLAN, generation(0), report(0, 6, shuffle=False), status("finished"))
+    assert audit(paths.root).problems == ()
+    write(paths, PLAN, generation(0), report(0, 6), status("finished"))
+    assert len(audit(paths.root).problems) == 6
+
+
+def test_a_resume_in_the_middle_of_a_report_takes_back_just_the_steps_after_it(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 5), generation(2), report(2, 6), status("finished"))
+    assert audit(paths.root).problems == ()
+    view = RunView(paths.events)
+    view.refresh()
+    assert view.steps.tolist() == list(range(6))
+    assert view.loss == pytest.approx([1.0 / (step + 1) for step in range(6)])
+
+
+def test_steps_that_the_log_had_lost_come_again_after_a_resume(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 2), generation(4), report(2, 4), report(4, 6))
+    assert audit(paths.root).problems == ()
+
+
+def test_a_gap_is_told(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 2), report(4, 6))
+    assert audit(paths.root).problems == ("steps 2..3 are missing",)
+
+
+def test_steps_that_were_trained_twice_are_told(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 3), report(2, 6))
+    assert audit(paths.root).problems == ("steps 2..2 were trained twice",)
+
+
+def test_other_samples_are_told(paths: RunPaths):
+    wrong = report(0, 6)
+    wrong["checksum"][1] += 1
+    write(paths, PLAN, generation(0), wrong)
+    assert audit(paths.root).problems == ("step 1: other samples were fed than those of this step",)
+
+
+def test_a_wrong_number_of_samples_is_told(paths: RunPaths):
+    wrong = report(0, 6)
+    wrong["fed"][2] = 3
+    write(paths, PLAN, generation(0), wrong)
+    assert audit(paths.root).problems == ("step 2: 3 samples were fed instead of 2",)
+
+
+def test_a_run_that_says_finished_too_early_is_told(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 5), status("finished"))
+    assert audit(paths.root).problems == ("the run finished after 5 of 6 steps",)
+
+
+def test_a_run_that_has_not_begun_is_told(paths: RunPaths):
+    write(paths, status("starting"))
+    found = audit(paths.root)
+    assert not found.exactly_once
+    assert "not begun" in str(found)

@@ -1,0 +1,108 @@
+"""What a run's handle tells: its best epoch, its warnings, what ended it; and what it refuses at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.client.launch import plan
+from lepton_kit.client.run import Run
+from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.rundir import EventLog, RunPaths, lock
+from lepton_kit.training import state
+from tests.configs import any_config
+
+X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+
+
+def made(folder: Path, config: Any = None) -> Run:
+    paths = RunPaths(folder / "demo")
+    paths.create()
+    paths.config.write_text((config or any_config()).to_yaml())
+    return Run(paths)
+
+
+def told(run: Run, kind: str, **fields: Any) -> None:
+    EventLog(run.paths.events).append(kind, **fields)
+
+
+def test_a_finished_run_says_what_ended_it(tmp_path: Path):
+    run = made(tmp_path)
+    told(run, "status", status="finished", cause="EarlyStopping: val_loss has not improved", driver_pid=1)
+    assert (run.status, run.stopped_by) == ("finished", "EarlyStopping: val_loss has not improved")
+    told(run, "status", status="failed", cause="a worker died", driver_pid=1)
+    assert (run.cause, run.stopped_by) == ("a worker died", None)
+
+
+def test_warnings_are_the_texts_of_the_log_in_order(tmp_path: Path):
+    run = made(tmp_path)
+    assert run.warnings == []
+    told(run, "warning", text="layer 'a' draws")
+    told(run, "warning", text="later")
+    assert run.warnings == ["layer 'a' draws", "later"]
+
+
+def test_a_rate_is_refused_at_once_where_a_schedule_decides_and_nothing_is_asked(tmp_path: Path):
+    stored = {"kind": "keras", "path": "a.keras", "schedule": "CosineDecay(0.1)"}
+    run = made(tmp_path, any_config(model=stored))
+    held = lock.take(run.paths)  # as a driver does
+    with pytest.raises(ConfigError, match=r"learning_rate: got 0\.5; expected none: .* CosineDecay"):
+        run.set(learning_rate=0.5)
+    assert list(run.paths.control.iterdir()) == []
+    run.set(log_seconds=1.0)
+    assert len(list(run.paths.control.iterdir())) == 1
+    import os
+
+    os.close(held)
+
+
+def test_the_best_model_has_the_weights_of_the_best_epoch(tmp_path: Path):
+    folder = tmp_path / "demo"
+    RunPaths(folder).create()
+    planned = plan(lk.LeptonModel((3,), 2, 4, 1), (X, np.arange(20) % 2), keep_best="val_loss")
+    RunPaths(folder).config.write_text(planned.store(folder).to_yaml())
+    run = Run(RunPaths(folder))
+    assert run.best is None
+    with pytest.raises(RunError, match="no epoch with val_loss has ended yet; status created"):
+        run.best_model()
+    from lepton_kit.training import job
+
+    variables = job.build_model(run.config, folder, planned.prepared).variables
+    weights = [np.full(variable.shape, k + 0.5, np.float32) for k, variable in enumerate(variables)]
+    extra = [np.zeros(3)]  # the optimizer's
+    empty = np.zeros((0, state.HISTORY_COLUMNS))
+    about = {"epoch": 2, "quantity": "val_loss", "value": 0.25}
+    state.save_checkpoint(folder / "best", 9, weights + extra, empty, **about)
+    assert run.best == {**about, "step": 9}
+    for mine, expected in zip(run.best_model().variables, weights, strict=True):
+        assert np.array_equal(mine.numpy(), expected)
+
+
+def test_a_run_that_was_not_asked_has_no_best_model(tmp_path: Path):
+    with pytest.raises(
+        RunError, match=r"not asked to keep the best epoch; launch\(keep_best='val_loss'\) does"
+    ):
+        made(tmp_path).best_model()
+
+
+def test_the_model_of_a_run_that_kept_an_object_is_that_object(tmp_path: Path):
+    import keras
+
+    class Twice(keras.layers.Layer):
+        def __init__(self, how: Any) -> None:  # no get_config: Keras can't write it
+            super().__init__()
+            self.how = how
+
+        def call(self, x: Any) -> Any:
+            return self.how(x)
+
+    model = keras.Sequential([keras.Input((3,)), Twice(lambda x: 2 * x), keras.layers.Dense(2)])
+    run = made(tmp_path)
+    with pytest.raises(RunError, match="there is no checkpoint yet"):
+        run.model()
+    lk.models.store(model, run.paths.final_model.parent)
+    assert np.allclose(run.model()(X), model(X))

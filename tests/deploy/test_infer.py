@@ -1,0 +1,110 @@
+"""Batch inference: in order, exactly once, over any number of workers, with clear errors."""
+
+import importlib.util
+import itertools
+import json
+import signal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lepton_kit.compression.quantization.litert import LiteRTModel
+from lepton_kit.data import arrays
+from lepton_kit.deploy.inference import WorkerPool, infer, parts_of
+from lepton_kit.errors import CompressionError
+
+needs_litert = pytest.mark.skipif(
+    importlib.util.find_spec("ai_edge_litert") is None,
+    reason="LiteRT comes with the extra lepton_kit[compression]",
+)
+
+
+@given(st.integers(1, 1000), st.integers(1, 40))
+def test_parts_are_contiguous_complete_and_even(samples, workers):
+    parts = parts_of(samples, workers)
+    assert parts[0][0] == 0
+    assert parts[-1][1] == samples
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(parts))
+    sizes = [stop - start for start, stop in parts]
+    assert len(parts) == min(workers, samples)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_samples_and_wrong_options_are_refused():
+    with pytest.raises(CompressionError, match="got no samples"):
+        parts_of(0, 2)
+    for options in ({"workers": 0}, {"batch": -1}, {"threads": 0}, {"workers": 1.5}):
+        with pytest.raises(CompressionError, match=f"{next(iter(options))}: got"):
+            infer("model.tflite", np.zeros((1, 2)), **options)
+    with pytest.raises(CompressionError, match="no such LiteRT file"):
+        infer("missing.tflite", np.zeros((1, 2)))
+    with pytest.raises(CompressionError, match="split: got 'test'"):
+        infer("missing.tflite", arrays(np.zeros((10, 2)), np.arange(10) % 2), split="test")
+
+
+@pytest.fixture(scope="module")
+def digits_file(workshop, digits_cnn, tmp_path_factory):
+    from lepton_kit.compression.quantization.convert import convert
+
+    path = tmp_path_factory.mktemp("infer") / "model.tflite"
+    convert(workshop, digits_cnn, "float32", path)
+    return path
+
+
+@needs_litert
+@pytest.mark.processes
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_sample_once_and_in_order(digits_file, digits, workers, tmp_path):
+    x = digits[2][:101]
+    result = infer(digits_file, x, workers=workers, batch=16, threads=1, output=tmp_path / "out.npy")
+    expected = LiteRTModel(digits_file).predict(x)
+    np.testing.assert_allclose(result.outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
+    assert result.workers == workers
+    assert result.throughput.origin == "measured"
+    assert result.throughput.value > 0
+
+
+@needs_litert
+@pytest.mark.processes
+def test_a_dataset_gives_its_held_out_split(digits_file, digits):
+    data = arrays(digits[0][:20], digits[1][:20], validation=(digits[2][:7], digits[3][:7]))
+    assert len(infer(digits_file, data, workers=2).outputs) == 7
+    assert len(infer(digits_file, data, workers=1, split="train").outputs) == 20
+
+
+@needs_litert
+@pytest.mark.processes
+def test_a_keras_file_gives_the_same_outputs(digits_file, digits_cnn, digits):
+    x = digits[2][:9]
+    result = infer(digits_cnn, x, workers=1, batch=4)
+    np.testing.assert_allclose(result.outputs, LiteRTModel(digits_file).predict(x), atol=1e-4)
+
+
+@needs_litert
+@pytest.mark.processes
+def test_a_broken_model_is_told_with_the_workers_samples(tmp_path):
+    (tmp_path / "broken.tflite").write_bytes(b"nothing")
+    with pytest.raises(
+        CompressionError, match=r"inference worker \d \(samples \d to \d\).*not a LiteRT file"
+    ):
+        infer(tmp_path / "broken.tflite", np.zeros((4, 2), np.float32), workers=2)
+
+
+@needs_litert
+@pytest.mark.processes
+def test_a_killed_worker_is_told_and_leaves_no_process(digits_file, digits, tmp_path):
+    np.save(tmp_path / "samples.npy", digits[2][:10])
+    pool = WorkerPool(tmp_path, digits_file, ((0, 5), (5, 10)), 5, 1)
+    with pool:
+        shape, dtype = pool.wait_ready()
+        assert shape == (10,)
+        np.lib.format.open_memmap(tmp_path / "o.npy", mode="w+", dtype=dtype, shape=(10, *shape)).flush()
+        pool.processes[1].send_signal(signal.SIGKILL)
+        pool.processes[1].wait()
+        with pytest.raises(CompressionError, match=r"worker 1 \(samples 5 to 9\) was ended by SIGKILL"):
+            pool.go(tmp_path / "o.npy")
+    assert all(process.poll() is not None for process in pool.processes)
+    assert json.loads((tmp_path / "worker-0.json").read_text())["stop"] == 5

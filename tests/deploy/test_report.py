@@ -1,0 +1,303 @@
+"""The report card: what is measured, how it is judged in words, how it is kept, and the job that makes it."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lepton_kit.data import arrays
+from lepton_kit.deploy.report import measure, scoring
+from lepton_kit.deploy.report.card import ReportCard, pareto
+from lepton_kit.deploy.report.compress import compress
+from lepton_kit.deploy.report.flags import flags
+from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.deploy.subject import check_layers, find_home, find_subject
+from lepton_kit.errors import CompressionError
+
+POINTS = st.lists(st.tuples(st.integers(0, 8).map(float), st.integers(0, 8).map(float)), max_size=12)
+
+
+@given(POINTS)
+def test_no_point_beats_the_front_and_all_others_are_beaten(points):
+    front = pareto(points)
+    chosen = [points[index] for index in front]
+    assert chosen == sorted(chosen)
+    for worth, cost in points:
+        assert any(w >= worth and c <= cost for w, c in chosen)
+    for a in chosen:
+        assert not any(b != a and b[0] >= a[0] and b[1] <= a[1] for b in points)
+
+
+@given(st.integers(1, 400), st.data())
+def test_wilson_holds_the_share_and_stays_within_0_and_1(total, data):
+    right = data.draw(st.integers(0, total))
+    low, high = scoring.wilson(right, total)
+    assert 0 <= low <= right / total + 1e-12
+    assert right / total - 1e-12 <= high <= 1
+
+
+def test_scores_of_every_kind_of_output():
+    labels = np.array([0, 1, 1, 0])
+    soft = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
+    assert scoring.score(soft, labels, "classification").value == 0.75
+    assert scoring.score(soft, labels[:, None], "classification").value == 0.75
+    assert scoring.score(soft, np.eye(2)[labels], "classification").value == 0.75
+    assert scoring.score(soft[:, 1:], labels, "classification").value == 0.75
+    assert scoring.score(np.array([[-3.0], [3.0], [2.0], [1.0]]), labels, "classification").value == 0.75
+    maps = scoring.score(np.stack([soft, soft]), np.stack([labels, labels]), "other")
+    assert (maps.metric, maps.value) == ("accuracy per position", 0.75)
+    error = scoring.score(np.array([[1.0], [2.0]]), np.array([1.5, 2.5]), "regression")
+    assert (error.metric, error.value, error.higher_is_better) == ("mean absolute error", 0.5, False)
+
+
+def test_predictions_that_cannot_be_scored_are_refused():
+    with pytest.raises(CompressionError, match="got 1 predictions for 2 targets"):
+        scoring.score(np.zeros((1, 2)), np.zeros(2, int), "classification")
+    with pytest.raises(CompressionError, match="NaN or infinity for 1 of 2 samples"):
+        scoring.score(np.array([[0.0, 1.0], [np.nan, 0.0]]), np.zeros(2, int), "classification")
+    with pytest.raises(CompressionError, match="do not fit the targets"):
+        scoring.score(np.zeros((2, 3)), np.zeros((2, 2)), "regression")
+
+
+def test_a_difference_is_paired():
+    first = scoring.Score("accuracy", True, np.array([1.0, 0.0, 1.0, 1.0]), 0, 1)
+    assert scoring.difference(first, first) == (0.0, 0.0, 0.0)
+
+
+def row(name, size=100.0, latency=1.0, score=0.9, difference=0.0, bounds=None, **more):
+    values = {"file_bytes": size, "gzip_bytes": size, "latency_1_one": latency, "score": score}
+    figures = {key: Figure(value, "measured") for key, value in values.items()}
+    figures["difference"] = Figure(difference, "measured", *(bounds or (difference, difference)))
+    more.setdefault("runtime", "LiteRT")
+    return Row(name, figures=figures, **more)
+
+
+FLOAT = row("float32", role="float")
+
+
+@pytest.mark.parametrize(
+    ("given_row", "others", "words"),
+    [
+        (row("int4", 20, 1.8, precision="int4"), (), "smaller but slower: 5.0 × smaller, 1.80 ×"),
+        (row("int8", 120, 1.2, precision="int8"), (), "no gain"),
+        (row("float16", 50, 1.0, precision="float16"), (), "smaller, not faster"),
+        (row("sparse", 100, 1.0, sparsity=0.8), (), "80% zeros do not make it faster"),
+        (row("int8", 30, 0.5, 0.8, -0.1, (-0.15, -0.05)), (), "worse than float beyond chance"),
+        (
+            row("int8", 30, 0.5, 0.8, precision="int8"),
+            (row("thin", 25, 0.4, 0.85, structured=0.5),),
+            "faster but worse than 'thin', a float model",
+        ),
+        (
+            row("thin", 25, 0.4, 0.92, 0.02, structured=0.5),
+            (row("control", score=0.93, difference=0.03, role="control"),),
+            "its gain comes from the extra training",
+        ),
+        (
+            row("qat2", 30, 0.5, 0.88, precision="qat2"),
+            (row("control-run", score=0.93, role="control"),),
+            "scores 0.8800; the control-run, trained as long in float, 0.9300",
+        ),
+    ],
+)
+def test_what_must_not_be_overlooked_is_said(given_row, others, words):
+    said = flags(given_row, (FLOAT, *others, given_row))
+    assert any(words in text for text in said), said
+
+
+def test_a_plain_gain_is_not_flagged():
+    good = row("int8", 30, 0.3, 0.9, -0.001, (-0.004, 0.002), precision="int8")
+    assert flags(good, (FLOAT, good)) == ()
+    assert flags(FLOAT, (FLOAT, good)) == ()
+    assert flags(good, (good,)) == ()
+
+
+def a_card(folder=None):
+    rows = (
+        FLOAT,
+        row("int8", 30, 0.3, 0.89, -0.01, precision="int8", file="int8.tflite"),
+        row("bad", 200, 3.0, 0.5, -0.4),
+        Row("int4", "LiteRT", error="the converter gave up"),
+    )
+    return ReportCard(rows, "accuracy", True, 100, {"seed": 0}, "int8", folder=folder)
+
+
+def test_a_card_is_kept_with_its_files(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "int8.tflite").write_bytes(b"model")
+    a_card(str(home)).save(tmp_path / "kept")
+    loaded = ReportCard.load(tmp_path / "kept")
+    assert loaded.rows == a_card().rows
+    assert (loaded.best, loaded.metric, loaded.settings) == ("int8", "accuracy", {"seed": 0})
+    assert loaded.path("int8").read_bytes() == b"model"
+    assert repr(loaded) == "ReportCard(3 variants, accuracy on 100 held-out samples, best 'int8')"
+    assert "| **int8** |" in (tmp_path / "kept" / "card.md").read_text()
+
+
+def test_what_a_card_lacks_is_named(tmp_path):
+    card = a_card()
+    with pytest.raises(CompressionError, match="no variant 'int2'; the card has float32, int8"):
+        card["int2"]
+    with pytest.raises(CompressionError, match="'int4' has no file: the converter gave up"):
+        card.path("int4")
+    with pytest.raises(CompressionError, match="cost: got 'beauty'"):
+        card.front("beauty")
+    with pytest.raises(CompressionError, match="not a report card"):
+        ReportCard.load(tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps({"rows": [{}]}))
+    with pytest.raises(CompressionError, match="not a report card"):
+        ReportCard.load(tmp_path)
+
+
+def test_a_card_as_table_figure_and_text():
+    card = a_card()
+    table = card.table()
+    assert list(table.index) == ["float32", "int8", "bad", "int4"]
+    assert table.loc["int8", "file size (bytes)"] == 30
+    assert table.loc["int4", "flags"] == "not made: the converter gave up"
+    assert card.table(origins=True).loc["int4", "accuracy"] == "not_run"
+    assert [one.name for one in card.front("file_bytes")] == ["int8", "float32"]
+    figure = card.figure("file_bytes")
+    assert [trace.name for trace in figure.data] == ["float", "variants", "Pareto front"]
+    assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    text = card.to_markdown()
+    assert "not made: the converter gave up" in text
+    assert "| 3.33 |" in text
+    assert set(card["int8"].figures) <= set(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sparsity": 1.0}, r"sparsity: got 1.0; expected a share in \[0, 1\)"),
+        ({"sparsity": [0.5, -0.1]}, "sparsity: got -0.1"),
+        ({"structured": True}, "structured: got True"),
+        ({"quantize": ("int3",)}, "quantize: got 'int3'"),
+        ({"quantize": "mixed"}, "needs keep_float"),
+        ({"cost": "money"}, "cost: got 'money'"),
+        ({"pattern": "3:4"}, "pattern: got '3:4'"),
+        ({"fine_tune_epochs": 0}, "fine_tune_epochs: got 0"),
+        ({"repetitions": 2.5}, "repetitions: got 2.5"),
+        ({"calibration_size": 0}, "calibration_size: got 0"),
+        ({"learning_rate": -0.1}, "learning_rate: got -0.1"),
+        ({"max_accuracy_drop": 1.5}, "max_accuracy_drop: got 1.5"),
+    ],
+)
+def test_wrong_options_are_refused_before_any_work(options, message):
+    with pytest.raises(CompressionError, match=message):
+        compress("model.keras", (np.zeros((4, 2)), np.zeros(4, int)), **options)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((5, 3)), r"calibration data: got samples of shape \(3,\); the model's input is \(2,\)"),
+        (np.full((5, 2), np.nan), "calibration data: sample 0 holds NaN or infinity"),
+        (np.zeros((0, 2)), "calibration data: got no samples"),
+        (np.array([["a", "b"]]), "calibration data: got <U1; expected numbers"),
+    ],
+)
+def test_calibration_data_that_does_not_fit_is_refused_before_any_process(samples, message, tmp_path):
+    (tmp_path / "model.keras").touch()
+    data = (np.zeros((8, 2), np.float32), np.arange(8) % 2)
+    with pytest.raises(CompressionError, match=message):
+        compress(tmp_path / "model.keras", data, calibration=samples, folder=tmp_path / "card")
+    assert not (tmp_path / "card" / "job.log").exists()
+
+
+def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp_path):
+    import keras
+
+    kl = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((4, 3)), kl.Bidirectional(kl.LSTM(2, name="cells"), name="both")], name="encoder"
+    )
+    keras.Sequential([keras.Input((4, 3)), inner, kl.Dense(2, name="out")]).save(tmp_path / "model.keras")
+    check_layers(
+        tmp_path / "model.keras",
+        skip=("out", "encoder", "both", "encoder/both/forward_cells", "backward_cells"),
+        keep_float=(),
+    )
+    with pytest.raises(CompressionError, match=r"keep_float: no layer 'encode'; expected one of .*'encoder'"):
+        check_layers(tmp_path / "model.keras", keep_float=("encode",))
+    (tmp_path / "broken.keras").write_bytes(b"PK")
+    check_layers(tmp_path / "broken.keras", skip=("anything",))
+
+
+def test_subjects_that_cannot_be_judged_are_refused(tmp_path):
+    with pytest.raises(CompressionError, match="data: got None"):
+        find_subject("model.keras", None, tmp_path)
+    with pytest.raises(CompressionError, match=r"expected a \.keras file that exists"):
+        find_subject(tmp_path / "none.keras", (np.zeros((4, 2)), np.zeros(4, int)), tmp_path)
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(CompressionError, match="data: got int"):
+        find_subject(tmp_path / "model.keras", 3, tmp_path)
+    x, y = np.zeros((8, 2), np.float32), np.arange(8) % 2
+    whole = arrays(x, y, validation_split=0)
+    with pytest.raises(CompressionError, match="data: got no validation split"):
+        find_subject(tmp_path / "model.keras", whole, tmp_path)
+    several = arrays({"a": x, "b": x}, y)
+    with pytest.raises(CompressionError, match="data: got several inputs or targets"):
+        find_subject(tmp_path / "model.keras", several, tmp_path)
+
+
+def test_a_run_keeps_its_card_in_its_own_folder(tmp_path):
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "model.keras").touch()
+    data = arrays(np.zeros((10, 2)), np.arange(10) % 2)
+    run = SimpleNamespace(directory=tmp_path, data=lambda: data)
+    home = find_home(run, None)
+    model, stored = find_subject(run, None, home)
+    assert (home, model) == (tmp_path / "compression", tmp_path / "final" / "model.keras")
+    assert stored.parent == home / "input"
+
+
+def test_timing_visits_every_model_in_every_repetition_and_rotates():
+    order, now = [], iter(range(10_000))
+    runners = {name: lambda name=name: order.append(name) for name in "abc"}
+    times = measure.interleave(runners, 4, clock=lambda: float(next(now)))
+    assert {name: len(found) for name, found in times.items()} == {"a": 4, "b": 4, "c": 4}
+    assert [order[-12:][start] for start in (0, 3, 6, 9)] == ["a", "b", "c", "a"]
+
+
+def test_energy_counters_are_read_where_they_are(tmp_path):
+    for name in ("intel-rapl:0", "intel-rapl:0:0"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "energy_uj").write_text("1000\n")
+        (folder / "max_energy_range_uj").write_text("5000\n")
+    assert measure.energy_counters(tmp_path) == [(tmp_path / "intel-rapl:0" / "energy_uj", 5000.0)]
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("no number")
+    assert measure.energy_counters(tmp_path) == []
+    assert measure.high_water("Name: x\n") is None
+    assert measure.int8_support("") == "int8 instructions unknown"
+    assert measure.int8_support("flags: avx2").startswith("without int8 instructions")
+
+
+def test_every_public_name_is_found_and_stays_what_it_is():
+    import lepton_kit.deploy as room
+
+    for _ in range(2):  # a module of the same name would shadow a function the second time
+        for name in room.__all__:
+            assert callable(getattr(room, name))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = room.nothing
+
+
+def test_timings_whose_middle_halves_overlap_are_not_called_slower():
+    def timed(name, size, low, median, high):
+        made = row(name, size, median)
+        return dataclasses.replace(
+            made, figures={**made.figures, "latency_1_one": Figure(median, "measured", low, high)}
+        )
+
+    reference = dataclasses.replace(timed("float32", 100.0, 0.8, 1.0, 1.4), role="float")
+    apart = timed("int8", 25.0, 1.5, 1.8, 2.0)
+    within = timed("int8", 25.0, 1.3, 1.8, 2.0)
+    assert any("slower" in flag for flag in flags(apart, [reference, apart]))
+    assert not any("slower" in flag for flag in flags(within, [reference, within]))
