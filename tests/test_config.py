@@ -12,9 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import lepton_kit.data
 from lepton_kit.config import RunConfig, json_schema
 from lepton_kit.data import Dataset
-from lepton_kit.data.sources import KINDS
+from lepton_kit.data.dataset import KINDS
 from lepton_kit.errors import ConfigError
 from lepton_kit.models.lepton import FIELDS, LeptonModel
 from lepton_kit.specs import DataSpec, LeptonSpec
@@ -186,7 +187,7 @@ def test_a_data_spec_has_the_options_of_its_verb_with_their_defaults(kind: str):
         for one in get_args(get_args(DataSpec)[0])
         if get_args(one.model_fields["kind"].annotation) == (kind,)
     )
-    expected = signature(KINDS[kind][0])
+    expected = signature(getattr(lepton_kit.data, KINDS[kind][1]))
     ours = defaults(found)
     ours.pop("kind")
     assert ours == expected

@@ -1,9 +1,16 @@
 """What to train on: images, arrays, tables, text and time series, and who trains on which sample."""
 
 from lepton_kit.data.anything import of
+from lepton_kit.data.archives import npz
+from lepton_kit.data.bundled import sample, samples
+from lepton_kit.data.dataset import Dataset
+from lepton_kit.data.images import image_folder
+from lepton_kit.data.memory import arrays
 from lepton_kit.data.prepared import PreparedData, Split
-from lepton_kit.data.sources import Dataset, arrays, image_folder, npz, sample, samples, table, text, windows
+from lepton_kit.data.series import windows
 from lepton_kit.data.streams import stream
+from lepton_kit.data.tables import table
+from lepton_kit.data.texts import text
 
 __all__ = [
     "Dataset",

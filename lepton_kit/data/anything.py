@@ -8,10 +8,10 @@ from inspect import isfunction, ismethod
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.elements import is_stream
 from lepton_kit.data.memory import Rows, build, convert, pair
 from lepton_kit.data.prepared import PreparedData
-from lepton_kit.data.sources import Dataset
 from lepton_kit.data.splitting import check_holdout, check_split
 from lepton_kit.data.streams import Progress, stream
 from lepton_kit.errors import DataError

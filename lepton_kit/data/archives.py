@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.dataset import Dataset, dataset_of
 from lepton_kit.data.memory import check_finite, range_of, task_of
 from lepton_kit.data.prepared import FolderWriter
-from lepton_kit.data.splitting import split_rows
+from lepton_kit.data.splitting import check_split, split_rows
 from lepton_kit.errors import ConfigError, DataError
 
 CHUNK_BYTES = 16 * 2**20
@@ -97,6 +98,70 @@ def _exactly(stream: Any, size: int) -> bytes:
     if len(content) != size:
         raise EOFError("it ends too early")
     return content
+
+
+def npz(
+    path: str | Path,
+    *,
+    x: str | Sequence[str] | Mapping[str, str] = "x",
+    y: str | Sequence[str] | Mapping[str, str] = "y",
+    validation_x: str | Sequence[str] | Mapping[str, str] | None = None,
+    validation_y: str | Sequence[str] | Mapping[str, str] | None = None,
+    validation_split: float = 0.2,
+    is_validation: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    scale: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
+) -> Dataset:
+    """Arrays of an ``.npz`` file, streamed, so that it may be larger than memory.
+
+    ``x`` and ``y`` are array names: one, a list, or {input of the model: array}. Held out are, in this order of
+    precedence: ``validation_x`` with ``validation_y``; the rows where the array ``is_validation`` is true; whole
+    groups (episodes, patients) named by the array ``group``; ``validation_split`` of the rows. ``scale`` is
+    (factor, offset), or one pair by name: values become ``factor * value + offset``, float32.
+    """
+    check_split(validation_split, seed)
+    if (validation_x is None) != (validation_y is None):
+        raise ConfigError(
+            "data.validation_y", given=validation_y, rule="both validation_x and validation_y, or none"
+        )
+    names = {"x": x, "y": y, "validation_x": validation_x, "validation_y": validation_y}
+    if scale is not None:
+        for pair in scale.values() if isinstance(scale, Mapping) else (scale,):
+            if (
+                not isinstance(pair, Sequence)
+                or len(pair) != 2
+                or not all(isinstance(v, int | float) for v in pair)
+            ):
+                raise ConfigError(
+                    "data.scale", given=scale, rule="(factor, offset), or name -> (factor, offset)"
+                )
+        scale = {k: list(v) for k, v in scale.items()} if isinstance(scale, Mapping) else list(scale)
+    return dataset_of(
+        "npz",
+        path,
+        **{option: _array_names(option, value) for option, value in names.items()},
+        validation_split=validation_split,
+        is_validation=is_validation,
+        group=group,
+        seed=seed,
+        scale=scale,
+    )
+
+
+def _array_names(option: str, value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        value = dict(value)
+        names = [*value, *value.values()]
+    else:
+        names = value = list(value) if isinstance(value, Sequence) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"data.{option}", given=value, rule="an array's name, a list of names, or input -> name"
+        )
+    return value
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:

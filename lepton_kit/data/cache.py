@@ -22,6 +22,16 @@ def cache_root() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "lepton_kit" / "data"
 
 
+def walk(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted."""
+    return sorted(Path(base) / name for base, _, names in os.walk(folder) for name in names)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files whose change must change the fingerprint."""
+    return [path] if path.is_file() else walk(path)
+
+
 def fingerprint(kind: str, options: dict[str, Any], files: Iterable[Path]) -> str:
     """32 hex digits from the options and from path, size and change time of every file."""
     digest = hashlib.blake2b(json.dumps([FORMAT, kind, options], sort_keys=True).encode(), digest_size=16)

@@ -57,3 +57,10 @@ def samples_folder() -> Path:
     raise DataError(
         f"no {FOLDER} folder at or above {here}, nor in {package}; set {VARIABLE} to where it lies"
     )
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    """The spec of a sample. Raises `DataError` that lists the names."""
+    if name not in SAMPLES:
+        raise DataError(f"no sample {name!r}; there are {', '.join(SAMPLES)}")
+    return SAMPLES[name]

@@ -6,14 +6,17 @@ import io
 import os
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.cache import walk
+from lepton_kit.data.dataset import Dataset, dataset_of, is_whole
 from lepton_kit.data.prepared import FolderWriter
-from lepton_kit.data.splitting import split_rows
-from lepton_kit.errors import DataError
+from lepton_kit.data.splitting import check_split, split_rows
+from lepton_kit.errors import ConfigError, DataError
 
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp"}
 UNSUPPORTED = {".gif", ".webp", ".tif", ".tiff", ".heic", ".svg"}
@@ -63,14 +66,38 @@ class _Source:
             self.archive.close()
 
 
-def walk(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted."""
-    return sorted(Path(base) / name for base, _, names in os.walk(folder) for name in names)
+def image_folder(
+    path: str | Path,
+    *,
+    image_size: Sequence[int] | None = None,
+    color_mode: str = "auto",
+    validation_split: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Images in class folders, or in ``train/`` and ``val/`` with class folders inside; a folder or a zip file.
 
-
-def files_of(path: Path) -> list[Path]:
-    """The files whose change must change the fingerprint."""
-    return [path] if path.is_file() else walk(path)
+    Samples are uint8 ``(height, width, channels)``, 0..255; PNG, JPEG and BMP. ``image_size`` is (height, width);
+    without it all images must have one size. ``color_mode`` is auto, grayscale, rgb or rgba. With a given
+    ``val``, ``validation`` or ``test`` folder the split is that one, else ``validation_split`` of every class.
+    """
+    check_split(validation_split, seed)
+    if color_mode not in ("auto", *MODES):
+        raise ConfigError("data.color_mode", given=color_mode, rule="auto, grayscale, rgb or rgba")
+    if image_size is not None and not (
+        isinstance(image_size, Sequence) and len(image_size) == 2 and all(is_whole(n, 1) for n in image_size)
+    ):
+        raise ConfigError(
+            "data.image_size", given=image_size, rule="(height, width), whole numbers of at least 1"
+        )
+    size = list(image_size) if image_size is not None else None
+    return dataset_of(
+        "image_folder",
+        path,
+        image_size=size,
+        color_mode=color_mode,
+        validation_split=validation_split,
+        seed=seed,
+    )
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:

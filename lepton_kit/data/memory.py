@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.convert import TEXT, as_arrays, check_floatx, length_of, pad, texts
+from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.prepared import PreparedData, Split
-from lepton_kit.data.splitting import last_rows, split_rows
+from lepton_kit.data.splitting import check_holdout, check_split, last_rows, split_rows
 from lepton_kit.data.structure import first, form, items, joined, label, mapped, named
 from lepton_kit.data.weights import class_weights, sample_weights
 from lepton_kit.errors import DataError
@@ -25,6 +26,46 @@ class Rows:
     split: Split
     class_names: tuple[str, ...] | None
     notes: dict[str, str]
+
+
+def arrays(
+    x: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    class_weight: Mapping[Any, float] | None = None,
+    validation: Any = None,
+    validation_split: float = 0.2,
+    holdout: str = "random",
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Arrays in memory as `fit` takes them, rows first: one, a dictionary name -> array, or a list of arrays.
+
+    Also frames, tensors, text, and sequences of different lengths (padded at the end with 0, which the summary says).
+    Types stay, but for floating point, which becomes float32; text in ``y`` becomes class numbers. ``sample_weight``
+    is a weight a sample, step or pixel, for each output; ``class_weight`` is class -> weight, for training alone.
+    ``validation`` is (x, y) or (x, y, weights); without it ``validation_split`` of the rows is held out: ``random``
+    ones, every class in proportion, or the ``last`` ones, as Keras does.
+
+    >>> import numpy as np
+    >>> arrays(np.zeros((10, 3)), np.arange(10) % 2).prepare()
+    PreparedData(8 + 2 samples, 3, classification)
+    """
+    check_split(validation_split, seed)
+    check_holdout(holdout)
+    held = build(
+        x,
+        y,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        validation=validation,
+        validation_split=validation_split,
+        holdout=holdout,
+        class_names=class_names,
+        seed=seed,
+    )
+    return Dataset("arrays", held=held)
 
 
 def build(

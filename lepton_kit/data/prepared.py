@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
 from lepton_kit.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 META = "meta.json"
 
 
@@ -76,7 +77,7 @@ class PreparedData:
     ``value_range`` is (low, high) of the samples (in the samples' form, for several inputs): 0..255 for bytes, None
     for text, the training split's own range otherwise. ``task`` is what the targets look like, a hint:
     classification (one small whole number a sample), regression (floating point) or other (label maps, several
-    outputs, none). ``details`` may hold ``notes``, sentences on what differs from the data as they were given.
+    outputs, none). ``preprocessing`` encodes new raw input as these samples were. ``details`` may hold ``notes``, sentences on what differs from the data as they were given.
     """
 
     train: Split
@@ -89,6 +90,7 @@ class PreparedData:
     vocabulary: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
     key: str | None = None
 
     @property
@@ -206,6 +208,7 @@ def meta_of(prepared: PreparedData) -> dict[str, Any]:
         "vocabulary": prepared.vocabulary,
         "feature_names": prepared.feature_names,
         "details": dict(prepared.details),
+        "preprocessing": prepared.preprocessing.model_dump(mode="json") if prepared.preprocessing else None,
     }
 
 
@@ -241,6 +244,8 @@ def open_folder(folder: Path) -> PreparedData:
         for name in ("class_names", "vocabulary", "feature_names"):
             meta[name] = tuple(meta[name]) if meta.get(name) is not None else None
         meta["value_range"] = _ranges(meta["value_range"])
+        if meta.get("preprocessing") is not None:
+            meta["preprocessing"] = parse(meta["preprocessing"], str(folder))
         return PreparedData(train=train, validation=held, **meta)
     except (OSError, ValueError, KeyError, TypeError) as failure:
         if isinstance(failure, DataError):

@@ -9,11 +9,44 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.archives import Archive
+from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.memory import check_finite, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 NAME = re.compile(r"^(train|test|val|validation)_(.+)$")
+
+
+def windows(
+    path: str | Path,
+    *,
+    length: int = 20,
+    stride: int = 5,
+    validation_stride: int = 10,
+    validation_start: int = 160,
+    normal: str = "00",
+) -> Dataset:
+    """Runs in an ``.npz`` file, arrays ``train_CLASS`` and ``test_CLASS`` of ``(rows, channels)``, cut into windows.
+
+    Samples are float32 ``(length, channels)``, standardised with the training runs' statistics. Of a test run
+    the rows from ``validation_start`` on count (a fault begins there), of the class ``normal`` all.
+    """
+    for name, value in (("length", length), ("stride", stride), ("validation_stride", validation_stride)):
+        if not is_whole(value, 1):
+            raise ConfigError(f"data.{name}", given=value, rule="a whole number of at least 1")
+    if not is_whole(validation_start, 0):
+        raise ConfigError(
+            "data.validation_start", given=validation_start, rule="a whole number of at least 0"
+        )
+    return dataset_of(
+        "windows",
+        path,
+        length=length,
+        stride=stride,
+        validation_stride=validation_stride,
+        validation_start=validation_start,
+        normal=name_of("normal", normal),
+    )
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.memory import check_classes, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
-from lepton_kit.data.splitting import split_rows
-from lepton_kit.errors import DataError
+from lepton_kit.data.splitting import check_split, split_rows
+from lepton_kit.errors import ConfigError, DataError
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 MAX_CATEGORIES = 64
@@ -52,6 +54,33 @@ def column(header: list[str], rows: list[list[str]], name: str, file: str) -> li
         raise DataError(f"{file}: no column {name!r}; it has {', '.join(header[:30])}")
     index = header.index(name)
     return [row[index].strip() for row in rows]
+
+
+def table(
+    path: str | Path,
+    *,
+    target: str,
+    features: Sequence[str] | None = None,
+    validation_split: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A CSV file with a header line; samples are float32 ``(features,)``.
+
+    Numbers are standardised with the training rows' mean and deviation, texts become one column a category,
+    and a column with missing values gets a second one that flags them. A target of text, or of at most 20
+    different whole numbers, makes a classification, any other a regression.
+    """
+    check_split(validation_split, seed)
+    if isinstance(features, str) or not (features is None or all(isinstance(name, str) for name in features)):
+        raise ConfigError("data.features", given=features, rule="a list of column names")
+    return dataset_of(
+        "table",
+        path,
+        target=name_of("target", target),
+        features=list(features) if features is not None else None,
+        validation_split=validation_split,
+        seed=seed,
+    )
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.memory import check_classes, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
-from lepton_kit.data.splitting import split_rows
+from lepton_kit.data.splitting import check_split, split_rows
 from lepton_kit.data.tables import column, read_csv
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 WORD = re.compile(r"\w+|[^\w\s]")
 RESERVED = ("[padding]", "[unknown]")
@@ -42,6 +43,39 @@ def encode(texts: list[str], vocabulary: tuple[str, ...], length: int) -> np.nda
         tokens = [index.get(word, 1) for word in words(text)[:length]]
         ids[row, : len(tokens)] = tokens
     return ids
+
+
+def text(
+    path: str | Path,
+    *,
+    text: str = "text",
+    label: str = "intent",
+    split: str | None = None,
+    vocabulary_size: int = 4000,
+    sequence_length: int = 24,
+    validation_split: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Texts and labels in a CSV file; samples are token ids, int32 ``(sequence_length,)``, 0 pads, 1 is unknown.
+
+    ``split`` names a column with train and validation (or test); without it ``validation_split`` is held out.
+    """
+    check_split(validation_split, seed)
+    if not is_whole(vocabulary_size, 3):
+        raise ConfigError("data.vocabulary_size", given=vocabulary_size, rule="a whole number of at least 3")
+    if not is_whole(sequence_length, 1):
+        raise ConfigError("data.sequence_length", given=sequence_length, rule="a whole number of at least 1")
+    return dataset_of(
+        "text",
+        path,
+        text=name_of("text", text),
+        label=name_of("label", label),
+        split=split,
+        vocabulary_size=vocabulary_size,
+        sequence_length=sequence_length,
+        validation_split=validation_split,
+        seed=seed,
+    )
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:

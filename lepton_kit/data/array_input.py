@@ -1,0 +1,99 @@
+"""Preprocessing of arrays: shape and type are checked, and nothing else is done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
+from lepton_kit.data.structure import first, items, joined, label
+from lepton_kit.errors import DataError
+from lepton_kit.specs import Section
+
+
+class ArrayForm(Section):
+    """One input of a model: its name or place (None for a single one), the shape of a sample, and its type."""
+
+    key: str | int | None = None
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class ArraysPreprocessing(Preprocessing):
+    """Samples come as arrays, in the form that the training data had.
+
+    >>> plain = ArraysPreprocessing(inputs=(ArrayForm(shape=(2,), dtype="float32"),))
+    >>> plain.encode([[1, 2], [3, 4]]).x.dtype
+    dtype('float32')
+    """
+
+    kind: Literal["arrays"] = "arrays"
+    inputs: tuple[ArrayForm, ...]
+
+    def count(self, raw: Any) -> int | None:
+        """How many samples there are."""
+        return len(first(self._arrays(raw)))
+
+    def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
+        """Slices of the arrays; a sample with a number that is not finite is a problem of its own."""
+        arrays = dict(items(self._arrays(raw)))
+        total = len(next(iter(arrays.values())))
+        for start in range(0, total, rows):
+            part = {key: array[start : start + rows] for key, array in arrays.items()}
+            count = len(next(iter(part.values())))
+            good, problems = np.ones(count, bool), {}
+            for form in self.inputs:
+                array = part[form.key]
+                if array.dtype.kind != "f":
+                    continue
+                finite = np.isfinite(array).reshape(count, -1).all(axis=1)
+                for place in np.flatnonzero(~finite & good):
+                    problems[int(place)] = f"{label('x', form.key)}: a number that is not finite"
+                good &= finite
+            where = np.flatnonzero(good)
+            x = joined({key: array[where] for key, array in part.items()}) if len(where) else None
+            yield Encoded(tuple(range(start, start + count)), x, where, problems)
+
+    def _arrays(self, raw: Any) -> Any:
+        """The input as arrays of the training data's form and type. Raises `DataError`."""
+        given = dict(items(tuple(raw) if isinstance(raw, list) and self.inputs[0].key == 0 else raw))
+        if isinstance(raw, list | np.ndarray) and self.inputs[0].key is None:
+            given = {None: raw}
+        wanted = {form.key: form for form in self.inputs}
+        if given.keys() != wanted.keys():
+            names = ", ".join(label("x", key) for key in wanted)
+            got = ", ".join(label("x", key) for key in given)
+            raise DataError(f"input: got {got or type(raw).__name__}; the model was trained on {names}")
+        found = {}
+        for key, form in wanted.items():
+            try:
+                array = np.asarray(given[key])
+                array = array.astype(form.dtype) if form.dtype != "str" else array.astype(str)
+            except (TypeError, ValueError) as failure:
+                raise DataError(f"{label('x', key)}: not an array of {form.dtype} ({failure})") from None
+            if array.shape[1:] != form.shape or not array.ndim:
+                raise DataError(
+                    f"{label('x', key)}: shape {array.shape}; expected (samples, {', '.join(map(str, form.shape))})"
+                )
+            found[key] = array
+        lengths = {len(array) for array in found.values()}
+        if len(lengths) > 1:
+            raise DataError(f"input: arrays of {sorted(lengths)} samples; expected as many in each")
+        return joined(found)
+
+
+def preprocessing_of(prepared: PreparedData) -> Preprocessing:
+    """The preprocessing that prepared data carry, or the check of form that arrays need."""
+    if prepared.preprocessing is not None:
+        return prepared.preprocessing
+    inputs = tuple(
+        ArrayForm(
+            key=key, shape=array.shape[1:], dtype="str" if array.dtype.kind in "USO" else array.dtype.name
+        )
+        for key, array in items(prepared.train.x)
+    )
+    task: Any = prepared.task
+    return ArraysPreprocessing(inputs=inputs, target=Target(task=task, class_names=prepared.class_names))
