@@ -228,7 +228,7 @@ def open_folder(folder: Path) -> PreparedData:
     """Open a prepared folder; its arrays are memory-mapped and read-only. Raises `DataError` if it is broken."""
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.pop("format") != FORMAT:
+        if meta.pop("format") not in (1, FORMAT):  # 1 had no preprocessing
             raise DataError(f"{folder}: prepared by another version; store the data again")
         found: dict[tuple[str, str], dict[Key, np.ndarray]] = {}
         for entry in meta.pop("arrays"):

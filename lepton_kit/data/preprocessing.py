@@ -22,6 +22,10 @@ SIDECAR = "preprocessing.json"
 
 KINDS = {
     "arrays": ("array_input", "ArraysPreprocessing"),
+    "images": ("images.preprocessing", "ImagePreprocessing"),
+    "table": ("tables.preprocessing", "TablePreprocessing"),
+    "text": ("texts.preprocessing", "TextPreprocessing"),
+    "windows": ("series.preprocessing", "WindowsPreprocessing"),
 }
 """Kind of a preprocessing -> the module of this room that has it, and its class there."""
 
@@ -75,7 +79,7 @@ class Preprocessing(Section):
     It encodes the rows of training too, so that a new row becomes just what it would have become there.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     kind: str
     target: Target = Target()
 

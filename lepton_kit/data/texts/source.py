@@ -13,7 +13,7 @@ from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.memory import check_classes, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder
 from lepton_kit.data.splitting import check_split, split_rows
-from lepton_kit.data.tables import column, read_csv
+from lepton_kit.data.tables.source import column, read_csv
 from lepton_kit.errors import ConfigError, DataError
 
 WORD = re.compile(r"\w+|[^\w\s]")
