@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup lab test conformance lint format bench soak notebooks lock clean
+.PHONY: help setup test-setup lab test conformance lint format bench soak notebooks lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -15,14 +15,17 @@ help:     ## list the commands
 setup:    ## bring .venv up to date: locked packages, Horovod, native library
 	@$(PYTHON) scripts/setup.py
 
+test-setup:
+	@$(PYTHON) scripts/setup.py --tests
+
 lab: setup  ## open JupyterLab on the quickstart (headless: make lab ARGS=--no-browser, or NO_BROWSER=1)
 	@exec $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(ROOT_FLAG) $(BROWSER_FLAG) $(ARGS)
 
-test: setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
+test: test-setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
 	@$(BIN)/python scripts/check.py $(ARGS)
 
-conformance: setup  ## all situations of docs/fit.md, on real workers against plain Keras; takes many minutes
+conformance: test-setup  ## all situations of docs/fit.md, on real workers against plain Keras; takes many minutes
 	@$(BIN)/python scripts/check.py --only conformance
 
 lint: setup  ## the checks alone, in seconds
@@ -36,13 +39,13 @@ format: setup  ## rewrite the code in the project's format, and the file tree in
 bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet machine
 	@for file in benchmarks/*.py; do echo "── $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
 
-soak: setup  ## the long fault-injection run
+soak: test-setup  ## the long fault-injection run
 	@$(BIN)/python -m pytest tests/soak -m soak $(ARGS)
 
 notebooks: setup  ## execute the notebooks again and keep their outputs (some: ARGS=notebooks/03_elastic.ipynb)
 	@$(BIN)/python scripts/notebooks.py $(ARGS)
 
-lock: setup  ## renew requirements.lock and environment.yml (newer versions: ARGS=--upgrade)
+lock: setup  ## renew both locks and environment.yml (newer versions: ARGS=--upgrade)
 	@$(BIN)/python scripts/lock.py $(ARGS)
 
 clean:    ## remove the environment and caches of this checkout (the cached Horovod wheel stays)

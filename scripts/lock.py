@@ -1,4 +1,4 @@
-"""Renew `requirements.lock` from pyproject.toml, and `environment.yml` from the lock."""
+"""Renew `requirements.lock` and `requirements-test.lock` from pyproject.toml, and `environment.yml` from the lock."""
 
 import argparse
 import re
@@ -10,17 +10,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
-EXTRAS = ("compression", "fpga", "onnx", "tensorboard", "build", "dev")
+TEST_LOCK = ROOT / "requirements-test.lock"
+EXTRAS = ("compression", "fpga", "onnx", "build", "dev")
+TEST_EXTRAS = ("tensorboard",)
+"""What the tests need beside it: `make test` adds these, so that the set-up of a person who trains stays light."""
 PYTHON = "3.11"
 
 
-def compile_lock(upgrade: bool) -> str:
-    """The text of the lock: every Python from 3.11 on, every platform, with hashes, naming no index."""
-    extras = [argument for extra in EXTRAS for argument in ("--extra", extra)]
+def compile_lock(lock: Path, names: tuple[str, ...], upgrade: bool, under: Path | None = None) -> str:
+    """The text of a lock: every Python from 3.11 on, every platform, with hashes, naming no index.
+
+    ``under`` is a lock whose versions this one repeats.
+    """
+    extras = [argument for extra in names for argument in ("--extra", extra)]
+    extras += ["--constraint", str(under)] if under else []
     with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "requirements.lock"
-        if LOCK.exists() and not upgrade:
-            draft.write_text(LOCK.read_text(encoding="utf-8"), encoding="utf-8")
+        draft = Path(folder) / lock.name
+        if lock.exists() and not upgrade:
+            draft.write_text(lock.read_text(encoding="utf-8"), encoding="utf-8")
         command = [str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--universal"]
         command += ["--generate-hashes", "--no-header", "--no-annotate", "--python-version", PYTHON, *extras]
         command += ["--output-file", str(draft), str(ROOT / "pyproject.toml")]
@@ -83,13 +90,16 @@ def environment(lock: str, project: dict) -> str:
 
 
 def main() -> int:
-    """Write both files."""
+    """Write the three files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     options = parser.parse_args()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lock = compile_lock(options.upgrade)
+    lock = compile_lock(LOCK, EXTRAS, options.upgrade)
     LOCK.write_text(lock, encoding="utf-8")
+    TEST_LOCK.write_text(
+        compile_lock(TEST_LOCK, (*EXTRAS, *TEST_EXTRAS), options.upgrade, LOCK), encoding="utf-8"
+    )
     (ROOT / "environment.yml").write_text(environment(lock, project), encoding="utf-8")
     return 0
 

@@ -61,6 +61,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
+TEST_LOCK = ROOT / "requirements-test.lock"
 STAMP = VENV / "lepton-setup.json"
 DISK_GB = 6  # the environment takes 3.5 GB, the Horovod build 0.3 GB, and the package cache as much again
 
@@ -75,7 +76,7 @@ def main() -> int:
     try:
         with (ROOT / ".setup.lock").open("w") as guard:  # two set-ups of one checkout take turns
             fcntl.flock(guard, fcntl.LOCK_EX)
-            set_up(force=options.force)
+            set_up(force=options.force, tests=options.tests)
     except SetupError as failure:
         print(f"\nset-up stopped: {failure}", file=sys.stderr)
         return 1
@@ -85,10 +86,11 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--force", action="store_true", help="do every step again")
+    parser.add_argument("--tests", action="store_true", help="add what only tests need")
     return parser.parse_args()
 
 
-def set_up(*, force: bool) -> None:
+def set_up(*, force: bool, tests: bool = False) -> None:
     """Run the steps whose key changed, in order; a step that ran makes no other step run unless it must."""
     done = {} if force else read_stamp()
     python = venv_python()
@@ -98,7 +100,7 @@ def set_up(*, force: bool) -> None:
         make_venv(python)
         done = {}
     ran = False
-    for name, key, act, optional in _steps():
+    for name, key, act, optional in _steps(tests):
         if done.get(name) == key:
             continue
         ran = True
@@ -121,12 +123,14 @@ def set_up(*, force: bool) -> None:
         print(f"── set-up done in {time.monotonic() - began:.0f} s: {VENV}", flush=True)
 
 
-def _steps() -> Iterable[tuple[str, str, Callable[[], None], bool]]:
+def _steps(tests: bool) -> Iterable[tuple[str, str, Callable[[], None], bool]]:
     native = ROOT / "lepton_kit" / "training" / "native"
     builder = ROOT / "scripts" / "build_horovod.py"
     gpu = os.environ.get("LEPTON_HOROVOD_GPU", "")
+    more = (("test packages", key_of(LOCK, TEST_LOCK), add_test_packages, False),) if tests else ()
     return (
         ("packages", key_of(LOCK), install_packages, False),
+        *more,
         ("horovod", key_of(LOCK, builder, text=gpu), install_horovod, False),
         ("project", key_of(ROOT / "pyproject.toml"), install_project, False),
         ("jupyterlab", key_of(Path(__file__)), write_lab_settings, False),
@@ -225,33 +229,49 @@ def pip_install() -> list[str]:
 
 def install_packages() -> None:
     """Make the environment hold exactly what the lock names, hashes checked; with uv, else with pip."""
-    python = str(venv_python())
     with tempfile.TemporaryDirectory() as folder:
         pinned = Path(folder) / "uv.txt"
         pinned.write_text(lock_entry("uv", LOCK.read_text(encoding="utf-8")), encoding="utf-8")
-        hashed = [*pip_install(), "--require-hashes", "--no-deps"]
         run(
-            [*hashed, "-r", str(pinned)],
+            [*hashed_install(), "-r", str(pinned)],
             "installing uv from the package index failed; is the network there, and does `pip download uv` work?",
         )
-        uv = [
-            str(VENV / "bin" / "uv"),
-            "pip",
-            "sync",
-            "--python",
-            python,
-            "--require-hashes",
-            "--quiet",
-            str(LOCK),
-        ]
-        if subprocess.run(uv, cwd=ROOT, env=uv_environment(dict(os.environ))).returncode == 0:
-            return
-        print(
-            "   uv could not reach the index; pip, with its own settings, tries the same lock (slower)",
-            flush=True,
-        )
-        # A package that the lock's resolver knows to work may still name an older Python as its newest.
-        run([*hashed, "--ignore-requires-python", "-r", str(LOCK)], "installing the locked packages failed")
+    install_lock("sync", LOCK)
+
+
+def add_test_packages() -> None:
+    """Add what only the tests need; the versions of the other packages stay, both locks name the same."""
+    install_lock("install", TEST_LOCK)
+
+
+def install_lock(verb: str, lock: Path) -> None:
+    """``uv pip sync`` or ``install`` of a lock; where uv can't reach the index, pip with its own settings."""
+    uv = [
+        str(VENV / "bin" / "uv"),
+        "pip",
+        verb,
+        "--python",
+        str(venv_python()),
+        "--require-hashes",
+        "--quiet",
+    ]
+    uv += [str(lock)] if verb == "sync" else ["--requirement", str(lock)]
+    if subprocess.run(uv, cwd=ROOT, env=uv_environment(dict(os.environ))).returncode == 0:
+        return
+    print(
+        "   uv could not reach the index; pip, with its own settings, tries the same lock (slower)",
+        flush=True,
+    )
+    # A package that the lock's resolver knows to work may still name an older Python as its newest.
+    run(
+        [*hashed_install(), "--ignore-requires-python", "-r", str(lock)],
+        "installing the locked packages failed",
+    )
+
+
+def hashed_install() -> list[str]:
+    """The words of a ``pip install`` of packages whose hashes are given, and of nothing else."""
+    return [*pip_install(), "--require-hashes", "--no-deps"]
 
 
 def lock_entry(name: str, lock: str) -> str:

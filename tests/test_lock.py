@@ -6,30 +6,41 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+TEST_LOCK = (ROOT / "requirements-test.lock").read_text(encoding="utf-8")
 
 
-def test_the_lock_holds_versions_that_the_project_allows(script):
+@pytest.mark.parametrize("which", ["default", "test"])
+def test_the_lock_holds_versions_that_the_project_allows(script, which):
     lock = script("lock")
     entries = [*PROJECT["dependencies"]]
-    for extra in lock.EXTRAS:
+    for extra in (*lock.EXTRAS, *(lock.TEST_EXTRAS if which == "test" else ())):
         entries += PROJECT["optional-dependencies"][extra]
-    pins = lock.pins(LOCK)
+    pins = lock.pins(LOCK if which == "default" else TEST_LOCK)
     wanted = [Requirement(entry) for entry in entries]
     assert [
         str(entry) for entry in wanted if not entry.specifier.contains(pins[lock.normal(entry.name)])
     ] == []
 
 
-def test_the_lock_names_no_index_and_every_pin_has_hashes():
-    assert "://" not in LOCK
-    assert "index" not in re.sub(r"^[\w.-]*index[\w.-]*==", "", LOCK, flags=re.MULTILINE)
-    pins = re.findall(r"^[A-Za-z0-9_.-]+==.*$", LOCK, re.MULTILINE)
+def test_the_tests_lock_repeats_every_pin_of_the_other_and_adds_to_it(script):
+    lock = script("lock")
+    mine, more = lock.pins(LOCK), lock.pins(TEST_LOCK)
+    assert mine.items() <= more.items()
+    assert len(more) > len(mine)
+
+
+@pytest.mark.parametrize("text", [LOCK, TEST_LOCK], ids=["default", "test"])
+def test_the_lock_names_no_index_and_every_pin_has_hashes(text):
+    assert "://" not in text
+    assert "index" not in re.sub(r"^[\w.-]*index[\w.-]*==", "", text, flags=re.MULTILINE)
+    pins = re.findall(r"^[A-Za-z0-9_.-]+==.*$", text, re.MULTILINE)
     assert len(pins) > 100
     assert all(pin.endswith("\\") for pin in pins)
 

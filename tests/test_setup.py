@@ -81,7 +81,7 @@ def recorded(
             raise setup.SetupError(f"{name} broke")
 
     steps = [(name, key, lambda name=name: act(name), name == optional) for name, key in keys.items()]
-    monkeypatch.setattr(setup, "_steps", lambda: steps)
+    monkeypatch.setattr(setup, "_steps", lambda tests: steps)
     monkeypatch.setattr(setup, "check_machine", lambda: None)
     monkeypatch.setattr(setup, "make_venv", lambda python: None)
     return ran
@@ -166,6 +166,22 @@ def test_pip_takes_over_where_uv_cannot_reach_the_index(setup, monkeypatch, caps
     assert "pip" in capsys.readouterr().out
 
 
+def test_the_tests_packages_are_added_and_a_set_up_without_them_leaves_them(setup, monkeypatch):
+    commands = []
+
+    def answer(command, **options):
+        commands.append(command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(setup.subprocess, "run", answer)
+    plain, more = ([step[0] for step in setup._steps(tests)] for tests in (False, True))
+    assert [name for name in more if name not in plain] == ["test packages"]
+    assert more.index("packages") < more.index("test packages")
+    setup.add_test_packages()
+    assert [command[1:3] for command in commands] == [["pip", "install"]]
+    assert str(setup.TEST_LOCK) in commands[0]
+
+
 def test_a_lock_without_uv_is_refused(setup):
     with pytest.raises(setup.SetupError, match="no pinned uv"):
         setup.lock_entry("uv", "uvicorn==1 \\\n    --hash=sha256:00\n")
@@ -203,7 +219,8 @@ def test_make_lab_works_headless(way):
 
 def test_make_test_sets_up_then_runs_every_kind_of_check(script):
     told = dry("test")
-    assert told.index("scripts/setup.py") < told.index("scripts/check.py")
+    assert told.index("scripts/setup.py --tests") < told.index("scripts/check.py")
+    assert "--tests" not in dry("lab")
     names = [step.name for step in script("check").steps()]
     assert names == [
         "ruff check",
