@@ -124,6 +124,26 @@ def test_an_interrupt_stops_the_run_and_keeps_what_was_reached() -> None:
     assert slow.last == done - 1
 
 
+def test_a_killed_worker_changes_nothing_of_what_fit_leaves() -> None:
+    plain, mine = made(), made()
+    plain.fit(X, Y, 12, epochs=40, shuffle=False, verbose=0)
+
+    class Kill(keras.callbacks.Callback):
+        """Kills the worker that it runs in, once, amid the training."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 7 and not Path("killed").exists():
+                Path("killed").write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    found = lk.fit(mine, X, Y, 12, epochs=40, shuffle=False, callbacks=[Kill()], verbose=0)
+    assert int(Path("killed").read_text()) != os.getpid()
+    close(mine.get_weights(), plain.get_weights())
+    assert len(found.history["loss"]) == 40
+    assert found.run.view().incidents
+    assert lk.audit(found.run).exactly_once
+
+
 def test_a_callback_that_raises_ends_the_fit_with_its_text_and_keeps_the_weights() -> None:
     def fail(epoch: int, logs: Any) -> None:
         if epoch == 2:

@@ -39,6 +39,26 @@ def check_model(model: Any) -> None:
                 "batch, and other places are on other workers: set stateful=False"
             )
 
+    _check_trainable(model)
+
+
+def _check_trainable(model: Any) -> None:
+    """Refuse a choice of what trains that was made after the optimizer was built: `fit` goes on with the old one."""
+    from lepton_kit.training.routes import is_own
+
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None or not optimizer.built or is_own(model, "train_step") or not model.built:
+        return
+    known = {id(variable) for variable in optimizer._trainable_variables}
+    now = {id(variable) for variable in model.trainable_variables}
+    if changed := [v for v in model.variables if (id(v) in known) != (id(v) in now)]:
+        word = "frozen" if id(changed[0]) in known else "set free"
+        raise ModelError(
+            f"model {model.name!r}: {changed[0].path!r} was {word} after the optimizer was built, which Keras' fit does "
+            "not follow: call model.compile again"
+        )
+
 
 def _is_keras(model: Any) -> bool:
     names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(model).__mro__}

@@ -17,7 +17,7 @@ import threading
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cloudpickle
@@ -72,9 +72,13 @@ def foreign(model: Any) -> list[str]:
 
 
 @contextlib.contextmanager
-def by_value() -> Iterator[None]:
-    """Meanwhile classes and functions of the user's own modules are pickled with their code, as those of a notebook."""
-    modules = [module for module in list(sys.modules.values()) if users_module(module)]
+def by_value(modules: Iterable[Any] | None = None) -> Iterator[None]:
+    """Meanwhile classes and functions of these modules are pickled with their code, as those of a notebook.
+
+    Without ``modules``: of all the user's own.
+    """
+    if modules is None:
+        modules = [module for module in list(sys.modules.values()) if users_module(module)]
     known = set(cloudpickle.list_registry_pickle_by_value())
     modules = [module for module in modules if module.__name__ not in known]
     for module in modules:

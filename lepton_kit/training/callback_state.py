@@ -14,11 +14,14 @@ import pickle
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import numpy as np
+
+from lepton_kit.models.objects import by_value
 
 DIRECTORY = "_lepton_directory"
 """An attribute that a loaded callback gets: the directory that relative paths count from in it."""
@@ -99,24 +102,15 @@ def unpack(data: bytes, parts: Parts) -> Any:
     return Unpickler(io.BytesIO(data)).load()
 
 
-@contextlib.contextmanager
-def code_by_value(values: Iterable[Any]) -> Iterator[None]:
+def code_by_value(values: Iterable[Any]) -> AbstractContextManager[None]:
     """While this lasts, code of these objects' modules that workers can't import is pickled by value."""
-    import cloudpickle
-
     modules = {
         sys.modules[kind.__module__]
         for value in values
         for kind in _code_of(value)
         if kind.__module__ in sys.modules and kind.__module__ != "__main__" and not importable(kind)
     }
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
+    return by_value(modules)
 
 
 def importable(kind: Any) -> bool:

@@ -224,3 +224,18 @@ def test_a_callback_that_keeps_the_best_says_by_what():
     stopping = keras.callbacks.EarlyStopping("val_accuracy", mode="max", restore_best_weights=True)
     planned = plan(lk.LeptonModel((3,), 2), DATA, callbacks=[stopping])
     assert planned.settings.training.keep_best == "val_accuracy:max"
+
+
+def test_what_was_frozen_after_the_optimizer_was_built_is_refused_until_compiled_again():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(2)])
+    model.compile("sgd", crossentropy())
+    model.fit(*DATA, verbose=0)
+    model.layers[0].trainable = False
+    with pytest.raises(ModelError, match=r"'sequential.*/dense.*/kernel' was frozen after .*compile again"):
+        plan(model, DATA)
+    model.compile("sgd", crossentropy())
+    plan(model, DATA)
+    model.fit(*DATA, verbose=0)
+    model.layers[0].trainable = True
+    with pytest.raises(ModelError, match="was set free after"):
+        plan(model, DATA)

@@ -123,6 +123,7 @@ SITUATIONS = [
     exact("Two outputs, loss weights, metrics by output", _two_losses, TWO, fast=True),
     exact("Two outputs as a list", lambda: two_outputs([ce(), "mse"], kind=list, loss_weights=[0.3, 2.0], metrics=[["accuracy"], ["mae"]]), TWO_LIST),
     exact("A loss on one output only", lambda: two_outputs({"a": ce(), "b": None}), TWO),
+    exact("Two outputs, a loss and a target for the first alone", lambda: two_outputs([ce(), None], kind=list), Data(FEATURES[0], CLASSES.y, vx=FEATURES[1], vy=CLASSES.vy)),
     exact("One loss for both outputs", lambda: two_outputs("mse"), Data(FEATURES[0], {"a": VECTORS.y, "b": VALUES.y}, vx=FEATURES[1], vy={"a": VECTORS.vy, "b": VALUES.vy})),
     exact("Kernel regularizers L1, L2 and orthogonal", lambda: stack(L.Dense(16, activation="tanh", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.1)), L.Dense(8, activation="tanh", kernel_regularizer="orthogonal_regularizer"), L.Dense(3)), CLASSES),
     exact("Activity regularizer", lambda: stack(L.Dense(16, activation="tanh", activity_regularizer=keras.regularizers.L2(0.05)), L.Dense(3)), CLASSES),

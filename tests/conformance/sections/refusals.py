@@ -20,6 +20,7 @@ from tests.conformance.makers import (
     data,
     mlp,
     one_hot,
+    pretrained,
 )
 from tests.conformance.table import Data, exact, explained, refused
 
@@ -51,6 +52,12 @@ def of(model, loss=None, metrics=("accuracy",)):
     return compiled(model.network, loss or ce(), O.Adam(1e-3), metrics=list(metrics))
 
 
+def frozen_late():
+    model = pretrained(plain())
+    model.layers[0].trainable = False
+    return model
+
+
 def given(**options):
     return {"options": options}
 
@@ -68,6 +75,7 @@ SITUATIONS = [
     explained("LeptonModel with dropout", "dropout", lambda: table(dropout=0.3), CLASSES),
     exact("A model that is not compiled, in launch", uncompiled, CLASSES, reference=lambda: compiled(uncompiled(), ce(), O.Adam(1e-3), metrics=["accuracy"])),
     refused("A model that is not compiled, in lk.fit", "compile", uncompiled, CLASSES, via="fit"),
+    refused("A layer frozen after training, not compiled again", "compile again", frozen_late, CLASSES),
     refused("A misspelt option", "did you mean 'learning_rate'", plain, CLASSES, **given(learning_rte=0.1), fast=True),
     refused("An option of Keras that launch has not", "options", plain, CLASSES, **given(max_queue_size=3)),
     refused("An unknown optimizer", "optimizer", plain, CLASSES, **given(optimizer="adamm")),
