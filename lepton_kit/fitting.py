@@ -79,7 +79,7 @@ def fit(
         model,
         dataset,
         workers=workers,
-        batch_size=batch_size or options.pop("global_batch", None) or dataset.batch_size or DEFAULT_BATCH,
+        batch_size=batch_size or options.pop("global_batch", None) or _batch_of(dataset, steps_per_epoch),
         epochs=epochs,
         callbacks=callbacks,
         shuffle=bool(shuffle) and not dataset.is_ordered,
@@ -102,6 +102,13 @@ def fit(
     if run.status not in ("finished", "stopped"):
         raise RunError(f"{run.id} {run.status}: {run.cause}")
     return outcome.history()
+
+
+def _batch_of(dataset: data.Dataset, steps: int | None) -> int:
+    """The batch where none is asked for, as in Keras: the stream's own, or what the steps of an epoch leave."""
+    if dataset.batch_size is not None or not steps:
+        return dataset.batch_size or DEFAULT_BATCH
+    return -(-len(dataset.prepare().train) // steps)
 
 
 def _follow(run: Run, progress: Progress) -> None:

@@ -124,6 +124,14 @@ def test_an_interrupt_stops_the_run_and_keeps_what_was_reached() -> None:
     assert slow.last == done - 1
 
 
+def test_without_a_batch_size_the_steps_of_an_epoch_decide_it_as_in_keras() -> None:
+    plain, mine = made("sgd"), made("sgd")
+    plain.fit(X, Y, steps_per_epoch=5, epochs=2, shuffle=False, verbose=0)
+    found = lk.fit(mine, X, Y, steps_per_epoch=5, epochs=2, shuffle=False, verbose=0)
+    assert found.run.config.training.global_batch == 8
+    close(mine.get_weights(), plain.get_weights())
+
+
 def test_a_killed_worker_changes_nothing_of_what_fit_leaves() -> None:
     plain, mine = made(), made()
     plain.fit(X, Y, 12, epochs=40, shuffle=False, verbose=0)
