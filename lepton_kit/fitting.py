@@ -7,6 +7,7 @@ import pickle
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from lepton_kit import data
@@ -182,10 +183,11 @@ class _Outcome:
         if arrays is not None:
             if not model.compiled:
                 self._compile(model)
-            give_variables(model, arrays, self._run.id)
-        if memory is not None:
-            self._history = callbacks.give_back(memory, callback_specs.objects(self._callbacks), model)
-            stopped = pickle.loads(memory)["stop"] is not None
+            give_variables(model, arrays, self._run.id, memory.get("optimizers", []))
+        if memory:
+            told = memory["callbacks"]
+            self._history = callbacks.give_back(told, callback_specs.objects(self._callbacks), model)
+            stopped = pickle.loads(told)["stop"] is not None
         model.stop_training = stopped
         self._add_epochs()
         self.history()
@@ -209,8 +211,8 @@ class _Outcome:
                     self._history.history.setdefault(name, []).append(row[name])
 
 
-def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, bytes | None]:
-    """Arrays of all variables and the memory of callbacks, from the end of a run or its last checkpoint."""
+def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, dict[str, Any]]:
+    """Arrays of all variables, and what `Decisions.state` holds, from the end of a run or its last checkpoint."""
     from lepton_kit.training import state
     from lepton_kit.training.saver import CALLBACKS
 
@@ -222,21 +224,30 @@ def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, bytes | None
         folder = folders[-1]
         arrays = state.load_checkpoint(folder)[1]
     else:
-        return None, None
+        return None, {}
     memory = state.load_extra(folder, CALLBACKS)
-    return arrays, pickle.loads(memory)["callbacks"] if memory else None
+    return arrays, pickle.loads(memory) if memory else {}
 
 
-def give_variables(model: Any, arrays: list[Any], source: str) -> None:
-    """Assign a run's arrays to a model's variables and, where they fit, its optimizers' variables."""
+def give_variables(model: Any, arrays: list[Any], source: str, trained: Sequence[Any] = ()) -> None:
+    """Assign a run's arrays to a model's variables and, where they fit, its optimizers' variables.
+
+    ``trained`` is what `trained_by` says of the run's optimizers. What the model reads without tracking it, such as a
+    variable of its loss, gets the run's value too.
+    """
     from lepton_kit.training import state
     from lepton_kit.training.patched import optimizers_of
+    from lepton_kit.training.step import outside
 
     count = len(model.variables)
     state.restore(model.variables, arrays[:count], source)
-    for optimizer in optimizers_of(model):
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
+    optimizers = optimizers_of(model)
+    for optimizer, places in zip(optimizers, trained or [None] * len(optimizers), strict=True):
+        if not optimizer.built and (places is not None or not trained):
+            known = model.variables
+            optimizer.build(
+                model.trainable_variables if places is None else [known[place] for place in places]
+            )
         values = arrays[count : count + len(optimizer.variables)]
         shapes = [tuple(variable.shape) for variable in optimizer.variables]
         if [value.shape for value in values] != shapes:
@@ -244,6 +255,10 @@ def give_variables(model: Any, arrays: list[Any], source: str) -> None:
             return
         state.restore(optimizer.variables, values, source)
         count += len(values)
+    known = [*model.variables, *(v for one in optimizers for v in one.variables), *model.metrics_variables]
+    held = outside(model, known)
+    if held and [tuple(v.shape) for v in held] == [value.shape for value in arrays[-len(held) :]]:
+        state.restore(held, arrays[-len(held) :], source)
 
 
 def _verbosity(verbose: Any) -> int:

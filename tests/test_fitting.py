@@ -167,6 +167,17 @@ def test_a_callback_that_raises_ends_the_fit_with_its_text_and_keeps_the_weights
     assert len(model.history.epoch) >= 2
 
 
+def test_a_callback_that_would_end_its_process_ends_the_fit_with_its_name() -> None:
+    class Leaves(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                raise SystemExit("time is up")
+
+    model = made()
+    with pytest.raises(RunError, match="callback Leaves, on_epoch_end: SystemExit: time is up"):
+        lk.fit(model, X, Y, 12, epochs=4, callbacks=[Leaves()], verbose=0)
+
+
 def test_what_callbacks_print_is_printed_here(capfd: Any) -> None:
     told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print("epoch", epoch, "over"))
     lk.fit(made(), X, Y, epochs=2, callbacks=[told], verbose=0)
@@ -267,6 +278,43 @@ def test_an_optimizer_that_does_not_fit_keeps_its_own_state() -> None:
         give_variables(other, [*arrays[: len(trained.variables)], arrays[-1]], "some-run")
     close(other.get_weights(), trained.get_weights())
     assert int(other.optimizer.iterations) == 0
+
+
+class TwoOptimizers(keras.Model):
+    """As GANs have them: each optimizer trains a part, and the compiled one nothing."""
+
+    def compile(self, **options: Any) -> None:
+        super().compile(**options)
+        self.first, self.second = keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.01, momentum=0.9)
+
+    def train_step(self, data: Any) -> Any:
+        import tensorflow as tf
+
+        x, y = data
+        for optimizer, layer in ((self.first, self.layers[1]), (self.second, self.layers[2])):
+            with tf.GradientTape() as tape:
+                error = tf.reduce_mean((self(x, training=True) - y) ** 2)
+            weights = layer.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(error, weights), weights, strict=True))
+        return {"error": error}
+
+
+def test_each_optimizer_of_a_model_is_given_back_and_no_figure_is_added() -> None:
+    def own() -> Any:
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((4,))
+        model = TwoOptimizers(inputs, keras.layers.Dense(1)(keras.layers.Dense(3, "tanh")(inputs)))
+        model.compile()
+        return model
+
+    plain, mine = own(), own()
+    for _ in range(2):
+        expected = plain.fit(X, Y, 12, epochs=2, shuffle=False, verbose=0)
+        found = lk.fit(mine, X, Y, 12, epochs=2, shuffle=False, verbose=0)
+        assert list(found.history) == list(expected.history) == ["error"]
+        close(mine.get_weights(), plain.get_weights())
+        close(mine.first.variables, plain.first.variables)
+        close(mine.second.variables, plain.second.variables)
 
 
 def test_a_run_without_checkpoint_has_reached_nothing(tmp_path: Path) -> None:

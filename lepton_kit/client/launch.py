@@ -118,7 +118,10 @@ class Plan:
         if spec["kind"] == "object":
             seen = self._tried(spec, folder)
             found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
-        held = callback_specs.store(self.callbacks, folder / "model", self.model)
+        else:
+            for one in (self.model, self.trained):
+                models.objects.forget(one)  # workers read a file of Keras' instead
+        held = callback_specs.store(self.callbacks, folder / "model", self.model, self.trained)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
         return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
 
@@ -169,7 +172,8 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
             compiled.check_quantity(watched, trained, settings.training, prepared)
             settings = settings.replace(**{"training.keep_best": watched})
-    found = {"schedule": schedule, "notes": _notes(prepared, models.explain_inexactness(trained))}
+    notes = _notes(prepared, [*models.explain_inexactness(trained), *_of_epochs(settings, prepared)])
+    found = {"schedule": schedule, "notes": notes}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
 
@@ -196,6 +200,19 @@ def _policy() -> str:
     """The notebook's dtype policy; a process without Keras has the default."""
     settings = getattr(sys.modules.get("keras"), "config", None)
     return settings.dtype_policy().name if settings is not None else "float32"
+
+
+def _of_epochs(settings: RunSettings, prepared: PreparedData) -> list[str]:
+    """Where Keras' `fit` would end an epoch early, because the data end in its midst."""
+    training = settings.training
+    steps, passes = training.steps_per_epoch, -(-len(prepared.train) // training.global_batch)
+    total = (steps or 0) * (training.epochs - training.initial_epoch)
+    if steps is None or total <= passes or passes % steps == 0:
+        return []
+    return [
+        f"steps_per_epoch={steps}, but a pass over the data has {passes} steps: Keras' fit ends an epoch where the data "
+        "end, with a warning; here it goes on with the next pass"
+    ]
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:

@@ -61,7 +61,9 @@ class Run:
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status == "interrupted":
-            return f"the driver died; `lepton resume {self.id}` continues from the last checkpoint"
+            folder = self.directory.parent
+            where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
+            return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
         return self.view().cause or self.paths.read_status().get("cause")
 
     @property

@@ -13,33 +13,56 @@ import io
 import pickle
 import sys
 import sysconfig
-import threading
 import types
-import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 
 from lepton_kit.errors import ModelError
+from lepton_kit.models.reductions import PROXIES, is_variable, noting, reduce_python, reduce_tensorflow
 
-__all__ = ["by_value", "dumps", "foreign", "loads", "users_module"]
+__all__ = ["Reached", "by_value", "dumps", "foreign", "forget", "loads", "reached", "users_module"]
 
 # Modules whose classes a .keras file carries faithfully, or that are no part of a model's meaning.
 STOCK = {"keras", "tensorflow", "lepton_kit", "numpy", "ml_dtypes", "wrapt", "cloudpickle"}
 CONTAINERS = (OrderedDict, dict, list, set)
-# TensorFlow's watch over plain dictionaries and tuples: what they watch travels.
-PROXIES = ("_DictWrapper", "_TupleWrapper")
 # What Keras traces on first use, in the process that uses it.
 TRACED = ("train_function", "test_function", "predict_function")
-LOCKS = {type(threading.Lock()): threading.Lock, type(threading.RLock()): threading.RLock}
+REACHED = "_lepton_reached"
+"""An attribute that a model gets: what its pickle holds."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What the pickle of a model holds, in its order: Keras objects and TensorFlow's variables.
+
+    That is more than the model tracks: a closure of its loss may read a variable, or another model.
+    """
+
+    parts: list[Any]
+    variables: list[Any]
+
+
+def reached(model: Any) -> Reached:
+    """What the last pickle of this model held, alike in the process that wrote it and in those that read it."""
+    return getattr(model, REACHED, None) or Reached([], [])
+
+
+def forget(model: Any) -> None:
+    """`reached` of this model is nothing from now on: other processes read it from another file."""
+    if vars(model).get(REACHED) is not None:
+        object.__setattr__(model, REACHED, None)
 
 
 def dumps(model: Any) -> bytes:
     """The pickle of a model, compiled or not. Raises `ModelError` that names what can't travel."""
     buffer = io.BytesIO()
-    _write(_Writer(buffer), model)
+    writer = _Writer(buffer)
+    _write(writer, model)
+    object.__setattr__(model, REACHED, Reached(writer.parts, writer.variables))
     return buffer.getvalue()
 
 
@@ -49,13 +72,16 @@ def loads(content: bytes) -> Any:
 
     reader = _Reader(io.BytesIO(content))
     try:
-        model = reader.load()
-        done = 0
-        while done < len(reader.parts):
-            _restore(reader.parts[done], reader.load())
-            done += 1
-        for part in reader.parts:
+        with noting() as variables:
+            model = reader.load()
+            done = 0
+            while done < len(reader.parts):
+                _restore(reader.parts[done], reader.load())
+                done += 1
+        parts = [reader.parts[number] for number in range(done)]
+        for part in parts:
             _finish(part)
+        object.__setattr__(model, REACHED, Reached(parts, variables))
     except Exception as failure:
         raise ModelError(f"the stored model cannot be read ({_line(failure)})") from failure
     return model
@@ -137,6 +163,7 @@ class _Writer(cloudpickle.Pickler):
     def __init__(self, file: io.BytesIO, values: bool = True):
         super().__init__(file, protocol=5)
         self.parts: list[Any] = []
+        self.variables: list[Any] = []
         self.foreign: set[str] = set()
         self._numbers: dict[int, int] = {}
         self._values = values
@@ -153,9 +180,11 @@ class _Writer(cloudpickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, type | types.FunctionType | functools.partial) and not _stock(value):
             self.foreign.add(getattr(value, "__qualname__", "functools.partial"))
-        reduced = _reduce_tensorflow(value, self._values)
+        reduced = reduce_tensorflow(value, self._values)
+        if is_variable(value):
+            self.variables.append(value)
         if reduced is None:
-            reduced = _reduce_python(value)
+            reduced = reduce_python(value)
         return super().reducer_override(value) if reduced is None else reduced
 
 
@@ -178,13 +207,14 @@ def _stock(value: Any) -> bool:
 class _Reader(pickle.Unpickler):
     def __init__(self, file: io.BytesIO):
         super().__init__(file)
-        self.parts: list[Any] = []
+        self.parts: dict[int, Any] = {}
 
     def persistent_load(self, reference: tuple[int, type]) -> Any:
+        # Not always in their order: the code of a class may name objects, and it is read before its own object is.
         number, kind = reference
-        if number == len(self.parts):
+        if number not in self.parts:
             base = next((base for base in CONTAINERS if issubclass(kind, base)), object)
-            self.parts.append(base.__new__(kind))
+            self.parts[number] = base.__new__(kind)
         return self.parts[number]
 
 
@@ -223,6 +253,7 @@ def _state(part: Any) -> tuple[Any, dict[str, Any]]:
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(part, name):
                 attributes[name] = getattr(part, name)
+    attributes.pop(REACHED, None)
     for name in TRACED:
         if name in attributes and not isinstance(attributes[name], types.MethodType):
             attributes[name] = None
@@ -267,130 +298,3 @@ def _finish(part: Any) -> None:
             object.__setattr__(part, "_trainable_variables_indices", indices)
     elif isinstance(part, keras.layers.Layer) and "_loss_ids" in part.__dict__:
         object.__setattr__(part, "_loss_ids", {id(loss) for loss in part.__dict__.get("_losses", ())})
-
-
-def _reduce_tensorflow(value: Any, values: bool) -> Any:
-    import tensorflow as tf
-    from tensorflow.python.eager.polymorphic_function.polymorphic_function import Function
-    from tensorflow.python.framework.composite_tensor import CompositeTensor
-
-    if isinstance(value, tf.Variable):
-        return _variable, (_array(value) if values else None, _settings(value))
-    if isinstance(value, tf.Tensor):
-        if not hasattr(value, "numpy"):
-            return _nothing, ()  # of a graph that was traced here: nobody can use it outside of it
-        return (tf.convert_to_tensor, (_array(value),)) if values else (_nothing, ())
-    if isinstance(value, tf.lookup.StaticHashTable | tf.lookup.experimental.MutableHashTable):
-        keys, found = value.export()
-        return _table, (
-            type(value).__name__,
-            keys,
-            found,
-            value._default_value,
-            value.key_dtype,
-            value.value_dtype,
-        )
-    if isinstance(value, tf.lookup.KeyValueTensorInitializer):
-        if not hasattr(value, "_keys") or not hasattr(value._keys, "numpy"):
-            return _nothing, ()  # it has filled its table already
-        return tf.lookup.KeyValueTensorInitializer, (
-            value._keys,
-            value._values,
-            value.key_dtype,
-            value.value_dtype,
-        )
-    if type(value).__name__ in PROXIES and hasattr(value, "__wrapped__"):
-        return _same, (value.__wrapped__,)
-    if isinstance(value, CompositeTensor) and not isinstance(value, tf.Module):
-        return _composite, (value._type_spec, tf.nest.flatten(value, expand_composites=True))
-    if isinstance(value, Function):
-        options = {
-            "input_signature": value.input_signature,
-            "autograph": value._autograph,
-            "jit_compile": value._jit_compile,
-            "reduce_retracing": value._reduce_retracing,
-        }
-        return _traced, (value.python_function, options)
-    if isinstance(value, tf.distribute.Strategy):
-        return tf.distribute.get_strategy, ()
-    if isinstance(value, tf.random.Generator):
-        return _generator, (_array(value.state), int(value.algorithm))
-    return None
-
-
-def _reduce_python(value: Any) -> Any:
-    if type(value) in LOCKS:
-        return LOCKS[type(value)], ()
-    if isinstance(value, threading.local):
-        return threading.local, ()
-    if type(value) is weakref.ref:
-        return (weakref.ref, (value(),)) if value() is not None else (_dead, ())
-    if isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
-        return type(value), (dict(value),)
-    if isinstance(value, weakref.WeakSet):
-        return weakref.WeakSet, (list(value),)
-    return None
-
-
-def _array(tensor: Any) -> Any:
-    return tensor.numpy()
-
-
-def _settings(variable: Any) -> dict[str, Any]:
-    return {
-        "dtype": variable.dtype,
-        "trainable": variable.trainable,
-        "name": variable.name.split(":")[0].split("/")[-1],
-        "shape": variable.shape,
-        "aggregation": int(variable.aggregation.value),
-        "synchronization": int(variable.synchronization.value),
-    }
-
-
-def _variable(value: Any, settings: dict[str, Any]) -> Any:
-    import tensorflow as tf
-
-    settings["aggregation"] = tf.VariableAggregation(settings["aggregation"])
-    settings["synchronization"] = tf.VariableSynchronization(settings["synchronization"])
-    return tf.Variable(value, **settings)
-
-
-def _table(kind: str, keys: Any, values: Any, default: Any, key_dtype: Any, value_dtype: Any) -> Any:
-    import tensorflow as tf
-
-    if kind == "MutableHashTable":
-        table = tf.lookup.experimental.MutableHashTable(key_dtype, value_dtype, default)
-        table.insert(keys, values)
-        return table
-    start = tf.lookup.KeyValueTensorInitializer(keys, values, key_dtype, value_dtype)
-    return tf.lookup.StaticHashTable(start, default)
-
-
-def _composite(spec: Any, flat: list[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.nest.pack_sequence_as(spec, flat, expand_composites=True)
-
-
-def _traced(function: Any, options: dict[str, Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.function(function, **options)
-
-
-def _generator(state: Any, algorithm: int) -> Any:
-    import tensorflow as tf
-
-    return tf.random.Generator.from_state(state, algorithm)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _nothing() -> None:
-    return None
-
-
-def _dead() -> Any:
-    return _nothing

@@ -54,14 +54,16 @@ NEVER_CALLED = ("on_test_batch_begin", "on_test_batch_end")
 STEP_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
-def store(callbacks: Any, folder: Path, model: Any = None) -> tuple[dict[str, Any], ...]:
+def store(callbacks: Any, folder: Path, model: Any = None, trained: Any = None) -> tuple[dict[str, Any], ...]:
     """The specs of callbacks; objects are written to ``folder/callbacks.pkl``.
 
     ``callbacks`` is one or a nested list, as in Keras: objects, ``{"kind": NAME, options…}``, or bare names. Paths
-    count from the current directory. ``model`` is the model that objects may refer to. Raises `ConfigError`.
+    count from the current directory. ``model`` is the model that objects may refer to, ``trained`` what is stored of it. Raises `ConfigError`.
     """
     if isinstance(model, LeptonModel):
         model = model.network if model.built else None
+    if isinstance(trained, LeptonModel):
+        trained = trained.network if trained.built else None
     entries = flat(callbacks)
     specs: list[dict[str, Any]] = []
     objects: list[Any] = []
@@ -78,7 +80,7 @@ def store(callbacks: Any, folder: Path, model: Any = None) -> tuple[dict[str, An
         specs.append({"kind": "object", "name": type(entry).__name__, **where})
         objects.append(entry)
     if objects:
-        data = _packed(objects, model)
+        data = _packed(objects, model, trained)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{os.getpid()}.{FILE}"
         temporary.write_bytes(data)
@@ -283,14 +285,14 @@ def _check_object(entry: Any) -> None:
             raise ConfigError(FIELD, given=type(entry).__name__, rule=rule)
 
 
-def _packed(callbacks: list[Any], model: Any) -> bytes:
+def _packed(callbacks: list[Any], model: Any, trained: Any) -> bytes:
     """All objects in one pickle, so that what they share stays shared; without the model of an earlier fit."""
     held = [{name: vars(callback).get(name) for name in ("_model", "params")} for callback in callbacks]
     try:
         for callback in callbacks:
             vars(callback).update({"_model": None, "params": None})
         with code_by_value(callbacks):
-            parts = Parts(model)
+            parts = Parts(model, trained)
             try:
                 return pack(callbacks, parts)
             except Exception as failure:

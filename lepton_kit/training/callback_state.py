@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.models.objects import by_value
+from lepton_kit.models.objects import by_value, reached
 
 DIRECTORY = "_lepton_directory"
 """An attribute that a loaded callback gets: the directory that relative paths count from in it."""
@@ -39,7 +39,7 @@ _CONTAINERS = (list, dict, set, collections.deque, bytearray)
 class Parts:
     """The parts of a model under names that are the same in every process that built it."""
 
-    def __init__(self, model: Any = None):
+    def __init__(self, model: Any = None, held_by: Any = None):
         self._of_name: dict[tuple[Any, ...], Any] = {}
         if model is not None:
             self._of_name["model",] = model
@@ -55,6 +55,12 @@ class Parts:
                 if hasattr(optimizer, "inner_optimizer"):
                     self._of_name["inner optimizer",] = optimizer.inner_optimizer
         self._name_of = {id(part): name for name, part in self._of_name.items()}
+        # What the model only reads, such as a variable in its loss or a teacher, is the same object in a callback.
+        held = reached(model if held_by is None else held_by)
+        for kind, parts in (("part", held.parts), ("held variable", held.variables)):
+            for index, part in enumerate(parts):
+                self._of_name[kind, index] = part
+                self._name_of.setdefault(id(part), (kind, index))
 
     def name_of(self, part: Any) -> tuple[Any, ...] | None:
         return self._name_of.get(id(part))

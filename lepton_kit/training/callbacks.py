@@ -156,7 +156,7 @@ class Callbacks:
                 warnings.catch_warnings(record=True) as warned,
             ):
                 yield
-        except Exception as failure:
+        except BaseException as failure:  # also one that would end this process alone, such as SystemExit
             text = str(failure) or "no text"
             raise RunError(f"callback {name}, {hook}: {type(failure).__name__}: {text}") from failure
         finally:

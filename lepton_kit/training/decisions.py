@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.training import state
+from lepton_kit.training import attributes, state
 from lepton_kit.training.callback_specs import GIVEN, acts
 from lepton_kit.training.callbacks import Best, Callbacks
 from lepton_kit.training.job import Job
+from lepton_kit.training.patched import trained_by
 
 _LIMB = 1 << 16
 
@@ -30,9 +31,12 @@ class Decisions:
         best: Best | None,
         variables: Sequence[Any],
         collective: Any,
+        step: Any,
         remarks: Sequence[str] = (),
     ):
         self._asked, self._own = asked, own
+        self._step, self._settings = step, dict[attributes.Place, Any]()
+        self._together = max(1, int(getattr(step.model, "steps_per_execution", None) or 1))
         self._callbacks, self._best = callbacks, best
         self._variables, self._collective = variables, collective
         self._started = False
@@ -68,6 +72,8 @@ class Decisions:
                 "told": (self._started, self._begun, self._ended),
                 "best": self._best.value if self._best else None,
                 "callbacks": self._callbacks.state(),
+                "settings": self._settings,
+                "optimizers": trained_by(self._step.model),
             }
         )
 
@@ -81,6 +87,7 @@ class Decisions:
         if self._best is not None:
             self._best.value = taken["best"]
         self._shared = packed
+        self._follow(attributes.changed(self._settings, taken["settings"]))
 
     # ------------------------------------------------------------------ on rank 0
 
@@ -97,11 +104,11 @@ class Decisions:
             self._begun = number + 1
             self._callbacks.begin_epoch(epoch)
 
-    def step(self, first: bool, within: int, logs: Callable[[], dict[str, Any]]) -> None:
-        """A step begins or is over."""
-        if first:
+    def step(self, first: bool, within: int, last: bool, logs: Callable[[], dict[str, Any]]) -> None:
+        """A step begins or is over; ``last`` of its epoch. As in Keras those of one execution are told as one."""
+        if first and within % self._together == 0:
             self._callbacks.begin_step(within)
-        else:
+        elif not first and (last or (within + 1) % self._together == 0):
             self._callbacks.end_step(within, logs())
 
     def validation(self, logs: dict[str, float] | None) -> None:
@@ -139,12 +146,12 @@ class Decisions:
     def share(self, rank: int, size: int, act: Callable[[], None]) -> None:
         """Have rank 0 act, then bring all ranks to the same variables and the same state."""
         if size == 1:
-            act()
+            self._act(act)
             return
         changed, packed = False, b""
         if rank == 0:
             before = state.capture(self._variables)
-            act()
+            self._act(act)
             after = state.capture(self._variables)
             changed = any(
                 not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
@@ -167,6 +174,25 @@ class Decisions:
                 self.load(received)
             self._shared = received
 
+    def share_anew(self) -> None:
+        """Some ranks are new: the next `share` sends the whole state."""
+        self._shared = None
+
+    def _act(self, act: Callable[[], None]) -> None:
+        """Have the callbacks act, and keep the settings that they change, as far as Keras' `fit` would follow them."""
+        model = self._step.model
+        counts = self._step.eager or not self._step.position  # a graph is traced at the first step
+        before = attributes.plain(model) if counts and self._asked else {}
+        act()
+        if before:
+            self._follow(attributes.changed(before, attributes.plain(model)))
+
+    def _follow(self, settings: dict[attributes.Place, Any]) -> None:
+        if settings:
+            self._settings |= settings
+            attributes.assign(self._step.model, settings)
+            self._step.renew()
+
 
 def decisions_of(job: Job, variables: Sequence[Any]) -> Decisions:
     """The callbacks that a job's configuration names, and the best epoch if it asks for it."""
@@ -177,5 +203,5 @@ def decisions_of(job: Job, variables: Sequence[Any]) -> Decisions:
     given = [spec["kind"] for spec in training.callbacks if spec["kind"] in GIVEN]
     remarks = [f"{kind}: {GIVEN[kind]}" for kind in given]
     return Decisions(
-        bool(training.callbacks), job.callbacks, callbacks, best, variables, job.collective, remarks
+        bool(training.callbacks), job.callbacks, callbacks, best, variables, job.collective, job.step, remarks
     )

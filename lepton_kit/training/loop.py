@@ -44,10 +44,8 @@ class Worker:
         self._channel = channel
         self._step = job.step
         self._collective = job.collective
-        self._variables = [
-            *job.step.state_variables,
-            *(v for hook in job.hooks for v in hook.state_variables),
-        ]
+        of_hooks = [v for hook in job.hooks for v in hook.state_variables]
+        self._variables = [*job.step.state_variables, *of_hooks]
         self._history = History(job.batch_size)
         self._reported = self._durable = self._logged_epochs = 0
         self._busy = self._step_seconds = 0.0
@@ -128,6 +126,7 @@ class Worker:
                 state.restore(self._variables, state.unpack(received, mine), "the state of rank 0")
             self._share_history()
         if self._decisions.ends_epochs:
+            self._decisions.share_anew()
             self._share(self._decisions.begin)
         if self.position == self._logged_epochs * self._job.length.steps_per_epoch:
             self._step.reset_metrics()
@@ -244,9 +243,10 @@ class Worker:
             self._run_block(steps)
             return
         within = self.position % self._job.length.steps_per_epoch
-        self._share(lambda: self._decisions.step(True, within, dict))
+        last = within + 1 == self._job.length.steps_per_epoch
+        self._share(lambda: self._decisions.step(True, within, last, dict))
         self._run_block(1)
-        self._share(lambda: self._decisions.step(False, within, self._logs))
+        self._share(lambda: self._decisions.step(False, within, last, self._logs))
 
     def _run_block(self, steps: int) -> None:
         first = self.position
@@ -338,7 +338,8 @@ class Worker:
         """Loss and metrics since the epoch began, as Keras names them."""
         each = self._job.length.steps_per_epoch
         loss = self._history.mean_loss(max(0, self.position - 1) // each * each)
-        return ({} if loss is None else {"loss": loss}) | self._step.metrics()
+        told = {} if loss is None or not self._step.tells_loss else {"loss": loss}
+        return told | self._step.metrics()
 
     def _validate(self, completed: int) -> dict[str, float] | None:
         split = self._job.data.validation
@@ -391,10 +392,8 @@ class Worker:
 
     def finish(self) -> None:
         """Rank 0, at the end: what Keras does when `fit` is over, then the final model into the run's folder."""
-        model, step = self._step.model, self._step
-        if step.optimizer is not None:
-            step.optimizer.finalize_variable_values(model.trainable_variables)
+        self._step.finish()
         self._decisions.end(self._last_logs)
         for hook in self._job.hooks:
             hook.finish()
-        save_final(self._folder, model, step.state_variables, self._decisions.state())
+        save_final(self._folder, self._step.model, self._step.state_variables, self._decisions.state())

@@ -14,7 +14,7 @@ from lepton_kit.training.gather import Cut
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
-from lepton_kit.training.step import Block, Step, fold_rank, is_seed
+from lepton_kit.training.step import Block, Step, fold_rank, is_seed, with_outside
 
 
 class OwnStep(Step):
@@ -64,8 +64,7 @@ class OwnStep(Step):
         found = [*self.model.variables]
         for optimizer in optimizers_of(self.model):
             found += optimizer.variables
-        known = {id(v) for v in found}
-        return [*found, *(v for v in self.model.metrics_variables if id(v) not in known), self._position]
+        return with_outside(self.model, found, self._position)
 
     def warm(self) -> None:
         if (
@@ -95,6 +94,10 @@ class OwnStep(Step):
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         return self._record[0][:steps], self._record[1][:steps]
+
+    @property
+    def tells_loss(self) -> bool:
+        return not is_own(self.model, "train_step") or "loss" in self.metrics()
 
     def metrics(self) -> dict[str, float]:
         """The model's metrics since the last reset, or what its last step has returned, as Keras chooses."""

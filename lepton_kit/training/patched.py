@@ -28,6 +28,21 @@ def optimizers_of(model: Any) -> list[Any]:
     return [optimizer for key, optimizer in found.items() if key not in inner]
 
 
+def trained_by(model: Any) -> list[list[int] | None]:
+    """Of each of `optimizers_of` the places, among the model's variables, of what it was built for; None if it is not."""
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    found: list[list[int] | None] = []
+    for optimizer in optimizers_of(model):
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        known = (
+            [places.get(id(variable)) for variable in inner._trainable_variables]
+            if optimizer.built
+            else [None]
+        )
+        found.append(None if None in known else [place for place in known if place is not None])
+    return found
+
+
 @contextlib.contextmanager
 def over_all_ranks(
     model: Any, collective: Any, cut: Cut, *, sums: Sequence[int] = (), scalar: bool = False

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.errors import ModelError
+from lepton_kit.errors import LeptonError, ModelError
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.own import OwnStep
 from lepton_kit.training.patched import optimizers_of
@@ -69,8 +69,11 @@ def findings(load: Callable[[], Any], rows: tuple[Any, Any, Any]) -> list[str]:
     import tensorflow as tf
 
     reference = load()
-    seeds = _seeds(reference)
+    seeds, common = _seeds(reference), _common_seed()
     whole = _update_of_keras(reference, rows)
+    if _common_seed() != common:
+        noise = f"model {reference.name!r} draws random numbers without a seed of its own, other ones on each worker"
+        return [noise, *_mixing(load(), rows, training=False)]
     if any(not np.array_equal(before, after) for before, after in zip(seeds, _seeds(reference), strict=True)):
         # It draws random numbers, which is said of its layers; what they mix can be seen without the noise alone.
         return _mixing(load(), rows, training=False)
@@ -140,7 +143,7 @@ def _cannot_train(model: Any, rows: tuple[Any, Any, Any], failure: Exception) ->
     )
 
 
-def _line(failure: Exception) -> str:
+def _line(failure: BaseException) -> str:
     """The first line of an error that says something, without colours."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(failure))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -172,8 +175,13 @@ def _update_of_ranks(copies: list[Any], rows: tuple[Any, Any, Any]) -> dict[str,
     for thread in threads:
         thread.join()
     told = [one for one in failures if not isinstance(one, threading.BrokenBarrierError)]
-    if told:
+    if told and isinstance(told[0], LeptonError):
         raise told[0]
+    if told:
+        raise ModelError(
+            f"model {copies[0].name!r}: its step cannot be put together from the parts of a batch that two workers have "
+            f"({_line(told[0])}); what it adds up must have one shape for any number of samples"
+        ) from told[0]
     return _moved(copies[0], befores[0])
 
 
@@ -262,6 +270,14 @@ def _mixing(model: Any, rows: tuple[Any, Any, Any], training: bool) -> list[str]
                     "rank alone"
                 ]
     return []
+
+
+def _common_seed() -> list[int] | None:
+    """The state of the generator that Keras' functions draw from where they are given no seed; None if none has."""
+    from keras.src.backend.common import global_state
+
+    generator = global_state.get_global_attribute("global_seed_generator")
+    return None if generator is None else np.asarray(generator.state).tolist()
 
 
 def _seeds(model: Any) -> list[np.ndarray]:

@@ -6,12 +6,14 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
+from lepton_kit.models.objects import reached
 from lepton_kit.training.collective import Summing
 from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
@@ -133,9 +135,7 @@ class Step:
     @property
     def state_variables(self) -> list[Any]:
         """All variables that make up the state, in a fixed order: the model's first, then the optimizer's."""
-        known = {id(v) for v in self.model.variables}
-        outside = [v for v in self.metric_variables if id(v) not in known]
-        return [*self.model.variables, *self.optimizer.variables, *outside, self._position]
+        return with_outside(self.model, [*self.model.variables, *self.optimizer.variables], self._position)
 
     def warm(self) -> None:
         """Trace and optimise the graphs by running a block of no steps."""
@@ -143,6 +143,11 @@ class Step:
         whole = inputs.nothing() if self.needs_whole else ()
         self._block(inputs.nothing(), whole, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), 0, 0, 1, 1)
         self.evaluation.warm()
+
+    def renew(self) -> None:
+        """Trace again, since what is fixed while tracing has changed: a setting of the optimizer, say."""
+        self._build()
+        self.warm()
 
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
@@ -167,6 +172,16 @@ class Step:
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
         return self._losses.numpy()[:steps], self._proofs.numpy()[:steps]
+
+    def finish(self) -> None:
+        """The weights of the end: of an optimizer that averages them the average."""
+        if self.optimizer is not None:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    @property
+    def tells_loss(self) -> bool:
+        """Whether the loss is among the figures of an epoch; an own step may return others alone."""
+        return True
 
     def metrics(self) -> dict[str, float]:
         """The compiled metrics over all samples since the last reset, without the loss."""
@@ -307,6 +322,24 @@ class _Found:
     metrics: list[Any]
     changed: list[int]
     assigned: list[Any]
+
+
+def with_outside(model: Any, variables: list[Any], position: Any) -> list[Any]:
+    """These variables, then those of metrics, the position, and what the model reads without tracking it."""
+    known = {id(v) for v in variables}
+    found = [*variables, *(v for v in model.metrics_variables if id(v) not in known), position]
+    return [*found, *outside(model, found)]
+
+
+def outside(model: Any, known: Sequence[Any]) -> list[Any]:
+    """The numbers that a model's pickle holds beside its known variables: a closure's, a callback may change them."""
+    inside = {id(v) for v in known} | {id(getattr(v, "_value", None)) for v in known}
+    held = {
+        id(v): v
+        for v in reached(model).variables
+        if v.dtype.is_floating or v.dtype.is_integer or v.dtype.is_bool
+    }
+    return [v for key, v in held.items() if key not in inside]
 
 
 def is_seed(variable: Any) -> bool:

@@ -158,3 +158,25 @@ def used(model: Any) -> Any:
         callbacks=[callback],
     )
     return callback
+
+
+class TurnsDown(Base):
+    """Halves a number that the loss reads from outside the model, as one that anneals a KL weight."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.knob.assign(self.model.knob * 0.5)
+
+
+class TunesAtFirst(Base):
+    """Sets what a graph is traced with."""
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.model.optimizer.beta_1 = 0.5
+        self.model.optimizer.clipnorm = 0.01
+
+
+class TurnsUp(Base):
+    """Sets a plain number of the model."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.strength = 10.0

@@ -308,3 +308,30 @@ def built(model: Any, loss: Any, shape: tuple[int, ...] = (1, 8), **options: Any
     """A subclassed model after one call."""
     model(K.zeros(shape))
     return compiled(model, loss, O.SGD(0.05), **options)
+
+
+def knobbed(optimizer):
+    """A loss that reads a variable which the model does not track."""
+    import tensorflow as tf
+
+    knob = tf.Variable(1.0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
+    model.compile(optimizer, lambda y, p: knob * keras.losses.mean_squared_error(y, p))
+    model.knob = knob
+    return model
+
+
+class Strong(keras.Model):
+    """Reads a plain number of its own in each step."""
+
+    strength = 1.0
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return self.strength * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def strong(optimizer):
+    inputs = keras.Input((8,))
+    model = Strong(inputs, keras.layers.Dense(1)(keras.layers.Dense(16, "tanh")(inputs)))
+    model.compile(optimizer, "mse", run_eagerly=True)
+    return model

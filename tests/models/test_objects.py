@@ -218,3 +218,41 @@ def test_a_module_of_the_users_own_is_told_from_installed_ones():
     assert not objects.users_module(pandas)
     assert not objects.users_module(json)
     assert not objects.users_module(sys.modules["lepton_kit"])
+
+
+def test_code_of_a_class_may_name_objects_that_come_before_their_own():
+    """A script's own step that uses a loss of its module: the class is read before the model that is of it."""
+    import keras
+
+    space = {"keras": keras, "loss_of_the_script": keras.losses.MeanSquaredError(name="outside")}
+    exec(
+        "class Own(keras.Model):\n    def train_step(self, data):\n        return loss_of_the_script\n",
+        space,
+    )
+    kind = space["Own"]
+    kind.__module__ = "__main__"
+    inputs = keras.Input((2,))
+    model = kind(inputs, keras.layers.Dense(1)(inputs))
+    copy = objects.loads(objects.dumps(model))
+    assert copy.train_step(None).name == "outside"
+    assert copy.count_params() == 3
+
+
+def test_what_a_closure_of_the_loss_reads_is_reached_in_the_same_order():
+    import keras
+    import tensorflow as tf
+
+    knob, other = tf.Variable(2.0, name="knob"), keras.Variable(3.0, name="other")
+    model = dense()
+    model.compile("sgd", lambda y, p: keras.ops.sum(p) * knob * other)
+    copy = objects.loads(objects.dumps(model))
+    here, there = objects.reached(model), objects.reached(copy)
+    assert [v.shape for v in here.variables] == [v.shape for v in there.variables]
+    assert [type(part) for part in here.parts] == [type(part) for part in there.parts]
+    place = next(k for k, v in enumerate(here.variables) if v is knob)
+    there.variables[place].assign(5.0)
+    value = float(copy._compile_loss._user_loss(None, keras.ops.ones(2)))
+    assert value == 2 * 5.0 * 3.0
+    assert any(v is other.value for v in here.variables)
+    objects.forget(model)
+    assert objects.reached(model).variables == []

@@ -147,6 +147,23 @@ def test_the_model_and_its_parts_go_by_name() -> None:
     ]
 
 
+def test_what_the_models_loss_reads_is_the_same_object_in_a_callback() -> None:
+    import tensorflow as tf
+
+    from lepton_kit.models import objects
+
+    knob, teacher = tf.Variable(1.0), keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    here = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    here.compile("sgd", lambda y, p: knob * keras.ops.mean(teacher(p)))
+    there = objects.loads(objects.dumps(here))
+    one, two = unpack(pack([knob, teacher], Parts(here)), Parts(there))
+    one.assign(7.0)
+    two.layers[0].kernel.assign([[3.0]])
+    two.layers[0].bias.assign([1.0])
+    assert float(there._compile_loss._user_loss(None, keras.ops.ones((1, 1)))) == 7.0 * 4.0
+    assert float(knob) == 1.0
+
+
 def test_what_every_process_can_import_goes_by_name() -> None:
     assert importable(keras.callbacks.EarlyStopping)
     assert importable(threading.Thread)

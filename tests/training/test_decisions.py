@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -68,7 +69,9 @@ def rank_of(ring: Ring, rank: int) -> tuple[Decisions, Any, Counter]:
     own = Counter()
     callbacks = Callbacks([own], model, {"epochs": 3, "steps": 1, "verbose": 0})
     variables = [*model.variables, *model.optimizer.variables]
-    made = Decisions(True, [own], callbacks, Best("loss"), variables, ring.of(rank), ["first"])
+    step = SimpleNamespace(model=model, eager=False, position=0, renewed=0)
+    step.renew = lambda: setattr(step, "renewed", step.renewed + 1)
+    made = Decisions(True, [own], callbacks, Best("loss"), variables, ring.of(rank), step, ["first"])
     return made, model, own
 
 
@@ -146,3 +149,36 @@ def test_another_process_goes_on_where_the_state_stands(ranks: Any):
     assert not second.end_epoch(1, 1, {"loss": 3.0})
     second.load(b"")
     assert own.seen == [0, 1]
+
+
+def test_a_setting_before_the_first_step_reaches_all_and_has_the_step_traced_again(ranks: Any):
+    _, members = ranks
+    steps = [member[0]._step for member in members]
+
+    def tune(momentum: float) -> None:
+        def act(rank: int) -> None:
+            members[rank][0].share(rank, 2, lambda: setattr(members[0][1].optimizer, "momentum", momentum))
+
+        both(act)
+
+    tune(0.5)
+    assert [member[1].optimizer.momentum for member in members] == [0.5, 0.5]
+    assert [step.renewed for step in steps] == [1, 1]
+    for step in steps:
+        step.position = 1
+    tune(0.9)  # the graph is traced: Keras would not follow either
+    assert members[1][1].optimizer.momentum == 0.5
+    assert [step.renewed for step in steps] == [1, 1]
+
+
+def test_steps_of_one_execution_are_told_as_one(ranks: Any):
+    _, members = ranks
+    decisions = members[0][0]
+    decisions._together = 2
+    told: list[tuple[str, int]] = []
+    decisions._callbacks.begin_step = lambda step: told.append(("begin", step))
+    decisions._callbacks.end_step = lambda step, logs: told.append(("end", step))
+    for within in range(3):
+        decisions.step(True, within, within == 2, dict)
+        decisions.step(False, within, within == 2, dict)
+    assert told == [("begin", 0), ("end", 1), ("begin", 2), ("end", 2)]

@@ -7,7 +7,7 @@ import threading
 
 import keras
 
-from tests.conformance import hooks
+from tests.conformance import hooks, own
 from tests.conformance.makers import CLASSES, VALUES, O, mlp, regressor
 from tests.conformance.table import exact, explained, refused
 
@@ -84,6 +84,11 @@ SITUATIONS = [
     exact("Own callback that looks at the validation's end", calm, CLASSES, callbacks=lambda folder: [hooks.Tests()], after=lambda callbacks, folder: callbacks[0].values, via="fit"),
     exact("Own callback that predicts with the model", calm, CLASSES, callbacks=lambda folder: [hooks.Predicts(CLASSES.x[:5])], after=lambda callbacks, folder: callbacks[0].values, via="fit"),
     exact("Own callback with random numbers, which rank 0 draws for all", calm, CLASSES, callbacks=lambda folder: [hooks.Draws()], via="fit"),
+    exact("Own callback that turns a number in the loss", lambda: own.knobbed(O.SGD(0.1)), VALUES, callbacks=lambda folder: [hooks.TurnsDown()], via="fit", fast=True),
+    exact("Own callback that turns a number in the loss, in launch", lambda: own.knobbed(O.Adam(0.01)), VALUES, callbacks=lambda folder: [hooks.TurnsDown()]),
+    exact("Own callback that sets beta_1 and clipnorm before the first step", lambda: mlp(optimizer=O.Adam(0.01)), CLASSES, callbacks=lambda folder: [hooks.TunesAtFirst()], via="fit"),
+    exact("Own callback that sets a number of a model that runs eagerly", lambda: own.strong(O.SGD(0.01)), VALUES, callbacks=lambda folder: [hooks.TurnsUp()], via="fit"),
+    exact("Own callback with batch hooks, steps_per_execution=2", lambda: mlp(metrics=["accuracy"], steps_per_execution=2), CLASSES, callbacks=lambda folder: [hooks.Batches()], after=lambda callbacks, folder: callbacks[0].losses, word="each step", via="fit"),
     exact("Several callbacks in their order", rough, CLASSES, callbacks=lambda folder: [C.ReduceLROnPlateau(patience=1, factor=0.5), C.EarlyStopping(patience=3, restore_best_weights=True), C.CSVLogger(str(folder / "log.csv"))], after=lambda callbacks, folder: [callbacks[0].best, callbacks[1].best, rows_of(folder)], **LONG),
     exact("Callbacks on three workers", rough, CLASSES, callbacks=early(restore_best_weights=True), after=stopped, workers=3, **LONG),
     exact("Callback that was used in a fit before", calm, CLASSES, callbacks=lambda folder: [hooks.used(calm())], after=lambda callbacks, folder: [callbacks[0].seen], via="fit"),
