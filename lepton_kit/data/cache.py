@@ -7,7 +7,6 @@ have frozen (`hold`), and `clear` leaves what a run needs.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -23,13 +22,12 @@ from typing import Any
 from lepton_kit.data import contents
 from lepton_kit.data.prepared import ORIGIN, PreparedData, open_folder
 from lepton_kit.data.writing import FORMAT, META, FolderWriter
-from lepton_kit.errors import DataError
+from lepton_kit.errors import FULL, DataError, why_not_written
 
 HOLDERS = ".holders"
 """The folder in a cache where runs register: ``.holders/KEY/RUN.json``."""
 LEFT_SECONDS = 60.0
 """A half-written folder that nobody has locked for so long belongs to a process that was killed."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cache_root() -> Path:
@@ -106,15 +104,14 @@ def workplace(root: Path, name: str) -> Iterator[Path]:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as failure:
-        if failure.errno in FULL:
-            text = f"{failure.strerror}, {_free(root)} are free"
-            advice = "`lepton cache` shows what lies there; or set XDG_CACHE_HOME to a place on another disk"
-            raise DataError(f"{root}: the data cache cannot be written ({text}); {advice}") from None
-        raise DataError(f"{root}: the data cache cannot be written ({failure.strerror or failure})") from None
-
-
-def _free(folder: Path) -> str:
-    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+        advice = (
+            "; `lepton cache list` shows what lies there, XDG_CACHE_HOME names another place"
+            if failure.errno in FULL
+            else ""
+        )
+        raise DataError(
+            f"{root}: the data cache cannot be written ({why_not_written(failure, root)}){advice}"
+        ) from None
 
 
 def _open(folder: Path, key: str) -> PreparedData | None:

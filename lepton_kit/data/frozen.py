@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -11,7 +12,7 @@ from lepton_kit.config import FrozenData, RunConfig
 from lepton_kit.data import cache, contents
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.prepared import ELSEWHERE, PreparedData, open_folder, store_folder
-from lepton_kit.errors import DataError
+from lepton_kit.errors import DataError, why_not_written
 from lepton_kit.rundir import RunPaths
 from lepton_kit.rundir.paths import write_atomically
 
@@ -38,7 +39,7 @@ def freeze(prepared: PreparedData, folder: Path) -> FrozenData:
         _register(prepared, folder, linked=kept.folder == target)
     except OSError as failure:
         raise DataError(
-            f"{target}: the data can't be stored with the run ({failure.strerror or failure})"
+            f"{folder.parent}: the data can't be stored with the run ({why_not_written(failure, folder.parent)})"
         ) from None
     return FrozenData(
         fingerprint=kept.fingerprint,
@@ -65,9 +66,16 @@ def _keep(prepared: PreparedData, target: Path) -> None:
 
 def _register(prepared: PreparedData, folder: Path, *, linked: bool) -> None:
     """Under the name that the run's folder will have: it is hidden while it is filled."""
-    if prepared.folder is not None:
-        run = folder.resolve()
+    if prepared.folder is None:
+        return
+    run = folder.resolve()
+    try:
         cache.hold(prepared.folder, run.with_name(run.name.removeprefix(".")), linked=linked)
+    except OSError:
+        if (
+            not linked
+        ):  # else the run keeps its files, whatever becomes of those in a cache that it can't write to
+            raise
 
 
 def open_frozen(config: RunConfig, folder: Path) -> PreparedData:
@@ -116,5 +124,6 @@ def _from_source(config: RunConfig, frozen: FrozenData, folder: Path, lost: str)
             f"{name} has changed since run {run.id} began ({began}){more}, and {copy}; "
             "restore it or start a new run"
         )
-    _register(prepared, folder, linked=False)
+    with contextlib.suppress(OSError):
+        _register(prepared, folder, linked=False)
     return prepared

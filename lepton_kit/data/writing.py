@@ -89,7 +89,7 @@ def allocated(file: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap:
             os.posix_fallocate(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
         except OSError as failure:
             if failure.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that can't say
-                wanted = f"{failure.strerror}: {target.nbytes / 1e6:,.1f} MB for one array"
+                wanted = f"{failure.strerror} for an array of {target.nbytes / 1e6:,.3g} MB"
                 raise OSError(failure.errno, wanted) from None
     return target
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.layers import check_names
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, why_not_written
 
 INPUT = "input"
 
@@ -178,6 +178,6 @@ def store_data(data: Any, home: Path) -> Path:
         store_folder(prepared, folder)
     except OSError as failure:
         raise CompressionError(
-            f"{folder}: the data can't be stored ({failure.strerror or failure})"
+            f"{home}: the data can't be stored ({why_not_written(failure, home)})"
         ) from None
     return folder
