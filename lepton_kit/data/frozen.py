@@ -94,6 +94,9 @@ def open_frozen(config: RunConfig, folder: Path) -> PreparedData:
             kept = open_folder(RunPaths(folder).data, frozen.fingerprint)
             problems = contents.check(kept) if kept.content == frozen.content else ["they are other data"]
             if not problems:
+                if kept.folder != RunPaths(folder).data:  # the run's folder may have been moved since
+                    with contextlib.suppress(OSError):
+                        _register(kept, folder, linked=False)
                 return kept
             lost = f"was changed after the launch ({'; '.join(problems)})"
         except DataError as failure:

@@ -212,6 +212,15 @@ def test_large_data_on_another_disk_stay_there_and_are_kept_for_the_run(path, ru
         open_frozen(config, run)
 
 
+def test_a_moved_run_registers_anew_where_its_data_lie(path, run, another_disk, monkeypatch):
+    monkeypatch.setattr(frozen, "COPY_BYTES", 100)
+    config = launched(run, data.npz(path))
+    moved = run.with_name("moved")
+    run.rename(moved)
+    open_frozen(config, moved)
+    assert cache.entries()[0].needed == (moved,)
+
+
 def test_what_a_run_of_another_disk_holds_is_copied_whatever_its_size(path, run, another_disk, monkeypatch):
     monkeypatch.setattr(frozen, "COPY_BYTES", 100)
     first = launched(run, data.arrays(X, Y))
