@@ -15,11 +15,9 @@ import numpy as np
 
 from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
-from lepton_kit.data.writing import HASHES, META, READABLE, FolderWriter, content_of, hashes_of
+from lepton_kit.data.writing import HASHES, META, ORIGIN, READABLE, FolderWriter, content_of, hashes_of
 from lepton_kit.errors import DataError
 
-ORIGIN = "origin.json"
-"""In a folder of the cache: what it was made from. A run's own folder has none."""
 ELSEWHERE = "elsewhere.json"
 """Stands in a folder whose files lie in another one, which it names: on another disk, and too large to copy."""
 
@@ -29,7 +27,8 @@ class Split:
     """The samples ``x``, targets ``y`` and sample weights ``w`` of one split, rows first.
 
     Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None. ``hashes`` has a
-    hash of each sample's contents, uint64 ``(n,)``, where the split comes from a folder; a changed copy has none.
+    hash of each sample's contents, uint64 ``(n,)``, made while they were decoded, where the split comes from a folder; a
+    changed copy has none.
     """
 
     x: Arrays
@@ -62,6 +61,12 @@ class Split:
             for value in (self.x, self.y, self.w)
         )
         return x, y, w
+
+    def hashes_of(self, indices: np.ndarray) -> np.ndarray:
+        """The content hashes of the samples at ``indices``, uint64, the same shape; looked up, not computed."""
+        if self.hashes is None:
+            raise DataError("these samples have no hashes: they were not read from a prepared folder")
+        return np.take(np.asarray(self.hashes), indices)
 
     def part(self, rows: slice) -> Split:
         """A run of rows without copying them."""
@@ -98,6 +103,8 @@ class PreparedData:
     key: str | None = None
     folder: Path | None = field(default=None, init=False)
     """Where the arrays lie, if they do; a changed copy of this object lies nowhere."""
+    is_sealed: bool = field(default=False, init=False)
+    """Whether that folder says what its contents were when they were decoded."""
 
     @property
     def sample_shape(self) -> Any:
@@ -128,7 +135,7 @@ class PreparedData:
             for name, split in self.splits()
             if split is not None
         }
-        return content_of(arrays, hashes, meta_of(self))
+        return content_of(arrays, hashes, meta_of(self), {})
 
     def splits(self) -> Iterator[tuple[str, Split | None]]:
         """("train", split), ("validation", split or None)."""
@@ -202,7 +209,7 @@ def store_folder(prepared: PreparedData, folder: Path, copy_bytes: int | None = 
     Raises `OSError`, such as on a full disk.
     """
     source = prepared.folder
-    if source is None or prepared.train.hashes is None or not (source / META).is_file():
+    if source is None or not prepared.is_sealed or not (source / META).is_file():
         write_folder(prepared, folder)
         return True
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,17 +252,17 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
         meta["value_range"] = _ranges(meta["value_range"])
         if meta.get("preprocessing") is not None:
             meta["preprocessing"] = parse(meta["preprocessing"], str(folder))
-        content = meta.pop("content", None)
-        meta.pop("files", None)
+        content, files = meta.pop("content", None), meta.pop("files", {})
         prepared = PreparedData(train=train, validation=held, **{**meta, "key": key or meta.get("key")})
         _set(prepared, "folder", folder)
         if content is not None:
             _set(prepared, "content", content)
+            _set(prepared, "is_sealed", True)
             for name, one in prepared.splits():
-                if one is not None:
-                    _set(one, "hashes", np.load(folder / HASHES.format(name), mmap_mode="r"))
+                if one is not None and (file := HASHES.format(name)) in files:
+                    _set(one, "hashes", np.load(folder / file, mmap_mode="r"))
         return prepared
-    except (OSError, ValueError, KeyError, TypeError) as failure:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as failure:
         if isinstance(failure, DataError):
             raise
         raise DataError(f"{folder}: not a readable folder of prepared data ({failure})") from None
