@@ -20,6 +20,7 @@ from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
+from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir.paths import write_atomically
@@ -69,7 +70,7 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
     fitted = _fitted(config, prepared, base, known)
-    return Run(begin(fitted.name, runs_dir, lambda folder: fitted))
+    return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
@@ -123,7 +124,8 @@ class Plan:
                 models.objects.forget(one)  # workers read a file of Keras' instead
         held = callback_specs.store(self.callbacks, folder / "model", self.model, self.trained)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
-        return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+        data = KEPT if self.dataset.held is not None else self.dataset.spec()
+        return with_data(settings.of({**spec, **found}, data), self.prepared, folder)
 
     def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
         """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.

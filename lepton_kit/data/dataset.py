@@ -13,7 +13,7 @@ from typing import Any
 
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
-from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
+from lepton_kit.data.prepared import PreparedData, open_folder, store_folder
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
@@ -91,10 +91,7 @@ class Dataset:
         if self.held is None:
             return self.spec()
         directory = Path(directory)
-        if self.path is not None:  # it was read into the cache, which anyone may empty
-            link_folder(self.path, directory)
-        else:
-            write_folder(self.held, directory)
+        store_folder(self.held, directory)
         return {"kind": "arrays", "path": directory.name}
 
     def prepare(self, cache: str | Path | None = None) -> PreparedData:
@@ -108,7 +105,12 @@ class Dataset:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
         key = fingerprint(self.kind, options, files_of(path))
-        return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
+        return cached(
+            key,
+            Path(cache) if cache else None,
+            lambda writer: build(path, options, writer),
+            {"kind": self.kind, "path": str(path)},
+        )
 
     @property
     def batch_size(self) -> int | None:
