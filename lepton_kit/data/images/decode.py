@@ -51,7 +51,7 @@ FAILURES = (
 GREY = ("1", "L", "LA", "La", "F")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Form:
     """What the head of a file says: size in pixels as shown, colours, transparency, bits a channel, frames."""
 

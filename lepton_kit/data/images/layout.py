@@ -89,21 +89,37 @@ def by_folder(
     """
     images = [(name, name.split("/")) for name in names]
     depth = _depth(images, splits)
+    tops = list(dict.fromkeys(parts[depth] for _, parts in images if len(parts) > depth + 1))
+    if isinstance(splits, Mapping):
+        ignored = _ignored(splits, tops, where)
+        if ignored:
+            left = [name for name, parts in images if parts[depth] not in ignored]
+            rest = {name: split for name, split in splits.items() if name not in ignored}
+            if not left:
+                raise DataError(f"{where}: splits ignores every folder; expected one to train on")
+            layout = by_folder(left, rest or None, where)
+            return Layout(layout.splits, [*layout.notes, f"left out as asked: {', '.join(ignored)}"])
     _no_loose(images, depth, where)
-    tops = list(dict.fromkeys(parts[depth] for _, parts in images))
-    told = _told(tops, splits, where)
-    if told is None:
+    if splits == "none":
+        return _classes(images, depth, where, second=False)
+    if isinstance(splits, Mapping):
+        found = {top: splits.get(top, split_of(top)) for top in tops}
+    else:
         found = {top: split_of(top) for top in tops}
         # A split holds class folders; a folder of images named "valid" or "test" beside "invalid" is a class.
         deep = {parts[depth] for _, parts in images if len(parts) - depth > 2}
         if TRAIN not in [found[top] for top in tops if top in deep]:
             found = {top: split if top in deep else None for top, split in found.items()}
-        told = _asked(found, images, depth, where) if any(found.values()) else None
-    elif TRAIN not in told.values():
-        told = {top: told.get(top, TRAIN) for top in tops} if splits != "none" else None
-    if told is None:
-        return _classes(images, depth, where, second=splits != "none")
-    return _in_splits(images, depth, told, where)
+    if any(found.values()):
+        return _in_splits(images, depth, _asked(found, where), where)
+    return _classes(images, depth, where, second=True)
+
+
+def _ignored(splits: Mapping[str, str], tops: Sequence[str], where: str) -> list[str]:
+    for name in splits:
+        if name not in tops:
+            raise DataError(f"{where}: splits names the folder {name!r}; there are {', '.join(sorted(tops))}")
+    return sorted(name for name, split in splits.items() if split == IGNORE)
 
 
 def _depth(images: list[tuple[str, list[str]]], splits: Mapping[str, str] | str | None) -> int:
@@ -131,36 +147,17 @@ def _no_loose(images: list[tuple[str, list[str]]], depth: int, where: str) -> No
         )
 
 
-def _told(tops: Sequence[str], splits: Mapping[str, str] | str | None, where: str) -> dict[str, str] | None:
-    """What the user said about the folders, completed by their spelling; None where nothing was said."""
-    if splits is None:
-        return None
-    if isinstance(splits, str):
-        return {}
-    for name in splits:
-        if name not in tops:
-            raise DataError(f"{where}: splits names the folder {name!r}; there are {', '.join(sorted(tops))}")
-    told = {top: splits.get(top, split_of(top)) for top in tops}
-    if TRAIN in told.values():
-        unknown = [top for top, split in told.items() if split is None]
-        if unknown:
-            raise DataError(_question(unknown, [top for top in tops if top not in unknown], where))
-    return {top: split for top, split in told.items() if split is not None}
-
-
-def _asked(
-    found: Mapping[str, str | None], images: list[tuple[str, list[str]]], depth: int, where: str
-) -> dict[str, str]:
+def _asked(found: Mapping[str, str | None], where: str) -> dict[str, str]:
     """What each folder is, where some spell a split. Raises `DataError` that asks about the others."""
     unknown = [top for top, split in found.items() if split is None]
     known = {top: split for top, split in found.items() if split is not None}
-    if TRAIN not in known.values() and not unknown:
+    if unknown:
+        raise DataError(_question(unknown, list(known), where))
+    if TRAIN not in known.values():
         raise DataError(
             f"{where}: found the folders {', '.join(sorted(found))} but no train folder; say what each is: "
             f"splits={{{sorted(found)[0]!r}: 'train', …}}"
         )
-    if unknown:
-        raise DataError(_question(unknown, list(known), where))
     return known
 
 
@@ -204,22 +201,29 @@ def _in_splits(
 ) -> Layout:
     rows: dict[str, list[tuple[str, str | None]]] = {}
     flat: Counter[str] = Counter()
+    inner = _inner(images, depth)
     for name, parts in images:
-        top = parts[depth]
-        split = told[top]
-        if split == IGNORE:
-            continue
+        split = told[parts[depth]]
         if len(parts) - depth > 2:
-            rows.setdefault(split, []).append((name, _plain(parts[depth + 1])))
+            rows.setdefault(split, []).append((name, _plain(parts[depth + inner])))
         elif split == TEST:
-            flat[top] += 1
+            flat[parts[depth]] += 1
         else:
-            raise DataError(f"{where}/{name}: lies in no class folder; expected {top}/CLASS/image")
-    notes = [f"{top}: {count} images without a class are left out" for top, count in flat.items()]
-    ignored = sorted(top for top, split in told.items() if split == IGNORE)
-    if ignored:
-        notes.append(f"left out as asked: {', '.join(ignored)}")
-    return _kept(rows, notes)
+            raise DataError(f"{where}/{name}: lies in no class folder; expected {parts[depth]}/CLASS/image")
+    return _kept(rows, [f"{top}: {count} images without a class are left out" for top, count in flat.items()])
+
+
+def _inner(images: list[tuple[str, list[str]]], depth: int) -> int:
+    """How far below the split folders the class folders lie: more than 1 where each holds a single folder of them."""
+    inner = 1
+    while all(len(parts) - depth > inner + 2 for _, parts in images):
+        below: dict[str, set[str]] = {}
+        for _, parts in images:
+            below.setdefault(parts[depth], set()).add(parts[depth + inner])
+        if any(len(folders) > 1 for folders in below.values()):
+            break
+        inner += 1
+    return inner
 
 
 def _kept(rows: dict[str, list[tuple[str, str | None]]], notes: list[str]) -> Layout:
