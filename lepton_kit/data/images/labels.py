@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ def read_rows(content: bytes, where: str) -> Any:
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as failure:
         raise DataError(f"{where}: not a readable table of labels ({str(failure).strip()})") from None
     frame.columns = [str(name).strip() for name in frame.columns]
-    if len(set(frame.columns)) != len(frame.columns):
+    header = [name.strip() for name in next(csv.reader([head.strip()], delimiter=separator))]
+    if len(set(header)) != len(header):
         raise DataError(f"{where}: two columns have the same name; columns: {', '.join(frame.columns)}")
     if not len(frame):
         raise DataError(f"{where}: no rows")
@@ -105,15 +107,17 @@ def _images(frame: Any, names: Sequence[str], wanted: str | None, where: str) ->
         if column not in frame:
             raise DataError(f"{where}: no column {column!r}; it has {', '.join(frame.columns)}")
         values = [clean_name(value) for value in frame[column]]
-        for level, table in enumerate(tables):
-            hits = [table.get(value if level == 0 else value.rsplit("/", 1)[-1]) for value in values]
-            count = sum(hit is not None for hit in hits)
+        bases = [value.rsplit("/", 1)[-1] for value in values]
+        for hits in (
+            [tables[0].get(value) for value in values],
+            [tables[1].get(base) for base in bases],
+            [tables[2].get(base) for base in bases],
+            _by_suffix(values, names),
+        ):
+            # Different images: class numbers may be file names too, but of few files.
+            count = len(set(hits) - {None})
             if count and (best is None or count > best[0]):
                 best = count, column, hits
-        suffixes = _by_suffix(values, names)
-        count = sum(hit is not None for hit in suffixes)
-        if count and (best is None or count > best[0]):
-            best = count, column, suffixes
     if best is None:
         shown = ", ".join(f"{name} ({frame[name].iloc[0]!r})" for name in list(frame.columns)[:6])
         raise DataError(
@@ -213,11 +217,11 @@ def _targets(
         notes.append(f"several labels an image, separated by {separator!r} in {columns[0]!r}")
         lists = [[part.strip() for part in value.split(separator) if part.strip()] for value in values]
         return _multi_hot(lists)
+    if task == "multilabel":
+        return _multi_hot([[value] if value else [] for value in values])
     for row, value in enumerate(values):
         if not value:
             raise DataError(f"{where}: the image {frame.iloc[row, 0]!r} has no value in {columns[0]!r}")
-    if task == "multilabel":
-        return _multi_hot([[value] for value in values])
     numbers = _numbers(values)
     if task == "regression" and numbers is None:
         wrong = next(value for value in values if _numbers([value]) is None)
