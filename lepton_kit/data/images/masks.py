@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -58,8 +59,12 @@ def pairs(
             f"{where}: no masks: no folder {masks!r} with images and no image whose name ends with {masks!r}"
         )
     together, without = [], []
-    for name in images:
-        mask = found.pop(_key(name, None) if inside else _stem(name), None)
+    keys = [_key(name, None) if inside else _stem(name) for name in images]
+    # Folders of other names, such as JPEGImages and SegmentationClass: file names alone, where each is there once.
+    of_images = _once(keys)
+    alone = {base: key for base, key in _once(list(found)).items() if base in of_images}
+    for name, key in zip(images, keys, strict=True):
+        mask = found.pop(key, None) or found.pop(alone.get(_base(key), ""), None)
         if mask is None:
             without.append(name)
         else:
@@ -94,6 +99,16 @@ def _key(name: str, folder: str | None) -> str:
     words = "|".join(MARKS)
     base = re.sub(rf"([_\-. ]({words}))+$|^(({words})[_\-. ])+", "", parts[-1], flags=re.IGNORECASE)
     return "/".join([*kept, base])
+
+
+def _base(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
+def _once(keys: Sequence[str]) -> dict[str, str]:
+    """{file name: key} of the names that only one key has."""
+    counts = Counter(map(_base, keys))
+    return {_base(key): key for key in keys if counts[_base(key)] == 1}
 
 
 def _add(found: dict[str, str], key: str, name: str, where: str) -> None:
