@@ -213,6 +213,10 @@ def test_damaged_images_are_left_out_when_asked_and_named(two_classes):
     assert "cat/4.png" in notes
     assert "1 .heic" in notes
     assert "no image in cow: left out" in notes
+    for file in (two_classes / "dog").glob("*.png"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no image of class 'dog' can be read: images"):
+        data.image_folder(two_classes, on_error="skip").prepare()
     for file in two_classes.rglob("*.png"):
         file.write_bytes(b"nothing")
     with pytest.raises(DataError, match="no image of 20 can be read"):
@@ -306,3 +310,14 @@ def test_the_options_come_back_from_a_spec(two_classes):
     model = {"kind": "lepton", "input_shape": [2, 3, 1], "num_classes": 2}
     config = RunConfig.from_dict({"model": model, "data": source.spec()})
     assert data.Dataset.from_spec(config.data).options == source.options
+
+
+def test_rows_are_read_one_by_one_as_they_are_prepared(two_classes, monkeypatch):
+    monkeypatch.setattr("lepton_kit.data.images.reading.LARGE", 1)
+    source = data.image_folder(two_classes, image_size=(3, 3))
+    prepared = source.prepare()
+    with images.ImageSet(source.path, source.options) as found:
+        for split, rows in found.rows.items():
+            x = np.stack([found.read(row)[0] for row in rows])
+            assert np.array_equal(x, getattr(prepared, split).x)
+        assert found.preprocessing == prepared.preprocessing
