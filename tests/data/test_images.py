@@ -278,6 +278,17 @@ def test_what_was_done_to_images_is_said(tmp_path):
     assert "intensity_range is not used: all training images have 8 bits a channel" in notes
 
 
+def test_files_left_beside_images_are_no_change_of_the_data(two_classes):
+    source = data.image_folder(two_classes)
+    before = source.prepare().fingerprint
+    (two_classes / "cat" / ".ipynb_checkpoints").mkdir()
+    for name in ("cat/.DS_Store", "dog/Thumbs.db", "notes.txt", "cat/.ipynb_checkpoints/1.png"):
+        (two_classes / name).write_text("words")
+    assert source.prepare().fingerprint == before
+    os.utime(two_classes / "cat" / "1.png", (1, 1))
+    assert source.prepare().fingerprint != before
+
+
 def test_progress_is_told(two_classes):
     seen = []
     data.image_folder(two_classes).prepare(progress=lambda done, total: seen.append((done, total)))
