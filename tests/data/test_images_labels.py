@@ -138,6 +138,9 @@ def test_split_folders_around_images_with_labels(flat):
     write(flat, rows("id,label", lambda i: f"{i},{'ab'[i % 2]}"))
     found = prepared(flat)
     assert (len(found.train), len(found.validation)) == (8, 2)
+    assert prepared(flat, splits="none").validation is None
+    (flat / "test").rename(flat / "later")
+    assert len(prepared(flat, splits={"later": "validation"}).validation) == 2
 
 
 def test_labels_beside_the_images_change_the_fingerprint(flat, tmp_path, monkeypatch):

@@ -38,7 +38,8 @@ class Plan:
 
     def without(self, rows: Sequence[int], note: str) -> Plan:
         """The plan without some rows."""
-        left = [row for row in range(len(self.images)) if row not in set(rows)]
+        bad = set(rows)
+        left = [row for row in range(len(self.images)) if row not in bad]
         return replace(
             self,
             images=[self.images[row] for row in left],
@@ -104,7 +105,7 @@ def _others(files: Files, others: Sequence[str], options: dict[str, Any]) -> lis
 
 
 def _classes(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
-    layout = by_folder(names, options["splits"], files.path.name)
+    layout = by_folder(names, options["splits"], files.path.name, options["on_error"] == "skip")
     train = layout.splits.get(TRAIN, ())
     class_names = sorted({str(label) for _, label in train})
     if len(class_names) < 2:
@@ -167,19 +168,14 @@ def _in_names(files: Files, names: Sequence[str], options: dict[str, Any]) -> tu
 def _labelled(frame: Any, names: Sequence[str], options: dict[str, Any], where: str) -> Plan:
     """The plan of a table of image names and labels; splits by a column of it, else by folders that spell them."""
     found = labels_of(frame, names, options, where)
-    told = list(found.splits)
     notes = list(found.notes)
-    if all(split is None for split in told):
-        told = [next((s for s in map(split_of, name.split("/")[:-1]) if s), None) for name in found.images]
-        if TRAIN in told and None not in told:
-            if VALIDATION in told and TEST in told:
-                notes.append(f"{told.count(TEST)} test images are left alone")
-                told = [IGNORE if split == TEST else split for split in told]
-            told = [VALIDATION if split == TEST else split for split in told]
-        else:
-            told = [None] * len(told)
-    rows = [row for row, split in enumerate(told) if split != IGNORE]
-    splits = [str(told[row]) for row in rows] if VALIDATION in told else None
+    splits: list[str] | None = [str(split) for split in found.splits]
+    rows = [row for row, split in enumerate(found.splits) if split != IGNORE]
+    if None in found.splits:
+        splits, rows, said = _folder_splits(found.images, options)
+        notes += said
+    elif splits is not None:
+        splits = [splits[row] for row in rows] if VALIDATION in splits else None
     if found.task == "classification" and len(set(found.y[rows].tolist())) < 2:
         raise DataError(
             f"{where}: one class only ({(found.class_names or ['?'])[0]!r}); expected at least two"
@@ -223,7 +219,7 @@ def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan
         mask_files, folder = open_files(place), place.name
         names = [*names, *(f"{folder}/{name}" for name in image_names(mask_files)[0])]
     together, notes = masks.pairs(names, folder, str(files.path), options["on_error"])
-    splits, kept, more = _mask_splits([image for image, _ in together], options)
+    splits, kept, more = _folder_splits([image for image, _ in together], options)
     together = [together[row] for row in kept]
     return Plan(
         images=[image for image, _ in together],
@@ -236,7 +232,7 @@ def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan
     )
 
 
-def _mask_splits(
+def _folder_splits(
     images: Sequence[str], options: dict[str, Any]
 ) -> tuple[list[str] | None, list[int], list[str]]:
     """Splits by any folder of an image's path that spells one; the rows that are used; notes."""
