@@ -101,9 +101,12 @@ class ImageSet:
         form, name, plain = self.forms[row], self.plan.images[row], self.preprocessing
         # One large image at a time, or as many as there are cores would fill the memory.
         with self._large if form.height * form.width > LARGE else nullcontext():
-            with self.files.open(name) as stream:
-                picture = decode.decode(stream, self.files.where(name), plain.volume_slice)
-            sample = plain.sample(picture)
+            try:
+                with self.files.open(name) as stream:
+                    picture = decode.decode(stream, self.files.where(name), plain.volume_slice)
+                sample = plain.sample(picture)
+            except DataError as failure:
+                raise _advised(failure) from None
         if self.plan.masks is None:
             return sample, None
         mask = self.plan.mask(row)
@@ -134,6 +137,10 @@ class ImageSet:
             self.plan.mask_files.close()
 
 
+def _advised(failure: DataError) -> DataError:
+    return DataError(f"{failure}; on_error='skip' leaves such files out and names them")
+
+
 def _check_mask(plan: Plan, row: int, mask: np.ndarray, form: decode.Form) -> None:
     if mask.shape != (form.height, form.width):
         raise DataError(
@@ -161,7 +168,7 @@ def _looked_at(
             return form
         except DataError as failure:
             if not skip:
-                raise
+                raise _advised(failure) from None
             return str(failure)
 
     found = work.map(look, range(len(plan.images)))
