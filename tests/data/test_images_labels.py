@@ -67,6 +67,13 @@ def test_columns_are_found(flat, head, row, encoding):
     assert prepared(flat).class_names == (("0", "1") if head == "label,id" else ("b", "ä"))
 
 
+def test_the_first_of_two_columns_that_name_images(flat):
+    write(flat, rows("file,twin,label", lambda i: f"{i}.png,{9 - i}.png,{'ab'[i // 5]}"))
+    found = prepared(flat, label_column="label")
+    by_grey = dict(zip(found.train.x[:, 0, 0, 0].tolist(), found.train.y.tolist(), strict=True))
+    assert by_grey == {i: i // 5 for i in range(10)}
+
+
 def test_whole_numbers_are_classes_in_their_order_and_many_are_a_regression(flat):
     write(flat, rows("id,label", lambda i: f"{i},{i % 2 * 8 + 2}"))
     assert prepared(flat).class_names == ("2", "10")

@@ -57,6 +57,10 @@ def test_test_images_are_left_alone_beside_validation_images():
     assert layout.notes == ["2 test images are left alone"]
 
 
+def test_one_folder_is_a_class_and_one_around_it_is_not():
+    assert classes(by_folder(names("only"))) == ["only"]
+
+
 def test_a_test_folder_without_classes_is_left_out():
     layout = by_folder(names("train/a", "train/b", "val/a", "test"))
     assert layout.notes == ["test: 2 images without a class are left out"]

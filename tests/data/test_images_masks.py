@@ -123,6 +123,7 @@ def test_colours_are_named(tmp_path):
         ([1, 2, 3], None, {1: 0, 2: 1, 3: 2}),
         ([0, 3], ["a", "b", "c", "d"], {0: 0, 1: 1, 2: 2, 3: 3}),
         ([0, 255], ["a", "b"], {0: 0, 255: 1}),
+        ([0, 2], ["a", "b"], {0: 0, 2: 1}),
         ([0, 9], {"x": 9, "y": 0}, {9: 0, 0: 1}),
     ],
 )
@@ -161,6 +162,10 @@ def test_resizing_makes_no_new_values(h, w, new_h, new_w, seed):
     assert set(found.ravel()) <= set(mask.ravel())
     if new_h % h == new_w % w == 0:
         assert np.array_equal(found, mask.repeat(new_h // h, 0).repeat(new_w // w, 1))
+
+
+def test_the_nearest_is_that_of_the_middle():
+    assert masks.resized(np.array([[0, 1, 2, 3, 4, 5]]), (1, 2)).tolist() == [[1, 4]]
 
 
 def test_masks_are_resized_to_the_nearest_and_turned_as_the_image(tmp_path):
