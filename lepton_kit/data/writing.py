@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ HASHES = "{}.hashes.npy"
 
 class FolderWriter:
     """Writes a prepared folder: ``.npy`` files filled piecewise, then their hashes, then ``meta.json`` as the last one."""
+
+    progress: Callable[[int, int], None] | None = None
+    """``progress(done, total)`` is called by sources that take long, where a caller wants to know."""
 
     def __init__(self, folder: Path):
         self.folder = folder
