@@ -129,14 +129,25 @@ class TableSpec(_Split):
 
 
 class TextSpec(_Split):
-    """Texts and labels in a CSV file, as `lepton_kit.data.text` reads them."""
+    """Texts and labels in tables, JSON lines or text files, as `lepton_kit.data.text` reads them."""
 
     kind: Literal["text"]
-    text: str = Field("text", min_length=1, description="column of texts")
-    label: str = Field("intent", min_length=1, description="column of labels")
-    split: str | None = Field(None, description="column that says train or validation")
-    vocabulary_size: int = Field(4000, ge=3, description="different words that are told apart")
-    sequence_length: int = Field(24, ge=1, description="words of a text that count")
+    text: str | None = Field(None, min_length=1, description="column of texts; null: by its name")
+    label: str | tuple[str, ...] | None = Field(
+        None, description="column of labels, or several of 0 and 1; null: by its name"
+    )
+    label_separator: str | None = Field(
+        None, min_length=1, description="stands between the labels of a text; null: it has one"
+    )
+    split: str | None = Field(None, description="column that says train, validation or test")
+    tokenizer: Literal["auto", "words", "characters", "subword"] = Field(
+        "auto", description="what a token is; auto: words, or characters where there are no spaces"
+    )
+    lowercase: bool = Field(True, description="whether A and a are one")
+    vocabulary_size: int = Field(4000, ge=3, description="different tokens that are told apart")
+    sequence_length: Literal["auto"] | PositiveInt = Field(
+        "auto", description="tokens of a text that count; auto: 95 of 100 texts fit"
+    )
 
 
 class WindowsSpec(_Data):
