@@ -105,8 +105,12 @@ class ImageFolderSpec(_Split):
     color_mode: Literal["auto", "grayscale", "rgb", "rgba"] = Field("auto", description="channels of a pixel")
 
 
+Scale = Literal["standardize"] | tuple[float, float]
+"""Of an array: each column by the training rows' mean and deviation, or (factor, offset)."""
+
+
 class NpzSpec(_Split):
-    """Arrays of an ``.npz`` file, as `lepton_kit.data.npz` reads them."""
+    """Named arrays of a file or folder, as `lepton_kit.data.npz` reads them."""
 
     kind: Literal["npz"]
     x: Names = Field("x", description="arrays of samples")
@@ -115,9 +119,13 @@ class NpzSpec(_Split):
     validation_y: Names | None = Field(None, description="arrays of held-out targets")
     is_validation: str | None = Field(None, description="array that is true for held-out rows")
     group: str | None = Field(None, description="array of groups that are held out as a whole")
-    scale: tuple[float, float] | dict[str, tuple[float, float]] | None = Field(
-        None, description="(factor, offset), or one pair by name"
+    scale: Scale | dict[str, Scale] | None = Field(
+        None, description="standardize, (factor, offset), or one of them by name"
     )
+    task: Literal["classification", "multilabel", "regression"] | None = Field(
+        None, description="what the targets are; null: what they look like"
+    )
+    class_names: tuple[str, ...] | None = Field(None, description="names of the classes, in their order")
 
 
 class TableSpec(_Split):
