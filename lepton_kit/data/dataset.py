@@ -104,11 +104,13 @@ class Dataset:
         assert self.path is not None
         if self.kind == "arrays":
             return open_folder(self.path)
-        path, build, options = self.path, _module(self.kind).build, self.options
+        path, module, options = self.path, _module(self.kind), self.options
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        key = fingerprint(self.kind, options, files_of(path))
-        return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
+        # A module has `inputs` where its data are made from files beside ``path`` too.
+        files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
+        key = fingerprint(self.kind, options, files)
+        return cached(key, Path(cache) if cache else None, lambda writer: module.build(path, options, writer))
 
     @property
     def batch_size(self) -> int | None:
