@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lepton_kit import data
 from lepton_kit.data import preprocessing
 from lepton_kit.data.texts.preprocessing import TextPreprocessing
-from lepton_kit.data.texts.tokens import auto_length, characters, choose, ids, normal, words
+from lepton_kit.data.texts.tokens import _patterns, auto_length, characters, choose, ids, normal, words
 from lepton_kit.errors import ConfigError, DataError
 
 TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
@@ -68,6 +68,16 @@ def test_tokens_are_neither_empty_nor_invisible_and_lose_no_letter(text):
     assert [one for one in "".join(found) if unicodedata.category(one)[0] in "LN"] == visible
     "".join(found).encode("utf-8")
     assert all(characters(text))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(st.characters(max_codepoint=127) | st.sampled_from("a1.,'_ \t\n")))
+def test_the_short_way_for_plain_english_is_the_same(text):
+    rules = _patterns()
+    assert words(text) == rules[0].findall(text.lower())
+    assert characters(text) == [
+        " " if one.isspace() else one for one in rules[1].findall(text.lower().strip())
+    ]
 
 
 @settings(deadline=None)
