@@ -240,6 +240,23 @@ def read(path: Path, options: Mapping[str, Any]) -> Found:
     return _of_folder(path, options)
 
 
+def of_memory(given: Any, options: Mapping[str, Any]) -> Found:
+    """Recordings of a dictionary of arrays, named as in a file, or of one long frame. Raises `DataError`."""
+    if hasattr(given, "columns"):
+        sheet = Sheet("the table", {str(name): np.asarray(given[name]) for name in given.columns})
+        return sheet_recordings(sheet, options, None, is_long=True)
+    if not isinstance(given, Mapping) or not given:
+        raise DataError(
+            "the recordings: expected a frame, or a dictionary of arrays such as {'walk_1': array}"
+        )
+    found = Found()
+    for name, values in given.items():
+        values = array_of(values, f"the recordings: {str(name)!r}")
+        found.recordings.append(Recording(str(name), values, group=str(name)))
+    _label_by_name(found, options["numbered"])
+    return found
+
+
 def _of_arrays(path: Path, options: Mapping[str, Any]) -> Found:
     found, unread = Found(), []  # type: tuple[Found, list[str]]
     for name, array in named_arrays(path, unread):

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.texts.reading import LINES, TABLES, Rows, decoded, has_no_header, rows_of, text_files
+from lepton_kit.data.texts.reading import (
+    LINES,
+    TABLES,
+    Rows,
+    decoded,
+    has_no_header,
+    rows_of,
+    rows_of_memory,
+    text_files,
+)
 from lepton_kit.errors import DataError
 
 TRAIN = {"train", "training", "trn"}
@@ -98,6 +107,25 @@ def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelle
     if bare:
         header, separator = False, "\t"
     rows = rows_of(path, header, separator, options["encoding"])
+    return _of_rows(rows, options, split, header, separator, bare)
+
+
+def of_memory(given: Any, options: dict[str, Any]) -> Labelled:
+    """Texts of a frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
+    found = _of_rows(rows_of_memory(given), options)
+    _drop_empty(found)
+    _choose_splits(found)
+    return found
+
+
+def _of_rows(
+    rows: Rows,
+    options: dict[str, Any],
+    split: str | None = None,
+    header: bool = True,
+    separator: str | None = None,
+    bare: bool = False,
+) -> Labelled:
     text, label = _shorter_is_label(rows) if bare else _columns(rows, options)
     several = isinstance(label, list) or options["label_separator"] is not None
     found = Labelled(rows.file, column=text, header=header, separator=separator, notes=list(rows.notes))

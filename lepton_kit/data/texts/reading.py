@@ -61,6 +61,26 @@ def rows_of(
     return Rows(path.name, columns, tuple(found.notes))
 
 
+def rows_of_memory(given: Any) -> Rows:
+    """The rows of a frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
+    if isinstance(given, list | tuple):
+        return _of_objects(list(enumerate(given, 1)), "the list")
+    columns = {str(name): list(given[name]) for name in (given if isinstance(given, dict) else given.columns)}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) != 1 or not max(lengths):
+        raise DataError(
+            f"the table: columns of {sorted(lengths)} rows; expected as many in each, and one at least"
+        )
+    return Rows("the table", {name: [_plain(one) for one in values] for name, values in columns.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A cell without a value becomes None, and a whole number in floating point loses its point."""
+    if isinstance(value, float):
+        return None if value != value else int(value) if value.is_integer() else value
+    return None if repr(value) in ("<NA>", "NaT") else value
+
+
 def has_no_header(path: Path) -> bool:
     """Whether the lines of a text file are two fields with a tab between, and the first line is as long as the rest.
 
