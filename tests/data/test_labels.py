@@ -125,6 +125,16 @@ def test_fit_keeps_numbers_as_keras_does():
     assert data.of(X, THIRD + 1).prepare().class_names is None
 
 
+@pytest.mark.parametrize(("different", "mapped"), [(20, True), (21, False)])
+def test_so_many_different_numbers_are_taken_for_classes(different, mapped):
+    y = np.arange(42) % different + 1
+    assert (labels.find(y, None, None, "y").values is not None) == mapped
+    assert labels.find(y, None, "classification", "y").values == tuple(range(1, different + 1))
+    said = labels.said(y * 1.0, labels.Classes(None), None, "y")
+    assert (said is not None) == mapped
+    assert labels.said(y[:20] * 1.0, labels.Classes(None), None, "y") is None
+
+
 def test_an_unknown_task():
     for make in (lambda: data.arrays(X, HALF, task="guess"), lambda: data.npz("a.npz", task="guess")):
         with pytest.raises(ConfigError) as caught:

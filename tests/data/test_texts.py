@@ -104,7 +104,8 @@ def test_characters_are_chosen_where_there_are_no_spaces(tmp_path):
     assert prepared.vocabulary[2:] == ("a", "t", "c", "g")
     assert "tokens are characters, since 0 of 32 texts have a space" in prepared.notes
     assert choose(["一 二", *["一二三"] * 30])[0] == "characters"
-    assert choose(["a b", *["abc"] * 15])[0] == "words"
+    assert choose(["a b", *["abc"] * 15])[0] == choose(["a b", *["abc"] * 19])[0] == "words"
+    assert choose(["a b", *["abc"] * 20])[0] == "characters"
 
 
 def test_columns_are_found_by_their_names_and_that_is_said(tmp_path):

@@ -38,7 +38,7 @@ def step_of(recording: Recording, file: str) -> float | None:
 
 def is_other_speed(own: float | None, usual: float | None) -> bool:
     """Whether rows come more than a tenth faster or slower than usual."""
-    return own is not None and usual is not None and abs(own - usual) > SPEED * usual
+    return own is not None and usual is not None and abs(own - usual) > SPEED * usual * (1 + 1e-9)
 
 
 def breaks(recording: Recording, step: float | None) -> np.ndarray:

@@ -165,7 +165,7 @@ def _hold_out(found: Found, options: dict[str, Any], file: str) -> set[str]:
         wrong = next((name for name in options["held_out"] if name not in names), None)
         if wrong is not None:
             raise DataError(f"{file}: held_out: no recording {wrong!r}; there are {named(sorted(names), 20)}")
-        given = set(options["held_out"])
+        given |= set(options["held_out"])
     counts = Counter(str(one.label) for one in recordings)
     summary = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:20])
     if given or not options["validation_split"] or any(one.split == "validation" for one in recordings):
