@@ -213,6 +213,7 @@ class WindowsSpec(_Split):
     label: str | None = Field(None, description="column of labels in a long table; null: by its name")
     recording: str | None = Field(None, description="column that tells recordings apart; null: by its name")
     time: str | None = Field(None, description="column of times; null: by its name")
+    header: bool = Field(True, description="whether the first line of a table names its columns")
     gaps: Literal["refuse", "split", "interpolate"] = Field(
         "refuse", description="what happens where rows or values are missing"
     )

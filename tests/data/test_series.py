@@ -128,6 +128,26 @@ def test_a_long_table_with_labels_ids_and_times(tmp_path):
         data.windows(tmp_path / "unsorted.csv", label="activity").prepare()
 
 
+def test_tables_as_loggers_write_them(tmp_path):
+    rows = [f"33,{'jog' if i < 60 else 'walk'},{491059 + i * 50},{i / 7:.2f},{i % 5};" for i in range(120)]
+    (tmp_path / "raw.txt").write_text("\n".join(rows))
+    prepared = data.windows(
+        tmp_path / "raw.txt", header=False, recording="column_1", label="column_2", time="column_3"
+    ).prepare()
+    assert prepared.preprocessing.channels == ("column_4", "column_5")
+    raw = prepared.preprocessing.encode(tmp_path / "raw.txt")
+    assert len(raw.names) == 21
+    rows = ["time;ax;label", *(f"{i};{i / 7:.2f};{'ab'[i > 59]}".replace(".", ",") for i in range(120))]
+    (tmp_path / "comma.csv").write_text("\n".join(rows))
+    prepared = data.windows(tmp_path / "comma.csv", validation_split=0).prepare()
+    assert prepared.preprocessing.mean == pytest.approx((119 / 14,), abs=1e-3)
+    assert "comma.csv: commas are decimal points in ax" in prepared.notes
+    rows = ["ax,label", *(f'"1,{i:03d}",{"ab"[i > 59]}' for i in range(120))]
+    (tmp_path / "thousands.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError, match="row 1 is '1,000' in column 'ax'; expected a number"):
+        data.windows(tmp_path / "thousands.csv").prepare()
+
+
 def test_class_folders_of_tables(tmp_path):
     for split, count in (("train", 3), ("test", 1)):
         for kind in ("walk", "run"):
@@ -155,7 +175,7 @@ def test_tables_and_arrays_named_by_class_without_a_header(tmp_path):
         np.savetxt(folder / f"{name}.csv", noise(25, 2), delimiter=",")
     prepared = data.windows(folder).prepare()
     assert prepared.class_names == ("run", "walk")
-    assert prepared.preprocessing.channels == ("0", "1")
+    assert prepared.preprocessing.channels == ("column_1", "column_2")
     arrays = tmp_path / "arrays"
     arrays.mkdir()
     for name in ("walk_1", "run_1"):

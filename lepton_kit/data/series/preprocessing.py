@@ -56,6 +56,8 @@ class WindowsPreprocessing(Preprocessing):
     """The usual time between two rows."""
     recording: str | None = None
     """The column that tells recordings apart."""
+    header: bool = True
+    """Whether the first line of a table names its columns."""
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Rows of a recording, float32 ``(rows, channels)``, standardised; padded to a window, and with the mask."""
@@ -197,7 +199,7 @@ class WindowsPreprocessing(Preprocessing):
                 if name != CHANNELS:
                     yield from self._one(array, name)
         else:
-            sheet = sheet_of(path)
+            sheet = sheet_of(path, self.header)
             yield from self._of_sheet(Sheet(path.stem, sheet.columns))
 
     def _check(self, channels: int, name: str) -> None:

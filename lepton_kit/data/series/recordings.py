@@ -12,7 +12,8 @@ import numpy as np
 
 from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
-from lepton_kit.data.tables.reader import column, read_csv
+from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.reader import open_files
 from lepton_kit.errors import DataError
 
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
@@ -20,6 +21,7 @@ SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
 )
 NAME = re.compile(rf"^(?:({'|'.join(SPLITS)})[_-])?(.+)$", re.IGNORECASE)
 NUMBER = re.compile(r"^(.*\D)[_-](\d+)$")
+COMMA = re.compile(r"[+-]?\d*,(\d+)$")
 CHANNELS = "columns"
 """An array of this name holds the names of the channels."""
 TABLES = (".csv", ".tsv", ".tab", ".gz", ".parquet", ".feather", ".xlsx")
@@ -87,7 +89,10 @@ class Sheet:
         array = np.asarray(values)
         if array.dtype.kind in "biuf":
             return array.astype(np.float64)
-        cells = [str(one).strip() if one is not None else "" for one in values]
+        # A stray separator at the end of a line belongs to no number.
+        cells = [str(one).strip(" \t\r;") if one is not None else "" for one in values]
+        if has_decimal_commas(cells):
+            cells = [cell.replace(",", ".") for cell in cells]
         found = np.empty(len(cells))
         for row, cell in enumerate(cells):
             try:
@@ -115,13 +120,29 @@ class Sheet:
             return np.asarray(seconds.to_numpy(np.float64))
 
 
-def sheet_of(path: Path) -> Sheet:
+def has_decimal_commas(cells: Sequence[str]) -> bool:
+    """Whether a comma stands for the point in numbers: never three digits behind it alone, which may be thousands.
+
+    >>> has_decimal_commas(["1,5", "2"]), has_decimal_commas(["1,500", "2,250"]), has_decimal_commas(["1.5"])
+    (True, False, False)
+    """
+    parts = [match[1] for cell in cells if (match := COMMA.match(cell))]
+    plain = all(COMMA.match(cell) or cell.lstrip("+-").isdigit() or cell.lower() in MISSING for cell in cells)
+    return bool(parts) and plain and any(len(part) != 3 for part in parts)
+
+
+def sheet_of(path: Path, header: bool = True) -> Sheet:
     """A table from a file; one whose first row is numbers has no header, and its columns are numbered."""
-    header, rows = read_csv(path)
-    if all(_is_number(name) for name in header):
-        rows = [header, *rows]
-        header = [str(place) for place in range(len(header))]
-    return Sheet(path.name, {name: column(header, rows, name, path.name) for name in header})
+    found = open_files([path], Dialect(header=header))
+    if header and all(_is_number(name) for name in found.names):
+        found = open_files([path], Dialect(header=False))
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
+    for chunk in found.chunks():
+        for name, cells in chunk.columns.items():
+            parts[name].append(cells)
+    if not next(iter(parts.values())):
+        raise DataError(f"{path.name}: no rows")
+    return Sheet(path.name, {name: np.concatenate(cells) for name, cells in parts.items()})
 
 
 def _is_number(text: str) -> bool:
@@ -173,19 +194,22 @@ def sheet_recordings(
 
 
 def _channels(sheet: Sheet, other: set[str | None], notes: list[str]) -> list[str]:
-    channels, texts = [], []
+    channels, texts, commas = [], [], []  # type: tuple[list[str], list[str], list[str]]
     for name in sheet.columns:
         if name in other:
             continue
         try:
             sheet.numbers(name)
             channels.append(name)
+            commas += [name] if has_decimal_commas([str(one).strip() for one in sheet.columns[name]]) else []
         except DataError as failure:
             # A single bad cell is a mistake in a channel; a column of texts is something else.
-            values = [str(one).strip() for one in sheet.columns[name][:100]]
+            values = [str(one).strip().replace(",", ".") for one in sheet.columns[name][:100]]
             if sum(_is_number(one) for one in values) > len(values) / 2:
                 raise failure from None
             texts.append(name)
+    if commas:
+        notes.append(f"{sheet.name}: commas are decimal points in {named(commas)}")
     if texts:
         notes.append(f"{sheet.name}: columns of text are left out: {', '.join(texts)}")
     if not channels:
@@ -234,7 +258,7 @@ def array_of(values: Any, name: str) -> np.ndarray:
 def read(path: Path, options: Mapping[str, Any]) -> Found:
     """Every recording of a file or folder, with its label and, where names say it, its split."""
     if path.is_file() and path.suffix.lower() not in ARRAYS:
-        return sheet_recordings(sheet_of(path), options, None, is_long=True)
+        return sheet_recordings(sheet_of(path, options["header"]), options, None, is_long=True)
     if path.is_file() or any(path.glob("*.npy")):
         return _of_arrays(path, options)
     return _of_folder(path, options)
@@ -299,7 +323,7 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
             values = array_of(next(a for n, a in named_arrays(file.parent) if n == file.stem), where)
             one = Recording(where, values)
         else:
-            sheet = Sheet(where, sheet_of(file).columns)
+            sheet = Sheet(where, sheet_of(file, options["header"]).columns)
             got = sheet_recordings(sheet, {"time": options["time"]}, found.channels, is_long=False)
             found.channels, found.time = got.channels, got.time
             found.notes += [note for note in got.notes if note not in found.notes]

@@ -40,6 +40,7 @@ def windows(
     label: str | None = None,
     recording: str | None = None,
     time: str | None = None,
+    header: bool = True,
     gaps: Literal["refuse", "split", "interpolate"] = "refuse",
     short: Literal["refuse", "skip", "pad"] = "refuse",
     seed: int = 0,
@@ -86,6 +87,7 @@ def windows(
         "label": label,
         "recording": recording,
         "time": time,
+        "header": bool(header),
         "gaps": gaps,
         "short": short,
         "seed": seed,
@@ -134,6 +136,7 @@ def _prepared(found: Found, file: str, options: dict[str, Any], array: Allocate)
         time=found.time,
         step=step,
         recording=found.recording,
+        header=options["header"],
     )
     splits = {
         split: _write(found, split, classes, learned, options, array) for split in ("train", "validation")
