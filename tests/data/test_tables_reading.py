@@ -22,16 +22,6 @@ from lepton_kit.errors import DataError
 PLAIN = b"a,b\n1,2\n3,4\n5,6\n"
 
 
-@pytest.fixture
-def put(tmp_path):
-    def write(content, name="t.csv"):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
 def cells(table, rows=None):
     """Column -> all its cells, and what was said."""
     chunks = list(table.chunks(rows))

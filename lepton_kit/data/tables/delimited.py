@@ -181,14 +181,14 @@ class Delimited:
             names.pop()
         names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
         self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
-        for name in names:
-            if names.count(name) > 1:
-                hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
-                fields_of = [k + 1 for k, other in enumerate(names) if other == name]
-                raise DataError(
-                    f"{self.name}: line {line}: the column {name!r} appears twice (fields {fields_of[0]} and "
-                    f"{fields_of[1]}); rename one of them{hint}"
-                )
+        name, times = Counter(names).most_common(1)[0]
+        if times > 1:
+            hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
+            one, two = [place for place, other in enumerate(names, 1) if other == name][:2]
+            raise DataError(
+                f"{self.name}: line {line}: the column {name!r} appears twice (fields {one} and {two}); "
+                f"rename one of them{hint}"
+            )
         self.names = names
 
     def _records(self, lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:

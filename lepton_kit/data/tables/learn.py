@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ from lepton_kit.data.tables.values import (
 KEPT = 5000
 """Different texts of a column that are kept to find out what they are."""
 HINTING = 200
-SAMPLED = 1000
-"""Cells of a piece that are looked at for how they write numbers."""
+"""Texts of a column that are asked how they write numbers."""
+SAMPLED, POINTED = 100, 1000
+"""Cells of a piece, and cells with a point in all, that are looked at for whether the points group thousands."""
+GROUPED = re.compile(r"[^\d.]*\d{1,3}(\.\d{3})+(,\d+)?[^\d.]*$", re.ASCII)
 ODD_SHARE = 0.05
 ODD_WORDS = 3
 """A column of numbers may have so many other cells and different words, which are then taken as missing."""
@@ -75,10 +78,10 @@ class Seen:
                     self.texts[cell] += count
                 else:
                     self.more += count
-        for cell in cells[:SAMPLED]:
-            if cell and "." in cell:
-                self.pointed += 1
-                self.grouped += number(cell, NumberForm(",", ".")) is not None
+        if self.pointed < POINTED:
+            pointed = [cell for cell in cells[:SAMPLED] if cell and "." in cell]
+            self.pointed += len(pointed)
+            self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
     def form(self, wishes: Wishes, hint: NumberForm | None) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.

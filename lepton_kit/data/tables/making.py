@@ -111,13 +111,12 @@ def make(
     learned, notes = _learn(rows, read, held.train, wishes)
     if not learned:
         raise DataError(f"{table.source}: no feature column says anything: {'; '.join(notes)}")
-    names_there = [name for one in rows.tables for name in one.names]
+    used = {one.name for one in learned}
+    others = dict.fromkeys(name for one in rows.tables for name in one.names if name not in used)
     preprocessing = TablePreprocessing(
         target=target,
         columns=tuple(learned),
-        others=tuple(
-            name for name in dict.fromkeys(names_there) if name not in {one.name for one in learned}
-        ),
+        others=tuple(others),
         encoding=options["encoding"],
     )
     x, later = _encode(rows, preprocessing, held, writer)
