@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +27,10 @@ from lepton_kit.data.tables.values import (
 KEPT = 5000
 """Different texts of a column that are kept to find out what they are."""
 HINTING = 200
-SAMPLED = 1000
-"""Cells of a piece that are looked at for how they write numbers."""
+"""Texts of a column that are asked how they write numbers."""
+SAMPLED, POINTED = 100, 1000
+"""Cells of a piece, and cells with a point in all, that are looked at for whether the points group thousands."""
+GROUPED = re.compile(r"[^\d.]*\d{1,3}(\.\d{3})+(,\d+)?[^\d.]*$", re.ASCII)
 ODD_SHARE = 0.05
 ODD_WORDS = 3
 """A column of numbers may have so many other cells and different words, which are then taken as missing."""
@@ -39,6 +43,7 @@ class Wishes:
     decimal: str | None = None
     thousands: str | None = None
     day_first: bool | None = None
+    categorical: Sequence[str] = ()
     missing: tuple[str, ...] = ()
     max_categories: int = 64
     hash_buckets: int = 32
@@ -73,10 +78,10 @@ class Seen:
                     self.texts[cell] += count
                 else:
                     self.more += count
-        for cell in cells[:SAMPLED]:
-            if cell and "." in cell:
-                self.pointed += 1
-                self.grouped += number(cell, NumberForm(",", ".")) is not None
+        if self.pointed < POINTED:
+            pointed = [cell for cell in cells[:SAMPLED] if cell and "." in cell]
+            self.pointed += len(pointed)
+            self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
     def form(self, wishes: Wishes, hint: NumberForm | None) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.
@@ -119,6 +124,8 @@ def column_of(
     """The kind of a column and sentences about it; None for a column without any value."""
     words = tuple(word.lower() for word in wishes.missing)
     texts = Counter({text: count for text, count in seen.texts.items() if text.lower() not in words})
+    if name in wishes.categorical and (texts or seen.plain or seen.typed):
+        return Column(name=name, kind="category", words=words), []
     if seen.typed and not texts and not seen.plain:
         kind: Any = "number" if "number" in seen.typed else min(seen.typed)
         return Column(name=name, kind=kind, words=words), []
@@ -148,7 +155,13 @@ def column_of(
                     "day_first=True reads the day first"
                 )
             return Column(name=name, kind="date", format=formats[0], words=words), notes
-    return Column(name=name, kind="category", words=words), []
+    notes = []
+    if seen.plain > known.total() + seen.more:
+        notes.append(
+            f"column {name!r} is taken as categories: most of its values are numbers, but not {_some(known)}; "
+            "missing=[…] names words that stand for no value"
+        )
+    return Column(name=name, kind="category", words=words), notes
 
 
 def _number(
@@ -194,6 +207,10 @@ def _gone(name: str, texts: Counter[str], known: Counter[str]) -> list[str]:
         return []
     shown = ", ".join(f"{text!r} ({count})" for text, count in list(words.items())[:5])
     return [f"column {name!r}: {shown} taken as missing"]
+
+
+def _some(texts: Counter[str]) -> str:
+    return ", ".join(map(repr, list(texts)[:3]))
 
 
 def _order(form: str) -> str:
@@ -284,6 +301,8 @@ class Learned:
             units = tuple(sorted(unit for unit, count in self.units.items() if count)) or ("",)
             update["units"] = units
             named = [unit for unit in units if unit]
+            if len(units) == 1 and named:
+                notes.append(f"column {name!r}: numbers in {named[0]}")
             if len(units) > 1:
                 notes.append(
                     f"column {name!r}: values in {' and '.join(named)}"
