@@ -138,8 +138,12 @@ class ImageFolderSpec(_Split):
     on_error: Literal["raise", "skip"] = Field("raise", description="what a damaged image leads to")
 
 
+Scale = Literal["standardize"] | tuple[float, float]
+"""Of an array: each column by the training rows' mean and deviation, or (factor, offset)."""
+
+
 class NpzSpec(_Split):
-    """Arrays of an ``.npz`` file, as `lepton_kit.data.npz` reads them."""
+    """Named arrays of a file or folder, as `lepton_kit.data.npz` reads them."""
 
     kind: Literal["npz"]
     x: Names = Field("x", description="arrays of samples")
@@ -148,39 +152,108 @@ class NpzSpec(_Split):
     validation_y: Names | None = Field(None, description="arrays of held-out targets")
     is_validation: str | None = Field(None, description="array that is true for held-out rows")
     group: str | None = Field(None, description="array of groups that are held out as a whole")
-    scale: tuple[float, float] | dict[str, tuple[float, float]] | None = Field(
-        None, description="(factor, offset), or one pair by name"
+    scale: Scale | dict[str, Scale] | None = Field(
+        None, description="standardize, (factor, offset), or one of them by name"
     )
+    task: Literal["classification", "multilabel", "regression"] | None = Field(
+        None, description="what the targets are; null: what they look like"
+    )
+    class_names: tuple[str, ...] | None = Field(None, description="names of the classes, in their order")
 
 
 class TableSpec(_Split):
-    """A CSV file of numbers and categories, as `lepton_kit.data.table` reads it."""
+    """A table in files, as `lepton_kit.data.table` reads it."""
 
     kind: Literal["table"]
-    target: str = Field(min_length=1, description="column to predict")
+    target: str | tuple[str, ...] = Field(min_length=1, description="column to predict, or several")
+    task: Literal["classification", "regression", "multilabel"] | None = Field(
+        None, description="what the target is; null: as it looks"
+    )
+    unit: str | None = Field(None, description="of the target of a regression")
     features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
+    drop: tuple[str, ...] = Field((), description="columns to leave out")
+    split: str | None = Field(None, description="column that says train, validation or test")
+    group: str | None = Field(None, description="column of groups that are held out as a whole")
+    time: str | None = Field(None, description="column of times; the latest rows are held out")
+    validation: str | None = Field(None, description="file of the held-out rows")
+    sample_weight: str | None = Field(None, description="column of weights")
+    class_weight: Literal["balanced"] | dict[str, float] | None = Field(
+        None, description="balanced, or class -> weight"
+    )
+    categorical: tuple[str, ...] = Field((), description="columns of numbers that are codes")
+    max_categories: int = Field(
+        64, ge=1, description="different texts of a column up to which each is a feature"
+    )
+    hash_buckets: int = Field(32, ge=1, description="features of a column of more different texts")
+    separator: str | None = Field(None, min_length=1, max_length=1, description="of columns; null: as found")
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark; null: as found")
+    thousands: Literal["", ",", ".", " ", "'"] | None = Field(
+        None, description="mark between thousands; null: as found"
+    )
+    encoding: str | None = Field(None, description="of the text; null: as found")
+    quote: str | None = Field(
+        None, max_length=1, description="quotation mark; empty: none; null: the double one"
+    )
+    comment: str | None = Field(None, description="what a line to skip begins with")
+    header: bool = Field(True, description="whether the first line names the columns")
+    missing: tuple[str, ...] = Field((), description="more words for a missing value")
+    day_first: bool | None = Field(None, description="whether dates begin with the day; null: as found")
+    sheet: str | int = Field(0, description="of an Excel file, by name or place")
+    query: str | None = Field(None, description="what a SQLite file is asked for")
+    pattern: str | tuple[str, ...] | None = Field(None, description="which files of a folder are read")
 
 
 class TextSpec(_Split):
-    """Texts and labels in a CSV file, as `lepton_kit.data.text` reads them."""
+    """Texts and labels in tables, JSON lines or text files, as `lepton_kit.data.text` reads them."""
 
     kind: Literal["text"]
-    text: str = Field("text", min_length=1, description="column of texts")
-    label: str = Field("intent", min_length=1, description="column of labels")
-    split: str | None = Field(None, description="column that says train or validation")
-    vocabulary_size: int = Field(4000, ge=3, description="different words that are told apart")
-    sequence_length: int = Field(24, ge=1, description="words of a text that count")
+    text: str | None = Field(None, min_length=1, description="column of texts; null: by its name")
+    label: str | tuple[str, ...] | None = Field(
+        None, description="column of labels, or several of 0 and 1; null: by its name"
+    )
+    label_separator: str | None = Field(
+        None, min_length=1, description="stands between the labels of a text; null: it has one"
+    )
+    split: str | None = Field(None, description="column that says train, validation or test")
+    header: bool = Field(True, description="whether the first line names the columns")
+    separator: str | None = Field(None, description="character between two fields; null: found out")
+    encoding: str | None = Field(None, description="of a table; null: found out")
+    tokenizer: Literal["auto", "words", "characters", "subword"] = Field(
+        "auto", description="what a token is; auto: words, or characters where there are no spaces"
+    )
+    lowercase: bool = Field(True, description="whether A and a are one")
+    vocabulary_size: int = Field(4000, ge=3, description="different tokens that are told apart")
+    sequence_length: Literal["auto"] | PositiveInt = Field(
+        "auto", description="tokens of a text that count; auto: 95 of 100 texts fit"
+    )
 
 
-class WindowsSpec(_Data):
-    """Windows of time series in an ``.npz`` file, as `lepton_kit.data.windows` cuts them."""
+class WindowsSpec(_Split):
+    """Windows of time series, as `lepton_kit.data.windows` cuts them."""
 
     kind: Literal["windows"]
     length: int = Field(20, ge=1, description="rows of a window")
-    stride: int = Field(5, ge=1, description="rows between two windows of a training run")
-    validation_stride: int = Field(10, ge=1, description="rows between two windows of a test run")
-    validation_start: int = Field(160, ge=0, description="first row of a test run that counts")
-    normal: str = Field("00", min_length=1, description="class of which all rows count")
+    stride: int = Field(5, ge=1, description="rows between two windows of a training recording")
+    validation_stride: int | None = Field(
+        None, ge=1, description="rows between two windows of a held-out recording; null: as in training"
+    )
+    validation_start: int = Field(0, ge=0, description="first row of a held-out recording that counts")
+    normal: str | None = Field(None, min_length=1, description="class of which all rows count")
+    held_out: tuple[str, ...] | None = Field(None, description="recordings to hold out; null: a share")
+    numbered: bool | None = Field(
+        None,
+        description="whether a number at the end of a name counts recordings; null: where classes are left",
+    )
+    label: str | None = Field(None, description="column of labels in a long table; null: by its name")
+    recording: str | None = Field(None, description="column that tells recordings apart; null: by its name")
+    time: str | None = Field(None, description="column of times; null: by its name")
+    header: bool = Field(True, description="whether the first line of a table names its columns")
+    gaps: Literal["refuse", "split", "interpolate"] = Field(
+        "refuse", description="what happens where rows or values are missing"
+    )
+    short: Literal["refuse", "skip", "pad"] = Field(
+        "refuse", description="what happens to a recording that is shorter than a window"
+    )
 
 
 class ArraysSpec(_Data):

@@ -36,8 +36,19 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "credit": {"kind": "table", "path": "finance_risk/credit_data.csv", "target": "Status"},
     "german_credit": {"kind": "table", "path": "finance_risk/german_credit.csv", "target": "creditability"},
-    "intents": {"kind": "text", "path": "customer_service_nlp/assistant_intents.csv", "split": "split"},
-    "tennessee": {"kind": "windows", "path": "industrial_automation/tennessee_eastman.npz"},
+    "intents": {
+        "kind": "text",
+        "path": "customer_service_nlp/assistant_intents.csv",
+        "split": "split",
+        "sequence_length": 24,
+    },
+    "tennessee": {
+        "kind": "windows",
+        "path": "industrial_automation/tennessee_eastman.npz",
+        "validation_stride": 10,
+        "validation_start": 160,  # a fault begins there in the test runs
+        "normal": "00",
+    },
 }
 """The spec of each sample, its path counted from the samples' folder."""
 
