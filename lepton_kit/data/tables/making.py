@@ -17,10 +17,9 @@ from lepton_kit.data.tables.chunks import Chunk, Table
 from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import ROW_NAMES
 from lepton_kit.data.tables.holding import Held, held_rows
-from lepton_kit.data.tables.learn import Learned, Seen, Wishes, column_of, hint_of
+from lepton_kit.data.tables.learn import Hint, Learned, Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.data.tables.targets import Answers, Whole, answers
-from lepton_kit.data.tables.values import NumberForm
 from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
 
@@ -73,7 +72,7 @@ class Read:
 
     features: dict[str, Seen]
     wholes: dict[str, Whole]
-    hint: NumberForm | None
+    hint: Hint | None
 
 
 def make(
@@ -90,7 +89,7 @@ def make(
     for name in wishes.categorical:
         _known(table, name)
     special = {role: options[role] for role in SPECIAL if options[role] is not None}
-    read = _read(rows, features, [*targets, *special.values()], wishes, table.separator)
+    read = _read(rows, features, [*targets, *special.values()], table.separator)
     with _named(table.source):
         found = answers(
             [read.wholes[name] for name in targets],
@@ -218,9 +217,7 @@ def _left_out(table: Table, features: Sequence[str], options: Mapping[str, Any])
     return notes
 
 
-def _read(
-    rows: Rows, features: Sequence[str], special: Sequence[str], wishes: Wishes, separator: str | None
-) -> Read:
+def _read(rows: Rows, features: Sequence[str], special: Sequence[str], separator: str | None) -> Read:
     """The first pass. Raises `DataError` where there are no rows."""
     seen = {name: Seen() for name in features}
     wholes = {name: Whole(name) for name in special}
@@ -235,7 +232,7 @@ def _read(
         if not size:
             raise DataError(f"{table.source}: no rows")
     return Read(
-        seen, wholes, hint_of({**seen, **{name: one.seen for name, one in wholes.items()}}, wishes, separator)
+        seen, wholes, hint_of({**seen, **{name: one.seen for name, one in wholes.items()}}, separator)
     )
 
 
