@@ -193,6 +193,8 @@ def test_large_numbers_are_standardised(sheet):
 def test_units_are_kept_and_a_mixture_is_said(sheet):
     prepared, column = only(sheet(b=lambda k: f"${k}"))
     assert column.units == ("$",)
+    told = {"kind": "number", "features": 1, "missing": False, "mean": column.mean, "deviation": column.scale}
+    assert prepared.details["columns"]["b"] == told
     assert "column 'b': numbers in $" in prepared.notes
     prepared, _ = only(sheet(b=lambda k: f"{'$€'[k % 2]}{k}"))
     assert "column 'b': values in $ and €; they are taken as they stand" in prepared.notes

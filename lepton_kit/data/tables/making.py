@@ -150,9 +150,20 @@ def make(
         num_classes=len(target.class_names) if target.class_names is not None else None,
         value_range=(-1.0, 1.0),
         feature_names=preprocessing.feature_names,
-        details={"notes": list(dict.fromkeys(notes))} if notes else {},
+        details={
+            "columns": {column.name: _summary(column) for column in learned},
+            **({"notes": list(dict.fromkeys(notes))} if notes else {}),
+        },
         preprocessing=preprocessing,
     )
+
+
+def _summary(column: Column) -> dict[str, Any]:
+    """What a column became, for people and panels; `TablePreprocessing.columns` says it all."""
+    told: dict[str, Any] = {"kind": column.kind, "features": len(column.features), "missing": column.flag}
+    if column.kind in ("number", "date"):
+        told |= {"mean": column.mean, "deviation": column.scale}
+    return told
 
 
 class _named:
