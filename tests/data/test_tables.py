@@ -5,6 +5,8 @@ import pandas
 import pytest
 
 from lepton_kit import data
+from lepton_kit.data.tables import chunks, targets
+from lepton_kit.data.tables.values import filled
 from lepton_kit.errors import DataError
 
 COUNT = 60
@@ -51,6 +53,15 @@ def test_points_are_thousands_only_where_other_columns_have_decimal_commas(sheet
     assert (column.decimal, column.mean < 2) == (".", True)
     _, column = only(sheet(";", b=lambda k: f"1.{100 + k}"), decimal=",")
     assert (column.decimal, column.mean > 1000) == (",", True)
+
+
+def test_whole_numbers_leave_the_decimal_mark_open(sheet):
+    _, column = only(sheet("\t", b=lambda k: k + 1))
+    assert column.decimal == "."
+    _, column = only(sheet(";", b=lambda k: k + 1, c=lambda k: f"{k},5"))
+    assert column.decimal == ","
+    _, column = only(sheet(";", b=lambda k: f"{k + 1},125"))
+    assert (column.decimal, column.mean < 70) == (",", True)
 
 
 @pytest.mark.parametrize("word", ["-", "unknown", "n.a.", "#DIV/0!", "\\N", "", "odd"])
@@ -182,6 +193,8 @@ def test_large_numbers_are_standardised(sheet):
 def test_units_are_kept_and_a_mixture_is_said(sheet):
     prepared, column = only(sheet(b=lambda k: f"${k}"))
     assert column.units == ("$",)
+    told = {"kind": "number", "features": 1, "missing": False, "mean": column.mean, "deviation": column.scale}
+    assert prepared.details["columns"]["b"] == told
     assert "column 'b': numbers in $" in prepared.notes
     prepared, _ = only(sheet(b=lambda k: f"{'$€'[k % 2]}{k}"))
     assert "column 'b': values in $ and €; they are taken as they stand" in prepared.notes
@@ -223,6 +236,28 @@ def test_a_regression_is_answered_in_its_unit(sheet):
     assert sorted(back[:, 0].round()) == [k * 1000 for k in range(COUNT)]
     assert f"an error of 1 is {target.scale[0]:.6g} $" in said(prepared)
     assert only(sheet(y=lambda k: k * 1.5), unit="m")[0].preprocessing.target.unit == "m"
+
+
+@pytest.mark.parametrize("kind", [str, int, float])
+def test_a_target_of_many_different_numbers_is_kept_as_numbers(put, monkeypatch, kind):
+    monkeypatch.setattr(targets, "MANY", 10)
+    monkeypatch.setattr(chunks, "CELLS", 1)  # so that a piece has 256 rows
+    values = np.random.default_rng(0).permutation(2000)
+    if kind is str:
+        path = put("a,y\n" + "".join(f"{k},{value}\n" for k, value in enumerate(values)))
+    else:
+        path = pandas.DataFrame({"a": range(2000), "y": values.astype(kind)})
+    prepared = data.table(path, target="y", validation_split=0.0).prepare()
+    back = prepared.preprocessing.target.values(prepared.train.y[:, None])[:, 0]
+    assert back.round().tolist() == values.tolist()
+
+
+def test_words_behind_many_numbers_make_the_target_texts(monkeypatch):
+    monkeypatch.setattr(targets, "MANY", 10)
+    whole = targets.Whole("y")
+    for cells in (["1", *map(str, range(20))], ["x", None], ["5"]):
+        whole.add(filled(cells))
+    assert whole.texts().tolist()[-4:] == ["19", "x", None, "5"]
 
 
 def test_several_targets(sheet):

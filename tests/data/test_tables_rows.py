@@ -63,6 +63,14 @@ def test_later_rows_are_held_out(sheet, cell):
     assert "the column 't' says what is held out, and is no feature" in prepared.notes
 
 
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_times_of_a_frame(unit):
+    times = pandas.Series(pandas.date_range("2020-01-01", periods=COUNT, freq="7h", tz="UTC").as_unit(unit))
+    frame = pandas.DataFrame({"a": range(COUNT), "t": times, "y": np.arange(COUNT) % 2})
+    prepared = data.table(frame.sample(frac=1, random_state=0), target="y", time="t").prepare()
+    assert prepared.train.x.max() < prepared.validation.x.min()
+
+
 def test_times_that_are_none(sheet):
     for cell, text in (
         (lambda k: "x", "holds neither dates nor numbers"),
@@ -273,6 +281,7 @@ def test_several_files_by_pattern_list_and_folder(sheet, tmp_path):
     (folder / "notes.txt").write_text("no table")
     for path, options in (
         (f"{folder}/*.csv", {}),
+        (f"{tmp_path}/p*/*.csv", {}),
         ([folder / "one.csv", str(folder / "two.csv")], {}),
         (folder, {"pattern": "*.csv"}),
         (folder, {"pattern": ["one.csv", "two.csv"]}),

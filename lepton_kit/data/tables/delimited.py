@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ SAMPLE_LINES = 200
 SAMPLE_BYTES = 2**20
 PIECE = 2**20
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+ESCAPED = re.compile(r"\\\"[^\"\s,;|]")
+"""A backslash that belongs to the quotation mark behind it, since the field goes on; as one at its end does not."""
 ROW_NAMES = "(row name)"
 
 
@@ -146,6 +149,7 @@ class Delimited:
             records = records[:-1] if len(sample) >= SAMPLE_LINES and len(records) > 2 else records
             # Blanks stand within dates and texts as well, so they come last.
             score = _score([len(fields) for _, fields in records]) - 0.2 * (separator == " ")
+            score += 0.01 * (escape is not None and any(ESCAPED.search(line) for line in sample))
             if score > best[0]:
                 best, found = (score, records), {"delimiter": separator, "escapechar": escape}
         self.format |= found
@@ -174,8 +178,7 @@ class Delimited:
             names, self.skip_to = [f"column_{k + 1}" for k in range(len(fields))], line - 1
         names = [name.strip().strip("\ufeff").strip() for name in names]
         rows = [row for start, row in records if start > self.skip_to and any(row)]
-        longer = rows and all(len(row) == len(names) + 1 and row[0] for row in rows)
-        if self.dialect.header and longer and any(row[-1] for row in rows):  # as R writes the names of rows
+        if self.dialect.header and _has_row_names(rows, len(names)):
             names = [ROW_NAMES, *names]
         while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
             names.pop()
@@ -272,6 +275,18 @@ def _score(widths: list[int]) -> float:
     if usual < 2:
         return 0.0
     return times / len(widths) + min(usual, 50) / 1000
+
+
+def _has_row_names(rows: list[list[str]], width: int) -> bool:
+    """Whether each row begins with a name of its own that the header lacks, as R writes tables.
+
+    Not every longer row does: a decimal comma makes two fields of one number.
+    """
+    if not rows or any(len(row) != width + 1 for row in rows) or not any(row[-1] for row in rows):
+        return False
+    names = [row[0] for row in rows]
+    counted = names in ([str(k + start) for k in range(len(names))] for start in (0, 1))
+    return counted or (len(set(names)) == len(names) and not any(map(_is_number, names)))
 
 
 def _is_title(fields: list[str]) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,13 @@ GROUPED = re.compile(r"[^\d.]*\d{1,3}(\.\d{3})+(,\d+)?[^\d.]*$", re.ASCII)
 ODD_SHARE = 0.05
 ODD_WORDS = 3
 """A column of numbers may have so many other cells and different words, which are then taken as missing."""
+
+
+class Hint(NamedTuple):
+    """How a table writes its numbers, for columns that leave it open; ``sure`` where other columns show it."""
+
+    form: NumberForm
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Seen:
             self.pointed += len(pointed)
             self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
-    def form(self, wishes: Wishes, hint: NumberForm | None) -> tuple[NumberForm, dict[str, int]]:
+    def form(self, wishes: Wishes, hint: Hint | None) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.
 
         ``hint`` is the way of the other columns, which decides where a column of its own does not.
@@ -93,18 +100,20 @@ class Seen:
             for form in FORMS
             if wishes.decimal in (None, form.decimal) and wishes.thousands in (None, form.thousands)
         ] or [NumberForm(wishes.decimal or ".", wishes.thousands or "")]
+        # Whole numbers alone say nothing, so a guess from the separator is none about them.
+        usual = hint.form if hint is not None and (hint.sure or self.texts) else None
         best, score, left = allowed[0], (-np.inf, False), dict[str, int]()
         for form in allowed:
             rest = {text: count for text, count in self.texts.items() if number(text, form) is None}
             good = self.texts.total() - sum(rest.values())
             if form.decimal == ",":  # plain numbers with a point are then none, unless it groups thousands
                 good -= self.pointed - (self.grouped if form.thousands == "." else 0)
-            if (good, form == hint) > score:
-                best, score, left = form, (good, form == hint), rest
+            if (good, form == usual) > score:
+                best, score, left = form, (good, form == usual), rest
         return best, left
 
 
-def hint_of(columns: dict[str, Seen], wishes: Wishes, separator: str | None) -> NumberForm | None:
+def hint_of(columns: dict[str, Seen], separator: str | None) -> Hint | None:
     """How the columns that leave no doubt write their numbers; without any, commas are decimal unless they separate."""
     comma = 0
     for seen in columns.values():
@@ -114,13 +123,11 @@ def hint_of(columns: dict[str, Seen], wishes: Wishes, separator: str | None) -> 
             comma -= number(text, FORMS[1]) is not None and number(text, FORMS[2]) is None
     if comma > 0:
         dotted = any(seen.pointed and seen.grouped == seen.pointed for seen in columns.values())
-        return FORMS[3] if dotted else FORMS[2]
-    return FORMS[2] if separator not in (None, ",") and comma == 0 else None
+        return Hint(FORMS[3] if dotted else FORMS[2], True)
+    return Hint(FORMS[2], False) if separator not in (None, ",") and comma == 0 else None
 
 
-def column_of(
-    name: str, seen: Seen, wishes: Wishes, hint: NumberForm | None
-) -> tuple[Column | None, list[str]]:
+def column_of(name: str, seen: Seen, wishes: Wishes, hint: Hint | None) -> tuple[Column | None, list[str]]:
     """The kind of a column and sentences about it; None for a column without any value."""
     words = tuple(word.lower() for word in wishes.missing)
     texts = Counter({text: count for text, count in seen.texts.items() if text.lower() not in words})
@@ -171,7 +178,7 @@ def _number(
     known: Counter[str],
     wishes: Wishes,
     words: tuple[str, ...],
-    hint: NumberForm | None,
+    hint: Hint | None,
 ) -> tuple[Column, list[str]] | None:
     """The column as one of numbers, if it is one."""
     form, left = seen.form(wishes, hint)

@@ -17,10 +17,9 @@ from lepton_kit.data.tables.chunks import Chunk, Table
 from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import ROW_NAMES
 from lepton_kit.data.tables.holding import Held, held_rows
-from lepton_kit.data.tables.learn import Learned, Seen, Wishes, column_of, hint_of
+from lepton_kit.data.tables.learn import Hint, Learned, Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.data.tables.targets import Answers, Whole, answers
-from lepton_kit.data.tables.values import NumberForm
 from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
 
@@ -73,7 +72,7 @@ class Read:
 
     features: dict[str, Seen]
     wholes: dict[str, Whole]
-    hint: NumberForm | None
+    hint: Hint | None
 
 
 def make(
@@ -90,7 +89,7 @@ def make(
     for name in wishes.categorical:
         _known(table, name)
     special = {role: options[role] for role in SPECIAL if options[role] is not None}
-    read = _read(rows, features, [*targets, *special.values()], wishes, table.separator)
+    read = _read(rows, features, [*targets, *special.values()], table.separator)
     with _named(table.source):
         found = answers(
             [read.wholes[name] for name in targets],
@@ -151,9 +150,20 @@ def make(
         num_classes=len(target.class_names) if target.class_names is not None else None,
         value_range=(-1.0, 1.0),
         feature_names=preprocessing.feature_names,
-        details={"notes": list(dict.fromkeys(notes))} if notes else {},
+        details={
+            "columns": {column.name: _summary(column) for column in learned},
+            **({"notes": list(dict.fromkeys(notes))} if notes else {}),
+        },
         preprocessing=preprocessing,
     )
+
+
+def _summary(column: Column) -> dict[str, Any]:
+    """What a column became, for people and panels; `TablePreprocessing.columns` says it all."""
+    told: dict[str, Any] = {"kind": column.kind, "features": len(column.features), "missing": column.flag}
+    if column.kind in ("number", "date"):
+        told |= {"mean": column.mean, "deviation": column.scale}
+    return told
 
 
 class _named:
@@ -218,9 +228,7 @@ def _left_out(table: Table, features: Sequence[str], options: Mapping[str, Any])
     return notes
 
 
-def _read(
-    rows: Rows, features: Sequence[str], special: Sequence[str], wishes: Wishes, separator: str | None
-) -> Read:
+def _read(rows: Rows, features: Sequence[str], special: Sequence[str], separator: str | None) -> Read:
     """The first pass. Raises `DataError` where there are no rows."""
     seen = {name: Seen() for name in features}
     wholes = {name: Whole(name) for name in special}
@@ -235,7 +243,7 @@ def _read(
         if not size:
             raise DataError(f"{table.source}: no rows")
     return Read(
-        seen, wholes, hint_of({**seen, **{name: one.seen for name, one in wholes.items()}}, wishes, separator)
+        seen, wholes, hint_of({**seen, **{name: one.seen for name, one in wholes.items()}}, separator)
     )
 
 

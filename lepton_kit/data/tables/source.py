@@ -133,12 +133,11 @@ def table(
         path, options["pattern"] = _common([Path(one).expanduser().absolute() for one in path])
     elif is_frame(path):
         return _held(of_frame(path), options)
-    elif (
-        isinstance(path, str | Path)
-        and any(sign in Path(path).name for sign in WILD)
-        and not Path(path).exists()
-    ):
-        path, options["pattern"] = Path(path).parent, Path(path).name
+    elif isinstance(path, str | Path) and not Path(path).expanduser().exists():
+        parts = Path(path).expanduser().parts
+        wild = next((place for place, part in enumerate(parts) if any(sign in part for sign in WILD)), None)
+        if wild is not None:
+            path, options["pattern"] = Path(*parts[:wild]), "/".join(parts[wild:])
     return dataset_of("table", path, **options)
 
 
