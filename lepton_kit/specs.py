@@ -68,6 +68,16 @@ class LeptonSpec(Spec):
     notes: tuple[str, ...] = Field((), description=NOTES)
 
 
+class BlockOrder(Section):
+    """An order of an epoch that reads whole blocks of neighbouring rows: see `lepton_kit.data.order`."""
+
+    version: Literal[1] = 1
+    blocks: PositiveInt | tuple[tuple[PositiveInt, PositiveInt], ...] = Field(
+        description="neighbouring rows that are read together; or pairs (rows, how many such blocks), in order"
+    )
+    window: int = Field(16, ge=1, description="blocks whose rows are mixed with each other")
+
+
 class _Stored(Spec):
     path: str = Field(min_length=1, description="the stored model; counts from the folder of this file")
     schedule: str | None = Field(None, description="learning rate schedule of its own optimizer, in words")

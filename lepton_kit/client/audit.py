@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lepton_kit.client.run import Run, open_run
+from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import EventReader
@@ -65,9 +66,7 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
         return Audit(0, 0, generations, ("the run has not begun to train",))
     first = run.config.training.initial_epoch * plan["steps_per_epoch"]
     fed_at = {step + first: fed for step, fed in steps.items()}
-    problems += _compare(
-        fed_at, run.config.seed, plan["samples"], plan["global_batch"], run.config.training.shuffle
-    )
+    problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"])
     if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
@@ -78,12 +77,17 @@ def _span(one: int, other: int) -> str:
 
 
 def _compare(
-    steps: dict[int, tuple[int, int]], seed: int, samples: int, global_batch: int, shuffle: bool
+    steps: dict[int, tuple[int, int]], config: RunConfig, samples: int, global_batch: int
 ) -> list[str]:
-    problems = []
+    problems, training = [], config.training
     for step, (checksum, fed) in sorted(steps.items()):
         batch = sharding.batch_of(
-            step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle
+            step,
+            seed=config.seed,
+            samples=samples,
+            global_batch=global_batch,
+            shuffle=training.shuffle,
+            order=training.order,
         )
         if fed != len(batch):
             problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")

@@ -79,6 +79,7 @@ class Job:
             global_batch=self.global_batch,
             weights=weights,
             shuffle=self.config.training.shuffle,
+            order=self.config.training.order,
         )
 
     def block(self, first: int, steps: int, weights: Sequence[float], rank: int) -> Block:
