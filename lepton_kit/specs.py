@@ -96,6 +96,9 @@ class ObjectSpec(_Stored):
     kind: Literal["object"]
 
 
+CACHE = "whether samples are decoded to disk once; false: read by index where they lie"
+
+
 class _Data(Spec):
     path: str = Field(min_length=1, description="file or folder; counts from the folder of this file")
 
@@ -149,6 +152,16 @@ class TextSpec(_Split):
     sequence_length: int = Field(24, ge=1, description="words of a text that count")
 
 
+class ParquetSpec(_Split):
+    """Parquet or Arrow files read by row group, as `lepton_kit.data.parquet` reads them."""
+
+    kind: Literal["parquet"]
+    target: str = Field(min_length=1, description="column to predict")
+    features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
+    task: Literal["classification", "regression"] | None = Field(None, description="null: as the target looks")
+    cache: bool = Field(False, description=CACHE)
+
+
 class WindowsSpec(_Data):
     """Windows of time series in an ``.npz`` file, as `lepton_kit.data.windows` cuts them."""
 
@@ -175,6 +188,6 @@ class SampleSpec(Spec):
 
 ModelSpec = Annotated[LeptonSpec | KerasSpec | ObjectSpec, Field(discriminator="kind")]
 DataSpec = Annotated[
-    ImageFolderSpec | NpzSpec | TableSpec | TextSpec | WindowsSpec | ArraysSpec | SampleSpec,
+    ImageFolderSpec | NpzSpec | TableSpec | TextSpec | ParquetSpec | WindowsSpec | ArraysSpec | SampleSpec,
     Field(discriminator="kind"),
 ]

@@ -14,11 +14,13 @@ from typing import Any
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
 from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
+from lepton_kit.data.places import is_address, stamps
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
     "image_folder": ("images", "image_folder"),
     "npz": ("archives", "npz"),
+    "parquet": ("large.row_groups", "parquet"),
     "table": ("tables", "table"),
     "text": ("texts", "text"),
     "windows": ("series", "windows"),
@@ -31,10 +33,10 @@ A module has that function and ``build(path, options, writer)``, which decodes t
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """An immutable description of data: a kind, a file or folder, and options. `prepare` makes it trainable."""
+    """An immutable description of data: a kind, a file, folder or address, and options. `prepare` makes it trainable."""
 
     kind: str
-    path: Path | None = None
+    path: Path | str | None = None
     settings: str = "{}"
     held: PreparedData | None = field(default=None, compare=False)
 
@@ -79,7 +81,7 @@ class Dataset:
                     f"data.{name}", given=options[name], rule=f"for {kind} one of {', '.join(allowed)}"
                 )
         try:
-            return make(Path(base, path), **options)
+            return make(path if is_address(path) else Path(base, path), **options)
         except TypeError as failure:
             raise ConfigError("data", given=dict(spec), rule=str(failure).replace("()", "")) from None
 
@@ -91,7 +93,7 @@ class Dataset:
         if self.held is None:
             return self.spec()
         directory = Path(directory)
-        if self.path is not None:  # it was read into the cache, which anyone may empty
+        if isinstance(self.path, Path):  # it was read into the cache, which anyone may empty
             link_folder(self.path, directory)
         else:
             write_folder(self.held, directory)
@@ -102,12 +104,16 @@ class Dataset:
         if self.held is not None:
             return self.held
         assert self.path is not None
-        if self.kind == "arrays":
-            return open_folder(self.path)
-        path, build, options = self.path, _module(self.kind).build, self.options
-        if not path.exists():
+        path, options = self.path, self.options
+        if isinstance(path, str):
+            key = fingerprint(self.kind, {**options, "files": stamps(path)}, [])
+        elif self.kind == "arrays":
+            return open_folder(path)
+        elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        key = fingerprint(self.kind, options, files_of(path))
+        else:
+            key = fingerprint(self.kind, options, files_of(path))
+        build = _module(self.kind).build
         return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
 
     @property
@@ -121,7 +127,7 @@ class Dataset:
         return self.held is not None and bool(self.held.details.get("ordered"))
 
     def __repr__(self) -> str:
-        return f"Dataset({self.kind}, {self.path.name if self.path else self.held!r})"
+        return f"Dataset({self.kind}, {Path(self.path).name if self.path else self.held!r})"
 
 
 def _module(kind: str) -> Any:
@@ -130,9 +136,11 @@ def _module(kind: str) -> Any:
 
 
 def dataset_of(kind: str, path: str | Path, **options: Any) -> Dataset:
-    """The data set of a file or folder. Raises `ConfigError` for a path that is none."""
+    """The data set of a file, folder or address. Raises `ConfigError` for a path that is none."""
     if not isinstance(path, str | Path):
         raise ConfigError("data.path", given=path, rule="the path of a file or folder")
+    if is_address(path):
+        return Dataset(kind, str(path), json.dumps(options))
     return Dataset(kind, Path(path).expanduser().absolute(), json.dumps(options))
 
 

@@ -1,0 +1,5 @@
+"""Data larger than memory, read by index without a decoded copy."""
+
+from lepton_kit.data.large.row_groups import parquet
+
+__all__ = ["parquet"]
