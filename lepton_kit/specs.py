@@ -158,7 +158,20 @@ class ParquetSpec(_Split):
     kind: Literal["parquet"]
     target: str = Field(min_length=1, description="column to predict")
     features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
-    task: Literal["classification", "regression"] | None = Field(None, description="null: as the target looks")
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="null: as the target looks"
+    )
+    cache: bool = Field(False, description=CACHE)
+
+
+class TfrecordSpec(_Split):
+    """TFRecord files read by record, as `lepton_kit.data.tfrecord` reads them."""
+
+    kind: Literal["tfrecord"]
+    target: str = Field(min_length=1, description="feature to predict")
+    features: dict[str, tuple[PositiveInt, ...]] | None = Field(
+        None, description="name -> shape of a sample; null: all others, as long as in the first record"
+    )
     cache: bool = Field(False, description=CACHE)
 
 
@@ -188,6 +201,14 @@ class SampleSpec(Spec):
 
 ModelSpec = Annotated[LeptonSpec | KerasSpec | ObjectSpec, Field(discriminator="kind")]
 DataSpec = Annotated[
-    ImageFolderSpec | NpzSpec | TableSpec | TextSpec | ParquetSpec | WindowsSpec | ArraysSpec | SampleSpec,
+    ImageFolderSpec
+    | NpzSpec
+    | TableSpec
+    | TextSpec
+    | ParquetSpec
+    | TfrecordSpec
+    | WindowsSpec
+    | ArraysSpec
+    | SampleSpec,
     Field(discriminator="kind"),
 ]

@@ -13,8 +13,8 @@ from typing import Any
 
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
-from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
 from lepton_kit.data.places import is_address, stamps
+from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
@@ -22,6 +22,7 @@ KINDS = {
     "npz": ("archives", "npz"),
     "parquet": ("large.row_groups", "parquet"),
     "table": ("tables", "table"),
+    "tfrecord": ("large.records", "tfrecord"),
     "text": ("texts", "text"),
     "windows": ("series", "windows"),
 }

@@ -22,7 +22,17 @@ from lepton_kit.errors import DataError
 OPEN_FILES = 64
 RANGE_BYTES = 4 << 20
 """Reads from an address come in aligned pieces of this size, each kept on disk with its hash."""
-STAMPS = ("ETag", "etag", "md5Hash", "Content-MD5", "checksum", "LastModified", "last_modified", "mtime", "created")
+STAMPS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "Content-MD5",
+    "checksum",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "created",
+)
 """What file systems call the mark that changes with a file's contents, the best one first."""
 
 
@@ -141,11 +151,17 @@ class Files:
         """``size`` bytes of a file from ``offset`` on. Raises `DataError` that names the file."""
         file = self.files[number]
         try:
-            found = self._remote(number, offset, size) if is_address(file.address) else self._pread(number, offset, size)
+            found = (
+                self._remote(number, offset, size)
+                if is_address(file.address)
+                else self._pread(number, offset, size)
+            )
         except OSError as failure:
             raise DataError(f"{file.name}: cannot be read ({failure.strerror or failure})") from None
         if len(found) != size:
-            raise DataError(f"{file.name}: ends at byte {offset + len(found)}; the index expects more: it has changed")
+            raise DataError(
+                f"{file.name}: ends at byte {offset + len(found)}; the index expects more: it has changed"
+            )
         return found
 
     def stream(self, number: int) -> io.RawIOBase:

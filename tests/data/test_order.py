@@ -1,5 +1,7 @@
 """Properties of the order by blocks: a permutation that any part is found of, and that no rank changes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,7 +47,7 @@ def test_any_part_is_found_from_its_position(sizes, seed, edges):
     order = Order(*sizes, seed, 1)
     whole = order.at(0, order.samples)
     edges = sorted({0, order.samples, *(edge for edge in edges if edge < order.samples)})
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         assert np.array_equal(order.at(low, high), whole[low:high])
     assert len(order.at(order.samples, order.samples + 5)) == 0
 

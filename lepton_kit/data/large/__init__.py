@@ -1,5 +1,6 @@
 """Data larger than memory, read by index without a decoded copy."""
 
+from lepton_kit.data.large.records import tfrecord
 from lepton_kit.data.large.row_groups import parquet
 
-__all__ = ["parquet"]
+__all__ = ["parquet", "tfrecord"]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.large.index import READERS, Found, opened_parts
-from lepton_kit.data.places import Files
 from lepton_kit.data.large.reading import Blocks, Records
 from lepton_kit.data.memory import check_classes, task_of
+from lepton_kit.data.places import Files
 from lepton_kit.data.prepared import FolderWriter
 
 ROWS_AT_ONCE = 4096
@@ -24,19 +24,20 @@ def decoded(writer: FolderWriter, found: Found, parts: Mapping[str, Any], target
     reader = kind(Files(found.files), found.state, found.arrays)
     store: Any = Blocks(reader, 0, 0) if found.by_block else Records(reader)
     train, held, _ = opened_parts(parts, found.edges)
-    ys: list[Any] = []
+    ys: dict[str, Any] = {"train": None, "validation": None}
     for split, part in (("train", train), ("validation", held)):
         if part is None:
-            ys.append(None)
             continue
         arrays = {
-            (form.role, form.key): writer.array(split, form.role, form.key, (len(part), *form.shape), form.dtype)
+            (form.role, form.key): writer.array(
+                split, form.role, form.key, (len(part), *form.shape), form.dtype
+            )
             for form in found.forms
         }
-        y = arrays.get(("y", None))
+        y: Any = arrays.get(("y", None))
         if targets is not None:
             y = writer.array(split, "y", None, (len(part), *targets.shape[1:]), targets.dtype)
-        ys.append(y)
+        ys[split] = y
         for start in range(0, len(part), ROWS_AT_ONCE):
             places = np.arange(start, min(start + ROWS_AT_ONCE, len(part)))
             rows = part.rows(places)
@@ -44,9 +45,11 @@ def decoded(writer: FolderWriter, found: Found, parts: Mapping[str, Any], target
                 arrays[key][places] = values
             if targets is not None:
                 y[places] = targets[rows]
-    task, classes = (found.task or "other", None) if ys[0] is None else task_of(*ys, found.class_names)
+    task, classes = found.task or "other", None
+    if ys["train"] is not None:
+        task, classes = task_of(ys["train"], ys["validation"], found.class_names)
     if task == "classification":
-        check_classes(ys[0], found.class_names)
+        check_classes(ys["train"], found.class_names)
     writer.finish(
         task=task,
         class_names=found.class_names if task == "classification" else None,

@@ -21,7 +21,12 @@ def kind_of(column: Any) -> str | None:
     import pyarrow as pa
 
     types = pa.types
-    if types.is_integer(column) or types.is_floating(column) or types.is_boolean(column) or types.is_decimal(column):
+    if (
+        types.is_integer(column)
+        or types.is_floating(column)
+        or types.is_boolean(column)
+        or types.is_decimal(column)
+    ):
         return "number"
     if types.is_string(column) or types.is_large_string(column):
         return "text"
@@ -62,7 +67,9 @@ def vectors(column: Any, width: int, where: str, first: int) -> np.ndarray:
     wrong = np.flatnonzero(lengths != width)
     if len(wrong):
         given = "no value" if lengths[wrong[0]] < 0 else f"{lengths[wrong[0]]} numbers"
-        raise DataError(f"{where}, row {first + int(wrong[0])}: {given}; expected {width}, as in the first row")
+        raise DataError(
+            f"{where}, row {first + int(wrong[0])}: {given}; expected {width}, as in the first row"
+        )
     flat = column.flatten()
     if flat.null_count:
         raise DataError(f"{where}: a missing number inside a list; expected {width} numbers in each row")
@@ -75,7 +82,7 @@ def digest(*parts: Any) -> int:
     found = 0
     for part in parts:
         for array in _buffers(part):
-            found = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), found)
+            found = zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"", found)
     return found
 
 
@@ -83,7 +90,9 @@ def _buffers(part: Any) -> Iterable[np.ndarray]:
     if isinstance(part, np.ndarray):
         return [part]
     buffers, count, offset = part.buffers(), len(part), part.offset
-    ends = np.frombuffer(buffers[1], np.int64)[offset : offset + count + 1] if count else np.zeros(1, np.int64)
+    ends = (
+        np.frombuffer(buffers[1], np.int64)[offset : offset + count + 1] if count else np.zeros(1, np.int64)
+    )
     content = np.frombuffer(buffers[2], np.uint8)[ends[0] : ends[-1]] if buffers[2] else np.zeros(0, np.uint8)
     known = part.is_valid().to_numpy(zero_copy_only=False)
     return [ends - ends[0], content, known.astype(np.uint8)]
@@ -195,7 +204,9 @@ def encode(values: Sequence[Any], plans: Sequence[dict[str, Any]]) -> np.ndarray
             absent = pc.or_kleene(pc.is_null(column), pc.equal(column, "")).to_numpy(zero_copy_only=False)
         else:
             absent = np.isnan(column)
-            np.copyto(found[:, place], (column - plan["mean"]) / plan["scale"], where=~absent, casting="same_kind")
+            np.copyto(
+                found[:, place], (column - plan["mean"]) / plan["scale"], where=~absent, casting="same_kind"
+            )
             place += 1
         if plan["missing"]:
             found[:, place] = absent
@@ -223,10 +234,14 @@ class Targets:
             values = texts(column)
             missing = pc.or_kleene(pc.is_null(values), pc.equal(values, "")).to_numpy(zero_copy_only=False)
             encoded = values.dictionary_encode()
-            lookup = [self._codes.setdefault(one or "", len(self._codes)) for one in encoded.dictionary.to_pylist()]
+            lookup = [
+                self._codes.setdefault(one or "", len(self._codes)) for one in encoded.dictionary.to_pylist()
+            ]
             found = np.array([*lookup, 0], np.float64)[encoded.indices.fill_null(len(lookup)).to_numpy()]
             if len(self._codes) > MAX_CLASSES:
-                raise DataError(f"target {self.name!r}: more than {MAX_CLASSES} different texts are no classes")
+                raise DataError(
+                    f"target {self.name!r}: more than {MAX_CLASSES} different texts are no classes"
+                )
         else:
             found = numbers(column)
             missing = ~np.isfinite(found)
@@ -236,10 +251,14 @@ class Targets:
                 if not self._whole or len(self._distinct) > MAX_CLASSES:
                     self._distinct = None
         if missing.any():
-            raise DataError(f"{place}, row {int(np.flatnonzero(missing)[0])}: no value in the target column {self.name!r}")
+            raise DataError(
+                f"{place}, row {int(np.flatnonzero(missing)[0])}: no value in the target column {self.name!r}"
+            )
         self._raw[start : start + len(found)] = found
 
-    def finish(self, task: str | None, train: np.ndarray) -> tuple[np.ndarray, list[str] | None, float, float]:
+    def finish(
+        self, task: str | None, train: np.ndarray, *, standardise: bool = True
+    ) -> tuple[np.ndarray, list[str] | None, float, float]:
         """(target of each row, class names or None, mean, scale); ``train`` yields the training rows' places."""
         if self._text:
             if task == "regression":
@@ -251,9 +270,13 @@ class Targets:
         distinct = self._distinct
         few = distinct is not None and self._whole and len(distinct) <= MAX_CLASSES_OF_NUMBERS
         if task == "classification" and distinct is None:
-            raise DataError(f"target {self.name!r}: too many different numbers for classes; give task='regression'")
+            raise DataError(
+                f"target {self.name!r}: too many different numbers for classes; give task='regression'"
+            )
         if task == "classification" or (task is None and few):
             kinds = np.array(sorted(distinct or ()))
             return np.searchsorted(kinds, self._raw).astype(np.int32), [f"{one:g}" for one in kinds], 0.0, 1.0
+        if not standardise:
+            return self._raw.astype(np.float32), None, 0.0, 1.0
         mean, scale = float(self._raw[train].mean()), float(self._raw[train].std()) or 1.0
         return ((self._raw - mean) / scale).astype(np.float32), None, mean, scale

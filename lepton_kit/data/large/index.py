@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.large.parts import Run, Share
-from lepton_kit.data.places import File, Files
 from lepton_kit.data.large.reading import BlockReader, Blocks, Column, PartSource, RecordReader, Records
 from lepton_kit.data.memory import check_classes, check_finite, task_of
+from lepton_kit.data.places import File, Files
 from lepton_kit.data.prepared import FolderWriter, Split
 from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.structure import Key, joined
@@ -36,6 +36,9 @@ MAX_WINDOW = 64
 RUN_BYTES = 1 << 20
 """Single records are read in runs of about this size."""
 MIXED_RECORDS = 16384
+RUN_ROWS = 1000
+AHEAD_BYTES = 128 << 20
+"""Decoded records that a worker may hold before they are wanted."""
 TRAIN = ("train", "training")
 HELD = ("validation", "valid", "val", "dev", "eval", "test", "testing")
 
@@ -99,7 +102,9 @@ def split_of(files: Sequence[File]) -> tuple[list[File], int, list[str]]:
         )
     held = next((name for name in HELD if name in groups), None)
     left = [name for name in groups if name not in ("train", held)]
-    notes = [f"{len(groups[name])} files of {name!r} are left alone: {held!r} is the validation" for name in left]
+    notes = [
+        f"{len(groups[name])} files of {name!r} are left alone: {held!r} is the validation" for name in left
+    ]
     return [*groups["train"], *(groups[held] if held else [])], len(groups["train"]), notes
 
 
@@ -109,6 +114,12 @@ def parts_of(edges: np.ndarray, train_rows: int, share: float, seed: int) -> dic
     if train_rows < total:
         return {"rule": "rows", "train": train_rows, "total": total}
     return {"rule": "share", "share": share, "seed": seed}
+
+
+def record_edges(train_rows: int, total: int) -> np.ndarray:
+    """Runs of records of which a share is held out, with an edge where the held-out files begin."""
+    edges = [*range(0, train_rows, RUN_ROWS), *range(train_rows, total, RUN_ROWS), total]
+    return np.array(edges, np.int64)
 
 
 def opened_parts(parts: Mapping[str, Any], edges: np.ndarray) -> tuple[Any, Any, np.ndarray]:
@@ -145,7 +156,10 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
     np.savez(writer.folder / ARRAYS, **found.arrays)  # type: ignore[arg-type]  # names -> arrays
     task, classes = found.task or "other", None
     if targets is not None:
-        y = [_put_targets(writer, name, part, targets) for name, part in (("train", train), ("validation", held))]
+        y = [
+            _put_targets(writer, name, part, targets)
+            for name, part in (("train", train), ("validation", held))
+        ]
         check_finite(y[0], "target")
         task, classes = task_of(y[0], y[1], found.class_names)
         if task == "classification":
@@ -185,7 +199,9 @@ def _put_targets(writer: FolderWriter, name: str, part: Any, targets: np.ndarray
     return target
 
 
-def splits(folder: Path, source: Mapping[str, Any], held_targets: Mapping[str, Any]) -> tuple[Split, Split | None]:
+def splits(
+    folder: Path, source: Mapping[str, Any], held_targets: Mapping[str, Any]
+) -> tuple[Split, Split | None]:
     """The splits of an index. ``held_targets`` has the arrays of targets by split. Raises `DataError`."""
     module, name = READERS[source["kind"]]
     kind = getattr(importlib.import_module(f"lepton_kit.data.large.{module}"), name)
@@ -196,20 +212,26 @@ def splits(folder: Path, source: Mapping[str, Any], held_targets: Mapping[str, A
     order = BlockOrder.model_validate(source["order"])
     forms = [Form(one["role"], one["key"], tuple(one["shape"]), one["dtype"]) for one in source["forms"]]
     train, held, _ = opened_parts(source["parts"], arrays["edges"])
-    store: Any = _store(reader, source, order)
+    store: Any = _store(reader, source, order, forms)
     return (
         _split(PartSource(store, train, held_targets.get("train"), order), forms, held_targets.get("train")),
         None
         if held is None
         else _split(
-            PartSource(store, held, held_targets.get("validation"), None), forms, held_targets.get("validation")
+            PartSource(store, held, held_targets.get("validation"), None),
+            forms,
+            held_targets.get("validation"),
         ),
     )
 
 
-def _store(reader: BlockReader | RecordReader, source: Mapping[str, Any], order: BlockOrder) -> Blocks | Records:
+def _store(
+    reader: BlockReader | RecordReader, source: Mapping[str, Any], order: BlockOrder, forms: Sequence[Form]
+) -> Blocks | Records:
     if not source["by_block"]:
-        return Records(reader)  # type: ignore[arg-type]  # the index says which of the two it is
+        size = sum(form.bytes for form in forms)
+        limit = int(np.clip(AHEAD_BYTES // max(1, size), 64, 8192))
+        return Records(reader, limit)  # type: ignore[arg-type]  # the index says which of the two it is
     sizes = order.blocks if isinstance(order.blocks, int) else max(rows for rows, _ in order.blocks)
     return Blocks(reader, source["budget"], horizon=sizes * order.window)  # type: ignore[arg-type]
 

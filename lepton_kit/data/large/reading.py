@@ -19,7 +19,6 @@ Samples = dict[tuple[str, Key], np.ndarray]
 """(role, key) -> array, rows first; see `Split.arrays`."""
 
 RECORDS_AT_ONCE = 32
-RECORDS_AHEAD = 8192
 READ_AT_ONCE = 8192
 
 
@@ -151,12 +150,12 @@ class Blocks:
 
 
 class Records:
-    """Records one by one; one thread decodes those that are wanted next."""
+    """Records one by one; one thread decodes those that are wanted next, at most ``limit`` of them."""
 
     horizon = 0
 
-    def __init__(self, reader: RecordReader):
-        self._reader = reader
+    def __init__(self, reader: RecordReader, limit: int = RECORDS_AT_ONCE):
+        self._reader, self._limit = reader, limit
         self._ahead: OrderedDict[int, tuple[Future[Samples], int]] = OrderedDict()
         self._thread = Background("read records")
 
@@ -181,8 +180,8 @@ class Records:
 
     def prefetch(self, rows: np.ndarray) -> None:
         """Decode these rows in the background; what nobody took is dropped for newer wishes."""
-        new = np.array([row for row in rows.tolist() if row not in self._ahead][:RECORDS_AHEAD], np.int64)
-        while len(self._ahead) + len(new) > RECORDS_AHEAD and self._ahead:
+        new = np.array([row for row in rows.tolist() if row not in self._ahead][: self._limit], np.int64)
+        while len(self._ahead) + len(new) > self._limit and self._ahead:
             self._ahead.popitem(last=False)[1][0].cancel()
         for start in range(0, len(new), RECORDS_AT_ONCE):
             part = new[start : start + RECORDS_AT_ONCE]

@@ -14,8 +14,8 @@ from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.large import columns
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.index import Form, Found, opened_parts, parts_of, split_of, write
-from lepton_kit.data.places import File, Files, files_at
 from lepton_kit.data.large.reading import Samples
+from lepton_kit.data.places import File, Files, files_at
 from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.splitting import check_split
 from lepton_kit.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ def parquet(
     Needs pyarrow: ``pip install lepton-kit[large]``. Raises `ConfigError`, and `prepare` `DataError`.
 
     >>> parquet("measurements/", target="quality", features=["a", "b"])
-    Dataset(parquet, measurements)
+    Dataset(parquet, 'measurements')
     """
     check_split(validation_split, seed)
     if isinstance(features, str) or not (features is None or all(isinstance(name, str) for name in features)):
@@ -77,7 +77,9 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         write(writer, found, parts, targets)
 
 
-def scan(path: Path | str, options: dict[str, Any], scratch: Path) -> tuple[Found, dict[str, Any], np.ndarray]:
+def scan(
+    path: Path | str, options: dict[str, Any], scratch: Path
+) -> tuple[Found, dict[str, Any], np.ndarray]:
     """What the files hold: one pass for the row groups and the targets, with statistics of the training rows."""
     files, train_files, notes = split_of(files_at(path, (*PARQUET, *ARROW)))
     tables, sizes = scanned(Files(files))
@@ -149,7 +151,9 @@ def _features(schema: Any, options: Mapping[str, Any], file: str) -> tuple[list[
     unread = [name for name in names if columns.kind_of(schema.field(name).type) is None]
     if unread and options["features"]:
         kind = schema.field(unread[0]).type
-        raise DataError(f"{file}: column {unread[0]!r} is of type {kind}; expected numbers, text or lists of numbers")
+        raise DataError(
+            f"{file}: column {unread[0]!r} is of type {kind}; expected numbers, text or lists of numbers"
+        )
     names = [name for name in names if name not in unread]
     if not names:
         raise DataError(f"{file}: no feature columns beside the target")
@@ -171,7 +175,9 @@ def _values(column: Any, learned: columns.Learned, place: str) -> Any:
         bad = np.isinf(found) | (np.abs(np.nan_to_num(found)) > 1e300)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise DataError(f"{place}, row {row}: column {learned.name!r} is {found[row]}; expected finite numbers")
+        raise DataError(
+            f"{place}, row {row}: column {learned.name!r} is {found[row]}; expected finite numbers"
+        )
     return found
 
 
@@ -229,7 +235,9 @@ class Tables:
             except ImportError:
                 raise DataError(f"{file.name}: needs pyarrow: pip install lepton-kit[large]") from None
             except Exception as failure:
-                raise DataError(f"{file.name}: not a readable Parquet or Arrow file ({_line(failure)})") from None
+                raise DataError(
+                    f"{file.name}: not a readable Parquet or Arrow file ({_line(failure)})"
+                ) from None
         self._open[number] = found
         while len(self._open) > OPEN_TABLES:
             self._open.popitem(last=False)
@@ -239,7 +247,7 @@ class Tables:
 def scanned(files: Files) -> tuple[Tables, list[int]]:
     """All blocks of some files, and the rows of each. Raises `DataError` for files whose columns differ."""
     tables = Tables(files, np.zeros((0, 2), np.int64))
-    schema, first, blocks, sizes = tables.table(0).schema, files.files[0].name, [], []  # type: ignore[var-annotated]
+    schema, first, blocks, sizes = tables.table(0).schema, files.files[0].name, [], []
     for number, file in enumerate(files.files):
         table = tables.table(number)
         for name in schema.names:
@@ -334,7 +342,9 @@ class TableReader:
         place = self._tables.place(number)
         values = [_values(group[plan["name"]], _as_learned(plan), place) for plan in self._plans]
         if columns.digest(*values) != int(self.digests[number]):
-            raise DataError(f"{place}: its contents have changed since the run's index was made; start a new run")
+            raise DataError(
+                f"{place}: its contents have changed since the run's index was made; start a new run"
+            )
         return {("x", None): columns.encode(values, self._plans)}
 
 
