@@ -175,6 +175,29 @@ class TfrecordSpec(_Split):
     cache: bool = Field(False, description=CACHE)
 
 
+class WebdatasetSpec(_Split):
+    """WebDataset shards read by member, as `lepton_kit.data.webdataset` reads them."""
+
+    kind: Literal["webdataset"]
+    input: Literal["jpg", "jpeg", "png", "webp", "bmp", "npy"] | None = Field(
+        None, description="ending of the member to predict from; null: the first that is an image or array"
+    )
+    target: str = Field("cls", min_length=1, description="ending of the member to predict, or json.NAME")
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="(height, width); null: as they are, all alike"
+    )
+    cache: bool = Field(False, description=CACHE)
+
+
+class ZarrSpec(_Split):
+    """Arrays of a Zarr group read by chunks, as `lepton_kit.data.zarr` reads them."""
+
+    kind: Literal["zarr"]
+    x: str = Field("x", min_length=1, description="array of samples")
+    y: str = Field("y", min_length=1, description="array of targets")
+    cache: bool = Field(False, description=CACHE)
+
+
 class WindowsSpec(_Data):
     """Windows of time series in an ``.npz`` file, as `lepton_kit.data.windows` cuts them."""
 
@@ -207,6 +230,8 @@ DataSpec = Annotated[
     | TextSpec
     | ParquetSpec
     | TfrecordSpec
+    | WebdatasetSpec
+    | ZarrSpec
     | WindowsSpec
     | ArraysSpec
     | SampleSpec,

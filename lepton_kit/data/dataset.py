@@ -24,7 +24,9 @@ KINDS = {
     "table": ("tables", "table"),
     "tfrecord": ("large.records", "tfrecord"),
     "text": ("texts", "text"),
+    "webdataset": ("large.shards", "webdataset"),
     "windows": ("series", "windows"),
+    "zarr": ("large.zarrays", "zarr"),
 }
 """Kind of a source -> the module of this room that reads it, and there the function that describes it.
 

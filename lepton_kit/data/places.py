@@ -91,17 +91,22 @@ def _wanted(name: str, endings: Sequence[str]) -> bool:
 def _remote(address: str, endings: Sequence[str]) -> list[File]:
     system, root = system_of(address)
     try:
-        if system.isfile(root):
-            entries = {root: system.info(root)}
-        else:
+        entries = {}
+        if "." not in root.rstrip("/").rpartition("/")[2]:  # a web server can't say whether it is a folder
             entries = system.find(root, detail=True)
+        if not entries:
+            info = system.info(root)
+            is_folder = info.get("type") == "directory"
+            entries = system.find(root, detail=True) if is_folder else {root: info}
     except Exception as failure:
         raise DataError(f"{address}: cannot be read ({_line(failure)})") from None
     found = []
     for path, info in sorted(entries.items()):
         name = path.removeprefix(root).strip("/") or path.rpartition("/")[2]
         if path == root or _wanted(name, endings):
-            full = info if info.get("size") is not None and _stamp(info) else system.info(path)
+            # Listings of object stores bring the tags; those of others write times in another way than `info` does.
+            known = info.get("size") is not None and any(info.get(one) for one in STAMPS[:4])
+            full = info if known else system.info(path)
             found.append(File(system.unstrip_protocol(path), name, int(full["size"] or 0), _stamp(full)))
     return found
 
@@ -112,7 +117,8 @@ def stamps(address: str) -> list[str]:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    return next((str(info[name]) for name in STAMPS if info.get(name)), "")
+    found = next((info[name] for name in STAMPS if info.get(name)), "")
+    return found.isoformat() if hasattr(found, "isoformat") else str(found)
 
 
 def system_of(address: str) -> tuple[Any, str]:
