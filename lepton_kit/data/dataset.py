@@ -108,16 +108,18 @@ class Dataset:
             return self.held
         assert self.path is not None
         path, options = self.path, self.options
+        if self.kind == "arrays":
+            return open_folder(Path(path))
+        module = _module(self.kind)
         if isinstance(path, str):
             key = fingerprint(self.kind, {**options, "files": stamps(path)}, [])
-        elif self.kind == "arrays":
-            return open_folder(path)
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
         else:
-            key = fingerprint(self.kind, options, files_of(path))
-        build = _module(self.kind).build
-        return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
+            # A module has `inputs` where its data are made from files beside ``path`` too.
+            files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
+            key = fingerprint(self.kind, options, files)
+        return cached(key, Path(cache) if cache else None, lambda writer: module.build(path, options, writer))
 
     @property
     def batch_size(self) -> int | None:

@@ -336,8 +336,7 @@ class TableReader:
         self.edges, self.digests = arrays["edges"], arrays["digests"]
         self._plans, self._tables = state["plans"], Tables(files, arrays["blocks"])
         self._checked: set[int] = set()
-        """Blocks whose contents were compared: a file that is written again while it is open keeps its old time here,
-        so only the first read of a process tells more than the time does."""
+        """Blocks whose contents this process has compared with the index, which it does at their first read."""
 
     def block(self, number: int) -> Samples:
         """See `BlockReader.block`."""
