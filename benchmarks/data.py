@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ def limited(limit: int) -> tuple[str, Callable[[], None], Callable[[], None]]:
             with contextlib.suppress(OSError):
                 group.rmdir()
             continue
-        return "control group", lambda: _put(group / "cgroup.procs", os.getpid()), group.rmdir
+        return "control group", partial(_enter, group / "cgroup.procs"), group.rmdir
     return "RLIMIT_DATA", lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)), lambda: None
 
 
-def _put(path: Path, value: int) -> None:
-    path.write_text(str(value))
+def _enter(path: Path) -> None:
+    path.write_text(str(os.getpid()))
 
 
 def child(path: str, runs: str) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import ConfigError, LeptonError
 
 ANSWER_SECONDS = 3.0
 
@@ -67,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         ("stop", "End a run at its next commit, with a checkpoint."),
     ):
         verb(name, _steer(name), text, run=True)
-    verb("audit", _audit, "Prove from the log that each sample was used exactly once.", run=True, reads=True)
+    made = verb(
+        "audit", _audit, "Prove from the log that each sample was used exactly once.", run=True, reads=True
+    )
+    made.add_argument(
+        "--contents", action="store_true", help="hash every sample again, and name those that were changed"
+    )
     made = verb("logs", _logs, "Print the log of a run's driver or of one worker.", run=True)
     made.add_argument("--worker", type=int)
     verb("config", _config, "Print the configuration that repeats a run.", run=True)
@@ -102,6 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     made = verb("export", _export, "Write a run's model, reload each file, compare it.", run=True, reads=True)
     made.add_argument("folder", help="where the files go")
     made.add_argument("--formats", nargs="+", help="of keras, saved_model, litert, onnx")
+    made = verb("cache", _cache, "List or clear the decoded data that runs and notebooks share.", reads=True)
+    made.add_argument("action", choices=("list", "clear"), nargs="?", default="list")
+    made.add_argument("id", nargs="?", help="clear: one of the list, by its id or the beginning of it")
+    made.add_argument(
+        "--all",
+        action="store_true",
+        help="clear: also what runs have under names of their own in their folders",
+    )
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -221,7 +234,7 @@ def _steer(name: str) -> Any:
 def _audit(options: argparse.Namespace) -> int:
     from lepton_kit.client.audit import audit
 
-    found = audit(_open(options))
+    found = audit(_open(options), contents=options.contents)
     if options.json:
         print(
             json.dumps({"exactly_once": found.exactly_once, "steps": found.steps, "problems": found.problems})
@@ -278,6 +291,30 @@ def _export(options: argparse.Namespace) -> int:
             print(
                 f"{name:12} {one.path}  differs by at most {one.difference:.1e} (measured on {one.samples} samples)"
             )
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from lepton_kit.data import cache
+
+    if options.action == "list" and (options.id or options.all):
+        raise ConfigError("cache list", given=options.id or "--all", rule="nothing more; clear takes these")
+    if options.action == "clear" and options.id and options.all:
+        raise ConfigError("cache clear", given=f"{options.id} --all", rule="an id or --all, not both")
+    cleared = options.action == "clear"
+    found = cache.clear(options.id, everything=options.all) if cleared else cache.entries()
+    if options.json:
+        print(json.dumps([entry.to_dict() for entry in found]))
+        return 0
+    for entry in found:
+        runs = ", ".join(run.name for run in entry.runs) or "no run"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
+        print(
+            f"{entry.key:39} {entry.size_bytes / 1e6:10,.1f} MB  {used}  {entry.kind} {entry.source}  ({runs})"
+        )
+    total = sum(entry.size_bytes for entry in found) / 1e6
+    kept = f"; {len(cache.entries())} are kept" if cleared else ""
+    print(f"{len(found)} {'removed from' if cleared else 'in'} {cache.cache_root()}, {total:,.1f} MB{kept}")
     return 0
 
 

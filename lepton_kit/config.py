@@ -147,6 +147,20 @@ class QuantizationAwareConfig(Section):
     skip: tuple[str, ...] = Field((), description="names of layers to leave in float")
 
 
+class FrozenData(Section):
+    """What a run's data were when it began: it trains on just these, and its log proves that it did."""
+
+    fingerprint: str = Field(min_length=1, description="of the files and options that they were decoded from")
+    content: str = Field(
+        min_length=1, description="hash of every sample, name, shape, type and preprocessing"
+    )
+    samples: int = Field(ge=1, description="samples to train on")
+    validation_samples: int = Field(0, ge=0, description="samples that are held out")
+    proof: Literal[2] = Field(
+        2, description="what the log proves of a step: 2, place and content of each sample"
+    )
+
+
 class RunSettings(Section):
     """All settings of a run but its model and its data."""
 
@@ -206,11 +220,17 @@ class RunConfig(RunSettings):
 
     model: ModelSpec
     data: DataSpec
+    frozen: FrozenData | None = Field(
+        None, description="written at a launch: what the data were then; left out of what repeats a run"
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as they stand in the YAML file: first what is trained, then how."""
         values = super().to_dict()
-        return {name: values[name] for name in ("version", "name", "seed", "model", "data")} | values
+        if self.frozen is None:
+            del values["frozen"]
+        first = ("version", "name", "seed", "model", "data", "frozen")
+        return {name: values[name] for name in first if name in values} | values
 
     @property
     def schedule(self) -> str | None:

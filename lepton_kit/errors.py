@@ -1,5 +1,27 @@
 """One exception tree: every error that lepton_kit raises on purpose is a LeptonError."""
 
+import errno
+import shutil
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a full disk, a full quota, and a file larger than is allowed."""
+
+
+def why_not_written(failure: OSError, folder: Path) -> str:
+    """Why a file in a folder could not be written, in words; of a full disk also how much of it is free.
+
+    >>> why_not_written(OSError(errno.EACCES, "Permission denied"), Path("."))
+    'Permission denied'
+    """
+    said = failure.strerror or str(failure)
+    if failure.errno not in FULL:
+        return said
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return f"{said}; {free / 1e6:,.1f} MB are free there"
+
 
 class LeptonError(Exception):
     """Base of every deliberate error; its text says what was given, the rule, and what is allowed."""

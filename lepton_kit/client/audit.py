@@ -1,4 +1,4 @@
-"""Proves from an event log that each sample of each epoch was used exactly once."""
+"""Proves from an event log that each sample of each epoch was used exactly once, with the contents it had at launch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
+from lepton_kit.data.contents import check
+from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.proofs import sample_hashes
+from lepton_kit.errors import DataError
 from lepton_kit.rundir import EventReader
 
 
@@ -35,12 +38,15 @@ class Audit:
         return f"{self.steps} steps, {self.samples} samples, {self.generations} generations: {verdict}"
 
 
-def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
-    """Check a run's log: which steps were trained, on how many samples, and the hashes of the samples' indices.
+def audit(run: Run | str | Path, runs_dir: str | Path = "runs", *, contents: bool = False) -> Audit:
+    """Check a run's log: which steps were trained, on how many samples, and the hashes of these samples.
 
-    Every rank adds the hashes of the indices that it really fed to the allreduce of the step; here they are compared
-    with those of the pure sharding function. A resume from a checkpoint repeats steps whose effect was lost with the
-    process: the log's last word on a step counts.
+    Every rank adds the hashes of the samples that it fed, each of its place and of the contents that it had when it
+    was decoded, to the allreduce of the step; here they are compared with those of the pure sharding function and of
+    the data that were frozen at launch. Whether these are still as they were is told by the sizes and times of their
+    files; ``contents`` hashes every byte again, and names the samples that were changed. A resume from a checkpoint
+    repeats steps whose effect was lost with the process: the log's last word on a step counts. Of a run of an older
+    version, whose data were not frozen, places alone are proved.
     """
     run = run if isinstance(run, Run) else open_run(run, runs_dir)
     steps: dict[int, tuple[int, int]] = {}
@@ -66,18 +72,46 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs") -> Audit:
         return Audit(0, 0, generations, ("the run has not begun to train",))
     first = run.config.training.initial_epoch * plan["steps_per_epoch"]
     fed_at = {step + first: fed for step, fed in steps.items()}
-    problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"])
+    hashes, lost = _frozen_hashes(run, contents)
+    problems += lost
+    if hashes is not None and len(hashes) != plan["samples"]:
+        problems.append(
+            f"the log tells of {plan['samples']} samples; the data that were frozen have {len(hashes)}"
+        )
+    elif hashes is not None or run.config.frozen is None:
+        problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"], hashes)
     if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
+
+
+def _frozen_hashes(run: Run, every_byte: bool) -> tuple[np.ndarray | None, list[str]]:
+    """The content hashes of the samples to train on (None for a run that froze none), and what is wrong with them."""
+    if run.config.frozen is None:
+        if every_byte:
+            return None, ["contents can't be checked: this run's data were not frozen when it began"]
+        return None, []
+    try:
+        data = open_frozen(run.config, run.directory)
+    except DataError as failure:
+        return None, [str(failure)]
+    return np.asarray(data.train.hashes), check(data, every_byte=True) if every_byte else []
 
 
 def _span(one: int, other: int) -> str:
     return f"{min(one, other)}..{max(one, other) - 1}"
 
 
+def _of(batch: np.ndarray, hashes: np.ndarray | None) -> np.ndarray | None:
+    return None if hashes is None else hashes[batch]
+
+
 def _compare(
-    steps: dict[int, tuple[int, int]], config: RunConfig, samples: int, global_batch: int
+    steps: dict[int, tuple[int, int]],
+    config: RunConfig,
+    samples: int,
+    global_batch: int,
+    hashes: np.ndarray | None,
 ) -> list[str]:
     problems, training = [], config.training
     for step, (checksum, fed) in sorted(steps.items()):
@@ -91,6 +125,6 @@ def _compare(
         )
         if fed != len(batch):
             problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")
-        elif checksum != int(sample_hashes(batch).sum(dtype=np.uint64)):
+        elif checksum != int(sample_hashes(batch, _of(batch, hashes)).sum(dtype=np.uint64)):
             problems.append(f"step {step}: other samples were fed than those of this step")
     return problems

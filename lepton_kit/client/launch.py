@@ -20,6 +20,7 @@ from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
+from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir.paths import write_atomically
@@ -71,7 +72,7 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
-    return Run(begin(fitted.name, runs_dir, lambda folder: fitted))
+    return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
@@ -122,7 +123,8 @@ class Plan:
             found = {**found, "notes": list(dict.fromkeys([*found["notes"], *seen]))}
         held = callback_specs.store(self.callbacks, folder / "model", self.model)
         settings = self.settings.replace(**{"training.callbacks": held}) if held else self.settings
-        return settings.of({**spec, **found}, self.dataset.store(folder / "data"))
+        data = KEPT if self.dataset.held is not None else self.dataset.spec()
+        return with_data(settings.of({**spec, **found}, data), self.prepared, folder)
 
     def _tried(self, spec: dict[str, Any], folder: Path) -> list[str]:
         """What the stored copy of a user's own objects computes otherwise on several workers, found by trying it.

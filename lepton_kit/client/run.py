@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
+from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
@@ -213,8 +215,10 @@ class Run:
         return model
 
     def data(self) -> Dataset:
-        """The data that it trains on."""
-        return Dataset.from_spec(self.config.data, self.directory)
+        """The data that it trains on, as they were when it began. Raises `DataError` if they are lost or changed."""
+        if self.config.frozen is None:  # a run of an older version
+            return Dataset.from_spec(self.config.data, self.directory)
+        return Dataset("arrays", self.paths.data, held=open_frozen(self.config, self.directory))
 
     def control_run(self) -> Run:
         """The control of a run that prunes or rounds while it trains: the same in float, for as many steps.
@@ -234,7 +238,9 @@ class Run:
         plain = {"pruning": None, "quantization_aware": None, "name": f"{self.config.name[:56]}-control"}
         config = absolute(self.config, self.directory)
         config = config.replace(**plain, **{"training.max_steps": self.view().step})
-        run = Run(begin(config.name, self.directory.parent, lambda folder: config))
+        prepared = open_frozen(self.config, self.directory)
+        fill = functools.partial(with_data, config, prepared)
+        run = Run(begin(config.name, self.directory.parent, fill))
         write_atomically(self.paths.control_run, run.id)
         return run
 

@@ -13,10 +13,11 @@ from lepton_kit.specs import LeptonSpec, Spec
 
 
 def absolute(config: RunConfig, base: Path) -> RunConfig:
-    """The same configuration with the paths of model, data and callbacks absolute."""
+    """The same configuration with the paths of model, data and callbacks absolute, as a launch begins with."""
     from lepton_kit.training import callback_specs
 
     values = config.to_dict()
+    values["frozen"] = None  # a repetition freezes its own
     for section in ("model", "data"):
         path = values[section].get("path")
         if path is not None and not is_address(path):

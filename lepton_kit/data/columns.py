@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.convert import TEXT, pad
+from lepton_kit.data.writing import allocated
 from lepton_kit.errors import DataError
 
 CHUNK_BYTES = 16 * 2**20
@@ -108,7 +109,7 @@ class Column:
         if not self.rows or 0 in shape:
             np.save(path, np.zeros((self.rows, *shape), kind))
         else:
-            whole = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=(self.rows, *shape))
+            whole = allocated(path, (self.rows, *shape), kind)
             first = 0
             for part, _, own, count in self._segments:
                 self._copy(part, whole, first, own)

@@ -14,7 +14,7 @@ from typing import Any
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
 from lepton_kit.data.places import is_address, stamps
-from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
+from lepton_kit.data.prepared import PreparedData, open_folder, store_folder
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
@@ -96,10 +96,7 @@ class Dataset:
         if self.held is None:
             return self.spec()
         directory = Path(directory)
-        if isinstance(self.path, Path):  # it was read into the cache, which anyone may empty
-            link_folder(self.path, directory)
-        else:
-            write_folder(self.held, directory)
+        store_folder(self.held, directory)
         return {"kind": "arrays", "path": directory.name}
 
     def prepare(self, cache: str | Path | None = None) -> PreparedData:
@@ -119,7 +116,12 @@ class Dataset:
             # A module has `inputs` where its data are made from files beside ``path`` too.
             files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
             key = fingerprint(self.kind, options, files)
-        return cached(key, Path(cache) if cache else None, lambda writer: module.build(path, options, writer))
+        return cached(
+            key,
+            Path(cache) if cache else None,
+            lambda writer: module.build(path, options, writer),
+            {"kind": self.kind, "path": str(path)},
+        )
 
     @property
     def batch_size(self) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -17,14 +16,17 @@ import numpy as np
 
 from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
+from lepton_kit.data.writing import HASHES, META, READABLE, FolderWriter, content_of, hashes_of
 from lepton_kit.errors import DataError
 from lepton_kit.specs import BlockOrder
 
 if TYPE_CHECKING:
     from lepton_kit.data.large.reading import SampleSource
 
-FORMAT = 2
-META = "meta.json"
+ORIGIN = "origin.json"
+"""In a folder of the cache: what it was made from. A run's own folder has none."""
+ELSEWHERE = "elsewhere.json"
+"""Stands in a folder whose files lie in another one, which it names: on another disk, and too large to copy."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,13 +34,15 @@ class Split:
     """The samples ``x``, targets ``y`` and sample weights ``w`` of one split, rows first.
 
     Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None. With a ``source``
-    the samples are not in memory: `rows` reads them, and ``x`` says their shape and type.
+    the samples are not in memory: `rows` reads them, and ``x`` says their shape and type. ``hashes`` has a hash of
+    each sample's contents, uint64 ``(n,)``, where the split comes from a folder; a changed copy has none.
     """
 
     x: Arrays
     y: Any = None
     w: Any = None
     source: SampleSource | None = None
+    hashes: np.ndarray | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(first(self.x))
@@ -114,6 +118,8 @@ class PreparedData:
     details: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     key: str | None = None
+    folder: Path | None = field(default=None, init=False)
+    """Where the arrays lie, if they do; a changed copy of this object lies nowhere."""
 
     @property
     def sample_shape(self) -> Any:
@@ -130,17 +136,26 @@ class PreparedData:
         """Sentences on what differs from the data as they were given, such as padding; empty if nothing does."""
         return tuple(self.details.get("notes", ()))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """32 hex digits that change with the data or how it was prepared."""
-        if self.key is not None:
-            return self.key
-        digest = hashlib.blake2b(digest_size=16)
-        for split in (self.train, self.validation):
-            for role, name, array in split.arrays() if split else ():
-                digest.update(f"{role} {name!r} {array.dtype.str} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-        return digest.hexdigest()
+        """32 hex digits that change with the files that it was made from, or with how; without files `content`."""
+        return self.key or self.content
+
+    @cached_property
+    def content(self) -> str:
+        """32 hex digits that change with any value, name, shape, type, or the preprocessing."""
+        arrays = entries_of(self)
+        hashes = {
+            name: split.hashes if split.hashes is not None else hashes_of(arrays, name)
+            for name, split in self.splits()
+            if split is not None
+        }
+        return content_of(arrays, hashes, meta_of(self))
+
+    def splits(self) -> Iterator[tuple[str, Split | None]]:
+        """("train", split), ("validation", split or None)."""
+        yield "train", self.train
+        yield "validation", self.validation
 
     def summary(self) -> str:
         """A few lines for people: counts, shape, type, labels."""
@@ -168,55 +183,23 @@ class PreparedData:
         )
 
 
-class FolderWriter:
-    """Writes a prepared folder: ``.npy`` files filled piecewise, then ``meta.json`` as the last one."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.entries: list[dict[str, Any]] = []
-        self._open: list[np.memmap] = []
-
-    def file(self, split: str, role: str, name: Key) -> Path:
-        """Where an array stands that the caller writes as ``.npy``."""
-        file = f"{split}.{role}.{sum(e['split'] == split and e['role'] == role for e in self.entries)}.npy"
-        self.entries.append({"split": split, "role": role, "name": name, "file": file})
-        return self.folder / file
-
-    def array(self, split: str, role: str, name: Key, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A writable array of that shape, backed by a file of the folder."""
-        file = self.file(split, role, name)
-        if 0 in shape:
-            empty = np.zeros(shape, dtype)
-            np.save(file, empty)
-            return empty
-        target = np.lib.format.open_memmap(file, mode="w+", dtype=np.dtype(dtype), shape=shape)
-        self._open.append(target)
-        return target
-
-    def put(self, split: str, role: str, name: Key, values: np.ndarray) -> None:
-        """Write a whole array at once."""
-        target = self.array(split, role, name, values.shape, values.dtype)
-        target[...] = values
-
-    def finish(self, **meta: Any) -> None:
-        """Flush everything and write what `PreparedData` holds beside the arrays."""
-        for target in self._open:
-            target.flush()
-        self._open.clear()
-        text = json.dumps({"format": FORMAT, "arrays": self.entries, **meta}, indent=1)
-        temporary = self.folder / f"{META}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.folder / META)
-
-
 def write_folder(prepared: PreparedData, folder: Path) -> None:
     """Write prepared data to a folder that `open_folder` reads back."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = FolderWriter(folder)
-    for name, split in (("train", prepared.train), ("validation", prepared.validation)):
+    for name, split in prepared.splits():
         for role, key, array in split.arrays() if split else ():
             writer.put(name, role, key, np.asarray(array))
-    writer.finish(**meta_of(prepared), key=prepared.fingerprint)
+    writer.finish(**meta_of(prepared), key=prepared.key)
+
+
+def entries_of(prepared: PreparedData) -> list[dict[str, Any]]:
+    """Every array with the split, role and name by which `FolderWriter` knows it."""
+    return [
+        {"split": name, "role": role, "name": key, "array": array}
+        for name, split in prepared.splits()
+        for role, key, array in (split.arrays() if split is not None else ())
+    ]
 
 
 def meta_of(prepared: PreparedData) -> dict[str, Any]:
@@ -234,39 +217,65 @@ def meta_of(prepared: PreparedData) -> dict[str, Any]:
     }
 
 
-def link_folder(source: Path, folder: Path) -> None:
-    """Another name for every file of a prepared folder, without a copy where the file system allows that."""
+def store_folder(prepared: PreparedData, folder: Path, copy_bytes: int | None = None) -> bool:
+    """Have prepared data in a folder of their own: by another name of each file, or by writing or copying them.
+
+    False, and nothing is done, where they lie on another disk in files of more than ``copy_bytes`` together.
+    Raises `OSError`, such as on a full disk.
+    """
+    source = prepared.folder
+    if source is None or prepared.train.hashes is None or not (source / META).is_file():
+        write_folder(prepared, folder)
+        return True
     folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(source.iterdir(), key=lambda one: one.name == META):
+    files = [file for file in source.iterdir() if file.name not in (META, ORIGIN)] + [source / META]
+    for file in files:
         target = folder / file.name
         target.unlink(missing_ok=True)
         try:
             os.link(file, target)
         except OSError:
+            if copy_bytes is not None and sum(one.stat().st_size for one in files) > copy_bytes:
+                return False
             shutil.copy2(file, target)
+    return True
 
 
-def open_folder(folder: Path) -> PreparedData:
-    """Open a prepared folder; its arrays are memory-mapped and read-only. Raises `DataError` if it is broken."""
+def open_folder(folder: Path, key: str | None = None) -> PreparedData:
+    """Open a prepared folder; its arrays are memory-mapped and read-only. Raises `DataError` if it is broken.
+
+    ``key`` is its fingerprint where that does not stand in it.
+    """
     try:
+        folder = place_of(folder)
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        if meta.pop("format") not in (1, FORMAT):  # 1 had no preprocessing
+        if meta.pop("format") not in READABLE:
             raise DataError(f"{folder}: prepared by another version; store the data again")
         found: dict[tuple[str, str], dict[Key, np.ndarray]] = {}
         for entry in meta.pop("arrays"):
             array = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
             found.setdefault((entry["split"], entry["role"]), {})[entry["name"]] = array
         if (source := meta.pop("source", None)) is not None:
-            train, validation = _read_by_index(folder, source, found)
-            return PreparedData(train=train, validation=validation, **_typed(meta, folder))
-        train, validation = (
-            Split(*(joined(found.get((split, role), {})) for role in ("x", "y", "w")))
-            for split in ("train", "validation")
-        )
-        held = validation if validation.x is not None else None
+            train, held = _read_by_index(folder, source, found)
+        else:
+            train, validation = (
+                Split(*(joined(found.get((split, role), {})) for role in ("x", "y", "w")))
+                for split in ("train", "validation")
+            )
+            held = validation if validation.x is not None else None
         if train.x is None:
             raise DataError(f"{folder}: not a readable folder of prepared data (no samples)")
-        return PreparedData(train=train, validation=held, **_typed(meta, folder))
+        content = meta.pop("content", None)
+        meta.pop("files", None)
+        meta = {**_typed(meta, folder), "key": key or meta.get("key")}
+        prepared = PreparedData(train=train, validation=held, **meta)
+        _set(prepared, "folder", folder)
+        if content is not None:
+            _set(prepared, "content", content)
+            for name, one in prepared.splits():
+                if one is not None:
+                    _set(one, "hashes", np.load(folder / HASHES.format(name), mmap_mode="r"))
+        return prepared
     except (OSError, ValueError, KeyError, TypeError) as failure:
         if isinstance(failure, DataError):
             raise
@@ -287,6 +296,19 @@ def _read_by_index(folder: Path, source: Any, found: Any) -> tuple[Split, Split 
     # By name: what reads large data is built on this module.
     large = importlib.import_module("lepton_kit.data.large.index")
     return large.splits(folder, source, {split: joined(parts) for (split, _), parts in found.items()})
+
+
+def _set(frozen: Any, name: str, value: Any) -> None:
+    """A field that `dataclasses.replace` does not take along: a changed copy is not what lies in the folder."""
+    object.__setattr__(frozen, name, value)
+
+
+def place_of(folder: Path) -> Path:
+    """Where the files of a prepared folder lie: there, or in the folder that it points to."""
+    try:
+        return Path(json.loads((folder / ELSEWHERE).read_text(encoding="utf-8"))["folder"])
+    except FileNotFoundError:
+        return folder
 
 
 def _ranges(value: Any) -> Any:

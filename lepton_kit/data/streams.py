@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.cache import cache_root
+from lepton_kit.data import contents
+from lepton_kit.data.cache import cache_root, mark, workplace
 from lepton_kit.data.columns import Column
 from lepton_kit.data.convert import check_floatx
 from lepton_kit.data.dataset import Dataset
@@ -58,28 +59,25 @@ def stream(
     check_floatx()
     weights = check_class_weights(class_weight) if class_weight is not None else None
     root = cache_root() if cache is None else Path(cache)
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".stream-", dir=root))
-    except OSError as failure:
-        raise DataError(f"{root}: the data cache cannot be written ({failure.strerror})") from None
-    train = _Reading("train", work, batched, weights, progress)
-    held = _Reading("validation", work, batched, None, progress)
-    try:
-        train.take(source, steps, epochs)
-        if validation is not None:
-            held.take(validation, validation_steps)
-        key = _finish(work, train, held if validation is not None else None)
+    with workplace(root, "stream") as work:
+        train = _Reading("train", work, batched, weights, progress)
+        held = _Reading("validation", work, batched, None, progress)
+        try:
+            train.take(source, steps, epochs)
+            if validation is not None:
+                held.take(validation, validation_steps)
+            key = _finish(work, train, held if validation is not None else None)
+        finally:
+            for column in (*train.columns.values(), *held.columns.values()):
+                column.close()
         folder = root / f"stream-{key}"
-        if not folder.exists():
-            work.rename(folder)
+        with contextlib.suppress(DataError):
+            if folder.exists() and not contents.check(open_folder(folder)):
+                return Dataset("arrays", folder, held=open_folder(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        mark(work, {"kind": "stream"})
+        work.rename(folder)
         return Dataset("arrays", folder, held=open_folder(folder))
-    except OSError as failure:
-        raise DataError(f"{root}: the data cache cannot be written ({failure})") from None
-    finally:
-        for column in (*train.columns.values(), *held.columns.values()):
-            column.close()
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.layers import check_names
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, why_not_written
 
 INPUT = "input"
 
@@ -163,7 +163,7 @@ def store_data(data: Any, home: Path) -> Path:
 
     Raises `CompressionError` unless it has one input, one target, and a split to judge by.
     """
-    from lepton_kit.data.prepared import write_folder
+    from lepton_kit.data.prepared import store_folder
 
     prepared = prepare(data)
     if prepared.validation is None or not len(prepared.validation):
@@ -174,5 +174,10 @@ def store_data(data: Any, home: Path) -> Path:
         )
     folder = home / INPUT / "data"
     shutil.rmtree(folder, ignore_errors=True)
-    write_folder(prepared, folder)
+    try:
+        store_folder(prepared, folder)
+    except OSError as failure:
+        raise CompressionError(
+            f"{home}: the data can't be stored ({why_not_written(failure, home)})"
+        ) from None
     return folder

@@ -55,6 +55,11 @@ class RunPaths:
         return self.root / ".reserve"
 
     @property
+    def data(self) -> Path:
+        """The data that it trains on, as they were decoded before its launch."""
+        return self.root / "data"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.data import Dataset, sharding
+from lepton_kit.data import sharding
+from lepton_kit.data.frozen import open_frozen
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 from lepton_kit.training.length import length_of
@@ -83,19 +84,21 @@ class Ledger:
         if self._planned:
             return
         self._planned = True
-        data = Dataset.from_spec(config.data, self.paths.root).prepare()
-        length = length_of(config, len(data.train))
+        samples, held = _sizes(config, self.paths.root)
+        length = length_of(config, samples)
+        about = {"data": config.frozen.model_dump()} if config.frozen is not None else {}
         self.append(
             "plan",
             {
                 "samples": length.samples,
-                "validation_samples": len(data.validation) if data.validation is not None else 0,
+                "validation_samples": held,
                 "global_batch": config.training.global_batch,
                 "steps_per_epoch": length.steps_per_epoch,
                 "epochs": config.training.epochs,
                 "first_epoch": length.first_epoch,
                 "total_steps": length.total_steps,
                 "parameters": parameters,
+                **about,
             },
         )
 
@@ -179,3 +182,11 @@ class Ledger:
             self._write_status(status, cause)
         self.paths.reserve.unlink(missing_ok=True)
         self._log.close()
+
+
+def _sizes(config: RunConfig, folder: Path) -> tuple[int, int]:
+    """How many samples train, and how many are held out."""
+    if config.frozen is not None:
+        return config.frozen.samples, config.frozen.validation_samples
+    data = open_frozen(config, folder)
+    return len(data.train), len(data.validation) if data.validation is not None else 0

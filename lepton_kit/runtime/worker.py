@@ -146,6 +146,8 @@ def job_key(config: RunConfig, base: str) -> str:
         path = values[section].get("path")
         if path and not os.path.isabs(path):
             values[section]["path"] = os.path.join(base, path)
+    if config.frozen is not None:  # the same contents, wherever they lie
+        values["data"] = values.pop("frozen")["content"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from lepton_kit import models
 from lepton_kit.config import RunConfig, TrainingConfig
-from lepton_kit.data import Dataset, PreparedData, sharding
+from lepton_kit.data import PreparedData, sharding
+from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
@@ -57,6 +58,11 @@ class Job:
         """Steps and epochs of the run; the data of a job do not change."""
         return length_of(self.config, len(self.data.train))
 
+    @cached_property
+    def _contents(self) -> np.ndarray | None:
+        """The content hashes that go into the proofs; a run of an older version proves indices alone."""
+        return np.asarray(self.data.train.hashes) if self.config.frozen is not None else None
+
     @property
     def global_batch(self) -> int:
         return self.config.training.global_batch
@@ -87,7 +93,7 @@ class Job:
         """What a rank feeds in the steps from ``first`` on, which all have batches of one size."""
         shards = [self.shards(step, weights) for step in range(first, first + steps)]
         indices = np.stack([parts[rank] for parts in shards])
-        proofs, rows = proof_of(indices), indices.shape[1]
+        proofs, rows = proof_of(indices, self._contents), indices.shape[1]
         if rows == 0:
             indices = np.zeros((steps, 1), np.int64)
         whole: tuple[Any, Any, Any] = (None, None, None)
@@ -275,7 +281,7 @@ def compilation(model: Any) -> dict[str, Any] | None:
 
 def build(config: RunConfig, base: Path) -> Job:
     """Everything for training, warmed: the first block of a generation finds its graphs traced."""
-    data = Dataset.from_spec(config.data, base).prepare()
+    data = open_frozen(config, base)
     model = build_model(config, base, data)
     hooks: list[Hook] = []
     if config.pruning is not None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lepton_kit.client.audit import audit
-from lepton_kit.data import sharding
+from lepton_kit.data import arrays, sharding
+from lepton_kit.data.frozen import KEPT, open_frozen, with_data
 from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.rundir import RunPaths, RunView
 from tests.configs import any_config
@@ -22,11 +23,12 @@ PLAN = {
 }  # fmt: skip
 
 
-def report(first: int, last: int, shuffle: bool = True) -> dict[str, Any]:
+def report(first: int, last: int, shuffle: bool = True, hashes: np.ndarray | None = None) -> dict[str, Any]:
     checksums, counts = [], []
     for step in range(first, last):
         indices = sharding.batch_of(step, seed=0, samples=SAMPLES, global_batch=BATCH, shuffle=shuffle)
-        checksums.append(int(sample_hashes(indices).sum(dtype=np.uint64)))
+        contents = None if hashes is None else hashes[indices]
+        checksums.append(int(sample_hashes(indices, contents).sum(dtype=np.uint64)))
         counts.append(len(indices))
     return {
         "kind": "steps", "generation": 1, "first": first, "last": last, "world_size": 1,
@@ -122,3 +124,58 @@ def test_a_run_that_has_not_begun_is_told(paths: RunPaths):
     found = audit(paths.root)
     assert not found.exactly_once
     assert "not begun" in str(found)
+
+
+@pytest.fixture
+def frozen(paths: RunPaths) -> np.ndarray:
+    """The content hashes of the data that the run of ``paths`` has frozen."""
+    x = np.arange(SAMPLES, dtype=np.float32)[:, None]
+    data = arrays(x, np.arange(SAMPLES) % 2, validation_split=0).prepare()
+    config = with_data(any_config().replace(data=KEPT), data, paths.root)
+    paths.config.write_text(config.to_yaml())
+    hashes = open_frozen(config, paths.root).train.hashes
+    assert hashes is not None
+    return np.asarray(hashes)
+
+
+def test_contents_are_proved_where_the_data_were_frozen(paths: RunPaths, frozen: np.ndarray):
+    write(paths, PLAN, generation(0), report(0, 6, hashes=frozen), status("finished"))
+    assert audit(paths.root).problems == ()
+    assert audit(paths.root, contents=True).problems == ()
+
+
+def test_other_contents_at_the_right_places_are_told(paths: RunPaths, frozen: np.ndarray):
+    other = frozen.copy()
+    other[0] ^= np.uint64(1)
+    write(paths, PLAN, generation(0), report(0, 6, hashes=other))
+    steps = [
+        step for step in range(STEPS)
+        if 0 in sharding.batch_of(step, seed=0, samples=SAMPLES, global_batch=BATCH)
+    ]  # fmt: skip
+    assert audit(paths.root).problems == tuple(
+        f"step {step}: other samples were fed than those of this step" for step in steps
+    )
+
+
+def test_places_alone_prove_nothing_where_the_data_were_frozen(paths: RunPaths, frozen: np.ndarray):
+    write(paths, PLAN, generation(0), report(0, 6))
+    assert len(audit(paths.root).problems) == STEPS
+
+
+def test_data_that_can_t_be_opened_any_more_are_told(paths: RunPaths, frozen: np.ndarray):
+    write(paths, PLAN, generation(0), report(0, 6, hashes=frozen))
+    (paths.data / "train.hashes.npy").unlink()
+    (problem,) = audit(paths.root).problems
+    assert "came from memory, and the run's own copy of it" in problem
+
+
+def test_a_log_of_other_data_is_told(paths: RunPaths, frozen: np.ndarray):
+    write(paths, {**PLAN, "samples": 12}, generation(0), report(0, 6, hashes=frozen))
+    assert audit(paths.root).problems == ("the log tells of 12 samples; the data that were frozen have 10",)
+
+
+def test_contents_of_a_run_that_froze_nothing_can_t_be_checked(paths: RunPaths):
+    write(paths, PLAN, generation(0), report(0, 6))
+    assert audit(paths.root).problems == ()
+    (problem,) = audit(paths.root, contents=True).problems
+    assert "were not frozen" in problem

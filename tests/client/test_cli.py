@@ -6,9 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lepton_kit import cli
+from lepton_kit import cli, data
+from lepton_kit.data import cache
 from lepton_kit.deploy import exports
 from lepton_kit.deploy.report import compress as compressing
 from lepton_kit.deploy.report.card import ReportCard
@@ -246,3 +248,58 @@ def test_export_writes_every_format_asked_for(
     assert call(folder, "export", "latest", "out", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"keras": {"path": "out/model.keras", "difference": 0.0}}
     assert [options for _, _, options in asked] == [{"formats": ["keras"]}, {}]
+
+
+@pytest.fixture
+def decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> cache.Entry:
+    """One entry of a cache, which a run has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    np.savez(folder / "a.npz", x=np.eye(10), y=np.arange(10) % 2)
+    prepared = data.npz(folder / "a.npz").prepare()
+    assert prepared.folder is not None
+    cache.hold(prepared.folder, make(folder).root, linked=True)
+    (entry,) = cache.entries()
+    return entry
+
+
+def test_the_cache_is_listed(folder: Path, decoded: cache.Entry, capsys: pytest.CaptureFixture[str]):
+    assert call(folder, "cache") == 0
+    listed, total = capsys.readouterr().out.splitlines()
+    assert listed.startswith(decoded.key)
+    assert listed.endswith(f"npz {folder / 'a.npz'}  (demo-1)")
+    assert total.startswith(f"1 in {folder / 'cache'}")
+    assert call(folder, "cache", "list", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry == decoded.to_dict()
+
+
+def test_the_cache_is_cleared_of_what_no_run_has(
+    folder: Path, decoded: cache.Entry, capsys: pytest.CaptureFixture[str]
+):
+    assert call(folder, "cache", "clear") == 0
+    assert capsys.readouterr().out.startswith("0 removed from")
+    assert call(folder, "cache", "clear", decoded.key[:8], "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == decoded.key
+    assert call(folder, "cache", "clear", "--all") == 0
+    assert "0 are kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("list", "--all"), "cache list: got '--all'"),
+        (("list", "abc"), "cache list: got 'abc'"),
+        (("clear", "abc", "--all"), "an id or --all, not both"),
+        (("clear", "abc"), "'abc' is nothing in the data cache"),
+    ],
+)
+def test_a_wrong_word_to_the_cache_is_told(
+    folder: Path,
+    decoded: cache.Entry,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    text: str,
+):
+    assert call(folder, "cache", *arguments) == 1
+    assert text in capsys.readouterr().err
+    assert len(cache.entries()) == 1

@@ -144,7 +144,8 @@ def test_a_run_s_own_file_launches_the_same_run(
     assert run.config.training.callbacks[0]["kind"] == "object"
     run.to_config(tmp_path / "again.yaml")
     again = lk.launch_config(tmp_path / "again.yaml", runs_dir)
-    assert again.config == absolute(run.config, run.directory)
+    assert absolute(again.config, again.directory) == absolute(run.config, run.directory)
+    assert again.config.frozen == run.config.frozen
     assert again.to_config() == run.to_config()
     assert len(list(runs_dir.iterdir())) == 2
 

@@ -27,7 +27,7 @@ def dense_model(*layers):
 
 def by_keras(folder, config, steps):
     """The weights after Keras' own loop on the same batches."""
-    data = job.Dataset.from_spec(config.data, folder).prepare()
+    data = job.open_frozen(config, folder)
     model = job.build_model(config, folder, data)
     for step in range(steps):
         (indices,) = sharding.shard(
@@ -64,7 +64,7 @@ def test_three_epochs_with_a_short_last_batch_equal_plain_keras(tmp_path):
     assert sum(sum(report["fed"]) for report in reports) == 3 * 40
     epochs = channel.of("epoch")
     assert [epoch["epoch"] for epoch in epochs] == [0, 1, 2]
-    x, y = job.Dataset.from_spec(config.data, tmp_path).prepare().validation.take(np.arange(10))
+    x, y = job.open_frozen(config, tmp_path).validation.take(np.arange(10))
     loss, accuracy = model.evaluate(x, y, verbose=0)
     assert epochs[-1]["validation"]["loss"] == pytest.approx(loss, abs=1e-5)
     assert epochs[-1]["validation"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)

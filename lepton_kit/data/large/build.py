@@ -12,7 +12,7 @@ from lepton_kit.data.large.index import READERS, Found, opened_parts
 from lepton_kit.data.large.reading import Blocks, Records
 from lepton_kit.data.memory import check_classes, task_of
 from lepton_kit.data.places import Files
-from lepton_kit.data.prepared import FolderWriter
+from lepton_kit.data.writing import FolderWriter
 
 ROWS_AT_ONCE = 4096
 

@@ -15,9 +15,10 @@ from lepton_kit.data.large.parts import Run, Share
 from lepton_kit.data.large.reading import BlockReader, Blocks, Column, PartSource, RecordReader, Records
 from lepton_kit.data.memory import check_classes, check_finite, task_of
 from lepton_kit.data.places import File, Files
-from lepton_kit.data.prepared import FolderWriter, Split
+from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.structure import Key, joined
+from lepton_kit.data.writing import FolderWriter, Index
 from lepton_kit.errors import DataError
 from lepton_kit.specs import BlockOrder
 
@@ -175,6 +176,18 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
         "by_block": found.by_block,
         "budget": budget,
     }
+    reader = _reader(found.kind, Files(found.files), found.state, found.arrays)
+    store = _store(reader, source, order, found.forms)
+    y_of = dict(zip(("train", "validation"), y if targets is not None else (None, None), strict=True))
+    hashes: dict[str, np.ndarray] = {}
+    arrays: list[dict[str, Any]] = []
+    for split, part in (("train", train), ("validation", held)):
+        if part is None:
+            continue
+        hashes[split] = PartSource(store, part, y_of[split], None).hashes(np.arange(len(part)))
+        for form in found.forms:
+            array = _Shaped((len(part), *form.shape), np.dtype(form.dtype))
+            arrays.append({"split": split, "role": form.role, "name": form.key, "array": array})
     details = {"notes": found.notes} if found.notes else {}
     names = found.class_names if task == "classification" else None
     writer.finish(
@@ -186,7 +199,19 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
         details=details,
         preprocessing=found.preprocessing.model_dump(mode="json") if found.preprocessing else None,
         source=source,
+        index=Index(hashes, arrays, [ARRAYS]),
     )
+
+
+@dataclass(frozen=True)
+class _Shaped:
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _reader(kind: str, files: Files, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
+    module, name = READERS[kind]
+    return getattr(importlib.import_module(f"lepton_kit.data.large.{module}"), name)(files, state, arrays)
 
 
 def _put_targets(writer: FolderWriter, name: str, part: Any, targets: np.ndarray) -> Any:
@@ -203,12 +228,10 @@ def splits(
     folder: Path, source: Mapping[str, Any], held_targets: Mapping[str, Any]
 ) -> tuple[Split, Split | None]:
     """The splits of an index. ``held_targets`` has the arrays of targets by split. Raises `DataError`."""
-    module, name = READERS[source["kind"]]
-    kind = getattr(importlib.import_module(f"lepton_kit.data.large.{module}"), name)
     with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         arrays = dict(stored)
     files = Files([File(**file) for file in source["files"]])
-    reader: Any = kind(files, source["state"], arrays)
+    reader = _reader(source["kind"], files, source["state"], arrays)
     order = BlockOrder.model_validate(source["order"])
     forms = [Form(one["role"], one["key"], tuple(one["shape"]), one["dtype"]) for one in source["forms"]]
     train, held, _ = opened_parts(source["parts"], arrays["edges"])

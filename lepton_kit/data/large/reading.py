@@ -41,6 +41,9 @@ class SampleSource(Protocol):
     def hashes(self, indices: np.ndarray) -> np.ndarray:
         """A 64-bit hash of the contents of each sample, uint64, known from the index without a read."""
 
+    def read_again(self) -> np.ndarray:
+        """Read every sample, and give the `hashes` of all, 0 where a sample can't be read or is another one now."""
+
 
 class BlockReader(Protocol):
     """A format whose rows can only be read together with their neighbours, such as a row group."""
@@ -74,6 +77,8 @@ class Store(Protocol):
     def prefetch(self, rows: np.ndarray) -> None: ...
 
     def hashes(self, rows: np.ndarray) -> np.ndarray: ...
+
+    def readable(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 class Blocks:
@@ -113,6 +118,17 @@ class Blocks:
         """From the hash of a row's block and its place there."""
         blocks = np.searchsorted(self._reader.edges, rows, side="right") - 1
         return mix(self._reader.digests[blocks] ^ mix((rows - self._reader.edges[blocks]).astype(np.uint64)))
+
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows can still be read as they were."""
+        blocks = np.searchsorted(self._reader.edges, rows, side="right") - 1
+        good = np.ones(len(rows), bool)
+        for number in np.unique(blocks):
+            try:
+                self._reader.block(int(number))
+            except DataError:
+                good[blocks == number] = False
+        return good
 
     def _get(self, number: int) -> Samples:
         with self._lock:
@@ -193,6 +209,16 @@ class Records:
         """From the hash of each record."""
         return mix(self._reader.digests[rows])
 
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these records can still be read as they were."""
+        good = np.ones(len(rows), bool)
+        for place in range(len(rows)):
+            try:
+                self._reader.records(rows[place : place + 1])
+            except DataError:
+                good[place] = False
+        return good
+
     @staticmethod
     def _put(found: Samples, count: int, where: np.ndarray, part: Samples, inside: Any) -> None:
         for key, array in part.items():
@@ -247,11 +273,17 @@ class PartSource:
     def hashes(self, indices: np.ndarray) -> np.ndarray:
         """See `SampleSource.hashes`."""
         found = self._store.hashes(self._part.rows(np.asarray(indices, np.int64)))
-        if self._targets is not None:
+        if self._targets is not None and len(found):
             targets = np.ascontiguousarray(self._targets[indices]).reshape(len(found), -1)
             for column in targets.astype(np.float64).view(np.uint64).T:
                 found = mix(found ^ column)
         return found
+
+    def read_again(self) -> np.ndarray:
+        """See `SampleSource.read_again`."""
+        places = np.arange(len(self))
+        good = self._store.readable(self._part.rows(places))
+        return np.where(good, self.hashes(places), np.uint64(0))
 
 
 def _empty(value: Any) -> Any:

@@ -16,8 +16,8 @@ from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.index import Form, Found, opened_parts, parts_of, split_of, write
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.places import File, Files, files_at
-from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.splitting import check_split
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 PARQUET = (".parquet", ".pq")

@@ -20,8 +20,8 @@ from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, spl
 from lepton_kit.data.large.pictures import CHANNELS, look, picture
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.places import Files, files_at
-from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.splitting import check_split
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp")

@@ -14,8 +14,8 @@ from lepton_kit.data.large.columns import Targets, digest
 from lepton_kit.data.large.index import Form, Found, parts_of, write
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.places import Files
-from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.splitting import check_split
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import DataError
 
 BLOCK_BYTES = 4 << 20
