@@ -12,11 +12,11 @@ import numpy as np
 
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
-from lepton_kit.data.large.columns import Targets
 from lepton_kit.data.large.examples import Values, features_of
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
 from lepton_kit.data.large.pictures import CHANNELS, is_image, look, picture
 from lepton_kit.data.large.reading import Samples
+from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.writing import FolderWriter
@@ -102,7 +102,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
                     row = int(rows[np.flatnonzero(bad)[0]])
                     raise DataError(f"{reader.place(row)}: a number that is not finite")
             low, high = min(low, float(x.min())), max(high, float(x.max()))
-    y, names, _, _ = targets.finish(None, np.arange(0), standardise=False)
+    y, what = targets.finish(None, np.arange(0), standardise=False)
     forms = [
         Form("x", None if len(state["features"]) == 1 else plan["name"], tuple(plan["shape"]), plan["dtype"])
         for plan in state["features"]
@@ -117,7 +117,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         arrays["edges"],
         by_block=False,
         record_bytes=int(lengths.mean()),
-        class_names=names,
+        class_names=what.class_names,
         value_range=one_range if len(forms) == 1 else {str(form.key): (low, high) for form in forms},
         notes=notes,
     )
@@ -231,7 +231,7 @@ def _put(targets: Targets, start: int, values: list[Any], where: str) -> None:
         raise DataError(
             f"{where}: the target {targets.name!r} is text in some records and a number in others"
         )
-    targets.put(start, pa.array(values), "text" if kinds.pop() else "number", where)
+    targets.put(start, pa.array(values), kinds.pop(), where)
 
 
 class ExampleReader:

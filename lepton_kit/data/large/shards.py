@@ -15,10 +15,10 @@ import numpy as np
 
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
-from lepton_kit.data.large.columns import Targets
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
 from lepton_kit.data.large.pictures import CHANNELS, look, picture
 from lepton_kit.data.large.reading import Samples
+from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.writing import FolderWriter
@@ -110,7 +110,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
     parts = parts_of(arrays["edges"], train_rows, options["validation_split"], options["seed"])
     targets = Targets(options["target"], np.zeros(count))
     _put_targets(targets, labels, reader)
-    y, names, _, _ = targets.finish(None, np.arange(0), standardise=False)
+    y, what = targets.finish(None, np.arange(0), standardise=False)
     found_all = Found(
         "webdataset",
         files,
@@ -120,7 +120,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         arrays["edges"],
         by_block=False,
         record_bytes=int(arrays["lengths"].mean()),
-        class_names=names,
+        class_names=what.class_names,
         value_range=(0.0, 255.0) if state["dtype"] == "uint8" else (-1.0, 1.0),
         notes=notes,
     )
@@ -213,7 +213,7 @@ def _put_targets(targets: Targets, labels: list[Any], reader: ShardReader) -> No
         row = kinds.index(not kinds[0])
         raise DataError(f"{reader.place(row)}: the target is text in some samples and a number in others")
     values = pa.array(labels) if kinds[0] else pa.array([float(label) for label in labels])
-    targets.put(0, values, "text" if kinds[0] else "number", "samples")
+    targets.put(0, values, kinds[0], "samples")
 
 
 def _form(

@@ -10,10 +10,12 @@ import numpy as np
 
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.large.build import decoded
-from lepton_kit.data.large.columns import Targets, digest
+from lepton_kit.data.large.columns import checksum, digest
 from lepton_kit.data.large.index import Form, Found, parts_of, write
 from lepton_kit.data.large.reading import Samples
+from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files
+from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import DataError
@@ -74,7 +76,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
     low, high = np.inf, -np.inf
     for number, start in enumerate(edges[:-1].tolist()):
         block = reader.read(number)
-        arrays["digests"][number] = digest(*block.values())
+        arrays["digests"][number] = digest([checksum(one) for one in block.values()])
         for (role, _), values in block.items():
             bad: Any = np.zeros(len(values), bool)
             if values.dtype.kind == "f":
@@ -87,9 +89,9 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         if scalar:
             _put(targets, start, y[start : start + len(found)].reshape(-1), str(path))
     forms = [Form("x", None, tuple(x.shape[1:]), _kept(x.dtype).name)]
-    found_targets, names = None, None
+    found_targets, what = None, Target()
     if scalar:
-        found_targets, names, _, _ = targets.finish(None, np.arange(0), standardise=False)
+        found_targets, what = targets.finish(None, np.arange(0), standardise=False)
     else:
         forms.append(Form("y", None, tuple(y.shape[1:]), _kept(y.dtype).name))
     whole = Found(
@@ -100,7 +102,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         forms,
         edges,
         by_block=True,
-        class_names=names,
+        class_names=what.class_names,
         value_range=(0.0, 255.0) if x.dtype == np.uint8 else (low, high),
     )
     parts = parts_of(edges, x.shape[0], options["validation_split"], options["seed"])
@@ -138,7 +140,7 @@ def _put(targets: Targets, start: int, values: np.ndarray, where: str) -> None:
 
     text = values.dtype.kind not in "biuf"
     column = pa.array([str(value) for value in values]) if text else pa.array(values.astype(np.float64))
-    targets.put(start, column, "text" if text else "number", where)
+    targets.put(start, column, text, where)
 
 
 class ZarrReader:
@@ -152,7 +154,7 @@ class ZarrReader:
     def block(self, number: int) -> Samples:
         """See `BlockReader.block`."""
         found = self.read(number)
-        if digest(*found.values()) != int(self.digests[number]):
+        if digest([checksum(one) for one in found.values()]) != int(self.digests[number]):
             raise DataError(
                 f"{self._state['path']}: rows {self.edges[number]} to {self.edges[number + 1] - 1} have changed, or are "
                 "lost, since the run's index was made"
