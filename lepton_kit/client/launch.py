@@ -21,6 +21,7 @@ from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
+from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir.paths import write_atomically
@@ -149,7 +150,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     compiled.check_model(model)
     compiled.check_own_compile(model, asked)
     dataset = as_dataset(data, asked)
-    prepared = dataset.prepare()
+    prepared = dataset.prepare(progress=Waiting())
     settings = _completed(asked, model, dataset, prepared)
     with in_launch_words(options):
         check(settings, prepared)

@@ -6,7 +6,7 @@ import copy
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
 from lepton_kit.data.places import is_address, stamps
-from lepton_kit.data.prepared import PreparedData, open_folder, store_folder
+from lepton_kit.data.prepared import FolderWriter, PreparedData, open_folder, store_folder
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
@@ -99,8 +99,13 @@ class Dataset:
         store_folder(self.held, directory)
         return {"kind": "arrays", "path": directory.name}
 
-    def prepare(self, cache: str | Path | None = None) -> PreparedData:
-        """Check, decode once into the cache, and open. Raises `DataError` that names the file, row or column."""
+    def prepare(
+        self, cache: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> PreparedData:
+        """Check, decode once into the cache, and open. Raises `DataError` that names the file, row or column.
+
+        ``progress(done, total)`` is called while a source that takes long is decoded.
+        """
         if self.held is not None:
             return self.held
         assert self.path is not None
@@ -116,12 +121,13 @@ class Dataset:
             # A module has `inputs` where its data are made from files beside ``path`` too.
             files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
             key = fingerprint(self.kind, options, files)
-        return cached(
-            key,
-            Path(cache) if cache else None,
-            lambda writer: module.build(path, options, writer),
-            {"kind": self.kind, "path": str(path)},
-        )
+
+        def write(writer: FolderWriter) -> None:
+            writer.progress = progress
+            module.build(path, options, writer)
+
+        source = {"kind": self.kind, "path": str(path)}
+        return cached(key, Path(cache) if cache else None, write, source)
 
     @property
     def batch_size(self) -> int | None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,12 @@ class Index:
 
 
 class FolderWriter:
-    """Writes a prepared folder: ``.npy`` files filled piecewise, then their hashes, then ``meta.json`` as the last one."""
+    """Writes a prepared folder: ``.npy`` files filled piecewise, then their hashes, then ``meta.json`` as the last one.
+
+    ``progress(done, total)`` is called by sources that take long, where a caller wants to know.
+    """
+
+    progress: Callable[[int, int], None] | None = None
 
     def __init__(self, folder: Path):
         self.folder = folder
