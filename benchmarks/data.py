@@ -1,6 +1,6 @@
 """Data larger than memory: training from a file that is 4 times the memory allowed, and reading beside others.
 
-    python benchmarks/data.py [--memory 1.5] [--rounds 3] [--seconds 8] [--read-only]
+    python benchmarks/data.py [--memory 1.5] [--rounds 3] [--seconds 8] [--only training]
 
 Two runs with two workers each take turns on the same small convolutional network (64 x 64 inputs, batches of 128): one
 has its samples in memory, the other reads a Parquet file of 4 times ``--memory`` GB by row group. All processes of the
@@ -212,7 +212,12 @@ def by_tf_data(path: Path) -> Iterator[int]:
 
     form = {"x": tf.io.FixedLenFeature([SIDE * SIDE], tf.float32), "y": tf.io.FixedLenFeature([], tf.int64)}
     data = tf.data.TFRecordDataset(str(path)).shuffle(WINDOW).batch(BATCH)
-    for batch in data.map(lambda one: tf.io.parse_example(one, form)).prefetch(2):
+
+    @tf.autograph.experimental.do_not_convert
+    def parsed(batch: Any) -> Any:
+        return tf.io.parse_example(batch, form)
+
+    for batch in data.map(parsed).prefetch(2):
         yield len(batch["x"])
 
 
@@ -249,7 +254,7 @@ def reading(folder: Path, rounds: int, seconds: float) -> None:
     for name, found in speeds.items():
         if found:
             ratio = statistics.median(one / two for one, two in zip(found, base, strict=True))
-            print(f"  reading, {name:24s} {ratio:5.2f} x tf.data")
+            print(f"  reading, {name:24s} {ratio:5.2f} x tf.data", flush=True)
 
 
 def _speed(batches: Iterator[int], seconds: float) -> float:
@@ -267,7 +272,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=1.5, help="GB that the processes of the run may use")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--read-only", action="store_true", help="leave training out")
+    parser.add_argument("--only", choices=("reading", "training"))
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -275,8 +280,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
-        reading(Path(folder), asked.rounds, asked.seconds / 2)
-        if not asked.read_only:
+        if asked.only != "training":
+            reading(Path(folder), asked.rounds, asked.seconds / 2)
+        if asked.only != "reading":
             training(Path(folder), int(asked.memory * GIGA), asked.rounds, asked.seconds)
 
 

@@ -146,6 +146,7 @@ class ImageFolderSpec(_Split):
         None, description="names of the masks' classes, or name -> value or [red, green, blue]"
     )
     on_error: Literal["raise", "skip"] = Field("raise", description="what a damaged image leads to")
+    cache: bool = Field(True, description=CACHE)
 
 
 class NpzSpec(_Split):

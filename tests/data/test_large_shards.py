@@ -204,6 +204,7 @@ def test_a_zarr_chunk_that_is_lost_is_not_read_as_zeros(group, monkeypatch):
         everything(prepared.train)
 
 
+@pytest.mark.filterwarnings("ignore:The data type .FixedLengthUTF32")
 def test_zarr_mistakes_are_named(group):
     path, x, made = group
     for options, words in (

@@ -80,6 +80,8 @@ class Found:
     preprocessing: Preprocessing | None = None
     notes: list[str] = field(default_factory=list)
     task: str | None = None
+    """Where the targets don't say it; with ``num_classes``."""
+    num_classes: int | None = None
 
 
 def split_of(files: Sequence[File]) -> tuple[list[File], int, list[str]]:
@@ -155,14 +157,15 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
     train, held, train_edges = opened_parts(parts, found.edges)
     order, budget = chosen_order(found, train_edges)
     np.savez(writer.folder / ARRAYS, **found.arrays)  # type: ignore[arg-type]  # names -> arrays
-    task, classes = found.task or "other", None
+    task, classes = found.task or "other", found.num_classes
     if targets is not None:
         y = [
             _put_targets(writer, name, part, targets)
             for name, part in (("train", train), ("validation", held))
         ]
         check_finite(y[0], "target")
-        task, classes = task_of(y[0], y[1], found.class_names)
+        if found.task is None:
+            task, classes = task_of(y[0], y[1], found.class_names)
         if task == "classification":
             check_classes(y[0], found.class_names)
     x_ranges = found.value_range
@@ -189,7 +192,7 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
             array = _Shaped((len(part), *form.shape), np.dtype(form.dtype))
             arrays.append({"split": split, "role": form.role, "name": form.key, "array": array})
     details = {"notes": found.notes} if found.notes else {}
-    names = found.class_names if task == "classification" else None
+    names = found.class_names if task in ("classification", "multilabel") else None
     writer.finish(
         task=task,
         class_names=names,

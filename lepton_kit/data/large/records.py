@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.examples import Values, features_of
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
-from lepton_kit.data.large.pictures import CHANNELS, is_image, look, picture
+from lepton_kit.data.large.pictures import MODES, is_image, look, picture, plain_of
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
@@ -119,6 +120,10 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         record_bytes=int(lengths.mean()),
         class_names=what.class_names,
         value_range=one_range if len(forms) == 1 else {str(form.key): (low, high) for form in forms},
+        preprocessing=ArraysPreprocessing(
+            target=what,
+            inputs=tuple(ArrayForm(key=one.key, shape=one.shape, dtype=one.dtype) for one in forms),
+        ),
         notes=notes,
     )
     (decoded if options["cache"] else write)(writer, found, parts, y)
@@ -199,17 +204,10 @@ def _plan(values: Values, shape: list[int] | None, where: str) -> dict[str, Any]
     if len(values) != 1:
         raise DataError(f"{where}: {len(values)} texts; expected one image, or the bytes of one array")
     if is_image(values[0]):
-        height, width, mode = look(values[0], where)
-        if shape is not None:
-            if len(shape) != 3 or shape[2] not in CHANNELS.values():
-                raise DataError(f"{where}: an image; its shape is [height, width, 1, 3 or 4], not {shape}")
-            mode = next(name for name, count in CHANNELS.items() if count == shape[2])
-        return {
-            "kind": "image",
-            "mode": mode,
-            "shape": shape or [height, width, CHANNELS[mode]],
-            "dtype": "uint8",
-        }
+        height, width, grey = look(values[0], where)
+        if shape is not None and (len(shape) != 3 or shape[2] not in MODES):
+            raise DataError(f"{where}: an image; its shape is [height, width, 1, 3 or 4], not {shape}")
+        return {"kind": "image", "shape": shape or [height, width, 1 if grey else 3], "dtype": "uint8"}
     if shape is None:
         raise DataError(
             f"{where}: {len(values[0])} bytes that are no image; give its shape with features={{…}}"
@@ -302,7 +300,7 @@ class ExampleReader:
         if isinstance(values, np.ndarray) or len(values) != 1:
             raise DataError(f"{where}: {len(values)} values; expected the bytes of one")
         if plan["kind"] == "image":
-            return picture(values[0], where, plan["shape"][:2], plan["mode"])
+            return picture(values[0], where, plain_of(plan["shape"]))
         wanted = size * np.dtype(plan["dtype"]).itemsize
         if len(values[0]) != wanted:
             raise DataError(f"{where}: {len(values[0])} bytes; expected {wanted}")

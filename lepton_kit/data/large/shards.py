@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
-from lepton_kit.data.large.pictures import CHANNELS, look, picture
+from lepton_kit.data.large.pictures import look, picture, plain_of
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
+from lepton_kit.data.preprocessing import Preprocessing, Target
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
@@ -86,9 +88,9 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         "first_of": np.array(first_of, np.int64),
         "digests": np.zeros(count, np.uint64),
     }
-    reader = ShardReader(handle, {"ending": ending, "shape": [], "dtype": "uint8", "mode": "L"}, arrays)
+    reader = ShardReader(handle, {"ending": ending, "shape": [], "dtype": "uint8"}, arrays)
     shapes: Counter[tuple[Any, ...]] = Counter()
-    modes: set[str] = set()
+    greys: set[bool] = set()
     first_with: dict[tuple[Any, ...], str] = {}
     for row in range(count):
         content, where = reader.content(row, check=False), reader.place(row)
@@ -99,12 +101,12 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
             if found.dtype.kind == "f" and not np.isfinite(found).all():
                 raise DataError(f"{where}: a number that is not finite")
         else:
-            height, width, mode = look(content, where)
-            modes.add(mode)
+            height, width, grey = look(content, where)
+            greys.add(grey)
             shape = (height, width)
         shapes[shape] += 1
         first_with.setdefault(shape, where)
-    state = {"ending": ending, **_form(ending, shapes, first_with, modes, options["image_size"])}
+    state = {"ending": ending, **_form(ending, shapes, first_with, greys, options["image_size"])}
     train_rows = first_of[train_files]
     arrays["edges"] = record_edges(train_rows, count)
     parts = parts_of(arrays["edges"], train_rows, options["validation_split"], options["seed"])
@@ -122,6 +124,7 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         record_bytes=int(arrays["lengths"].mean()),
         class_names=what.class_names,
         value_range=(0.0, 255.0) if state["dtype"] == "uint8" else (-1.0, 1.0),
+        preprocessing=_preprocessing(state, what),
         notes=notes,
     )
     (decoded if options["cache"] else write)(writer, found_all, parts, y)
@@ -216,11 +219,19 @@ def _put_targets(targets: Targets, labels: list[Any], reader: ShardReader) -> No
     targets.put(0, values, kinds[0], "samples")
 
 
+def _preprocessing(state: Mapping[str, Any], target: Target) -> Preprocessing:
+    """What encodes new inputs as these."""
+    if state["ending"] != "npy":
+        return plain_of(state["shape"]).model_copy(update={"target": target})
+    form = ArrayForm(shape=tuple(state["shape"]), dtype=state["dtype"])
+    return ArraysPreprocessing(target=target, inputs=(form,))
+
+
 def _form(
     ending: str,
     shapes: Counter[tuple[Any, ...]],
     first_with: Mapping[tuple[Any, ...], str],
-    modes: set[str],
+    greys: set[bool],
     size: Sequence[int] | None,
 ) -> dict[str, Any]:
     (common, _), *others = shapes.most_common()
@@ -231,15 +242,14 @@ def _form(
                 f"{first_with[other]}: {other[-1]} of shape {other[:-1]}; others {common[-1]} {common[:-1]}"
             )
         dtype = "float32" if np.dtype(common[-1]).kind == "f" else common[-1]
-        return {"shape": list(common[:-1]), "dtype": dtype, "mode": ""}
+        return {"shape": list(common[:-1]), "dtype": dtype}
     if others and size is None:
         other = others[0][0]
         raise DataError(
             f"{first_with[other]} is {other[0]} x {other[1]} pixels, most are {common[0]} x {common[1]}; "
             f"give image_size=({common[0]}, {common[1]}) to bring all to one size"
         )
-    mode = "RGB" if "RGB" in modes else "L"
-    return {"shape": [*(size or common), CHANNELS[mode]], "dtype": "uint8", "mode": mode}
+    return {"shape": [*(size or common), 1 if all(greys) else 3], "dtype": "uint8"}
 
 
 def _array(content: bytes, where: str) -> np.ndarray:
@@ -277,7 +287,7 @@ class ShardReader:
             if self._state["ending"] == "npy":
                 x[place] = _array(content, where)
             else:
-                x[place] = picture(content, where, self._state["shape"][:2], self._state["mode"])
+                x[place] = picture(content, where, plain_of(self._state["shape"]))
         return {("x", None): x}
 
     def _file(self, row: int) -> int:

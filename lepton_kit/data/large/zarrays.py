@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.columns import checksum, digest
@@ -103,6 +104,9 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
         edges,
         by_block=True,
         class_names=what.class_names,
+        preprocessing=ArraysPreprocessing(
+            target=what, inputs=(ArrayForm(shape=forms[0].shape, dtype=forms[0].dtype),)
+        ),
         value_range=(0.0, 255.0) if x.dtype == np.uint8 else (low, high),
     )
     parts = parts_of(edges, x.shape[0], options["validation_split"], options["seed"])
