@@ -1,5 +1,6 @@
 """Parquet and Arrow read by row group: the same samples as a decoded copy, and clean errors for what files do."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -331,6 +332,13 @@ def test_files_named_for_a_split_are_that_split_and_others_beside_them_are_asked
     write(tmp_path / "d" / "extra.parquet", columns)
     with pytest.raises(DataError, match=r"extra.parquet: neither a file to train on nor one held out"):
         data.parquet(tmp_path / "d", target="y").prepare()
+
+
+def test_the_extra_is_named_where_it_is_missing(folder, monkeypatch):
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DataError, match=r"part-0.parquet: needs pyarrow: pip install lepton-kit\[large\]"):
+        data.parquet(folder, target="y").prepare()
 
 
 @pytest.mark.parametrize(

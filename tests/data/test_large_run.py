@@ -90,6 +90,20 @@ def run(folder, tmp_path_factory):
     return run
 
 
+def test_a_file_that_is_gone_ends_the_run_in_words(tmp_path):
+    g = np.random.default_rng(0)
+    columns = {f"x{k}": g.normal(size=400) for k in range(6)} | {"y": np.arange(400) % 2}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    options = {"workers": 1, "max_workers": 1, "batch_size": 64, "epochs": 2, "runs_dir": tmp_path / "runs"}
+    gone = lk.launch(model(), lk.data.parquet(tmp_path / "rows.parquet", target="y"), **options)
+    (tmp_path / "rows.parquet").unlink()
+    with pytest.raises(
+        lk.errors.RunError, match=r"rows.parquet: cannot be read \(No such file or directory\)"
+    ):
+        gone.wait(PATIENCE)
+    assert gone.status == "failed"
+
+
 def test_it_was_scaled_and_hit_and_finished(run):
     assert (run.status, run.cause) == ("finished", None)
     sizes = [generation["world_size"] for generation in run.view().generations]
