@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from lepton_kit.data.places import Files
 from lepton_kit.data.writing import FolderWriter
 from lepton_kit.data.zips import open_files
 from lepton_kit.errors import DataError
-
-if TYPE_CHECKING:
-    from lepton_kit.data.images.reading import ImageSet
 
 MODES: dict[int, Any] = {1: "grayscale", 3: "rgb", 4: "rgba"}
 """Channels of an image -> its colours."""
@@ -46,8 +43,8 @@ def picture(content: bytes, where: str, plain: ImagePreprocessing) -> np.ndarray
     return plain.sample(decode.decode(io.BytesIO(content), where, plain.volume_slice))
 
 
-def write_index(images: ImageSet, path: Path, writer: FolderWriter) -> None:
-    """The index of an image set: the names of its files with a checksum each, and the targets."""
+def write_index(images: Any, path: Path, writer: FolderWriter) -> None:
+    """The index of an `images.reading.ImageSet`: the names of its files with a checksum each, and the targets."""
     train, held = images.rows["train"], images.rows["validation"]
     rows = np.concatenate([train, held])
     names = [images.plan.images[row] for row in rows]
