@@ -9,7 +9,7 @@ import numpy as np
 
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.config import RunConfig
-from lepton_kit.data import sharding
+from lepton_kit.data import Split, sharding
 from lepton_kit.data.contents import check
 from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.proofs import sample_hashes
@@ -72,59 +72,50 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs", *, contents: boo
         return Audit(0, 0, generations, ("the run has not begun to train",))
     first = run.config.training.initial_epoch * plan["steps_per_epoch"]
     fed_at = {step + first: fed for step, fed in steps.items()}
-    hashes, lost = _frozen_hashes(run, contents)
+    split, lost = _frozen_split(run, contents)
     problems += lost
-    if hashes is not None and len(hashes) != plan["samples"]:
-        problems.append(
-            f"the log tells of {plan['samples']} samples; the data that were frozen have {len(hashes)}"
-        )
-    elif hashes is not None or run.config.frozen is None:
-        problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"], hashes)
+    if split is not None and len(split) != plan["samples"]:
+        told = f"the log tells of {plan['samples']} samples; the data that were frozen have {len(split)}"
+        problems.append(told)
+    elif split is not None or run.config.frozen is None:
+        problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"], split)
     if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
 
 
-def _frozen_hashes(run: Run, every_byte: bool) -> tuple[np.ndarray | None, list[str]]:
-    """The content hashes of the samples to train on (None for a run that froze none), and what is wrong with them."""
+def _frozen_split(run: Run, every_byte: bool) -> tuple[Split | None, list[str]]:
+    """The samples to train on as they were frozen (None if none were), and what is wrong with them."""
     if run.config.frozen is None:
-        if every_byte:
-            return None, ["contents can't be checked: this run's data were not frozen when it began"]
-        return None, []
+        lost = "contents can't be checked: this run's data were not frozen when it began"
+        return None, [lost] if every_byte else []
     try:
         data = open_frozen(run.config, run.directory)
     except DataError as failure:
         return None, [str(failure)]
-    return np.asarray(data.train.hashes), check(data, every_byte=True) if every_byte else []
+    return data.train, check(data, every_byte=True) if every_byte else []
 
 
 def _span(one: int, other: int) -> str:
     return f"{min(one, other)}..{max(one, other) - 1}"
 
 
-def _of(batch: np.ndarray, hashes: np.ndarray | None) -> np.ndarray | None:
-    return None if hashes is None else hashes[batch]
-
-
 def _compare(
-    steps: dict[int, tuple[int, int]],
-    config: RunConfig,
-    samples: int,
-    global_batch: int,
-    hashes: np.ndarray | None,
+    steps: dict[int, tuple[int, int]], config: RunConfig, samples: int, global_batch: int, split: Split | None
 ) -> list[str]:
-    problems, training = [], config.training
+    problems = []
     for step, (checksum, fed) in sorted(steps.items()):
         batch = sharding.batch_of(
             step,
             seed=config.seed,
             samples=samples,
             global_batch=global_batch,
-            shuffle=training.shuffle,
-            order=training.order,
+            shuffle=config.training.shuffle,
+            order=config.training.order,
         )
+        contents = split.hashes_of(batch) if split is not None else None
         if fed != len(batch):
             problems.append(f"step {step}: {fed} samples were fed instead of {len(batch)}")
-        elif checksum != int(sample_hashes(batch, _of(batch, hashes)).sum(dtype=np.uint64)):
+        elif checksum != int(sample_hashes(batch, contents).sum(dtype=np.uint64)):
             problems.append(f"step {step}: other samples were fed than those of this step")
     return problems

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.data import contents
-from lepton_kit.data.prepared import ORIGIN, PreparedData, open_folder
-from lepton_kit.data.writing import FORMAT, META, FolderWriter
+from lepton_kit.data.prepared import PreparedData, open_folder
+from lepton_kit.data.writing import FORMAT, META, ORIGIN, FolderWriter
 from lepton_kit.errors import FULL, DataError, why_not_written
 
 HOLDERS = ".holders"

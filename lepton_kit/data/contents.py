@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from lepton_kit.data.prepared import PreparedData, Split, entries_of, meta_of
-from lepton_kit.data.proofs import content_hashes
-from lepton_kit.data.writing import HASHES, META, content_of
+from lepton_kit.data.prepared import PreparedData, open_folder
+from lepton_kit.data.writing import HASHES, META, content_of, hashes_of, others_in
 
 SHOWN = 5
 WORDS = {"train": "training", "validation": "validation"}
@@ -23,38 +21,47 @@ def check(prepared: PreparedData, *, every_byte: bool = False) -> list[str]:
 
     Reads sizes and times of change; every byte is hashed again if one of these is not as it was, or on demand.
     """
-    if prepared.folder is None or prepared.train.hashes is None:
+    if prepared.folder is None or not prepared.is_sealed:
         return []
     files = changed_files(prepared.folder)
     if not files and not every_byte:
         return []
-    hashes = {name: split.hashes for name, split in prepared.splits() if split is not None}
-    if content_of(entries_of(prepared), hashes, meta_of(prepared)) != prepared.content:  # type: ignore[arg-type]  # none is None
-        names = ", ".join(HASHES.format(name) for name in hashes)
-        return [f"the hashes of the samples ({names}) are not those of this data"]
-    problems = [
-        f"{len(rows)} of {len(split)} {WORDS[name]} samples are not as they were decoded (rows {_some(rows)})"
-        for name, split, rows in _changed_rows(prepared)
-        if len(rows)
-    ]
+    problems = _read_everything(prepared.folder)
     if not problems:
         _put_times_back(prepared.folder, files)  # a copy without its times, say: the next look is cheap again
+    return problems
+
+
+def _read_everything(folder: Path) -> list[str]:
+    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    try:
+        arrays = [
+            {**entry, "array": np.load(folder / entry["file"], mmap_mode="r")} for entry in meta["arrays"]
+        ]
+        names = [name for name in WORDS if (folder / HASHES.format(name)).exists()]
+        hashes = {name: np.load(folder / HASHES.format(name), mmap_mode="r") for name in names}
+        others = others_in(folder, meta["arrays"])
+    except (OSError, ValueError, EOFError) as failure:
+        return [f"a file can't be read ({failure})"]
+    if content_of(arrays, hashes, meta, others) != meta["content"]:
+        return ["the hashes of the samples, or what is said about them, are not those of this data"]
+    problems = []
+    lying_elsewhere = dict(open_folder(folder).splits()) if meta.get("source") else {}
+    for name in names:
+        split = lying_elsewhere.get(name)
+        found = split.source.read_again() if split and split.source else hashes_of(arrays, name)
+        rows = np.flatnonzero(found != hashes[name])
+        if len(rows):
+            problems.append(
+                f"{len(rows)} of {len(hashes[name])} {WORDS[name]} samples are not as they were decoded "
+                f"(rows {_some(rows)})"
+            )
     return problems
 
 
 def changed_files(folder: Path) -> list[str]:
     """Files of a prepared folder whose size or time of change is not as it was sealed."""
     return [name for name, size, when in _sealed(folder) if _state(folder / name) != (size, when)]
-
-
-def _changed_rows(prepared: PreparedData) -> Iterator[tuple[str, Split, np.ndarray]]:
-    for name, split in prepared.splits():
-        if split is not None and split.hashes is not None:
-            if split.source is not None:
-                found = split.source.read_again()
-            else:
-                found = content_hashes([array for *_, array in split.arrays()], len(split))
-            yield name, split, np.flatnonzero(found != split.hashes)
 
 
 def _some(rows: np.ndarray) -> str:

@@ -72,9 +72,7 @@ def _register(prepared: PreparedData, folder: Path, *, linked: bool) -> None:
     try:
         cache.hold(prepared.folder, run.with_name(run.name.removeprefix(".")), linked=linked)
     except OSError:
-        if (
-            not linked
-        ):  # else the run keeps its files, whatever becomes of those in a cache that it can't write to
+        if not linked:  # else the run keeps its files, whatever becomes of a cache that it can't write to
             raise
 
 
@@ -108,11 +106,10 @@ def _from_source(config: RunConfig, frozen: FrozenData, folder: Path, lost: str)
     """What the source gives now, if that is the same; else an error that says what became of copy and source."""
     run = RunPaths(folder.resolve())
     name = Path(config.data.get("path") or config.data.get("name") or "").name
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.config.stat().st_mtime))
     copy = f"the run's own copy of it ({run.data}) {lost}"
     if config.data.kind == "arrays" and not Path(config.data["path"]).is_absolute():
         raise DataError(
-            f"the data of run {run.id}, which began {began}, came from memory, and {copy}; start a new run"
+            f"the data of run {run.id} were given as arrays or a stream, and {copy}; start a new run"
         )
     try:
         prepared = Dataset.from_spec(config.data, folder).prepare()
@@ -124,9 +121,16 @@ def _from_source(config: RunConfig, frozen: FrozenData, folder: Path, lost: str)
         was, now = frozen.samples, len(prepared.train)
         more = f": {now} training samples instead of {was}" if was != now else ""
         raise DataError(
-            f"{name} has changed since run {run.id} began ({began}){more}, and {copy}; "
+            f"{name} has changed since run {run.id} began ({_began(run)}){more}, and {copy}; "
             "restore it or start a new run"
         )
     with contextlib.suppress(OSError):
         _register(prepared, folder, linked=False)
     return prepared
+
+
+def _began(run: RunPaths) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.config.stat().st_mtime))
+    except OSError:
+        return "no configuration is left"

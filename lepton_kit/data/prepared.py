@@ -16,15 +16,13 @@ import numpy as np
 
 from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
-from lepton_kit.data.writing import HASHES, META, READABLE, FolderWriter, content_of, hashes_of
+from lepton_kit.data.writing import HASHES, META, ORIGIN, READABLE, FolderWriter, content_of, hashes_of
 from lepton_kit.errors import DataError
 from lepton_kit.specs import BlockOrder
 
 if TYPE_CHECKING:
     from lepton_kit.data.large.reading import SampleSource
 
-ORIGIN = "origin.json"
-"""In a folder of the cache: what it was made from. A run's own folder has none."""
 ELSEWHERE = "elsewhere.json"
 """Stands in a folder whose files lie in another one, which it names: on another disk, and too large to copy."""
 
@@ -35,7 +33,8 @@ class Split:
 
     Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None. With a ``source``
     the samples are not in memory: `rows` reads them, and ``x`` says their shape and type. ``hashes`` has a hash of
-    each sample's contents, uint64 ``(n,)``, where the split comes from a folder; a changed copy has none.
+    each sample's contents, uint64 ``(n,)``, made while they were decoded, where the split comes from a folder; a
+    changed copy has none.
     """
 
     x: Arrays
@@ -85,6 +84,12 @@ class Split:
         if self.source is not None:
             self.source.prefetch(np.reshape(indices, -1))
 
+    def hashes_of(self, indices: np.ndarray) -> np.ndarray:
+        """The content hashes of the samples at ``indices``, uint64, the same shape; looked up, not computed."""
+        if self.hashes is None:
+            raise DataError("these samples have no hashes: they were not read from a prepared folder")
+        return np.take(np.asarray(self.hashes), indices)
+
     def part(self, rows: slice) -> Split:
         """A run of rows without copying them."""
         return Split(*(mapped(value, lambda array: array[rows]) for value in (self.x, self.y, self.w)))
@@ -120,6 +125,8 @@ class PreparedData:
     key: str | None = None
     folder: Path | None = field(default=None, init=False)
     """Where the arrays lie, if they do; a changed copy of this object lies nowhere."""
+    is_sealed: bool = field(default=False, init=False)
+    """Whether that folder says what its contents were when they were decoded."""
 
     @property
     def sample_shape(self) -> Any:
@@ -150,7 +157,7 @@ class PreparedData:
             for name, split in self.splits()
             if split is not None
         }
-        return content_of(arrays, hashes, meta_of(self))
+        return content_of(arrays, hashes, meta_of(self), {})
 
     def splits(self) -> Iterator[tuple[str, Split | None]]:
         """("train", split), ("validation", split or None)."""
@@ -224,7 +231,7 @@ def store_folder(prepared: PreparedData, folder: Path, copy_bytes: int | None = 
     Raises `OSError`, such as on a full disk.
     """
     source = prepared.folder
-    if source is None or prepared.train.hashes is None or not (source / META).is_file():
+    if source is None or not prepared.is_sealed or not (source / META).is_file():
         write_folder(prepared, folder)
         return True
     folder.mkdir(parents=True, exist_ok=True)
@@ -265,18 +272,18 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
             held = validation if validation.x is not None else None
         if train.x is None:
             raise DataError(f"{folder}: not a readable folder of prepared data (no samples)")
-        content = meta.pop("content", None)
-        meta.pop("files", None)
+        content, files = meta.pop("content", None), meta.pop("files", {})
         meta = {**_typed(meta, folder), "key": key or meta.get("key")}
         prepared = PreparedData(train=train, validation=held, **meta)
         _set(prepared, "folder", folder)
         if content is not None:
             _set(prepared, "content", content)
+            _set(prepared, "is_sealed", True)
             for name, one in prepared.splits():
-                if one is not None:
-                    _set(one, "hashes", np.load(folder / HASHES.format(name), mmap_mode="r"))
+                if one is not None and (file := HASHES.format(name)) in files:
+                    _set(one, "hashes", np.load(folder / file, mmap_mode="r"))
         return prepared
-    except (OSError, ValueError, KeyError, TypeError) as failure:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as failure:
         if isinstance(failure, DataError):
             raise
         raise DataError(f"{folder}: not a readable folder of prepared data ({failure})") from None

@@ -93,11 +93,8 @@ def sample_hashes(indices: np.ndarray, contents: np.ndarray | None = None) -> np
 
 
 def proof_of(indices: np.ndarray, contents: np.ndarray | None = None) -> np.ndarray:
-    """Limb sums and count of each row's samples: float32, shape ``(rows, PROOF_SIZE)``.
-
-    ``contents`` has the content hash of every sample of the split; it is looked up, nothing is hashed here.
-    """
-    hashes = sample_hashes(indices, None if contents is None else contents[indices])
+    """Limb sums and count of each row's samples: float32, shape ``(rows, PROOF_SIZE)``; see `sample_hashes`."""
+    hashes = sample_hashes(indices, contents)
     limbs = [(hashes >> np.uint64(8 * k)) & np.uint64(255) for k in range(HASH_LIMBS)]
     sums = [limb.sum(axis=-1, dtype=np.float32) for limb in limbs]
     return np.stack([*sums, np.full(len(indices), indices.shape[-1], np.float32)], axis=-1)

@@ -8,7 +8,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,10 @@ FORMAT = 3
 READABLE = (1, 2, FORMAT)
 """1 had no preprocessing, 2 no hashes of contents."""
 META = "meta.json"
+ORIGIN = "origin.json"
+"""In a folder of the cache: what it was made from. A run's own folder has none."""
 HASHES = "{}.hashes.npy"
 """The file with the content hashes of a split's samples."""
-
-
-@dataclass(frozen=True)
-class Index:
-    """Samples that a folder only knows the places of: a hash of each by split, the arrays that they would make, and the
-    files that hold the places. Of an array only type and shape count."""
-
-    hashes: Mapping[str, np.ndarray]
-    arrays: Sequence[Mapping[str, Any]]
-    files: Sequence[str]
 
 
 class FolderWriter:
@@ -70,30 +61,27 @@ class FolderWriter:
         target = self.array(split, role, name, values.shape, values.dtype)
         target[...] = values
 
-    def finish(self, index: Index | None = None, **meta: Any) -> None:
+    def finish(self, hashes: Mapping[str, np.ndarray] | None = None, **meta: Any) -> None:
         """Flush everything, hash every sample, and write what `PreparedData` holds beside the arrays.
 
-        With an ``index`` the samples lie elsewhere: it brings their hashes.
+        ``hashes`` of each split are given where the samples lie elsewhere and the folder only knows where.
         """
         for target in self._open:
             target.flush()
         self._open.clear()
-        arrays: list[Mapping[str, Any]] = [
+        arrays = [
             {**entry, "array": np.load(self.folder / entry["file"], mmap_mode="r")} for entry in self.entries
         ]
-        hashes = {}
-        for split in index.hashes if index else dict.fromkeys(entry["split"] for entry in self.entries):
-            hashes[split] = index.hashes[split] if index else hashes_of(arrays, split)
-            np.save(self.folder / HASHES.format(split), hashes[split])
-        files = [entry["file"] for entry in self.entries] + [HASHES.format(split) for split in hashes]
-        if index is not None:
-            files += index.files
-            arrays += index.arrays
+        if hashes is None:
+            names = dict.fromkeys(entry["split"] for entry in self.entries)
+            hashes = {split: hashes_of(arrays, split) for split in names}
+        for split, found in hashes.items():
+            np.save(self.folder / HASHES.format(split), found)
         about = {
             "format": FORMAT,
             "arrays": self.entries,
-            "content": content_of(arrays, hashes, meta),
-            "files": {file: _seal(self.folder / file) for file in files},
+            "content": content_of(arrays, hashes, meta, others_in(self.folder, self.entries)),
+            "files": {file.name: _seal(file) for file in sorted(self.folder.iterdir()) if file.is_file()},
         }
         temporary = self.folder / f"{META}.tmp"
         temporary.write_text(json.dumps({**about, **meta}, indent=1), encoding="utf-8")
@@ -126,10 +114,27 @@ def _entries(arrays: Sequence[Mapping[str, Any]], split: str, role: str) -> list
     return [entry for entry in arrays if (entry["split"], entry["role"]) == (split, role)]
 
 
+def others_in(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A hash of each file of a folder that is no array, such as an index of samples that lie elsewhere."""
+    known = {entry["file"] for entry in entries} | {HASHES.format(entry["split"]) for entry in entries}
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.name not in known | {META, ORIGIN}:
+            with file.open("rb") as opened:
+                found[file.name] = hashlib.file_digest(opened, "blake2b").hexdigest()
+    return found
+
+
 def content_of(
-    arrays: Sequence[Mapping[str, Any]], hashes: Mapping[str, np.ndarray], meta: Mapping[str, Any]
+    arrays: Sequence[Mapping[str, Any]],
+    hashes: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+    others: Mapping[str, str],
 ) -> str:
-    """The hash of all contents: the samples' hashes, and names, shapes, types, classes and preprocessing."""
+    """The hash of all contents: the samples' hashes, and names, shapes, types, classes and preprocessing.
+
+    ``others`` are the hashes of further files.
+    """
     kinds = [
         [split, role, entry["name"], entry["array"].dtype.str, list(entry["array"].shape)]
         for split in hashes
@@ -137,7 +142,10 @@ def content_of(
         for entry in _entries(arrays, split, role)
     ]
     said = [meta.get(name) for name in ("class_names", "preprocessing")]
-    digest = hashlib.blake2b(json.dumps([kinds, said], sort_keys=True).encode(), digest_size=16)
+    if (source := meta.get("source")) is not None:
+        said += [source["forms"], source["parts"]]
+    text = json.dumps([kinds, said, dict(others)], sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for split in sorted(hashes):
         digest.update(np.ascontiguousarray(hashes[split]).data.cast("B") if len(hashes[split]) else b"")
     return digest.hexdigest()

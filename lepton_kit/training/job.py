@@ -58,11 +58,6 @@ class Job:
         """Steps and epochs of the run; the data of a job do not change."""
         return length_of(self.config, len(self.data.train))
 
-    @cached_property
-    def _contents(self) -> np.ndarray | None:
-        """The content hashes that go into the proofs; a run of an older version proves indices alone."""
-        return np.asarray(self.data.train.hashes) if self.config.frozen is not None else None
-
     @property
     def global_batch(self) -> int:
         return self.config.training.global_batch
@@ -93,7 +88,9 @@ class Job:
         """What a rank feeds in the steps from ``first`` on, which all have batches of one size."""
         shards = [self.shards(step, weights) for step in range(first, first + steps)]
         indices = np.stack([parts[rank] for parts in shards])
-        proofs, rows = proof_of(indices, self._contents), indices.shape[1]
+        # A run of an older version proves places alone.
+        contents = self.data.train.hashes_of(indices) if self.config.frozen is not None else None
+        proofs, rows = proof_of(indices, contents), indices.shape[1]
         if rows == 0:
             indices = np.zeros((steps, 1), np.int64)
         whole: tuple[Any, Any, Any] = (None, None, None)

@@ -166,7 +166,7 @@ def test_data_that_can_t_be_opened_any_more_are_told(paths: RunPaths, frozen: np
     write(paths, PLAN, generation(0), report(0, 6, hashes=frozen))
     (paths.data / "train.hashes.npy").unlink()
     (problem,) = audit(paths.root).problems
-    assert "came from memory, and the run's own copy of it" in problem
+    assert "were given as arrays or a stream, and the run's own copy of it" in problem
 
 
 def test_a_log_of_other_data_is_told(paths: RunPaths, frozen: np.ndarray):

@@ -11,6 +11,7 @@ import pytest
 from lepton_kit import data
 from lepton_kit.data.contents import changed_files, check
 from lepton_kit.data.prepared import META, open_folder, write_folder
+from lepton_kit.errors import DataError
 
 X, Y = np.arange(60, dtype=np.float32).reshape(20, 3), np.arange(20) % 2
 
@@ -72,7 +73,33 @@ def test_a_change_that_hides_its_time_is_found_by_reading_every_byte(folder):
 def test_changed_hashes_are_told_from_changed_samples(folder):
     overwrite(folder / "train.hashes.npy")
     (problem,) = check(open_folder(folder))
-    assert problem.startswith("the hashes of the samples (train.hashes.npy, validation.hashes.npy)")
+    assert problem.startswith("the hashes of the samples")
+
+
+def test_an_index_beside_the_arrays_counts_as_contents(tmp_path):
+    def written(name, index):
+        folder = tmp_path / name
+        folder.mkdir()
+        np.savez(folder / "index.npz", index=index)
+        write_folder(data.arrays(X, Y).prepare(), folder)
+        return open_folder(folder)
+
+    one, same, other = written("a", [1, 2]), written("b", [1, 2]), written("c", [1, 3])
+    assert one.content == same.content != other.content
+    overwrite(one.folder / "index.npz", byte=200)
+    assert changed_files(one.folder) == ["index.npz"]
+    assert len(check(one)) == 1
+
+
+def test_a_file_that_can_t_be_read_is_told(folder):
+    (folder / "validation.hashes.npy").write_bytes(b"")
+    with pytest.raises(DataError):
+        open_folder(folder)
+    write_folder(data.arrays(X, Y).prepare(), folder)
+    opened = open_folder(folder)
+    (folder / "train.x.0.npy").unlink()
+    (problem,) = check(opened)
+    assert problem.startswith("a file can't be read")
 
 
 def test_a_copy_with_other_times_is_read_once_and_then_known(folder, tmp_path):

@@ -109,6 +109,9 @@ def test_without_the_copy_a_changed_source_is_refused_until_it_is_restored(path,
     write(path, rows=10)
     with pytest.raises(DataError, match="8 training samples instead of 16"):
         open_frozen(config, run)
+    (run / "config.yaml").unlink()
+    with pytest.raises(DataError, match="no configuration is left"):
+        open_frozen(config, run)
     write(path)
     assert open_frozen(config, run).content == config.frozen.content
 
@@ -159,7 +162,7 @@ def test_data_from_memory_are_frozen_the_same_way(run):
     assert config.data["path"] == "data"
     assert open_frozen(config, run).content == config.frozen.content == data.arrays(X, Y).prepare().content
     shutil.rmtree(run / "data")
-    with pytest.raises(DataError, match=r"came from memory, and .* is gone; start a new run"):
+    with pytest.raises(DataError, match=r"were given as arrays or a stream, and .* is gone; start a new run"):
         open_frozen(config, run)
 
 

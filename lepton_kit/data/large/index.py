@@ -18,7 +18,7 @@ from lepton_kit.data.places import File, Files
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.structure import Key, joined
-from lepton_kit.data.writing import FolderWriter, Index
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import DataError
 from lepton_kit.specs import BlockOrder
 
@@ -30,7 +30,7 @@ READERS = {
     "images": ("pictures", "PictureReader"),
 }
 """Kind of an index -> the module beside this one that reads it, and there the class."""
-ARRAYS = "index.npz"
+ARRAYS = "index.{}.npy"
 WINDOW_BYTES = 64 << 20
 """A window of the order of blocks, decoded; a worker holds about two of them."""
 MAX_WINDOW = 64
@@ -156,7 +156,10 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
     """Write the index. ``targets`` has the target of each row of the files, or None where samples bring them."""
     train, held, train_edges = opened_parts(parts, found.edges)
     order, budget = chosen_order(found, train_edges)
-    np.savez(writer.folder / ARRAYS, **found.arrays)  # type: ignore[arg-type]  # names -> arrays
+    for name, array in found.arrays.items():
+        np.save(
+            writer.folder / ARRAYS.format(name), array
+        )  # the same bytes for the same contents, unlike .npz
     task, classes = found.task or "other", found.num_classes
     if targets is not None:
         y = [
@@ -183,14 +186,9 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
     store = _store(reader, source, order, found.forms)
     y_of = dict(zip(("train", "validation"), y if targets is not None else (None, None), strict=True))
     hashes: dict[str, np.ndarray] = {}
-    arrays: list[dict[str, Any]] = []
     for split, part in (("train", train), ("validation", held)):
-        if part is None:
-            continue
-        hashes[split] = PartSource(store, part, y_of[split], None).hashes(np.arange(len(part)))
-        for form in found.forms:
-            array = _Shaped((len(part), *form.shape), np.dtype(form.dtype))
-            arrays.append({"split": split, "role": form.role, "name": form.key, "array": array})
+        if part is not None:
+            hashes[split] = PartSource(store, part, y_of[split], None).hashes(np.arange(len(part)))
     details = {"notes": found.notes} if found.notes else {}
     names = found.class_names if task in ("classification", "multilabel") else None
     writer.finish(
@@ -202,14 +200,8 @@ def write(writer: FolderWriter, found: Found, parts: Mapping[str, Any], targets:
         details=details,
         preprocessing=found.preprocessing.model_dump(mode="json") if found.preprocessing else None,
         source=source,
-        index=Index(hashes, arrays, [ARRAYS]),
+        hashes=hashes,
     )
-
-
-@dataclass(frozen=True)
-class _Shaped:
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
 
 def _reader(kind: str, files: Files, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Any:
@@ -231,8 +223,9 @@ def splits(
     folder: Path, source: Mapping[str, Any], held_targets: Mapping[str, Any]
 ) -> tuple[Split, Split | None]:
     """The splits of an index. ``held_targets`` has the arrays of targets by split. Raises `DataError`."""
-    with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-        arrays = dict(stored)
+    arrays = {
+        file.name.split(".")[1]: np.load(file, allow_pickle=False) for file in folder.glob(ARRAYS.format("*"))
+    }
     files = Files([File(**file) for file in source["files"]])
     reader = _reader(source["kind"], files, source["state"], arrays)
     order = BlockOrder.model_validate(source["order"])
