@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+COUNT = 60
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
@@ -30,3 +32,29 @@ def two_classes(draw):
         draw(f"cat/{i}.png", value=i)
         folder = draw(f"dog/{i}.png", value=100 + i)
     return folder
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write(content, name="t.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def sheet(put):
+    """sheet(b=lambda k: …) writes a file of 60 rows with a = 0 … 59, the given columns, and y = k % 2."""
+
+    def write(separator=",", name="t.csv", **columns):
+        made = {"a": lambda k: k, **columns}
+        made.setdefault("y", lambda k: k % 2)
+        lines = [
+            separator.join(made),
+            *(separator.join(str(of(k)) for of in made.values()) for k in range(COUNT)),
+        ]
+        return put("\n".join(lines) + "\n", name)
+
+    return write

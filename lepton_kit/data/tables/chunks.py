@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,12 +57,16 @@ def is_frame(value: Any) -> bool:
         return True
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(row, dict) for row in value)
-    return hasattr(value, "columns") and hasattr(value, "__getitem__")
+    return _is_polars(value) or (hasattr(value, "columns") and hasattr(value, "__getitem__"))
+
+
+def _is_polars(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "polars"
 
 
 def of_frame(frame: Any, name: str = "the frame") -> Table:
     """A pandas or Polars frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
-    if type(frame).__module__.partition(".")[0] == "polars":
+    if _is_polars(frame):
         frame = frame.collect() if hasattr(frame, "collect") else frame
         columns = {
             key: frame[key].to_numpy() if frame[key].dtype.is_numeric() else filled(frame[key].to_list())
@@ -84,9 +89,9 @@ def of_frame(frame: Any, name: str = "the frame") -> Table:
         return in_memory(columns, range(*lengths) if lengths else range(0), name)
     if isinstance(frame, Sequence):
         return of_records(frame, range(len(frame)), name)
-    doubled = [key for key in dict.fromkeys(frame.columns) if list(frame.columns).count(key) > 1]
-    if doubled:
-        raise DataError(f"{name}: the column {doubled[0]!r} appears twice; rename one of them")
+    doubled, times = Counter(frame.columns).most_common(1)[0] if len(frame.columns) else (None, 0)
+    if times > 1:
+        raise DataError(f"{name}: the column {doubled!r} appears twice; rename one of them")
     return in_memory({key: frame[key] for key in frame.columns}, frame.index.tolist(), name)
 
 
@@ -121,9 +126,9 @@ def column_names(keys: Iterable[Any], source: str) -> dict[Any, str]:
     names = {key: str(key).strip() for key in keys}
     if not names:
         raise DataError(f"{source}: no columns")
-    for name in names.values():
-        if list(names.values()).count(name) > 1:
-            raise DataError(f"{source}: the column {name!r} appears twice; rename one of them")
+    name, times = Counter(names.values()).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{source}: the column {name!r} appears twice; rename one of them")
     return names
 
 

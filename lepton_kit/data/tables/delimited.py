@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, BinaryIO
 
 from lepton_kit.errors import DataError
@@ -18,6 +20,8 @@ SAMPLE_LINES = 200
 SAMPLE_BYTES = 2**20
 PIECE = 2**20
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+ESCAPED = re.compile(r"\\\"[^\"\s,;|]")
+"""A backslash that belongs to the quotation mark behind it, since the field goes on; as one at its end does not."""
 ROW_NAMES = "(row name)"
 
 
@@ -51,7 +55,7 @@ class Delimited:
         self.format: dict[str, Any] = {
             "quotechar": quoted or None,
             "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            "escapechar": "\\" if '\\"' in "".join(sample) and '\\""' not in "".join(sample) else None,
+            "escapechar": None,
             "skipinitialspace": True,
         }
         self.start = 0
@@ -131,8 +135,12 @@ class Delimited:
         if comment is None and sample[self.start][:1] == "#":
             comment = "#"
         self.comment = comment
-        best: tuple[float, list[tuple[int, list[str]]]] = (-1.0, [])
-        for separator in [given] if given else SEPARATORS:
+        # As programs of Unix write a quotation mark within others.
+        escapes = [None, "\\"] if any('\\"' in line for line in sample) else [None]
+        best: tuple[float, list[tuple[int, list[str]]]] = (-2.0, [])
+        found: dict[str, Any] = {}
+        for separator, escape in product([given] if given else SEPARATORS, escapes):
+            self.format["escapechar"] = escape
             records = [
                 (line, [one.strip() for one in fields])
                 for line, fields in self._records(iter(sample), separator)
@@ -141,8 +149,10 @@ class Delimited:
             records = records[:-1] if len(sample) >= SAMPLE_LINES and len(records) > 2 else records
             # Blanks stand within dates and texts as well, so they come last.
             score = _score([len(fields) for _, fields in records]) - 0.2 * (separator == " ")
-            if score > best[0] or not best[1]:
-                best, self.format["delimiter"] = (score, records), separator
+            score += 0.01 * (escape is not None and any(ESCAPED.search(line) for line in sample))
+            if score > best[0]:
+                best, found = (score, records), {"delimiter": separator, "escapechar": escape}
+        self.format |= found
         separator, records = self.format["delimiter"], best[1]
         if not records:
             raise DataError(f"{self.name}: no header line")
@@ -168,21 +178,21 @@ class Delimited:
             names, self.skip_to = [f"column_{k + 1}" for k in range(len(fields))], line - 1
         names = [name.strip().strip("\ufeff").strip() for name in names]
         rows = [row for start, row in records if start > self.skip_to and any(row)]
-        longer = rows and all(len(row) == len(names) + 1 and row[0] for row in rows)
-        if self.dialect.header and longer and any(row[-1] for row in rows):  # as R writes the names of rows
+        if self.dialect.header and _has_row_names(rows, len(names)):
             names = [ROW_NAMES, *names]
         while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
             names.pop()
         names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
-        for name in names:
-            if names.count(name) > 1:
-                fields_of = [k + 1 for k, other in enumerate(names) if other == name]
-                raise DataError(
-                    f"{self.name}: line {line}: the column {name!r} appears twice (fields {fields_of[0]} and "
-                    f"{fields_of[1]}); rename one of them"
-                )
-        self.names = names
         self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
+        name, times = Counter(names).most_common(1)[0]
+        if times > 1:
+            hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
+            one, two = [place for place, other in enumerate(names, 1) if other == name][:2]
+            raise DataError(
+                f"{self.name}: line {line}: the column {name!r} appears twice (fields {one} and {two}); "
+                f"rename one of them{hint}"
+            )
+        self.names = names
 
     def _records(self, lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:
         """(number of the line where it begins, fields) of each row that is not empty. Raises `DataError`."""
@@ -265,6 +275,18 @@ def _score(widths: list[int]) -> float:
     if usual < 2:
         return 0.0
     return times / len(widths) + min(usual, 50) / 1000
+
+
+def _has_row_names(rows: list[list[str]], width: int) -> bool:
+    """Whether each row begins with a name of its own that the header lacks, as R writes tables.
+
+    Not every longer row does: a decimal comma makes two fields of one number.
+    """
+    if not rows or any(len(row) != width + 1 for row in rows) or not any(row[-1] for row in rows):
+        return False
+    names = [row[0] for row in rows]
+    counted = names in ([str(k + start) for k in range(len(names))] for start in (0, 1))
+    return counted or (len(set(names)) == len(names) and not any(map(_is_number, names)))
 
 
 def _is_title(fields: list[str]) -> bool:

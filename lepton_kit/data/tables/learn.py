@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,11 +27,20 @@ from lepton_kit.data.tables.values import (
 KEPT = 5000
 """Different texts of a column that are kept to find out what they are."""
 HINTING = 200
-SAMPLED = 1000
-"""Cells of a piece that are looked at for how they write numbers."""
+"""Texts of a column that are asked how they write numbers."""
+SAMPLED, POINTED = 100, 1000
+"""Cells of a piece, and cells with a point in all, that are looked at for whether the points group thousands."""
+GROUPED = re.compile(r"[^\d.]*\d{1,3}(\.\d{3})+(,\d+)?[^\d.]*$", re.ASCII)
 ODD_SHARE = 0.05
 ODD_WORDS = 3
 """A column of numbers may have so many other cells and different words, which are then taken as missing."""
+
+
+class Hint(NamedTuple):
+    """How a table writes its numbers, for columns that leave it open; ``sure`` where other columns show it."""
+
+    form: NumberForm
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Wishes:
     decimal: str | None = None
     thousands: str | None = None
     day_first: bool | None = None
+    categorical: Sequence[str] = ()
     missing: tuple[str, ...] = ()
     max_categories: int = 64
     hash_buckets: int = 32
@@ -73,12 +85,12 @@ class Seen:
                     self.texts[cell] += count
                 else:
                     self.more += count
-        for cell in cells[:SAMPLED]:
-            if cell and "." in cell:
-                self.pointed += 1
-                self.grouped += number(cell, NumberForm(",", ".")) is not None
+        if self.pointed < POINTED:
+            pointed = [cell for cell in cells[:SAMPLED] if cell and "." in cell]
+            self.pointed += len(pointed)
+            self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
-    def form(self, wishes: Wishes, hint: NumberForm | None) -> tuple[NumberForm, dict[str, int]]:
+    def form(self, wishes: Wishes, hint: Hint | None) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.
 
         ``hint`` is the way of the other columns, which decides where a column of its own does not.
@@ -88,18 +100,20 @@ class Seen:
             for form in FORMS
             if wishes.decimal in (None, form.decimal) and wishes.thousands in (None, form.thousands)
         ] or [NumberForm(wishes.decimal or ".", wishes.thousands or "")]
+        # Whole numbers alone say nothing, so a guess from the separator is none about them.
+        usual = hint.form if hint is not None and (hint.sure or self.texts) else None
         best, score, left = allowed[0], (-np.inf, False), dict[str, int]()
         for form in allowed:
             rest = {text: count for text, count in self.texts.items() if number(text, form) is None}
             good = self.texts.total() - sum(rest.values())
             if form.decimal == ",":  # plain numbers with a point are then none, unless it groups thousands
                 good -= self.pointed - (self.grouped if form.thousands == "." else 0)
-            if (good, form == hint) > score:
-                best, score, left = form, (good, form == hint), rest
+            if (good, form == usual) > score:
+                best, score, left = form, (good, form == usual), rest
         return best, left
 
 
-def hint_of(columns: dict[str, Seen], wishes: Wishes, separator: str | None) -> NumberForm | None:
+def hint_of(columns: dict[str, Seen], separator: str | None) -> Hint | None:
     """How the columns that leave no doubt write their numbers; without any, commas are decimal unless they separate."""
     comma = 0
     for seen in columns.values():
@@ -109,16 +123,16 @@ def hint_of(columns: dict[str, Seen], wishes: Wishes, separator: str | None) -> 
             comma -= number(text, FORMS[1]) is not None and number(text, FORMS[2]) is None
     if comma > 0:
         dotted = any(seen.pointed and seen.grouped == seen.pointed for seen in columns.values())
-        return FORMS[3] if dotted else FORMS[2]
-    return FORMS[2] if separator not in (None, ",") and comma == 0 else None
+        return Hint(FORMS[3] if dotted else FORMS[2], True)
+    return Hint(FORMS[2], False) if separator not in (None, ",") and comma == 0 else None
 
 
-def column_of(
-    name: str, seen: Seen, wishes: Wishes, hint: NumberForm | None
-) -> tuple[Column | None, list[str]]:
+def column_of(name: str, seen: Seen, wishes: Wishes, hint: Hint | None) -> tuple[Column | None, list[str]]:
     """The kind of a column and sentences about it; None for a column without any value."""
     words = tuple(word.lower() for word in wishes.missing)
     texts = Counter({text: count for text, count in seen.texts.items() if text.lower() not in words})
+    if name in wishes.categorical and (texts or seen.plain or seen.typed):
+        return Column(name=name, kind="category", words=words), []
     if seen.typed and not texts and not seen.plain:
         kind: Any = "number" if "number" in seen.typed else min(seen.typed)
         return Column(name=name, kind=kind, words=words), []
@@ -148,7 +162,13 @@ def column_of(
                     "day_first=True reads the day first"
                 )
             return Column(name=name, kind="date", format=formats[0], words=words), notes
-    return Column(name=name, kind="category", words=words), []
+    notes = []
+    if seen.plain > known.total() + seen.more:
+        notes.append(
+            f"column {name!r} is taken as categories: most of its values are numbers, but not {_some(known)}; "
+            "missing=[…] names words that stand for no value"
+        )
+    return Column(name=name, kind="category", words=words), notes
 
 
 def _number(
@@ -158,7 +178,7 @@ def _number(
     known: Counter[str],
     wishes: Wishes,
     words: tuple[str, ...],
-    hint: NumberForm | None,
+    hint: Hint | None,
 ) -> tuple[Column, list[str]] | None:
     """The column as one of numbers, if it is one."""
     form, left = seen.form(wishes, hint)
@@ -194,6 +214,10 @@ def _gone(name: str, texts: Counter[str], known: Counter[str]) -> list[str]:
         return []
     shown = ", ".join(f"{text!r} ({count})" for text, count in list(words.items())[:5])
     return [f"column {name!r}: {shown} taken as missing"]
+
+
+def _some(texts: Counter[str]) -> str:
+    return ", ".join(map(repr, list(texts)[:3]))
 
 
 def _order(form: str) -> str:
@@ -284,6 +308,8 @@ class Learned:
             units = tuple(sorted(unit for unit, count in self.units.items() if count)) or ("",)
             update["units"] = units
             named = [unit for unit in units if unit]
+            if len(units) == 1 and named:
+                notes.append(f"column {name!r}: numbers in {named[0]}")
             if len(units) > 1:
                 notes.append(
                     f"column {name!r}: values in {' and '.join(named)}"

@@ -48,6 +48,7 @@ class TablePreprocessing(Preprocessing):
     def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
         """Rows of a frame, a file, several files, a dictionary of columns, or a list of dictionaries.
 
+        Rows of a frame have its index as their names, rows of a file their numbers, from 1, as errors count them.
         Raises `DataError` that names a column which is not there.
         """
         table = self.table(raw)

@@ -12,8 +12,8 @@ import numpy as np
 
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.tables.columns import Column
-from lepton_kit.data.tables.learn import Seen, Wishes, column_of
-from lepton_kit.data.tables.values import LARGEST, MISSING, NumberForm, as_text, filled, plain_floats
+from lepton_kit.data.tables.learn import Hint, Seen, Wishes, column_of
+from lepton_kit.data.tables.values import LARGEST, MISSING, as_text, filled, plain_floats
 from lepton_kit.errors import DataError
 
 MAX_CLASSES_OF_NUMBERS = 20
@@ -36,16 +36,16 @@ class Whole:
     def add(self, cells: np.ndarray) -> None:
         """Append further rows: floating point as it is, all else by its different values."""
         self.seen.add(cells)
-        numeric = cells.dtype.kind == "f" or (bool(self.numbers) and cells.dtype == object)
-        values = (cells if cells.dtype.kind == "f" else plain_floats(cells)) if numeric else None
-        if values is not None and not self.parts:
-            self.numbers.append(values)
-            return
+        if not self.parts and (cells.dtype.kind == "f" or (self.numbers and cells.dtype.kind in "iO")):
+            values = plain_floats(cells) if cells.dtype == object else cells.astype(np.float64)
+            if values is not None:
+                self.numbers.append(values)
+                return
         if self.numbers:
             earlier, self.numbers = np.concatenate(self.numbers), []
             self._codes(as_text(earlier))
         self._codes(as_text(cells))
-        if len(self.cells) > MANY and not self.seen.texts and cells.dtype == object:
+        if len(self.cells) > MANY and not self.seen.texts and cells.dtype.kind in "iO":
             # Different numbers without end: as such they take a tenth of the memory.
             known = plain_floats(filled(list(self.cells)))
             if known is not None:
@@ -99,7 +99,7 @@ def answers(
     task: str | None,
     unit: str | None,
     wishes: Wishes,
-    hint: NumberForm | None,
+    hint: Hint | None,
     where: Any,
 ) -> Answers:
     """The targets. ``where(row)`` names a row. Raises `DataError` that names column and row.
@@ -133,7 +133,7 @@ def answers(
     )
 
 
-def _task(column: Whole, wishes: Wishes, hint: NumberForm | None) -> str:
+def _task(column: Whole, wishes: Wishes, hint: Hint | None) -> str:
     kind, _ = column_of(column.name, column.seen, wishes, hint)
     if kind is None or kind.kind != "number":
         return "classification"
@@ -224,7 +224,7 @@ def _labels(columns: Sequence[Whole], where: Any) -> Answers:
 
 
 def _values(
-    column: Whole, wishes: Wishes, hint: NumberForm | None, where: Any
+    column: Whole, wishes: Wishes, hint: Hint | None, where: Any
 ) -> tuple[np.ndarray, str | None, list[str]]:
     """(float64 values, the unit that they all have, sentences)."""
     kind, notes = column_of(column.name, column.seen, wishes, hint)
