@@ -7,6 +7,7 @@ import shutil
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from lepton_kit import data
 from lepton_kit.config import RunConfig
 from lepton_kit.data import cache, images
+from lepton_kit.data.images.reading import proposed_size
 from lepton_kit.errors import ConfigError, DataError
 
 
@@ -239,6 +241,21 @@ def test_mixed_sizes_come_with_a_proposal(two_classes, draw):
         data.image_folder(two_classes).prepare()
     assert caught.value.image_size == (4, 5)
     assert pickle.loads(pickle.dumps(caught.value)).image_size == (4, 5)
+
+
+def test_the_size_that_is_proposed():
+    assert proposed_size(Counter({(4, 4): 3, (9, 9): 2})) == (4, 4)
+    assert proposed_size(Counter({(4, 4): 2, (9, 19): 2})) == (
+        6,
+        11,
+    )  # no size has more than half: the medians
+    assert proposed_size(Counter({(4, 30): 1, (6, 20): 1, (8, 10): 1})) == (6, 20)
+
+
+def test_an_error_says_what_to_do(two_classes):
+    (two_classes / "dog" / "3.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"dog/3\.png: .*on_error='skip' leaves such files out"):
+        data.image_folder(two_classes).prepare()
 
 
 def test_a_linked_class_folder_is_read_and_watched(two_classes, tmp_path):

@@ -57,6 +57,10 @@ def test_test_images_are_left_alone_beside_validation_images():
     assert layout.notes == ["2 test images are left alone"]
 
 
+def test_one_folder_is_a_class_and_one_around_it_is_not():
+    assert classes(by_folder(names("only"))) == ["only"]
+
+
 def test_a_test_folder_without_classes_is_left_out():
     layout = by_folder(names("train/a", "train/b", "val/a", "test"))
     assert layout.notes == ["test: 2 images without a class are left out"]
@@ -119,6 +123,12 @@ def test_images_in_no_class_folder():
         by_folder([*names("a", "b"), "x.png"])
     with pytest.raises(DataError, match=r"val/9\.png: lies in no class folder; expected val/CLASS/image"):
         by_folder([*names("train/a", "val/a"), "val/9.png"])
+
+
+def test_images_in_no_class_folder_are_left_out_when_asked():
+    layout = by_folder(["collage.png", *names("train/a", "train/b", "val/a")], skip=True)
+    assert len(layout.splits["train"]) == 4
+    assert layout.notes == ["1 images lie in no class folder, such as collage.png; left out"]
 
 
 def test_accents_are_one_class_however_they_are_written():

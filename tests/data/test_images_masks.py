@@ -123,6 +123,7 @@ def test_colours_are_named(tmp_path):
         ([1, 2, 3], None, {1: 0, 2: 1, 3: 2}),
         ([0, 3], ["a", "b", "c", "d"], {0: 0, 1: 1, 2: 2, 3: 3}),
         ([0, 255], ["a", "b"], {0: 0, 255: 1}),
+        ([0, 2], ["a", "b"], {0: 0, 2: 1}),
         ([0, 9], {"x": 9, "y": 0}, {9: 0, 0: 1}),
     ],
 )
@@ -163,6 +164,10 @@ def test_resizing_makes_no_new_values(h, w, new_h, new_w, seed):
         assert np.array_equal(found, mask.repeat(new_h // h, 0).repeat(new_w // w, 1))
 
 
+def test_the_nearest_is_that_of_the_middle():
+    assert masks.resized(np.array([[0, 1, 2, 3, 4, 5]]), (1, 2)).tolist() == [[1, 4]]
+
+
 def test_masks_are_resized_to_the_nearest_and_turned_as_the_image(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -180,6 +185,8 @@ def test_a_mask_of_another_size_than_its_image(discs):
     save(discs / "masks" / "4.png", np.zeros((8, 9)))
     with pytest.raises(DataError, match=r"masks/4\.png: a mask of \(8, 9\) pixels for an image of \(8, 8\)"):
         data.image_folder(discs, masks="masks").prepare()
+    prepared = data.image_folder(discs, masks="masks", on_error="skip", validation_split=0).prepare()
+    assert len(prepared.train) == 9
 
 
 def test_a_damaged_mask_is_named_or_left_out(discs):

@@ -86,6 +86,24 @@ def test_deep_images_are_scaled_by_the_range_of_the_training_images(tmp_path):
     assert "8 bits a channel, training images had more; taken as 0 to 255" in eight.notes
 
 
+def test_deep_colours_lie_on_the_background_and_become_grey():
+    values = np.zeros((1, 3, 4), np.uint16)
+    values[0, 0] = (1000, 0, 0, 65535)
+    values[0, 1] = (1000, 0, 0, 0)
+    values[0, 2] = (0, 0, 500, 32768)
+    options = {"image_size": (1, 3), "intensity_range": (0, 1000), "background": (10, 20, 30)}
+    half = 32768 / 65535
+
+    def encoded(mode):
+        return ImagePreprocessing(color_mode=mode, **options).encode(values[None]).x[0, 0]
+
+    blue = [10 * (1 - half), 20 * (1 - half), 127.5 * half + 30 * (1 - half)]
+    assert np.allclose(encoded("rgb"), [[255, 0, 0], [10, 20, 30], blue])
+    grey = [255 * 0.299, 10 * 0.299 + 20 * 0.587 + 30 * 0.114, np.dot(blue, [0.299, 0.587, 0.114])]
+    assert np.allclose(encoded("grayscale")[:, 0], grey)
+    assert np.allclose(encoded("rgba"), [[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 127.5, 255 * half]])
+
+
 def test_the_range_comes_from_training_rows_alone(tmp_path):
     made(tmp_path / "set" / "train", lambda: np.full((2, 2), 500, np.uint16))
     made(tmp_path / "set" / "val", lambda: np.full((2, 2), 60000, np.uint16))

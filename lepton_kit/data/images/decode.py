@@ -172,9 +172,9 @@ def picture_of(array: np.ndarray) -> Picture:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of Pillow's on odd EXIF, or on sizes that are checked here. Not for use in a thread: it is global."""
+    """No warnings of the libraries on odd EXIF, or on sizes that are checked here. Not for use in a thread: it is global."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", module="PIL|pydicom|nibabel")
         yield
 
 

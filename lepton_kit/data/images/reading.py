@@ -106,15 +106,16 @@ class ImageSet:
         form, name, plain = self.forms[row], self.plan.images[row], self.preprocessing
         # One large image at a time, or as many as there are cores would fill the memory.
         with self._large if form.height * form.width > LARGE else nullcontext():
-            with self.files.open(name) as stream:
-                picture = decode.decode(stream, self.files.where(name), plain.volume_slice)
-            sample = plain.sample(picture)
+            try:
+                with self.files.open(name) as stream:
+                    picture = decode.decode(stream, self.files.where(name), plain.volume_slice)
+                sample = plain.sample(picture)
+            except DataError as failure:
+                raise _advised(failure) from None
         if self.plan.masks is None:
             return sample, None
         mask = self.plan.mask(row)
-        if mask.shape != (shown := (picture.form.height, picture.form.width)):
-            where = self.plan.mask_where(row)
-            raise DataError(f"{where}: a mask of {mask.shape} pixels for an image of {shown}")
+        _check_mask(self.plan, row, mask, picture.form)
         return sample, masks.resized(self.values.labelled(mask, row), plain.image_size)
 
     def meta(self, flat: Sequence[str] = ()) -> dict[str, Any]:
@@ -141,6 +142,17 @@ class ImageSet:
             self.plan.mask_files.close()
 
 
+def _advised(failure: DataError) -> DataError:
+    return DataError(f"{failure}; on_error='skip' leaves such files out and names them")
+
+
+def _check_mask(plan: Plan, row: int, mask: np.ndarray, form: decode.Form) -> None:
+    if mask.shape != (form.height, form.width):
+        raise DataError(
+            f"{plan.mask_where(row)}: a mask of {mask.shape} pixels for an image of {(form.height, form.width)}"
+        )
+
+
 def _looked_at(
     files: Files, plan: Plan, options: dict[str, Any], work: _Work
 ) -> tuple[Plan, list[decode.Form]]:
@@ -157,11 +169,11 @@ def _looked_at(
                     else decode.form_of(stream, where, volume)
                 )
             if skip and plan.masks is not None:
-                plan.mask(row)
+                _check_mask(plan, row, plan.mask(row), form)
             return form
         except DataError as failure:
             if not skip:
-                raise
+                raise _advised(failure) from None
             return str(failure)
 
     found = work.map(look, range(len(plan.images)))
@@ -173,7 +185,8 @@ def _looked_at(
             bad, f"{len(bad)} of {len(found)} images can't be read and are left out: {said}{more}"
         )
         if plan.task == "classification" and plan.y is not None and plan.class_names is not None:
-            gone = [name for label, name in enumerate(plan.class_names) if label not in set(plan.y.tolist())]
+            left = set(plan.y.tolist())
+            gone = [name for label, name in enumerate(plan.class_names) if label not in left]
             if gone and plan.images:
                 raise DataError(f"{files.path}: no image of class {gone[0]!r} can be read: {said}")
         if not plan.images:
