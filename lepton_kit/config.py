@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import DataSpec, ModelSpec, Section
+from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
 
 class TrainingConfig(Section):
@@ -44,6 +44,9 @@ class TrainingConfig(Section):
         "exact", description="exact: row by row as Keras applies them; summed: added up first, less to send"
     )
     shuffle: bool = Field(True, description="a new order of the samples in each epoch; false: as they lie")
+    order: BlockOrder | None = Field(
+        None, description="new orders by blocks of rows, for data larger than memory; null: any row anywhere"
+    )
     steps_per_epoch: int | None = Field(
         None, ge=1, description="steps that count as an epoch; null: one pass over the data"
     )
@@ -270,6 +273,7 @@ def json_schema() -> str:
 
 
 UNIONS = {
+    "training.order.blocks": "a whole number of at least 1, or pairs (rows, how many such blocks)",
     "workers.count": "a whole number of at least 1, or auto",
     "training.validate_every_epochs": "a whole number of at least 1, or a list of epochs, counted from 1",
     "data.x": "an array's name, a list of names, or input -> name",

@@ -71,6 +71,16 @@ class LeptonSpec(Spec):
     notes: tuple[str, ...] = Field((), description=NOTES)
 
 
+class BlockOrder(Section):
+    """An order of an epoch that reads whole blocks of neighbouring rows: see `lepton_kit.data.order`."""
+
+    version: Literal[1] = 1
+    blocks: PositiveInt | tuple[tuple[PositiveInt, PositiveInt], ...] = Field(
+        description="neighbouring rows that are read together; or pairs (rows, how many such blocks), in order"
+    )
+    window: int = Field(16, ge=1, description="blocks whose rows are mixed with each other")
+
+
 class _Stored(Spec):
     path: str = Field(min_length=1, description="the stored model; counts from the folder of this file")
     schedule: str | None = Field(None, description="learning rate schedule of its own optimizer, in words")
@@ -87,6 +97,9 @@ class ObjectSpec(_Stored):
     """A Keras model stored as the Python object that was compiled, with every attribute it has."""
 
     kind: Literal["object"]
+
+
+CACHE = "whether samples are decoded to disk once; false: read by index where they lie"
 
 
 class _Data(Spec):
@@ -136,6 +149,7 @@ class ImageFolderSpec(_Split):
         None, description="names of the masks' classes, or name -> value or [red, green, blue]"
     )
     on_error: Literal["raise", "skip"] = Field("raise", description="what a damaged image leads to")
+    cache: bool = Field(True, description=CACHE)
 
 
 Scale = Literal["standardize"] | tuple[float, float]
@@ -228,6 +242,52 @@ class TextSpec(_Split):
     )
 
 
+class ParquetSpec(_Split):
+    """Parquet or Arrow files read by row group, as `lepton_kit.data.parquet` reads them."""
+
+    kind: Literal["parquet"]
+    target: str = Field(min_length=1, description="column to predict")
+    features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="null: as the target looks"
+    )
+    cache: bool = Field(False, description=CACHE)
+
+
+class TfrecordSpec(_Split):
+    """TFRecord files read by record, as `lepton_kit.data.tfrecord` reads them."""
+
+    kind: Literal["tfrecord"]
+    target: str = Field(min_length=1, description="feature to predict")
+    features: dict[str, tuple[PositiveInt, ...]] | None = Field(
+        None, description="name -> shape of a sample; null: all others, as long as in the first record"
+    )
+    cache: bool = Field(False, description=CACHE)
+
+
+class WebdatasetSpec(_Split):
+    """WebDataset shards read by member, as `lepton_kit.data.webdataset` reads them."""
+
+    kind: Literal["webdataset"]
+    input: Literal["jpg", "jpeg", "png", "webp", "bmp", "npy"] | None = Field(
+        None, description="ending of the member to predict from; null: the first that is an image or array"
+    )
+    target: str = Field("cls", min_length=1, description="ending of the member to predict, or json.NAME")
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="(height, width); null: as they are, all alike"
+    )
+    cache: bool = Field(False, description=CACHE)
+
+
+class ZarrSpec(_Split):
+    """Arrays of a Zarr group read by chunks, as `lepton_kit.data.zarr` reads them."""
+
+    kind: Literal["zarr"]
+    x: str = Field("x", min_length=1, description="array of samples")
+    y: str = Field("y", min_length=1, description="array of targets")
+    cache: bool = Field(False, description=CACHE)
+
+
 class WindowsSpec(_Split):
     """Windows of time series, as `lepton_kit.data.windows` cuts them."""
 
@@ -271,6 +331,16 @@ class SampleSpec(Spec):
 
 ModelSpec = Annotated[LeptonSpec | KerasSpec | ObjectSpec, Field(discriminator="kind")]
 DataSpec = Annotated[
-    ImageFolderSpec | NpzSpec | TableSpec | TextSpec | WindowsSpec | ArraysSpec | SampleSpec,
+    ImageFolderSpec
+    | NpzSpec
+    | TableSpec
+    | TextSpec
+    | ParquetSpec
+    | TfrecordSpec
+    | WebdatasetSpec
+    | ZarrSpec
+    | WindowsSpec
+    | ArraysSpec
+    | SampleSpec,
     Field(discriminator="kind"),
 ]

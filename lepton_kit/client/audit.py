@@ -111,6 +111,7 @@ def _compare(
             samples=samples,
             global_batch=global_batch,
             shuffle=config.training.shuffle,
+            order=config.training.order,
         )
         contents = split.hashes_of(batch) if split is not None else None
         if fed != len(batch):

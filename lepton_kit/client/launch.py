@@ -70,6 +70,8 @@ def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs")
         check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
     check(config, prepared)
+    if config.training.order is None and (order := prepared.train.order) is not None:
+        config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
     return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
 
@@ -152,7 +154,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     compiled.check_own_compile(model, asked)
     dataset = as_dataset(data, asked)
     prepared = dataset.prepare(progress=Waiting())
-    settings = _completed(asked, model, dataset)
+    settings = _completed(asked, model, dataset, prepared)
     with in_launch_words(options):
         check(settings, prepared)
     if isinstance(model, models.LeptonModel):
@@ -184,13 +186,15 @@ def _few(prepared: PreparedData) -> tuple[Any, Any, Any]:
     return prepared.train.rows(np.arange(4) % len(prepared.train))
 
 
-def _completed(asked: Asked, model: Any, dataset: Dataset) -> RunSettings:
+def _completed(asked: Asked, model: Any, dataset: Dataset, prepared: PreparedData) -> RunSettings:
     """The settings with what the data and the notebook say where nothing was asked."""
     changes: dict[str, Any] = {}
     if "batch_size" not in asked.given and dataset.batch_size is not None:
         changes["global_batch"] = dataset.batch_size
     if dataset.is_ordered:
         changes["shuffle"] = False  # as `fit` does with data that come in an order of their own
+    if asked.settings.training.order is None and (order := prepared.train.order) is not None:
+        changes["order"] = order.model_dump()
     policy = _policy()
     if isinstance(model, models.LeptonModel) and not model.built and policy != "float32":
         changes["dtype_policy"] = asked.settings.training.dtype_policy or policy

@@ -20,6 +20,7 @@ from lepton_kit.config import (
     WorkersConfig,
 )
 from lepton_kit.errors import ConfigError
+from lepton_kit.specs import BlockOrder
 
 
 class LaunchOptions(TypedDict, total=False):
@@ -50,6 +51,7 @@ class LaunchOptions(TypedDict, total=False):
     callbacks: Any
     keep_best: str | None
     shuffle: bool
+    order: Mapping[str, Any] | BlockOrder | None
     steps_per_epoch: int | None
     initial_epoch: int
     max_steps: int | None

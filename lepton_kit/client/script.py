@@ -8,6 +8,7 @@ from typing import Any
 
 from lepton_kit.client.options import SAME
 from lepton_kit.config import RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.data.places import is_address
 from lepton_kit.specs import LeptonSpec, Spec
 
 
@@ -19,7 +20,7 @@ def absolute(config: RunConfig, base: Path) -> RunConfig:
     values["frozen"] = None  # a repetition freezes its own
     for section in ("model", "data"):
         path = values[section].get("path")
-        if path is not None:
+        if path is not None and not is_address(path):
             values[section]["path"] = str(Path(base, path).resolve())
     values["training"]["callbacks"] = callback_specs.absolute(config.training.callbacks, base.resolve())
     return RunConfig.from_dict(values)

@@ -5,6 +5,7 @@ from lepton_kit.data.archives import npz
 from lepton_kit.data.bundled import sample, samples
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.images import image_folder
+from lepton_kit.data.large import parquet, tfrecord, webdataset, zarr
 from lepton_kit.data.memory import arrays
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.series import windows
@@ -20,10 +21,14 @@ __all__ = [
     "image_folder",
     "npz",
     "of",
+    "parquet",
     "sample",
     "samples",
     "stream",
     "table",
     "text",
+    "tfrecord",
+    "webdataset",
     "windows",
+    "zarr",
 ]

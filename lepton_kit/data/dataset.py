@@ -13,6 +13,7 @@ from typing import Any
 
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
+from lepton_kit.data.places import is_address, stamps
 from lepton_kit.data.prepared import PreparedData, open_folder, store_folder
 from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
@@ -20,9 +21,13 @@ from lepton_kit.errors import ConfigError, DataError
 KINDS = {
     "image_folder": ("images", "image_folder"),
     "npz": ("archives", "npz"),
+    "parquet": ("large.row_groups", "parquet"),
     "table": ("tables", "table"),
+    "tfrecord": ("large.records", "tfrecord"),
     "text": ("texts", "text"),
+    "webdataset": ("large.shards", "webdataset"),
     "windows": ("series", "windows"),
+    "zarr": ("large.zarrays", "zarr"),
 }
 """Kind of a source -> the module of this room that reads it, and there the function that describes it.
 
@@ -32,10 +37,10 @@ A module has that function and ``build(path, options, writer)``, which decodes t
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """An immutable description of data: a kind, a file or folder, and options. `prepare` makes it trainable."""
+    """An immutable description of data: a kind, a file, folder or address, and options. `prepare` makes it trainable."""
 
     kind: str
-    path: Path | None = None
+    path: Path | str | None = None
     settings: str = "{}"
     held: PreparedData | None = field(default=None, compare=False)
 
@@ -80,7 +85,7 @@ class Dataset:
                     f"data.{name}", given=options[name], rule=f"for {kind} one of {', '.join(allowed)}"
                 )
         try:
-            return make(Path(base, path), **options)
+            return make(path if is_address(path) else Path(base, path), **options)
         except TypeError as failure:
             raise ConfigError("data", given=dict(spec), rule=str(failure).replace("()", "")) from None
 
@@ -105,20 +110,25 @@ class Dataset:
         if self.held is not None:
             return self.held
         assert self.path is not None
+        path, options = self.path, self.options
         if self.kind == "arrays":
-            return open_folder(self.path)
-        path, module, options = self.path, _module(self.kind), self.options
-        if not path.exists():
+            return open_folder(Path(path))
+        module = _module(self.kind)
+        if isinstance(path, str):
+            key = fingerprint(self.kind, {**options, "files": stamps(path)}, [])
+        elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        # A module has `inputs` where its data are made from files beside ``path`` too.
-        files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
+        else:
+            # A module has `inputs` where its data are made from files beside ``path`` too.
+            files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
+            key = fingerprint(self.kind, options, files)
 
         def write(writer: FolderWriter) -> None:
             writer.progress = progress
             module.build(path, options, writer)
 
-        origin = {"kind": self.kind, "path": str(path)}
-        return cached(fingerprint(self.kind, options, files), Path(cache) if cache else None, write, origin)
+        source = {"kind": self.kind, "path": str(path)}
+        return cached(key, Path(cache) if cache else None, write, source)
 
     @property
     def batch_size(self) -> int | None:
@@ -131,7 +141,7 @@ class Dataset:
         return self.held is not None and bool(self.held.details.get("ordered"))
 
     def __repr__(self) -> str:
-        return f"Dataset({self.kind}, {self.path.name if self.path else self.held!r})"
+        return f"Dataset({self.kind}, {Path(self.path).name if self.path else self.held!r})"
 
 
 def _module(kind: str) -> Any:
@@ -140,9 +150,11 @@ def _module(kind: str) -> Any:
 
 
 def dataset_of(kind: str, path: str | Path, **options: Any) -> Dataset:
-    """The data set of a file or folder. Raises `ConfigError` for a path that is none."""
+    """The data set of a file, folder or address. Raises `ConfigError` for a path that is none."""
     if not isinstance(path, str | Path):
         raise ConfigError("data.path", given=path, rule="the path of a file or folder")
+    if is_address(path):
+        return Dataset(kind, str(path), json.dumps(options))
     return Dataset(kind, Path(path).expanduser().absolute(), json.dumps(options))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
 from lepton_kit.data.writing import HASHES, META, ORIGIN, READABLE, FolderWriter, content_of, hashes_of
 from lepton_kit.errors import DataError
+from lepton_kit.specs import BlockOrder
+
+if TYPE_CHECKING:
+    from lepton_kit.data.large.reading import SampleSource
 
 ELSEWHERE = "elsewhere.json"
 """Stands in a folder whose files lie in another one, which it names: on another disk, and too large to copy."""
@@ -26,14 +31,16 @@ ELSEWHERE = "elsewhere.json"
 class Split:
     """The samples ``x``, targets ``y`` and sample weights ``w`` of one split, rows first.
 
-    Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None. ``hashes`` has a
-    hash of each sample's contents, uint64 ``(n,)``, made while they were decoded, where the split comes from a folder; a
+    Each is an array, a dictionary name -> array or a tuple of arrays; ``y`` and ``w`` may be None. With a ``source``
+    the samples are not in memory: `rows` reads them, and ``x`` says their shape and type. ``hashes`` has a hash of
+    each sample's contents, uint64 ``(n,)``, made while they were decoded, where the split comes from a folder; a
     changed copy has none.
     """
 
     x: Arrays
     y: Any = None
     w: Any = None
+    source: SampleSource | None = None
     hashes: np.ndarray | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -56,11 +63,26 @@ class Split:
         >>> Split((np.arange(3), np.arange(3)), None, np.ones(3)).rows(np.array([1]))
         ((array([1]), array([1])), None, array([1.]))
         """
+        if self.source is not None:
+            shape = np.shape(indices)
+            found = self.source.take(np.reshape(indices, -1))
+            x, y, w = (mapped(one, lambda a: a.reshape(*shape, *a.shape[1:])) for one in found)
+            return x, y, w
         x, y, w = (
             mapped(value, lambda array: np.take(np.asarray(array), indices, axis=0))
             for value in (self.x, self.y, self.w)
         )
         return x, y, w
+
+    @property
+    def order(self) -> BlockOrder | None:
+        """The order of an epoch that reads these samples well; None: any."""
+        return self.source.order if self.source is not None else None
+
+    def prefetch(self, indices: np.ndarray) -> None:
+        """Say which samples are wanted next; those that are not in memory are then read in the background."""
+        if self.source is not None:
+            self.source.prefetch(np.reshape(indices, -1))
 
     def hashes_of(self, indices: np.ndarray) -> np.ndarray:
         """The content hashes of the samples at ``indices``, uint64, the same shape; looked up, not computed."""
@@ -240,20 +262,19 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
         for entry in meta.pop("arrays"):
             array = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
             found.setdefault((entry["split"], entry["role"]), {})[entry["name"]] = array
-        train, validation = (
-            Split(*(joined(found.get((split, role), {})) for role in ("x", "y", "w")))
-            for split in ("train", "validation")
-        )
-        held = validation if validation.x is not None else None
+        if (source := meta.pop("source", None)) is not None:
+            train, held = _read_by_index(folder, source, found)
+        else:
+            train, validation = (
+                Split(*(joined(found.get((split, role), {})) for role in ("x", "y", "w")))
+                for split in ("train", "validation")
+            )
+            held = validation if validation.x is not None else None
         if train.x is None:
             raise DataError(f"{folder}: not a readable folder of prepared data (no samples)")
-        for name in ("class_names", "vocabulary", "feature_names"):
-            meta[name] = tuple(meta[name]) if meta.get(name) is not None else None
-        meta["value_range"] = _ranges(meta["value_range"])
-        if meta.get("preprocessing") is not None:
-            meta["preprocessing"] = parse(meta["preprocessing"], str(folder))
         content, files = meta.pop("content", None), meta.pop("files", {})
-        prepared = PreparedData(train=train, validation=held, **{**meta, "key": key or meta.get("key")})
+        meta = {**_typed(meta, folder), "key": key or meta.get("key")}
+        prepared = PreparedData(train=train, validation=held, **meta)
         _set(prepared, "folder", folder)
         if content is not None:
             _set(prepared, "content", content)
@@ -266,6 +287,22 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
         if isinstance(failure, DataError):
             raise
         raise DataError(f"{folder}: not a readable folder of prepared data ({failure})") from None
+
+
+def _typed(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What stood beside the arrays, in the types that `PreparedData` has."""
+    for name in ("class_names", "vocabulary", "feature_names"):
+        meta[name] = tuple(meta[name]) if meta.get(name) is not None else None
+    meta["value_range"] = _ranges(meta["value_range"])
+    if meta.get("preprocessing") is not None:
+        meta["preprocessing"] = parse(meta["preprocessing"], str(folder))
+    return meta
+
+
+def _read_by_index(folder: Path, source: Any, found: Any) -> tuple[Split, Split | None]:
+    # By name: what reads large data is built on this module.
+    large = importlib.import_module("lepton_kit.data.large.index")
+    return large.splits(folder, source, {split: joined(parts) for (split, _), parts in found.items()})
 
 
 def _set(frozen: Any, name: str, value: Any) -> None:

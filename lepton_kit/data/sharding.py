@@ -13,7 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from lepton_kit.data.order import order_of
 from lepton_kit.errors import ConfigError
+from lepton_kit.specs import BlockOrder
 
 
 def steps_per_epoch(samples: int, global_batch: int) -> int:
@@ -64,16 +66,29 @@ def epoch_order(seed: int, epoch: int, samples: int) -> np.ndarray:
     return order
 
 
-def batch_of(step: int, *, seed: int, samples: int, global_batch: int, shuffle: bool = True) -> np.ndarray:
+def batch_of(
+    step: int,
+    *,
+    seed: int,
+    samples: int,
+    global_batch: int,
+    shuffle: bool = True,
+    order: BlockOrder | None = None,
+) -> np.ndarray:
     """The sample indices of the global batch at a step of the run, int64, shape ``(batch_size(step),)``.
+
+    With ``order`` a new order of each epoch goes by blocks, else it is a permutation of all rows.
 
     >>> batch_of(2, seed=0, samples=10, global_batch=4, shuffle=False).tolist()
     [8, 9]
     """
     epoch, within = position(step, samples, global_batch)
     rows = slice(within * global_batch, min((within + 1) * global_batch, samples))
-    # Without shuffling no order of all samples is made for a batch.
-    return epoch_order(seed, epoch, samples)[rows] if shuffle else np.arange(rows.start, rows.stop)
+    if not shuffle:  # no order of all samples is made for a batch
+        return np.arange(rows.start, rows.stop)
+    if order is not None:
+        return order_of(order, seed, epoch, samples).at(rows.start, rows.stop)
+    return epoch_order(seed, epoch, samples)[rows]
 
 
 def edges_of(batch: int, weights: Sequence[float]) -> tuple[int, ...]:
@@ -116,6 +131,7 @@ def shard(
     global_batch: int,
     weights: Sequence[float],
     shuffle: bool = True,
+    order: BlockOrder | None = None,
 ) -> tuple[np.ndarray, ...]:
     """The sample indices of every rank for one step of the run: one int64 array of shape ``(b_r,)`` per rank.
 
@@ -126,6 +142,8 @@ def shard(
     >>> [len(part) for part in parts]
     [2, 2]
     """
-    batch = batch_of(step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle)
+    batch = batch_of(
+        step, seed=seed, samples=samples, global_batch=global_batch, shuffle=shuffle, order=order
+    )
     edges = edges_of(len(batch), weights)
     return tuple(batch[low:high] for low, high in pairwise(edges))

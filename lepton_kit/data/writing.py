@@ -27,7 +27,12 @@ HASHES = "{}.hashes.npy"
 
 
 class FolderWriter:
-    """Writes a prepared folder: ``.npy`` files filled piecewise, then their hashes, then ``meta.json`` as the last one."""
+    """Writes a prepared folder: ``.npy`` files filled piecewise, then their hashes, then ``meta.json`` as the last one.
+
+    ``progress(done, total)`` is called by sources that take long, where a caller wants to know.
+    """
+
+    progress: Callable[[int, int], None] | None = None
 
     progress: Callable[[int, int], None] | None = None
     """``progress(done, total)`` is called by sources that take long, where a caller wants to know."""
@@ -59,18 +64,22 @@ class FolderWriter:
         target = self.array(split, role, name, values.shape, values.dtype)
         target[...] = values
 
-    def finish(self, **meta: Any) -> None:
-        """Flush everything, hash every sample, and write what `PreparedData` holds beside the arrays."""
+    def finish(self, hashes: Mapping[str, np.ndarray] | None = None, **meta: Any) -> None:
+        """Flush everything, hash every sample, and write what `PreparedData` holds beside the arrays.
+
+        ``hashes`` of each split are given where the samples lie elsewhere and the folder only knows where.
+        """
         for target in self._open:
             target.flush()
         self._open.clear()
         arrays = [
             {**entry, "array": np.load(self.folder / entry["file"], mmap_mode="r")} for entry in self.entries
         ]
-        hashes = {}
-        for split in dict.fromkeys(entry["split"] for entry in self.entries):
-            hashes[split] = hashes_of(arrays, split)
-            np.save(self.folder / HASHES.format(split), hashes[split])
+        if hashes is None:
+            names = dict.fromkeys(entry["split"] for entry in self.entries)
+            hashes = {split: hashes_of(arrays, split) for split in names}
+        for split, found in hashes.items():
+            np.save(self.folder / HASHES.format(split), found)
         about = {
             "format": FORMAT,
             "arrays": self.entries,
@@ -136,6 +145,8 @@ def content_of(
         for entry in _entries(arrays, split, role)
     ]
     said = [meta.get(name) for name in ("class_names", "preprocessing")]
+    if (source := meta.get("source")) is not None:
+        said += [source["forms"], source["parts"]]
     text = json.dumps([kinds, said, dict(others)], sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for split in sorted(hashes):

@@ -14,6 +14,8 @@ from lepton_kit.training.routes import is_own, losses_by_output
 from lepton_kit.training.scope import call, flat
 
 LOCAL_BATCH = 256
+AHEAD = 16 * LOCAL_BATCH
+"""Rows that a source larger than memory may read while those before are evaluated."""
 
 
 class Evaluation:
@@ -66,6 +68,7 @@ class Evaluation:
         loss = 0.0
         for start in range(edges[rank], edges[rank + 1], LOCAL_BATCH):
             rows = np.arange(start, min(start + LOCAL_BATCH, edges[rank + 1]))
+            split.prefetch(np.arange(rows[-1] + 1, min(rows[-1] + 1 + AHEAD, edges[rank + 1])))
             batch_loss, deltas = self._function(self._inputs.arrays(*split.rows(rows)))
             loss += float(batch_loss) * len(rows)
             sums = [total + np.asarray(d, np.float64) for total, d in zip(sums, deltas, strict=True)]

@@ -19,6 +19,7 @@ from lepton_kit.data.prepared import Split
 from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
 from lepton_kit.training import callbacks, collective
+from lepton_kit.training.ahead import Ahead
 from lepton_kit.training.length import Length, length_of
 from lepton_kit.training.own import OwnStep
 from lepton_kit.training.step import Block, Step, has_own_step
@@ -80,6 +81,7 @@ class Job:
             global_batch=self.global_batch,
             weights=weights,
             shuffle=self.config.training.shuffle,
+            order=self.config.training.order,
         )
 
     def block(self, first: int, steps: int, weights: Sequence[float], rank: int) -> Block:
@@ -96,7 +98,32 @@ class Job:
             whole = self.data.train.rows(np.stack([np.concatenate(parts) for parts in shards]))
         offset = sum(len(part) for part in shards[0][:rank])
         x, y, w = self.data.train.rows(indices)
+        self._read_ahead(first + steps, steps, weights, rank)
         return Block(x, y, w, whole, proofs, rank, offset, rows, self.batch_size(first))
+
+    def _read_ahead(self, step: int, steps: int, weights: Sequence[float], rank: int) -> None:
+        """Have what comes after a block read while it trains."""
+        first = self.length.first_step
+        part = None if self.step.needs_whole else rank
+        self._ahead.after(
+            step + first,
+            steps,
+            lambda one: np.concatenate(
+                self.shards(one - first, weights)[part : None if part is None else part + 1]
+            ),
+            self.length.total_steps + first,
+        )
+
+    @cached_property
+    def _ahead(self) -> Ahead:
+        training = self.config.training
+        return Ahead(
+            self.data.train,
+            seed=self.config.seed,
+            global_batch=training.global_batch,
+            shuffle=training.shuffle,
+            order=training.order,
+        )
 
     def validates(self, completed: int) -> bool:
         """Whether the epoch that is the ``completed``-th of the run is followed by a validation, as in Keras."""

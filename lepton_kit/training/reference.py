@@ -58,6 +58,7 @@ def _batches(config: RunConfig, data: PreparedData) -> Any:
                 global_batch=training.global_batch,
                 weights=[1],
                 shuffle=training.shuffle,
+                order=training.order,
             )
             x, y, w = data.train.rows(indices)
             parts = (_floats(x), y, w)

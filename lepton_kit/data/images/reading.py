@@ -62,6 +62,11 @@ class _Work:
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Decode every image of ``path`` into ``(n, height, width, channels)`` arrays; see `image_folder`."""
     with ImageSet(path, options, getattr(writer, "progress", None)) as found, decode.quiet():
+        if not options["cache"]:
+            from lepton_kit.data.large.pictures import write_index  # it decodes as this module does
+
+            write_index(found, path, writer)
+            return
         flat: list[str] = []
         for split, rows in found.rows.items():
             if len(rows):

@@ -40,6 +40,7 @@ def image_folder(
     on_error: str = "raise",
     validation_split: float = 0.2,
     seed: int = 0,
+    cache: bool = True,
 ) -> Dataset:
     """Images of a folder, a zip or a tar archive: in class folders, with labels in a CSV file, or with masks.
 
@@ -57,7 +58,8 @@ def image_folder(
     regression); ``label_pattern`` is a regular expression whose group finds the label in a file's name, such as
     ``r"^(cat|dog)\\."``. ``masks`` is the folder of masks, or the end of their names: ``y`` is then int32 ``(height, width)``.
     ``mask_classes`` names their classes: names, or name -> value or [red, green, blue]. ``on_error="skip"``
-    leaves damaged images out, and says so.
+    leaves damaged images out, and says so. ``cache=False`` makes no decoded copy: images are decoded whenever they are
+    wanted, ahead of training.
 
     >>> image_folder("photos", image_size=(64, 64)).options["image_size"]
     [64, 64]
@@ -109,7 +111,14 @@ def image_folder(
         on_error=on_error,
         validation_split=validation_split,
         seed=seed,
+        cache=_cached(cache, masks),
     )
+
+
+def _cached(cache: bool, masks: Any) -> bool:
+    if not cache and masks is not None:
+        raise ConfigError("data.cache", given=cache, rule="true: masks are read from a decoded copy alone")
+    return bool(cache)
 
 
 def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:

@@ -1,0 +1,8 @@
+"""Data larger than memory, read by index without a decoded copy."""
+
+from lepton_kit.data.large.records import tfrecord
+from lepton_kit.data.large.row_groups import parquet
+from lepton_kit.data.large.shards import webdataset
+from lepton_kit.data.large.zarrays import zarr
+
+__all__ = ["parquet", "tfrecord", "webdataset", "zarr"]
