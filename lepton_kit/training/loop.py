@@ -397,4 +397,4 @@ class Worker:
         self._decisions.end(self._last_logs)
         for hook in self._job.hooks:
             hook.finish()
-        save_final(self._folder, model, step.state_variables, self._decisions.state())
+        save_final(self._folder, model, step.state_variables, self._decisions.state(), self._job.data)

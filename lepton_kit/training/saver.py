@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.prepared import PreparedData
 from lepton_kit.training import state
 
 CALLBACKS = "callbacks.pkl"
@@ -99,15 +100,29 @@ class Saver:
             )
 
 
-def save_final(folder: Path, model: Any, variables: Sequence[Any], callbacks: bytes) -> None:
-    """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``."""
+def save_final(
+    folder: Path, model: Any, variables: Sequence[Any], callbacks: bytes, data: PreparedData
+) -> None:
+    """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``.
+
+    Also what a prediction needs beside the model: the preprocessing of its data, and how its outputs read.
+    """
     from lepton_kit import models
+    from lepton_kit.data.array_input import preprocessing_of
+    from lepton_kit.data.preprocessing import SIDECAR
+    from lepton_kit.models import answers
+    from lepton_kit.models.description import describe
 
     target = folder / "final"
     target.mkdir(mode=0o700, exist_ok=True)
+    preprocessing = preprocessing_of(data)
+    described = describe(model, data.train.part(slice(0, 1)).x)
+    read = answers.answers(described, preprocessing.target, data.train.y)
     for name, write in (
         (state.FINAL, lambda file: np.savez(file, *state.capture(variables))),
         (CALLBACKS, lambda file: file.write(callbacks)),
+        (SIDECAR, lambda file: file.write(preprocessing.to_json().encode())),
+        (answers.FILE, lambda file: file.write(answers.to_json(read).encode())),
     ):
         temporary = target / f".{name}.{os.getpid()}"
         state.write(temporary, write)

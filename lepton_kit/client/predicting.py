@@ -1,0 +1,86 @@
+"""A run as something that answers raw input: its model, the last one or the best, with its own preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lepton_kit.deploy import sidecars
+from lepton_kit.errors import ConfigError
+from lepton_kit.rundir.paths import FINAL_STATES
+
+if TYPE_CHECKING:
+    from lepton_kit.client.run import Run
+    from lepton_kit.deploy.modelcard.card import ModelCard
+    from lepton_kit.deploy.predict import Predictor
+
+MODELS = ("last", "best")
+
+
+def predictor_of(run: Run, model: str = "last") -> Predictor:
+    """The predictor of a run. Loads TensorFlow. Raises `RunError` where there are no weights yet."""
+    from lepton_kit.deploy.predict import Predictor
+    from lepton_kit.deploy.runners import of_keras
+
+    if model not in MODELS:
+        raise ConfigError("model", given=model, rule=f"one of {', '.join(MODELS)}")
+    network = run.best_model() if model == "best" else run.model()
+    how, read = sidecars.of_run(run, network)
+
+    def file(home: Path) -> Path:
+        from lepton_kit.deploy.subject import store_model
+
+        stored = run.paths.final_model
+        return stored if model == "last" and stored.is_file() else store_model(network, home)
+
+    return Predictor(
+        how, read, of_keras(network), file=file, about=_about(run, model), name=f"{run.id} ({model})"
+    )
+
+
+def stamp(run: Run, model: str) -> tuple[Any, ...]:
+    """What changes when a run has other weights to answer with."""
+    folder = run.paths.best if model == "best" else run.paths.root / "checkpoints"
+    found = [path for path in (run.paths.final_model.parent, folder) if path.exists()]
+    return (model, *(path.stat().st_mtime_ns for path in found))
+
+
+def _about(run: Run, model: str) -> list[str]:
+    if model == "best":
+        best = run.best
+        return [f"weights of epoch {best['epoch']}, the best by {best['quantity']}"] if best else []
+    if run.paths.final_model.parent.is_dir():
+        return []
+    from lepton_kit.training import state
+
+    status, folders = run.status, state.checkpoint_folders(run.paths.checkpoints)
+    step = folders[-1].name.removeprefix("step-") if folders else "?"
+    under_way = "" if status in FINAL_STATES else ", so this is not its last word"
+    return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
+
+
+def report_of(run: Run, model: str = "last") -> ModelCard:
+    """The model card of a run; of a finished one kept in ``final/``. Loads TensorFlow where it is made."""
+    from lepton_kit.deploy.modelcard.card import ModelCard, make_card
+    from lepton_kit.deploy.modelcard.sections import FILE
+
+    final = run.paths.final_model.parent
+    over = model == "last" and final.is_dir()
+    if over and (final / FILE).is_file():
+        return ModelCard.load(final)
+    predictor = run.predictor(model)
+    prepared = run.data().prepare()
+    held = prepared.validation
+    card = make_card(
+        run.id,
+        predictor.outputs(held.x) if held is not None and len(held) else None,
+        prepared,
+        predictor.preprocessing,
+        predictor.answers,
+        configuration=run.config.to_dict(),
+        step=run.view().step,
+        limits=predictor.about,
+    )
+    if over:
+        card.save(final)
+    return card
