@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.prepared import PreparedData, Split
+from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.modelcard.card import ModelCard, make_card
 from lepton_kit.deploy.modelcard.sections import FILE

@@ -22,8 +22,7 @@ class Line:
     ):
         self.total, self.done = total, 0
         self._tell = shown if callable(shown) else None
-        looked_at = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._shown = looked_at if shown is None else shown is True
+        self._shown = looked_at() if shown is None else shown is True
         self._clock, self._start, self._drawn = clock, clock(), clock() + SILENT_SECONDS - EVERY_SECONDS
         self._width = 0
 
@@ -49,6 +48,12 @@ class Line:
         if self._shown:
             print(f"\r{text.ljust(self._width)}", end="", file=sys.stderr, flush=True)
             self._width = max(self._width, len(text))
+
+
+def looked_at() -> bool:
+    """Whether the output goes to a terminal or a notebook page."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.stderr.isatty() or hasattr(shell, "kernel")
 
 
 def progress_text(done: int, total: int | None, seconds: float) -> str:

@@ -21,6 +21,8 @@ FILE = "answers.json"
 
 HINGES = ("hinge", "squared_hinge", "categorical_hinge")
 OVERLAPS = ("dice", "tversky")
+NO_MEANING = ("circle", "ctc")  # embeddings, and steps of a sequence that a decoder reads
+GENERALIZED = "categorical_generalized_cross_entropy"
 SMALLEST = 1e-7  # Keras' epsilon, to which it clips probabilities
 
 
@@ -116,7 +118,9 @@ def _answer(output: Output, target: Target, free: bool) -> Answer:
     logits = bool(loss["from_logits"]) if loss is not None else False
     if name == "crossentropy":
         name = BINARY[0] if units == 1 else SPARSE
-    if name == SPARSE or name in ONE_HOT:
+    if name in NO_MEANING:
+        return Answer(task="other", name=output.name)
+    if name in (SPARSE, GENERALIZED, *ONE_HOT):
         # Keras looks through a softmax, also where from_logits=True is asked.
         link = "none" if activation == "softmax" else "softmax" if logits else "shares"
         return Answer(task="classification", link=link, **about)
