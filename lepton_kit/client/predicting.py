@@ -54,7 +54,7 @@ def _about(run: Run, model: str) -> list[str]:
     from lepton_kit.training import state
 
     status, folders = run.status, state.checkpoint_folders(run.paths.checkpoints)
-    step = folders[-1].name.removeprefix("step-") if folders else "?"
+    step = int(folders[-1].name.removeprefix("step-")) if folders else 0
     under_way = "" if status in FINAL_STATES else ", so this is not its last word"
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
