@@ -12,6 +12,9 @@ Names = str | tuple[str, ...] | dict[str, str]
 """One array of a file, several, or several by the name of the model's input or output."""
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
 class Section(pydantic.BaseModel):
     """A part of the configuration: immutable, and every key of it is known."""
 
@@ -96,13 +99,40 @@ class _Split(_Data):
 
 
 class ImageFolderSpec(_Split):
-    """Images in class folders, as `lepton_kit.data.image_folder` reads them."""
+    """Images in class folders, with labels or with masks, as `lepton_kit.data.image_folder` reads them."""
 
     kind: Literal["image_folder"]
     image_size: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="(height, width); null: as they are, all alike"
     )
     color_mode: Literal["auto", "grayscale", "rgb", "rgba"] = Field("auto", description="channels of a pixel")
+    background: Byte | tuple[Byte, Byte, Byte] = Field(
+        255, description="grey or (red, green, blue) that transparent pixels lie on"
+    )
+    intensity_range: tuple[float, float] | None = Field(
+        None, description="values of over 8 bits that become 0 and 255; null: the training images' range"
+    )
+    volume_slice: Annotated[int, Field(ge=0)] | Literal["middle"] | None = Field(
+        None, description="slice of a volume: its number or middle; null: every file is one image"
+    )
+    splits: dict[str, Literal["train", "validation", "test", "ignore"]] | Literal["none"] | None = Field(
+        None, description="what a folder is; none: all are classes; null: by the usual spellings"
+    )
+    labels: str | None = Field(None, description="CSV file of image names and labels; null: class folders")
+    image_column: str | None = Field(None, description="column of image names; null: found by its values")
+    label_column: str | tuple[str, ...] | None = Field(
+        None, description="column of labels, or columns of 0 and 1; null: found by its name"
+    )
+    split_column: str | None = Field(None, description="column that says train, validation or test")
+    label_separator: str | None = Field(None, description="between several labels of an image")
+    task: Literal["auto", "classification", "multilabel", "regression"] = Field(
+        "auto", description="what the labels are; auto: by their values"
+    )
+    masks: str | None = Field(None, description="folder of masks, or what their names end with")
+    mask_classes: tuple[str, ...] | dict[str, int | tuple[Byte, Byte, Byte]] | None = Field(
+        None, description="names of the masks' classes, or name -> value or [red, green, blue]"
+    )
+    on_error: Literal["raise", "skip"] = Field("raise", description="what a damaged image leads to")
 
 
 class NpzSpec(_Split):
