@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from lepton_kit.data.prepared import PreparedData, Split
-from lepton_kit.data.preprocessing import Preprocessing
-from lepton_kit.deploy import sidecars
+from lepton_kit.data.preprocessing import SIDECAR, Preprocessing
+from lepton_kit.deploy import raw_model, sidecars
 from lepton_kit.deploy.modelcard.card import ModelCard, make_card
 from lepton_kit.deploy.modelcard.sections import FILE
-from lepton_kit.errors import DataError
+from lepton_kit.errors import DataError, LeptonError
 from lepton_kit.models.answers import Answer
 from lepton_kit.models.description import description
 
@@ -87,21 +87,36 @@ class Beside:
         found: Sequence[Export],
         card: bool,
         outputs: Callable[[Split], list[np.ndarray]],
+        raw: Callable[[Path, list[str]], dict[str, dict[str, Any]]] | None = None,
     ) -> None:
-        """Write what is known beside the files ``found``; ``outputs`` computes what the model says of a split."""
+        """Write what is known beside the files ``found``.
+
+        ``outputs`` computes what the model says of a split; ``raw`` writes the model with its preprocessing as layers,
+        from the file of the preprocessing and in some formats; None where there are no samples to compare it on.
+        """
         homes = [folder, *(one.path / sidecars.INSIDE for one in found if one.format == "saved_model")]
+        raw_model.remove(folder)
         if self.how is None:
             for home in homes:
                 sidecars.remove(home)
             return
         for home in homes:
             sidecars.write(home, self.how, self.answers)
+        formats: dict[str, dict[str, Any]] = {
+            one.format: {"difference": one.difference, "samples": one.samples, "allowed": one.allowed}
+            for one in found
+        }
+        said = raw_model.said(self.how)
+        wanted: list[str] = [name for name in ("keras", "saved_model") if name in formats]
+        if raw_model.can(self.how) and wanted:
+            try:
+                made = raw(folder / SIDECAR, wanted) if raw is not None else {}
+                formats |= {f"{raw_model.NAME} ({name})": values for name, values in made.items()}
+                said = said if made else raw_model.left_out("there were no samples to compare it on")
+            except LeptonError as failure:  # a model without that file is worth more than none
+                said = raw_model.left_out(str(failure))
         if card:
-            formats = {
-                one.format: {"difference": one.difference, "samples": one.samples, "allowed": one.allowed}
-                for one in found
-            }
-            self._card(outputs).replace(formats=formats).save(folder)
+            self._card(outputs).replace(formats=formats, preprocessing=said).save(folder)
 
     def _card(self, outputs: Callable[[Split], list[np.ndarray]]) -> ModelCard:
         if self.stored is not None and (self.stored / FILE).is_file():

@@ -84,8 +84,23 @@ def export(
                 samples=given,
             )
             found[name] = Exported(name, path, values["difference"], values["samples"], values["allowed"])
+
+        def raw(preprocessing: Path, wanted: list[str]) -> dict[str, dict[str, Any]]:
+            return run(
+                "lepton_kit.deploy.raw_model:write",
+                model=str(model.absolute()),
+                preprocessing=str(preprocessing.absolute()),
+                samples=given,
+                folder=str(folder.absolute()),
+                formats=wanted,
+            )
+
         beside.write(
-            folder, list(found.values()), card, lambda split: _outputs(run, model, split, Path(home))
+            folder,
+            [*found.values()],
+            card,
+            lambda split: _outputs(run, model, split, Path(home)),
+            raw if given is not None else None,
         )
     return found
 

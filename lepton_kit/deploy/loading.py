@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lepton_kit.deploy import sidecars
+from lepton_kit.deploy import raw_model, sidecars
 from lepton_kit.deploy.predict import Predictor
 from lepton_kit.deploy.runners import format_of, open_runner
 from lepton_kit.errors import ConfigError, ModelError
@@ -45,6 +45,8 @@ def find(path: Path, format: str | None = None) -> Path:
             if (folder / name).is_file() or (folder / name / "saved_model.pb").is_file():
                 return folder / name
         raise ModelError(f"{path}: no model in this folder; expected {' or '.join(wanted.values())}")
+    if path.name.split(".")[0] == raw_model.NAME:
+        raise ModelError(f"{path}: takes raw values itself, in Keras; load {PLACES['keras']} or the folder")
     found = format_of(path)
     if format is not None and found != format:
         raise ModelError(f"{path}: a {found} model; format={format!r} was asked for")
