@@ -213,6 +213,10 @@ def test_damaged_images_are_left_out_when_asked_and_named(two_classes):
     assert "cat/4.png" in notes
     assert "1 .heic" in notes
     assert "no image in cow: left out" in notes
+    for file in (two_classes / "dog").glob("*.png"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no image of class 'dog' can be read: images"):
+        data.image_folder(two_classes, on_error="skip").prepare()
     for file in two_classes.rglob("*.png"):
         file.write_bytes(b"nothing")
     with pytest.raises(DataError, match="no image of 20 can be read"):
@@ -274,6 +278,17 @@ def test_what_was_done_to_images_is_said(tmp_path):
     assert "intensity_range is not used: all training images have 8 bits a channel" in notes
 
 
+def test_files_left_beside_images_are_no_change_of_the_data(two_classes):
+    source = data.image_folder(two_classes)
+    before = source.prepare().fingerprint
+    (two_classes / "cat" / ".ipynb_checkpoints").mkdir()
+    for name in ("cat/.DS_Store", "dog/Thumbs.db", "notes.txt", "cat/.ipynb_checkpoints/1.png"):
+        (two_classes / name).write_text("words")
+    assert source.prepare().fingerprint == before
+    os.utime(two_classes / "cat" / "1.png", (1, 1))
+    assert source.prepare().fingerprint != before
+
+
 def test_progress_is_told(two_classes):
     seen = []
     data.image_folder(two_classes).prepare(progress=lambda done, total: seen.append((done, total)))
@@ -306,3 +321,14 @@ def test_the_options_come_back_from_a_spec(two_classes):
     model = {"kind": "lepton", "input_shape": [2, 3, 1], "num_classes": 2}
     config = RunConfig.from_dict({"model": model, "data": source.spec()})
     assert data.Dataset.from_spec(config.data).options == source.options
+
+
+def test_rows_are_read_one_by_one_as_they_are_prepared(two_classes, monkeypatch):
+    monkeypatch.setattr("lepton_kit.data.images.reading.LARGE", 1)
+    source = data.image_folder(two_classes, image_size=(3, 3))
+    prepared = source.prepare()
+    with images.ImageSet(source.path, source.options) as found:
+        for split, rows in found.rows.items():
+            x = np.stack([found.read(row)[0] for row in rows])
+            assert np.array_equal(x, getattr(prepared, split).x)
+        assert found.preprocessing == prepared.preprocessing
