@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
+from lepton_kit.data.texts import subword
 from lepton_kit.data.texts.reading import LINES, PLAIN, TABLES, Rows, decoded, rows_of, text_files
-from lepton_kit.data.texts.tokens import ids, splitter
+from lepton_kit.data.texts.tokens import Split, characters, ids, words
 from lepton_kit.errors import DataError
 
 Named = Iterator[tuple[Any, Any]]
@@ -145,6 +146,14 @@ class TextPreprocessing(Preprocessing):
         raise DataError(
             f"{where}: no column {self.column!r}, where the training texts stood; it has {', '.join(names[:30])}"
         )
+
+
+def splitter(tokenizer: str, lowercase: bool, model: str | None = None) -> Split:
+    """The function that cuts a text into tokens; ``model`` is the JSON of a trained subword tokenizer."""
+    if tokenizer == "subword":
+        return subword.loaded(model or "", lowercase)
+    chosen = words if tokenizer == "words" else characters
+    return lambda text: chosen(text, lowercase)
 
 
 def _no_text(value: Any) -> str | None:

@@ -16,8 +16,8 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split, split_rows
 from lepton_kit.data.texts import subword
 from lepton_kit.data.texts.labelled import Labelled, read
-from lepton_kit.data.texts.preprocessing import TextPreprocessing
-from lepton_kit.data.texts.tokens import FITS, MAX_LENGTH, RESERVED, TOKENIZERS, auto_length, choose, splitter
+from lepton_kit.data.texts.preprocessing import TextPreprocessing, splitter
+from lepton_kit.data.texts.tokens import FITS, MAX_LENGTH, RESERVED, TOKENIZERS, auto_length, choose
 from lepton_kit.errors import ConfigError, DataError
 
 

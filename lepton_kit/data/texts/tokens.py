@@ -74,16 +74,6 @@ def characters(text: str, lowercase: bool = True) -> list[str]:
     return [" " if one.isspace() else one for one in _patterns()[1].findall(normal(text, lowercase).strip())]
 
 
-def splitter(tokenizer: str, lowercase: bool, model: str | None = None) -> Split:
-    """The function that cuts a text into tokens; ``model`` is the JSON of a trained subword tokenizer."""
-    if tokenizer == "subword":
-        from lepton_kit.data.texts.subword import loaded
-
-        return loaded(model or "", lowercase)
-    chosen = words if tokenizer == "words" else characters
-    return lambda text: chosen(text, lowercase)
-
-
 def choose(texts: Sequence[str]) -> tuple[str, str]:
     """(tokenizer, why) for texts of which nothing is said: characters where hardly any text has a space.
 
