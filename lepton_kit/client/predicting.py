@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,5 +83,6 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
         limits=predictor.about,
     )
     if over:
-        card.save(final)
+        with contextlib.suppress(OSError):  # a full disk or a folder that others own costs the copy alone
+            card.save(final)
     return card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,5 +134,6 @@ class Beside:
             step=self.step,
         )
         if self.stored is not None and self.prepared is not None:
-            card.save(self.stored)
+            with contextlib.suppress(OSError):
+                card.save(self.stored)
         return card

@@ -36,7 +36,7 @@ class Exported:
     path: Path
     difference: float
     samples: int
-    allowed: float
+    allowed: float = TOLERANCE
 
 
 def export(
