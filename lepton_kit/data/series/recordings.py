@@ -12,7 +12,7 @@ import numpy as np
 
 from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
-from lepton_kit.data.tables.source import column, read_csv
+from lepton_kit.data.tables.reader import column, read_csv
 from lepton_kit.errors import DataError
 
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(

@@ -39,6 +39,9 @@ class TextPreprocessing(Preprocessing):
     """The JSON of the subword tokenizer."""
     column: str = "text"
     """Where the texts of a table stand."""
+    header: bool = True
+    separator: str | None = None
+    """How the lines of a table are read."""
     whole_files: bool = False
     """Whether a text file is one text, as in a folder of them, or a text a line."""
 
@@ -131,7 +134,7 @@ class TextPreprocessing(Preprocessing):
         if path.suffix.lower() in PLAIN:
             lines = decoded(path)[0].split("\n")
             return enumerate(lines[:-1] if lines[-1] == "" else lines)
-        rows = self._of_rows(rows_of(path))
+        rows = self._of_rows(rows_of(path, self.header, self.separator))
         return ((f"{path.name}:{name}", text) for name, text in rows) if several else rows
 
     def _of_rows(self, rows: Rows) -> Named:

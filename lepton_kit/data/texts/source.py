@@ -28,6 +28,9 @@ def text(
     label: str | Sequence[str] | None = None,
     label_separator: str | None = None,
     split: str | None = None,
+    header: bool = True,
+    separator: str | None = None,
+    encoding: str | None = None,
     tokenizer: Literal["auto", "words", "characters", "subword"] = "auto",
     lowercase: bool = True,
     vocabulary_size: int = 4000,
@@ -38,7 +41,8 @@ def text(
     """Texts and labels; samples are token ids, int32 ``(sequence_length,)``, 0 pads at the end, 1 is unknown.
 
     ``path`` is a table or JSON lines with a column of texts and one of labels, a folder with such a file a split
-    (train.csv, validation.csv), or class folders of .txt files. Columns that are not named are found by usual names.
+    (train.csv, validation.csv), or class folders of .txt files; ``header``, ``separator`` and ``encoding`` are as in `table`. Columns
+    that are not named are found by usual names.
     A text has several labels where ``label_separator`` cuts the label, where it is a list in JSON, or where ``label``
     names several columns of 0 and 1: targets are then float32 ``(classes,)`` of 0 and 1.
 
@@ -61,6 +65,8 @@ def text(
         raise ConfigError(
             "data.sequence_length", given=sequence_length, rule="auto, or a whole number of at least 1"
         )
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
+        raise ConfigError("data.separator", given=separator, rule="one character, or none to find out")
     if label_separator is not None and (not isinstance(label_separator, str) or not label_separator):
         raise ConfigError("data.label_separator", given=label_separator, rule="a text, such as | or ,")
     if label is not None and not isinstance(label, str):
@@ -74,6 +80,9 @@ def text(
         label=name_of("label", label) if isinstance(label, str) else label,
         label_separator=label_separator,
         split=split,
+        header=bool(header),
+        separator=separator,
+        encoding=encoding,
         tokenizer=tokenizer,
         lowercase=bool(lowercase),
         vocabulary_size=vocabulary_size,
@@ -196,6 +205,8 @@ def _learn(
         subword=model,
         column=found.column,
         whole_files=found.whole_files,
+        header=found.header,
+        separator=found.separator,
     )
     total = sum(lengths)
     lost = total - sum(min(one, length) for one in lengths)
