@@ -139,7 +139,8 @@ def _no_loose(images: list[tuple[str, list[str]]], depth: int, where: str) -> No
     if len(loose) == len(images):
         raise DataError(
             f"{where}: {loose[0]!r} and all others lie in no class folder; expected CLASS/image or train/CLASS/image, "
-            "or labels='FILE.csv', a table of file names and labels, or masks='FOLDER'"
+            "or labels='FILE.csv', a table of file names and labels, label_pattern=r'^([a-z]+)' for labels in the names, or "
+            "masks='FOLDER'"
         )
     if loose:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +69,10 @@ def plan_of(files: Files, options: dict[str, Any]) -> Plan:
     if not names:
         raise DataError(f"{files.path}: no image in it; read are {READ}")
     if options["labels"] is not None:
-        plan = _labelled(files, names, options)
+        content, where = _labels_file(files, options["labels"])
+        plan = _labelled(read_rows(content, where), names, options, where)
+    elif options["label_pattern"] is not None:
+        plan = _labelled(*_in_names(files, names, options), options, "label_pattern")
     elif options["masks"] is not None:
         plan = _masked(files, names, options)
     else:
@@ -145,9 +149,24 @@ def _empty(files: Files, names: Sequence[str], others: Sequence[str], options: d
     return [f"no image in {', '.join([*empty, *without][:8])}: left out"] if empty or without else []
 
 
-def _labelled(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
-    content, where = _labels_file(files, options["labels"])
-    found = labels_of(read_rows(content, where), names, options, where)
+def _in_names(files: Files, names: Sequence[str], options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A table of the labels that stand in the file names themselves, and the images that have one."""
+    import pandas as pd
+
+    found = {name: re.search(options["label_pattern"], name.rsplit("/", 1)[-1]) for name in names}
+    without = [name for name, match in found.items() if match is None or not match.group(1)]
+    if without and (options["on_error"] == "raise" or len(without) == len(names)):
+        raise DataError(
+            f"{files.where(without[0])}: label_pattern {options['label_pattern']!r} finds no label in the name "
+            f"({len(without)} of {len(names)} such images); on_error='skip' leaves them out"
+        )
+    labels = {name: match.group(1) for name, match in found.items() if match is not None and match.group(1)}
+    return pd.DataFrame({"image": list(labels), "label": list(labels.values())}), list(labels)
+
+
+def _labelled(frame: Any, names: Sequence[str], options: dict[str, Any], where: str) -> Plan:
+    """The plan of a table of image names and labels; splits by a column of it, else by folders that spell them."""
+    found = labels_of(frame, names, options, where)
     told = list(found.splits)
     notes = list(found.notes)
     if all(split is None for split in told):
