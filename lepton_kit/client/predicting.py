@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.deploy import sidecars
-from lepton_kit.errors import ConfigError
+from lepton_kit.errors import ConfigError, LeptonError
 from lepton_kit.rundir.paths import FINAL_STATES
 
 if TYPE_CHECKING:
@@ -70,8 +70,11 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
     if over and (final / FILE).is_file():
         return ModelCard.load(final)
     predictor = run.predictor(model)
-    prepared = run.data().prepare()
-    held = prepared.validation
+    try:
+        prepared = run.data().prepare()
+    except LeptonError:  # the card says so; the model may answer all the same
+        prepared = None
+    held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,
         predictor.outputs(held.x) if held is not None and len(held) else None,
@@ -82,7 +85,7 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
         step=run.view().step,
         limits=predictor.about,
     )
-    if over:
+    if over and prepared is not None:
         with contextlib.suppress(OSError):  # a full disk or a folder that others own costs the copy alone
             card.save(final)
     return card

@@ -58,7 +58,7 @@ class Beside:
         how, read = sidecars.of_run(run, network)
         try:
             prepared = run.data().prepare()
-        except DataError:
+        except LeptonError:
             prepared = None
         final = Path(run.directory) / "final"
         return cls(

@@ -69,6 +69,7 @@ def test_a_finished_run_answers_without_its_data_and_an_older_one_from_them(tmp_
     before = run.predict(X)
     shutil.move(run.directory / "data", tmp_path / "gone")
     pd.testing.assert_frame_equal(Run(run.paths).predict(X), before)
+    assert "the data could not be opened" in Run(run.paths).report().facts.limits[0]
     shutil.move(tmp_path / "gone", run.directory / "data")
     for name in ("preprocessing.json", "answers.json"):  # as an earlier version left it
         (run.directory / "final" / name).unlink()

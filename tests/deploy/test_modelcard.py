@@ -106,6 +106,9 @@ def test_a_classification_is_judged_beside_the_majority_of_training():
     assert any("Fewer than 30 held-out samples: the figures of c are rough" in text for text in card.limits)
     assert metric(card, "log loss").value == pytest.approx(-np.log(outputs[np.arange(100), y]).mean())
     assert 0 < metric(card, "calibration error").value < 1
+    assert any("Probabilities are mostly lower" in text for text in card.limits)
+    sure = judged(CLASSES, np.eye(3)[y], (y + 1) % 3)
+    assert any("Probabilities are mostly higher" in text for text in sure.limits)
 
 
 def test_targets_may_be_one_hot_floats_columns_or_signs():

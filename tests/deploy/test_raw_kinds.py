@@ -33,7 +33,12 @@ for kind, (folder, raw, formats) in json.load(open(sys.argv[1])).items():
             "first": table.iloc[:, 0].tolist(), "last": table.iloc[:, -1].tolist(), "notes": table.attrs["notes"]}
 print(json.dumps(told))
 """
-FORMATS = {"images": ["litert"], "text": ["keras", "litert"], "table": ["saved_model", "litert"]}
+FORMATS = {
+    "images": ["litert"],
+    "text": ["keras", "litert"],
+    "table": ["saved_model", "litert"],
+    "windows": ["litert"],
+}
 
 
 def images(home: Path) -> tuple[Any, Any]:
@@ -80,7 +85,24 @@ def table(home: Path) -> tuple[Any, Any]:
     return lk.data.table(home / "a.csv", target="price"), str(home / "new.csv")
 
 
-KINDS: dict[str, Callable[[Path], tuple[Any, Any]]] = {"images": images, "text": texts, "table": table}
+def windows(home: Path) -> tuple[Any, Any]:
+    """Recordings of a machine at rest and at work, some of each."""
+    home.mkdir()
+    recordings = {
+        f"{name}_{k}": RNG.normal(0, size, (40, 2))
+        for name, size in (("rest", 1), ("work", 4))
+        for k in range(3)
+    }
+    np.savez(home / "a.npz", **recordings)
+    return lk.data.windows(home / "a.npz", length=8), str(home / "a.npz")
+
+
+KINDS: dict[str, Callable[[Path], tuple[Any, Any]]] = {
+    "images": images,
+    "text": texts,
+    "table": table,
+    "windows": windows,
+}
 
 
 def model_for(prepared: Any) -> Any:

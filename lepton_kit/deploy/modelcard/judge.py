@@ -15,6 +15,7 @@ from lepton_kit.models.answers import Answer
 WORST = 12
 POINTS = 400
 ROUGH = 30  # fewer samples of a class give figures that another draw would change much
+UNCALIBRATED = 0.1  # of this calibration error the card warns
 Show = Callable[[int], dict[str, Any]]
 """The row of a held-out sample to what is shown of it: name, picture, text."""
 
@@ -86,6 +87,7 @@ def _classes(
         metrics.append(figures.mean("log loss", loss))
         calibrated, error = figures.calibration(each.max(axis=-1).ravel(), right.ravel())
         metrics.append(Metric(name="calibration error", value=error))
+        limits += _calibration_limit(error, float(each.max(axis=-1).mean()), float(right.mean()))
     else:
         limits.append("This loss knows no probabilities; scores only rank the classes.")
     if count == 2:
@@ -115,6 +117,16 @@ def _classes(
         ),
         limits=tuple(limits),
     )
+
+
+def _calibration_limit(error: float, said: float, true: float) -> list[str]:
+    if error <= UNCALIBRATED:
+        return []
+    way = "higher" if said > true else "lower"
+    return [
+        f"Probabilities are mostly {way} than the share of right answers, by {error:.2f} on average: "
+        "don't read them as chances."
+    ]
 
 
 def _overlap(table: np.ndarray) -> Metric:
