@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lepton_kit.config import RunConfig
+from lepton_kit.data import Dataset
 from lepton_kit.deploy import sidecars
 from lepton_kit.errors import ConfigError, LeptonError
+from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.rundir.paths import FINAL_STATES
 
 if TYPE_CHECKING:
-    from lepton_kit.client.run import Run
     from lepton_kit.deploy.modelcard.card import ModelCard
     from lepton_kit.deploy.predict import Predictor
 
 MODELS = ("last", "best")
+
+
+class Run(Protocol):
+    """What is asked of `lepton_kit.client.run.Run`, which imports this module."""
+
+    paths: RunPaths
+    config: RunConfig
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def best(self) -> dict[str, Any] | None: ...
+    def model(self) -> Any: ...
+    def best_model(self) -> Any: ...
+    def data(self) -> Dataset: ...
+    def view(self) -> RunView: ...
+    def predictor(self, model: str = "last") -> Predictor: ...
 
 
 def predictor_of(run: Run, model: str = "last") -> Predictor:
@@ -77,7 +100,7 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
     held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,
-        predictor.outputs(held.x) if held is not None and len(held) else None,
+        predictor.outputs(held) if held is not None and len(held) else None,
         prepared,
         predictor.preprocessing,
         predictor.answers,

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import Split
-from lepton_kit.data.structure import items
 from lepton_kit.deploy.beside import Beside
 from lepton_kit.deploy.modelcard.card import check_folder
+from lepton_kit.deploy.splits import first_rows, store_samples
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.payload import copy_code
@@ -69,7 +69,7 @@ def export(
         model, beside = _subject(run_or_model, data, Path(home))
         given = None
         if samples is None and beside.held is not None and isinstance(beside.held.x, np.ndarray):
-            samples = beside.held.x
+            samples = first_rows(beside.held, COMPARED)
         if samples is not None and len(samples):
             given = str(Path(home) / "samples.npy")
             np.save(given, np.asarray(samples[:COMPARED]))
@@ -119,11 +119,7 @@ def _subject(subject: Any, data: Any, home: Path) -> tuple[Path, Beside]:
 
 def _outputs(call: Call, model: Path, split: Split, home: Path) -> list[np.ndarray]:
     """What the model says of a split's samples, computed in a child process."""
-    inputs = []
-    for place, (key, array) in enumerate(items(split.x)):
-        path = home / f"held-{place}.npy"
-        np.save(path, array)
-        inputs.append([key, str(path)])
+    inputs = store_samples(split, home)
     output = home / "outputs.npz"
     call(
         "lepton_kit.deploy.runners:predict_files",

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
-from lepton_kit.data.structure import Arrays
 from lepton_kit.deploy import frames
 from lepton_kit.deploy.inference import infer
 from lepton_kit.deploy.progressing import Line
 from lepton_kit.deploy.runners import Runner, in_batches
+from lepton_kit.deploy.splits import pieces
 from lepton_kit.errors import ConfigError, DataError
 from lepton_kit.models.answers import Answer
 
@@ -86,9 +87,10 @@ class Predictor:
                 found = self._elsewhere(read, batch_size, workers, line)
         return self._framed(found)
 
-    def outputs(self, x: Arrays, batch_size: int = 256) -> list[np.ndarray]:
-        """What the model gives for samples that are encoded already: one array an output, rows first."""
-        return in_batches(self._run, x, batch_size)
+    def outputs(self, split: Split, batch_size: int = 256) -> list[np.ndarray]:
+        """What the model gives for the samples of a split, which are encoded: one array an output, rows first."""
+        parts = [in_batches(self._run, x, batch_size) for x, _ in pieces(split)]
+        return [np.concatenate(one) for one in zip(*parts, strict=True)]
 
     def _here(self, pieces: Iterator[Encoded], batch: int, line: Line) -> Iterator[_Part]:
         for piece in pieces:

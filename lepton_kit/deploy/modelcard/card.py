@@ -14,7 +14,7 @@ import numpy as np
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.preprocessing import Preprocessing, Target
 from lepton_kit.data.structure import items
-from lepton_kit.deploy import sidecars
+from lepton_kit.deploy import sidecars, splits
 from lepton_kit.deploy.modelcard import samples, show
 from lepton_kit.deploy.modelcard.judge import judge
 from lepton_kit.deploy.modelcard.sections import FILE, DataFacts, Facts, OutputCard, load
@@ -181,13 +181,11 @@ def make_card(
         said += ALWAYS
         show_row = samples.shown(prepared)
         alone = len(outputs) == 1
+        held_y, train = splits.targets(held), splits.targets(prepared.train, whole=False)
         for place, output in enumerate(outputs):
             answer = answers[place] if place < len(answers) else Answer(task="other")
             target = how.target if alone else Target()
-            y, train_y = (
-                _target(held.y, place, answer, alone),
-                _target(prepared.train.y, place, answer, alone),
-            )
+            y, train_y = (_target(one, place, answer, alone) for one in (held_y, train))
             found.append(judge(answer, target, output, y, train_y, show_row))
     return ModelCard(
         Facts(

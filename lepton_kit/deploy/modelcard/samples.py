@@ -25,10 +25,10 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
         assert held is not None
         known = names is not None and row < len(names)
         about = {"name": str(names[row]) if known else f"row {row} of the validation split"}
-        x = held.x
+        x = held.rows(np.array([row]))[0]
         if not isinstance(x, np.ndarray):
             return about
-        sample = np.asarray(x[row])
+        sample = x[0]
         if sample.ndim == 3 and sample.shape[-1] in (1, 3, 4):
             return {**about, "picture": picture(sample, prepared.value_range)}
         if prepared.vocabulary is not None and sample.ndim == 1 and sample.dtype.kind in "iu":
