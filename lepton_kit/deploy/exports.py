@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_kit.data.prepared import Split
 from lepton_kit.deploy.beside import Beside
+from lepton_kit.deploy.comparing import TOLERANCE, allowed, compare
 from lepton_kit.deploy.modelcard.card import check_folder
 from lepton_kit.deploy.splits import first_rows, store_samples
 from lepton_kit.deploy.subject import is_run, prepare, store_model
@@ -23,7 +24,6 @@ from lepton_kit.models.payload import copy_code
 from lepton_kit.processes.isolated import Call, Workshop
 
 SUFFIXES = {"keras": ".keras", "saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
-TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by rounding only
 COMPARED = 16
 
 
@@ -155,26 +155,6 @@ def export_file(model: str, format: str, output: str, samples: str | None = None
         shutil.rmtree(part, ignore_errors=True)
         part.unlink(missing_ok=True)
     return {"difference": difference, "samples": len(x), "allowed": allowed(expected)}
-
-
-def compare(expected: np.ndarray, got: np.ndarray, format: str) -> float:
-    """Largest absolute difference. Raises `CompressionError` above the tolerance or for another shape."""
-    if got.shape != expected.shape:
-        raise CompressionError(
-            f"{format}: the exported model answers {got.shape}; the model answers {expected.shape}"
-        )
-    difference = float(np.abs(got.astype(np.float64) - expected).max())
-    if not difference <= allowed(expected):
-        raise CompressionError(
-            f"{format}: the reloaded export differs from the model by {difference:.3g} (at most {allowed(expected):.3g}); "
-            "it was not kept"
-        )
-    return difference
-
-
-def allowed(expected: np.ndarray) -> float:
-    """The largest difference of an export that is kept."""
-    return TOLERANCE * max(1.0, float(np.abs(expected).max()))
 
 
 def _keras(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.preprocessing import Preprocessing
+from lepton_kit.deploy.comparing import allowed, compare
 
 NAME = "model_raw"
 ENCODED = ("date", "hash")
@@ -186,7 +187,6 @@ def write(
 
     from lepton_kit.compression.quantization.convert import load_keras
     from lepton_kit.data.preprocessing import load
-    from lepton_kit.deploy.exports import allowed, compare
 
     network, how, x = load_keras(model), load(preprocessing), np.load(samples)
     expected = np.asarray(network.predict_on_batch(x.astype(network.inputs[0].dtype)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
@@ -54,6 +54,7 @@ def test_rows_come_in_order_and_what_cannot_be_read_is_kept_and_named():
     assert found.attrs["notes"] == ["an older checkpoint", "capitals were made small (1 of 3 inputs)"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "a", "bcd"]), min_size=1, max_size=40), st.integers(1, 7))
 def test_how_input_is_cut_changes_nothing(words, batch):
     from lepton_kit.deploy import predict
