@@ -25,6 +25,7 @@ _HOMES = {
     "sensitivity": "lepton_kit.deploy",
     "infer": "lepton_kit.deploy",
     "export": "lepton_kit.deploy",
+    "load": "lepton_kit.deploy",
 }
 _ROOMS = (
     "compression",

@@ -115,6 +115,28 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="clear: also what runs have under names of their own in their folders",
     )
+    made = verb(
+        "predict",
+        _predict,
+        "Answer raw input with a run's model, or with an export (a folder or file).",
+        run=True,
+        reads=True,
+    )
+    made.add_argument(
+        "input", nargs="+", help="a CSV file, images, a folder, arrays (.npy, .npz), or - for lines"
+    )
+    made.add_argument("--output", help="write all rows to this .csv, .parquet or .jsonl file")
+    made.add_argument("--model", choices=("last", "best"), default="last", help="weights of the run")
+    made.add_argument("--workers", type=int, help="processes that predict")
+    made.add_argument("--batch-size", type=int, default=256)
+    made = verb(
+        "report",
+        _report,
+        "Show how well a run answers held-out samples, or write that as HTML.",
+        run=True,
+        reads=True,
+    )
+    made.add_argument("--output", help="an .html, .md or .json file, or a folder for all three")
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -315,6 +337,39 @@ def _cache(options: argparse.Namespace) -> int:
     total = sum(entry.size_bytes for entry in found) / 1e6
     kept = f"; {len(cache.entries())} are kept" if cleared else ""
     print(f"{len(found)} {'removed from' if cleared else 'in'} {cache.cache_root()}, {total:,.1f} MB{kept}")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from lepton_kit.deploy import answering
+
+    if options.output:
+        answering.check_output(options.output)
+    raw = answering.read_input(options.input, sys.stdin)
+    if answering.is_export(options.run):
+        from lepton_kit.deploy import load
+
+        predictor = load(options.run)
+    else:
+        predictor = _open(options).predictor(options.model)
+    table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size)
+    for note in table.attrs["notes"]:
+        print(f"lepton: {note}", file=sys.stderr)
+    if options.output:
+        print(f"lepton: {len(table):,} rows in {answering.write(table, options.output)}", file=sys.stderr)
+    elif options.json:
+        answering.write_lines(table, sys.stdout)
+    else:
+        print(table.to_string(max_rows=answering.SHOWN_ROWS, max_cols=answering.SHOWN_COLUMNS))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    card = _open(options).report()
+    if options.output:
+        print(card.save(options.output))
+    else:
+        print(card.facts.to_json() if options.json else card.to_markdown())
     return 0
 
 

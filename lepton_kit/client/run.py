@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from lepton_kit.runtime.start import start_driver
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lepton_kit.deploy.modelcard.card import ModelCard
+    from lepton_kit.deploy.predict import Predictor
+
 POLL_SECONDS = 0.05
 
 
@@ -32,6 +36,7 @@ class Run:
         self.paths = paths
         self.config = RunConfig.load(paths.config)
         self._view = RunView(paths.events)
+        self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
         return f"<Run {self.config.name}: {self.status}>"
@@ -207,6 +212,42 @@ class Run:
             return None
         meta = state.load_checkpoint(folders[-1])[2]
         return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
+
+    def predict(
+        self,
+        raw: Any,
+        *,
+        model: str = "last",
+        workers: int | None = None,
+        batch_size: int = 256,
+        progress: bool | Callable[[int, int | None], Any] | None = None,
+    ) -> pd.DataFrame:
+        """Answers for raw input, encoded as the training rows were: one row an input, in order. Loads TensorFlow.
+
+        ``raw`` is what a user of that kind of data has: a frame or a CSV file without the target, image files or a
+        folder, sentences, arrays. ``model="best"`` takes the weights of the best epoch; a run that is not over answers
+        with its last checkpoint, which the notes say. See `lepton_kit.deploy.predict.Predictor.predict`.
+        """
+        return self.predictor(model).predict(raw, workers=workers, batch_size=batch_size, progress=progress)
+
+    def predictor(self, model: str = "last") -> Predictor:
+        """What `predict` asks, kept while the run's weights stay the same."""
+        from lepton_kit.client.predicting import predictor_of, stamp
+
+        now = stamp(self, model)
+        if self._predictor is None or self._predictor[0] != now:
+            self._predictor = (now, predictor_of(self, model))
+        return self._predictor[1]
+
+    def report(self, model: str = "last") -> ModelCard:
+        """The model card: figures on the validation split with intervals, confusion matrix, calibration, worst samples.
+
+        Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
+        TensorFlow the first time.
+        """
+        from lepton_kit.client.predicting import report_of
+
+        return report_of(self, model)
 
     def _model_of(self, checkpoint: Path) -> Any:
         from lepton_kit.training import job, state

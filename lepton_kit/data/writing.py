@@ -34,9 +34,6 @@ class FolderWriter:
 
     progress: Callable[[int, int], None] | None = None
 
-    progress: Callable[[int, int], None] | None = None
-    """``progress(done, total)`` is called by sources that take long, where a caller wants to know."""
-
     def __init__(self, folder: Path):
         self.folder = folder
         self.entries: list[dict[str, Any]] = []

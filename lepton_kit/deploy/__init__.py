@@ -9,12 +9,14 @@ _HOMES = {
     "CompressionJob": "report.compress",
     "Figure": "report.rows",
     "FpgaModel": "fpga",
+    "Predictor": "predict",
     "ReportCard": "report.card",
     "Row": "report.rows",
     "Sensitivity": "report.sensitivities",
     "compress": "report.compress",
     "export": "exports",
     "infer": "inference",
+    "load": "loading",
     "sensitivity": "report.sensitivities",
 }
 __all__ = sorted(_HOMES)

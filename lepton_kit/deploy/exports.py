@@ -13,24 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.deploy.subject import is_run, store_model
+from lepton_kit.data.prepared import Split
+from lepton_kit.deploy.beside import Beside
+from lepton_kit.deploy.comparing import TOLERANCE, allowed, compare
+from lepton_kit.deploy.modelcard.card import check_folder
+from lepton_kit.deploy.splits import first_rows, store_samples
+from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.payload import copy_code
 from lepton_kit.processes.isolated import Call, Workshop
 
 SUFFIXES = {"keras": ".keras", "saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
-TOLERANCE = 1e-4  # of the largest output; float32 kernels of two runtimes differ by rounding only
 COMPARED = 16
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file (or folder) that was reloaded: ``difference`` is the largest one found, over ``samples`` samples."""
+    """A file (or folder) that was reloaded: ``difference`` is the largest one found, over ``samples`` samples; beyond
+    ``allowed`` the export would have been refused."""
 
     format: str
     path: Path
     difference: float
     samples: int
+    allowed: float = TOLERANCE
 
 
 def export(
@@ -38,13 +44,17 @@ def export(
     folder: str | Path,
     *,
     formats: Sequence[str] = ("keras", "saved_model", "litert"),
+    data: Any = None,
     samples: np.ndarray | None = None,
+    card: bool = True,
     call: Call | None = None,
 ) -> dict[str, Exported]:
     """Write the model in every format, reload each file, and compare its outputs with the model in memory.
 
-    ``samples`` (rows first) are what is compared; without them numbers between 0 and 1 are drawn. Raises
-    `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one.
+    With a run, or with the ``data`` that a model was trained on, the folder answers raw input: `lk.load(folder)` finds
+    the preprocessing and how outputs read beside the files, and a model card (`card`) with figures on the validation
+    split. ``samples`` (rows first) are what is compared; else held-out samples of the data, else numbers between 0 and
+    1. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one.
     """
     for name in formats:
         if name not in SUFFIXES:
@@ -52,30 +62,73 @@ def export(
         if name == "onnx":
             _need_onnx()
     folder = Path(folder)
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="lepton-export-") as home:
-        final = Path(run_or_model.directory) / "final" / "model.keras" if is_run(run_or_model) else None
-        if final is not None and not final.is_file():
-            run_or_model, final = run_or_model.model(), None
-        model = final or store_model(run_or_model, Path(home))
+    with tempfile.TemporaryDirectory(prefix="lepton-export-") as home, Workshop() as workshop:
+        run = call or workshop
+        model, beside = _subject(run_or_model, data, Path(home))
         given = None
-        if samples is not None:
+        if samples is None and beside.held is not None and isinstance(beside.held.x, np.ndarray):
+            samples = first_rows(beside.held, COMPARED)
+        if samples is not None and len(samples):
             given = str(Path(home) / "samples.npy")
-            np.save(given, np.asarray(samples)[:COMPARED])
-        with Workshop() as workshop:
-            run = call or workshop
-            found = {}
-            for name in formats:
-                path = (folder / f"model{SUFFIXES[name]}").absolute()
-                values = run(
-                    "lepton_kit.deploy.exports:export_file",
-                    model=str(model.absolute()),
-                    format=name,
-                    output=str(path),
-                    samples=given,
-                )
-                found[name] = Exported(name, path, values["difference"], values["samples"])
+            np.save(given, np.asarray(samples[:COMPARED]))
+        found = {}
+        for name in formats:
+            path = (folder / f"model{SUFFIXES[name]}").absolute()
+            values = run(
+                "lepton_kit.deploy.exports:export_file",
+                model=str(model.absolute()),
+                format=name,
+                output=str(path),
+                samples=given,
+            )
+            found[name] = Exported(name, path, values["difference"], values["samples"], values["allowed"])
+
+        def raw(preprocessing: Path, wanted: list[str]) -> dict[str, dict[str, Any]]:
+            return run(
+                "lepton_kit.deploy.raw_model:write",
+                model=str(model.absolute()),
+                preprocessing=str(preprocessing.absolute()),
+                samples=given,
+                folder=str(folder.absolute()),
+                formats=wanted,
+            )
+
+        beside.write(
+            folder,
+            [*found.values()],
+            card,
+            lambda split: _outputs(run, model, split, Path(home)),
+            raw if given is not None else None,
+        )
     return found
+
+
+def _subject(subject: Any, data: Any, home: Path) -> tuple[Path, Beside]:
+    """The ``.keras`` file of what is exported, and what is known to go beside it."""
+    if is_run(subject):
+        final = Path(subject.directory) / "final" / "model.keras"
+        if final.is_file():
+            return final, Beside.of_run(subject)
+        network = subject.model()
+        return store_model(network, home), Beside.of_run(subject, network)
+    model = store_model(subject, home)
+    return model, Beside.of_model(model, prepare(data) if data is not None else None)
+
+
+def _outputs(call: Call, model: Path, split: Split, home: Path) -> list[np.ndarray]:
+    """What the model says of a split's samples, computed in a child process."""
+    inputs = store_samples(split, home)
+    output = home / "outputs.npz"
+    call(
+        "lepton_kit.deploy.runners:predict_files",
+        model=str(model.absolute()),
+        inputs=inputs,
+        output=str(output),
+    )
+    with np.load(output) as found:
+        return [found[name] for name in sorted(found.files)]
 
 
 def export_file(model: str, format: str, output: str, samples: str | None = None) -> dict[str, Any]:
@@ -101,23 +154,7 @@ def export_file(model: str, format: str, output: str, samples: str | None = None
     finally:
         shutil.rmtree(part, ignore_errors=True)
         part.unlink(missing_ok=True)
-    return {"difference": difference, "samples": len(x)}
-
-
-def compare(expected: np.ndarray, got: np.ndarray, format: str) -> float:
-    """Largest absolute difference. Raises `CompressionError` above the tolerance or for another shape."""
-    if got.shape != expected.shape:
-        raise CompressionError(
-            f"{format}: the exported model answers {got.shape}; the model answers {expected.shape}"
-        )
-    difference = float(np.abs(got.astype(np.float64) - expected).max())
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    if not difference <= allowed:
-        raise CompressionError(
-            f"{format}: the reloaded export differs from the model by {difference:.3g} (at most {allowed:.3g}); "
-            "it was not kept"
-        )
-    return difference
+    return {"difference": difference, "samples": len(x), "allowed": allowed(expected)}
 
 
 def _keras(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:

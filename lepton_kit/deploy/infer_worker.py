@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.deploy.runners import open_runner
+from lepton_kit.errors import CompressionError
+
 
 def main(request: dict[str, Any]) -> None:
     """Work through the rows ``start`` to ``stop`` (exclusive) of the samples, in order, batch by batch."""
@@ -43,21 +46,16 @@ def main(request: dict[str, Any]) -> None:
 
 
 def loader(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from samples to outputs for a ``.tflite`` or ``.keras`` file."""
-    if Path(path).suffix == ".tflite":
-        from lepton_kit.compression.quantization.litert import LiteRTModel
+    """A function from samples to the only output of a model file of any format. Raises `CompressionError`."""
+    run = open_runner(path, threads)
 
-        model = LiteRTModel(path, threads)
-        return lambda part: model.predict(part, batch=len(part))
-    import tensorflow as tf
+    def predict(part: np.ndarray) -> np.ndarray:
+        outputs = run(part)
+        if len(outputs) != 1:
+            raise CompressionError(f"{path}: got {len(outputs)} outputs; inference handles one")
+        return outputs[0]
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    from lepton_kit.compression.quantization.convert import load_keras
-    from lepton_kit.deploy.report.measure import keras_predict
-
-    network = load_keras(path)
-    return lambda part: keras_predict(network, part, batch=len(part))
+    return predict
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.sharding import cut
+from lepton_kit.data.writing import allocated
 from lepton_kit.deploy.report.rows import Figure
+from lepton_kit.deploy.runners import format_of
 from lepton_kit.deploy.subject import is_run, prepare, store_model
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import child_environment
 
 
@@ -57,7 +59,8 @@ def infer(
 
     Parameters
     ----------
-    run_or_export : a run, a ``.keras`` or ``.tflite`` file, a `LeptonModel` or a Keras model.
+    run_or_export : a run, an exported file (``.keras``, ``.tflite``, ``.onnx``) or SavedModel folder, a `LeptonModel`
+        or a Keras model.
     data : an array of samples, rows first; or a dataset, of which ``split`` is used.
     workers, threads : processes, and threads of each (default: cores divided by workers).
     output : a ``.npy`` file for the outputs; without it they are returned in memory.
@@ -81,7 +84,7 @@ def infer(
             started = time.perf_counter()
             shape, dtype = pool.wait_ready()
             ready = time.perf_counter()
-            np.lib.format.open_memmap(target, mode="w+", dtype=dtype, shape=(len(samples), *shape)).flush()
+            allocated(target, (len(samples), *shape), dtype).flush()
             ready_to_go = time.perf_counter()
             pool.go(target)
             seconds = time.perf_counter() - ready_to_go
@@ -203,10 +206,15 @@ def _samples(data: Any, split: str) -> np.ndarray:
 
 
 def _model_file(subject: Any, home: Path) -> Path:
-    if isinstance(subject, str | Path) and Path(subject).suffix == ".tflite":
-        if not Path(subject).is_file():
+    if isinstance(subject, str | Path):
+        path = Path(subject)
+        if path.suffix == ".tflite" and not path.is_file():
             raise CompressionError(f"{subject}: no such LiteRT file")
-        return Path(subject).absolute()
+        try:
+            format_of(path)
+        except ModelError as failure:
+            raise CompressionError(str(failure)) from None
+        return path.absolute()
     if is_run(subject):
         final = Path(subject.directory) / "final" / "model.keras"
         return (final if final.is_file() else store_model(subject.model(), home)).absolute()

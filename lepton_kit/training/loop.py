@@ -396,4 +396,5 @@ class Worker:
         self._decisions.end(self._last_logs)
         for hook in self._job.hooks:
             hook.finish()
-        save_final(self._folder, self._step.model, self._step.state_variables, self._decisions.state())
+        final = (self._step.model, self._step.state_variables, self._decisions.state(), self._job.data)
+        save_final(self._folder, *final)

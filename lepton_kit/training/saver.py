@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.prepared import PreparedData
+from lepton_kit.errors import LeptonError
 from lepton_kit.training import state
 
 CALLBACKS = "callbacks.pkl"
@@ -99,17 +102,44 @@ class Saver:
             )
 
 
-def save_final(folder: Path, model: Any, variables: Sequence[Any], callbacks: bytes) -> None:
-    """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``."""
+def save_final(
+    folder: Path, model: Any, variables: Sequence[Any], callbacks: bytes, data: PreparedData
+) -> None:
+    """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``.
+
+    Also what a prediction needs beside the model: the preprocessing of its data, and how its outputs read.
+    """
     from lepton_kit import models
 
     target = folder / "final"
     target.mkdir(mode=0o700, exist_ok=True)
-    for name, write in (
-        (state.FINAL, lambda file: np.savez(file, *state.capture(variables))),
-        (CALLBACKS, lambda file: file.write(callbacks)),
-    ):
+    files: dict[str, Callable[[Any], Any]] = {
+        state.FINAL: lambda file: np.savez(file, *state.capture(variables)),
+        CALLBACKS: lambda file: file.write(callbacks),
+    }
+    with contextlib.suppress(
+        LeptonError, ValueError
+    ):  # a prediction will find it out from the data, or say why not
+        files |= {name: _text(text) for name, text in _sidecars(model, data).items()}
+    for name, write in files.items():
         temporary = target / f".{name}.{os.getpid()}"
         state.write(temporary, write)
         os.replace(temporary, target / name)
     models.store(model, target)
+
+
+def _sidecars(model: Any, data: PreparedData) -> dict[str, str]:
+    """File name -> text: the preprocessing of the data, and how the model's outputs read."""
+    from lepton_kit.data.array_input import preprocessing_of
+    from lepton_kit.data.preprocessing import SIDECAR
+    from lepton_kit.models import answers
+    from lepton_kit.models.description import describe
+
+    preprocessing = preprocessing_of(data)
+    described = describe(model, data.train.part(slice(0, 1)).x)
+    read = answers.answers(described, preprocessing.target, data.train.y)
+    return {SIDECAR: preprocessing.to_json(), answers.FILE: answers.to_json(read)}
+
+
+def _text(text: str) -> Callable[[Any], Any]:
+    return lambda file: file.write(text.encode())

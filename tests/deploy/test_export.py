@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lepton_kit.deploy import exports as exporting
-from lepton_kit.deploy.exports import compare, export
+from lepton_kit.deploy.comparing import compare
+from lepton_kit.deploy.exports import export
 from lepton_kit.errors import CompressionError
 
 

@@ -130,11 +130,13 @@ def test_a_card_is_kept_with_its_files(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     (home / "int8.tflite").write_bytes(b"model")
+    (home / "preprocessing.json").write_text("{}")
     a_card(str(home)).save(tmp_path / "kept")
     loaded = ReportCard.load(tmp_path / "kept")
     assert loaded.rows == a_card().rows
     assert (loaded.best, loaded.metric, loaded.settings) == ("int8", "accuracy", {"seed": 0})
     assert loaded.path("int8").read_bytes() == b"model"
+    assert (tmp_path / "kept" / "preprocessing.json").is_file()
     assert repr(loaded) == "ReportCard(3 variants, accuracy on 100 held-out samples, best 'int8')"
     assert "| **int8** |" in (tmp_path / "kept" / "card.md").read_text()
 

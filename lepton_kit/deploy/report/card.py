@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.data.preprocessing import SIDECAR
 from lepton_kit.deploy.report import show
 from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.answers import FILE as ANSWERS
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,16 @@ class ReportCard:
         return self.to_markdown()
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``card.json`` and ``card.md``, and copy the model files there. Returns the folder."""
+        """Write ``card.json`` and ``card.md``, and copy the model files and their preprocessing. Returns the folder."""
         import shutil
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.folder and Path(self.folder).resolve() != folder.resolve():
-            for row in self.rows:
-                if row.file and (Path(self.folder) / row.file).is_file():
-                    shutil.copy2(Path(self.folder) / row.file, folder / row.file)
+            files = [row.file for row in self.rows if row.file]
+            for name in (*files, SIDECAR, ANSWERS):
+                if (Path(self.folder) / name).is_file():
+                    shutil.copy2(Path(self.folder) / name, folder / name)
         values = asdict(replace(self, folder=None))
         for name, text in (("card.md", self.to_markdown()), ("card.json", json.dumps(values, indent=1))):
             temporary = folder / f"{name}.part"

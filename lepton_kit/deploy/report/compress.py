@@ -14,6 +14,8 @@ from typing import Any
 
 from lepton_kit import devices, errors
 from lepton_kit.compression.quantization.formats import check_precisions
+from lepton_kit.data.prepared import open_folder
+from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.job_file import PROGRESS, Job, add_progress
 from lepton_kit.deploy.subject import (
@@ -23,7 +25,8 @@ from lepton_kit.deploy.subject import (
     find_subject,
     store_calibration,
 )
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, ModelError
+from lepton_kit.models.description import description
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.isolated import child_environment
 from lepton_kit.rundir import lock
@@ -190,6 +193,7 @@ def compress(
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)
         check_layers(model_path, keep_float=settings["keep_float"], skip=settings["skip"])
+        _answer_beside(home, model_path, data_path)
         given = None if calibration is None else store_calibration(calibration, data_path, home)
         twin = find_control(run_or_model, control)
         job = Job(
@@ -212,6 +216,13 @@ def compress(
         )
         handle = _start(job, descriptor)
     return handle.result(tell) if wait else handle
+
+
+def _answer_beside(home: Path, model: Path, data: Path) -> None:
+    """What lets every variant answer raw input: `lepton_kit.load` finds it beside the files."""
+    with contextlib.suppress(ModelError):  # a broken file: the job will say so in its own words
+        described = description({"kind": "keras", "path": model.name}, model.parent)
+        sidecars.write(home, *sidecars.of_data(open_folder(data), described))
 
 
 @contextlib.contextmanager

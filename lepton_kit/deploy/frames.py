@@ -1,0 +1,119 @@
+"""What a prediction is given back as: a pandas frame with one row an input, in order, also for what can't be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lepton_kit.data.preprocessing import Target
+from lepton_kit.models.answers import Answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROBLEM = "problem"
+MOST_VALUES = 64
+"""Values of an output that become columns of their own; more stay one array a row."""
+
+
+def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "") -> dict[str, Any]:
+    """Columns for the outputs of some samples, rows first.
+
+    Classification: ``class``, ``probability`` (of that class) and ``probability_NAME`` for each class, or ``score``
+    where the loss knows no probabilities. Several labels: ``labels`` (those above one half) and one probability each.
+    Regression: the value in the target's unit, under the target's name or ``value``. Places, such as pixels:
+    ``class`` holds an array of class numbers a row. Other: ``output`` holds an array a row.
+    """
+    if answer.task in ("classification", "multilabel"):
+        found = answer.probabilities(outputs)
+        word, each = ("score", answer.scores(outputs)) if found is None else ("probability", found)
+        chosen = answer.classes(outputs)
+        if answer.task == "classification" and chosen.ndim > 1:
+            kind = np.uint8 if each.shape[-1] <= 256 else np.int32
+            return {f"{prefix}class": _objects(chosen.astype(kind)), f"{prefix}{word}": _mean_of_best(each)}
+        names = [answer.label(number) for number in range(each.shape[-1])]
+        if answer.task == "classification":
+            labels = _named(names, chosen)
+            made = {f"{prefix}class": labels, f"{prefix}{word}": each.max(axis=-1)}
+            return made | {f"{prefix}{word}_{name}": each[:, k] for k, name in enumerate(names)}
+        if each.ndim > 2:
+            return {f"{prefix}output": _objects(each.astype(np.float32))}
+        told = np.empty(len(each), object)
+        told[:] = [", ".join(str(names[k]) for k in np.flatnonzero(row)) for row in chosen]
+        made = {f"{prefix}labels": told}
+        return made | {f"{prefix}{word}_{name}": each[:, k] for k, name in enumerate(names)}
+    if answer.task == "regression":
+        values = target.values(outputs)
+        values = values[:, None] if values.ndim == 1 else values
+        name = target.name or "value"
+        if values.ndim == 2 and values.shape[1] == 1:
+            return {f"{prefix}{name}": values[:, 0]}
+        if values.ndim == 2 and values.shape[1] <= MOST_VALUES:
+            return {f"{prefix}{name}_{k}": values[:, k] for k in range(values.shape[1])}
+        return {f"{prefix}{name}": _objects(values)}
+    if np.ndim(outputs) == 2 and np.shape(outputs)[1] <= MOST_VALUES:
+        return {f"{prefix}output_{k}": np.asarray(outputs)[:, k] for k in range(np.shape(outputs)[1])}
+    return {f"{prefix}output": _objects(np.asarray(outputs))}
+
+
+def frame(
+    names: Sequence[Any],
+    rows: np.ndarray,
+    made: Mapping[str, Any],
+    problems: Mapping[int, str],
+    notes: Sequence[str] = (),
+) -> pd.DataFrame:
+    """One row an input: ``made`` holds values for the inputs at ``rows``; the others are missing.
+
+    ``problem`` says why, if there is any; ``frame.attrs["notes"]`` are the notes.
+
+    >>> frame(["a", "b"], np.array([1]), {"value": np.array([3.0])}, {0: "no image"})["problem"]["a"]
+    'no image'
+    """
+    import pandas as pd
+
+    filled = {}
+    for name, values in made.items():
+        filled[name] = values if len(rows) == len(names) else _spread(values, rows, len(names))
+    table = pd.DataFrame(filled, index=pd.Index(list(names)))
+    if problems:
+        told = np.full(len(names), None, object)
+        for place, why in problems.items():
+            told[place] = why
+        table[PROBLEM] = told
+    table.attrs["notes"] = list(notes)
+    return table
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> Any:
+    """Values at their rows, the other rows missing; whole numbers stay whole."""
+    import pandas as pd
+
+    if values.dtype.kind in "iu":
+        whole = pd.array([None] * count, dtype="Int64")
+        whole[rows] = values
+        return whole
+    spread = np.full(count, np.nan) if values.dtype.kind == "f" else np.full(count, None, object)
+    spread[rows] = values
+    return spread
+
+
+def _named(names: list[Any], chosen: np.ndarray) -> np.ndarray:
+    if all(isinstance(name, int) for name in names):
+        return chosen
+    known = np.empty(len(names), object)
+    known[:] = names
+    return known[chosen]
+
+
+def _mean_of_best(each: np.ndarray) -> np.ndarray:
+    return each.max(axis=-1).reshape(len(each), -1).mean(axis=1)
+
+
+def _objects(values: np.ndarray) -> np.ndarray:
+    found = np.empty(len(values), object)
+    for row, value in enumerate(values):
+        found[row] = value
+    return found

@@ -1,0 +1,74 @@
+"""What a card shows of a held-out sample: a small picture of an image, the words of a text, the figures of a row."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.prepared import PreparedData
+
+SIDE = 64
+MOST_WORDS = 30
+MOST_FIGURES = 6
+
+
+def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
+    """A function from the row of a held-out sample to ``name``, and ``picture`` or ``text`` where there is one."""
+    held = prepared.validation
+    names = prepared.details.get("validation_names")
+
+    def show(row: int) -> dict[str, Any]:
+        assert held is not None
+        known = names is not None and row < len(names)
+        about = {"name": str(names[row]) if known else f"row {row} of the validation split"}
+        x = held.rows(np.array([row]))[0]
+        if not isinstance(x, np.ndarray):
+            return about
+        sample = x[0]
+        if sample.ndim == 3 and sample.shape[-1] in (1, 3, 4):
+            return {**about, "picture": picture(sample, prepared.value_range)}
+        if prepared.vocabulary is not None and sample.ndim == 1 and sample.dtype.kind in "iu":
+            return {**about, "text": words(sample, prepared.vocabulary)}
+        if prepared.feature_names is not None and sample.shape == (len(prepared.feature_names),):
+            return {**about, "text": features(sample, prepared.feature_names)}
+        return about
+
+    return show
+
+
+def picture(sample: np.ndarray, value_range: Any) -> str:
+    """A PNG of at most 64 pixels a side, as a data URI, of an image ``(height, width, channels)``."""
+    from PIL import Image
+
+    low, high = value_range if isinstance(value_range, tuple) and len(value_range) == 2 else (0.0, 1.0)
+    plain = (np.asarray(sample, np.float64) - low) / ((high - low) or 1.0)
+    pixels = (np.clip(plain, 0, 1) * 255).round().astype(np.uint8)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def words(sample: np.ndarray, vocabulary: tuple[str, ...]) -> str:
+    """The words of token ids, without padding (0).
+
+    >>> words(np.array([2, 1, 0, 0]), ("", "[UNK]", "hello"))
+    'hello [UNK]'
+    """
+    found = [vocabulary[i] if 0 <= i < len(vocabulary) else "?" for i in sample if i != 0]
+    return " ".join(found[:MOST_WORDS]) + (" …" if len(found) > MOST_WORDS else "")
+
+
+def features(sample: np.ndarray, names: tuple[str, ...]) -> str:
+    """The features that stand out most, as the model sees them.
+
+    >>> features(np.array([0.5, -3.0]), ("age", "income"))
+    'income -3, age 0.5'
+    """
+    order = np.argsort(-np.abs(sample.astype(np.float64)), kind="stable")[:MOST_FIGURES]
+    return ", ".join(f"{names[k]} {sample[k]:.3g}" for k in order)

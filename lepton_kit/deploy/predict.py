@@ -1,0 +1,192 @@
+"""`Predictor`: a trained model with its preprocessing; raw input in, a frame of classes, probabilities or values out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lepton_kit.data.prepared import Split
+from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
+from lepton_kit.deploy import frames
+from lepton_kit.deploy.inference import infer
+from lepton_kit.deploy.progressing import Line
+from lepton_kit.deploy.runners import Runner, in_batches
+from lepton_kit.deploy.splits import pieces
+from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.models.answers import Answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = {"images": 256}
+MOST_ROWS = 8192
+"""Inputs that are read at a time; images are larger than rows of a table."""
+
+
+class Predictor:
+    """Raw input to answers, with the preprocessing that the model was trained with.
+
+    ``preprocessing`` encodes input, ``answers`` say how each output reads, ``run`` computes outputs; ``file`` gives
+    the model's file, in a folder that it may write to, for worker processes. ``about`` are sentences that belong to
+    every prediction, such as which checkpoint answers.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        answers: Sequence[Answer],
+        run: Runner,
+        *,
+        file: Callable[[Path], Path] | None = None,
+        about: Sequence[str] = (),
+        name: str = "model",
+    ):
+        self.preprocessing = preprocessing
+        self.answers = tuple(answers)
+        self.about = tuple(about)
+        self.name = name
+        self._run, self._file = run, file
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(answer.task for answer in self.answers)
+        return f"<Predictor {self.name}: {self.preprocessing.kind} -> {tasks}>"
+
+    def encode(self, raw: Any) -> Encoded:
+        """The samples that the model would see, as training would have made them of this input."""
+        return self.preprocessing.encode(raw)
+
+    def predict(
+        self,
+        raw: Any,
+        *,
+        workers: int | None = None,
+        batch_size: int = 256,
+        progress: bool | Callable[[int, int | None], Any] | None = None,
+    ) -> pd.DataFrame:
+        """Answers for raw input: one row an input, in order; the index holds their names.
+
+        Columns are those of `frames.columns`: class, probability and one probability a class; labels; or the value in
+        the target's unit. An input that can't be read keeps its row, with missing values and a ``problem``; what was
+        done with input unlike the training data stands in ``frame.attrs["notes"]``. ``workers`` processes, each with
+        the model, predict in parallel. ``progress`` True, False, or a function of (done, total); None shows a line
+        where someone looks. Raises `DataError` for input of another kind as a whole, such as a missing column.
+        """
+        for option, value in (("workers", workers), ("batch_size", batch_size)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(option, given=value, rule="a whole number of at least 1")
+        line = Line(self.preprocessing.count(raw), progress)
+        read = self.preprocessing.pieces(raw, max(batch_size, ROWS.get(self.preprocessing.kind, MOST_ROWS)))
+        with line:
+            if workers is None:
+                found = list(self._here(read, batch_size, line))
+            else:
+                found = self._elsewhere(read, batch_size, workers, line)
+        return self._framed(found)
+
+    def outputs(self, split: Split, batch_size: int = 256) -> list[np.ndarray]:
+        """What the model gives for the samples of a split, which are encoded: one array an output, rows first."""
+        parts = [in_batches(self._run, x, batch_size) for x, _ in pieces(split)]
+        return [np.concatenate(one) for one in zip(*parts, strict=True)]
+
+    def _here(self, pieces: Iterator[Encoded], batch: int, line: Line) -> Iterator[_Part]:
+        for piece in pieces:
+            outputs = in_batches(self._run, piece.x, batch, line.add) if piece.x is not None else None
+            line.add(len(piece.names) - len(piece.rows))
+            yield self._part(piece, outputs)
+
+    def _elsewhere(self, pieces: Iterator[Encoded], batch: int, workers: int, line: Line) -> list[_Part]:
+        """Samples go to disk as they are read; then each worker predicts a part of them."""
+        from lepton_kit.data.columns import Column
+
+        if self._file is None:
+            raise ConfigError("workers", given=workers, rule="none: this model has no file of its own")
+        if len(self.answers) > 1:
+            raise ConfigError("workers", given=workers, rule="none for a model with several outputs")
+        with tempfile.TemporaryDirectory(prefix="lepton-predict-") as folder:
+            home = Path(folder)
+            column, read = Column(home, "x"), []
+            for piece in pieces:
+                if piece.x is not None:
+                    if not isinstance(piece.x, np.ndarray):
+                        raise ConfigError("workers", given=workers, rule="none for a model of several inputs")
+                    column.append(piece.x, "x")
+                read.append(Encoded(piece.names, None, piece.rows, piece.problems, piece.notes))
+                line.add(len(piece.names))
+            if not column.rows:
+                return [self._part(piece, None) for piece in read]
+            column.finish(home / "x.npy", column.shape)
+            samples = np.load(home / "x.npy", mmap_mode="r")
+            line.say(f"predicting {len(samples):,} samples in {workers} processes")
+            outputs = infer(self._file(home), samples, workers=workers, batch=batch).outputs
+            parts, start = [], 0
+            for piece in read:
+                stop = start + len(piece.rows)
+                parts.append(self._part(piece, [outputs[start:stop]] if stop > start else None))
+                start = stop
+            return parts
+
+    def _part(self, piece: Encoded, outputs: list[np.ndarray] | None) -> _Part:
+        """A piece with its columns; an input for which the model gives no finite number becomes a problem."""
+        if outputs is None:
+            return _Part(piece, {})
+        good = np.ones(len(piece.rows), bool)
+        for output in outputs:
+            if len(output) != len(piece.rows):
+                raise DataError(
+                    f"the model gave {len(output)} rows for {len(piece.rows)} samples; expected as many"
+                )
+            if output.dtype.kind == "f":
+                good &= np.isfinite(output).reshape(len(output), -1).all(axis=1)
+        if not good.all():
+            bad = {int(place): "the model's output is not finite" for place in piece.rows[~good]}
+            problems = {**piece.problems, **bad}
+            piece = Encoded(piece.names, None, piece.rows[good], problems, piece.notes)
+            outputs = [output[good] for output in outputs]
+        return _Part(piece, self._columns(outputs))
+
+    def _columns(self, outputs: list[np.ndarray]) -> dict[str, Any]:
+        read = [*self.answers, *[Answer(task="other")] * len(outputs)][: len(outputs)]
+        alone = len(outputs) == 1
+        made: dict[str, Any] = {}
+        for place, (answer, output) in enumerate(zip(read, outputs, strict=True)):
+            prefix = "" if alone else f"{answer.name or f'output_{place}'}_"
+            target = self.preprocessing.target if alone else Target()
+            made |= frames.columns(answer, target, output, prefix)
+        return made
+
+    def _framed(self, parts: list[_Part]) -> pd.DataFrame:
+        names: list[Any] = []
+        rows, problems, counts = [], {}, {}  # type: ignore[var-annotated]  # filled below
+        made: dict[str, list[Any]] = {}
+        for part in parts:
+            start = len(names)
+            names += part.piece.names
+            rows.append(part.piece.rows + start)
+            problems |= {place + start: why for place, why in part.piece.problems.items()}
+            for text, count in part.piece.notes.items():
+                counts[text] = counts.get(text, 0) + count
+            for name, values in part.columns.items():
+                made.setdefault(name, []).append(values)
+        if not names:
+            raise DataError("input: nothing to predict; expected at least one input")
+        whole = {name: np.concatenate(values) for name, values in made.items()}
+        notes = [*self.about, *(answer.note for answer in self.answers if answer.note)]
+        notes += [f"{text} ({count:,} of {len(names):,} inputs)" for text, count in counts.items()]
+        if not whole:
+            whole = self._empty()
+        return frames.frame(names, np.concatenate(rows), whole, problems, notes)
+
+    def _empty(self) -> dict[str, Any]:
+        """The columns of a prediction in which no input could be read."""
+        return {("value" if answer.task == "regression" else "class"): np.zeros(0) for answer in self.answers}
+
+
+class _Part:
+    """A piece of the input with the columns of its samples."""
+
+    def __init__(self, piece: Encoded, columns: dict[str, Any]):
+        self.piece, self.columns = piece, columns

@@ -1,0 +1,160 @@
+"""The predictor, with a small preprocessing and model of the test's own: order, problems, notes, batches, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
+from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
+from lepton_kit.deploy.predict import Predictor
+from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.models.answers import Answer
+
+
+class Words(Preprocessing):
+    """A word becomes its length; an empty one can't be read, one with a capital is noted."""
+
+    kind: str = "words"
+
+    def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
+        for start in range(0, len(raw), rows):
+            part = raw[start : start + rows]
+            good = [place for place, word in enumerate(part) if word]
+            x = np.array([[len(part[place])] for place in good], np.float32) if good else None
+            problems = {place: "an empty word" for place, word in enumerate(part) if not word}
+            capitals = sum(word != word.lower() for word in part)
+            notes = {"capitals were made small": capitals} if capitals else {}
+            yield Encoded(tuple(part), x, np.array(good, np.int64), problems, notes)
+
+
+def double(x: Any) -> list[np.ndarray]:
+    return [2 * x]
+
+
+VALUE = (Answer(task="regression"),)
+
+
+def predictor(run: Any = double, answers: Any = VALUE, **more: Any) -> Predictor:
+    return Predictor(Words(), answers, run, **more)
+
+
+def test_rows_come_in_order_and_what_cannot_be_read_is_kept_and_named():
+    found = predictor(about=["an older checkpoint"]).predict(["ab", "", "Abc"])
+    assert list(found.index) == ["ab", "", "Abc"]
+    assert found["value"].tolist()[::2] == [4.0, 6.0]
+    assert np.isnan(found["value"].iloc[1])
+    assert found["problem"].iloc[1] == "an empty word"
+    assert found.attrs["notes"] == ["an older checkpoint", "capitals were made small (1 of 3 inputs)"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["", "a", "bcd"]), min_size=1, max_size=40), st.integers(1, 7))
+def test_how_input_is_cut_changes_nothing(words, batch):
+    from lepton_kit.deploy import predict
+
+    before = predict.MOST_ROWS
+    predict.MOST_ROWS = 3
+    try:
+        found = predictor().predict(words, batch_size=batch)
+    finally:
+        predict.MOST_ROWS = before
+    assert list(found.index) == words
+    expected = [2.0 * len(word) if word else None for word in words]
+    told = [None if value != value else value for value in found.get("value", [None] * len(words))]
+    assert told == expected
+
+
+def test_batches_are_no_larger_than_asked():
+    sizes = []
+
+    def run(x: Any) -> list[np.ndarray]:
+        sizes.append(len(x))
+        return [x]
+
+    predictor(run).predict(["a"] * 10, batch_size=4)
+    assert sizes == [4, 4, 2]
+
+
+def test_input_without_a_finite_answer_becomes_a_problem():
+    def run(x: Any) -> list[np.ndarray]:
+        return [np.where(x == 2, np.nan, x)]
+
+    found = predictor(run).predict(["a", "bb", "ccc"])
+    assert found["problem"].tolist()[1] == "the model's output is not finite"
+    assert found["value"].tolist()[::2] == [1.0, 3.0]
+
+
+def test_several_outputs_get_columns_under_their_names():
+    answers = (
+        Answer(name="kind", task="classification", link="none"),
+        Answer(name="size", task="regression"),
+    )
+
+    def run(x: Any) -> list[np.ndarray]:
+        return [np.array([[0.25, 0.75]] * len(x)), x, x]
+
+    found = predictor(run, answers).predict(["a"])
+    assert {"kind_class", "kind_probability", "size_value", "output_2_output_0"} <= set(found.columns)
+
+
+def test_nothing_readable_gives_rows_of_problems_and_nothing_at_all_is_refused():
+    found = predictor().predict(["", ""])
+    assert found["problem"].tolist() == ["an empty word"] * 2
+    assert found["value"].isna().all()
+    with pytest.raises(DataError, match="input: nothing to predict"):
+        predictor().predict([])
+
+
+def test_a_model_that_drops_rows_is_refused():
+    with pytest.raises(DataError, match="gave 1 rows for 2 samples"):
+        predictor(lambda x: [x[:1]]).predict(["a", "b"])
+
+
+def test_options_are_checked_before_anything_runs():
+    for name, value in (("workers", 0), ("workers", True), ("batch_size", 0), ("batch_size", 2.5)):
+        with pytest.raises(ConfigError, match=f"{name}: got"):
+            predictor().predict(["a"], **{name: value})
+    with pytest.raises(ConfigError, match="workers: got 2; expected none: this model has no file"):
+        predictor().predict(["a"], workers=2)
+    with pytest.raises(ConfigError, match="none for a model with several outputs"):
+        predictor(answers=VALUE * 2, file=lambda home: home).predict(["a"], workers=2)
+    several = ArraysPreprocessing(
+        inputs=(ArrayForm(key="a", shape=(), dtype="float32"), ArrayForm(key="b", shape=(), dtype="float32"))
+    )
+    with pytest.raises(ConfigError, match="none for a model of several inputs"):
+        Predictor(several, VALUE, double, file=lambda home: home).predict({"a": [1.0], "b": [2.0]}, workers=2)
+
+
+def test_progress_is_told_to_a_function():
+    told = []
+    predictor().predict(["a", "", "b"], batch_size=1, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_target_is_told_in_its_unit():
+    words = Words(target=Target(task="regression", name="length", mean=(10.0,), scale=(2.0,)))
+    assert Predictor(words, VALUE, double).predict(["ab"])["length"].tolist() == [18.0]
+
+
+@pytest.mark.processes
+def test_worker_processes_answer_as_this_process_does(tmp_path: Path):
+    import keras
+
+    from lepton_kit.deploy.runners import of_keras
+
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    network.save(tmp_path / "m.keras")
+    words = ["a", "", "bcd", "ee"] * 5
+    one = Predictor(Words(), VALUE, of_keras(network), file=lambda home: tmp_path / "m.keras")
+    here, there = one.predict(words), one.predict(words, workers=2, batch_size=3)
+    np.testing.assert_allclose(here["value"], there["value"], rtol=1e-6)
+    assert here["problem"].isna().tolist() == there["problem"].isna().tolist()
+    assert one.predict(["", ""], workers=1)["problem"].tolist() == ["an empty word"] * 2
