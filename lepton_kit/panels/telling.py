@@ -72,7 +72,9 @@ def _progress(view: RunView) -> str:
         line = f"step {view.step:,} of {total:,} ({share:.0f} %)"
         per_epoch = view.plan.get("steps_per_epoch")
         if per_epoch:
-            epoch = min(view.step // per_epoch + 1, view.plan.get("epochs") or math.inf)
+            # A run that has ended is in no epoch any more: the one that its last step was in counts.
+            begun = -(-view.step // per_epoch) if view.done else view.step // per_epoch + 1
+            epoch = min(begun, view.plan.get("epochs") or math.inf)
             line = f"epoch {epoch} of {view.plan.get('epochs', '?')} · {line}"
         if view.done:
             line += f" · took {duration(_took(view))}"
@@ -185,7 +187,8 @@ def _incident(event: dict) -> str:
 
 
 def _generation(event: dict) -> str:
-    text = f"from step {event['step']:,} on {event['world_size']} workers"
+    count = event["world_size"]
+    text = f"from step {event['step']:,} on {count} worker{'' if count == 1 else 's'}"
     if event.get("cause"):
         text += f": {event['cause']}"
     if event.get("seconds") is not None:
