@@ -1,0 +1,223 @@
+"""`read`: the verb that suits what a path or object holds, found by looking at it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.data.anything import of
+from lepton_kit.data.archives import npz
+from lepton_kit.data.dataset import Dataset
+from lepton_kit.data.describe.frames import head
+from lepton_kit.data.describe.guess import Guess, guess
+from lepton_kit.data.describe.sniff import kind_of
+from lepton_kit.data.images import image_folder
+from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.series import windows
+from lepton_kit.data.tables import table
+from lepton_kit.data.texts import text
+from lepton_kit.errors import ConfigError, DataError
+
+VERBS: dict[str, Callable[..., Dataset]] = {
+    "image_folder": image_folder,
+    "npz": npz,
+    "table": table,
+    "text": text,
+    "windows": windows,
+}
+INPUTS = ("x", "image", "images", "data", "features", "inputs", "x_train", "X_train", "X", "lidar")
+OUTPUTS = ("y", "mask", "masks", "label", "labels", "target", "targets", "y_train", "Y_train", "Y")
+HELD_OUT = (("x_test", "y_test"), ("x_val", "y_val"), ("X_test", "Y_test"), ("X_test", "y_test"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source is read: the verb, the options for it, and the call as a user would write it.
+
+    ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
+    table. ``guess`` says what its columns are for.
+    """
+
+    kind: str
+    source: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    failure: DataError | None = None
+    frame: Any = None
+    guess: Guess | None = None
+    made: Dataset | None = None
+    concerns: str | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """What `read` returns. Raises `DataError` or `ConfigError`."""
+        if self.failure is not None:
+            raise self.failure
+        if self.made is not None:
+            return self.made
+        return VERBS[self.kind](self.source, **self.options)
+
+    @property
+    def code(self) -> str:
+        """The call that reads the data, such as ``lk.data.table('houses.csv', target='price')``."""
+        if self.kind not in VERBS:
+            return {"stored": f"lk.data.read({str(self.source)!r})", "prepared": "the given data set"}.get(
+                self.kind, "lk.data.of(…)"
+            )
+        first = repr(_relative(self.source)) if isinstance(self.source, Path) else "frame"
+        usual = inspect.signature(VERBS[self.kind]).parameters
+        given = "".join(
+            f", {name}={value!r}" for name, value in self.options.items() if value != usual[name].default
+        )
+        return f"lk.data.{self.kind}({first}{given})"
+
+
+def read(anything: Any, **options: Any) -> Dataset:
+    """The data that a path or object holds, as a `Dataset`; the verb is found by content, then by name.
+
+    ``anything`` is a path of a file, folder or archive (tables, images, texts, arrays, recordings), a pandas or
+    Polars frame, arrays or (x, y), a `tf.data.Dataset` or loader, a `Dataset` or `PreparedData`. ``options`` are
+    those of the verb (`table`, `image_folder`, `text`, `npz`, `windows`, `of`); ``kind`` names the verb itself.
+    Raises `DataError` that says what the path holds instead, or which option is needed, such as the target column.
+
+    >>> import numpy as np
+    >>> read((np.zeros((10, 3)), np.arange(10) % 2), validation_split=0.2).prepare()
+    PreparedData(8 + 2 samples, 3, classification)
+    """
+    return plan(anything, options).dataset
+
+
+def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
+    """How ``anything`` would be read, without reading it but for a look. Raises `DataError` or `ConfigError`."""
+    options = dict(options)
+    kind = options.pop("kind", None)
+    if kind is not None and kind not in VERBS:
+        raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(VERBS)}")
+    if isinstance(anything, str | Path):
+        return _of_path(Path(anything).expanduser(), kind, options)
+    if _is_frame(anything):
+        return _of_columns(anything, kind, options)
+    if isinstance(anything, Dataset | PreparedData):
+        _check_options("of", of, options)
+        return _of_dataset(of(anything, **options))
+    _check_options("of", of, options)
+    x, y = anything if isinstance(anything, tuple) and len(anything) == 2 else (anything, None)
+    if y is not None and "y" not in options:
+        options["y"] = y
+    return Plan("arrays", anything, made=of(x, **options))
+
+
+def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
+    held = kind_of(path)
+    if held == "stored":
+        return Plan("stored", path, made=Dataset("arrays", path.absolute()))
+    if kind is None and held in ("images", "npz", "texts", "recordings"):
+        kind = {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
+        if held == "npz":
+            return _of_archive(path, options)
+    if held == "npy":
+        raise DataError(
+            f"{path}: one array alone; give its labels too: lk.data.arrays(numpy.load({str(path)!r}), y), or an .npz"
+        )
+    if kind in (None, "table", "text") and held == "table":
+        return _of_columns(path, kind, options)
+    assert kind is not None
+    _check_options(kind, VERBS[kind], options)
+    return Plan(kind, path, options)
+
+
+def _of_dataset(made: Dataset) -> Plan:
+    if made.kind not in VERBS or made.path is None:
+        return Plan("prepared", made, made=made)
+    usual = inspect.signature(VERBS[made.kind]).parameters
+    options = {
+        name: value
+        for name, value in made.options.items()
+        if name not in usual or usual[name].default is inspect.Parameter.empty or value != usual[name].default
+    }
+    frame = head(made.path) if made.kind in ("table", "text") and made.path.exists() else None
+    return Plan(made.kind, made.path, options, frame=frame, made=made)
+
+
+def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
+    frame = head(source)
+    found = guess(frame)
+    if kind is None:
+        asks = {"text", "label"} & options.keys()
+        kind = "text" if asks else "table" if "target" in options else found.kind
+    verb = VERBS[kind]
+    _check_options(kind, verb, options)
+    wanted = {"table": "target", "text": "label"}[kind]
+    names = [str(name) for name in frame.columns]
+    if kind == "text":
+        options = {"text": found.text or next(iter(names), "text"), **options}
+    if wanted not in options and found.target is not None:
+        options[wanted] = found.target
+    if "split" not in options and found.split is not None and "split" in inspect.signature(verb).parameters:
+        options["split"] = found.split
+    failure = None
+    if options.get(wanted) is None:
+        options.pop(wanted, None)
+        likely = f"likely {found.likely!r}: give {wanted}={found.likely!r}; " if found.likely else ""
+        failure = DataError(
+            f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
+        )
+    return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
+
+
+def _of_archive(path: Path, options: dict[str, Any]) -> Plan:
+    """Arrays by their usual names; recordings where they are named ``train_CLASS``."""
+    names = names_of(path)
+    recordings = [name for name in names if name.startswith("train_") and name not in ("train_x", "train_y")]
+    if recordings and not options.keys() & {"x", "y"}:
+        _check_options("windows", windows, options)
+        return Plan("windows", path, options)
+    _check_options("npz", npz, options)
+    for option, known in (("x", INPUTS), ("y", OUTPUTS)):
+        if option not in options:
+            found = next((name for name in known if name in names), None)
+            if found is None:
+                role = "the samples" if option == "x" else "the target"
+                failure = DataError(
+                    f"{path.name}: which array is {role}? It has {', '.join(map(repr, names[:20]))}; give {option}="
+                )
+                return Plan("npz", path, options, failure, concerns=option)
+            options[option] = found
+    for held_x, held_y in HELD_OUT:
+        if held_x in names and held_y in names and "validation_x" not in options:
+            options |= {"validation_x": held_x, "validation_y": held_y}
+    return Plan("npz", path, options)
+
+
+def names_of(path: Path) -> list[str]:
+    """The names of the arrays of an ``.npz`` file."""
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def _check_options(kind: str, verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    allowed = list(inspect.signature(verb).parameters)[1:]
+    for name, value in options.items():
+        if name not in allowed:
+            raise ConfigError(f"data.{name}", given=value, rule=f"for {kind} one of {', '.join(allowed)}")
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether a value is a pandas or Polars frame, without loading either."""
+    kind = type(value)
+    return kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] in ("pandas", "polars")
+
+
+def _name(source: Any) -> str:
+    return source.name if isinstance(source, Path) else "the frame"
+
+
+def _relative(path: Path) -> str:
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)
