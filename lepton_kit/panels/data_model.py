@@ -22,6 +22,7 @@ OWN = "own file or folder"
 GIVEN = "given in Python"
 READ_AFTER_SECONDS = 0.6
 """A path that is being typed is looked at when the typing has rested this long."""
+WRONG = "the data need a choice or are not readable; the red text beside them says what"
 NO_PATH = "type a path, browse, or drop a file or folder"
 
 
@@ -41,21 +42,22 @@ class DataModelPanel(Panel):
         )  # fmt: skip
         self.path = field(
             widgets.Combobox, "Path", "a table, or a folder or archive of images, texts or arrays; counts from the notebook",
-            placeholder="data/houses.csv", ensure_option=False, layout=widgets.Layout(width="330px"),
+            placeholder="data/houses.csv", ensure_option=False,
+            layout=widgets.Layout(flex="1 1 180px", min_width="0", width="auto"),
         )  # fmt: skip
         self.path.add_class("lk-path")
         self.browsing = widgets.ToggleButton(
             value=False, description="Browse", icon="folder-open", tooltip="walk through the folders",
-            layout=widgets.Layout(width="96px"),
+            layout=widgets.Layout(width="96px", flex="0 0 auto"),
         )  # fmt: skip
         self.browse = Browse(self._chosen)
         self.drop = Drop(lambda path: self._chosen(shown(path)), self._complain_of_path)
         self.path_problem = widgets.HTML("", layout=widgets.Layout(display="none"))
         self.path_problem.add_class("lk-path-problem")
         self.pickers = Pickers(self._read_with)
-        self.own = column(
-            row(self.path, self.browsing), self.path_problem, self.browse.view, self.drop.widget, gap="4px"
-        )
+        where = row(self.path, self.browsing)
+        where.layout.flex_flow, where.layout.max_width = "row nowrap", "460px"
+        self.own = column(where, self.path_problem, self.browse.view, self.drop.widget, gap="4px")
         self.hidden_size = field(
             widgets.IntSlider, "Hidden size", "units of a layer: more can learn more, and cost more", value=64, min=8,
             max=256, step=8, continuous_update=False,
@@ -112,10 +114,8 @@ class DataModelPanel(Panel):
             found = self._reading.result()
             if found.dataset is not None and self.given_model is None:
                 model_for(found.prepared, self.hidden_size.value, self.num_layers.value)
-        except LeptonError as failure:
-            return str(failure)
-        except Exception as failure:
-            return f"{type(failure).__name__}: {failure}"
+        except Exception:
+            return WRONG
         return None
 
     @property

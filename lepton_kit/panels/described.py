@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lepton_kit.data.describe.description import STYLE
 from lepton_kit.panels.parts import Markup, bar
 
 NAMED = 12
@@ -22,4 +23,5 @@ def class_bar(counts: dict[str, int]) -> Markup:
 
 def described(description: Any) -> str:
     """Bar and description as HTML."""
-    return class_bar(description.classes) + description._repr_html_()
+    told = description.to_html(brief=True)
+    return f"{STYLE}{class_bar(description.classes)}<div class='lk-described'>{told}</div>"

@@ -21,17 +21,18 @@ LABELS = {
     "y": ("Target", "the array to predict"),
     "image_size": ("Image size", "height x width that every image is brought to"),
     "held_out": ("Validation", "which rows are kept apart to measure on"),
+    "drop": ("Leave out", "columns that the model does not see; Ctrl picks several"),
 }
 SHOWN = {
-    "table": ("kind", "target", "held_out"),
+    "table": ("kind", "target", "held_out", "drop"),
     "text": ("kind", "text", "label", "held_out"),
     "image_folder": ("image_size", "held_out"),
     "npz": ("x", "y", "held_out"),
 }
 """Verb of `lk.data` -> the pickers that it needs."""
+SEVERAL = ("drop",)
+"""Pickers of which any number may be chosen."""
 KINDS = (("a table", "table"), ("texts", "text"))
-MUST = ("target", "label", "text", "x", "y")
-"""Pickers that have no answer until one is chosen or found."""
 
 
 class Pickers:
@@ -72,7 +73,7 @@ class Pickers:
                 one.layout.display = "" if offered else "none"
                 if offered:
                     value = _value(name, description)
-                    if value not in [each for _, each in offered]:
+                    if name not in SEVERAL and value not in [each for _, each in offered]:
                         offered = [(CHOOSE if value is None else _told(value), value), *offered]
                     one.options = offered
                     one.value = value
@@ -94,7 +95,7 @@ class Pickers:
             value = self.fields[name].value
             if name == "held_out":
                 picked |= dict([value]) if value is not None else {}
-            elif value is not None:
+            elif value is not None and value != ():
                 picked[name] = value
         return picked
 
@@ -125,7 +126,10 @@ def _offered(name: str, description: Any) -> list[tuple[str, Any]]:
     choices = description.choices
     if name == "held_out":
         offered: list[tuple[str, Any]] = [
-            (f"{share:.0%} of the samples, at random" if share else "nothing", ("validation_split", share))
+            (
+                f"{100 * share:.0f} % of the samples, at random" if share else "nothing",
+                ("validation_split", share),
+            )
             for share in SHARES
         ]
         offered += [(f"as column {one!r} says", ("split", one)) for one in choices.get("split", ())]
@@ -146,7 +150,7 @@ def _value(name: str, description: Any) -> Any:
             if options.get(option) is not None:
                 return option, options[option]
         return "validation_split", options.get("validation_split", SHARES[0])
-    value = options.get(name)
+    value = options.get(name, () if name in SEVERAL else None)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -154,5 +158,5 @@ def _told(value: Any) -> str:
     if value is None:
         return "as they are"
     if isinstance(value, tuple) and len(value) == 2 and value[0] == "validation_split":
-        return f"{value[1]:.0%} of the samples, at random"
+        return f"{100 * value[1]:.0f} % of the samples, at random"
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,7 +7,7 @@ from PIL import Image
 import lepton_kit as lk
 from lepton_kit.errors import DataError
 from lepton_kit.panels import DataModelPanel
-from lepton_kit.panels.data_model import NO_PATH, OWN
+from lepton_kit.panels.data_model import NO_PATH, OWN, WRONG
 from lepton_kit.panels.telling import size
 
 
@@ -61,7 +61,7 @@ def test_own_data_wait_for_a_path(panel):
 def test_a_wrong_path_is_told_beside_it(panel):
     choose(panel, "missing.zip")
     assert "no such file or folder" in panel.path_problem.value
-    assert "no such file or folder" in panel.waits_for
+    assert panel.waits_for == WRONG
     with pytest.raises(DataError, match="no such file"):
         _ = panel.data
     panel.source.value = "digits"
@@ -79,7 +79,7 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     target = panel.pickers.fields["target"]
     assert [name for name, _ in target.options] == ["choose …", "size", "street", "sold", "price"]
     assert "which column is to be predicted?" in panel.pickers.problems["target"].value
-    assert "which column" in panel.waits_for
+    assert panel.waits_for == WRONG
     assert "likely &#x27;price&#x27;" in panel.pickers.problems["target"].value
     target.value = "street"
     panel.ready()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from lepton_kit.data.describe.description import Column, Description
 from lepton_kit.data.describe.frames import MOST_ROWS
 from lepton_kit.data.describe.image_sizes import common_sizes
 from lepton_kit.data.describe.preview import preview
-from lepton_kit.data.describe.reading import Plan, names_of, plan
+from lepton_kit.data.describe.reading import VERBS, Plan, names_of, plan
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import ConfigError, DataError, LeptonError
 
@@ -218,7 +219,9 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> Mapping[str, tuple[Any
             "time": tuple(one.name for one in columns if one.kind == "date"),
         }
         split = found.guess.split if found.guess is not None else found.options.get("split")
-        return choices | ({"split": (split,)} if split else {})
+        choices |= {"split": (split,) if split else (), "drop": tuple(one.name for one in columns)}
+        allowed = inspect.signature(VERBS[found.kind]).parameters
+        return {name: values for name, values in choices.items() if values and name in allowed}
     if found.kind == "image_folder":
         sizes = common_sizes(found.source)
         return {"image_size": sizes} if sizes else {}
@@ -232,7 +235,20 @@ def _concerned(wrong: LeptonError, found: Plan) -> str | None:
     """The option that an error is about: that of a field, or the one that its text names."""
     if isinstance(wrong, ConfigError):
         return wrong.field.removeprefix("data.")
-    known = ("image_size", "target", "label", "text", "split", "group", "time", "x", "y", "length")
+    known = (
+        "image_size",
+        "drop",
+        "features",
+        "target",
+        "label",
+        "text",
+        "split",
+        "group",
+        "time",
+        "x",
+        "y",
+        "length",
+    )
     return next((name for name in known if f"{name}=" in str(wrong) or f"data.{name}" in str(wrong)), None)
 
 

@@ -72,9 +72,10 @@ class Description:
                 for one in self.columns
             ]
         if self.classes:
-            lines.append("classes (training + validation):")
+            read = self.prepared is not None
+            lines.append("classes (training + validation):" if read else "classes (rows looked at):")
             lines += [
-                f"  {name}: {count:,} + {self.held_out.get(name, 0):,}"
+                f"  {name}: {count:,}" + (f" + {self.held_out.get(name, 0):,}" if read else "")
                 for name, count in list(self.classes.items())[:MOST_SHOWN]
             ]
             if len(self.classes) > MOST_SHOWN:
@@ -89,37 +90,38 @@ class Description:
     def _repr_html_(self) -> str:
         return f"{STYLE}<div class='lk-described'>{self.to_html()}</div>"
 
-    def to_html(self) -> str:
-        """The same without a style: a panel brings its own."""
+    def to_html(self, brief: bool = False) -> str:
+        """The same without a style; ``brief`` folds the tables and leaves out the failure, which a panel shows itself."""
         facts = " · ".join(f"{_text(name)} <b>{_text(value)}</b>" for name, value in self.facts.items())
+        failure = [str(self.failure)] if self.failure is not None and not brief else []
         parts = [
             f"<div><b>{_text(self.source)}</b>: {_text(self.kind)}</div>",
             f"<div><code>{_text(self.code)}</code></div>",
             f"<div class='lk-facts'>{facts}</div>",
             self.preview,
-            _list("lk-wrong", "Not ready", [str(self.failure)] if self.failure is not None else []),
+            _list("lk-wrong", "Not ready", failure),
             _list("lk-wrong", "Looks wrong", self.problems),
             _list("", "Left out", self.left_out),
         ]
-        if self.classes:
-            parts.append(
-                _details(f"{len(self.classes)} classes", self._classes_table(), len(self.classes) <= 12)
-            )
-        if self.columns:
-            parts.append(
-                _details(f"{len(self.columns)} columns", self._columns_table(), len(self.columns) <= 12)
-            )
+        for name, rows, table in (
+            ("classes", self.classes, self._classes_table),
+            ("columns", self.columns, self._columns_table),
+        ):
+            if rows:
+                parts.append(_details(f"{len(rows)} {name}", table(), not brief and len(rows) <= MOST_OPEN))
         return "".join(parts)
 
     def _classes_table(self) -> str:
         top = max([*self.classes.values(), 1])
+        read = self.prepared is not None
         rows = "".join(
             f"<tr><td>{_text(name)}</td><td class='lk-number'>{count:,}</td>"
-            f"<td class='lk-number'>{self.held_out.get(name, 0):,}</td>"
-            f"<td class='lk-share'><div style='width:{100 * count / top:.0f}%'></div></td></tr>"
+            + (f"<td class='lk-number'>{self.held_out.get(name, 0):,}</td>" if read else "")
+            + f"<td class='lk-share'><div style='width:{100 * count / top:.0f}%'></div></td></tr>"
             for name, count in list(self.classes.items())[:MOST_SHOWN]
         )
-        return _table(("class", "training", "validation", ""), rows, numbers=(1, 2))
+        names = ("class", "training", "validation", "") if read else ("class", "rows looked at", "")
+        return _table(names, rows, numbers=(1, 2) if read else (1,))
 
     def _columns_table(self) -> str:
         rows = "".join(
@@ -131,6 +133,7 @@ class Description:
 
 
 MOST_SHOWN = 60
+MOST_OPEN = 12
 STYLE = """<style>
 .lk-described{font-size:13px;line-height:1.5;color:var(--jp-ui-font-color1,inherit)}
 .lk-described table{border-collapse:collapse;font-size:12px;margin:4px 0}
