@@ -102,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     made = verb("export", _export, "Write a run's model, reload each file, compare it.", run=True, reads=True)
     made.add_argument("folder", help="where the files go")
     made.add_argument("--formats", nargs="+", help="of keras, saved_model, litert, onnx")
+    made = verb("describe", _describe, "Say what data hold, how they are read, and what looks wrong.")
+    made.add_argument("path", help="a file, folder or archive")
+    made.add_argument(
+        "options", nargs="*", metavar="NAME=VALUE", help="options of the source, such as target=price"
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -279,6 +285,29 @@ def _export(options: argparse.Namespace) -> int:
                 f"{name:12} {one.path}  differs by at most {one.difference:.1e} (measured on {one.samples} samples)"
             )
     return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from lepton_kit.data import describe
+    from lepton_kit.errors import ConfigError
+
+    wanted = {}
+    for given in options.options:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise ConfigError("describe", given=given, rule="NAME=VALUE, such as target=price")
+        wanted[name] = _plain(value)
+    found = describe(options.path, **wanted)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    return 0 if found.failure is None else 1
+
+
+def _plain(text: str) -> Any:
+    """A value as JSON has it, such as a number or list; all else is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from lepton_kit.data.describe.checks import is_id
 from lepton_kit.data.describe.description import Column
 from lepton_kit.data.describe.guess import WORDS_OF_A_TEXT
@@ -21,7 +23,9 @@ def column_of(values: Any, name: str) -> Column:
     Column(name='size', kind='number', missing=1, distinct=2, examples=('1.5', '2.5'))
     """
     known = values.dropna()
-    distinct = _distinct(known)
+    if known.map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
+        known = known.map(str)  # several values in a cell
+    distinct = known.unique().tolist()
     examples = tuple(_short(value) for value in distinct[:EXAMPLES])
     return Column(
         name, _kind(values, known, len(distinct), name), len(values) - len(known), len(distinct), examples
@@ -50,13 +54,6 @@ def findings(columns: tuple[Column, ...], rows: int, target: str | None) -> list
         told = ", ".join(f"{one.name!r} ({100 * one.missing / rows:.0f} %)" for one in sparse[:8])
         sentences.append(f"more than half of the values are missing: {told}")
     return sentences
-
-
-def _distinct(known: Any) -> list[Any]:
-    try:
-        return known.unique().tolist()
-    except TypeError:  # lists or dictionaries in a cell
-        return list({str(value): value for value in known}.values())
 
 
 def _kind(values: Any, known: Any, distinct: int, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lepton_kit.errors import DataError
@@ -86,6 +86,21 @@ class Description:
         if self.failure is not None:
             lines += ["not ready to launch:", f"  {self.failure}"]
         return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was found as plain types, for JSON; without preview and data."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            "code": self.code,
+            "facts": dict(self.facts),
+            "columns": [asdict(one) for one in self.columns],
+            "classes": dict(self.classes),
+            "held_out": dict(self.held_out),
+            "left_out": list(self.left_out),
+            "problems": list(self.problems),
+            "failure": str(self.failure) if self.failure is not None else None,
+        }
 
     def _repr_html_(self) -> str:
         return f"{STYLE}<div class='lk-described'>{self.to_html()}</div>"
