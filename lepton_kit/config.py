@@ -256,7 +256,7 @@ UNIONS = {
     "data.y": "an array's name, a list of names, or output -> name",
     "data.validation_x": "an array's name, a list of names, or input -> name",
     "data.validation_y": "an array's name, a list of names, or output -> name",
-    "data.scale": "(factor, offset), or name -> (factor, offset)",
+    "data.scale": "standardize, (factor, offset), or name -> one of them",
 }
 """What is allowed in fields of several types: pydantic's own words tell of the first type alone."""
 

@@ -12,6 +12,9 @@ Names = str | tuple[str, ...] | dict[str, str]
 """One array of a file, several, or several by the name of the model's input or output."""
 
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+
+
 class Section(pydantic.BaseModel):
     """A part of the configuration: immutable, and every key of it is known."""
 
@@ -96,17 +99,48 @@ class _Split(_Data):
 
 
 class ImageFolderSpec(_Split):
-    """Images in class folders, as `lepton_kit.data.image_folder` reads them."""
+    """Images in class folders, with labels or with masks, as `lepton_kit.data.image_folder` reads them."""
 
     kind: Literal["image_folder"]
     image_size: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="(height, width); null: as they are, all alike"
     )
     color_mode: Literal["auto", "grayscale", "rgb", "rgba"] = Field("auto", description="channels of a pixel")
+    background: Byte | tuple[Byte, Byte, Byte] = Field(
+        255, description="grey or (red, green, blue) that transparent pixels lie on"
+    )
+    intensity_range: tuple[float, float] | None = Field(
+        None, description="values of over 8 bits that become 0 and 255; null: the training images' range"
+    )
+    volume_slice: Annotated[int, Field(ge=0)] | Literal["middle"] | None = Field(
+        None, description="slice of a volume: its number or middle; null: every file is one image"
+    )
+    splits: dict[str, Literal["train", "validation", "test", "ignore"]] | Literal["none"] | None = Field(
+        None, description="what a folder is; none: all are classes; null: by the usual spellings"
+    )
+    labels: str | None = Field(None, description="CSV file of image names and labels; null: class folders")
+    image_column: str | None = Field(None, description="column of image names; null: found by its values")
+    label_column: str | tuple[str, ...] | None = Field(
+        None, description="column of labels, or columns of 0 and 1; null: found by its name"
+    )
+    split_column: str | None = Field(None, description="column that says train, validation or test")
+    label_separator: str | None = Field(None, description="between several labels of an image")
+    task: Literal["auto", "classification", "multilabel", "regression"] = Field(
+        "auto", description="what the labels are; auto: by their values"
+    )
+    masks: str | None = Field(None, description="folder of masks, or what their names end with")
+    mask_classes: tuple[str, ...] | dict[str, int | tuple[Byte, Byte, Byte]] | None = Field(
+        None, description="names of the masks' classes, or name -> value or [red, green, blue]"
+    )
+    on_error: Literal["raise", "skip"] = Field("raise", description="what a damaged image leads to")
+
+
+Scale = Literal["standardize"] | tuple[float, float]
+"""Of an array: each column by the training rows' mean and deviation, or (factor, offset)."""
 
 
 class NpzSpec(_Split):
-    """Arrays of an ``.npz`` file, as `lepton_kit.data.npz` reads them."""
+    """Named arrays of a file or folder, as `lepton_kit.data.npz` reads them."""
 
     kind: Literal["npz"]
     x: Names = Field("x", description="arrays of samples")
@@ -115,9 +149,13 @@ class NpzSpec(_Split):
     validation_y: Names | None = Field(None, description="arrays of held-out targets")
     is_validation: str | None = Field(None, description="array that is true for held-out rows")
     group: str | None = Field(None, description="array of groups that are held out as a whole")
-    scale: tuple[float, float] | dict[str, tuple[float, float]] | None = Field(
-        None, description="(factor, offset), or one pair by name"
+    scale: Scale | dict[str, Scale] | None = Field(
+        None, description="standardize, (factor, offset), or one of them by name"
     )
+    task: Literal["classification", "multilabel", "regression"] | None = Field(
+        None, description="what the targets are; null: what they look like"
+    )
+    class_names: tuple[str, ...] | None = Field(None, description="names of the classes, in their order")
 
 
 class TableSpec(_Split):
@@ -129,14 +167,25 @@ class TableSpec(_Split):
 
 
 class TextSpec(_Split):
-    """Texts and labels in a CSV file, as `lepton_kit.data.text` reads them."""
+    """Texts and labels in tables, JSON lines or text files, as `lepton_kit.data.text` reads them."""
 
     kind: Literal["text"]
-    text: str = Field("text", min_length=1, description="column of texts")
-    label: str = Field("intent", min_length=1, description="column of labels")
-    split: str | None = Field(None, description="column that says train or validation")
-    vocabulary_size: int = Field(4000, ge=3, description="different words that are told apart")
-    sequence_length: int = Field(24, ge=1, description="words of a text that count")
+    text: str | None = Field(None, min_length=1, description="column of texts; null: by its name")
+    label: str | tuple[str, ...] | None = Field(
+        None, description="column of labels, or several of 0 and 1; null: by its name"
+    )
+    label_separator: str | None = Field(
+        None, min_length=1, description="stands between the labels of a text; null: it has one"
+    )
+    split: str | None = Field(None, description="column that says train, validation or test")
+    tokenizer: Literal["auto", "words", "characters", "subword"] = Field(
+        "auto", description="what a token is; auto: words, or characters where there are no spaces"
+    )
+    lowercase: bool = Field(True, description="whether A and a are one")
+    vocabulary_size: int = Field(4000, ge=3, description="different tokens that are told apart")
+    sequence_length: Literal["auto"] | PositiveInt = Field(
+        "auto", description="tokens of a text that count; auto: 95 of 100 texts fit"
+    )
 
 
 class WindowsSpec(_Data):

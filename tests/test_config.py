@@ -111,7 +111,10 @@ def base(**sections: Any) -> dict[str, Any]:
         ),
         (base(data={"kind": "npz", "path": ""}), ["data.path: got ''; expected at least 1 character"]),
         (base(data={"kind": "npz", "path": "a", "x": 3}), ["data.x: got 3; expected an array's name"]),
-        (base(data={"kind": "npz", "path": "a", "scale": "b"}), ["data.scale: got 'b'; expected (factor"]),
+        (
+            base(data={"kind": "npz", "path": "a", "scale": "b"}),
+            ["data.scale: got 'b'; expected standardize, (factor"],
+        ),
         (base(data={"kind": "text", "path": "a", "colour": 1}), ["one of the keys kind, path"]),
         (base(training={"learning_rate": float("nan")}), ["training.learning_rate"]),
         (base(name="../x"), ["name: got '../x'"]),

@@ -1,4 +1,4 @@
-"""Preprocessing of arrays: shape and type are checked, and nothing else is done to them."""
+"""Preprocessing of arrays: shape and type are checked, and columns scaled where the training data were."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
+from lepton_kit.data.scaling import Scaling
 from lepton_kit.data.structure import first, items, joined, label
 from lepton_kit.errors import DataError
 from lepton_kit.specs import Section
 
 
 class ArrayForm(Section):
-    """One input of a model: its name or place (None for a single one), the shape of a sample, and its type."""
+    """One input of a model: its name or place (None for a single one), the shape of a sample, and its type.
+
+    Where there is a ``factor``, samples of that type become ``factor * value + offset``, float32; one number each or
+    one a column (last axis).
+    """
 
     key: str | int | None = None
     shape: tuple[int, ...]
     dtype: str
+    factor: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """How values are scaled."""
+        return Scaling(self.factor, self.offset) if self.factor and self.offset else None
 
 
 class ArraysPreprocessing(Preprocessing):
@@ -46,7 +58,7 @@ class ArraysPreprocessing(Preprocessing):
             count = len(next(iter(part.values())))
             good, problems = np.ones(count, bool), {}
             for form in self.inputs:
-                array = part[form.key]
+                array = part[form.key] = form.scaling(part[form.key]) if form.scaling else part[form.key]
                 if array.dtype.kind != "f":
                     continue
                 finite = np.isfinite(array).reshape(count, -1).all(axis=1)
@@ -71,7 +83,7 @@ class ArraysPreprocessing(Preprocessing):
         for key, form in wanted.items():
             try:
                 array = np.asarray(given[key])
-                array = array.astype(form.dtype) if form.dtype != "str" else array.astype(str)
+                array = array.astype(form.dtype, copy=False)
             except (TypeError, ValueError) as failure:
                 raise DataError(f"{label('x', key)}: not an array of {form.dtype} ({failure})") from None
             if array.shape[1:] != form.shape or not array.ndim:

@@ -36,7 +36,12 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "credit": {"kind": "table", "path": "finance_risk/credit_data.csv", "target": "Status"},
     "german_credit": {"kind": "table", "path": "finance_risk/german_credit.csv", "target": "creditability"},
-    "intents": {"kind": "text", "path": "customer_service_nlp/assistant_intents.csv", "split": "split"},
+    "intents": {
+        "kind": "text",
+        "path": "customer_service_nlp/assistant_intents.csv",
+        "split": "split",
+        "sequence_length": 24,
+    },
     "tennessee": {"kind": "windows", "path": "industrial_automation/tennessee_eastman.npz"},
 }
 """The spec of each sample, its path counted from the samples' folder."""

@@ -6,14 +6,14 @@ import copy
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.data.cache import cached, files_of, fingerprint
 from lepton_kit.data.catalog import samples_folder, spec_of
-from lepton_kit.data.prepared import PreparedData, link_folder, open_folder, write_folder
+from lepton_kit.data.prepared import FolderWriter, PreparedData, link_folder, open_folder, write_folder
 from lepton_kit.errors import ConfigError, DataError
 
 KINDS = {
@@ -97,18 +97,29 @@ class Dataset:
             write_folder(self.held, directory)
         return {"kind": "arrays", "path": directory.name}
 
-    def prepare(self, cache: str | Path | None = None) -> PreparedData:
-        """Check, decode once into the cache, and open. Raises `DataError` that names the file, row or column."""
+    def prepare(
+        self, cache: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> PreparedData:
+        """Check, decode once into the cache, and open. Raises `DataError` that names the file, row or column.
+
+        ``progress(done, total)`` is called while a source that takes long is decoded.
+        """
         if self.held is not None:
             return self.held
         assert self.path is not None
         if self.kind == "arrays":
             return open_folder(self.path)
-        path, build, options = self.path, _module(self.kind).build, self.options
+        path, module, options = self.path, _module(self.kind), self.options
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-        key = fingerprint(self.kind, options, files_of(path))
-        return cached(key, Path(cache) if cache else None, lambda writer: build(path, options, writer))
+        # A module has `inputs` where its data are made from files beside ``path`` too.
+        files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)
+
+        def write(writer: FolderWriter) -> None:
+            writer.progress = progress
+            module.build(path, options, writer)
+
+        return cached(fingerprint(self.kind, options, files), Path(cache) if cache else None, write)
 
     @property
     def batch_size(self) -> int | None:

@@ -8,24 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.convert import TEXT, as_arrays, check_floatx, length_of, pad, texts
+from lepton_kit.data import labels as rules
+from lepton_kit.data import scaling
+from lepton_kit.data.checks import check_finite, range_of, same_kind, same_length, task_of
+from lepton_kit.data.convert import TEXT, as_arrays, check_floatx, length_of, pad
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.prepared import PreparedData, Split
+from lepton_kit.data.scaled import preprocessing_with, scaled
 from lepton_kit.data.splitting import check_holdout, check_split, last_rows, split_rows
-from lepton_kit.data.structure import first, form, items, joined, label, mapped, named
+from lepton_kit.data.structure import first, items, joined, label, mapped, named
 from lepton_kit.data.weights import class_weights, sample_weights
 from lepton_kit.errors import DataError
 
-CHUNK = 4096
+NAMED = ("classification", "multilabel")
+"""Tasks whose outputs are classes with names."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as they are prepared: what stands in a split, the names of text labels, and a sentence a changed array."""
+    """Rows as they are prepared: what stands in a split, the classes of labels, and a sentence a changed array."""
 
     split: Split
-    class_names: tuple[str, ...] | None
+    classes: rules.Classes
     notes: dict[str, str]
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, where labels have some."""
+        return self.classes.names
 
 
 def arrays(
@@ -38,13 +48,18 @@ def arrays(
     validation_split: float = 0.2,
     holdout: str = "random",
     class_names: Sequence[str] | None = None,
+    scale: Any = None,
+    task: str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Arrays in memory as `fit` takes them, rows first: one, a dictionary name -> array, or a list of arrays.
 
     Also frames, tensors, text, and sequences of different lengths (padded at the end with 0, which the summary says).
-    Types stay, but for floating point, which becomes float32; text in ``y`` becomes class numbers. ``sample_weight``
-    is a weight a sample, step or pixel, for each output; ``class_weight`` is class -> weight, for training alone.
+    Types stay, but for floating point, which becomes float32. Labels become class numbers where they are text or at
+    most 20 different whole numbers that do not start at 0, which the summary says; ``task`` (classification,
+    multilabel, regression) says what targets are where that is not right. ``scale`` is ``standardize`` (each column by
+    the training rows), (factor, offset), or one of them by the name of an input. ``sample_weight`` is a weight a
+    sample, step or pixel, for each output; ``class_weight`` is class -> weight, for training alone.
     ``validation`` is (x, y) or (x, y, weights); without it ``validation_split`` of the rows is held out: ``random``
     ones, every class in proportion, or the ``last`` ones, as Keras does.
 
@@ -54,6 +69,7 @@ def arrays(
     """
     check_split(validation_split, seed)
     check_holdout(holdout)
+    rules.check_task(task)
     held = build(
         x,
         y,
@@ -63,6 +79,8 @@ def arrays(
         validation_split=validation_split,
         holdout=holdout,
         class_names=class_names,
+        scale=scaling.check(scale),
+        task=task,
         seed=seed,
     )
     return Dataset("arrays", held=held)
@@ -79,20 +97,23 @@ def build(
     validation_rows: int | None = None,
     holdout: str = "random",
     class_names: Any = None,
+    scale: Any = None,
+    task: str | None = rules.KEEP,
     seed: int = 0,
 ) -> PreparedData:
     """Check arrays and split them. Raises `DataError` that names the array and the row.
 
-    ``validation_rows`` leaves the first rows of the validation split.
+    ``validation_rows`` leaves the first rows of the validation split. Numbers among the labels are kept, as Keras does,
+    unless a ``task`` (or None, to find out) is given.
     """
     if sample_weight is not None and class_weight is not None:
         raise DataError("sample_weight and class_weight: got both; give one of them, as Keras' fit asks")
     names = tuple(str(n) for n in class_names) if class_names is not None else None
-    rows = convert(x, y, sample_weight, names)
+    rows = convert(x, y, sample_weight, rules.Classes(names), task=task)
     names = rows.class_names
     held: Split | None
     if validation is not None:
-        held_rows = convert(*pair(validation), names, "validation ")
+        held_rows = convert(*pair(validation), rows.classes, "validation ", task)
         train, held = fitted(rows, held_rows)
         notes = [*rows.notes.values(), *held_rows.notes.values()]
     else:
@@ -103,21 +124,34 @@ def build(
     if class_weight is not None:
         # Of the rows to train on alone, as Keras does: validation values are not weighted by class.
         train = replace(train, w=class_weights(train.y, class_weight, names))
-    return describe(train, held, names, details={"notes": notes} if notes else {})
+    scalings: dict[Any, Any] = {}
+    if scale is not None:
+        train, held, scalings = scaled(train, held, scale, notes)
+    prepared = describe(train, held, names, task, details={"notes": notes} if notes else {})
+    return replace(prepared, preprocessing=preprocessing_with(prepared, scalings)) if scalings else prepared
 
 
-def convert(x: Any, y: Any, w: Any, class_names: tuple[str, ...] | None = None, prefix: str = "") -> Rows:
-    """One split from what people hold. Raises `DataError` that names the array (with ``prefix``) and the row."""
+def convert(
+    x: Any,
+    y: Any,
+    w: Any,
+    classes: rules.Classes | None = None,
+    prefix: str = "",
+    task: str | None = rules.KEEP,
+) -> Rows:
+    """One split from what people hold. Raises `DataError` that names the array (with ``prefix``) and the row.
+
+    ``classes`` are those of the training rows, for labels that are held out."""
     check_floatx()
     notes: dict[str, str] = {}
-    targets, names = None, class_names
+    targets, classes = None, classes or rules.Classes(None)
     if y is not None:
         targets = as_arrays(y, f"{prefix}y", length_of(x), notes)
     count = len(first(targets)) if targets is not None else None
     inputs = as_arrays(x, f"{prefix}x", count, notes)
     count = same_length({**named(inputs, f"{prefix}x"), **named(targets, f"{prefix}y")})
     if targets is not None:
-        targets, names = _labels(targets, class_names, f"{prefix}y")
+        targets, classes = _labels(targets, classes, f"{prefix}y", task, notes)
     elif w is not None:
         raise DataError(
             f"{prefix}sample_weight: got weights without y, which Keras would not use; give y, or leave it out"
@@ -125,7 +159,7 @@ def convert(x: Any, y: Any, w: Any, class_names: tuple[str, ...] | None = None, 
     for name, array in {**named(inputs, f"{prefix}x"), **named(targets, f"{prefix}y")}.items():
         check_finite(array, name)
     return Rows(
-        Split(inputs, targets, sample_weights(w, targets, count, f"{prefix}sample_weight")), names, notes
+        Split(inputs, targets, sample_weights(w, targets, count, f"{prefix}sample_weight")), classes, notes
     )
 
 
@@ -176,46 +210,23 @@ def _split(whole: Split, share: float, holdout: str, seed: int) -> tuple[Split, 
 
 
 def describe(
-    train: Split, validation: Split | None, names: Sequence[str] | None, **more: Any
+    train: Split,
+    validation: Split | None,
+    names: Sequence[str] | None,
+    asked: str | None = rules.KEEP,
+    **more: Any,
 ) -> PreparedData:
-    """Wrap splits with what their targets say: the task, the classes and the range of values."""
-    task, classes = task_of(train.y, validation.y if validation else None, names)
+    """Wrap splits with what their targets say: the task (unless it is ``asked``), the classes and the range."""
+    task, classes = task_of(train.y, validation.y if validation else None, names, asked)
     return PreparedData(
         train=train,
         validation=validation,
         task=task,
-        class_names=tuple(names) if names is not None and task == "classification" else None,
+        class_names=tuple(names) if names is not None and task in NAMED else None,
         num_classes=classes,
         value_range=more.pop("value_range", None) or mapped(train.x, range_of),
         **more,
     )
-
-
-def task_of(train: Any, validation: Any, names: Sequence[str] | None) -> tuple[str, int | None]:
-    """(task, number of classes) that the targets look like: a hint, since the compiled loss decides what they are.
-
-    One small whole number >= 0 a row is a classification, floating point a regression, all else other. With
-    ``names`` a label that has none raises `DataError`.
-    """
-    if not isinstance(train, np.ndarray) or train.dtype.kind in TEXT:
-        return "other", None
-    if train.dtype.kind == "f":
-        return "regression", None
-    if train.ndim > 1 and train.shape[1:] != (1,):
-        return "other", None
-    low, high = int(train.min()), int(train.max())
-    if isinstance(validation, np.ndarray) and len(validation):
-        low, high = min(low, int(validation.min())), max(high, int(validation.max()))
-    if names is not None:
-        if low < 0 or high >= len(names):
-            wrong = low if low < 0 else high
-            raise DataError(
-                f"y: label {wrong} is out of range; allowed: 0 to {len(names) - 1}, one a class name"
-            )
-        return "classification", len(names)
-    if low < 0 or high > max(1000, len(train)):
-        return "other", None
-    return "classification", max(2, high + 1)
 
 
 def check_classes(labels: np.ndarray, names: Sequence[str] | None) -> None:
@@ -225,78 +236,19 @@ def check_classes(labels: np.ndarray, names: Sequence[str] | None) -> None:
         raise DataError(f"y: one class only ({names[only] if names else only}); expected at least two")
 
 
-def check_finite(array: np.ndarray, name: str, first_row: int = 0) -> None:
-    """Raise `DataError` that names array and row where a number is missing or infinite."""
-    if array.dtype.kind != "f":
-        return
-    for start in range(0, len(array), CHUNK):
-        good = np.isfinite(array[start : start + CHUNK])
-        if not good.all():
-            where = np.argwhere(~good)[0]
-            row, rest = first_row + start + int(where[0]), tuple(int(i) for i in where[1:])
-            value = array[start : start + CHUNK][tuple(where)]
-            place = f"row {row}" + (f", position {rest if len(rest) > 1 else rest[0]}" if rest else "")
-            raise DataError(f"{name}: {place} is {value}; expected finite numbers")
-
-
-def range_of(array: np.ndarray) -> tuple[float, float] | None:
-    """(lowest, highest) value: 0..255 for bytes, else as found, read piecewise; None for text."""
-    if array.dtype.kind in TEXT:
-        return None
-    if array.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = np.inf, -np.inf
-    for start in range(0, len(array), CHUNK):
-        piece = array[start : start + CHUNK]
-        if piece.size:
-            low, high = min(low, float(piece.min())), max(high, float(piece.max()))
-    return low, high
-
-
-def same_length(arrays: Mapping[str, np.ndarray], empty: bool = False) -> int:
-    """The common number of rows; `DataError` names two arrays that differ, or says that there are none (``empty``)."""
-    (first, one), *rest = arrays.items()
-    for name, other in rest:
-        if len(other) != len(one):
-            raise DataError(f"{first} has {len(one)} rows but {name} has {len(other)}; expected as many")
-    if not len(one) and not empty:
-        raise DataError(f"{first}: no samples")
-    return len(one)
-
-
-def same_kind(train: Any, held: Any, name: str) -> None:
-    """Raise `DataError` where validation arrays differ from the training ones in form, names or shape."""
-    one, two = named(train, name), named(held, name)
-    if one.keys() != two.keys():
-        raise DataError(
-            f"{name}: {form(train)} to train on but {form(held)} in validation; expected the same form"
-        )
-    for key, array in one.items():
-        if array.shape[1:] != two[key].shape[1:]:
-            raise DataError(f"{key}: shape {array.shape[1:]} in train but {two[key].shape[1:]} in validation")
-        if (array.dtype.kind in TEXT) != (two[key].dtype.kind in TEXT):
-            raise DataError(f"{key}: type {array.dtype} in train but {two[key].dtype} in validation")
-
-
-def _labels(targets: Any, names: tuple[str, ...] | None, name: str) -> tuple[Any, tuple[str, ...] | None]:
-    """The targets, with text labels as whole numbers, and the names of the classes."""
+def _labels(
+    targets: Any, classes: rules.Classes, name: str, task: str | None, notes: dict[str, str]
+) -> tuple[Any, rules.Classes]:
+    """The targets, with labels as class numbers, and the classes."""
     if not isinstance(targets, np.ndarray):
         for key, array in named(targets, name).items():
             if array.dtype.kind in TEXT:
                 raise DataError(f"{key}: text labels are taken for a single output only; give whole numbers")
-        return targets, names
-    if targets.dtype.kind not in TEXT:
-        return targets, names
-    if targets.ndim > 1 and targets.shape[1:] != (1,):
-        raise DataError(f"{name}: text of shape {targets.shape}; expected one label a row")
-    found, member = np.unique(texts(targets.reshape(-1)), return_inverse=True)
-    names = names or tuple(map(str, found))
-    index = {text: place for place, text in enumerate(names)}
-    for place, text in enumerate(found):
-        if str(text) not in index:
-            row = int(np.flatnonzero(member == place)[0])
-            raise DataError(
-                f"{name}: row {row} has the label {str(text)!r}; allowed: {', '.join(names[:10])}"
-            )
-    numbers = np.array([index[str(text)] for text in found], np.int32)
-    return numbers[member.reshape(-1)].reshape(targets.shape), names
+        return targets, classes
+    check_finite(targets, name)
+    found = classes if classes.values is not None else rules.find(targets, classes.names, task, name)
+    if said := rules.said(targets, found, task, name):
+        notes[f"{name} labels"] = said
+    if task in ("regression", "multilabel"):
+        return targets.astype(np.float32), found
+    return rules.numbers(targets, found, name), found

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +147,12 @@ class PreparedData:
 
 
 class FolderWriter:
-    """Writes a prepared folder: ``.npy`` files filled piecewise, then ``meta.json`` as the last one."""
+    """Writes a prepared folder: ``.npy`` files filled piecewise, then ``meta.json`` as the last one.
+
+    ``progress(done, total)`` is called by sources that take long, where a caller wants to know.
+    """
+
+    progress: Callable[[int, int], None] | None = None
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -98,15 +98,6 @@ def test_colour_modes(draw):
     assert data.image_folder(folder, color_mode="rgba").prepare().sample_shape == (4, 5, 4)
 
 
-def test_sixteen_bit_images_keep_their_high_byte(tmp_path):
-    for label, value in (("a", 0x1234), ("b", 0xFF00)):
-        (tmp_path / "deep" / label).mkdir(parents=True)
-        Image.fromarray(np.full((2, 2), value, np.uint16)).save(tmp_path / "deep" / label / "1.png")
-    prepared = data.image_folder(tmp_path / "deep", validation_split=0).prepare()
-    assert prepared.train.x[:, 0, 0, 0].tolist() == [0x12, 0xFF]
-    assert prepared.validation is None
-
-
 def test_image_size_brings_all_to_one_size(draw):
     draw("a/1.png", size=(4, 4), value=9)
     folder = draw("b/1.png", size=(8, 6), value=90)
@@ -119,13 +110,15 @@ def test_image_size_brings_all_to_one_size(draw):
     ("spoil", "said"),
     [
         (lambda f: shutil.rmtree(f), "no such file or folder"),
-        (lambda f: [shutil.rmtree(f / c) for c in ("cat", "dog")], "no PNG, JPEG or BMP image"),
+        (lambda f: [shutil.rmtree(f / c) for c in ("cat", "dog")], "no image in it; read are PNG, JPEG, BMP"),
         (lambda f: shutil.rmtree(f / "cat"), "one class only"),
         (lambda f: (f / "dog" / "3.png").write_bytes(b"not an image"), "dog/3.png: not a readable"),
         (lambda f: os.truncate(f / "dog" / "3.png", 50), "dog/3.png"),
         (lambda f: (f / "cow").mkdir(), "cow: an empty class folder"),
         (lambda f: shutil.copy(f / "cat" / "1.png", f / "1.png"), "1.png: lies in no class folder"),
-        (lambda f: (f / "cat" / "1.gif").write_bytes(b"GIF"), "cat/1.gif: .gif images are not read"),
+        (lambda f: (f / "cat" / "1.heic").write_bytes(b"ftyp"), "cat/1.heic: .heic images are not read"),
+        (lambda f: (f / "cat" / "1.gif").write_bytes(b"GIF"), "cat/1.gif: not a readable image"),
+        (lambda f: (f / "cat" / "1.jpg").write_bytes(b""), "cat/1.jpg: an empty file"),
         (lambda f: Image.new("L", (9, 9)).save(f / "cat" / "z.png"), "cat/z.png is 9 x 9 pixels"),
     ],
 )

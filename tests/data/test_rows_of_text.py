@@ -1,4 +1,4 @@
-"""Tables, texts and windows over time."""
+"""Tables and windows over time."""
 
 import numpy as np
 import pytest
@@ -82,36 +82,6 @@ def test_a_table_that_is_no_text(tmp_path):
         data.table(tmp_path / "x.csv", target="b").prepare()
 
 
-def test_text_takes_its_vocabulary_from_training_rows(sheet):
-    path = sheet(
-        "text,intent,split", "Book a table,book,train", "cancel a table!,cancel,train", "book zebra,book,test"
-    )
-    prepared = data.text(path, split="split", sequence_length=4).prepare()
-    assert prepared.vocabulary[:2] == ("[padding]", "[unknown]")
-    assert "zebra" not in prepared.vocabulary
-    assert prepared.vocabulary_size == len(prepared.vocabulary) == 7
-    assert prepared.train.x.dtype == np.int32
-    assert prepared.train.x.shape == (2, 4)
-    assert prepared.validation.x[0].tolist() == [prepared.vocabulary.index("book"), 1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        (("text,intent,split", "a,x,train", ",y,train"), "row 2 is empty in column 'text'"),
-        (("text,intent,split", "a,x,train", "b,y,later"), "row 2 has 'later'"),
-        (("text,intent,split", "a,x,test", "b,y,test"), "marks no row as train"),
-        (("text,intent,split", "a,x,train", "b,y,train", "c,z,test"), "label 'z', which no training row has"),
-        (("text,intent,split", "a,x,train", "b,x,train"), "one class only"),
-        (("words,intent,split", "a,x,train"), "no column 'text'"),
-    ],
-)
-def test_text_errors(sheet, lines, said):
-    with pytest.raises(DataError) as caught:
-        data.text(sheet(*lines), split="split").prepare()
-    assert said in str(caught.value)
-
-
 @pytest.fixture
 def runs(tmp_path):
     def save(**changes):
@@ -158,8 +128,6 @@ def test_window_errors(runs, changes, said):
     [
         (lambda: data.table("x.csv", target=""), "data.target"),
         (lambda: data.table("x.csv", target="a", features="b"), "data.features"),
-        (lambda: data.text("x.csv", vocabulary_size=2), "data.vocabulary_size"),
-        (lambda: data.text("x.csv", sequence_length=0), "data.sequence_length"),
         (lambda: data.windows("x.npz", stride=0), "data.stride"),
         (lambda: data.windows("x.npz", validation_start=-1), "data.validation_start"),
     ],

@@ -1,5 +1,6 @@
-"""Images, from files to arrays of bytes."""
+"""Images, from files to arrays of samples."""
 
-from lepton_kit.data.images.source import build, image_folder
+from lepton_kit.data.images.build import MixedSizes, build
+from lepton_kit.data.images.source import image_folder, inputs
 
-__all__ = ["build", "image_folder"]
+__all__ = ["MixedSizes", "build", "image_folder", "inputs"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.archives import Archive
+from lepton_kit.data.archives.readers import Archive
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.memory import check_finite, describe
 from lepton_kit.data.prepared import FolderWriter, Split, write_folder

@@ -1,0 +1,238 @@
+"""The rows of an image set before any is decoded: image, split, and its label or mask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.images import masks
+from lepton_kit.data.images.decode import OTHER_IMAGES, READ
+from lepton_kit.data.images.labels import labels_of, read_rows
+from lepton_kit.data.images.layout import IGNORE, TEST, TRAIN, VALIDATION, by_folder, hidden, split_of
+from lepton_kit.data.images.preprocessing import image_names
+from lepton_kit.data.images.source import outside
+from lepton_kit.data.zips import Files, open_files
+from lepton_kit.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One entry a row: ``images``, ``splits`` (None: not given), ``y`` or ``masks``; names count from ``files``."""
+
+    images: Sequence[str]
+    task: str
+    y: np.ndarray | None = None
+    splits: Sequence[str] | None = None
+    masks: Sequence[str] | None = None
+    mask_files: Files | None = None
+    class_names: tuple[str, ...] | None = None
+    target: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def without(self, rows: Sequence[int], note: str) -> Plan:
+        """The plan without some rows."""
+        left = [row for row in range(len(self.images)) if row not in set(rows)]
+        return replace(
+            self,
+            images=[self.images[row] for row in left],
+            y=self.y[left] if self.y is not None else None,
+            splits=[self.splits[row] for row in left] if self.splits is not None else None,
+            masks=[self.masks[row] for row in left] if self.masks is not None else None,
+            notes=(*self.notes, note),
+        )
+
+    def mask_where(self, row: int) -> str:
+        """How an error calls the mask of a row."""
+        assert self.masks is not None
+        assert self.mask_files is not None
+        return self.mask_files.where(self.masks[row])
+
+    def mask(self, row: int) -> np.ndarray:
+        """The mask of a row as it is stored, int32 (h, w)."""
+        assert self.masks is not None
+        assert self.mask_files is not None
+        with self.mask_files.open(self.masks[row]) as stream:
+            return masks.read(stream, self.mask_where(row))
+
+
+def plan_of(files: Files, options: dict[str, Any]) -> Plan:
+    """What the files are, by their names and the labels. Raises `DataError` that names a file, a row or a folder."""
+    names, others = image_names(files)
+    notes = _others(files, others, options)
+    if not names:
+        raise DataError(f"{files.path}: no image in it; read are {READ}")
+    if options["labels"] is not None:
+        plan = _labelled(files, names, options)
+    elif options["masks"] is not None:
+        plan = _masked(files, names, options)
+    else:
+        plan = _classes(files, names, options)
+        notes += _empty(files, names, others, options)
+    return replace(plan, notes=(*notes, *plan.notes))
+
+
+def _others(files: Files, others: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """A note on files that are not read. Raises `DataError` for images of a kind that isn't."""
+    unread = [name for name in others if name.lower().endswith(OTHER_IMAGES)]
+    if unread and options["on_error"] == "raise":
+        kind = PurePosixPath(unread[0]).suffix.lower()
+        raise DataError(
+            f"{files.where(unread[0])}: {kind} images are not read ({len(unread)} such files); read are {READ}: convert "
+            "them, or leave them out with on_error='skip'"
+        )
+    kinds = Counter(
+        PurePosixPath(name).suffix.lower() or "without extension"
+        for name in others
+        if name != options["labels"]
+    )
+    if not kinds:
+        return []
+    return [
+        "files that are no images were left out: "
+        + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(8))
+    ]
+
+
+def _classes(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
+    layout = by_folder(names, options["splits"], files.path.name)
+    train = layout.splits.get(TRAIN, ())
+    class_names = sorted({str(label) for _, label in train})
+    if len(class_names) < 2:
+        one = f"({class_names[0]!r})" if class_names else "or none"
+        raise DataError(f"{files.path}: one class only {one}; expected at least two class folders")
+    held = {str(label) for _, label in layout.splits.get(VALIDATION, ())}
+    extra = sorted(held - set(class_names))
+    if extra:
+        raise DataError(f"{files.path}: class {extra[0]!r} is held out for validation but not in train")
+    notes = list(layout.notes)
+    if held and (never := sorted(set(class_names) - held)):
+        notes.append(f"no validation image of the class {', '.join(never[:5])}")
+    index = {name: label for label, name in enumerate(class_names)}
+    rows = [(name, split, index[str(label)]) for split, part in layout.splits.items() for name, label in part]
+    return Plan(
+        images=[name for name, _, _ in rows],
+        task="classification",
+        y=np.array([label for _, _, label in rows], np.int32),
+        splits=[split for _, split, _ in rows] if VALIDATION in layout.splits else None,
+        class_names=tuple(class_names),
+        notes=tuple(notes),
+    )
+
+
+def _empty(files: Files, names: Sequence[str], others: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """Folders beside the class folders that have no image. Raises `DataError` for one that has nothing at all."""
+    empty = [name for name in files.empty_folders() if not hidden(name)]
+    if empty and options["on_error"] == "raise":
+        raise DataError(
+            f"{files.where(empty[0])}: an empty class folder; add images, remove it, or leave it out with on_error='skip'"
+        )
+    full = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    beside = {str(PurePosixPath(name).parent.parent) for name in names}
+    without = sorted(
+        {
+            str(PurePosixPath(name).parent)
+            for name in others
+            if str(PurePosixPath(name).parent) not in full
+            and str(PurePosixPath(name).parent.parent) in beside
+        }
+    )
+    return [f"no image in {', '.join([*empty, *without][:8])}: left out"] if empty or without else []
+
+
+def _labelled(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
+    content, where = _labels_file(files, options["labels"])
+    found = labels_of(read_rows(content, where), names, options, where)
+    told = list(found.splits)
+    notes = list(found.notes)
+    if all(split is None for split in told):
+        told = [next((s for s in map(split_of, name.split("/")[:-1]) if s), None) for name in found.images]
+        if TRAIN in told and None not in told:
+            if VALIDATION in told and TEST in told:
+                notes.append(f"{told.count(TEST)} test images are left alone")
+                told = [IGNORE if split == TEST else split for split in told]
+            told = [VALIDATION if split == TEST else split for split in told]
+        else:
+            told = [None] * len(told)
+    rows = [row for row, split in enumerate(told) if split != IGNORE]
+    splits = [str(told[row]) for row in rows] if VALIDATION in told else None
+    if found.task == "classification" and len(set(found.y[rows].tolist())) < 2:
+        raise DataError(
+            f"{where}: one class only ({(found.class_names or ['?'])[0]!r}); expected at least two"
+        )
+    return Plan(
+        images=[found.images[row] for row in rows],
+        task=found.task,
+        y=found.y[rows],
+        splits=splits,
+        class_names=tuple(found.class_names) if found.class_names is not None else None,
+        target=found.name,
+        notes=tuple(notes),
+    )
+
+
+def _labels_file(files: Files, name: str) -> tuple[bytes, str]:
+    """The content of the labels: in the folder or archive, by its path or name there, or beside it."""
+    place = outside(files.path, name)
+    if place is not None:
+        try:
+            return place.read_bytes(), place.name
+        except OSError as failure:
+            raise DataError(f"{place}: cannot be read ({failure.strerror})") from None
+    inside = files.names()
+    if name not in inside:
+        named = [one for one in inside if one.rsplit("/", 1)[-1] == name]
+        if len(named) != 1:
+            tables = [one for one in inside if one.lower().endswith((".csv", ".tsv", ".txt"))]
+            raise DataError(
+                f"{files.path}: labels={name!r}: {'several files' if named else 'no file'} of that name in it or beside "
+                f"it; there is {', '.join(tables[:5]) or 'no CSV file'}"
+            )
+        name = named[0]
+    return files.read(name), name
+
+
+def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
+    place = outside(files.path, options["masks"])
+    folder, mask_files = options["masks"], files
+    if place is not None:
+        mask_files, folder = open_files(place), place.name
+        names = [*names, *(f"{folder}/{name}" for name in image_names(mask_files)[0])]
+    together, notes = masks.pairs(names, folder, str(files.path), options["on_error"])
+    splits, kept, more = _mask_splits([image for image, _ in together], options)
+    together = [together[row] for row in kept]
+    return Plan(
+        images=[image for image, _ in together],
+        task="other",
+        splits=splits,
+        masks=[mask.removeprefix(f"{folder}/") if place is not None else mask for _, mask in together],
+        mask_files=mask_files,
+        notes=(*notes, *more),
+    )
+
+
+def _mask_splits(
+    images: Sequence[str], options: dict[str, Any]
+) -> tuple[list[str] | None, list[int], list[str]]:
+    """Splits by any folder of an image's path that spells one; the rows that are used; notes."""
+    named = options["splits"] if isinstance(options["splits"], dict) else {}
+
+    def told(image: str) -> str | None:
+        folders = image.split("/")[:-1]
+        return next(
+            (named.get(part, split_of(part)) for part in folders if part in named or split_of(part)), None
+        )
+
+    found = [told(image) for image in images]
+    if options["splits"] == "none" or TRAIN not in found or None in found or len(set(found)) < 2:
+        return None, list(range(len(images))), []
+    notes = []
+    if VALIDATION in found and TEST in found:
+        notes.append(f"{found.count(TEST)} test images are left alone")
+        found = [IGNORE if split == TEST else split for split in found]
+    kept = [row for row, split in enumerate(found) if split != IGNORE]
+    return [VALIDATION if found[row] == TEST else str(found[row]) for row in kept], kept, notes

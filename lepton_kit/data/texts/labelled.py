@@ -1,0 +1,279 @@
+"""Texts with their labels and splits, from whichever layout a file or folder has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.texts.reading import LINES, TABLES, Rows, decoded, rows_of, text_files
+from lepton_kit.errors import DataError
+
+TRAIN = {"train", "training", "trn"}
+VALIDATION = {"val", "valid", "validation", "dev", "development", "eval"}
+TEST = {"test", "testing", "tst"}
+SPLITS = {
+    name: kind
+    for kind, names in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
+    for name in names
+}
+TEXT_COLUMNS = (
+    "text",
+    "sentence",
+    "review",
+    "message",
+    "content",
+    "comment",
+    "utterance",
+    "document",
+    "tweet",
+    "body",
+)
+LABEL_COLUMNS = (
+    "label",
+    "intent",
+    "class",
+    "category",
+    "target",
+    "sentiment",
+    "labels",
+    "topic",
+    "emotion",
+    "y",
+)
+UNLABELLED = {"unsup", "unlabeled", "unlabelled"}
+"""Folders beside the classes that hold no class, as in the IMDb reviews."""
+
+
+@dataclass
+class Labelled:
+    """Texts, a tuple of labels each, and the split each belongs to (None where the source says nothing)."""
+
+    file: str
+    texts: list[str] = field(default_factory=list)
+    labels: list[tuple[str, ...]] = field(default_factory=list)
+    splits: list[str | None] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    """Where each text stands, for errors."""
+    several: bool = False
+    """Whether a text may have several labels."""
+    notes: list[str] = field(default_factory=list)
+    column: str = "text"
+    whole_files: bool = False
+
+    def part(self, kept: Sequence[int]) -> None:
+        """Leave these rows only."""
+        for name in ("texts", "labels", "splits", "places"):
+            values = getattr(self, name)
+            setattr(self, name, [values[row] for row in kept])
+
+    def rows(self, split: str) -> np.ndarray:
+        """The rows of a split."""
+        return np.flatnonzero([one == split for one in self.splits])
+
+
+def read(path: Path, options: dict[str, Any]) -> Labelled:
+    """Every text of a file or folder. Raises `DataError` that names the file and row."""
+    if path.is_file():
+        found = _of_table(path, options, None)
+    else:
+        tables = sorted(
+            one for one in path.iterdir() if one.suffix.lower() in (*TABLES, *LINES) and one.is_file()
+        )
+        found = _of_tables(path, tables, options) if tables else _of_folder(path)
+    _drop_empty(found)
+    _choose_splits(found)
+    return found
+
+
+def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelled:
+    rows = rows_of(path)
+    text, label = _columns(rows, options)
+    several = isinstance(label, list) or options["label_separator"] is not None
+    found = Labelled(rows.file, column=text)
+    values = rows.column(text)
+    wrong = next((row for row, one in enumerate(values) if not isinstance(one, str | None)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{rows.file}: row {wrong + 1} has {values[wrong]!r} in column {text!r}; expected a text"
+        )
+    found.texts = [one or "" for one in values]
+    found.places = [f"row {row + 1}" for row in range(len(values))]
+    if isinstance(label, list):
+        found.labels = _of_flags(rows, label)
+    else:
+        cells = rows.column(label)
+        several = several or any(isinstance(one, list) for one in cells)
+        found.labels = [_labels(one, options["label_separator"]) for one in cells]
+    found.several = several
+    found.splits = [split] * len(values)
+    if options["split"] is not None:
+        found.splits = [*_given(rows.column(options["split"]), options["split"], rows.file)]
+    if options["text"] is None or options["label"] is None:
+        shown = ", ".join(map(repr, label)) if isinstance(label, list) else repr(label)
+        rest = [one for one in rows.columns if one not in (text, label, options["split"])]
+        unread = f"; not read: {', '.join(map(repr, rest[:10]))}" if rest else ""
+        found.notes.append(f"texts are column {text!r}, labels {shown}{unread}")
+    return found
+
+
+def _columns(rows: Rows, options: dict[str, Any]) -> tuple[str, str | list[str]]:
+    """The columns of texts and labels: as given, else by a usual name. Raises `DataError` where none has one."""
+    by_name = {name.strip().lower(): name for name in reversed(rows.columns)}
+    found = {}
+    for role, usual in (("text", TEXT_COLUMNS), ("label", LABEL_COLUMNS)):
+        given = options[role]
+        if given is None:
+            given = next((by_name[name] for name in usual if name in by_name), None)
+        if given is None:
+            raise DataError(
+                f"{rows.file}: which column holds the {role}s? It has {', '.join(list(rows.columns)[:30])}; give {role}="
+            )
+        found[role] = given
+    return found["text"], found["label"]
+
+
+def _labels(value: Any, separator: str | None) -> tuple[str, ...]:
+    """The labels of one cell."""
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        parts = value
+    elif separator is not None:
+        parts = str(value).split(separator)
+    else:
+        parts = [value]
+    names = [str(int(one)) if isinstance(one, bool) else str(one).strip() for one in parts if one is not None]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _of_flags(rows: Rows, names: list[str]) -> list[tuple[str, ...]]:
+    """Labels from columns of 0 and 1, one a class."""
+    yes, no = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", ""}
+    flags: list[list[str]] = [[] for _ in range(len(rows))]
+    for name in names:
+        for row, value in enumerate(rows.column(name)):
+            plain = str(value if value is not None else "").strip().lower()
+            if plain not in yes | no:
+                raise DataError(
+                    f"{rows.file}: row {row + 1} has {value!r} in column {name!r}; expected 0 or 1, since label= names several columns"
+                )
+            if plain in yes:
+                flags[row].append(name)
+    return [tuple(one) for one in flags]
+
+
+def _given(values: Sequence[Any], name: str, file: str) -> list[str]:
+    for row, value in enumerate(values):
+        if str(value).lower() not in SPLITS:
+            raise DataError(
+                f"{file}: row {row + 1} has {value!r} in column {name!r}; allowed: train, validation, test"
+            )
+    return [SPLITS[str(value).lower()] for value in values]
+
+
+def _of_tables(folder: Path, tables: list[Path], options: dict[str, Any]) -> Labelled:
+    """A folder with a file a split: train.csv, validation.csv, test.csv."""
+    by_split: dict[str, Path] = {}
+    for table in tables:
+        split = SPLITS.get(table.stem.lower())
+        if split is None or split in by_split:
+            raise DataError(
+                f"{folder}: {table.name} beside {', '.join(one.name for one in tables if one != table) or 'nothing'}; "
+                "expected one file a split (train, validation, test), or give the path of one file"
+            )
+        by_split[split] = table
+    if "train" not in by_split:
+        raise DataError(f"{folder}: no train file; it has {', '.join(one.name for one in tables)}")
+    whole = _of_table(by_split.pop("train"), options, "train")
+    whole.file = folder.name
+    if "validation" in by_split and (left := by_split.pop("test", None)):
+        whole.notes.append(f"{left.name} is left alone: there is a file of validation rows")
+    for split, table in by_split.items():
+        one = _of_table(table, {**options, "text": options["text"] or whole.column}, split)
+        for name in ("texts", "labels", "splits"):
+            getattr(whole, name).extend(getattr(one, name))
+        whole.places += [f"{table.name}: {place}" for place in one.places]
+        whole.several |= one.several
+    return whole
+
+
+def _of_folder(folder: Path) -> Labelled:
+    """Class folders of text files, or such folders for each split."""
+    found = Labelled(folder.name, whole_files=True)
+    tops = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    splits = [one for one in tops if one.name.lower() in SPLITS]
+    if splits and len(splits) < len(tops):
+        strange = next(one.name for one in tops if one not in splits)
+        raise DataError(
+            f"{folder}: the folder {strange!r} stands beside {', '.join(one.name for one in splits)}; is it a class or a split? "
+            "Move it, or give the path of the folder to read"
+        )
+    encodings: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for top in splits or [folder]:
+        split = SPLITS[top.name.lower()] if splits else None
+        classes = sorted(one for one in top.iterdir() if one.is_dir() and not one.name.startswith("."))
+        for place in classes:
+            if place.name in UNLABELLED:
+                found.notes.append(
+                    f"the folder {place.relative_to(folder)} is left out: its texts have no label"
+                )
+                continue
+            files = text_files(place)
+            if not files:
+                found.notes.append(f"the folder {place.relative_to(folder)} has no text files")
+            for file in files:
+                content, encoding = decoded(file)
+                found.texts.append(content)
+                found.labels.append((place.name,))
+                found.splits.append(split)
+                found.places.append(str(file.relative_to(folder)))
+                encodings[encoding] += 1
+                example.setdefault(encoding, found.places[-1])
+    if not found.texts:
+        raise DataError(
+            f"{folder}: no texts; expected class folders of .txt files, or train.csv beside validation.csv"
+        )
+    for encoding in ("cp1252", "latin-1"):
+        if encodings[encoding]:
+            found.notes.append(
+                f"{encodings[encoding]} of {len(found.texts)} files are no UTF-8 and were read as {encoding}, such as {example[encoding]}"
+            )
+    return found
+
+
+def _drop_empty(found: Labelled) -> None:
+    """Rows without a text or, where one is needed, without a label say nothing: left out, and that is said."""
+    for what, empty in (
+        ("text", [not one.strip() for one in found.texts]),
+        ("label", [not one and not found.several for one in found.labels]),
+    ):
+        bad = np.flatnonzero(empty)
+        if len(bad) == len(empty):
+            raise DataError(f"{found.file}: no row has a {what}")
+        if len(bad):
+            found.notes.append(
+                f"left out: {len(bad)} of {len(empty)} without a {what}, the first at {found.places[bad[0]]}"
+            )
+            # The other list of flags is made from what stays.
+            found.part([row for row, one in enumerate(empty) if not one])
+            return _drop_empty(found)
+    return None
+
+
+def _choose_splits(found: Labelled) -> None:
+    """Test rows are held out where there are no others; beside validation rows they are left alone."""
+    kinds = Counter(found.splits)
+    if not kinds.keys() - {None}:
+        return
+    if not kinds["train"]:
+        raise DataError(f"{found.file}: no row is marked as train")
+    if kinds["validation"] and kinds["test"]:
+        found.notes.append(f"{kinds['test']} test rows are left alone: there are validation rows")
+        found.part([row for row, one in enumerate(found.splits) if one != "test"])
+    found.splits = ["train" if one == "train" else "validation" for one in found.splits]

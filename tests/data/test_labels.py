@@ -1,0 +1,155 @@
+"""Labels by one set of rules: in memory and in files, mapped, named, and said."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit import data
+from lepton_kit.data import labels
+from lepton_kit.errors import ConfigError, DataError
+
+COUNT = 40
+X = np.arange(COUNT * 3, dtype=np.float32).reshape(COUNT, 3)
+HALF = np.arange(COUNT) % 2
+THIRD = np.arange(COUNT) % 3
+
+
+@pytest.fixture(params=["memory", "npz"])
+def prepare(request, tmp_path):
+    """The same call for arrays in memory and in a file."""
+
+    def make(y, x=X, **options):
+        if request.param == "memory":
+            return data.arrays(x, y, **options).prepare()
+        np.savez(tmp_path / "set.npz", x=x, y=y)
+        return data.npz(tmp_path / "set.npz", **options).prepare()
+
+    return make
+
+
+def whole(prepared):
+    """Targets by the first number of their sample, which is the row."""
+    x = np.concatenate([prepared.train.x, prepared.validation.x])[:, 0]
+    return np.concatenate([prepared.train.y, prepared.validation.y])[np.argsort(x)]
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "task", "names", "stored"),
+    [
+        (HALF, {}, "classification", None, HALF),
+        (HALF.astype(bool), {}, "classification", None, HALF),
+        (HALF[:, None], {}, "classification", None, HALF[:, None]),
+        (np.where(HALF, "yes", "no"), {}, "classification", ("no", "yes"), HALF),
+        (np.where(HALF, "ja", "né")[:, None], {}, "classification", ("ja", "né"), 1 - HALF[:, None]),
+        (HALF * 2 - 1, {}, "classification", ("-1", "1"), HALF),
+        (THIRD + 1, {}, "classification", ("1", "2", "3"), THIRD),
+        ((THIRD + 1)[:, None], {}, "classification", ("1", "2", "3"), THIRD[:, None]),
+        (HALF * 9, {}, "classification", None, HALF * 9),
+        (HALF * 9, {"task": "classification"}, "classification", ("0", "9"), HALF),
+        (THIRD + 5.0, {"task": "classification"}, "classification", ("5", "6", "7"), THIRD),
+        (THIRD * 1.0, {}, "regression", None, THIRD),
+        (THIRD + 1, {"task": "regression"}, "regression", None, THIRD + 1),
+        (np.arange(COUNT) + 1, {}, "classification", None, np.arange(COUNT) + 1),
+        (THIRD + 1, {"class_names": ["a", "b", "c"]}, "classification", ("a", "b", "c"), THIRD),
+        (THIRD, {"class_names": ["a", "b", "c"]}, "classification", ("a", "b", "c"), THIRD),
+        (np.eye(3)[THIRD], {}, "classification", None, np.eye(3)[THIRD]),
+        (
+            np.eye(3, dtype=int)[THIRD],
+            {"class_names": "abc"},
+            "classification",
+            tuple("abc"),
+            np.eye(3)[THIRD],
+        ),
+        (np.eye(3)[THIRD], {"task": "regression"}, "regression", None, np.eye(3)[THIRD]),
+        (np.ones((COUNT, 2)), {"task": "multilabel"}, "multilabel", None, np.ones((COUNT, 2))),
+        (np.ones((COUNT, 2), bool), {"task": "multilabel"}, "multilabel", None, np.ones((COUNT, 2))),
+        (np.ones((COUNT, 2)), {}, "regression", None, np.ones((COUNT, 2))),
+    ],
+)
+def test_the_rules_of_memory_and_files_are_one(prepare, y, options, task, names, stored):
+    prepared = prepare(y, **options)
+    assert (prepared.task, prepared.class_names) == (task, names)
+    assert np.array_equal(whole(prepared), stored)
+    if task == "classification" and names:
+        assert prepared.num_classes == len(names)
+    if task in ("regression", "multilabel"):
+        assert prepared.train.y.dtype == np.float32
+
+
+def test_what_is_mapped_or_doubtful_is_said(prepare):
+    assert "y: the labels 1, 2, 3 are stored as classes 0 to 2" in prepare(THIRD + 1).notes
+    assert (
+        "is taken for a regression; for classes give task='classification'" in prepare(THIRD * 1.0).notes[0]
+    )
+    assert not prepare(HALF).notes
+    assert not prepare(np.linspace(0, 1, COUNT)).notes
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "said"),
+    [
+        (
+            THIRD + 0.5,
+            {"task": "classification"},
+            "row 0 is 0.5, but task='classification' needs whole numbers",
+        ),
+        (np.where(HALF, "a", "b"), {"task": "regression"}, "text, but task='regression' needs numbers"),
+        (np.full((COUNT, 2), 0.5), {"task": "multilabel"}, "needs targets of 0 and 1"),
+        (np.ones((COUNT, 2)), {"task": "classification"}, "needs one label a row, or rows with one 1"),
+        (np.eye(3)[THIRD], {"class_names": ["a", "b"]}, "class"),
+        (THIRD + 1, {"class_names": ["a", "b"]}, "label 3 is out of range; allowed: 0 to 1"),
+        (np.where(HALF, "a", "b"), {"class_names": ["a", "c"]}, "row 0 has the label 'b'; allowed: a, c"),
+        (np.where(HALF, np.nan, 1.0), {"task": "classification"}, "row 1 is nan"),
+    ],
+)
+def test_refusals_name_the_row_and_the_rule(prepare, y, options, said):
+    with pytest.raises(DataError) as caught:
+        prepare(y, **options)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_held_out_labels_are_mapped_as_those_of_training(tmp_path):
+    prepared = data.arrays(X, THIRD + 1, validation=(X[:2], np.array([3, 2]))).prepare()
+    assert prepared.validation.y.tolist() == [2, 1]
+    with pytest.raises(DataError, match="validation y: row 1 has the label 9; allowed: 1, 2, 3"):
+        data.arrays(X, THIRD + 1, validation=(X[:2], np.array([3, 9])))
+    np.savez(tmp_path / "a.npz", x=X, y=THIRD + 1, v=X[:2], w=np.array([3, 9]))
+    with pytest.raises(DataError, match="'w': row 1 has the label 9"):
+        data.npz(tmp_path / "a.npz", validation_x="v", validation_y="w").prepare()
+
+
+def test_fit_keeps_numbers_as_keras_does():
+    assert np.array_equal(data.of(X, HALF * 2 - 1).prepare().train.y, HALF * 2 - 1)
+    assert data.of(X, THIRD + 1).prepare().class_names is None
+
+
+def test_an_unknown_task():
+    for make in (lambda: data.arrays(X, HALF, task="guess"), lambda: data.npz("a.npz", task="guess")):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert caught.value.field == "data.task"
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-30, 30), min_size=1, max_size=60), st.sampled_from([None, "classification"]))
+def test_mapping_loses_nothing(values, task):
+    y = np.array(values)
+    classes = labels.find(y, None, task, "y")
+    stored = labels.numbers(y, classes, "y")
+    if classes.values is None:
+        assert np.array_equal(stored, y)
+        assert y.min() == 0 or len(set(values)) > labels.MAX_CLASSES_OF_NUMBERS
+    else:
+        assert [classes.values[one] for one in stored] == values
+        assert classes.names == tuple(map(str, sorted(set(values))))
+        assert set(stored) == set(range(len(classes.values)))
+
+
+@given(st.lists(st.lists(st.sampled_from([0, 1, 2]), min_size=3, max_size=3), min_size=1, max_size=9))
+def test_flags_are_the_same_in_pieces(rows):
+    array = np.array(rows)
+    assert labels.flags([array]) == labels.flags([array[:2], array[2:]])
+    assert labels.flags([array])[0] == (array.max() < 2)
+    assert labels.flags([array])[1] == (array.max() < 2 and set(array.sum(1)) == {1})

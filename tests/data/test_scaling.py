@@ -1,0 +1,118 @@
+"""Scaling by column: from the training rows, the same in memory, in files and for new rows."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lepton_kit import data
+from lepton_kit.data import preprocessing, scaling
+from lepton_kit.data.archives import readers
+from lepton_kit.errors import ConfigError, DataError
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(5, [1, 100, 0], (60, 3)).astype(np.float32)
+Y = np.arange(60) % 2
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    hnp.arrays(
+        np.float64, st.tuples(st.integers(1, 30), st.integers(1, 3)), elements=st.floats(-1e6, 1e6, width=32)
+    ),
+    st.integers(1, 7),
+)
+def test_pieces_give_the_statistics_of_the_whole(array, step):
+    found = scaling.learned("standardize", [array[i : i + step] for i in range(0, len(array), step)])
+    mean, spread = array.mean(0), array.std(0)
+    assert np.allclose(1 / np.array(found.factor)[spread > 1e-3], spread[spread > 1e-3], rtol=1e-6)
+    size = np.abs(array).max() + 1
+    assert np.allclose(-np.array(found.offset) / np.array(found.factor), mean, atol=1e-9 * size)
+
+
+def test_training_rows_alone_decide_and_new_rows_are_scaled_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "CHUNK_BYTES", 100)
+    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    from_file = data.npz(tmp_path / "a.npz", scale="standardize").prepare()
+    in_memory = data.arrays(X, Y, scale="standardize").prepare()
+    for prepared in (from_file, in_memory):
+        assert np.allclose(prepared.train.x.mean(0), 0, atol=1e-6)
+        assert np.allclose(prepared.train.x.std(0)[:2], 1, atol=1e-5)
+        assert not prepared.train.x[:, 2].any()
+        assert "standardised by column, with the training rows' mean and deviation" in prepared.notes[0]
+        assert prepared.train.x.dtype == np.float32
+    assert np.allclose(from_file.train.x, in_memory.train.x, atol=1e-6)
+    kept = preprocessing.parse(json.loads(from_file.preprocessing.to_json()), "here")
+    assert kept == from_file.preprocessing
+    everything = kept.encode(X).x
+    for split in (from_file.train, from_file.validation):
+        assert {row.tobytes() for row in split.x} <= {row.tobytes() for row in everything}
+    assert np.array_equal(kept.encode(X.tolist()).x, everything)
+    assert kept.target.task == "classification"
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.uint8])
+def test_new_rows_of_memory_become_what_they_would_have_become(kind):
+    x = (X * 7).clip(0, 200).astype(kind)
+    prepared = data.arrays(x, Y, scale="standardize", validation_split=0).prepare()
+    assert np.array_equal(prepared.preprocessing.encode(x).x, prepared.train.x)
+    assert np.array_equal(prepared.preprocessing.encode(x.astype(np.float64)).x, prepared.train.x)
+
+
+def test_a_file_keeps_the_digits_of_large_values(tmp_path):
+    stamps = 1_700_000_000_000 + np.arange(60, dtype=np.float64)[:, None]
+    np.savez(tmp_path / "a.npz", x=stamps, y=Y)
+    prepared = data.npz(tmp_path / "a.npz", scale="standardize", validation_split=0).prepare()
+    assert len(np.unique(prepared.train.x)) == 60
+    assert np.array_equal(prepared.preprocessing.encode(stamps).x, prepared.train.x)
+
+
+def test_pairs_names_and_targets_in_their_own_unit(tmp_path):
+    price = X[:, 1].astype(np.float64)
+    np.savez(tmp_path / "a.npz", x=X[:, :1], small=X, price=price)
+    wish = {"small": "standardize", "price": (0.01, -2.0)}
+    prepared = data.npz(
+        tmp_path / "a.npz", x=["x", "small"], y="price", scale=wish, validation_split=0
+    ).prepare()
+    assert np.array_equal(prepared.train.x["x"], X[:, :1])
+    assert np.allclose(prepared.train.y, 0.01 * price - 2)
+    assert np.allclose(
+        prepared.preprocessing.target.values(prepared.train.y[:, None])[:, 0], price, rtol=1e-5
+    )
+    in_memory = data.arrays(
+        {"x": X[:, :1], "small": X}, price, scale=wish | {"y": "standardize"}, validation_split=0
+    )
+    found = in_memory.prepare()
+    assert np.allclose(found.preprocessing.target.values(found.train.y[:, None])[:, 0], price, rtol=1e-5)
+    assert np.allclose(found.train.x["small"], prepared.train.x["small"], atol=1e-5)
+    encoded = found.preprocessing.encode({"x": X[:, :1], "small": X})
+    assert np.array_equal(encoded.x["small"], found.train.x["small"])
+
+
+def test_a_pair_scales_samples_and_not_targets(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.full((60, 2), 255, np.uint8), y=Y)
+    prepared = data.npz(tmp_path / "a.npz", scale=(1 / 255, 0)).prepare()
+    assert (prepared.train.x == 1).all()
+    assert (prepared.task, prepared.num_classes) == ("classification", 2)
+    held = data.arrays(X, Y, validation=(X[:3], Y[:3]), scale=(2, 1)).prepare()
+    assert np.array_equal(held.validation.x, 2 * X[:3] + 1)
+
+
+@pytest.mark.parametrize(
+    "scale", ["max", (1,), (1, 2, 3), (0, 1), ("a", 1), (np.inf, 0), {"x": "max"}, 3, {"x": None}]
+)
+def test_wishes_that_are_none(scale):
+    for make in (lambda: data.npz("a.npz", scale=scale), lambda: data.arrays(X, Y, scale=scale)):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        assert caught.value.field == "data.scale"
+
+
+def test_values_beyond_float32_and_text_are_refused():
+    with pytest.raises(DataError, match="x: row 0, position 0 is inf"):
+        data.arrays(X, Y, scale=(3e38, 0)).prepare()
+    with pytest.raises(DataError, match="x: text can't be scaled"):
+        data.arrays(np.array([["a"]] * 60), Y, scale="standardize")

@@ -1,0 +1,432 @@
+"""Texts: every layout and encoding people bring, what is said about losses, and new sentences at prediction."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit import data
+from lepton_kit.data import preprocessing
+from lepton_kit.data.texts.preprocessing import TextPreprocessing
+from lepton_kit.data.texts.tokens import auto_length, characters, choose, ids, normal, words
+from lepton_kit.errors import ConfigError, DataError
+
+TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
+MEANT = ["book", "cancel"] * 20
+
+
+def sheet(path, texts=TALK, labels=MEANT, names=("text", "label"), **more):
+    pd.DataFrame({names[0]: texts, names[1]: labels, **more}).to_csv(path, index=False)
+    return path
+
+
+def lines(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("我喜欢iPhone", ["我", "喜", "欢", "iphone"]),
+        ("สวัสดี", ["ส", "วั", "ส", "ดี"]),
+        ("안녕하세요 세계", ["안녕하세요", "세계"]),
+        ("שָׁלוֹם \u200fעולם", ["שָׁלוֹם", "עולם"]),
+        ("می\u200cخواهم", ["می\u200cخواهم"]),
+        ("Don\u2019t rock'n'roll 'it'", ["don't", "rock'n'roll", "'", "it", "'"]),
+        ("3.14 and 1,000.", ["3.14", "and", "1,000", "."]),
+        ("good.Bad", ["good", ".", "bad"]),
+        ("👨\u200d👩\u200d👧👍🏽🇩🇪", ["👨\u200d👩\u200d👧", "👍🏽", "🇩🇪"]),
+        ("exam\u00adple\ufeff", ["example"]),
+        ("a\0b \u200b", ["a", "b"]),
+        ("\ud83d!", ["\ufffd", "!"]),
+        ("İstanbul", ["i̇stanbul"]),
+        (" \t\n\u3000", []),
+    ],
+)
+def test_words_by_the_rules_of_unicode(text, tokens):
+    assert words(text) == [unicodedata.normalize("NFC", one) for one in tokens]
+
+
+def test_two_ways_of_writing_one_character_are_one_word():
+    assert words("cafe\u0301") == words("café")
+    assert words("A b", lowercase=False) == ["A", "b"]
+    assert characters("Cafe\u0301 \n x") == ["c", "a", "f", "é", " ", "x"]
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_tokens_are_neither_empty_nor_invisible_and_lose_no_letter(text):
+    found = words(text)
+    assert all(token and not token.isspace() for token in found)
+    visible = [one for one in normal(text) if unicodedata.category(one)[0] in "LN"]
+    assert [one for one in "".join(found) if unicodedata.category(one)[0] in "LN"] == visible
+    "".join(found).encode("utf-8")
+    assert all(characters(text))
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=6).map(" ".join), max_size=5), st.integers(1, 6))
+def test_ids_say_what_is_cut_and_unknown(texts, length):
+    found, cut, unknown = ids(texts, words, {"a": 2, "b": 3}, length)
+    assert found.shape == (len(texts), length)
+    for row, text in enumerate(texts):
+        kept = words(text)[:length]
+        assert np.count_nonzero(found[row]) == len(kept)
+        assert unknown[row] == sum(one in "cd" for one in kept)
+        assert cut[row] == (len(words(text)) > length)
+
+
+def test_the_automatic_length_fits_95_of_100_texts():
+    assert auto_length(list(range(1, 101))) == 95
+    assert auto_length([]) == auto_length([0]) == 1
+    assert auto_length([10**6]) == 512
+
+
+def test_characters_are_chosen_where_there_are_no_spaces(tmp_path):
+    prepared = data.text(sheet(tmp_path / "a.csv", ["ACGT", "GATTACA"] * 20)).prepare()
+    assert prepared.preprocessing.tokenizer == "characters"
+    assert prepared.vocabulary[2:] == ("a", "t", "c", "g")
+    assert "tokens are characters, since 0 of 32 texts have a space" in prepared.notes
+    assert choose(["一 二", *["一二三"] * 30])[0] == "characters"
+    assert choose(["a b", *["abc"] * 15])[0] == "words"
+
+
+def test_columns_are_found_by_their_names_and_that_is_said(tmp_path):
+    prepared = data.text(sheet(tmp_path / "a.csv", names=("Review", "Sentiment"), id=range(40))).prepare()
+    assert prepared.class_names == ("book", "cancel")
+    assert "texts are column 'Review', labels 'Sentiment'; not read: 'id'" in prepared.notes
+    named = data.text(
+        sheet(tmp_path / "b.csv", names=("q", "z")), text="q", label="z", tokenizer="words"
+    ).prepare()
+    assert named.preprocessing.column == "q"
+    assert named.notes == (
+        "tokens are words",
+        "sequence_length 4: 95% of the training texts are no longer",
+    )
+
+
+def test_what_is_cut_and_unknown_is_said(tmp_path):
+    texts = ["a b c d e f"] * 30 + ["a b"] * 10
+    held = ["train"] * 30 + ["val"] * 10
+    texts[-1] = "zebra zebra a b"
+    path = sheet(tmp_path / "a.csv", texts, split=held)
+    prepared = data.text(path, split="split", sequence_length=3, vocabulary_size=5).prepare()
+    notes = "\n".join(prepared.notes)
+    assert (
+        "cut: 30 of 30 training texts to their first 3 words (the longest has 6), which loses 50.0% of all words"
+        in notes
+    )
+    assert "cut: 1 of 10 held-out texts" in notes
+    assert "the 3 most frequent of 6 words are told apart" in notes
+    assert "9.5% of the words of held-out texts are unknown" in notes
+    assert notes in prepared.summary()
+    alone = ["x"] * 8 + ["y"] * 2
+    prepared = data.text(
+        sheet(tmp_path / "b.csv", alone, MEANT[:10], split=["train"] * 8 + ["test"] * 2), split="split"
+    ).prepare()
+    assert "2 of 2 held-out texts have no characters that are known" in prepared.notes
+
+
+def test_test_rows_are_left_alone_beside_validation_rows(tmp_path):
+    split = ["train"] * 20 + ["Val"] * 8 + ["test"] * 12
+    prepared = data.text(sheet(tmp_path / "a.csv", split=split), split="split").prepare()
+    assert (len(prepared.train), len(prepared.validation)) == (20, 8)
+    assert "12 test rows are left alone: there are validation rows" in prepared.notes
+    only_test = data.text(sheet(tmp_path / "b.csv", split=["train", "TEST"] * 20), split="split")
+    with pytest.raises(DataError, match="the label 'cancel', which no training row has"):
+        only_test.prepare()
+
+
+def test_rows_without_text_or_label_are_left_out_and_that_is_said(tmp_path):
+    path = lines(
+        tmp_path / "a.jsonl",
+        [{"text": t, "label": y} for t, y in zip(TALK, MEANT, strict=True)]
+        + [{"text": "  ", "label": "book"}, {"label": "book"}, {"text": None, "label": "x"}]
+        + [{"text": "no label here"}, {"text": "none", "label": ""}],
+    )
+    prepared = data.text(path).prepare()
+    assert len(prepared.train) + len(prepared.validation) == 40
+    assert prepared.class_names == ("book", "cancel")
+    assert "left out: 3 of 45 without a text, the first at row 41" in prepared.notes
+    assert "left out: 2 of 42 without a label, the first at row 41" not in prepared.notes
+    assert "left out: 2 of 42 without a label, the first at row 44" in prepared.notes
+
+
+def test_several_labels_by_a_separator_a_list_or_columns(tmp_path):
+    several = data.text(
+        sheet(tmp_path / "a.csv", labels=["a|b", " b | b", "c", ""] * 10), label_separator="|"
+    ).prepare()
+    assert (several.task, several.class_names) == ("multilabel", ("a", "b", "c"))
+    assert several.train.y.dtype == np.float32
+    whole = np.concatenate([several.train.y, several.validation.y])
+    assert whole.sum(0).tolist() == [10, 20, 10]
+    assert "several labels a text: 1 on average, 10 texts have none" in several.notes
+    assert several.preprocessing.target.task == "multilabel"
+    rows = [
+        {"text": t, "labels": y} for t, y in zip(TALK, [["a", "b"], [], [None], ["b", "b"]] * 10, strict=True)
+    ]
+    from_list = data.text(lines(tmp_path / "b.jsonl", rows), validation_split=0).prepare()
+    assert from_list.train.y[:4].tolist() == [[1, 1], [0, 0], [0, 0], [0, 1]]
+    flags = sheet(
+        tmp_path / "c.csv", names=("comment", "id"), rude=[0, 1] * 20, spam=[1, 0] * 20, calm=[0] * 40
+    )
+    columns = data.text(flags, label=["rude", "spam", "calm"], validation_split=0).prepare()
+    assert columns.class_names == ("rude", "spam", "calm")
+    assert columns.train.y[:2].tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_json_of_one_list_and_texts_with_line_separators(tmp_path):
+    rows = [{"text": f"{t}\u2028more", "label": i % 2 == 0, "extra": {"a": 1}} for i, t in enumerate(TALK)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows, indent=2, ensure_ascii=False), encoding="utf-8")
+    prepared = data.text(path).prepare()
+    assert prepared.class_names == ("0", "1")
+    flat = tmp_path / "b.jsonl"
+    flat.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert np.array_equal(data.text(flat).prepare().train.x, prepared.train.x)
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """A folder as the IMDb reviews are."""
+    for split, count in (("train", 6), ("test", 3)):
+        for name in ("pos", "neg"):
+            for i in range(count):
+                file = tmp_path / "reviews" / split / name / f"{i}_7.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(f"a {name} review {i}", encoding="utf-8")
+    (tmp_path / "reviews/train/unsup").mkdir()
+    (tmp_path / "reviews/train/unsup/0_0.txt").write_text("unknown")
+    (tmp_path / "reviews/train/pos/.DS_Store").write_bytes(b"\0\1")
+    (tmp_path / "reviews/train/pos/._0_7.txt").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "reviews/imdb.vocab").write_text("the\n")
+    return tmp_path / "reviews"
+
+
+def test_class_folders_of_text_files(reviews):
+    (reviews / "train/pos/win.txt").write_bytes("caf\xe9 \x93pos\x94".encode("latin-1"))
+    (reviews / "train/pos/note.txt").write_bytes("a pos one".encode("utf-16"))
+    prepared = data.text(reviews).prepare()
+    assert prepared.class_names == ("neg", "pos")
+    assert (len(prepared.train), len(prepared.validation)) == (14, 6)
+    assert {"café", "“", "”"} <= set(prepared.vocabulary)
+    assert "1 of 20 files are no UTF-8 and were read as cp1252, such as train/pos/win.txt" in prepared.notes
+    assert "the folder train/unsup is left out: its texts have no label" in prepared.notes
+    plain = data.text(reviews / "train").prepare()
+    assert plain.class_names == ("neg", "pos")
+    found = prepared.preprocessing.encode(reviews / "test")
+    assert found.names[0] == "neg/0_7.txt"
+    assert np.array_equal(found.x, prepared.validation.x)
+
+
+def test_a_folder_with_a_table_a_split(tmp_path):
+    sheet(tmp_path / "train.csv")
+    sheet(tmp_path / "test.csv", TALK[:4], MEANT[:4])
+    prepared = data.text(tmp_path).prepare()
+    assert (len(prepared.train), len(prepared.validation)) == (40, 4)
+    sheet(tmp_path / "dev.csv", TALK[:6], MEANT[:6])
+    prepared = data.text(tmp_path).prepare()
+    assert len(prepared.validation) == 6
+    assert "test.csv is left alone: there is a file of validation rows" in prepared.notes
+
+
+def bad(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "said"),
+    [
+        ({"a.csv": "text,intent\n,x\n,y\n"}, {}, "no row has a text"),
+        ({"a.csv": "text,intent\na,\nb,\n"}, {}, "no row has a label"),
+        ({"a.csv": "text,intent,split\na,x,train\nb,y,later\n"}, {"split": "split"}, "row 2 has 'later'"),
+        (
+            {"a.csv": "text,intent,split\na,x,test\nb,y,test\n"},
+            {"split": "split"},
+            "no row is marked as train",
+        ),
+        ({"a.csv": "text,intent\na,x\nb,x\n"}, {}, "one class only (x)"),
+        (
+            {"a.csv": "words,intent\na,x\n"},
+            {},
+            "which column holds the texts? It has words, intent; give text=",
+        ),
+        ({"a.csv": "text,kind\na,x\n"}, {}, "which column holds the labels?"),
+        ({"a.csv": "text,label\na,x\n"}, {"text": "t"}, "no column 't'; it has text, label"),
+        ({"a.csv": "text,label\na,x\n"}, {"split": "part"}, "no column 'part'"),
+        (
+            {"a.csv": "text,b,c\na,2,0\n"},
+            {"label": ["b", "c"]},
+            "row 1 has '2' in column 'b'; expected 0 or 1",
+        ),
+        ({"a.jsonl": '{"text": "a"\n'}, {}, "a.jsonl: line 1 is no JSON"),
+        ({"a.jsonl": "[1, 2"}, {}, "not readable JSON"),
+        ({"a.jsonl": "3\n"}, {}, "line 1 is of type int; expected an object"),
+        ({"a.jsonl": "\n\n"}, {}, "no rows"),
+        ({"a.jsonl": '{"text": 3, "label": "x"}'}, {}, "row 1 has 3 in column 'text'"),
+        ({"a.jsonl": b'{"text": "\xff\0"}'}, {}, "zero bytes, so it is no text file"),
+        ({"a.jsonl": b"\xff\xfea"}, {}, "not readable as utf-16"),
+        ({"d/x.csv": "a\n"}, {}, "x.csv beside nothing; expected one file a split"),
+        ({"d/test.csv": "text,label\na,x\n"}, {}, "no train file; it has test.csv"),
+        ({"d/train/a/1.txt": "x", "d/extra/a/1.txt": "y"}, {}, "the folder 'extra' stands beside train"),
+        ({"d/a/1.doc": "x"}, {}, "no texts; expected class folders of .txt files"),
+    ],
+)
+def test_errors_name_file_and_row(tmp_path, files, options, said):
+    for name, content in files.items():
+        path = bad(tmp_path / name, content)
+    if "d" in path.relative_to(tmp_path).parts:
+        path = tmp_path / "d"
+    with pytest.raises(DataError) as caught:
+        data.text(path, **options).prepare()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"vocabulary_size": 2}, "data.vocabulary_size"),
+        ({"vocabulary_size": 200, "tokenizer": "subword"}, "data.vocabulary_size"),
+        ({"sequence_length": 0}, "data.sequence_length"),
+        ({"sequence_length": "long"}, "data.sequence_length"),
+        ({"tokenizer": "word"}, "data.tokenizer"),
+        ({"label_separator": ""}, "data.label_separator"),
+        ({"label": ["a"]}, "data.label"),
+        ({"text": ""}, "data.text"),
+    ],
+)
+def test_setting_errors(options, field):
+    with pytest.raises(ConfigError) as caught:
+        data.text("x.csv", **options)
+    assert caught.value.field == field
+
+
+@pytest.fixture
+def learned(tmp_path):
+    return data.text(sheet(tmp_path / "talk.csv"), validation_split=0, sequence_length=4).prepare()
+
+
+def test_new_sentences_become_what_they_would_have_become_in_training(learned, tmp_path):
+    kept = preprocessing.parse(json.loads(learned.preprocessing.to_json()), "here")
+    assert kept == learned.preprocessing
+    forms = [
+        TALK,
+        tuple(TALK),
+        np.array(TALK),
+        np.array(TALK)[:, None],
+        np.array([one.encode() for one in TALK], object),
+        pd.Series(TALK),
+        pd.DataFrame({"label": 1, "text": TALK}),
+        pd.DataFrame({"sentence": TALK}),
+        {"text": TALK},
+        iter(TALK),
+        tmp_path / "talk.csv",
+        str(tmp_path / "talk.csv"),
+        bad(tmp_path / "talk.txt", "\r\n".join(TALK) + "\n"),
+        lines(tmp_path / "talk.jsonl", TALK),
+    ]
+    for form in forms:
+        assert np.array_equal(kept.encode(form).x, learned.train.x), form
+    one = kept.encode("Book a TABLE")
+    assert one.x.tolist() == learned.train.x[:1].tolist()
+    assert kept.encode(pd.Series(TALK[:2], index=["u", "v"])).names == ("u", "v")
+    assert kept.count(TALK) == kept.count(forms[6]) == 40
+    assert (kept.count("one"), kept.count(forms[10]), kept.count([forms[12]])) == (1, None, None)
+    several = kept.encode([forms[12], forms[10]])
+    assert (several.names[0], several.names[1]) == ("talk.txt", "talk.csv:0")
+    pieces = list(kept.pieces(TALK, rows=7))
+    assert [len(piece.names) for piece in pieces] == [7] * 5 + [5]
+    assert np.array_equal(np.concatenate([piece.x for piece in pieces]), learned.train.x)
+
+
+def test_strange_sentences_are_named_and_kept_in_their_place(learned):
+    found = learned.preprocessing.encode(
+        ["book a table", None, "", "zebra lion", "book a zebra", float("nan"), 3, "a " * 99, pd.NA, " \u200b"]
+    )
+    assert found.rows.tolist() == [0, 3, 4, 7]
+    assert found.x.shape == (4, 4)
+    assert found.problems == {
+        1: "there is no text",
+        2: "the text is empty",
+        5: "there is no text",
+        6: "int; expected a text",
+        8: "there is no text",
+        9: "the text is empty",
+    }
+    assert found.notes == {
+        "cut to its first 4 words": 1,
+        "has words that no training text has; they count as [unknown]": 1,
+        "has no words that a training text has: the answer says nothing": 1,
+    }
+    assert learned.preprocessing.encode([None]).x is None
+    assert learned.preprocessing.encode([]).names == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            pd.DataFrame({"a": ["x"], "b": ["y"]}),
+            "no column 'text', where the training texts stood; it has a, b",
+        ),
+        ("nowhere.csv", "no such file"),
+        (Path("/nowhere/else"), "no such file"),
+        (3, "got int; expected sentences"),
+        (np.zeros((2, 3)), "an array of shape (2, 3)"),
+    ],
+)
+def test_input_of_another_kind_is_refused(learned, raw, said):
+    with pytest.raises(DataError) as caught:
+        learned.preprocessing.encode(raw)
+    assert said in str(caught.value)
+
+
+def test_an_empty_folder_has_no_texts(learned, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no text files"):
+        learned.preprocessing.encode(tmp_path / "empty")
+
+
+def test_pieces_of_words_are_trained_kept_as_json_and_have_no_unknowns(tmp_path):
+    pytest.importorskip("tokenizers")
+    texts = ["unbelievable tables", "believe in 我喜欢", "[padding] tables", "unbelievable!"] * 10
+    path = sheet(tmp_path / "a.csv", texts)
+    prepared = data.text(
+        path, tokenizer="subword", vocabulary_size=300, sequence_length=40, validation_split=0
+    ).prepare()
+    kept = preprocessing.parse(json.loads(prepared.preprocessing.to_json()), "here")
+    assert isinstance(kept, TextPreprocessing)
+    assert np.array_equal(kept.encode(texts).x, prepared.train.x)
+    assert prepared.vocabulary[:2] == ("[padding]", "[unknown]")
+    assert 258 < len(prepared.vocabulary) <= 300
+    assert (prepared.train.x[:, 0] > 1).all()
+    strange = kept.encode(["żółw 👍"])
+    assert not strange.notes
+    assert (strange.x != 1).all()
+    again = data.text(path, tokenizer="subword", vocabulary_size=300, sequence_length=40, validation_split=0)
+    assert again.prepare(cache=tmp_path / "other").preprocessing == prepared.preprocessing
+
+
+def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(DataError, match=r"pip install lepton-kit\[text\]"):
+        data.text(sheet(tmp_path / "a.csv"), tokenizer="subword").prepare()
+
+
+def test_a_broken_subword_model_is_a_clean_error():
+    pytest.importorskip("tokenizers")
+    broken = TextPreprocessing(
+        vocabulary=("[padding]", "[unknown]"), sequence_length=2, tokenizer="subword", subword="{"
+    )
+    with pytest.raises(DataError, match="subword tokenizer can't be read"):
+        broken.encode(["a"])
