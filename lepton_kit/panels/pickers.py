@@ -12,6 +12,8 @@ from lepton_kit.panels.parts import column, field, on_change, set_html
 
 SHARES = (0.2, 0.1, 0.3, 0.0)
 CHOOSE = "choose …"
+NOTHING = ""
+"""Stands for None in a picker: a `Dropdown` shows nothing at all for a value of None."""
 LABELS = {
     "kind": ("Read as", "what the rows of the file are"),
     "target": ("Target", "the column to predict"),
@@ -20,18 +22,22 @@ LABELS = {
     "x": ("Samples", "the array of samples, rows first"),
     "y": ("Target", "the array to predict"),
     "image_size": ("Image size", "height x width that every image is brought to"),
+    "labels": ("Labels", "a table of file names and labels; without one the folders are the classes"),
+    "masks": ("Masks", "the folder of masks that the model learns to draw"),
     "held_out": ("Validation", "which rows are kept apart to measure on"),
     "drop": ("Leave out", "columns that the model does not see; Ctrl picks several"),
 }
 SHOWN = {
     "table": ("kind", "target", "held_out", "drop"),
     "text": ("kind", "text", "label", "held_out"),
-    "image_folder": ("image_size", "held_out"),
+    "image_folder": ("labels", "masks", "image_size", "held_out"),
     "npz": ("x", "y", "held_out"),
 }
 """Verb of `lk.data` -> the pickers that it needs."""
 SEVERAL = ("drop",)
 """Pickers of which any number may be chosen."""
+WITHOUT = {"image_size": "as they are", "labels": "none: folders are classes", "masks": "none"}
+"""What None reads in a picker that may stay without a value."""
 KINDS = (("a table", "table"), ("texts", "text"))
 
 
@@ -75,8 +81,8 @@ class Pickers:
                     value = _value(name, description)
                     if name not in SEVERAL and value not in [each for _, each in offered]:
                         offered = [(CHOOSE if value is None else _told(value), value), *offered]
-                    one.options = offered
-                    one.value = value
+                    one.options = [(label, NOTHING if each is None else each) for label, each in offered]
+                    one.value = NOTHING if value is None else value
         finally:
             self._filling = False
 
@@ -94,8 +100,8 @@ class Pickers:
         for name in shown:
             value = self.fields[name].value
             if name == "held_out":
-                picked |= dict([value]) if value is not None else {}
-            elif value is not None and value != ():
+                picked |= dict([value])
+            elif value not in (NOTHING, ()):
                 picked[name] = value
         return picked
 
@@ -136,8 +142,8 @@ def _offered(name: str, description: Any) -> list[tuple[str, Any]]:
         offered += [(f"the later rows by {one!r}", ("time", one)) for one in choices.get("time", ())]
         offered += [(f"whole groups of {one!r}", ("group", one)) for one in choices.get("group", ())]
         return offered
-    if name == "image_size":
-        return [(_told(size), size) for size in choices.get(name, ())]
+    if name in WITHOUT:
+        return [(WITHOUT[name] if one is None else _told(one), one) for one in choices.get(name, ())]
     return [(str(one), one) for one in choices.get(name, ())]
 
 
@@ -155,8 +161,6 @@ def _value(name: str, description: Any) -> Any:
 
 
 def _told(value: Any) -> str:
-    if value is None:
-        return "as they are"
     if isinstance(value, tuple) and len(value) == 2 and value[0] == "validation_split":
         return f"{100 * value[1]:.0f} % of the samples, at random"
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)

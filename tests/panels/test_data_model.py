@@ -81,6 +81,7 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     assert "which column is to be predicted?" in panel.pickers.problems["target"].value
     assert panel.waits_for == WRONG
     assert "likely &#x27;price&#x27;" in panel.pickers.problems["target"].value
+    assert target.label == "choose …"
     target.value = "street"
     panel.ready()
     assert panel.waits_for is None

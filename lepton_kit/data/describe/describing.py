@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.archives import open_arrays
 from lepton_kit.data.describe import checks
 from lepton_kit.data.describe.columns import columns_of, findings
 from lepton_kit.data.describe.description import Column, Description
 from lepton_kit.data.describe.frames import MOST_ROWS
-from lepton_kit.data.describe.image_sizes import common_sizes
+from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
 from lepton_kit.data.describe.preview import preview
-from lepton_kit.data.describe.reading import VERBS, Plan, names_of, plan
+from lepton_kit.data.describe.reading import VERBS, Plan, plan
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import ConfigError, DataError, LeptonError
 
@@ -62,7 +63,7 @@ def describe(anything: Any, **options: Any) -> Description:
         left_out=_left_out(found, prepared),
         problems=tuple(_problems(found, prepared, classes, held, columns)),
         choices=_choices(found, columns),
-        proposed=dict(found.options),
+        proposed={**found.proposed, **found.options},
         preview=preview(
             prepared,
             found.frame,
@@ -224,9 +225,10 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> Mapping[str, tuple[Any
         return {name: values for name, values in choices.items() if values and name in allowed}
     if found.kind == "image_folder":
         sizes = common_sizes(found.source)
-        return {"image_size": sizes} if sizes else {}
+        return layout_of(names_of_files(found.source))[1] | ({"image_size": sizes} if sizes else {})
     if found.kind == "npz":
-        arrays = tuple(names_of(found.source))
+        with open_arrays(found.source) as reader:
+            arrays = tuple(reader.names)
         return {"x": arrays, "y": arrays}
     return {}
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.data.anything import of
-from lepton_kit.data.archives import npz
+from lepton_kit.data.archives import npz, open_arrays
+from lepton_kit.data.archives.layout import found_names
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.describe.frames import head
 from lepton_kit.data.describe.guess import Guess, guess
+from lepton_kit.data.describe.pictures import layout_of, names_of_files
 from lepton_kit.data.describe.sniff import kind_of
 from lepton_kit.data.images import image_folder
 from lepton_kit.data.prepared import PreparedData
@@ -28,9 +30,6 @@ VERBS: dict[str, Callable[..., Dataset]] = {
     "text": text,
     "windows": windows,
 }
-INPUTS = ("x", "image", "images", "data", "features", "inputs", "x_train", "X_train", "X", "lidar")
-OUTPUTS = ("y", "mask", "masks", "label", "labels", "target", "targets", "y_train", "Y_train", "Y")
-HELD_OUT = (("x_test", "y_test"), ("x_val", "y_val"), ("X_test", "Y_test"), ("X_test", "y_test"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Plan:
     """How a source is read: the verb, the options for it, and the call as a user would write it.
 
     ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
-    table. ``guess`` says what its columns are for.
+    table. ``guess`` says what its columns are for. ``proposed`` are options that the verb finds by itself.
     """
 
     kind: str
@@ -49,6 +48,7 @@ class Plan:
     guess: Guess | None = None
     made: Dataset | None = None
     concerns: str | None = None
+    proposed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def dataset(self) -> Dataset:
@@ -117,10 +117,8 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         kind = {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
         if held == "npz":
             return _of_archive(path, options)
-    if held == "npy":
-        raise DataError(
-            f"{path}: one array alone; give its labels too: lk.data.arrays(numpy.load({str(path)!r}), y), or an .npz"
-        )
+    if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
+        options |= layout_of(names_of_files(path))[0]
     if kind in (None, "table", "text") and held == "table":
         return _of_columns(path, kind, options)
     assert kind is not None
@@ -169,34 +167,21 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:
     """Arrays by their usual names; recordings where they are named ``train_CLASS``."""
-    names = names_of(path)
-    recordings = [name for name in names if name.startswith("train_") and name not in ("train_x", "train_y")]
-    if recordings and not options.keys() & {"x", "y"}:
-        _check_options("windows", windows, options)
-        return Plan("windows", path, options)
-    _check_options("npz", npz, options)
-    for option, known in (("x", INPUTS), ("y", OUTPUTS)):
-        if option not in options:
-            found = next((name for name in known if name in names), None)
-            if found is None:
-                role = "the samples" if option == "x" else "the target"
-                failure = DataError(
-                    f"{path.name}: which array is {role}? It has {', '.join(map(repr, names[:20]))}; give {option}="
-                )
-                return Plan("npz", path, options, failure, concerns=option)
-            options[option] = found
-    for held_x, held_y in HELD_OUT:
-        if held_x in names and held_y in names and "validation_x" not in options:
-            options |= {"validation_x": held_x, "validation_y": held_y}
-    return Plan("npz", path, options)
-
-
-def names_of(path: Path) -> list[str]:
-    """The names of the arrays of an ``.npz`` file."""
-    import zipfile
-
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
+    with open_arrays(path) as reader:
+        names = list(reader.names)
+        recordings = [
+            name for name in names if name.startswith("train_") and len(reader.header(name)[0]) == 2
+        ]
+        if len(recordings) > 1 and not options.keys() & {"x", "y"}:
+            _check_options("windows", windows, options)
+            return Plan("windows", path, options)
+        _check_options("npz", npz, options)
+        found, _ = found_names(reader, npz(path, **options).options)
+    for option, role in (("x", "the samples"), ("y", "the target")):
+        if isinstance(found[option], str) and found[option] not in names:
+            told = f"{path.name}: which array is {role}? It has {', '.join(map(repr, names[:20]))}; give {option}="
+            return Plan("npz", path, options, DataError(told), concerns=option)
+    return Plan("npz", path, options, proposed={name: found[name] for name in ("x", "y")})
 
 
 def _check_options(kind: str, verb: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -25,7 +25,8 @@ MOST_FILES = 20_000
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "table"),
     (b"ARROW1", "table"),
-    (b"\x93NUMPY", "npy"),
+    (b"\x89HDF", "npz"),
+    (b"MATLAB ", "npz"),
     (b"\x89PNG\r\n", "image"),
     (b"\xff\xd8\xff", "image"),
     (b"GIF8", "image"),
@@ -43,7 +44,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
         b"SQLite format 3",
         "an SQLite database; read a query with pandas.read_sql and give the frame: lk.data.table(frame, …)",
     ),
-    (b"\x89HDF", "an HDF5 file; read its arrays with h5py and give them: lk.data.arrays(x, y)"),
+    (b"\x93NUMPY", "one array alone; give its labels too: the folder of both, or lk.data.arrays(x, y)"),
     (b"Rar!", "a RAR archive; unpack it, or pack it as zip"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it, or pack it as zip"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file; save it as .xlsx or .csv"),
@@ -52,7 +53,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 
 
 def kind_of(path: Path) -> str:
-    """``images``, ``table`` (a file of rows), ``npz``, ``npy``, ``texts`` (class folders), ``recordings`` or ``stored``.
+    """``images``, ``table`` (of rows), ``npz`` (named arrays), ``texts`` (class folders), ``recordings`` or ``stored``.
 
     ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
@@ -164,8 +165,8 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         return "texts"
     if seen["tables"]:
         return "recordings" if nested["tables"] == seen["tables"] and seen["tables"] > 1 else "table"
-    if seen["npy"]:
-        return "npy"
+    if seen["npy"] and path.is_dir():
+        return "npz"
     raise DataError(
         f"{path}: {sum(seen.values())} files, but no images, tables, texts or arrays among them; "
         "see lk.data for what is read"
@@ -177,4 +178,4 @@ def _of_ending(ending: str) -> str:
         return "images"
     if ending in TABLES:
         return "tables"
-    return {".txt": "texts", ".npy": "npy", ".npz": "npy"}.get(ending, "others")
+    return {".txt": "texts", ".npy": "npy"}.get(ending, "others")

@@ -6,7 +6,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.data.describe import preview
-from lepton_kit.data.describe.image_sizes import common_sizes
+from lepton_kit.data.describe.pictures import common_sizes
 from lepton_kit.errors import DataError
 
 

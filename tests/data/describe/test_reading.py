@@ -47,7 +47,7 @@ def test_images(two_classes):
 
 def test_archives_of_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.arange(4) % 2)
-    assert lk.data.read(tmp_path / "a.npz") == lk.data.npz(tmp_path / "a.npz", x="x", y="y")
+    assert lk.data.read(tmp_path / "a.npz") == lk.data.npz(tmp_path / "a.npz")
     held = {
         "x_train": np.zeros((4, 2)),
         "y_train": np.arange(4),
@@ -55,11 +55,9 @@ def test_archives_of_arrays(tmp_path):
         "y_test": np.arange(2),
     }
     np.savez(tmp_path / "b.npz", **held)
-    expected = lk.data.npz(
-        tmp_path / "b.npz", x="x_train", y="y_train", validation_x="x_test", validation_y="y_test"
-    )
-    assert lk.data.read(tmp_path / "b.npz") == expected
-    np.savez(tmp_path / "c.npz", train_walk=np.zeros((40, 2)), test_walk=np.zeros((40, 2)))
+    assert lk.data.read(tmp_path / "b.npz") == lk.data.npz(tmp_path / "b.npz")
+    assert len(lk.data.read(tmp_path / "b.npz").prepare().validation) == 2
+    np.savez(tmp_path / "c.npz", train_walk=np.zeros((40, 2)), train_run=np.zeros((40, 2)))
     assert lk.data.read(tmp_path / "c.npz").kind == "windows"
     np.savez(tmp_path / "d.npz", alpha=np.zeros(3), beta=np.zeros(3))
     with pytest.raises(DataError, match=r"which array is the samples\? It has 'alpha', 'beta'; give x="):

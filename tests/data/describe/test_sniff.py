@@ -81,7 +81,7 @@ def test_folders_by_their_files(file):
         (("good/1.txt", "bad/1.txt"), "texts"),
         (("walk/1.csv", "run/1.csv"), "recordings"),
         (("part-1.parquet", "part-2.parquet", "_SUCCESS"), "table"),
-        (("x.npy", "y.npy"), "npy"),
+        (("x.npy", "y.npy"), "npz"),
     ],
 )
 def test_other_folders(file, names, kind):
@@ -96,7 +96,7 @@ def test_other_folders(file, names, kind):
         ("a.pdf", b"%PDF-1.4", "a PDF"),
         ("a.pkl", b"\x80\x04\x95", "a pickle, which could run code"),
         ("a.db", b"SQLite format 3\0", "an SQLite database"),
-        ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+        ("x.npy", b"\x93NUMPY", "one array alone; give its labels too"),
         ("a.xls", b"\xd0\xcf\x11\xe0", "old Excel"),
         ("a.png", png(), "one image; give the folder"),
         ("empty.csv", b"", "the file is empty"),
@@ -108,6 +108,11 @@ def test_other_folders(file, names, kind):
 def test_what_is_not_read_is_named(file, name, content, told):
     with pytest.raises(DataError, match=told):
         kind_of(file(name, content))
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.h5", b"\x89HDF\r\n"), ("a.mat", b"MATLAB 5.0 MAT-file")])
+def test_files_of_named_arrays(file, name, content):
+    assert kind_of(file(name, content)) == "npz"
 
 
 def test_a_word_file_and_folders_without_data(file, tmp_path):
