@@ -159,11 +159,44 @@ class NpzSpec(_Split):
 
 
 class TableSpec(_Split):
-    """A CSV file of numbers and categories, as `lepton_kit.data.table` reads it."""
+    """A table in files, as `lepton_kit.data.table` reads it."""
 
     kind: Literal["table"]
-    target: str = Field(min_length=1, description="column to predict")
+    target: str | tuple[str, ...] = Field(min_length=1, description="column to predict, or several")
+    task: Literal["classification", "regression", "multilabel"] | None = Field(
+        None, description="what the target is; null: as it looks"
+    )
+    unit: str | None = Field(None, description="of the target of a regression")
     features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
+    drop: tuple[str, ...] = Field((), description="columns to leave out")
+    split: str | None = Field(None, description="column that says train, validation or test")
+    group: str | None = Field(None, description="column of groups that are held out as a whole")
+    time: str | None = Field(None, description="column of times; the latest rows are held out")
+    validation: str | None = Field(None, description="file of the held-out rows")
+    sample_weight: str | None = Field(None, description="column of weights")
+    class_weight: Literal["balanced"] | dict[str, float] | None = Field(
+        None, description="balanced, or class -> weight"
+    )
+    max_categories: int = Field(
+        64, ge=1, description="different texts of a column up to which each is a feature"
+    )
+    hash_buckets: int = Field(32, ge=1, description="features of a column of more different texts")
+    separator: str | None = Field(None, min_length=1, max_length=1, description="of columns; null: as found")
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark; null: as found")
+    thousands: Literal["", ",", ".", " ", "'"] | None = Field(
+        None, description="mark between thousands; null: as found"
+    )
+    encoding: str | None = Field(None, description="of the text; null: as found")
+    quote: str | None = Field(
+        None, max_length=1, description="quotation mark; empty: none; null: the double one"
+    )
+    comment: str | None = Field(None, description="what a line to skip begins with")
+    header: bool = Field(True, description="whether the first line names the columns")
+    missing: tuple[str, ...] = Field((), description="more words for a missing value")
+    day_first: bool | None = Field(None, description="whether dates begin with the day; null: as found")
+    sheet: str | int = Field(0, description="of an Excel file, by name or place")
+    query: str | None = Field(None, description="what a SQLite file is asked for")
+    pattern: str | tuple[str, ...] | None = Field(None, description="which files of a folder are read")
 
 
 class TextSpec(_Split):

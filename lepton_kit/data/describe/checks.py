@@ -28,7 +28,7 @@ def imbalance(counts: Mapping[str, int]) -> str | None:
     """One class that outweighs all others.
 
     >>> imbalance({"no": 95, "yes": 5})
-    "95 % of the training samples are 'no': accuracy will mislead; balanced accuracy and AUC are shown"
+    "95 % of the training samples are 'no': accuracy will mislead; balanced accuracy and AUC are shown by run.report()"
     >>> imbalance({"no": 60, "yes": 40})
     """
     total = sum(counts.values())
@@ -39,7 +39,7 @@ def imbalance(counts: Mapping[str, int]) -> str | None:
         return None
     share = 100 * most / total
     told = f"{share:.0f}" if share < 99.5 else f"{share:.2f}"
-    return f"{told} % of the training samples are {name!r}: accuracy will mislead; balanced accuracy and AUC are shown"
+    return f"{told} % of the training samples are {name!r}: accuracy will mislead; balanced accuracy and AUC are shown by run.report()"
 
 
 def few_samples(counts: Mapping[str, int]) -> str | None:

@@ -36,7 +36,7 @@ def describe(anything: Any, **options: Any) -> Description:
     >>> import numpy as np
     >>> found = describe((np.zeros((100, 3)), np.arange(100) < 4))
     >>> found.problems[0]
-    "96 % of the training samples are '0': accuracy will mislead; balanced accuracy and AUC are shown"
+    "96 % of the training samples are '0': accuracy will mislead; balanced accuracy and AUC are shown by run.report()"
     """
     found = plan(anything, options)
     prepared, failure = None, found.failure

@@ -1,5 +1,5 @@
 """Tables: numbers and categories as one array of features."""
 
-from lepton_kit.data.tables.source import build, table
+from lepton_kit.data.tables.source import build, inputs, table
 
-__all__ = ["build", "table"]
+__all__ = ["build", "inputs", "table"]

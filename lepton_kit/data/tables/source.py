@@ -1,177 +1,254 @@
-"""Tables in CSV files: numbers standardised, categories one-hot, missing values flagged."""
+"""Tables in files, frames and databases: `table` describes one, `build` reads it piece by piece into arrays."""
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
-from lepton_kit.data.memory import check_classes, describe
-from lepton_kit.data.prepared import FolderWriter, Split, write_folder
-from lepton_kit.data.splitting import check_split, split_rows
+from lepton_kit.data.prepared import FolderWriter, meta_of
+from lepton_kit.data.splitting import check_split
+from lepton_kit.data.tables.chunks import Table, is_frame, of_frame
+from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.formats import of_query
+from lepton_kit.data.tables.making import make
+from lepton_kit.data.tables.reader import column, open_files, read_csv
 from lepton_kit.errors import ConfigError, DataError
 
-MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
-MAX_CATEGORIES = 64
-MAX_CLASSES_OF_NUMBERS = 20
+__all__ = ["build", "column", "inputs", "read_csv", "table"]
 
-
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """(column names, rows of text). Raises `DataError` that names the line."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = next(reader, None)
-            if not header:
-                raise DataError(f"{path.name}: no header line")
-            if len(set(header)) != len(header):
-                twice = next(name for name in header if header.count(name) > 1)
-                raise DataError(f"{path.name}: the column {twice!r} appears twice")
-            rows = []
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{path.name}: line {reader.line_num} has {len(row)} fields; expected {len(header)}"
-                    )
-                rows.append(row)
-    except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        raise DataError(f"{path.name}: not a readable CSV file in UTF-8 ({failure})") from None
-    if not rows:
-        raise DataError(f"{path.name}: no rows")
-    return header, rows
-
-
-def column(header: list[str], rows: list[list[str]], name: str, file: str) -> list[str]:
-    """The values of one column, stripped. Raises `DataError` that lists the columns."""
-    if name not in header:
-        raise DataError(f"{file}: no column {name!r}; it has {', '.join(header[:30])}")
-    index = header.index(name)
-    return [row[index].strip() for row in rows]
+Names = str | Sequence[str]
+TASKS = ("classification", "regression", "multilabel")
+WILD = "*?["
 
 
 def table(
-    path: str | Path,
+    path: Any,
     *,
-    target: str,
+    target: Names,
+    task: str | None = None,
+    unit: str | None = None,
     features: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    split: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    validation: str | None = None,
+    sample_weight: str | None = None,
+    class_weight: str | Mapping[str, float] | None = None,
+    max_categories: int = 64,
+    hash_buckets: int = 32,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    quote: str | None = None,
+    comment: str | None = None,
+    header: bool = True,
+    missing: Sequence[str] = (),
+    day_first: bool | None = None,
+    sheet: str | int = 0,
+    query: str | None = None,
+    pattern: Names | None = None,
     validation_split: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A CSV file with a header line; samples are float32 ``(features,)``.
+    """A table with a target column; samples are float32 ``(features,)``.
 
-    Numbers are standardised with the training rows' mean and deviation, texts become one column a category,
-    and a column with missing values gets a second one that flags them. A target of text, or of at most 20
-    different whole numbers, makes a classification, any other a regression.
+    ``path`` is a file (CSV in any dialect, packed or not, JSON, JSON lines, Parquet, Feather, Excel, SQLite with a
+    ``query``), a folder or a pattern such as ``"parts/*.csv"`` of several, a frame of pandas or Polars, a list of
+    dictionaries, or with ``query`` the address of a database, an engine or connection of SQLAlchemy. A frame and the
+    answer of a database are stored with the run; an address is stored nowhere, because it may hold a password.
+
+    Numbers and dates are standardised with the training rows' mean and deviation, texts become a feature for each
+    category, or for each of ``hash_buckets`` where there are more than ``max_categories``; a column with missing
+    values gets a feature that flags them. What was understood and what was left out is said in the notes of the
+    prepared data. ``separator``, ``decimal``, ``thousands``, ``encoding``, ``quote``, ``comment``, ``day_first``
+    and ``missing`` (more words for it) are found out where they are not given.
+
+    ``task``: without it texts, or at most 20 different whole numbers, are classes, all else is a regression, whose
+    target is standardised within and answered in its ``unit``. Several targets make a regression of several values,
+    or with 0 and 1 alone a ``multilabel`` task; so does one column of texts such as ``a|b``.
+
+    Held out: rows that ``split`` calls validation, whole groups of ``group``, the latest rows by ``time``, the rows of
+    the file ``validation``, or ``validation_split`` of the rows at random, every class in proportion.
+
+    >>> rows = [{"size": k, "heated": "yes" if k % 2 else "no", "price": 3.0 * k} for k in range(50)]
+    >>> table(rows, target="price", task="regression", unit="k€").prepare()
+    PreparedData(40 + 10 samples, 2, regression)
     """
     check_split(validation_split, seed)
-    if isinstance(features, str) or not (features is None or all(isinstance(name, str) for name in features)):
-        raise ConfigError("data.features", given=features, rule="a list of column names")
-    return dataset_of(
-        "table",
-        path,
-        target=name_of("target", target),
-        features=list(features) if features is not None else None,
-        validation_split=validation_split,
-        seed=seed,
-    )
+    options: dict[str, Any] = {
+        "target": _target(target),
+        "task": _one_of("task", task, TASKS),
+        "unit": _text("unit", unit),
+        "features": None if features is None else _names("features", features),
+        "drop": _names("drop", drop),
+        "split": _text("split", split),
+        "group": _text("group", group),
+        "time": _text("time", time),
+        "validation": None if validation is None else str(Path(validation).expanduser().absolute()),
+        "sample_weight": _text("sample_weight", sample_weight),
+        "class_weight": _class_weight(class_weight),
+        "max_categories": _whole("max_categories", max_categories),
+        "hash_buckets": _whole("hash_buckets", hash_buckets),
+        "separator": _sign("separator", separator),
+        "decimal": _one_of("decimal", decimal, (".", ",")),
+        "thousands": _one_of("thousands", thousands, ("", ",", ".", " ", "'")),
+        "encoding": _text("encoding", encoding),
+        "quote": quote if quote == "" else _sign("quote", quote),
+        "comment": _text("comment", comment),
+        "header": _truth("header", header),
+        "missing": _names("missing", missing),
+        "day_first": None if day_first is None else _truth("day_first", day_first),
+        "sheet": sheet,
+        "query": _text("query", query),
+        "pattern": None
+        if pattern is None
+        else pattern
+        if isinstance(pattern, str)
+        else _names("pattern", pattern),
+        "validation_split": validation_split,
+        "seed": seed,
+    }
+    ways = [name for name in ("split", "group", "time", "validation") if options[name] is not None]
+    if len(ways) > 1:
+        raise ConfigError(
+            f"data.{ways[1]}",
+            given=options[ways[1]],
+            rule=f"only one of {', '.join(ways)} decides what is held out",
+        )
+    if query is not None and (not isinstance(path, str | Path) or "://" in str(path)):
+        return _held(of_frame(of_query(path, query), "the query's answer"), options)
+    if isinstance(path, str) and "://" in path:
+        raise ConfigError(
+            "data.path", given=path.partition("://")[0] + "://…", rule="a file, or for a database also query="
+        )
+    if isinstance(path, list | tuple) and path and all(isinstance(one, str | Path) for one in path):
+        path, options["pattern"] = _common([Path(one).expanduser().absolute() for one in path])
+    elif is_frame(path):
+        return _held(of_frame(path), options)
+    elif (
+        isinstance(path, str | Path)
+        and any(sign in Path(path).name for sign in WILD)
+        and not Path(path).exists()
+    ):
+        path, options["pattern"] = Path(path).parent, Path(path).name
+    return dataset_of("table", path, **options)
+
+
+def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
+    """The files that are read, so those whose change changes the data: training rows, then ``validation``."""
+    return [
+        *_files(path, options.get("pattern")),
+        *([Path(options["validation"])] if options.get("validation") else []),
+    ]
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are float32 ``(features,)``; statistics and categories come from the training rows alone."""
-    header, rows = read_csv(path)
-    target = column(header, rows, options["target"], path.name)
-    for row, value in enumerate(target):
-        if value.lower() in MISSING:
-            raise DataError(
-                f"{path.name}: row {row + 1} has no value in the target column {options['target']!r}"
-            )
-    y, classes = _target(target)
-    names = options["features"] or [name for name in header if name != options["target"]]
-    if options["target"] in names:
-        raise DataError(f"{path.name}: the target {options['target']!r} is among the features")
-    if not names:
-        raise DataError(f"{path.name}: no feature columns beside the target")
-    train, held = split_rows(
-        len(rows), options["validation_split"], options["seed"], labels=y if classes else None
-    )
-    blocks, features = [], []
-    for name in names:
-        block, added = _feature(name, column(header, rows, name, path.name), train, path.name)
-        blocks += block
-        features += added
-    x = np.stack(blocks, axis=1).astype(np.float32)
-    try:
-        if classes:
-            check_classes(y[train], classes)
-        prepared = describe(
-            Split(x[train], y[train]),
-            Split(x[held], y[held]) if len(held) else None,
-            classes,
-            feature_names=tuple(features),
-            value_range=(-1.0, 1.0),
-        )
-    except DataError as failure:
-        raise DataError(f"{path.name}: target {options['target']!r}: {failure}") from None
-    write_folder(prepared, writer.folder)
+    dialect = _dialect(options)
+    found = open_files(_files(path, options["pattern"]), dialect, options["sheet"], options["query"])
+    held = _validation(options, dialect)
+    prepared = make(found, held, options, writer)
+    writer.finish(**meta_of(prepared))
 
 
-def _target(values: list[str]) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    numbers = _numbers(values)
-    distinct = sorted(set(values))
-    if numbers is None:
-        return np.array([distinct.index(v) for v in values], np.int32), tuple(distinct)
-    whole = np.all(numbers == np.round(numbers))
-    if whole and len(distinct) <= MAX_CLASSES_OF_NUMBERS:
-        kinds = sorted({int(v) for v in numbers})
-        return np.searchsorted(kinds, numbers).astype(np.int32), tuple(map(str, kinds))
-    return numbers.astype(np.float32), None
+def _held(found: Table, options: dict[str, Any]) -> Dataset:
+    """A table in memory as prepared data, which a launch stores."""
+    options = json.loads(json.dumps(options))
+    return Dataset("arrays", held=make(found, _validation(options, _dialect(options)), options, None))
 
 
-def _numbers(values: list[str]) -> np.ndarray | None:
-    try:
-        return np.array([math.nan if v.lower() in MISSING else float(v) for v in values])
-    except ValueError:
+def _dialect(options: Mapping[str, Any]) -> Dialect:
+    return Dialect(*(options[name] for name in ("separator", "encoding", "quote", "comment", "header")))
+
+
+def _validation(options: Mapping[str, Any], dialect: Dialect) -> Table | None:
+    if options["validation"] is None:
         return None
+    return open_files([Path(options["validation"])], dialect, options["sheet"], options["query"])
 
 
-def _feature(
-    name: str, values: list[str], train: np.ndarray, file: str
-) -> tuple[list[np.ndarray], list[str]]:
-    """The columns that one feature becomes, and their names."""
-    missing = np.array([v.lower() in MISSING for v in values])
-    blocks, names = [], []
-    numbers = _numbers(values)
-    if numbers is not None:
-        infinite = np.flatnonzero(np.isinf(numbers))
-        if len(infinite):
-            raise DataError(
-                f"{file}: column {name!r}, row {infinite[0] + 1} is {values[infinite[0]]}; expected a number"
-            )
-        known = numbers[train][~missing[train]]
-        if not len(known):
-            raise DataError(f"{file}: column {name!r} has no value in any training row")
-        mean, spread = known.mean(), known.std()
-        scaled = (numbers - mean) / (spread if spread > 0 else 1.0)
-        blocks.append(np.where(missing, 0.0, scaled))
-        names.append(name)
+def _files(path: Path, pattern: Names | None) -> list[Path]:
+    if path.is_file():
+        return [path]
+    patterns = ["*"] if pattern is None else [pattern] if isinstance(pattern, str) else list(pattern)
+    if isinstance(pattern, list | tuple):
+        found = [path / name for name in patterns]
     else:
-        kinds = sorted({values[i] for i in train if not missing[i]})
-        if len(kinds) > MAX_CATEGORIES:
-            raise DataError(
-                f"{file}: column {name!r} has {len(kinds)} different texts; at most {MAX_CATEGORIES} can be "
-                "categories: leave it out with features=[…]"
-            )
-        array = np.array(values)
-        blocks += [(array == kind).astype(np.float64) for kind in kinds]
-        names += [f"{name}={kind}" for kind in kinds]
-    if missing.any():
-        blocks.append(missing.astype(np.float64))
-        names.append(f"{name} is missing")
-    return blocks, names
+        found = sorted(
+            {
+                file
+                for one in patterns
+                for file in path.glob(one)
+                if file.is_file() and not file.name.startswith((".", "_"))
+            }
+        )
+    if not found:
+        raise DataError(f"{path}: no file {'' if pattern is None else f'like {pattern!r} '}in this folder")
+    return found
+
+
+def _common(paths: list[Path]) -> tuple[Path, list[str]]:
+    """The folder that all these files are in, and their names from there."""
+    import os
+
+    folder = Path(os.path.commonpath([one.parent for one in paths]))
+    return folder, [str(one.relative_to(folder)) for one in paths]
+
+
+def _target(value: Any) -> str | list[str]:
+    return name_of("target", value) if isinstance(value, str) or not value else _names("target", value)
+
+
+def _names(name: str, value: Any) -> list[str]:
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(one, str) for one in value)
+    ):
+        raise ConfigError(
+            f"data.{name}",
+            given=value,
+            rule="a list of column names" if name != "missing" else "a list of words",
+        )
+    return list(value)
+
+
+def _text(name: str, value: Any) -> str | None:
+    return None if value is None else name_of(name, value)
+
+
+def _sign(name: str, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or len(value) != 1):
+        raise ConfigError(f"data.{name}", given=value, rule="one character")
+    return value
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str | None:
+    if value is not None and value not in allowed:
+        raise ConfigError(f"data.{name}", given=value, rule=f"one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"data.{name}", given=value, rule="True or False")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"data.{name}", given=value, rule="a whole number of at least 1")
+    return value
+
+
+def _class_weight(value: Any) -> Any:
+    if value is None or value == "balanced":
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError("data.class_weight", given=value, rule="'balanced', or class -> weight")
+    return {str(key): float(weight) for key, weight in value.items()}

@@ -1,0 +1,280 @@
+"""CSV and its relatives: finds out encoding, separator, quotes and header, and reads rows of fields with their lines."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from lepton_kit.errors import DataError
+
+SEPARATORS = (",", ";", "\t", "|", " ")
+NAMES = {"\t": "tab", ";": "semicolon", "|": "bar", " ": "blanks", ",": "comma"}
+SAMPLE_LINES = 200
+SAMPLE_BYTES = 2**20
+PIECE = 2**20
+BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+ROW_NAMES = "(row name)"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How to read a file of delimited text; what is None is found out from the file."""
+
+    separator: str | None = None
+    encoding: str | None = None
+    quote: str | None = None
+    comment: str | None = None
+    header: bool = True
+
+
+@dataclass
+class Delimited:
+    """A file of delimited text: its column names, and its rows as often as they are asked for."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    dialect: Dialect
+    names: list[str] = field(default_factory=list)
+    skip: list[int] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tail: str | None = None  # the last line, once all are read
+        self.encoding = self.dialect.encoding or self._encoding()
+        sample = self._sample()
+        quoted = '"' if self.dialect.quote is None else self.dialect.quote
+        self.format: dict[str, Any] = {
+            "quotechar": quoted or None,
+            "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            "escapechar": "\\" if '\\"' in "".join(sample) and '\\""' not in "".join(sample) else None,
+            "skipinitialspace": True,
+        }
+        self.start = 0
+        self._understand(sample)
+
+    def _encoding(self) -> str:
+        """UTF-8 where all of the file is, else what its first bytes or its look say. Raises `DataError`."""
+        with self.open() as stream:
+            head = stream.read(PIECE)
+            for mark, encoding in BOMS:
+                if head.startswith(mark):
+                    return encoding
+            odd, even = head[1:4096:2].count(0), head[0:4096:2].count(0)
+            if odd + even > len(head[:4096]) // 4:
+                return "utf-16-le" if odd > even else "utf-16-be"
+            if b"\0" in head:
+                line = head[: head.index(b"\0")].count(b"\n") + 1
+                raise DataError(f"{self.name}: line {line} holds a zero byte; expected a text file")
+            decoder, lines, strange = codecs.getincrementaldecoder("utf-8")(), 0, b""
+            piece = head
+            while True:
+                try:
+                    decoder.decode(piece, final=not piece)
+                except UnicodeDecodeError as failure:
+                    lines += piece[: failure.start].count(b"\n")
+                    strange = piece[max(0, failure.start - 2000) : failure.start + 20000]
+                    break
+                if not piece:
+                    return "utf-8"
+                lines += piece.count(b"\n")
+                piece = stream.read(PIECE)
+        letters = sum(chr(byte).isalpha() for byte in strange if byte < 128)
+        others = sum(byte >= 128 for byte in strange)
+        if others > letters / 2 or any(byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D) for byte in strange):
+            raise DataError(
+                f"{self.name}: line {lines + 1} is not UTF-8, nor hardly a Western encoding; give encoding=, such as "
+                "'gb18030', 'shift_jis', 'euc_kr', 'cp1251' or 'cp1250'"
+            )
+        self.notes[
+            f"{self.name} is not UTF-8 (line {lines + 1}): it is read as Windows-1252, the Western encoding; "
+            "give encoding= for another"
+        ] = 1
+        return "cp1252"
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the file with their ends, as `csv.reader` takes them. Raises `DataError`."""
+        self.tail, line = None, ""
+        try:
+            with self.open() as stream, io.TextIOWrapper(stream, self.encoding, newline="") as text:
+                yield next(text, "").lstrip("\ufeff")
+                for line in text:
+                    yield line
+                self.tail = line
+        except (UnicodeError, LookupError) as failure:
+            raise DataError(f"{self.name}: not readable as {self.encoding} ({failure})") from None
+
+    def _sample(self) -> list[str]:
+        found, size = [], 0
+        lines = self.lines()
+        for line in lines:
+            found.append(line)
+            size += len(line)
+            if len(found) >= SAMPLE_LINES or size > SAMPLE_BYTES:
+                break
+        lines.close()  # type: ignore[attr-defined]  # a generator
+        self.tail = None
+        if not any(line.strip() for line in found):
+            raise DataError(f"{self.name}: an empty file; no header line")
+        return found
+
+    def _understand(self, sample: list[str]) -> None:
+        """Separator, lines before the header, and the header. Raises `DataError`."""
+        given = self.dialect.separator
+        if sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:  # as Excel writes it
+            given, self.start = given or sample[0][4], 1
+        comment = self.dialect.comment
+        if comment is None and sample[self.start][:1] == "#":
+            comment = "#"
+        self.comment = comment
+        best: tuple[float, list[tuple[int, list[str]]]] = (-1.0, [])
+        for separator in [given] if given else SEPARATORS:
+            records = [
+                (line, [one.strip() for one in fields])
+                for line, fields in self._records(iter(sample), separator)
+            ]
+            # The last one may go on behind the sample.
+            records = records[:-1] if len(sample) >= SAMPLE_LINES and len(records) > 2 else records
+            # Blanks stand within dates and texts as well, so they come last.
+            score = _score([len(fields) for _, fields in records]) - 0.2 * (separator == " ")
+            if score > best[0] or not best[1]:
+                best, self.format["delimiter"] = (score, records), separator
+        separator, records = self.format["delimiter"], best[1]
+        if not records:
+            raise DataError(f"{self.name}: no header line")
+        if separator != "," and given is None:
+            self.notes[f"{self.name}: its columns are separated by {NAMES[separator]}"] = 1
+        self._header(records, sample)
+
+    def _header(self, records: list[tuple[int, list[str]]], sample: list[str]) -> None:
+        usual = Counter(len(fields) for _, fields in records).most_common(1)[0][0]
+        before = 0
+        while usual > 1 and before < len(records) - 2 and _is_title(records[before][1]):
+            before += 1
+        if before:
+            self.notes[f"{self.name}: {before} line{'s' * (before > 1)} before the header skipped"] = before
+        line, fields = records[before]
+        marked = sample[line - 2][1:].strip() if self.comment and line > 1 else ""
+        named = next(csv.reader([marked], **self.format), []) if marked else []
+        if self.dialect.header and len(named) == len(fields) > 1 and all(map(_is_number, fields)):
+            names, self.skip_to = named, line - 1  # as numpy.savetxt writes it
+        elif self.dialect.header:
+            names, self.skip_to = fields, line
+        else:
+            names, self.skip_to = [f"column_{k + 1}" for k in range(len(fields))], line - 1
+        names = [name.strip().strip("\ufeff").strip() for name in names]
+        rows = [row for start, row in records if start > self.skip_to and any(row)]
+        longer = rows and all(len(row) == len(names) + 1 and row[0] for row in rows)
+        if self.dialect.header and longer and any(row[-1] for row in rows):  # as R writes the names of rows
+            names = [ROW_NAMES, *names]
+        while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
+            names.pop()
+        names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
+        for name in names:
+            if names.count(name) > 1:
+                fields_of = [k + 1 for k, other in enumerate(names) if other == name]
+                raise DataError(
+                    f"{self.name}: line {line}: the column {name!r} appears twice (fields {fields_of[0]} and "
+                    f"{fields_of[1]}); rename one of them"
+                )
+        self.names = names
+        self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
+
+    def _records(self, lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:
+        """(number of the line where it begins, fields) of each row that is not empty. Raises `DataError`."""
+        if self.comment or separator == " ":
+            lines = (self._plain(line, separator) for line in lines)
+        reader = csv.reader(lines, **{**self.format, "delimiter": separator})
+        line = 0
+        try:
+            for fields in reader:
+                start, line = line + 1, reader.line_num
+                if not fields or start <= self.start or fields == ["\x1a"]:  # the end of a file of DOS
+                    continue
+                yield start, fields
+                if line > start and fields[-1].endswith(("\n", "\r")) and self.tail is not None:
+                    self._check_closed(start)
+        except csv.Error as failure:
+            raise DataError(
+                f"{self.name}: line {line + 1}: {failure}; is a quotation mark left open there?"
+            ) from None
+
+    def _plain(self, line: str, separator: str | None) -> str:
+        """A line without a comment, and with one kind of blank where blanks separate."""
+        if self.comment and line.startswith(self.comment):
+            return "\n"
+        return line.strip().replace("\t", " ") + "\n" if separator == " " else line
+
+    def _check_closed(self, line: int) -> None:
+        """Raise `DataError` where the last row of the file ends within quotation marks."""
+        if not (self.tail or "").rstrip().endswith(self.format["quotechar"]):
+            raise DataError(
+                f"{self.name}: line {line} opens a quotation mark that is never closed; close it, or give quote='' where "
+                "the marks mean nothing"
+            )
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, fields) of every row of data, each as long as `names`. Raises `DataError` that names the line."""
+        names, width, empty, again, longer = self.names, len(self.names), 0, 0, 0
+        for line, fields in self._records(self.lines(), self.format["delimiter"]):
+            if line <= self.skip_to:
+                continue
+            if len(fields) != width:
+                extra = fields[width:]
+                if not any(fields):
+                    empty += 1
+                    continue
+                if len(fields) < width or any(extra):
+                    raise DataError(self._ragged(line, fields))
+                longer += 1
+                fields = fields[:width]
+            if not fields[0] or fields[0].strip() == names[0]:
+                if not any(fields):
+                    empty += 1
+                    continue
+                if [one.strip() for one in fields] == names:
+                    again += 1
+                    continue
+            yield line, fields
+        for count, text in (
+            (empty, "rows without any value are skipped"),
+            (again, "rows that repeat the header are skipped"),
+            (longer, "rows end with an extra separator, which is ignored"),
+        ):
+            if count:
+                self.notes[f"{self.name}: {count} {text}"] = count
+
+    def _ragged(self, line: int, fields: list[str]) -> str:
+        text = f"{self.name}: line {line} has {len(fields)} fields; expected {len(self.names)}"
+        if len(fields) == 1:
+            return f"{text}: {fields[0][:40]!r}; take a note or a footer out of the file"
+        if self.format["delimiter"] == "," and len(fields) > len(self.names):
+            return f"{text}; is a decimal comma or a comma in a text not quoted there?"
+        return text
+
+
+def _score(widths: list[int]) -> float:
+    """How much rows of these widths look like a table: the share of the usual width, more for more columns."""
+    if not widths:
+        return -1.0
+    usual, times = Counter(widths).most_common(1)[0]
+    if usual < 2:
+        return 0.0
+    return times / len(widths) + min(usual, 50) / 1000
+
+
+def _is_title(fields: list[str]) -> bool:
+    """A line above a table: one field, the rest of the line empty."""
+    return bool(fields[0]) and not any(fields[1:])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,303 @@
+"""What the columns of a table are: kinds from all rows, then means, deviations and categories from the training rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.data.tables.columns import Column
+from lepton_kit.data.tables.values import (
+    BOOLEANS,
+    FORMS,
+    LARGEST,
+    MISSING,
+    PLACEHOLDERS,
+    NumberForm,
+    as_text,
+    date_formats,
+    number,
+    plain_floats,
+)
+
+KEPT = 5000
+"""Different texts of a column that are kept to find out what they are."""
+HINTING = 200
+SAMPLED = 1000
+"""Cells of a piece that are looked at for how they write numbers."""
+ODD_SHARE = 0.05
+ODD_WORDS = 3
+"""A column of numbers may have so many other cells and different words, which are then taken as missing."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller says about cells: see `lepton_kit.data.table`."""
+
+    decimal: str | None = None
+    thousands: str | None = None
+    day_first: bool | None = None
+    missing: tuple[str, ...] = ()
+    max_categories: int = 64
+    hash_buckets: int = 32
+
+
+@dataclass
+class Seen:
+    """What the cells of a column look like, whatever split they are in."""
+
+    typed: set[str] = field(default_factory=set)
+    plain: int = 0
+    pointed: int = 0
+    grouped: int = 0
+    texts: Counter[str] = field(default_factory=Counter)
+    more: int = 0
+
+    def add(self, cells: np.ndarray) -> None:
+        """Look at further cells."""
+        if cells.dtype != object:
+            self.typed.add({"b": "boolean", "M": "date"}.get(cells.dtype.kind, "number"))
+            return
+        plain = plain_floats(cells)
+        if plain is not None:
+            self.plain += int(np.count_nonzero(~np.isnan(plain)))
+        else:
+            for cell, count in Counter(cells.tolist()).items():
+                if cell is None or cell.lower() in MISSING:
+                    continue
+                if number(cell) is not None and cell[-1:].isdigit() and cell[:1] in "+-.0123456789":
+                    self.plain += count
+                elif cell in self.texts or len(self.texts) < KEPT:
+                    self.texts[cell] += count
+                else:
+                    self.more += count
+        for cell in cells[:SAMPLED]:
+            if cell and "." in cell:
+                self.pointed += 1
+                self.grouped += number(cell, NumberForm(",", ".")) is not None
+
+    def form(self, wishes: Wishes, hint: NumberForm | None) -> tuple[NumberForm, dict[str, int]]:
+        """The way of writing numbers that reads most cells, and the texts that it does not read.
+
+        ``hint`` is the way of the other columns, which decides where a column of its own does not.
+        """
+        allowed = [
+            form
+            for form in FORMS
+            if wishes.decimal in (None, form.decimal) and wishes.thousands in (None, form.thousands)
+        ] or [NumberForm(wishes.decimal or ".", wishes.thousands or "")]
+        best, score, left = allowed[0], (-np.inf, False), dict[str, int]()
+        for form in allowed:
+            rest = {text: count for text, count in self.texts.items() if number(text, form) is None}
+            good = self.texts.total() - sum(rest.values())
+            if form.decimal == ",":  # plain numbers with a point are then none, unless it groups thousands
+                good -= self.pointed - (self.grouped if form.thousands == "." else 0)
+            if (good, form == hint) > score:
+                best, score, left = form, (good, form == hint), rest
+        return best, left
+
+
+def hint_of(columns: dict[str, Seen], wishes: Wishes, separator: str | None) -> NumberForm | None:
+    """How the columns that leave no doubt write their numbers; without any, commas are decimal unless they separate."""
+    comma = 0
+    for seen in columns.values():
+        for text in list(seen.texts)[:HINTING]:
+            comma += number(text, FORMS[2]) is not None and number(text, FORMS[1]) is None
+            comma += number(text, FORMS[3]) is not None and number(text, FORMS[2]) is None
+            comma -= number(text, FORMS[1]) is not None and number(text, FORMS[2]) is None
+    if comma > 0:
+        dotted = any(seen.pointed and seen.grouped == seen.pointed for seen in columns.values())
+        return FORMS[3] if dotted else FORMS[2]
+    return FORMS[2] if separator not in (None, ",") and comma == 0 else None
+
+
+def column_of(
+    name: str, seen: Seen, wishes: Wishes, hint: NumberForm | None
+) -> tuple[Column | None, list[str]]:
+    """The kind of a column and sentences about it; None for a column without any value."""
+    words = tuple(word.lower() for word in wishes.missing)
+    texts = Counter({text: count for text, count in seen.texts.items() if text.lower() not in words})
+    if seen.typed and not texts and not seen.plain:
+        kind: Any = "number" if "number" in seen.typed else min(seen.typed)
+        return Column(name=name, kind=kind, words=words), []
+    seen = Seen(
+        seen.typed, seen.plain + ("number" in seen.typed), seen.pointed, seen.grouped, texts, seen.more
+    )
+    known = Counter({text: count for text, count in texts.items() if text.lower() not in PLACEHOLDERS})
+    if not known and not seen.plain:
+        # '-' and the like alone may be a category; nothing at all is none.
+        if len(texts) > 1:
+            return Column(name=name, kind="category", words=words), []
+        return None, []
+    lower = {text.lower() for text in known}
+    spelling = next((pair for pair in BOOLEANS if lower and lower <= set(pair)), None)
+    if spelling and not seen.plain:
+        return Column(name=name, kind="boolean", spelling=spelling, words=words), _gone(name, texts, known)
+    found = _number(name, seen, texts, known, wishes, words, hint)
+    if found is not None:
+        return found
+    if not seen.plain:
+        formats = date_formats(list(known), wishes.day_first)
+        if formats:
+            notes = _gone(name, texts, known)
+            if any(form[1:2] == "d" for form in formats) and any(form[1:2] == "m" for form in formats):
+                notes.append(
+                    f"column {name!r}: dates such as {next(iter(known))} are read as {_order(formats[0])}; "
+                    "day_first=True reads the day first"
+                )
+            return Column(name=name, kind="date", format=formats[0], words=words), notes
+    return Column(name=name, kind="category", words=words), []
+
+
+def _number(
+    name: str,
+    seen: Seen,
+    texts: Counter[str],
+    known: Counter[str],
+    wishes: Wishes,
+    words: tuple[str, ...],
+    hint: NumberForm | None,
+) -> tuple[Column, list[str]] | None:
+    """The column as one of numbers, if it is one."""
+    form, left = seen.form(wishes, hint)
+    odd = Counter({text: count for text, count in left.items() if text in known})
+    total = seen.plain + known.total() + seen.more
+    good = total - odd.total() - round(seen.more * len(odd) / max(1, len(known)))
+    few = odd.total() <= ODD_SHARE * total and len(odd) <= ODD_WORDS
+    if not good or (odd and not few):
+        return None
+    column = Column(
+        name=name,
+        kind="number",
+        decimal=form.decimal,
+        thousands=form.thousands,
+        words=(*words, *(text.lower() for text in odd)),
+    )
+    notes = _gone(name, texts, Counter({text: count for text, count in known.items() if text not in odd}))
+    spelled = [
+        text for text in known if text not in odd and ("," in text or "'" in text or form.decimal == ",")
+    ]
+    if spelled and form != FORMS[0]:
+        value = number(spelled[0], form)
+        notes.append(f"column {name!r}: {spelled[0]} is read as {value[0] if value else '?'}")
+    elif form.decimal == "," and form.thousands == "." and seen.pointed:
+        notes.append(f"column {name!r}: points are read as thousands, as in the other columns")
+    return column, notes
+
+
+def _gone(name: str, texts: Counter[str], known: Counter[str]) -> list[str]:
+    """What is said about words that are taken as missing."""
+    words = {text: count for text, count in texts.items() if text not in known}
+    if not words:
+        return []
+    shown = ", ".join(f"{text!r} ({count})" for text, count in list(words.items())[:5])
+    return [f"column {name!r}: {shown} taken as missing"]
+
+
+def _order(form: str) -> str:
+    return "month, day, year" if form.startswith("%m") else "day, month, year"
+
+
+@dataclass
+class Learned:
+    """What the training rows say about a column: collect with `add`, then ask for the `column`."""
+
+    start: Column
+    wishes: Wishes
+    count: int = 0
+    none: int = 0
+    low: float = np.inf
+    high: float = -np.inf
+    mean: Any = 0.0  # long doubles, whose range holds squares of 1e300
+    square: Any = 0.0
+    units: Counter[str] = field(default_factory=Counter)
+    hours: bool = False
+    values: set[str] = field(default_factory=set)
+    many: bool = False
+
+    def add(self, cells: np.ndarray) -> None:
+        """Learn from further training rows. What is no value of this kind is left to `Column.encode` to name."""
+        kind = self.start.kind
+        if kind in ("category", "hash"):
+            self._texts(cells)
+            return
+        if kind == "number":
+            values, _, units = self.start.numbers(cells)
+            self.units.update(units)
+        elif kind == "date":
+            values, _ = self.start.days(cells)
+            self.hours |= bool((np.floor(values) != values)[~np.isnan(values)].any())
+        else:
+            values, _ = self.start.truths(cells)
+        known = values[np.abs(values) <= LARGEST]
+        self.none += int(np.isnan(values).sum())
+        if not len(known):
+            return
+        self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        if max(abs(self.low), abs(self.high)) > 1e100:
+            known = known.astype(np.longdouble)
+        mean = np.longdouble(known.mean())
+        square = np.longdouble(((known - known.mean()) ** 2).sum())
+        # Sums of pieces: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm, 1979.
+        total = self.count + len(known)
+        step = mean - self.mean
+        self.square += square + step * step * self.count * len(known) / total
+        self.mean += step * len(known) / total
+        self.count = total
+
+    def _texts(self, cells: np.ndarray) -> None:
+        none = self.start.missing(cells)
+        self.none += int(none.sum())
+        self.count += int((~none).sum())
+        if not self.many:
+            self.values.update(as_text(cells)[~none])
+            if len(self.values) > max(KEPT, self.wishes.max_categories):
+                self.many = True
+
+    def column(self) -> tuple[Column | None, list[str]]:
+        """The finished column and sentences about it; None for one that says nothing, with the reason."""
+        start, name, flag = self.start, self.start.name, self.none > 0
+        if not self.count:
+            return None, [f"column {name!r} is left out: no training row has a value in it"]
+        if start.kind in ("category", "hash"):
+            if len(self.values) == 1 and not flag:
+                return None, [
+                    f"column {name!r} is left out: it is {next(iter(self.values))!r} in every training row"
+                ]
+            if not self.many and len(self.values) <= self.wishes.max_categories:
+                return start.model_copy(update={"flag": flag, "categories": tuple(sorted(self.values))}), []
+            return self._hashed(flag)
+        if self.low == self.high and not flag:
+            shown = "one date" if start.kind == "date" else f"{self.low:g}"
+            return None, [f"column {name!r} is left out: it is {shown} in every training row"]
+        update: dict[str, Any] = {"flag": flag}
+        notes = []
+        if start.kind in ("number", "date"):
+            deviation = float(np.sqrt(self.square / self.count))
+            update |= {
+                "mean": float(self.mean),
+                "scale": deviation if deviation > 0 and self.low < self.high else 1.0,
+            }
+        if start.kind == "number":
+            units = tuple(sorted(unit for unit, count in self.units.items() if count)) or ("",)
+            update["units"] = units
+            named = [unit for unit in units if unit]
+            if len(units) > 1:
+                notes.append(
+                    f"column {name!r}: values in {' and '.join(named)}"
+                    + (" and without a unit" if "" in units else "")
+                    + "; they are taken as they stand"
+                )
+        if start.kind == "date":
+            update["hours"] = self.hours
+        return start.model_copy(update=update), notes
+
+    def _hashed(self, flag: bool) -> tuple[Column, list[str]]:
+        count = f"over {KEPT}" if self.many else str(len(self.values))
+        name, buckets = self.start.name, self.wishes.hash_buckets
+        note = f"column {name!r}: {count} different texts are hashed into {buckets} buckets (hash_buckets=)"
+        if not self.many and len(self.values) > 0.9 * self.count:
+            note += f"; nearly every row has its own, as a name or a number of a record: drop=[{name!r}] leaves it out"
+        return self.start.model_copy(update={"kind": "hash", "flag": flag, "buckets": buckets}), [note]

@@ -1,0 +1,125 @@
+"""`TablePreprocessing`: the columns of a table as the training rows defined them; encodes frames, files and records."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lepton_kit.data.preprocessing import Encoded, Preprocessing
+from lepton_kit.data.tables.chunks import Chunk, Table, is_frame, of_frame
+from lepton_kit.data.tables.columns import Column
+from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.values import filled
+from lepton_kit.errors import DataError
+
+
+class TablePreprocessing(Preprocessing):
+    """Rows of a table become float32 ``(features,)``, column by column.
+
+    Columns that the training rows had beside these are in ``others``, such as the target; they are not read.
+
+    >>> age = Column(name="age", kind="number", mean=40.0, scale=10.0)
+    >>> TablePreprocessing(columns=(age,)).encode([{"age": 50}, {"age": "thirty"}]).problems
+    {1: "column 'age': 'thirty' is not a number"}
+    """
+
+    kind: Literal["table"] = "table"
+    columns: tuple[Column, ...]
+    others: tuple[str, ...] = ()
+    encoding: str | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features of a sample, in order."""
+        return tuple(name for column in self.columns for name in column.features)
+
+    def count(self, raw: Any) -> int | None:
+        """How many rows a table in memory has; None for a file, which is not read for that."""
+        if isinstance(raw, str | Path) or (isinstance(raw, list | tuple) and not is_frame(raw)):
+            return None
+        return sum(map(len, of_frame(raw).chunks())) if is_frame(raw) else None
+
+    def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
+        """Rows of a frame, a file, several files, a dictionary of columns, or a list of dictionaries.
+
+        Raises `DataError` that names a column which is not there.
+        """
+        table = self.table(raw)
+        notes = self._fitting(table)
+        for chunk in table.chunks(rows):
+            encoded = self.encode_chunk(chunk)
+            yield Encoded(
+                encoded.names,
+                encoded.x,
+                encoded.rows,
+                encoded.problems,
+                {**dict.fromkeys(notes, len(chunk)), **encoded.notes},
+            )
+
+    def table(self, raw: Any) -> Table:
+        """Raw input as a table. Raises `DataError`."""
+        if isinstance(raw, str | Path):
+            raw = [raw]
+        if isinstance(raw, list | tuple) and raw and all(isinstance(one, str | Path) for one in raw):
+            return open_files([Path(one).expanduser() for one in raw], Dialect(encoding=self.encoding))
+        if not is_frame(raw):
+            names = ", ".join(column.name for column in self.columns[:5])
+            raise DataError(
+                f"input: a {type(raw).__name__}; expected a frame, a file or a list of dictionaries with the columns {names} …"
+            )
+        return of_frame(raw, "input")
+
+    def _fitting(self, table: Table) -> list[str]:
+        """Sentences about columns that are not as in training. Raises `DataError` for one that can't be missing."""
+        notes = []
+        for column in self.columns:
+            if column.name in table.names:
+                continue
+            if column.flag:
+                notes.append(
+                    f"the column {column.name!r} is not there; taken as missing, as in some training rows"
+                )
+                continue
+            near = difflib.get_close_matches(column.name.lower(), [name.lower() for name in table.names], n=1)
+            like = [name for name in table.names if name.lower() in near]
+            hint = f"; did you mean {like[0]!r}?" if like else ""
+            raise DataError(
+                f"{table.source}: no column {column.name!r}, which the model was trained on{hint}; it has "
+                f"{', '.join(table.names[:20])}{table.hint}"
+            )
+        known = {column.name for column in self.columns} | set(self.others)
+        new = [name for name in table.names if name not in known]
+        if new:
+            notes.append(f"columns that the training rows did not have are not used: {', '.join(new[:10])}")
+        return notes
+
+    def encode_chunk(self, chunk: Chunk) -> Encoded:
+        """Some rows as samples. A row that can't be read has a problem and no sample."""
+        count = len(chunk)
+        x = np.zeros((count, len(self.feature_names)), np.float32)
+        problems: dict[int, str] = {}
+        notes: Counter[str] = Counter()
+        place = 0
+        for column in self.columns:
+            cells = chunk.columns.get(column.name)
+            block, found = column.encode(filled([None] * count) if cells is None else cells)
+            x[:, place : place + block.shape[1]] = block
+            place += block.shape[1]
+            for row, why in found.problems.items():
+                problems.setdefault(row, why)
+            notes.update(found.notes)
+        good = np.setdiff1d(np.arange(count), list(problems))
+        whole = len(good) == count
+        return Encoded(
+            tuple(chunk.names),
+            (x if whole else x[good]) if len(good) else None,
+            good,
+            dict(sorted(problems.items())),
+            notes,
+        )
