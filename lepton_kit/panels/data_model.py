@@ -204,6 +204,14 @@ class DataModelPanel(Panel):
         return data.describe(path if source == OWN else data.sample(source), **options)
 
     def _show(self, found: Any, failure: BaseException | None) -> None:
+        try:
+            self._show_found(found, failure)
+        except Exception as wrong:  # nobody waits for this thread, so the panel itself must say it
+            set_html(self.look, "")
+            self.complain(wrong)
+            raise
+
+    def _show_found(self, found: Any, failure: BaseException | None) -> None:
         self.complain(None)
         if failure is not None:
             self.pickers.clear()

@@ -46,7 +46,9 @@ class Pickers:
 
     def __init__(self, on_choice: Callable[[dict[str, Any]], None]):
         self.fields = {
-            name: field(widgets.Dropdown, label, tooltip, options=[])
+            name: field(widgets.SelectMultiple, label, tooltip, options=[], rows=4)
+            if name in SEVERAL
+            else field(widgets.Dropdown, label, tooltip, options=[])
             for name, (label, tooltip) in LABELS.items()
         }
         self.problems = {name: widgets.HTML("", layout=widgets.Layout(display="none")) for name in LABELS}

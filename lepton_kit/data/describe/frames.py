@@ -1,90 +1,102 @@
-"""The first rows of a file as a pandas frame, to see what its columns are; training reads it with `lk.data.table`."""
+"""The first rows of a table as a pandas frame, read and understood as `lk.data.table` reads and understands them."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data.describe.sniff import TABLES
+import numpy as np
+
+from lepton_kit.data.tables.chunks import Table, of_frame
+from lepton_kit.data.tables.columns import Column
+from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.learn import Seen, Wishes, column_of, hint_of
+from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.source import inputs
+from lepton_kit.data.tables.values import as_text
+from lepton_kit.data.texts.reading import LINES, rows_of
 from lepton_kit.errors import DataError
 
 MOST_ROWS = 100_000
-SAMPLE_BYTES = 64 * 1024
+WISHES = ("decimal", "thousands", "day_first", "missing")
+DIALECT = ("separator", "encoding", "quote", "comment", "header")
+KINDS = "kinds"
+"""Key of the frame's ``attrs``: column -> number, boolean, date, category, or empty."""
 
 
-def head(source: Any, rows: int = MOST_ROWS) -> Any:
-    """At most ``rows`` rows of a table file, of the first table of a folder, or of a frame; as a pandas frame."""
+def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
+    """At most ``rows`` rows of a file, of the files of a folder, or of a frame; ``options`` are those of the table.
+
+    Numbers are numbers however they are spelt, dates are dates, and empty cells are missing. Raises `DataError`.
+    """
     import pandas as pd
 
-    if not isinstance(source, Path):
-        frame = source.to_pandas() if hasattr(source, "to_pandas") else source
-        return frame.head(rows)
-    path = _first_of(source)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    try:
-        if suffixes and suffixes[-1] in (".parquet", ".pq"):
-            return pd.read_parquet(path).head(rows)
-        if suffixes and suffixes[-1] in (".feather", ".arrow"):
-            return pd.read_feather(path).head(rows)
-        if suffixes and suffixes[-1] in (".xlsx", ".xls"):
-            return pd.read_excel(path, nrows=rows)
-        text = _text(path)
-        if text.lstrip()[:1] == "{":
-            return pd.read_json(path, lines=True, nrows=rows)
-        if text.lstrip()[:1] == "[":
-            return pd.read_json(path).head(rows)
-        encoding = "utf-8-sig"
-        return pd.read_csv(
-            path,
-            sep=_separator(text),
-            nrows=rows,
-            encoding=encoding if _decodes(path, encoding) else "cp1252",
-            keep_default_na=True,
-            skipinitialspace=False,
-        ).rename(columns=lambda name: str(name).strip())
-    except ImportError as failure:
-        raise DataError(f"{path}: needs a package that is not installed ({failure})") from None
-    except (OSError, ValueError, csv.Error, pd.errors.ParserError) as failure:
-        raise DataError(f"{path}: not a readable table ({failure})") from None
-
-
-def _first_of(path: Path) -> Path:
-    if path.is_file():
-        return path
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in TABLES)
-    if not found:
-        raise DataError(f"{path}: no table among its files")
-    return found[0]
-
-
-def _text(path: Path) -> str:
-    with _open(path) as stream:
-        start = stream.read(SAMPLE_BYTES)
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return start.decode("utf-16", errors="replace")
-    return start.decode("utf-8", errors="replace").lstrip("\ufeff")
-
-
-def _open(path: Path) -> Any:
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _decodes(path: Path, encoding: str) -> bool:
-    with io.TextIOWrapper(_open(path), encoding=encoding) as stream:
+    if isinstance(source, Path) and source.suffix.lower() in LINES:
         try:
-            while stream.read(2**20):
-                pass
-        except UnicodeDecodeError:
-            return False
-    return True
+            return _typed(_opened(source, options), options, rows)
+        except DataError:  # lists in a cell, such as several labels of a text
+            frame = pd.DataFrame(rows_of(source).columns).head(rows)
+            return _attributed(frame, dict.fromkeys(map(str, frame.columns), "category"))
+    return _typed(_opened(source, options), options, rows)
 
 
-def _separator(text: str) -> str:
-    lines = text.splitlines()[:50]
-    try:
-        return csv.Sniffer().sniff("\n".join(lines), ",;\t|").delimiter
-    except csv.Error:
-        return ","
+def _opened(source: Any, options: Mapping[str, Any]) -> Table:
+    if not isinstance(source, Path):
+        return of_frame(source)
+    files = inputs(source, {"pattern": options.get("pattern")})
+    dialect = Dialect(**{name: options[name] for name in DIALECT if options.get(name) is not None})
+    return open_files(files, dialect, options.get("sheet", 0), options.get("query"))
+
+
+def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:
+    import pandas as pd
+
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in table.names}
+    count = 0
+    for chunk in table.chunks():
+        for name in table.names:
+            pieces[name].append(chunk.columns[name][: rows - count])
+        count += len(chunk)
+        if count >= rows:
+            break
+    if not count:
+        raise DataError(f"{table.source}: no rows")
+    cells = {name: np.concatenate(parts) for name, parts in pieces.items()}
+    seen = {name: Seen() for name in cells}
+    for name, values in cells.items():
+        seen[name].add(values)
+    given = {name: options[name] for name in WISHES if options.get(name) is not None}
+    wishes = Wishes(**{**given, "missing": tuple(given.get("missing", ()))})
+    hint = hint_of(seen, wishes, table.separator)
+    columns, kinds = {}, {}
+    for name, values in cells.items():
+        column, _ = column_of(name, seen[name], wishes, hint)
+        kinds[name] = column.kind if column is not None else "empty"
+        columns[name] = _values(values, column)
+    return _attributed(pd.DataFrame(columns), kinds)
+
+
+def _values(cells: np.ndarray, column: Column | None) -> Any:
+    if column is None:
+        return np.full(len(cells), None, object)
+    if column.kind == "number":
+        numbers = cells if cells.dtype.kind in "iu" else column.numbers(cells).values
+        whole = (
+            numbers.dtype.kind == "f" and np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+        )
+        return numbers.astype(np.int64) if whole and np.abs(numbers).max() < 2**53 else numbers
+    if column.kind == "date":
+        days, _ = column.days(cells)
+        moments = np.full(len(days), "NaT", "M8[s]")
+        known = ~np.isnan(days)
+        moments[known] = np.round(days[known] * 86_400).astype(np.int64).astype("M8[s]")
+        return moments
+    texts = as_text(cells)
+    texts[column.missing(cells)] = None
+    return texts
+
+
+def _attributed(frame: Any, kinds: Mapping[str, str]) -> Any:
+    frame.attrs[KINDS] = dict(kinds)
+    return frame

@@ -182,5 +182,5 @@ def _cell(value: Any, longest: int = 32) -> str:
     if isinstance(value, float):
         text = "" if np.isnan(value) else f"{value:.6g}"
     else:
-        text = "" if value is None else str(value)
+        text = "" if value is None else str(value).removesuffix(" 00:00:00")
     return text if len(text) <= longest else text[: longest - 1] + "…"

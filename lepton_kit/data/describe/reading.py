@@ -20,6 +20,7 @@ from lepton_kit.data.images import image_folder
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
 from lepton_kit.data.tables import table
+from lepton_kit.data.tables.chunks import is_frame
 from lepton_kit.data.texts import text
 from lepton_kit.errors import ConfigError, DataError
 
@@ -69,7 +70,9 @@ class Plan:
         first = repr(_relative(self.source)) if isinstance(self.source, Path) else "frame"
         usual = inspect.signature(VERBS[self.kind]).parameters
         given = "".join(
-            f", {name}={value!r}" for name, value in self.options.items() if value != usual[name].default
+            f", {name}={value!r}"
+            for name, value in self.options.items()
+            if name not in usual or not _is_usual(value, usual[name].default)
         )
         return f"lk.data.{self.kind}({first}{given})"
 
@@ -97,7 +100,7 @@ def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
         raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(VERBS)}")
     if isinstance(anything, str | Path):
         return _of_path(Path(anything).expanduser(), kind, options)
-    if _is_frame(anything):
+    if is_frame(anything) and kind in (None, "table") and not isinstance(anything, dict):
         return _of_columns(anything, kind, options)
     if isinstance(anything, Dataset | PreparedData):
         _check_options("of", of, options)
@@ -133,14 +136,19 @@ def _of_dataset(made: Dataset) -> Plan:
     options = {
         name: value
         for name, value in made.options.items()
-        if name not in usual or usual[name].default is inspect.Parameter.empty or value != usual[name].default
+        if name not in usual or not _is_usual(value, usual[name].default)
     }
-    frame = head(made.path) if made.kind in ("table", "text") and made.path.exists() else None
+    frame = head(made.path, made.options) if made.kind in ("table", "text") and made.path.exists() else None
     return Plan(made.kind, made.path, options, frame=frame, made=made)
 
 
+def _is_usual(value: Any, default: Any) -> bool:
+    """Whether an option, perhaps from JSON, has its default."""
+    return value == (list(default) if isinstance(value, list) and isinstance(default, tuple) else default)
+
+
 def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
-    frame = head(source)
+    frame = head(source, options)
     found = guess(frame)
     if kind is None:
         asks = {"text", "label"} & options.keys()
@@ -189,12 +197,6 @@ def _check_options(kind: str, verb: Callable[..., Any], options: Mapping[str, An
     for name, value in options.items():
         if name not in allowed:
             raise ConfigError(f"data.{name}", given=value, rule=f"for {kind} one of {', '.join(allowed)}")
-
-
-def _is_frame(value: Any) -> bool:
-    """Whether a value is a pandas or Polars frame, without loading either."""
-    kind = type(value)
-    return kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] in ("pandas", "polars")
 
 
 def _name(source: Any) -> str:
