@@ -47,8 +47,8 @@ class DataModelPanel(Panel):
         )  # fmt: skip
         self.path.add_class("lk-path")
         self.browsing = widgets.ToggleButton(
-            value=False, icon="folder-open", tooltip="Browse the folders",
-            layout=widgets.Layout(width="42px", flex="0 0 auto"),
+            value=False, description="Browse", tooltip="walk through the folders",
+            layout=widgets.Layout(width="66px", flex="0 0 auto"),
         )  # fmt: skip
         self.browse = Browse(self._chosen)
         self.drop = Drop(lambda path: self._chosen(shown(path)), self._complain_of_path)

@@ -103,7 +103,7 @@ def test_own_data_of_every_kind(open_notebook, files):
     desk.photograph("own-table-target")
     pick(panel, "target", "churned")
     is_read(panel, "accuracy will mislead")
-    is_read(panel, "'region': the same value in every row")
+    is_read(panel, "column 'region' is left out")
     start.and_(page.locator(":enabled")).wait_for(timeout=SLOW)
     desk.photograph_themes("own-table")
 

@@ -88,7 +88,7 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     assert panel.pickers.problems["target"].layout.display == "none"
     assert panel.data == lk.data.table(houses, target="street")
     assert panel.model.num_classes == 2
-    assert "teaches nothing" in panel.look.value
+    assert "column &#x27;country&#x27; is left out" in panel.look.value
 
 
 def test_the_held_out_share_is_picked(panel, houses):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def columns_of(frame: Any) -> tuple[Column, ...]:
     return tuple(column_of(frame[name], str(name), kinds[str(name)]) for name in frame.columns)
 
 
-def findings(columns: tuple[Column, ...], rows: int, target: str | None) -> list[str]:
+def findings(columns: Sequence[Column], rows: int, target: str | None) -> list[str]:
     """What looks wrong in the columns beside the target."""
     beside = [one for one in columns if one.name != target]
     sentences = []

@@ -175,7 +175,8 @@ def _problems(
     elif classes:
         said.append(checks.same_but_for_spelling(list(classes)))
     if found.frame is not None:
-        said += findings(columns, len(found.frame), target if isinstance(target, str) else None)
+        shown = [one for one in columns if prepared is None or one.kind not in ("constant", "empty")]
+        said += findings(shown, len(found.frame), target if isinstance(target, str) else None)
     if prepared is not None and prepared.validation is not None:
         train, validation = prepared.train.x, prepared.validation.x
         if isinstance(train, np.ndarray) and isinstance(validation, np.ndarray):

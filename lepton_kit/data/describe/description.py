@@ -27,7 +27,7 @@ class Description:
 
     ``code`` is the call that reads the data. ``facts`` are what was understood, name -> text. ``classes`` counts the
     samples to train on, ``held_out`` those of validation. ``left_out`` and ``problems`` are sentences: what is not
-    used and why, and what looks wrong. ``verb`` is the function of `lk.data` that reads them, with the options
+    used or was changed and why, and what looks wrong. ``verb`` is the function of `lk.data` that reads them, with the options
     ``proposed``; ``choices`` are values to pick from, option -> values. ``failure`` says why
     the data can't be trained on as they are; None if they can. ``concerns`` is the option that would help, if one would.
     """
@@ -80,7 +80,7 @@ class Description:
             ]
             if len(self.classes) > MOST_SHOWN:
                 lines.append(f"  and {len(self.classes) - MOST_SHOWN} more")
-        for title, sentences in (("left out:", self.left_out), ("looks wrong:", self.problems)):
+        for title, sentences in (("how it was read:", self.left_out), ("looks wrong:", self.problems)):
             if sentences:
                 lines += [title, *(f"  {sentence}" for sentence in sentences)]
         if self.failure is not None:
@@ -116,7 +116,7 @@ class Description:
             self.preview,
             _list("lk-wrong", "Not ready", failure),
             _list("lk-wrong", "Looks wrong", self.problems),
-            _list("", "Left out", self.left_out),
+            _list("", "How it was read", self.left_out),
         ]
         for name, rows, table in (
             ("classes", self.classes, self._classes_table),

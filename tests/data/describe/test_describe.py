@@ -38,7 +38,7 @@ def test_a_table_with_its_target(people):
     assert sum(found.held_out.values()) == 60
     text = str(found)
     assert "97 % of the training samples are 'Yes': accuracy will mislead" in text
-    assert "'region': the same value in every row" in text
+    assert "column 'region' is left out: it is 'EU' in every training row" in text
     assert "also stand in the training split" in text
     assert found.to_dict()["failure"] is None
 
