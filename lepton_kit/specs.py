@@ -221,15 +221,31 @@ class TextSpec(_Split):
     )
 
 
-class WindowsSpec(_Data):
-    """Windows of time series in an ``.npz`` file, as `lepton_kit.data.windows` cuts them."""
+class WindowsSpec(_Split):
+    """Windows of time series, as `lepton_kit.data.windows` cuts them."""
 
     kind: Literal["windows"]
     length: int = Field(20, ge=1, description="rows of a window")
-    stride: int = Field(5, ge=1, description="rows between two windows of a training run")
-    validation_stride: int = Field(10, ge=1, description="rows between two windows of a test run")
-    validation_start: int = Field(160, ge=0, description="first row of a test run that counts")
-    normal: str = Field("00", min_length=1, description="class of which all rows count")
+    stride: int = Field(5, ge=1, description="rows between two windows of a training recording")
+    validation_stride: int | None = Field(
+        None, ge=1, description="rows between two windows of a held-out recording; null: as in training"
+    )
+    validation_start: int = Field(0, ge=0, description="first row of a held-out recording that counts")
+    normal: str | None = Field(None, min_length=1, description="class of which all rows count")
+    held_out: tuple[str, ...] | None = Field(None, description="recordings to hold out; null: a share")
+    numbered: bool | None = Field(
+        None,
+        description="whether a number at the end of a name counts recordings; null: where classes are left",
+    )
+    label: str | None = Field(None, description="column of labels in a long table; null: by its name")
+    recording: str | None = Field(None, description="column that tells recordings apart; null: by its name")
+    time: str | None = Field(None, description="column of times; null: by its name")
+    gaps: Literal["refuse", "split", "interpolate"] = Field(
+        "refuse", description="what happens where rows or values are missing"
+    )
+    short: Literal["refuse", "skip", "pad"] = Field(
+        "refuse", description="what happens to a recording that is shorter than a window"
+    )
 
 
 class ArraysSpec(_Data):

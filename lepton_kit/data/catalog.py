@@ -42,7 +42,13 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "split": "split",
         "sequence_length": 24,
     },
-    "tennessee": {"kind": "windows", "path": "industrial_automation/tennessee_eastman.npz"},
+    "tennessee": {
+        "kind": "windows",
+        "path": "industrial_automation/tennessee_eastman.npz",
+        "validation_stride": 10,
+        "validation_start": 160,  # a fault begins there in the test runs
+        "normal": "00",
+    },
 }
 """The spec of each sample, its path counted from the samples' folder."""
 

@@ -2,8 +2,10 @@
 
 import io
 import os
+import pickle
 import shutil
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from PIL import Image
 
 from lepton_kit import data
-from lepton_kit.data import cache
+from lepton_kit.config import RunConfig
+from lepton_kit.data import cache, images
 from lepton_kit.errors import ConfigError, DataError
 
 
@@ -166,6 +169,15 @@ def test_a_cache_that_cannot_be_written(two_classes, tmp_path):
         ({"color_mode": "cmyk"}, "data.color_mode"),
         ({"image_size": (0, 4)}, "data.image_size"),
         ({"image_size": 4}, "data.image_size"),
+        ({"background": 256}, "data.background"),
+        ({"background": (1, 2)}, "data.background"),
+        ({"intensity_range": (5, 5)}, "data.intensity_range"),
+        ({"intensity_range": "wide"}, "data.intensity_range"),
+        ({"volume_slice": -1}, "data.volume_slice"),
+        ({"volume_slice": "last"}, "data.volume_slice"),
+        ({"splits": {"a": "class"}}, "data.splits"),
+        ({"splits": "all"}, "data.splits"),
+        ({"on_error": "ignore"}, "data.on_error"),
     ],
 )
 def test_settings_are_checked(tmp_path, options, field):
@@ -179,3 +191,144 @@ def test_no_tensorflow():
 
     code = "import sys, lepton_kit.data; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def labelled_png(folder, name, array):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+def test_damaged_images_are_left_out_when_asked_and_named(two_classes):
+    (two_classes / "dog" / "3.png").write_bytes(b"not an image")
+    os.truncate(two_classes / "cat" / "4.png", 50)
+    (two_classes / "cat" / "x.heic").write_bytes(b"ftyp")
+    (two_classes / "cow").mkdir()
+    prepared = data.image_folder(two_classes, validation_split=0, on_error="skip").prepare()
+    assert len(prepared.train) == 18
+    notes = " ".join(prepared.notes)
+    assert "2 of 20 images can't be read and are left out" in notes
+    assert "dog/3.png" in notes
+    assert "cat/4.png" in notes
+    assert "1 .heic" in notes
+    assert "no image in cow: left out" in notes
+    for file in (two_classes / "dog").glob("*.png"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no image of class 'dog' can be read: images"):
+        data.image_folder(two_classes, on_error="skip").prepare()
+    for file in two_classes.rglob("*.png"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no image of 20 can be read"):
+        data.image_folder(two_classes, on_error="skip").prepare()
+
+
+def test_files_and_folders_without_images_are_named(two_classes):
+    (two_classes / "cat" / "about.txt").write_text("words")
+    (two_classes / "bird").mkdir()
+    (two_classes / "bird" / "1.txt").write_text("words")
+    notes = data.image_folder(two_classes).prepare().notes
+    assert notes[:2] == ("files that are no images were left out: 2 .txt", "no image in bird: left out")
+
+
+def test_mixed_sizes_come_with_a_proposal(two_classes, draw):
+    draw("cat/big.png", size=(40, 50))
+    with pytest.raises(
+        images.MixedSizes, match=r"cat/big.png is 40 x 50 pixels, .*such as \(4, 5\)"
+    ) as caught:
+        data.image_folder(two_classes).prepare()
+    assert caught.value.image_size == (4, 5)
+    assert pickle.loads(pickle.dumps(caught.value)).image_size == (4, 5)
+
+
+def test_a_linked_class_folder_is_read_and_watched(two_classes, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    labelled_png(tmp_path / "elsewhere", "1.png", np.full((4, 5), 9, np.uint8))
+    (two_classes / "cow").symlink_to(tmp_path / "elsewhere")
+    (two_classes / "cat" / "loop").symlink_to(two_classes)
+    source = data.image_folder(two_classes, validation_split=0)
+    prepared = source.prepare()
+    assert prepared.class_names == ("cat", "cow", "dog")
+    labelled_png(tmp_path / "elsewhere", "2.png", np.full((4, 5), 9, np.uint8))
+    assert len(source.prepare().train) == len(prepared.train) + 1
+
+
+@pytest.mark.parametrize("end", [".tar", ".tar.gz"])
+def test_a_tar_archive_gives_the_same_as_its_folder(two_classes, tmp_path, end):
+    path = tmp_path / f"set{end}"
+    with tarfile.open(path, "w:gz" if end.endswith("gz") else "w") as archive:
+        archive.add(two_classes, "set")
+    one, two = data.image_folder(two_classes).prepare(), data.image_folder(path).prepare()
+    assert np.array_equal(one.train.x, two.train.x)
+    assert np.array_equal(one.validation.y, two.validation.y)
+
+
+def test_what_was_done_to_images_is_said(tmp_path):
+    folder = tmp_path / "images"
+    for label in "ab":
+        labelled_png(folder, f"{label}/1.png", np.zeros((4, 5, 4), np.uint8))
+        labelled_png(folder, f"{label}/2.png", np.eye(4, 5, dtype=np.uint8))
+        frames = [Image.fromarray(np.full((4, 5), v, np.uint8)) for v in (3, 200)]
+        frames[0].save(folder / label / "3.gif", save_all=True, append_images=frames[1:])
+    notes = data.image_folder(folder, background=(0, 0, 9), intensity_range=(0, 9)).prepare().notes
+    assert "2 images with transparency were laid on the colour (0, 0, 9) (background=)" in notes
+    assert "2 files hold several frames, the first is used, such as a/3.gif" in notes
+    assert any("grey and" in note and note.endswith("colour images were made rgb") for note in notes)
+    assert any(note.startswith("4 images are of one colour only") for note in notes)
+    assert "intensity_range is not used: all training images have 8 bits a channel" in notes
+
+
+def test_files_left_beside_images_are_no_change_of_the_data(two_classes):
+    source = data.image_folder(two_classes)
+    before = source.prepare().fingerprint
+    (two_classes / "cat" / ".ipynb_checkpoints").mkdir()
+    for name in ("cat/.DS_Store", "dog/Thumbs.db", "notes.txt", "cat/.ipynb_checkpoints/1.png"):
+        (two_classes / name).write_text("words")
+    assert source.prepare().fingerprint == before
+    os.utime(two_classes / "cat" / "1.png", (1, 1))
+    assert source.prepare().fingerprint != before
+
+
+def test_progress_is_told(two_classes):
+    seen = []
+    data.image_folder(two_classes).prepare(progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(1, 41))  # looked at, then decoded
+    assert {total for _, total in seen} == {40}
+    seen.clear()
+    data.image_folder(two_classes).prepare(progress=lambda done, total: seen.append((done, total)))
+    assert not seen  # from the cache
+
+
+def test_deep_and_shallow_images_together(tmp_path):
+    for label in "ab":
+        labelled_png(tmp_path / "s", f"{label}/1.png", np.full((2, 2), 7, np.uint8))
+        labelled_png(tmp_path / "s", f"{label}/2.png", np.array([[0, 900], [0, 900]], np.uint16))
+    prepared = data.image_folder(tmp_path / "s", validation_split=0).prepare()
+    assert prepared.train.x[:2, :, :, 0].tolist() == [[[7, 7], [7, 7]], [[0, 255], [0, 255]]]
+    assert prepared.notes[1] == "2 images have 8 bits a channel beside these, and stay as they are"
+
+
+def test_the_options_come_back_from_a_spec(two_classes):
+    source = data.image_folder(
+        two_classes,
+        image_size=(2, 3),
+        background=(1, 2, 3),
+        intensity_range=(0, 4095),
+        volume_slice="middle",
+        splits={"cat": "train", "dog": "ignore"},
+        mask_classes={"a": (1, 2, 3)},
+    )
+    model = {"kind": "lepton", "input_shape": [2, 3, 1], "num_classes": 2}
+    config = RunConfig.from_dict({"model": model, "data": source.spec()})
+    assert data.Dataset.from_spec(config.data).options == source.options
+
+
+def test_rows_are_read_one_by_one_as_they_are_prepared(two_classes, monkeypatch):
+    monkeypatch.setattr("lepton_kit.data.images.reading.LARGE", 1)
+    source = data.image_folder(two_classes, image_size=(3, 3))
+    prepared = source.prepare()
+    with images.ImageSet(source.path, source.options) as found:
+        for split, rows in found.rows.items():
+            x = np.stack([found.read(row)[0] for row in rows])
+            assert np.array_equal(x, getattr(prepared, split).x)
+        assert found.preprocessing == prepared.preprocessing

@@ -156,6 +156,18 @@ def test_the_limit_of_pixels_is_ours(monkeypatch):
         form(stored(PIXELS))
 
 
+def test_an_image_that_unpacks_to_hundreds_of_times_its_file_is_refused(monkeypatch):
+    blank = stored(np.zeros((900, 900), np.uint8))
+    assert form(blank).height == 900
+    monkeypatch.setattr(decode, "CHECKED_FROM", 2**19)
+    for read in (form, picture):
+        with pytest.raises(DataError, match=r"x\.png: 900 x 900 pixels, over 400 times the file's size"):
+            read(blank)
+    noise = stored(RNG.integers(0, 256, (900, 900), np.uint8))
+    assert picture(noise).form.height == 900
+    assert form(stored(Image.new("1", (900, 900)))).height == 900
+
+
 def test_sixteen_bits_in_colour_keep_both_bytes():
     values = RNG.integers(0, 4096, (6, 8, 3)).astype(np.uint16)  # 12 bits in 16, as cameras have them
     found = picture(png(values, 2))

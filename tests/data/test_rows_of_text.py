@@ -1,4 +1,4 @@
-"""Tables and windows over time."""
+"""Tables."""
 
 import numpy as np
 import pytest
@@ -81,54 +81,11 @@ def test_a_table_that_is_no_text(tmp_path):
         data.table(tmp_path / "x.csv", target="b").prepare()
 
 
-@pytest.fixture
-def runs(tmp_path):
-    def save(**changes):
-        generator = np.random.default_rng(0)
-        arrays = {f"train_0{i}": generator.normal(3, 2, (50, 4)) for i in range(2)}
-        arrays |= {f"test_0{i}": generator.normal(3, 2, (60, 4)) for i in range(2)} | changes
-        np.savez(tmp_path / "runs.npz", **{k: v for k, v in arrays.items() if v is not None})
-        return tmp_path / "runs.npz"
-
-    return save
-
-
-def test_windows(runs):
-    prepared = data.windows(runs(columns=np.array(list("abcd"))), length=10, validation_start=20).prepare()
-    assert prepared.sample_shape == (10, 4)
-    assert prepared.class_names == ("00", "01")
-    assert prepared.feature_names == tuple("abcd")
-    assert np.bincount(prepared.train.y).tolist() == [9, 9]
-    assert np.bincount(prepared.validation.y).tolist() == [6, 4]
-    assert np.array_equal(prepared.train.x[0, 5:], prepared.train.x[1, :5])
-    assert abs(prepared.train.x.mean()) < 0.1
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"train_00": None, "train_01": None}, "no array named train_CLASS"),
-        ({"train_00": None, "test_00": None}, "one class only"),
-        ({"train_00": np.zeros(5)}, "'train_00' has shape (5,)"),
-        ({"train_00": np.zeros((50, 3))}, "[3, 4] channels"),
-        ({"train_00": np.zeros((5, 4))}, "class '00' has 5 rows; a window needs 20"),
-        ({"train_00": np.full((50, 4), np.nan)}, "'train_00': row 0"),
-        ({"test_07": np.zeros((60, 4))}, "test_07 has no train_07"),
-    ],
-)
-def test_window_errors(runs, changes, said):
-    with pytest.raises(DataError) as caught:
-        data.windows(runs(**changes), validation_start=20).prepare()
-    assert said in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("make", "field"),
     [
         (lambda: data.table("x.csv", target=""), "data.target"),
         (lambda: data.table("x.csv", target="a", features="b"), "data.features"),
-        (lambda: data.windows("x.npz", stride=0), "data.stride"),
-        (lambda: data.windows("x.npz", validation_start=-1), "data.validation_start"),
     ],
 )
 def test_setting_errors(make, field):

@@ -2,7 +2,6 @@
 
 import json
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -309,92 +308,6 @@ def test_setting_errors(options, field):
     with pytest.raises(ConfigError) as caught:
         data.text("x.csv", **options)
     assert caught.value.field == field
-
-
-@pytest.fixture
-def learned(tmp_path):
-    return data.text(sheet(tmp_path / "talk.csv"), validation_split=0, sequence_length=4).prepare()
-
-
-def test_new_sentences_become_what_they_would_have_become_in_training(learned, tmp_path):
-    kept = preprocessing.parse(json.loads(learned.preprocessing.to_json()), "here")
-    assert kept == learned.preprocessing
-    forms = [
-        TALK,
-        tuple(TALK),
-        np.array(TALK),
-        np.array(TALK)[:, None],
-        np.array([one.encode() for one in TALK], object),
-        pd.Series(TALK),
-        pd.DataFrame({"label": 1, "text": TALK}),
-        pd.DataFrame({"sentence": TALK}),
-        {"text": TALK},
-        iter(TALK),
-        tmp_path / "talk.csv",
-        str(tmp_path / "talk.csv"),
-        bad(tmp_path / "talk.txt", "\r\n".join(TALK) + "\n"),
-        lines(tmp_path / "talk.jsonl", TALK),
-    ]
-    for form in forms:
-        assert np.array_equal(kept.encode(form).x, learned.train.x), form
-    one = kept.encode("Book a TABLE")
-    assert one.x.tolist() == learned.train.x[:1].tolist()
-    assert kept.encode(pd.Series(TALK[:2], index=["u", "v"])).names == ("u", "v")
-    assert kept.count(TALK) == kept.count(forms[6]) == 40
-    assert (kept.count("one"), kept.count(forms[10]), kept.count([forms[12]])) == (1, None, None)
-    several = kept.encode([forms[12], forms[10]])
-    assert (several.names[0], several.names[1]) == ("talk.txt", "talk.csv:0")
-    pieces = list(kept.pieces(TALK, rows=7))
-    assert [len(piece.names) for piece in pieces] == [7] * 5 + [5]
-    assert np.array_equal(np.concatenate([piece.x for piece in pieces]), learned.train.x)
-
-
-def test_strange_sentences_are_named_and_kept_in_their_place(learned):
-    found = learned.preprocessing.encode(
-        ["book a table", None, "", "zebra lion", "book a zebra", float("nan"), 3, "a " * 99, pd.NA, " \u200b"]
-    )
-    assert found.rows.tolist() == [0, 3, 4, 7]
-    assert found.x.shape == (4, 4)
-    assert found.problems == {
-        1: "there is no text",
-        2: "the text is empty",
-        5: "there is no text",
-        6: "int; expected a text",
-        8: "there is no text",
-        9: "the text is empty",
-    }
-    assert found.notes == {
-        "cut to its first 4 words": 1,
-        "has words that no training text has; they count as [unknown]": 1,
-        "has no words that a training text has: the answer says nothing": 1,
-    }
-    assert learned.preprocessing.encode([None]).x is None
-    assert learned.preprocessing.encode([]).names == ()
-
-
-@pytest.mark.parametrize(
-    ("raw", "said"),
-    [
-        (
-            pd.DataFrame({"a": ["x"], "b": ["y"]}),
-            "no column 'text', where the training texts stood; it has a, b",
-        ),
-        ("nowhere.csv", "no such file"),
-        (Path("/nowhere/else"), "no such file"),
-        (3, "got int; expected sentences"),
-        (np.zeros((2, 3)), "an array of shape (2, 3)"),
-    ],
-)
-def test_input_of_another_kind_is_refused(learned, raw, said):
-    with pytest.raises(DataError) as caught:
-        learned.preprocessing.encode(raw)
-    assert said in str(caught.value)
-
-
-def test_an_empty_folder_has_no_texts(learned, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no text files"):
-        learned.preprocessing.encode(tmp_path / "empty")
 
 
 def test_pieces_of_words_are_trained_kept_as_json_and_have_no_unknowns(tmp_path):

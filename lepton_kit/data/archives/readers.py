@@ -20,6 +20,10 @@ BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, Runtime
 KINDS = "biufUS"
 
 
+class NotRows(DataError):
+    """The array is none of numbers or text with a row a sample."""
+
+
 class Reader:
     """Arrays of a file or folder by name: `header`, `read` and `pieces`. Raises `DataError` that names the array."""
 
@@ -50,16 +54,16 @@ class Reader:
     def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """Raise `DataError` for an array that is not one row a sample of numbers or text."""
         if dtype.kind == "O":
-            raise DataError(
+            raise NotRows(
                 f"{self.path.name}: {name!r} holds Python objects (a pickle, which is never read); "
                 "save numbers, or text as array.astype(str)"
             )
         if dtype.kind not in KINDS:
-            raise DataError(f"{self.path.name}: {name!r} has type {dtype}; expected numbers or text")
+            raise NotRows(f"{self.path.name}: {name!r} has type {dtype}; expected numbers or text")
         if any(size < 0 for size in shape):
-            raise DataError(f"{self.path.name}: {name!r} claims the shape {shape}, which no array has")
+            raise NotRows(f"{self.path.name}: {name!r} claims the shape {shape}, which no array has")
         if not shape:
-            raise DataError(f"{self.path.name}: {name!r} is a single value; expected one row a sample")
+            raise NotRows(f"{self.path.name}: {name!r} is a single value; expected one row a sample")
 
     def known(self, name: str) -> None:
         """Raise `DataError` that lists the arrays where there is none of that name."""

@@ -42,6 +42,8 @@ OTHER_IMAGES = (
 """Names of images of a kind that is not read."""
 MAX_PIXELS = 178_956_970
 """Two times what Pillow warns of: at most 512 MiB for an image of three bytes a pixel."""
+CHECKED_FROM, MAX_RATIO = 2**26, 400
+"""An image of over 64 MiB may not unpack to more than 400 times its file: blank pages reach some 200."""
 
 FAILURES = (
     *(OSError, ValueError, SyntaxError, EOFError, struct.error),
@@ -200,7 +202,19 @@ def _opened(stream: IO[bytes], kind: str, where: str) -> Any:
         raise _broken(where, failure) from None
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{where}: {image.height} x {image.width} pixels; at most {MAX_PIXELS:,} are read")
+    unpacked = image.width * image.height * len(image.getbands())
+    if unpacked > CHECKED_FROM and image.mode != "1" and unpacked > MAX_RATIO * _size(stream):
+        raise DataError(
+            f"{where}: {image.height} x {image.width} pixels, over {MAX_RATIO} times the file's size; refused as a bomb"
+        )
     return image
+
+
+def _size(stream: IO[bytes]) -> int:
+    place = stream.tell()
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(place)
+    return size
 
 
 def _broken(where: str, failure: Exception) -> DataError:

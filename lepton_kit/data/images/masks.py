@@ -117,12 +117,12 @@ def _add(found: dict[str, str], key: str, name: str, where: str) -> None:
     found[key] = name
 
 
-def read(stream: IO[bytes], where: str) -> np.ndarray:
+def read(stream: IO[bytes], where: str, volume_slice: Any = None) -> np.ndarray:
     """A mask as it is stored: palette places or grey values ``(h, w)`` int32, or colours as `_value` has them.
 
     Raises `DataError` that names the file.
     """
-    picture = decode.decode(stream, where)
+    picture = decode.decode(stream, where, volume_slice)
     if picture.image is None:
         values = np.asarray(picture.values)
         if values.shape[2] != 1 or not np.array_equal(values, np.round(values)):

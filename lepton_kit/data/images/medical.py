@@ -13,8 +13,8 @@ from lepton_kit.errors import ConfigError, DataError
 
 EXTENSIONS = (".dcm", ".dicom", ".nii", ".nii.gz")
 FORMATS = ("DICOM", "NIFTI", "NIFTI.GZ")
-MAX_BYTES = 2**30
-"""A volume may not unpack to more than 1 GiB."""
+MAX_BYTES = 2**29
+"""A volume may not unpack to more than 512 MiB."""
 
 
 def format_of(head: bytes) -> str | None:
@@ -80,7 +80,7 @@ def _dicom(content: bytes, where: str, volume_slice: Any) -> np.ndarray:
     rows, columns = int(header.Rows), int(header.Columns)
     frames = int(getattr(header, "NumberOfFrames", 1) or 1)
     if rows * columns * int(header.SamplesPerPixel) * header.BitsAllocated // 8 > MAX_BYTES:
-        raise DataError(f"{where}: {rows} x {columns} pixels; more than 1 GiB is not read")
+        raise DataError(f"{where}: {rows} x {columns} pixels; more than 512 MiB is not read")
     stored = pixel_array(header, index=_place(frames, where, volume_slice))
     if stored.ndim == 3:
         if stored.dtype != np.uint8:
@@ -112,7 +112,7 @@ def _nifti(kind: str, content: bytes, where: str, volume_slice: Any) -> np.ndarr
     if len(shape) > 3 and any(side != 1 for side in shape[3:]):
         raise DataError(f"{where}: shape {image.shape}; expected an image or one volume")
     if int(np.prod(shape, dtype=np.float64)) * image.get_data_dtype().itemsize > MAX_BYTES:
-        raise DataError(f"{where}: shape {image.shape}; more than 1 GiB is not read")
+        raise DataError(f"{where}: shape {image.shape}; more than 512 MiB is not read")
     place = _place(shape[2], where, volume_slice)
     volume = image.dataobj[:, :, place] if len(image.shape) > 2 else np.asarray(image.dataobj)
     # NIfTI stores x first and y upwards; as an image, rows go down.
@@ -126,5 +126,5 @@ def _unpacked(content: bytes, where: str) -> bytes:
     except (OSError, EOFError, zlib.error) as failure:
         raise DataError(f"{where}: not a readable gzip file ({failure})") from None
     if len(found) > MAX_BYTES:
-        raise DataError(f"{where}: unpacks to over 1 GiB, which is not read")
+        raise DataError(f"{where}: unpacks to over 512 MiB, which is not read")
     return found

@@ -30,6 +30,7 @@ class Plan:
     splits: Sequence[str] | None = None
     masks: Sequence[str] | None = None
     mask_files: Files | None = None
+    volume_slice: int | str | None = None
     class_names: tuple[str, ...] | None = None
     target: str | None = None
     notes: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class Plan:
         assert self.masks is not None
         assert self.mask_files is not None
         with self.mask_files.open(self.masks[row]) as stream:
-            return masks.read(stream, self.mask_where(row))
+            return masks.read(stream, self.mask_where(row), self.volume_slice)
 
 
 def plan_of(files: Files, options: dict[str, Any]) -> Plan:
@@ -211,6 +212,7 @@ def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan
         splits=splits,
         masks=[mask.removeprefix(f"{folder}/") if place is not None else mask for _, mask in together],
         mask_files=mask_files,
+        volume_slice=options["volume_slice"],
         notes=(*notes, *more),
     )
 

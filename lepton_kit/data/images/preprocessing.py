@@ -140,8 +140,9 @@ class ImagePreprocessing(Preprocessing):
         if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             if mode != "RGBA":
-                ground = Image.new("RGBA", image.size, (*self.background, 255))
-                image = Image.alpha_composite(ground, image)
+                ground = Image.new("RGB", image.size, self.background)
+                ground.paste(image, mask=image)  # in place: a large image has no third copy
+                image = ground
         if image.mode != mode:
             image = image.convert(mode)
         if (image.height, image.width) != self.image_size:
@@ -286,7 +287,7 @@ NO_IMAGES = (
         ".npz",
         ".mat",
     ),
-    *(".xlsx", ".yaml", ".yml", ".zip", ".gz", ".db", ".ini", ".pkl", ".h5", ".parquet"),
+    *(".xlsx", ".yaml", ".yml", ".zip", ".gz", ".db", ".ini", ".log", ".pkl", ".h5", ".parquet"),
     *decode.OTHER_IMAGES,
 )
 """Extensions of files that are not looked into."""

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole
+from lepton_kit.data.images.layout import hidden
 from lepton_kit.data.images.medical import check_slice
-from lepton_kit.data.images.preprocessing import MODES
+from lepton_kit.data.images.preprocessing import MODES, NO_IMAGES
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.zips import walk
 from lepton_kit.errors import ConfigError
@@ -108,9 +109,20 @@ def image_folder(
 
 
 def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
-    """Every file that the data are made from: those below ``path``, and labels or masks that lie elsewhere."""
-    found = walk(path) if path.is_dir() else [path]
-    for name in (options["labels"], options["masks"]):
+    """The files that the data are made from: images below ``path``, and labels and masks wherever they lie.
+
+    Not what systems and people leave beside them (``.DS_Store``, notes, logs), which changes nothing.
+    """
+    labels = options["labels"]
+
+    def counts(name: str) -> bool:
+        named = labels is not None and name.rsplit("/", 1)[-1] == labels.rsplit("/", 1)[-1]
+        return named or not (hidden(name) or name.lower().endswith(NO_IMAGES))
+
+    found = [path]
+    if path.is_dir():
+        found = [file for file in walk(path) if counts(file.relative_to(path).as_posix())]
+    for name in (labels, options["masks"]):
         place = outside(path, name) if name else None
         if place is not None:
             found += walk(place) if place.is_dir() else [place]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from lepton_kit.devices import usable_cores
 from lepton_kit.errors import DataError
 
 SHOWN = 3
+LARGE = 2**24
+"""Pixels of an image that is decoded alone."""
 
 
 class MixedSizes(DataError):
@@ -45,9 +49,8 @@ class _Work:
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         found = []
-        with ThreadPoolExecutor(
-            usable_cores()
-        ) as pool:  # Pillow and zlib work without the interpreter's lock
+        # Pillow and zlib work without the interpreter's lock, so threads do what processes would.
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for result in pool.map(function, items):
                 found.append(result)
                 self.done += 1
@@ -58,30 +61,79 @@ class _Work:
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Decode every image of ``path`` into ``(n, height, width, channels)`` arrays; see `image_folder`."""
-    with open_files(path) as files, decode.quiet():
-        plan = plan_of(files, options)
-        # Every file is looked at and then decoded; where its range or soundness must be known first, decoded twice.
-        work = _Work(getattr(writer, "progress", None), 2 * len(plan.images))
-        plan, forms = _looked_at(files, plan, options, work)
-        rows = _rows(plan, options)
-        preprocessing = _preprocessing(files, plan, rows, forms, options, work)
-        values = _Values(plan, rows, options, work)
-        work.total = work.done + sum(len(part) for part in rows.values())
+    with ImageSet(path, options, getattr(writer, "progress", None)) as found, decode.quiet():
         flat: list[str] = []
-        for split, part in rows.items():
-            if len(part):
-                flat += _write(files, plan, split, part, preprocessing, values, writer, work)
-    notes = [*plan.notes, *_form_notes(plan, forms, preprocessing, options), *values.notes]
-    if flat:
-        notes.append(f"{len(flat)} images are of one colour only, such as {flat[0]}")
-    writer.finish(
-        task=plan.task,
-        class_names=values.class_names,
-        num_classes=values.num_classes,
-        value_range=(0.0, 255.0),
-        details={"notes": notes} if notes else {},
-        preprocessing=preprocessing.model_copy(update={"target": values.target}).model_dump(mode="json"),
-    )
+        for split, rows in found.rows.items():
+            if len(rows):
+                flat += _write(found, split, rows, writer)
+        writer.finish(**found.meta(flat))
+
+
+class ImageSet:
+    """An image set of which every file was looked at; any thread may `read` its rows.
+
+    ``rows``: split -> rows, int64. Raises `DataError` as `image_folder` does when it is prepared.
+    """
+
+    def __init__(
+        self, path: Path, options: dict[str, Any], progress: Callable[[int, int], None] | None = None
+    ):
+        self.options = options
+        self.files = open_files(path)
+        try:
+            with decode.quiet():
+                plan = plan_of(self.files, options)
+                # Every file is looked at and then decoded; where its range or soundness must be known first, twice.
+                self.work = _Work(progress, 2 * len(plan.images))
+                self.plan, self.forms = _looked_at(self.files, plan, options, self.work)
+                self.rows = _rows(self.plan, options)
+                plain = _preprocessing(self.files, self.plan, self.rows, self.forms, options, self.work)
+                self.values = _Values(self.plan, self.rows, options, self.work)
+        except BaseException:
+            self.files.close()
+            raise
+        self.preprocessing = plain.model_copy(update={"target": self.values.target})
+        self.work.total = self.work.done + sum(map(len, self.rows.values()))
+        self._large = threading.Lock()
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """A sample, and with masks the class of each pixel, int32 (h, w). Raises `DataError` that names the file."""
+        form, name, plain = self.forms[row], self.plan.images[row], self.preprocessing
+        # One large image at a time, or as many as there are cores would fill the memory.
+        with self._large if form.height * form.width > LARGE else nullcontext():
+            with self.files.open(name) as stream:
+                picture = decode.decode(stream, self.files.where(name), plain.volume_slice)
+            sample = plain.sample(picture)
+        if self.plan.masks is None:
+            return sample, None
+        mask = self.plan.mask(row)
+        if mask.shape != (shown := (picture.form.height, picture.form.width)):
+            where = self.plan.mask_where(row)
+            raise DataError(f"{where}: a mask of {mask.shape} pixels for an image of {shown}")
+        return sample, masks.resized(self.values.labelled(mask, row), plain.image_size)
+
+    def meta(self, flat: Sequence[str] = ()) -> dict[str, Any]:
+        """What is stored beside the arrays; ``flat`` names the images that are of one colour."""
+        notes = [*self.plan.notes, *_form_notes(self.plan, self.forms, self.preprocessing, self.options)]
+        notes += self.values.notes
+        if flat:
+            notes.append(f"{len(flat)} images are of one colour only, such as {flat[0]}")
+        return {
+            "task": self.plan.task,
+            "class_names": self.values.class_names,
+            "num_classes": self.values.num_classes,
+            "value_range": (0.0, 255.0),
+            "details": {"notes": notes} if notes else {},
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+        }
+
+    def __enter__(self) -> ImageSet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+        if self.plan.mask_files is not None:
+            self.plan.mask_files.close()
 
 
 def _looked_at(
@@ -115,6 +167,10 @@ def _looked_at(
         plan = plan.without(
             bad, f"{len(bad)} of {len(found)} images can't be read and are left out: {said}{more}"
         )
+        if plan.task == "classification" and plan.y is not None and plan.class_names is not None:
+            gone = [name for label, name in enumerate(plan.class_names) if label not in set(plan.y.tolist())]
+            if gone and plan.images:
+                raise DataError(f"{files.path}: no image of class {gone[0]!r} can be read: {said}")
         if not plan.images:
             raise DataError(f"{files.path}: no image of {len(found)} can be read: {said}")
     return plan, [form for form in found if not isinstance(form, str)]
@@ -208,39 +264,25 @@ def _span(
     return low, high if high > low else low + 1.0
 
 
-def _write(
-    files: Files,
-    plan: Plan,
-    split: str,
-    rows: np.ndarray,
-    preprocessing: ImagePreprocessing,
-    values: _Values,
-    writer: FolderWriter,
-    work: _Work,
-) -> list[str]:
+def _write(found: ImageSet, split: str, rows: np.ndarray, writer: FolderWriter) -> list[str]:
     """Decode the rows of a split; returns the images that are of one colour."""
-    x = writer.array(split, "x", None, (len(rows), *preprocessing.sample_shape), preprocessing.dtype)
-    if plan.masks is None:
-        writer.put(split, "y", None, values.y[rows])
+    plain = found.preprocessing
+    x = writer.array(split, "x", None, (len(rows), *plain.sample_shape), plain.dtype)
+    if found.plan.masks is None:
+        writer.put(split, "y", None, found.values.y[rows])
         y = None
     else:
-        y = writer.array(split, "y", None, (len(rows), *preprocessing.image_size), np.int32)
+        y = writer.array(split, "y", None, (len(rows), *plain.image_size), np.int32)
 
     def fill(place: int) -> bool:
-        name = plan.images[rows[place]]
-        with files.open(name) as stream:
-            picture = decode.decode(stream, files.where(name), preprocessing.volume_slice)
-        x[place] = sample = preprocessing.sample(picture)
+        sample, classes = found.read(rows[place])
+        x[place] = sample
         if y is not None:
-            mask = plan.mask(rows[place])
-            if mask.shape != (shown := (picture.form.height, picture.form.width)):
-                where = plan.mask_where(rows[place])
-                raise DataError(f"{where}: a mask of {mask.shape} pixels for an image of {shown}")
-            y[place] = masks.resized(values.labelled(mask, rows[place]), preprocessing.image_size)
+            y[place] = classes
         return bool((sample[..., :3] == sample[0, 0, :3]).all())
 
-    flat = work.map(fill, range(len(rows)))
-    return [files.where(plan.images[rows[place]]) for place, plain in enumerate(flat) if plain]
+    flat = found.work.map(fill, range(len(rows)))
+    return [found.files.where(found.plan.images[rows[place]]) for place, one in enumerate(flat) if one]
 
 
 class _Values:

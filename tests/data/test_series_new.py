@@ -1,0 +1,91 @@
+"""New recordings at prediction: they become the windows that they would have become in training."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lepton_kit import data
+from lepton_kit.data import preprocessing
+from lepton_kit.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture
+def learned(tmp_path):
+    walk, run = RANDOM.normal(3, 2, (2, 60, 3))
+    path = tmp_path / "several.npz"
+    np.savez(path, train_walk=walk, train_run=run, columns=np.array(["x", "y", "z"]))
+    return data.windows(path, validation_split=0).prepare(), walk, path
+
+
+def test_new_recordings_become_what_they_would_have_become(learned, tmp_path):
+    prepared, walk, path = learned
+    kept = preprocessing.parse(json.loads(prepared.preprocessing.to_json()), "here")
+    assert kept == prepared.preprocessing
+    own = prepared.train.x[prepared.train.y == 1]
+    frame = pd.DataFrame(walk, columns=["x", "y", "z"])
+    frame.assign(extra=1)[["z", "extra", "y", "x"]].to_csv(tmp_path / "new.csv", index=False)
+    np.save(tmp_path / "new.npy", walk)
+    for raw in (
+        walk,
+        walk.tolist(),
+        walk.astype(np.float32),
+        [walk],
+        {"walk": walk},
+        frame,
+        walk[None],
+        tmp_path / "new.npy",
+    ):
+        assert np.array_equal(kept.encode(raw).x, own)
+    assert np.allclose(kept.encode(str(tmp_path / "new.csv")).x, own, atol=1e-6)
+    assert kept.encode(str(tmp_path / "new.csv")).notes == {
+        "columns that no training recording has are left out": 9
+    }
+    both = kept.encode(path)
+    assert both.names[0] == "train_walk[0:20]"
+    assert both.names[-1] == "train_run[40:60]"
+    assert np.array_equal(both.x, np.concatenate([own, prepared.train.x[prepared.train.y == 0]]))
+    assert kept.count(walk) == len(own) == 9
+    assert kept.count([walk]) is None
+    small = list(kept.pieces(walk, rows=4))
+    assert [len(piece.names) for piece in small] == [4, 4, 1]
+    assert np.array_equal(np.concatenate([piece.x for piece in small]), own)
+
+
+def test_windows_that_cannot_be_read_are_named_and_kept(learned):
+    prepared, walk, _ = learned
+    broken = walk.copy()
+    broken[22, 1] = np.nan
+    found = prepared.preprocessing.encode([broken, walk[:5]])
+    assert found.names[-1] == "1[0:5]"
+    assert found.problems[9] == "5 rows; a window needs 20"
+    touched = [place for place in range(9) if place * 5 <= 22 < place * 5 + 20]
+    assert sorted(found.problems) == [*touched, 9]
+    assert found.problems[touched[0]] == "row 22 has a value that is missing or infinite"
+    good = [place for place in range(9) if place not in touched]
+    assert np.array_equal(found.x, prepared.train.x[prepared.train.y == 1][good])
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (np.zeros((30, 2)), "input: 2 channels; the training recordings have 3 (x, y, z)"),
+        (pd.DataFrame(np.zeros((30, 2)), columns=["x", "y"]), "no column 'z'; it has x, y"),
+        (np.zeros((2, 3, 4, 5)), "input has shape (2, 3, 4, 5)"),
+        (np.array(["a"]), "type <U1"),
+        ("nowhere.csv", "no such file"),
+    ],
+)
+def test_input_of_another_kind_is_refused(learned, raw, said):
+    with pytest.raises(DataError) as caught:
+        learned[0].preprocessing.encode(raw)
+    assert said in str(caught.value)
+
+
+def test_an_empty_folder_has_no_recordings(learned, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no recordings"):
+        learned[0].preprocessing.encode(tmp_path / "empty")
