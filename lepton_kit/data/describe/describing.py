@@ -17,7 +17,7 @@ from lepton_kit.data.describe.description import Column, Description
 from lepton_kit.data.describe.frames import MOST_ROWS
 from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
 from lepton_kit.data.describe.preview import preview
-from lepton_kit.data.describe.reading import VERBS, Plan, plan
+from lepton_kit.data.describe.reading import Plan, plan, verb_of
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import ConfigError, DataError, LeptonError
 
@@ -107,6 +107,10 @@ def _kind(found: Plan, prepared: PreparedData | None) -> str:
         "table": "a table",
         "text": "texts",
         "windows": "time series",
+        "parquet": "a table read by row group",
+        "tfrecord": "TFRecord files",
+        "webdataset": "WebDataset shards",
+        "zarr": "a Zarr group",
         "stored": "prepared data",
         "prepared": "prepared data",
     }.get(found.kind, "arrays")
@@ -222,7 +226,7 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> Mapping[str, tuple[Any
         }
         split = found.guess.split if found.guess is not None else found.options.get("split")
         choices |= {"split": (split,) if split else (), "drop": tuple(one.name for one in columns)}
-        allowed = inspect.signature(VERBS[found.kind]).parameters
+        allowed = inspect.signature(verb_of(found.kind)).parameters
         return {name: values for name, values in choices.items() if values and name in allowed}
     if found.kind == "image_folder":
         sizes = common_sizes(found.source)

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lepton_kit.data.anything import of
 from lepton_kit.data.archives import npz, open_arrays
 from lepton_kit.data.archives.layout import found_names
-from lepton_kit.data.dataset import Dataset
+from lepton_kit.data.dataset import KINDS, Dataset
 from lepton_kit.data.describe.frames import head
 from lepton_kit.data.describe.guess import Guess, guess
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
 from lepton_kit.data.describe.sniff import kind_of
-from lepton_kit.data.images import image_folder
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
-from lepton_kit.data.tables import table
 from lepton_kit.data.tables.chunks import is_frame
-from lepton_kit.data.texts import text
 from lepton_kit.errors import ConfigError, DataError
 
-VERBS: dict[str, Callable[..., Dataset]] = {
-    "image_folder": image_folder,
-    "npz": npz,
-    "table": table,
-    "text": text,
-    "windows": windows,
+BY_ENDING = {
+    ".parquet": "parquet",
+    ".arrow": "parquet",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".tar": "webdataset",
+    ".zarr": "zarr",
 }
+"""How an address is read, whose content is not looked at, by the end of its name."""
+TRAIN = ("train", "training")
+HELD_OUT = ("validation", "valid", "val", "dev", "eval", "test", "testing")
+"""Names of the files of a split; the first that is there is held out."""
+
+
+def verb_of(kind: str) -> Callable[..., Dataset]:
+    """The function of `lepton_kit.data` that reads a kind of source. Raises `ConfigError`."""
+    if kind not in KINDS:
+        raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(KINDS)}")
+    module, name = KINDS[kind]
+    return getattr(importlib.import_module(f"lepton_kit.data.{module}"), name)
 
 
 @dataclass(frozen=True)
@@ -58,17 +69,23 @@ class Plan:
             raise self.failure
         if self.made is not None:
             return self.made
-        return VERBS[self.kind](self.source, **self.options)
+        return verb_of(self.kind)(self.source, **self.options)
 
     @property
     def code(self) -> str:
         """The call that reads the data, such as ``lk.data.table('houses.csv', target='price')``."""
-        if self.kind not in VERBS:
+        if self.kind not in KINDS:
             return {"stored": f"lk.data.read({str(self.source)!r})", "prepared": "the given data set"}.get(
                 self.kind, "lk.data.of(…)"
             )
-        first = repr(_relative(self.source)) if isinstance(self.source, Path) else "frame"
-        usual = inspect.signature(VERBS[self.kind]).parameters
+        first = (
+            repr(_relative(self.source))
+            if isinstance(self.source, Path)
+            else repr(self.source)
+            if isinstance(self.source, str)
+            else "frame"
+        )
+        usual = inspect.signature(verb_of(self.kind)).parameters
         given = "".join(
             f", {name}={value!r}"
             for name, value in self.options.items()
@@ -82,7 +99,8 @@ def read(anything: Any, **options: Any) -> Dataset:
 
     ``anything`` is a path of a file, folder or archive (tables, images, texts, arrays, recordings), a pandas or
     Polars frame, arrays or (x, y), a `tf.data.Dataset` or loader, a `Dataset` or `PreparedData`. ``options`` are
-    those of the verb (`table`, `image_folder`, `text`, `npz`, `windows`, `of`); ``kind`` names the verb itself.
+    those of the verb (`table`, `image_folder`, `text`, `npz`, `windows`, `of`); ``kind`` names the verb itself, and is
+    needed for an address (``s3://…``) whose name does not end like its kind.
     Raises `DataError` that says what the path holds instead, or which option is needed, such as the target column.
 
     >>> import numpy as np
@@ -96,8 +114,14 @@ def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
     """How ``anything`` would be read, without reading it but for a look. Raises `DataError` or `ConfigError`."""
     options = dict(options)
     kind = options.pop("kind", None)
-    if kind is not None and kind not in VERBS:
-        raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(VERBS)}")
+    if kind is not None:
+        verb_of(kind)
+    if isinstance(anything, str) and "://" in anything:
+        kind = kind or BY_ENDING.get(PurePosixPath(anything).suffix)
+        if kind is None:
+            raise ConfigError("data.kind", given=None, rule=f"for an address one of {', '.join(KINDS)}")
+        _check_options(kind, verb_of(kind), options)
+        return Plan(kind, anything, options)
     if isinstance(anything, str | Path):
         return _of_path(Path(anything).expanduser(), kind, options)
     if is_frame(anything) and kind in (None, "table") and not isinstance(anything, dict):
@@ -116,29 +140,39 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
     held = kind_of(path)
     if held == "stored":
         return Plan("stored", path, made=Dataset("arrays", path.absolute()))
-    if kind is None and held in ("images", "npz", "texts", "recordings"):
-        kind = {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
-        if held == "npz":
-            return _of_archive(path, options)
+    if held == "npz" and kind in (None, "npz"):
+        return _of_archive(path, options)
+    if held == "table" and kind in (None, "table", "text"):
+        return _of_columns(path, kind, options)
+    kind = kind or {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
     if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
         options |= layout_of(names_of_files(path))[0]
-    if kind in (None, "table", "text") and held == "table":
-        return _of_columns(path, kind, options)
-    assert kind is not None
-    _check_options(kind, VERBS[kind], options)
+    if kind not in KINDS:
+        raise DataError(f"{path}: looks like {kind}, which this version does not read")
+    verb = verb_of(kind)
+    _check_options(kind, verb, options)
+    needed = [
+        name
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if parameter.default is parameter.empty and name not in {"path", *options}
+    ]
+    if needed:
+        failure = DataError(f"{path.name}: a {kind} source needs {needed[0]}=")
+        return Plan(kind, path, options, failure, concerns=needed[0])
     return Plan(kind, path, options)
 
 
 def _of_dataset(made: Dataset) -> Plan:
-    if made.kind not in VERBS or made.path is None:
+    if made.kind not in KINDS or made.path is None:
         return Plan("prepared", made, made=made)
-    usual = inspect.signature(VERBS[made.kind]).parameters
+    usual = inspect.signature(verb_of(made.kind)).parameters
     options = {
         name: value
         for name, value in made.options.items()
         if name not in usual or not _is_usual(value, usual[name].default)
     }
-    frame = head(made.path, made.options) if made.kind in ("table", "text") and made.path.exists() else None
+    on_disk = isinstance(made.path, Path) and made.path.exists()
+    frame = head(made.path, made.options) if made.kind in ("table", "text") and on_disk else None
     return Plan(made.kind, made.path, options, frame=frame, made=made)
 
 
@@ -153,7 +187,9 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
     if kind is None:
         asks = {"text", "label"} & options.keys()
         kind = "text" if asks else "table" if "target" in options else found.kind
-    verb = VERBS[kind]
+    if kind == "table" and isinstance(source, Path) and "validation" not in options:
+        source, options = _apart(source, options)
+    verb = verb_of(kind)
     _check_options(kind, verb, options)
     wanted = {"table": "target", "text": "label"}[kind]
     names = [str(name) for name in frame.columns]
@@ -171,6 +207,18 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
             f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
         )
     return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
+
+
+def _apart(path: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """A folder with a file of training rows and one of held-out rows as those two; anything else as it is."""
+    if not path.is_dir() or "pattern" in options:
+        return path, options
+    by_name = {file.name.split(".")[0].lower(): file for file in sorted(path.iterdir()) if file.is_file()}
+    train = next((by_name[name] for name in TRAIN if name in by_name), None)
+    held = next((by_name[name] for name in HELD_OUT if name in by_name), None)
+    if train is None or held is None:
+        return path, options
+    return train, {**options, "validation": str(held)}
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

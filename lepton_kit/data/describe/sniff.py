@@ -19,6 +19,8 @@ TABLES = {
     ".ndjson", ".json",
 }  # fmt: skip
 PACKED = {".gz", ".bz2", ".xz", ".zst"}
+RECORDS = {".tfrecord", ".tfrecords"}
+ZARR = ("zarr.json", ".zgroup", ".zarray")
 MOST_FILES = 20_000
 """So many names of a folder are looked at; more would not change what it is."""
 
@@ -55,7 +57,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 def kind_of(path: Path) -> str:
     """``images``, ``table`` (of rows), ``npz`` (named arrays), ``texts`` (class folders), ``recordings`` or ``stored``.
 
-    ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
+    Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder (from {Path.cwd()})")
@@ -74,7 +76,10 @@ def _file(path: Path) -> str:
         return _zip(path)
     if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
-            return _of_names(path, (one.name for one in _first(archive)))
+            names = [one.name for one in _first(archive)]
+        return "webdataset" if _are_samples(names) else _of_names(path, names)
+    if path.suffix.lower() in RECORDS:
+        return "tfrecord"
     if path.suffix.lower() in PACKED:
         return "table"
     for begin, kind in MAGIC:
@@ -129,7 +134,23 @@ def _first(archive: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
         yield member
 
 
+def _are_samples(names: list[str]) -> bool:
+    """Whether a tar's members are those of WebDataset: beside each image one of the same name with its class.
+
+    >>> _are_samples(["001.jpg", "001.cls", "002.jpg", "002.cls"]), _are_samples(["cat/1.jpg", "labels.csv"])
+    (True, False)
+    """
+    ends: dict[str, set[str]] = {}
+    for name in names[:200]:
+        stem, _, end = PurePosixPath(name).name.partition(".")
+        ends.setdefault(str(PurePosixPath(name).parent / stem), set()).add(end.lower())
+    whole = [found for found in ends.values() if found & {"cls", "json", "label"} and len(found) > 1]
+    return len(whole) > len(ends) / 2
+
+
 def _folder(path: Path) -> str:
+    if any((path / name).is_file() for name in ZARR):
+        return "zarr"
     if (path / "meta.json").is_file() and any(path.glob("train.x.*.npy")):
         return "stored"
     names: list[str] = []
@@ -167,6 +188,10 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         return "recordings" if nested["tables"] == seen["tables"] and seen["tables"] > 1 else "table"
     if seen["npy"] and path.is_dir():
         return "npz"
+    if seen["records"]:
+        return "tfrecord"
+    if seen["shards"] and path.is_dir():
+        return "webdataset"
     raise DataError(
         f"{path}: {sum(seen.values())} files, but no images, tables, texts or arrays among them; "
         "see lk.data for what is read"
@@ -178,4 +203,6 @@ def _of_ending(ending: str) -> str:
         return "images"
     if ending in TABLES:
         return "tables"
-    return {".txt": "texts", ".npy": "npy"}.get(ending, "others")
+    if ending in RECORDS:
+        return "records"
+    return {".txt": "texts", ".npy": "npy", ".tar": "shards"}.get(ending, "others")

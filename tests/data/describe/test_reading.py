@@ -100,3 +100,25 @@ def test_unknown_options_are_named(table, given, options, told):
 def test_a_frame_asks_for_its_target():
     with pytest.raises(DataError, match=r"the frame: which column is to be predicted\?"):
         lk.data.read(pd.DataFrame({"a": [1, 2], "b": [1, 2]}))
+
+
+def test_files_of_a_split_are_kept_apart(tmp_path):
+    rows = "size,label\n" + "".join(f"{k},{'ab'[k % 2]}\n" for k in range(20))
+    for name in ("train.csv", "test.csv", "val.csv"):
+        (tmp_path / name).write_text(rows)
+    found = lk.data.read(tmp_path)
+    assert found == lk.data.table(
+        tmp_path / "train.csv", target="label", validation=str(tmp_path / "val.csv")
+    )
+    assert lk.data.read(tmp_path, pattern="t*.csv").path == tmp_path
+
+
+def test_an_address_needs_its_kind():
+    with pytest.raises(ConfigError, match=r"data\.kind: got None; expected for an address one of"):
+        lk.data.read("s3://bucket/rows")
+
+
+def test_the_first_needed_option_is_asked_for(tmp_path):
+    (tmp_path / "a.tfrecord").write_bytes(b"\x10\0\0\0")
+    with pytest.raises(DataError, match=r"needs target=|which this version does not read"):
+        lk.data.read(tmp_path / "a.tfrecord")

@@ -69,6 +69,15 @@ def test_archives_by_their_members(file, tmp_path):
     assert kind_of(path) == "images"
 
 
+def test_shards_and_records(file, tmp_path):
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("1.jpg", "1.cls", "2.jpg", "2.cls"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert kind_of(path) == "webdataset"
+    assert kind_of(file("a.tfrecord", b"\x10\0\0\0")) == "tfrecord"
+
+
 def test_folders_by_their_files(file):
     assert kind_of(file("cat/1.png").parents[1]) == "images"
     file("cat/.DS_Store")
@@ -82,6 +91,9 @@ def test_folders_by_their_files(file):
         (("walk/1.csv", "run/1.csv"), "recordings"),
         (("part-1.parquet", "part-2.parquet", "_SUCCESS"), "table"),
         (("x.npy", "y.npy"), "npz"),
+        (("a-1.tfrecord", "a-2.tfrecord"), "tfrecord"),
+        (("a-1.tar", "a-2.tar"), "webdataset"),
+        (("zarr.json", "c0"), "zarr"),
     ],
 )
 def test_other_folders(file, names, kind):
