@@ -21,6 +21,8 @@ LABELS = {
     "label": ("Label", "the column to predict from the text"),
     "x": ("Samples", "the array of samples, rows first"),
     "y": ("Target", "the array to predict"),
+    "splits": ("Folders", "what the folders are that spell no split"),
+    "on_error": ("Damaged", "what becomes of an image that can't be read"),
     "image_size": ("Image size", "height x width that every image is brought to"),
     "labels": ("Labels", "a table of file names and labels; without one the folders are the classes"),
     "masks": ("Masks", "the folder of masks that the model learns to draw"),
@@ -30,13 +32,19 @@ LABELS = {
 SHOWN = {
     "table": ("kind", "target", "held_out", "drop"),
     "text": ("kind", "text", "label", "held_out"),
-    "image_folder": ("labels", "masks", "image_size", "held_out"),
+    "image_folder": ("labels", "masks", "splits", "on_error", "image_size", "held_out"),
     "npz": ("x", "y", "held_out"),
 }
 """Verb of `lk.data` -> the pickers that it needs."""
 SEVERAL = ("drop",)
 """Pickers of which any number may be chosen."""
-WITHOUT = {"image_size": "as they are", "labels": "none: folders are classes", "masks": "none"}
+SAID = {"raise": "stop and name it", "skip": "leave it out and say so"}
+WITHOUT = {
+    "image_size": "as they are",
+    "labels": "none: folders are classes",
+    "masks": "none",
+    "splits": "ask",
+}
 """What None reads in a picker that may stay without a value."""
 KINDS = (("a table", "table"), ("texts", "text"))
 
@@ -144,6 +152,8 @@ def _offered(name: str, description: Any) -> list[tuple[str, Any]]:
         offered += [(f"the later rows by {one!r}", ("time", one)) for one in choices.get("time", ())]
         offered += [(f"whole groups of {one!r}", ("group", one)) for one in choices.get("group", ())]
         return offered
+    if name == "on_error":
+        return [(SAID[one], one) for one in choices.get(name, ())]
     if name in WITHOUT:
         return [(WITHOUT[name] if one is None else _told(one), one) for one in choices.get(name, ())]
     return [(str(one), one) for one in choices.get(name, ())]
@@ -153,6 +163,8 @@ def _value(name: str, description: Any) -> Any:
     options: Mapping[str, Any] = description.proposed
     if name == "kind":
         return description.verb
+    if name == "on_error":
+        return options.get(name, "raise")
     if name == "held_out":
         for option in ("split", "time", "group"):
             if options.get(option) is not None:
@@ -163,6 +175,13 @@ def _value(name: str, description: Any) -> Any:
 
 
 def _told(value: Any) -> str:
+    if value == "none":
+        return "all folders are classes"
+    if isinstance(value, dict):
+        return "; ".join(
+            f"leave out {name!r}" if what == "ignore" else f"{name!r} is for {what}"
+            for name, what in value.items()
+        )
     if isinstance(value, tuple) and len(value) == 2 and value[0] == "validation_split":
         return f"{100 * value[1]:.0f} % of the samples, at random"
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -126,6 +126,33 @@ def test_images_of_mixed_sizes_are_given_one_by_the_picker(panel, tmp_path):
     assert panel.prepared.sample_shape[:2] == (32, 32)
 
 
+def test_what_a_folder_is_and_damaged_images_are_picked(panel, tmp_path):
+    for part in ("train", "test", "extra"):
+        for k in range(8):
+            path = tmp_path / "pets" / part / "cd"[k % 2] / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), 20 * k, np.uint8)).save(path)
+    (tmp_path / "pets" / "train" / "c" / "bad.png").write_bytes(b"nothing")
+    choose(panel, "pets")
+    splits = panel.pickers.fields["splits"]
+    assert [label for label, _ in splits.options] == [
+        "choose …",
+        "leave out 'extra'",
+        "'extra' is for train",
+        "'extra' is for validation",
+        "'extra' is for test",
+        "all folders are classes",
+    ]
+    assert "which may be a split or a class" in panel.pickers.problems["splits"].value
+    splits.value = {"extra": "ignore"}
+    panel.ready()
+    assert "bad.png" in panel.pickers.problems["on_error"].value
+    panel.pickers.fields["on_error"].value = "skip"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.pickers.options()["splits"] == {"extra": "ignore"}
+
+
 def test_arrays_are_picked_by_name(panel, tmp_path):
     np.savez(tmp_path / "a.npz", pictures=np.zeros((20, 4), np.float32), kinds=np.arange(20) % 2)
     choose(panel, "a.npz")

@@ -56,6 +56,21 @@ def few_samples(counts: Mapping[str, int]) -> str | None:
     return f"fewer than {FEW} training samples of {told}{more}: {'its' if len(few) == 1 else 'their'} figures will be chance"
 
 
+def nearly_unique(counts: Mapping[str, int]) -> str | None:
+    """A target of which nearly every sample is a class of its own.
+
+    >>> nearly_unique({str(k): 1 for k in range(30)})
+    "30 classes for 30 training samples: nearly every row is its own class; for numbers give task='regression'"
+    """
+    total = sum(counts.values())
+    if len(counts) < 10 or len(counts) <= total / 2:
+        return None
+    return (
+        f"{len(counts)} classes for {total} training samples: nearly every row is its own class; for numbers give "
+        "task='regression'"
+    )
+
+
 def same_but_for_spelling(names: Sequence[str], classes: Sequence[str] | None = None) -> str | None:
     """Labels that differ in blanks or case alone; ``classes`` are the classes that they were read as, if known.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from lepton_kit.data.describe.checks import is_id
 from lepton_kit.data.describe.description import Column
 from lepton_kit.data.describe.frames import KINDS
@@ -25,8 +23,6 @@ def column_of(values: Any, name: str, kind: str) -> Column:
     Column(name='size', kind='number', missing=1, distinct=2, examples=('1.5', '2.5'))
     """
     known = values.dropna()
-    if known.map(lambda value: isinstance(value, list | dict | np.ndarray)).any():
-        known = known.map(str)  # several values in a cell
     distinct = known.unique().tolist()
     examples = tuple(_short(value) for value in known.drop_duplicates().head(EXAMPLES))
     found = _kind(values, known, len(distinct), name, kind)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import ConfigError, DataError, LeptonError
 
 CLASSES_IN_A_TARGET = 200
+CONCERNED = (
+    "image_size", "splits", "labels", "masks", "drop", "features", "target", "label", "text", "split", "group", "time",
+    "x", "y", "length",
+)  # fmt: skip
+"""Options that an error may name, the telling ones first."""
+SPLITS = ("ignore", "train", "validation", "test")
 ROLES = ("split", "group", "time", "sample_weight")
 """Options that name a column which is neither target nor feature."""
 
@@ -62,7 +69,7 @@ def describe(anything: Any, **options: Any) -> Description:
         held_out=held,
         left_out=_left_out(found, prepared),
         problems=tuple(_problems(found, prepared, classes, held, columns)),
-        choices=_choices(found, columns),
+        choices=_choices(found, columns) | _ways_out(found, failure),
         proposed={**found.proposed, **found.options},
         preview=preview(
             prepared,
@@ -159,6 +166,9 @@ def _target_range(prepared: PreparedData) -> str:
     target = prepared.preprocessing.target if prepared.preprocessing is not None else None
     if target is not None and target.task == "regression":
         y = target.values(y.reshape(len(y), -1))
+    y = np.where(
+        np.abs(y) < 1e-6 * np.abs(y).max(), 0.0, y
+    )  # a standardised 0 does not come back to the last bit
     unit = f" {target.unit}" if target is not None and target.unit else ""
     return f"{y.min():.6g} to {y.max():.6g}{unit}, mean {y.mean():.6g}"
 
@@ -167,7 +177,9 @@ def _problems(
     found: Plan, prepared: PreparedData | None, classes: dict[str, int], held: dict[str, int], columns: Any
 ) -> list[str]:
     several = prepared is not None and prepared.task == "multilabel"
-    said = [] if several else [checks.imbalance(classes), checks.few_samples(classes)]
+    said = [] if several else [checks.imbalance(classes), checks.nearly_unique(classes)]
+    if not several and not said[-1]:
+        said.append(checks.few_samples(classes))
     target = found.options.get("target") or found.options.get("label")
     if found.frame is not None and isinstance(target, str) and target in found.frame.columns:
         labels = found.frame[target].dropna()
@@ -179,7 +191,9 @@ def _problems(
     elif classes:
         said.append(checks.same_but_for_spelling(list(classes)))
     if found.frame is not None:
-        shown = [one for one in columns if prepared is None or one.kind not in ("constant", "empty")]
+        known = ("constant", "empty") if prepared is not None else ()  # the reader has said it
+        text = found.options.get("text")
+        shown = [one for one in columns if one.kind not in known and one.name != text]
         said += findings(shown, len(found.frame), target if isinstance(target, str) else None)
     if prepared is not None and prepared.validation is not None:
         train, validation = prepared.train.x, prepared.validation.x
@@ -212,7 +226,7 @@ def _left_out(found: Plan, prepared: PreparedData | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _choices(found: Plan, columns: tuple[Column, ...]) -> Mapping[str, tuple[Any, ...]]:
+def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, ...]]:
     """What can be picked: columns by what they may be for, sizes of images, names of arrays."""
     if found.frame is not None:
         names = tuple(one.name for one in columns if one.kind not in ("constant", "empty"))
@@ -238,25 +252,32 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> Mapping[str, tuple[Any
     return {}
 
 
+def _ways_out(found: Plan, failure: DataError | None) -> dict[str, tuple[Any, ...]]:
+    """Options of images that are worth a choice only once a reader has asked for them, or they are given."""
+    if found.kind != "image_folder":
+        return {}
+    told = str(failure or "")
+    ways: dict[str, tuple[Any, ...]] = {}
+    if "on_error" in found.options or "on_error" in told or "not a readable image" in told:
+        ways["on_error"] = ("raise", "skip")
+    asked = re.search(r"splits=(\{[^{}]*\})", told)
+    if asked:
+        folders = list(ast.literal_eval(asked[1]))
+        ways["splits"] = (*(dict.fromkeys(folders, what) for what in SPLITS), "none")
+    elif "splits" in found.options:
+        ways["splits"] = (found.options["splits"],)
+    return ways
+
+
 def _concerned(wrong: LeptonError, found: Plan) -> str | None:
     """The option that an error is about: that of a field, or the one that its text names."""
     if isinstance(wrong, ConfigError):
         return wrong.field.removeprefix("data.")
-    known = (
-        "image_size",
-        "drop",
-        "features",
-        "target",
-        "label",
-        "text",
-        "split",
-        "group",
-        "time",
-        "x",
-        "y",
-        "length",
+    if "not a readable image" in str(wrong):
+        return "on_error"
+    return next(
+        (name for name in CONCERNED if f"{name}=" in str(wrong) or f"data.{name}" in str(wrong)), None
     )
-    return next((name for name in known if f"{name}=" in str(wrong) or f"data.{name}" in str(wrong)), None)
 
 
 def _is_number(values: Any) -> bool:

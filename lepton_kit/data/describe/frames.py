@@ -36,7 +36,7 @@ def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
         try:
             return _typed(_opened(source, options), options, rows)
         except DataError:  # lists in a cell, such as several labels of a text
-            frame = pd.DataFrame(rows_of(source).columns).head(rows)
+            frame = pd.DataFrame(rows_of(source).columns).head(rows).map(_joined)
             return _attributed(frame, dict.fromkeys(map(str, frame.columns), "category"))
     return _typed(_opened(source, options), options, rows)
 
@@ -95,6 +95,10 @@ def _values(cells: np.ndarray, column: Column | None) -> Any:
     texts = as_text(cells)
     texts[column.missing(cells)] = None
     return texts
+
+
+def _joined(cell: Any) -> Any:
+    return ", ".join(map(str, cell)) if isinstance(cell, list | tuple) else cell
 
 
 def _attributed(frame: Any, kinds: Mapping[str, str]) -> Any:

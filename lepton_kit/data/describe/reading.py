@@ -200,6 +200,9 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
     if "split" not in options and found.split is not None and "split" in inspect.signature(verb).parameters:
         options["split"] = found.split
     failure = None
+    if kind == "text" and not isinstance(source, Path):
+        told = "the frame: texts are read from a file; write it with frame.to_csv('texts.csv', index=False)"
+        return Plan(kind, source, options, DataError(f"{told}, and read that"), frame, found)
     if options.get(wanted) is None:
         options.pop(wanted, None)
         likely = f"likely {found.likely!r}: give {wanted}={found.likely!r}; " if found.likely else ""

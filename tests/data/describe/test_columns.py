@@ -33,10 +33,6 @@ def test_examples_are_few_and_short():
     assert column_of(pd.Series(pd.to_datetime(["2024-01-05"] * 2)), "c", "date").examples == ("2024-01-05",)
 
 
-def test_several_values_in_a_cell():
-    assert column_of(pd.Series([["a"], ["b"], ["a"]]), "c", "category").kind == "category"
-
-
 def test_findings_name_the_columns_but_not_the_target():
     frame = pd.DataFrame(
         {

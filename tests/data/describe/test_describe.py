@@ -151,3 +151,33 @@ def test_masks_are_shown_beside_their_images():
 
 def test_first_of_each_class_then_more():
     assert list(preview.first_of_each(np.array([3, 3, 1]), most=3)) == [2, 0, 1]
+
+
+def test_a_damaged_image_and_an_unknown_folder_offer_ways_out(draw):
+    for part in ("train", "test", "extra"):
+        for k in range(8):
+            folder = draw(f"{part}/{'ab'[k % 2]}/{k}.png", value=k)
+    found = lk.data.describe(folder)
+    assert found.concerns == "splits"
+    assert found.choices["splits"][0] == {"extra": "ignore"}
+    assert found.choices["splits"][-1] == "none"
+    (folder / "train" / "a" / "bad.png").write_bytes(b"nothing")
+    found = lk.data.describe(folder, splits={"extra": "ignore"})
+    assert (found.concerns, found.choices["on_error"]) == ("on_error", ("raise", "skip"))
+    assert found.choices["splits"] == ({"extra": "ignore"},)
+    found = lk.data.describe(folder, splits={"extra": "ignore"}, on_error="skip")
+    assert found.failure is None
+    assert "bad.png" in str(found)
+
+
+def test_texts_in_a_frame_are_asked_for_as_a_file():
+    frame = pd.DataFrame(
+        {"text": [f"hello there my friend {k}" for k in range(40)], "label": list("ab") * 20}
+    )
+    assert "texts are read from a file" in str(lk.data.describe(frame).failure)
+
+
+def test_a_target_that_is_nearly_unique_is_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,name\n" + "".join(f"{k % 7},n{k}\n" for k in range(40)))
+    assert "nearly every row is its own class" in str(lk.data.describe(path, target="name"))

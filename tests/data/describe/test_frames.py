@@ -40,7 +40,7 @@ def test_several_files_frames_and_lists_in_json(tmp_path):
     assert head(pd.DataFrame({"a": ["x", None]}), {})["a"].isna().tolist() == [False, True]
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(json.dumps({"text": "hi", "label": ["a", "b"]}) for _ in range(3)))
-    assert head(path, {})["label"].tolist() == [["a", "b"]] * 3
+    assert head(path, {})["label"].tolist() == ["a, b"] * 3
 
 
 def test_no_rows(tmp_path):
