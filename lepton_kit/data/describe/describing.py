@@ -276,7 +276,7 @@ def _concerned(wrong: LeptonError, found: Plan) -> str | None:
     if "not a readable image" in str(wrong):
         return "on_error"
     return next(
-        (name for name in CONCERNED if f"{name}=" in str(wrong) or f"data.{name}" in str(wrong)), None
+        (name for name in CONCERNED if re.search(rf"(?<!\w){name}=|data\.{name}\b", str(wrong))), None
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from lepton_kit.data.anything import of
 from lepton_kit.data.archives import npz, open_arrays
 from lepton_kit.data.archives.layout import found_names
+from lepton_kit.data.bundled import sample
+from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
 from lepton_kit.data.describe.frames import head
 from lepton_kit.data.describe.guess import Guess, guess
@@ -72,12 +74,22 @@ class Plan:
         return verb_of(self.kind)(self.source, **self.options)
 
     @property
+    def sample(self) -> str | None:
+        """The name of the bundled sample that this is; None for other data."""
+        if self.made is None or not isinstance(self.source, Path) or FOLDER not in self.source.parts:
+            return None
+        return next((name for name in SAMPLES if self.made == sample(name)), None)
+
+    @property
     def code(self) -> str:
         """The call that reads the data, such as ``lk.data.table('houses.csv', target='price')``."""
         if self.kind not in KINDS:
             return {"stored": f"lk.data.read({str(self.source)!r})", "prepared": "the given data set"}.get(
                 self.kind, "lk.data.of(…)"
             )
+        name = self.sample
+        if name is not None:
+            return f"lk.data.sample({name!r})"
         first = (
             repr(_relative(self.source))
             if isinstance(self.source, Path)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.data.describe.reading import plan
 from lepton_kit.errors import ConfigError, DataError
 
 
@@ -122,3 +123,8 @@ def test_the_first_needed_option_is_asked_for(tmp_path):
     (tmp_path / "a.tfrecord").write_bytes(b"\x10\0\0\0")
     with pytest.raises(DataError, match=r"needs target=|which this version does not read"):
         lk.data.read(tmp_path / "a.tfrecord")
+
+
+def test_a_bundled_sample_is_read_by_its_name():
+    assert plan(lk.data.sample("digits"), {}).code == "lk.data.sample('digits')"
+    assert plan(lk.data.sample("credit"), {}).code == "lk.data.sample('credit')"
