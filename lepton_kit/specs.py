@@ -177,6 +177,7 @@ class TableSpec(_Split):
     class_weight: Literal["balanced"] | dict[str, float] | None = Field(
         None, description="balanced, or class -> weight"
     )
+    categorical: tuple[str, ...] = Field((), description="columns of numbers that are codes")
     max_categories: int = Field(
         64, ge=1, description="different texts of a column up to which each is a feature"
     )

@@ -56,12 +56,16 @@ def is_frame(value: Any) -> bool:
         return True
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(row, dict) for row in value)
-    return hasattr(value, "columns") and hasattr(value, "__getitem__")
+    return _is_polars(value) or (hasattr(value, "columns") and hasattr(value, "__getitem__"))
+
+
+def _is_polars(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "polars"
 
 
 def of_frame(frame: Any, name: str = "the frame") -> Table:
     """A pandas or Polars frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
-    if type(frame).__module__.partition(".")[0] == "polars":
+    if _is_polars(frame):
         frame = frame.collect() if hasattr(frame, "collect") else frame
         columns = {
             key: frame[key].to_numpy() if frame[key].dtype.is_numeric() else filled(frame[key].to_list())

@@ -8,6 +8,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, BinaryIO
 
 from lepton_kit.errors import DataError
@@ -51,7 +52,7 @@ class Delimited:
         self.format: dict[str, Any] = {
             "quotechar": quoted or None,
             "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            "escapechar": "\\" if '\\"' in "".join(sample) and '\\""' not in "".join(sample) else None,
+            "escapechar": None,
             "skipinitialspace": True,
         }
         self.start = 0
@@ -131,8 +132,12 @@ class Delimited:
         if comment is None and sample[self.start][:1] == "#":
             comment = "#"
         self.comment = comment
-        best: tuple[float, list[tuple[int, list[str]]]] = (-1.0, [])
-        for separator in [given] if given else SEPARATORS:
+        # As programs of Unix write a quotation mark within others.
+        escapes = [None, "\\"] if any('\\"' in line for line in sample) else [None]
+        best: tuple[float, list[tuple[int, list[str]]]] = (-2.0, [])
+        found: dict[str, Any] = {}
+        for separator, escape in product([given] if given else SEPARATORS, escapes):
+            self.format["escapechar"] = escape
             records = [
                 (line, [one.strip() for one in fields])
                 for line, fields in self._records(iter(sample), separator)
@@ -141,8 +146,9 @@ class Delimited:
             records = records[:-1] if len(sample) >= SAMPLE_LINES and len(records) > 2 else records
             # Blanks stand within dates and texts as well, so they come last.
             score = _score([len(fields) for _, fields in records]) - 0.2 * (separator == " ")
-            if score > best[0] or not best[1]:
-                best, self.format["delimiter"] = (score, records), separator
+            if score > best[0]:
+                best, found = (score, records), {"delimiter": separator, "escapechar": escape}
+        self.format |= found
         separator, records = self.format["delimiter"], best[1]
         if not records:
             raise DataError(f"{self.name}: no header line")
@@ -174,15 +180,16 @@ class Delimited:
         while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
             names.pop()
         names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
+        self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
         for name in names:
             if names.count(name) > 1:
+                hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
                 fields_of = [k + 1 for k, other in enumerate(names) if other == name]
                 raise DataError(
                     f"{self.name}: line {line}: the column {name!r} appears twice (fields {fields_of[0]} and "
-                    f"{fields_of[1]}); rename one of them"
+                    f"{fields_of[1]}); rename one of them{hint}"
                 )
         self.names = names
-        self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
 
     def _records(self, lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:
         """(number of the line where it begins, fields) of each row that is not empty. Raises `DataError`."""

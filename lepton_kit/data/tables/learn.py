@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,7 @@ class Wishes:
     decimal: str | None = None
     thousands: str | None = None
     day_first: bool | None = None
+    categorical: Sequence[str] = ()
     missing: tuple[str, ...] = ()
     max_categories: int = 64
     hash_buckets: int = 32
@@ -119,6 +121,8 @@ def column_of(
     """The kind of a column and sentences about it; None for a column without any value."""
     words = tuple(word.lower() for word in wishes.missing)
     texts = Counter({text: count for text, count in seen.texts.items() if text.lower() not in words})
+    if name in wishes.categorical and (texts or seen.plain or seen.typed):
+        return Column(name=name, kind="category", words=words), []
     if seen.typed and not texts and not seen.plain:
         kind: Any = "number" if "number" in seen.typed else min(seen.typed)
         return Column(name=name, kind=kind, words=words), []
@@ -148,7 +152,13 @@ def column_of(
                     "day_first=True reads the day first"
                 )
             return Column(name=name, kind="date", format=formats[0], words=words), notes
-    return Column(name=name, kind="category", words=words), []
+    notes = []
+    if seen.plain > known.total() + seen.more:
+        notes.append(
+            f"column {name!r} is taken as categories: most of its values are numbers, but not {_some(known)}; "
+            "missing=[…] names words that stand for no value"
+        )
+    return Column(name=name, kind="category", words=words), notes
 
 
 def _number(
@@ -194,6 +204,10 @@ def _gone(name: str, texts: Counter[str], known: Counter[str]) -> list[str]:
         return []
     shown = ", ".join(f"{text!r} ({count})" for text, count in list(words.items())[:5])
     return [f"column {name!r}: {shown} taken as missing"]
+
+
+def _some(texts: Counter[str]) -> str:
+    return ", ".join(map(repr, list(texts)[:3]))
 
 
 def _order(form: str) -> str:
@@ -284,6 +298,8 @@ class Learned:
             units = tuple(sorted(unit for unit, count in self.units.items() if count)) or ("",)
             update["units"] = units
             named = [unit for unit in units if unit]
+            if len(units) == 1 and named:
+                notes.append(f"column {name!r}: numbers in {named[0]}")
             if len(units) > 1:
                 notes.append(
                     f"column {name!r}: values in {' and '.join(named)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from lepton_kit.data.tables.learn import Learned, Seen, Wishes, column_of, hint_
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.data.tables.targets import Answers, Whole, answers
 from lepton_kit.data.tables.values import NumberForm
-from lepton_kit.data.weights import class_weights
+from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
 
 KEEP_CELLS = 2**19
@@ -85,8 +85,10 @@ def make(
     for name in [*features, *targets] if validation is not None else ():
         _known(validation, name)  # type: ignore[arg-type]  # there is one
     rows = Rows([table] if validation is None else [table, validation])
-    names = ("decimal", "thousands", "day_first", "max_categories", "hash_buckets")
+    names = ("decimal", "thousands", "day_first", "categorical", "max_categories", "hash_buckets")
     wishes = Wishes(**{name: options[name] for name in names}, missing=tuple(options["missing"]))
+    for name in wishes.categorical:
+        _known(table, name)
     special = {role: options[role] for role in SPECIAL if options[role] is not None}
     read = _read(rows, features, [*targets, *special.values()], wishes, table.separator)
     with _named(table.source):
@@ -102,7 +104,10 @@ def make(
         columns = {role: read.wholes[name] for role, name in special.items()}
         held = held_rows(columns, options, rows.sizes, labels, wishes, rows.where)
         y, target = _scaled(found, held.train)
-        weights = _weights(columns.get("sample_weight"), wishes, rows.where)
+        lacking = validation is not None and special.get("sample_weight") not in validation.names
+        weights = sample_weights(
+            columns.get("sample_weight"), wishes, rows.where, rows.sizes[0] if lacking else None
+        )
     learned, notes = _learn(rows, read, held.train, wishes)
     if not learned:
         raise DataError(f"{table.source}: no feature column says anything: {'; '.join(notes)}")
@@ -123,8 +128,8 @@ def make(
         w = weights[places] if weights is not None else None
         if name == "train" and options["class_weight"] is not None:
             with _named(table.source):
-                by_class = _by_class(y[places], target, options["class_weight"])
-            w = by_class if w is None else w * by_class
+                of_class = by_class(y[places], target, options["class_weight"])
+            w = of_class if w is None else w * of_class
         splits[name] = Split(x[name], y[places], w)
         for role, values in (("y", y[places]), ("w", w)):
             if writer is not None and values is not None:
@@ -317,7 +322,20 @@ def _encode(
         for sink in sinks.values():
             sink.close()
     arrays = {name: sink.finish() for name, sink in sinks.items()}
-    return arrays, [f"held-out rows, {text} ({count})" for text, count in strange.most_common(10)]
+    return arrays, _strange(strange)
+
+
+def _strange(notes: Counter[str]) -> list[str]:
+    """One sentence a column about held-out rows unlike the training rows."""
+    columns: dict[str, list[tuple[str, int]]] = {}
+    for text, count in notes.items():
+        columns.setdefault(text.partition(": ")[0], []).append((text, count))
+    found = []
+    for column, some in columns.items():
+        count = sum(number for _, number in some)
+        text = some[0][0] if len(some) == 1 else f"{column}: values that were never seen in training"
+        found.append(f"held-out rows, {text} ({count} rows)")
+    return found
 
 
 def _scaled(found: Answers, train: np.ndarray) -> tuple[np.ndarray, Target]:
@@ -349,38 +367,3 @@ def _told(target: Target) -> list[str]:
     return [
         f"target {target.name!r} is standardised for training: an error of 1 is {target.scale[0]:.6g}{unit}"
     ]
-
-
-def _weights(column: Whole | None, wishes: Wishes, where: Callable[[int], str]) -> np.ndarray | None:
-    """Weights of all rows, float32; rows of a validation file without that column weigh 1."""
-    if column is None:
-        return None
-    kind, _ = column_of(column.name, column.seen, wishes, None)
-    start = Column(name=column.name, kind="number") if kind is None or kind.kind != "number" else kind
-    values, wrong = column.values(start)
-    values = values.copy()
-    values[wrong] = np.nan
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if len(bad):
-        raise DataError(
-            f"{where(int(bad[0]))}, weight {column.name!r} is {column.texts()[bad[0]]!r}; expected a number of at least 0"
-        )
-    return values.astype(np.float32)
-
-
-def _by_class(y: np.ndarray, target: Target, given: Any) -> np.ndarray:
-    if target.task != "classification":
-        raise DataError(
-            f"class_weight: the target {target.name!r} is a {target.task}; expected a classification"
-        )
-    if given == "balanced":  # as scikit-learn has it: rows / (classes * rows of the class)
-        kinds, counts = np.unique(y, return_counts=True)
-        given = {
-            int(kind): len(y) / (len(kinds) * int(count)) for kind, count in zip(kinds, counts, strict=True)
-        }
-        return class_weights(y, given)
-    names = target.class_names or ()
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise DataError(f"class_weight: the class {unknown[0]!r}; expected some of {', '.join(names[:10])}")
-    return class_weights(y, {names.index(name): weight for name, weight in given.items()})

@@ -38,6 +38,7 @@ def table(
     validation: str | None = None,
     sample_weight: str | None = None,
     class_weight: str | Mapping[str, float] | None = None,
+    categorical: Sequence[str] = (),
     max_categories: int = 64,
     hash_buckets: int = 32,
     separator: str | None = None,
@@ -63,7 +64,8 @@ def table(
     answer of a database are stored with the run; an address is stored nowhere, because it may hold a password.
 
     Numbers and dates are standardised with the training rows' mean and deviation, texts become a feature for each
-    category, or for each of ``hash_buckets`` where there are more than ``max_categories``; a column with missing
+    category, or for each of ``hash_buckets`` where there are more than ``max_categories``; so do the ``categorical``
+    columns, such as codes in digits; a column with missing
     values gets a feature that flags them. What was understood and what was left out is said in the notes of the
     prepared data. ``separator``, ``decimal``, ``thousands``, ``encoding``, ``quote``, ``comment``, ``day_first``
     and ``missing`` (more words for it) are found out where they are not given.
@@ -89,9 +91,10 @@ def table(
         "split": _text("split", split),
         "group": _text("group", group),
         "time": _text("time", time),
-        "validation": None if validation is None else str(Path(validation).expanduser().absolute()),
+        "validation": None if validation is None else _beside(path, validation),
         "sample_weight": _text("sample_weight", sample_weight),
         "class_weight": _class_weight(class_weight),
+        "categorical": _names("categorical", categorical),
         "max_categories": _whole("max_categories", max_categories),
         "hash_buckets": _whole("hash_buckets", hash_buckets),
         "separator": _sign("separator", separator),
@@ -198,6 +201,16 @@ def _common(paths: list[Path]) -> tuple[Path, list[str]]:
 
     folder = Path(os.path.commonpath([one.parent for one in paths]))
     return folder, [str(one.relative_to(folder)) for one in paths]
+
+
+def _beside(path: Any, validation: Any) -> str:
+    """A relative name counts from here or, as in a configuration file, from the folder of the table."""
+    if not isinstance(validation, str | Path):
+        raise ConfigError("data.validation", given=validation, rule="the path of a file")
+    found = Path(validation).expanduser()
+    if not found.is_absolute() and not found.exists() and isinstance(path, str | Path):
+        found = Path(path).expanduser().parent / found
+    return str(found.absolute())
 
 
 def _target(value: Any) -> str | list[str]:

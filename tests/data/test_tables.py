@@ -1,0 +1,620 @@
+"""Tables as training data: kinds of columns, targets, what is held out, weights; and new rows as the training rows were."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pandas
+import polars
+import pytest
+
+from lepton_kit import data
+from lepton_kit.data import Dataset
+from lepton_kit.data.preprocessing import load, parse
+from lepton_kit.data.splitting import split_rows
+from lepton_kit.data.tables import making
+from lepton_kit.errors import ConfigError, DataError
+
+COUNT = 60
+CITIES = ("Ulm", "Köln", "Bonn")
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write(content, name="t.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def sheet(put):
+    """sheet(b=lambda k: …) writes a file of 60 rows with a = 0 … 59, the given columns, and y = k % 2."""
+
+    def write(separator=",", name="t.csv", **columns):
+        made = {"a": lambda k: k, **columns}
+        made.setdefault("y", lambda k: k % 2)
+        lines = [
+            separator.join(made),
+            *(separator.join(str(of(k)) for of in made.values()) for k in range(COUNT)),
+        ]
+        return put("\n".join(lines) + "\n", name)
+
+    return write
+
+
+def only(path, **options):
+    """Prepared data of a file with the columns a, b and y, and the column b."""
+    options.setdefault("target", "y")
+    prepared = data.table(path, **options).prepare()
+    found = {column.name: column for column in prepared.preprocessing.columns}
+    return prepared, found.get("b")
+
+
+def said(prepared):
+    return " | ".join(prepared.notes)
+
+
+@pytest.mark.parametrize(
+    ("separator", "cell", "form", "value"),
+    [
+        (",", lambda k: k / 4, (".", ""), 1.25),
+        (";", lambda k: f"{k},5", (",", ""), 5.5),
+        (";", lambda k: f"1.{100 + k}", (",", "."), 1105),
+        (",", lambda k: f'"1,{100 + k}"', (".", ","), 1105),
+        (",", lambda k: f'"{k * 40:,d}"', (".", ","), 200),
+        (",", lambda k: f"1'{100 + k}.5", (".", "'"), 1105.5),
+        (";", lambda k: f"1\u202f{100 + k},5 €", (",", " "), 1105.5),
+        (",", lambda k: f"({k + 1}.50)", (".", ""), -6.5),
+        (",", lambda k: f"\u2212{k + 1}", (".", ""), -6),
+        (",", lambda k: f"{k}%", (".", ""), 5),
+    ],
+)
+def test_numbers_are_read_as_they_are_spelled(sheet, separator, cell, form, value):
+    columns = {"c": lambda k: f"{k},5" if separator == ";" else k, "b": cell}
+    prepared, column = only(sheet(separator, **columns))
+    assert (column.kind, column.decimal, column.thousands) == ("number", *form)
+    sample = prepared.preprocessing.encode([{"a": 0, "c": 0, "b": str(cell(5)).strip('"')}])
+    assert sample.x[0, -1] == np.float32((value - column.mean) / column.scale)
+
+
+def test_points_are_thousands_only_where_other_columns_have_decimal_commas(sheet):
+    _, column = only(sheet(";", b=lambda k: f"1.{100 + k}"))
+    assert (column.decimal, column.mean < 2) == (".", True)
+    _, column = only(sheet(";", b=lambda k: f"1.{100 + k}"), decimal=",")
+    assert (column.decimal, column.mean > 1000) == (",", True)
+
+
+@pytest.mark.parametrize("word", ["-", "unknown", "n.a.", "#DIV/0!", "\\N", "", "odd"])
+def test_a_few_words_among_numbers_are_missing(sheet, word):
+    prepared, column = only(sheet(b=lambda k: word if k in (5, 6) else k))
+    assert (column.kind, column.flag) == ("number", True)
+    assert prepared.feature_names == ("a", "b", "b is missing")
+    assert (f"{word!r} (2) taken as missing" in said(prepared)) == (word not in ("", "\\N"))
+
+
+def test_many_words_among_numbers_make_categories_and_that_is_said(sheet):
+    prepared, column = only(sheet(b=lambda k: f"w{k % 7}" if k % 4 == 0 else k % 9))
+    assert column.kind == "category"
+    assert "'b' is taken as categories: most of its values are numbers, but not 'w0', 'w4', 'w1'" in said(
+        prepared
+    )
+    _, column = only(sheet(b=lambda k: "gone" if k % 3 == 0 else k), missing=["gone"])
+    assert column.kind == "number"
+
+
+@pytest.mark.parametrize("pair", [("false", "true"), ("No", "YES"), ("n", "y"), ("F", "T"), ("off", "on")])
+def test_two_words_are_one_feature(sheet, pair):
+    prepared, column = only(sheet(b=lambda k: "" if k % 9 == 0 else pair[k % 2]))
+    assert (column.kind, prepared.feature_names) == ("boolean", ("a", "b", "b is missing"))
+    rows = [{"a": 0, "b": pair[0]}, {"a": 0, "b": pair[1]}, {"a": 0, "b": True}, {"a": 0, "b": "perhaps"}]
+    encoded = prepared.preprocessing.encode(rows)
+    assert encoded.x[:, 1].tolist() == [0, 1, 1]
+    assert encoded.problems == {3: "column 'b': 'perhaps' is neither true nor false"}
+
+
+def test_dates_become_days_and_places_on_circles(sheet):
+    prepared, column = only(sheet(b=lambda k: f"{1 + k % 28:02d}.03.2021"))
+    assert column.kind == "date"
+    assert prepared.feature_names[1:] == (
+        "b",
+        *(f"b {part} {wave}" for part in ("month", "weekday") for wave in ("sin", "cos")),
+    )
+    encoded = prepared.preprocessing.encode([{"a": 0, "b": "01.03.2021"}, {"a": 0, "b": "2021-03-01"}])
+    # A Monday in March: a quarter of the month circle less one twelfth, the start of the week's circle.
+    assert np.allclose(encoded.x[0, 2:], [np.sin(np.pi / 3), np.cos(np.pi / 3), 0, 1], atol=1e-6)
+    assert encoded.problems == {
+        1: "column 'b': '2021-03-01' is not a date in the format %d.%m.%Y of the training rows"
+    }
+
+
+def test_hours_count_where_there_are_any(sheet):
+    prepared, column = only(sheet(b=lambda k: f"2021-03-{1 + k % 28:02d} {k % 24:02d}:00"))
+    assert column.hours
+    encoded = prepared.preprocessing.encode([{"a": 0, "b": "2021-03-01 06:00"}])
+    assert np.allclose(encoded.x[0, -2:], [1, 0], atol=1e-6)
+
+
+def test_the_order_of_dates_is_said_where_both_are_possible(sheet):
+    path = sheet(b=lambda k: f"{1 + k % 12}/{1 + k % 11}/2021")
+    prepared, column = only(path)
+    assert column.format == "%m/%d/%Y"
+    assert "'b': dates such as 1/1/2021 are read as month, day, year; day_first=True" in said(prepared)
+    prepared, column = only(path, day_first=True)
+    assert column.format == "%d/%m/%Y"
+    assert "read as" not in said(prepared)
+
+
+def test_categories_come_from_the_training_rows(sheet):
+    prepared, column = only(
+        sheet(b=lambda k: CITIES[k % 3], s=lambda k: "val" if k % 3 == 0 else "train"), split="s"
+    )
+    assert column.categories == ("Bonn", "Köln")
+    assert (
+        "held-out rows, column 'b': 'Ulm' was never seen in training; taken as none of the categories (20 rows)"
+        in said(prepared)
+    )
+
+
+def test_many_texts_are_hashed(sheet):
+    path = sheet(b=lambda k: f"name {k}")
+    prepared, column = only(path, max_categories=10, hash_buckets=8)
+    assert (column.kind, len(prepared.feature_names)) == ("hash", 9)
+    assert "48 different texts are hashed into 8 buckets" in said(prepared)
+    assert "drop=['b'] leaves it out" in said(prepared)
+    assert prepared.train.x[:, 1:].sum(axis=1).tolist() == [1] * 48
+    assert only(path, max_categories=10, drop=["b"])[1] is None
+
+
+def test_codes_in_digits_may_be_categories(sheet):
+    path = sheet(b=lambda k: f"0{k % 3}")
+    assert only(path)[1].kind == "number"
+    assert only(path, categorical=["b"])[1].categories == ("00", "01", "02")
+
+
+def test_columns_that_say_nothing_are_named_and_left_out(sheet):
+    path = sheet(
+        b=lambda k: 5,
+        c=lambda k: "",
+        d=lambda k: "x",
+        e=lambda k: k if k % 5 == 0 else "",
+        s=lambda k: "val" if k % 5 == 0 else "train",
+    )
+    prepared, _ = only(path, split="s")
+    assert prepared.feature_names == ("a",)
+    for text in (
+        "column 'b' is left out: it is 5 in every training row",
+        "column 'c' is left out: it has no value in any row",
+        "column 'd' is left out: it is 'x' in every training row",
+        "column 'e' is left out: no training row has a value in it",
+    ):
+        assert text in prepared.notes
+
+
+def test_a_column_that_only_numbers_the_rows_is_left_out(tmp_path):
+    frame = pandas.DataFrame({"a": range(COUNT), "y": np.arange(COUNT) % 2})
+    frame.to_csv(tmp_path / "t.csv", index=True)
+    prepared = data.table(tmp_path / "t.csv", target="y").prepare()
+    assert prepared.feature_names == ("a",)
+    assert "it names or numbers the rows" in said(prepared)
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "1e400", "1e301", "-1e301"])
+def test_infinite_and_absurd_numbers_are_refused_by_row(sheet, cell):
+    with pytest.raises(DataError, match=r"t\.csv: row 10, column 'b': .*expected a number between"):
+        only(sheet(b=lambda k: cell if k == 9 else k))
+
+
+def test_large_numbers_are_standardised(sheet):
+    prepared, column = only(sheet(b=lambda k: f"{k}e298"))
+    assert np.isfinite(prepared.train.x).all()
+    assert column.scale == pytest.approx(np.std(np.arange(60)) * 1e298, rel=0.1)
+
+
+def test_units_are_kept_and_a_mixture_is_said(sheet):
+    prepared, column = only(sheet(b=lambda k: f"${k}"))
+    assert column.units == ("$",)
+    assert "column 'b': numbers in $" in prepared.notes
+    prepared, _ = only(sheet(b=lambda k: f"{'$€'[k % 2]}{k}"))
+    assert "column 'b': values in $ and €; they are taken as they stand" in prepared.notes
+
+
+# Targets.
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "expected"),
+    [
+        (lambda k: ("None", "NA", "mild")[k % 3], {}, ("NA", "None", "mild")),
+        (lambda k: k % 2 == 0, {}, ("False", "True")),
+        (lambda k: f"{k % 3}.0", {}, ("0", "1", "2")),
+        (lambda k: k % 12, {}, tuple(map(str, range(12)))),
+        (lambda k: k % 25, {"task": "classification"}, tuple(map(str, range(25)))),
+        (lambda k: k % 2 + 0.5, {"task": "classification"}, ("0.5", "1.5")),
+        (lambda k: ("1", "2", "x")[k % 3], {}, ("1", "2", "x")),
+    ],
+)
+def test_classes_have_their_names(sheet, cell, options, expected):
+    prepared, _ = only(sheet(y=cell), **options)
+    assert (prepared.task, prepared.class_names, prepared.num_classes) == (
+        "classification",
+        expected,
+        len(expected),
+    )
+    assert prepared.preprocessing.target.class_names == expected
+    assert ("counts as a class" in said(prepared)) == ("None" in expected)
+
+
+def test_a_regression_is_answered_in_its_unit(sheet):
+    prepared, _ = only(sheet(y=lambda k: f'"${k * 1000:,d}"'))
+    target = prepared.preprocessing.target
+    assert (prepared.task, target.unit, prepared.train.y.dtype) == ("regression", "$", np.float32)
+    assert abs(prepared.train.y.mean()) < 1e-6
+    assert prepared.train.y.std() == pytest.approx(1)
+    back = target.values(np.concatenate([prepared.train.y, prepared.validation.y])[:, None])
+    assert sorted(back[:, 0].round()) == [k * 1000 for k in range(COUNT)]
+    assert f"an error of 1 is {target.scale[0]:.6g} $" in said(prepared)
+    assert only(sheet(y=lambda k: k * 1.5), unit="m")[0].preprocessing.target.unit == "m"
+
+
+def test_several_targets(sheet):
+    prepared, _ = only(sheet(y=lambda k: k * 1.5, z=lambda k: k**2), target=["y", "z"])
+    assert prepared.train.y.shape == (48, 2)
+    assert len(prepared.preprocessing.target.scale) == 2
+    prepared, _ = only(sheet(z=lambda k: int(k % 3 == 0)), target=["y", "z"])
+    assert (prepared.task, prepared.class_names) == ("multilabel", ("y", "z"))
+    assert prepared.train.y.dtype == np.float32
+
+
+def test_labels_in_one_cell(sheet):
+    prepared, _ = only(sheet(y=lambda k: ("a|b", "b ", "")[k % 3]), task="multilabel")
+    assert (prepared.task, prepared.class_names) == ("multilabel", ("a", "b"))
+    whole = np.concatenate([prepared.train.y, prepared.validation.y])
+    assert whole.sum(axis=0).tolist() == [20, 40]
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "text"),
+    [
+        (lambda k: ("1", "NA", "2")[k % 3], {}, "row 2 has no value in the target column 'y'"),
+        (lambda k: "" if k == 4 else "ab"[k % 2], {}, "row 5 has no value in the target column 'y'"),
+        (lambda k: "" if k == 4 else k * 1.5, {}, "row 5 has no value in the target column 'y'"),
+        (lambda k: "inf" if k == 4 else k * 1.5, {}, "row 5, target 'y' is inf"),
+        (lambda k: "inf" if k == 4 else k % 2, {}, "row 5, target 'y' is inf"),
+        (lambda k: f"n{k}", {}, "60 different values in 60 rows are no classes; for a value"),
+        (lambda k: f"n{k}", {"task": "regression"}, "row 1, target 'y' is 'n0'; expected a number"),
+        (lambda k: 1.5, {}, "one value only in the training rows"),
+        (lambda k: "x", {}, "one class only"),
+        (
+            lambda k: k % 2,
+            {"target": ["y", "a"], "task": "classification"},
+            "give one column, or task='multilabel'",
+        ),
+        (lambda k: k % 3, {"target": ["y", "b"], "task": "multilabel"}, "target 'y' is '2'; expected 0 or 1"),
+        (lambda k: k % 2, {"target": "z"}, "no column 'z'; it has a, b, y"),
+        (lambda k: k % 2, {"target": "Y"}, "did you mean 'y'?"),
+        (lambda k: k % 2, {"features": ["a", "y"]}, "the target 'y' is among the features"),
+        (lambda k: k % 2, {"drop": ["a", "b"]}, "no feature columns beside the target"),
+        (lambda k: k % 2, {"features": ["b"]}, "no feature column says anything: column 'b' is left out"),
+        (lambda k: k % 2, {"class_weight": {"2": 1}}, "class_weight: the class '2'; expected some of 0, 1"),
+        (lambda k: k * 1.5, {"class_weight": "balanced"}, "is a regression; expected a classification"),
+        (lambda k: k % 2, {"sample_weight": "c"}, "no column 'c'"),
+    ],
+)
+def test_what_is_wrong_is_named(sheet, cell, options, text):
+    with pytest.raises(DataError) as caught:
+        only(sheet(b=lambda k: 5, y=cell), **options)
+    assert text in str(caught.value)
+    assert str(caught.value).startswith("t.csv: ")
+
+
+# What is held out.
+
+
+def test_a_column_says_what_is_held_out(sheet):
+    words = ("Train", "train", "VAL", "test")
+    prepared, _ = only(sheet(s=lambda k: words[k % 4]), split="s")
+    assert (len(prepared.train), len(prepared.validation), prepared.feature_names) == (30, 15, ("a",))
+    assert "15 rows that 's' calls test are left alone" in prepared.notes
+    prepared, _ = only(sheet(s=lambda k: ("training", "test")[k % 3 == 0]), split="s")
+    assert (len(prepared.train), len(prepared.validation)) == (40, 20)
+    for words, text in (
+        (("train", "hm"), "row 2, column 's' is 'hm'; expected train"),
+        (("val", "test"), "calls no row train"),
+    ):
+        with pytest.raises(DataError, match=text):
+            only(sheet(s=lambda k, words=words: words[k % 2]), split="s")
+
+
+def test_groups_are_held_out_as_a_whole(sheet):
+    prepared, _ = only(sheet(g=lambda k: f"person {k // 5}", b=lambda k: k // 5), group="g", features=["b"])
+    assert not set(prepared.train.x[:, 0]) & set(prepared.validation.x[:, 0])
+    assert len(prepared.validation) == 10
+    with pytest.raises(DataError, match="row 3 has no value in the group column 'g'"):
+        only(sheet(g=lambda k: "" if k == 2 else k // 5), group="g")
+
+
+@pytest.mark.parametrize(
+    "cell", [lambda k: f"{1 + k % 28:02d}.{1 + k // 28:02d}.2021", lambda k: k / 2, lambda k: k // 4]
+)
+def test_later_rows_are_held_out(sheet, cell):
+    prepared, _ = only(sheet(t=cell), time="t")
+    assert (len(prepared.train), len(prepared.validation)) == (48, 12)
+    assert prepared.train.x.max() < prepared.validation.x.min()
+    assert "the column 't' says what is held out, and is no feature" in prepared.notes
+
+
+def test_times_that_are_none(sheet):
+    for cell, text in (
+        (lambda k: "x", "holds neither dates nor numbers"),
+        (lambda k: 5, "one time only"),
+        (lambda k: "" if k == 3 else k, "row 4 has no time in the column 't'"),
+    ):
+        with pytest.raises(DataError, match=text):
+            only(sheet(t=cell), time="t")
+    assert only(sheet(t=lambda k: k), time="t", validation_split=0.0)[0].validation is None
+
+
+def test_a_second_file_is_held_out(sheet, put, tmp_path):
+    path = sheet(w=lambda k: 2)
+    other = put("y;a\n1;100\n0;101\n", "v.csv")
+    prepared, _ = only(path, validation=str(other), sample_weight="w")
+    assert (len(prepared.train), len(prepared.validation)) == (60, 2)
+    assert prepared.validation.y.tolist() == [1, 0]
+    assert (set(prepared.train.w), set(prepared.validation.w)) == ({2.0}, {1.0})
+    assert data.table(path, target="y", validation="v.csv").options["validation"] == str(other)
+    for content, text in (("a\n1\n", "v.csv: no column 'y'"), ("a,y\n", "v.csv: no rows")):
+        with pytest.raises(DataError, match=text):
+            only(path, validation=put(content, "v.csv"), drop=["w"])
+
+
+def test_a_change_of_the_second_file_is_a_change_of_the_data(sheet, put):
+    path, other = sheet(), put("a,y\n1,1\n", "v.csv")
+    source = data.table(path, target="y", validation=other)
+    before = source.prepare().fingerprint
+    put("a,y\n1,1\n2,0\n", "v.csv")
+    assert source.prepare().fingerprint != before
+
+
+# Weights.
+
+
+def test_weights_of_rows_and_classes(sheet):
+    path = sheet(w=lambda k: k / 10, y=lambda k: "ab"[k % 3 == 0])
+    prepared, _ = only(path, sample_weight="w", validation_split=0.0)
+    assert np.allclose(prepared.train.w, np.arange(60) / 10)
+    assert prepared.feature_names == ("a",)
+    prepared, _ = only(path, class_weight="balanced", validation_split=0.0, drop=["w"])
+    assert prepared.train.w.tolist() == [1.5 if k % 3 == 0 else 0.75 for k in range(COUNT)]
+    both, _ = only(path, class_weight={"b": 2.0}, sample_weight="w")
+    assert both.validation.w.max() < 6
+    tenths = both.train.w / np.where(both.train.y == 1, 2, 1) * 10
+    assert np.allclose(tenths, tenths.round(), atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["-1", "inf", "", "much"])
+def test_a_weight_that_is_none(sheet, cell):
+    with pytest.raises(DataError, match=r"row 8, weight 'w' is .*expected a number of at least 0"):
+        only(sheet(w=lambda k: cell if k == 7 else 1.5), sample_weight="w")
+
+
+# New rows.
+
+
+@pytest.fixture
+def houses(tmp_path):
+    rng = np.random.default_rng(0)
+    count = 200
+    frame = pandas.DataFrame(
+        {
+            "area": rng.uniform(30, 200, count).round(1),
+            "rooms": [str(k % 7) if k % 50 else "-" for k in range(count)],
+            "fee": [f"${value:,.0f}" for value in rng.uniform(500, 9e5, count)],
+            "share": [f"{value:.1f}%" for value in rng.uniform(0, 100, count)],
+            "heated": rng.choice(["yes", "no", ""], count),
+            "city": rng.choice([*CITIES, "NA"], count),
+            "built": pandas.date_range("2001-01-01", periods=count).strftime("%d/%m/%Y"),
+            "seen": pandas.date_range("2020-01-01 03:00", periods=count, freq="7h").strftime(
+                "%Y-%m-%d %H:%M:%S"
+            ),
+            "owner": [f"owner {k}" for k in range(count)],
+            "none": "",
+        }
+    )
+    frame["price"] = 1000 * frame.area + 50_000 + rng.normal(0, 100, count)
+    frame.to_csv(tmp_path / "houses.csv", index=False)
+    return frame, tmp_path / "houses.csv"
+
+
+def test_new_rows_become_what_they_would_have_become_in_training(houses, monkeypatch):
+    frame, path = houses
+    monkeypatch.setattr(making, "KEEP_CELLS", 100)  # so that the file is read again in each pass
+    prepared = data.table(path, target="price", unit="€").prepare()
+    ours = parse(json.loads(prepared.preprocessing.to_json()), "test")
+    assert ours == prepared.preprocessing
+    train, held = split_rows(len(frame), 0.2, 0)
+    stored = np.empty((len(frame), len(prepared.feature_names)), np.float32)
+    stored[train], stored[held] = prepared.train.x, prepared.validation.x
+    order = np.random.default_rng(1).permutation(len(frame))
+    without = frame.drop(columns="price")
+    for raw in (path, [path], frame, without, frame.to_dict("records"), polars.from_pandas(frame)):
+        encoded = ours.encode(raw)
+        assert not encoded.problems
+        assert not encoded.notes
+        assert encoded.x.tobytes() == stored.tobytes()
+    assert ours.encode(without.iloc[order]).x.tobytes() == stored[order].tobytes()
+    alone = [ours.encode(without.iloc[[k]]).x[0] for k in range(20)]
+    assert np.stack(alone).tobytes() == stored[:20].tobytes()
+    pieces = list(ours.pieces(path, rows=7))
+    assert [len(piece.names) for piece in pieces[:-1]] == [7] * 28
+    assert np.concatenate([piece.x for piece in pieces]).tobytes() == stored.tobytes()
+
+
+def test_a_frame_in_memory_is_prepared_as_its_file(houses, tmp_path):
+    frame, path = houses
+    from_file = data.table(path, target="price").prepare()
+    source = data.table(frame, target="price")
+    assert source.prepare().train.x.tobytes() == np.asarray(from_file.train.x).tobytes()
+    spec = source.store(tmp_path / "run" / "data")
+    stored = Dataset.from_spec(spec, tmp_path / "run").prepare()
+    assert stored.preprocessing == from_file.preprocessing
+    assert stored.notes == source.prepare().notes
+
+
+def test_numbers_of_a_typed_frame_fit_those_of_text(sheet):
+    prepared, _ = only(sheet(b=lambda k: k % 3), categorical=["b"])
+    typed = pandas.DataFrame({"a": [0, 1], "b": [1.0, 2.0]})
+    texts = [{"a": "0", "b": "1"}, {"a": "1", "b": "2"}]
+    ours = prepared.preprocessing
+    assert ours.encode(typed).x.tolist() == ours.encode(texts).x.tolist()
+
+
+def test_input_unlike_the_training_rows_is_named(houses):
+    frame, path = houses
+    ours = data.table(path, target="price").prepare().preprocessing
+    new = frame.iloc[:4].drop(columns=["price", "rooms"]).copy()
+    new["area"] = ["wide", "", "inf", "70"]
+    new["city"] = ["Rom", "Ulm", "Ulm", "Ulm"]
+    new["fee"] = "5 €"
+    new["extra"] = 1
+    new.index = ["w", "x", "y", "z"]
+    encoded = ours.encode(new)
+    assert encoded.names == ("w", "x", "y", "z")
+    assert encoded.rows.tolist() == [1, 3]
+    assert encoded.problems == {
+        0: "column 'area': 'wide' is not a number",
+        2: "column 'area': inf; expected a number between -1e300 and 1e300",
+    }
+    assert encoded.notes == {
+        "the column 'rooms' is not there; taken as missing, as in some training rows": 4,
+        "columns that the training rows did not have are not used: extra": 4,
+        "column 'area': no value, which no training row lacked; taken as the mean": 1,
+        "column 'fee': values in €; the training rows have them in $: taken as they stand": 4,
+        "column 'city': 'Rom' was never seen in training; taken as none of the categories": 1,
+    }
+    place = ours.feature_names.index("area")
+    assert encoded.x[0, place] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ([{"Area": 1}], "input: no column 'area', which the model was trained on; did you mean 'Area'?"),
+        (5, "input: a int; expected a frame"),
+        (["no/such/file.csv"], "cannot be read"),
+        ([], "input: a list; expected a frame"),
+    ],
+)
+def test_input_of_another_kind_is_refused(houses, raw, text):
+    ours = data.table(houses[1], target="price").prepare().preprocessing
+    with pytest.raises(DataError) as caught:
+        ours.encode(raw)
+    assert text in str(caught.value)
+
+
+def test_rows_are_counted_where_that_costs_nothing(houses):
+    ours = data.table(houses[1], target="price").prepare().preprocessing
+    assert ours.count(houses[0]) == 200
+    assert ours.count(houses[1]) is None
+    assert ours.count([houses[1]]) is None
+    assert ours.count([{"area": 1}]) == 1
+
+
+def test_a_preprocessing_file_is_plain_json(houses, tmp_path):
+    ours = data.table(houses[1], target="price").prepare().preprocessing
+    (tmp_path / "p.json").write_text(ours.to_json(), encoding="utf-8")
+    assert load(tmp_path / "p.json") == ours
+
+
+def test_a_model_of_house_prices_answers_in_euros(houses):
+    from lepton_kit.models.lepton import LeptonModel
+
+    frame, path = houses
+    source = data.table(path, target="price", unit="€", features=["area"])
+    prepared = source.prepare()
+    model = LeptonModel(
+        input_shape=(1,), num_classes=1, task="regression", hidden_size=16, num_layers=1, seed=0
+    )
+    model.train(source, epochs=30, learning_rate=0.01, verbose=0)
+    answers = prepared.preprocessing.target.values(model.inference(prepared.preprocessing.encode(frame).x))[
+        :, 0
+    ]
+    rest = ((answers - frame.price) ** 2).sum() / ((frame.price - frame.price.mean()) ** 2).sum()
+    assert 1 - rest > 0.98
+
+
+# Where a table comes from.
+
+
+def test_several_files_by_pattern_list_and_folder(sheet, tmp_path):
+    (tmp_path / "parts").mkdir()
+    for name in ("one", "two"):
+        sheet(name=f"parts/{name}.csv")
+    folder = tmp_path / "parts"
+    (folder / "notes.txt").write_text("no table")
+    for path, options in (
+        (f"{folder}/*.csv", {}),
+        ([folder / "one.csv", str(folder / "two.csv")], {}),
+        (folder, {"pattern": "*.csv"}),
+        (folder, {"pattern": ["one.csv", "two.csv"]}),
+    ):
+        source = data.table(path, target="y", **options)
+        assert len(source.prepare().train) == 96
+        assert Dataset.from_spec(source.spec()) == source
+    with pytest.raises(DataError, match=r"no file like '\*\.tsv' in this folder"):
+        data.table(folder, target="y", pattern="*.tsv").prepare()
+
+
+def test_a_query_is_answered_once_and_its_address_forgotten(tmp_path):
+    with sqlite3.connect(tmp_path / "t.db") as base:
+        pandas.DataFrame({"a": range(COUNT), "y": np.arange(COUNT) % 2}).to_sql("rows", base, index=False)
+    base.close()
+    address = f"sqlite:///{tmp_path / 't.db'}"
+    by_address = data.table(address, query="select a, y from rows", target="y")
+    assert len(by_address.prepare().train) == 48
+    assert address not in json.dumps(by_address.store(tmp_path / "stored")) + by_address.settings
+    by_file = data.table(tmp_path / "t.db", query="select a, y from rows", target="y")
+    assert by_file.prepare().train.x.tolist() == by_address.prepare().train.x.tolist()
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(address)
+    assert len(data.table(engine, query="select a, y from rows", target="y").prepare().train) == 48
+    engine.dispose()
+
+
+def test_a_password_is_not_repeated():
+    with pytest.raises(ConfigError) as caught:
+        data.table("postgresql://me:secret@host/base", target="y")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(DataError) as caught_too:
+        data.table("nosuchbase://me:secret@host/base", target="y", query="select 1")
+    assert "secret" not in str(caught_too.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"target": []}, "data.target"),
+        ({"target": 3}, "data.target"),
+        ({"task": "guess"}, "data.task"),
+        ({"unit": 3}, "data.unit"),
+        ({"features": "a"}, "data.features"),
+        ({"drop": "a"}, "data.drop"),
+        ({"missing": "-"}, "data.missing"),
+        ({"class_weight": "even"}, "data.class_weight"),
+        ({"max_categories": 0}, "data.max_categories"),
+        ({"separator": ";;"}, "data.separator"),
+        ({"decimal": "x"}, "data.decimal"),
+        ({"thousands": "x"}, "data.thousands"),
+        ({"header": "no"}, "data.header"),
+        ({"validation": 3}, "data.validation"),
+        ({"split": "s", "time": "t"}, "data.time"),
+        ({"validation_split": 2}, "data.validation_split"),
+    ],
+)
+def test_a_wrong_option_is_named(options, field):
+    with pytest.raises(ConfigError) as caught:
+        data.table("t.csv", **{"target": "y", **options})
+    assert str(caught.value).startswith(f"{field}: got ")
