@@ -125,6 +125,9 @@ class ImageFolderSpec(_Split):
     )
     split_column: str | None = Field(None, description="column that says train, validation or test")
     label_separator: str | None = Field(None, description="between several labels of an image")
+    label_pattern: str | None = Field(
+        None, description="regular expression whose group is the label in a file's name"
+    )
     task: Literal["auto", "classification", "multilabel", "regression"] = Field(
         "auto", description="what the labels are; auto: by their values"
     )

@@ -20,6 +20,7 @@ from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
+from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
 from lepton_kit.rundir.paths import write_atomically
@@ -145,7 +146,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     compiled.check_model(model)
     compiled.check_own_compile(model, asked)
     dataset = as_dataset(data, asked)
-    prepared = dataset.prepare()
+    prepared = dataset.prepare(progress=Waiting())
     settings = _completed(asked, model, dataset)
     with in_launch_words(options):
         check(settings, prepared)

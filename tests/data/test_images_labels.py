@@ -138,6 +138,9 @@ def test_split_folders_around_images_with_labels(flat):
     write(flat, rows("id,label", lambda i: f"{i},{'ab'[i % 2]}"))
     found = prepared(flat)
     assert (len(found.train), len(found.validation)) == (8, 2)
+    assert prepared(flat, splits="none").validation is None
+    (flat / "test").rename(flat / "later")
+    assert len(prepared(flat, splits={"later": "validation"}).validation) == 2
 
 
 def test_labels_beside_the_images_change_the_fingerprint(flat, tmp_path, monkeypatch):
@@ -231,9 +234,33 @@ def test_labels_that_are_not_there(flat):
         ({"image_column": "a"}, "data.image_column"),
         ({"split_column": "a"}, "data.split_column"),
         ({"label_separator": ""}, "data.label_separator"),
+        ({"label_pattern": "("}, "data.label_pattern"),
+        ({"label_pattern": "cat"}, "data.label_pattern"),
+        ({"label_pattern": "(c)", "labels": "a"}, "data.label_pattern"),
+        ({"label_pattern": "(c)", "masks": "a"}, "data.masks"),
         ({"task": "guess"}, "data.task"),
     ],
 )
 def test_settings_are_checked(tmp_path, options, field):
     with pytest.raises(ConfigError, match=field):
         data.image_folder(tmp_path, **options)
+
+
+def test_labels_in_the_names_of_files(flat):
+    for i in range(10):
+        (flat / "img" / f"{i}.png").rename(flat / "img" / f"{('cat', 'dog')[i % 2]}.{i}.png")
+    source = data.image_folder(flat, label_pattern=r"^(cat|dog)\.", validation_split=0)
+    found = source.prepare()
+    assert found.class_names == ("cat", "dog")
+    assert np.array_equal(found.train.y, found.train.x[:, 0, 0, 0] % 2)
+    ages = data.image_folder(
+        flat, label_pattern=r"(\d+)\.png$", task="regression", validation_split=0
+    ).prepare()
+    values = ages.preprocessing.target.values(ages.train.y)
+    assert np.allclose(values, ages.train.x[:, 0, 0, 0], atol=1e-5)
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(flat / "img" / "cow.1.png")
+    with pytest.raises(
+        DataError, match=r"cow\.1\.png: label_pattern .* finds no label in the name \(1 of 11"
+    ):
+        source.prepare()
+    assert len(data.image_folder(flat, label_pattern=r"^(cat|dog)", on_error="skip").prepare().train) == 8

@@ -121,6 +121,12 @@ def test_images_in_no_class_folder():
         by_folder([*names("train/a", "val/a"), "val/9.png"])
 
 
+def test_images_in_no_class_folder_are_left_out_when_asked():
+    layout = by_folder(["collage.png", *names("train/a", "train/b", "val/a")], skip=True)
+    assert len(layout.splits["train"]) == 4
+    assert layout.notes == ["1 images lie in no class folder, such as collage.png; left out"]
+
+
 def test_accents_are_one_class_however_they_are_written():
     assert classes(by_folder(["cafe\u0301/1.png", "caf\u00e9/2.png", "b/3.png"])) == ["b", "caf\u00e9"]
 

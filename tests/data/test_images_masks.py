@@ -180,6 +180,8 @@ def test_a_mask_of_another_size_than_its_image(discs):
     save(discs / "masks" / "4.png", np.zeros((8, 9)))
     with pytest.raises(DataError, match=r"masks/4\.png: a mask of \(8, 9\) pixels for an image of \(8, 8\)"):
         data.image_folder(discs, masks="masks").prepare()
+    prepared = data.image_folder(discs, masks="masks", on_error="skip", validation_split=0).prepare()
+    assert len(prepared.train) == 9
 
 
 def test_a_damaged_mask_is_named_or_left_out(discs):

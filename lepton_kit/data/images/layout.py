@@ -77,11 +77,14 @@ def hidden(name: str) -> bool:
 
 
 def by_folder(
-    names: Sequence[str], splits: Mapping[str, str] | str | None = None, where: str = "the folder"
+    names: Sequence[str],
+    splits: Mapping[str, str] | str | None = None,
+    where: str = "the folder",
+    skip: bool = False,
 ) -> Layout:
     """The layout of images in ``CLASS/image``, ``SPLIT/CLASS/image`` or ``CLASS/SPLIT/image``, any folders around.
 
-    ``splits`` says what folders are: name -> train, validation, test or ignore; "none": all of them are classes.
+    ``splits`` says what folders are: name -> train, validation, test or ignore; "none": all of them are classes. With ``skip`` images in no class folder are left out.
     Raises `DataError` that names what can't be told.
 
     >>> by_folder(["s/train/a/1.png", "s/dev/a/2.png"]).splits["validation"]
@@ -97,9 +100,13 @@ def by_folder(
             rest = {name: split for name, split in splits.items() if name not in ignored}
             if not left:
                 raise DataError(f"{where}: splits ignores every folder; expected one to train on")
-            layout = by_folder(left, rest or None, where)
+            layout = by_folder(left, rest or None, where, skip)
             return Layout(layout.splits, [*layout.notes, f"left out as asked: {', '.join(ignored)}"])
-    _no_loose(images, depth, where)
+    loose = _loose(images, depth, where, skip)
+    if loose:
+        layout = by_folder([name for name in names if name not in loose], splits, where, skip)
+        note = f"{len(loose)} images lie in no class folder, such as {min(loose)}; left out"
+        return Layout(layout.splits, [*layout.notes, note])
     if splits == "none":
         return _classes(images, depth, where, second=False)
     if isinstance(splits, Mapping):
@@ -134,17 +141,21 @@ def _depth(images: list[tuple[str, list[str]]], splits: Mapping[str, str] | str 
     return depth
 
 
-def _no_loose(images: list[tuple[str, list[str]]], depth: int, where: str) -> None:
+def _loose(images: list[tuple[str, list[str]]], depth: int, where: str, skip: bool) -> set[str]:
+    """Images in no folder below ``depth``, where these may be left out. Raises `DataError`."""
     loose = [name for name, parts in images if len(parts) - depth < 2]
     if len(loose) == len(images):
         raise DataError(
             f"{where}: {loose[0]!r} and all others lie in no class folder; expected CLASS/image or train/CLASS/image, "
-            "or labels='FILE.csv', a table of file names and labels, or masks='FOLDER'"
+            "or labels='FILE.csv', a table of file names and labels, label_pattern=r'^([a-z]+)' for labels in the names, or "
+            "masks='FOLDER'"
         )
-    if loose:
+    if loose and not skip:
         raise DataError(
-            f"{where}/{loose[0]}: lies in no class folder; expected CLASS/image or train/CLASS/image"
+            f"{where}/{loose[0]}: lies in no class folder; expected CLASS/image or train/CLASS/image, or "
+            "on_error='skip', which leaves it out"
         )
+    return set(loose)
 
 
 def _asked(found: Mapping[str, str | None], where: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,8 @@ class Plan:
 
     def without(self, rows: Sequence[int], note: str) -> Plan:
         """The plan without some rows."""
-        left = [row for row in range(len(self.images)) if row not in set(rows)]
+        bad = set(rows)
+        left = [row for row in range(len(self.images)) if row not in bad]
         return replace(
             self,
             images=[self.images[row] for row in left],
@@ -68,7 +70,10 @@ def plan_of(files: Files, options: dict[str, Any]) -> Plan:
     if not names:
         raise DataError(f"{files.path}: no image in it; read are {READ}")
     if options["labels"] is not None:
-        plan = _labelled(files, names, options)
+        content, where = _labels_file(files, options["labels"])
+        plan = _labelled(read_rows(content, where), names, options, where)
+    elif options["label_pattern"] is not None:
+        plan = _labelled(*_in_names(files, names, options), options, "label_pattern")
     elif options["masks"] is not None:
         plan = _masked(files, names, options)
     else:
@@ -100,7 +105,7 @@ def _others(files: Files, others: Sequence[str], options: dict[str, Any]) -> lis
 
 
 def _classes(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
-    layout = by_folder(names, options["splits"], files.path.name)
+    layout = by_folder(names, options["splits"], files.path.name, options["on_error"] == "skip")
     train = layout.splits.get(TRAIN, ())
     class_names = sorted({str(label) for _, label in train})
     if len(class_names) < 2:
@@ -145,22 +150,32 @@ def _empty(files: Files, names: Sequence[str], others: Sequence[str], options: d
     return [f"no image in {', '.join([*empty, *without][:8])}: left out"] if empty or without else []
 
 
-def _labelled(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
-    content, where = _labels_file(files, options["labels"])
-    found = labels_of(read_rows(content, where), names, options, where)
-    told = list(found.splits)
+def _in_names(files: Files, names: Sequence[str], options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A table of the labels that stand in the file names themselves, and the images that have one."""
+    import pandas as pd
+
+    found = {name: re.search(options["label_pattern"], name.rsplit("/", 1)[-1]) for name in names}
+    without = [name for name, match in found.items() if match is None or not match.group(1)]
+    if without and (options["on_error"] == "raise" or len(without) == len(names)):
+        raise DataError(
+            f"{files.where(without[0])}: label_pattern {options['label_pattern']!r} finds no label in the name "
+            f"({len(without)} of {len(names)} such images); on_error='skip' leaves them out"
+        )
+    labels = {name: match.group(1) for name, match in found.items() if match is not None and match.group(1)}
+    return pd.DataFrame({"image": list(labels), "label": list(labels.values())}), list(labels)
+
+
+def _labelled(frame: Any, names: Sequence[str], options: dict[str, Any], where: str) -> Plan:
+    """The plan of a table of image names and labels; splits by a column of it, else by folders that spell them."""
+    found = labels_of(frame, names, options, where)
     notes = list(found.notes)
-    if all(split is None for split in told):
-        told = [next((s for s in map(split_of, name.split("/")[:-1]) if s), None) for name in found.images]
-        if TRAIN in told and None not in told:
-            if VALIDATION in told and TEST in told:
-                notes.append(f"{told.count(TEST)} test images are left alone")
-                told = [IGNORE if split == TEST else split for split in told]
-            told = [VALIDATION if split == TEST else split for split in told]
-        else:
-            told = [None] * len(told)
-    rows = [row for row, split in enumerate(told) if split != IGNORE]
-    splits = [str(told[row]) for row in rows] if VALIDATION in told else None
+    splits: list[str] | None = [str(split) for split in found.splits]
+    rows = [row for row, split in enumerate(found.splits) if split != IGNORE]
+    if None in found.splits:
+        splits, rows, said = _folder_splits(found.images, options)
+        notes += said
+    elif splits is not None:
+        splits = [splits[row] for row in rows] if VALIDATION in splits else None
     if found.task == "classification" and len(set(found.y[rows].tolist())) < 2:
         raise DataError(
             f"{where}: one class only ({(found.class_names or ['?'])[0]!r}); expected at least two"
@@ -204,7 +219,7 @@ def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan
         mask_files, folder = open_files(place), place.name
         names = [*names, *(f"{folder}/{name}" for name in image_names(mask_files)[0])]
     together, notes = masks.pairs(names, folder, str(files.path), options["on_error"])
-    splits, kept, more = _mask_splits([image for image, _ in together], options)
+    splits, kept, more = _folder_splits([image for image, _ in together], options)
     together = [together[row] for row in kept]
     return Plan(
         images=[image for image, _ in together],
@@ -217,7 +232,7 @@ def _masked(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan
     )
 
 
-def _mask_splits(
+def _folder_splits(
     images: Sequence[str], options: dict[str, Any]
 ) -> tuple[list[str] | None, list[int], list[str]]:
     """Splits by any folder of an image's path that spells one; the rows that are used; notes."""

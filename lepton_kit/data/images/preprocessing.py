@@ -82,7 +82,7 @@ class ImagePreprocessing(Preprocessing):
         """
         with ExitStack() as stack:
             items = self._items(raw, stack)
-            rows = max(1, min(rows, 2**28 // max(1, int(np.prod(self.sample_shape)))))
+            rows = max(1, min(rows, 2**27 // max(1, int(np.prod(self.sample_shape)))))
             pool = stack.enter_context(ThreadPoolExecutor(usable_cores()))
             for start in range(0, len(items), rows):
                 yield self._piece(items[start : start + rows], pool)

@@ -107,9 +107,7 @@ class ImageSet:
         if self.plan.masks is None:
             return sample, None
         mask = self.plan.mask(row)
-        if mask.shape != (shown := (picture.form.height, picture.form.width)):
-            where = self.plan.mask_where(row)
-            raise DataError(f"{where}: a mask of {mask.shape} pixels for an image of {shown}")
+        _check_mask(self.plan, row, mask, picture.form)
         return sample, masks.resized(self.values.labelled(mask, row), plain.image_size)
 
     def meta(self, flat: Sequence[str] = ()) -> dict[str, Any]:
@@ -136,6 +134,13 @@ class ImageSet:
             self.plan.mask_files.close()
 
 
+def _check_mask(plan: Plan, row: int, mask: np.ndarray, form: decode.Form) -> None:
+    if mask.shape != (form.height, form.width):
+        raise DataError(
+            f"{plan.mask_where(row)}: a mask of {mask.shape} pixels for an image of {(form.height, form.width)}"
+        )
+
+
 def _looked_at(
     files: Files, plan: Plan, options: dict[str, Any], work: _Work
 ) -> tuple[Plan, list[decode.Form]]:
@@ -152,7 +157,7 @@ def _looked_at(
                     else decode.form_of(stream, where, volume)
                 )
             if skip and plan.masks is not None:
-                plan.mask(row)
+                _check_mask(plan, row, plan.mask(row), form)
             return form
         except DataError as failure:
             if not skip:
@@ -168,7 +173,8 @@ def _looked_at(
             bad, f"{len(bad)} of {len(found)} images can't be read and are left out: {said}{more}"
         )
         if plan.task == "classification" and plan.y is not None and plan.class_names is not None:
-            gone = [name for label, name in enumerate(plan.class_names) if label not in set(plan.y.tolist())]
+            left = set(plan.y.tolist())
+            gone = [name for label, name in enumerate(plan.class_names) if label not in left]
             if gone and plan.images:
                 raise DataError(f"{files.path}: no image of class {gone[0]!r} can be read: {said}")
         if not plan.images:

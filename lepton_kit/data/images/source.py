@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def image_folder(
     label_column: str | Sequence[str] | None = None,
     split_column: str | None = None,
     label_separator: str | None = None,
+    label_pattern: str | None = None,
     task: str = "auto",
     masks: str | Path | None = None,
     mask_classes: Sequence[str] | Mapping[str, Any] | None = None,
@@ -52,7 +54,8 @@ def image_folder(
     classes; else ``validation_split`` of every class is held out. ``splits`` says what a folder is: name -> train,
     validation, test or ignore; "none": they are all classes. ``labels`` is a CSV file that has a column of image names
     and one of labels (several of 0 and 1; several labels joined by ``label_separator``; numbers are a
-    regression). ``masks`` is the folder of masks, or the end of their names: ``y`` is then int32 ``(height, width)``.
+    regression); ``label_pattern`` is a regular expression whose group finds the label in a file's name, such as
+    ``r"^(cat|dog)\\."``. ``masks`` is the folder of masks, or the end of their names: ``y`` is then int32 ``(height, width)``.
     ``mask_classes`` names their classes: names, or name -> value or [red, green, blue]. ``on_error="skip"``
     leaves damaged images out, and says so.
 
@@ -70,7 +73,7 @@ def image_folder(
         raise ConfigError(
             "data.image_size", given=image_size, rule="(height, width), whole numbers of at least 1"
         )
-    if labels is not None and masks is not None:
+    if masks is not None and (labels is not None or label_pattern is not None):
         raise ConfigError("data.masks", given=str(masks), rule="labels or masks, not both")
     for name, value in (("image_column", image_column), ("split_column", split_column)):
         if value is not None and (labels is None or not isinstance(value, str)):
@@ -99,6 +102,7 @@ def image_folder(
         label_column=list(label_column) if isinstance(label_column, list | tuple) else label_column,
         split_column=split_column,
         label_separator=label_separator,
+        label_pattern=_pattern(label_pattern, labels),
         task=task,
         masks=_beside(path, masks),
         mask_classes=_mask_classes(mask_classes),
@@ -151,6 +155,19 @@ def _beside(path: str | Path, name: str | Path | None) -> str | None:
         full = plain.absolute()
         return str(full.relative_to(folder)) if folder in full.parents else str(full)
     return str(name)
+
+
+def _pattern(value: Any, labels: Any) -> str | None:
+    if value is None:
+        return None
+    rule = "a regular expression with one group, the label; not together with labels"
+    try:
+        good = labels is None and isinstance(value, str) and re.compile(value).groups == 1
+    except re.error as failure:
+        rule, good = f"{rule} ({failure})", False
+    if not good:
+        raise ConfigError("data.label_pattern", given=value, rule=rule)
+    return str(value)
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
