@@ -215,6 +215,9 @@ class TextSpec(_Split):
         None, min_length=1, description="stands between the labels of a text; null: it has one"
     )
     split: str | None = Field(None, description="column that says train, validation or test")
+    header: bool = Field(True, description="whether the first line names the columns")
+    separator: str | None = Field(None, description="character between two fields; null: found out")
+    encoding: str | None = Field(None, description="of a table; null: found out")
     tokenizer: Literal["auto", "words", "characters", "subword"] = Field(
         "auto", description="what a token is; auto: words, or characters where there are no spaces"
     )

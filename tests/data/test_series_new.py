@@ -1,4 +1,4 @@
-"""New recordings at prediction: they become the windows that they would have become in training."""
+"""Recordings in memory, and new ones at prediction: they become the windows that they would have become in training."""
 
 import json
 
@@ -89,3 +89,27 @@ def test_an_empty_folder_has_no_recordings(learned, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no recordings"):
         learned[0].preprocessing.encode(tmp_path / "empty")
+
+
+def test_recordings_in_memory_are_those_of_a_file(learned, tmp_path):
+    prepared, _, path = learned
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "columns"}
+    source = data.windows(arrays, validation_split=0)
+    found = source.prepare()
+    assert np.array_equal(found.train.x, prepared.train.x)
+    assert found.preprocessing.mean == prepared.preprocessing.mean
+    assert (
+        data.Dataset.from_spec(source.store(tmp_path / "stored"), tmp_path).prepare().preprocessing.length
+        == 20
+    )
+    frame = pd.DataFrame(np.concatenate(list(arrays.values())), columns=["x", "y", "z"])
+    frame["label"] = np.repeat(["walk", "run"], 60)
+    frame["time"] = pd.date_range("2024-01-01", periods=120, freq="s")
+    long = data.windows(frame, validation_split=0).prepare()
+    assert np.allclose(long.train.x, prepared.train.x, atol=1e-6)
+    assert long.preprocessing.step == 1
+    with pytest.raises(DataError, match="'a' has type <U1"):
+        data.windows({"a": np.array(["b"])})
+    with pytest.raises(DataError, match="expected a frame, or a dictionary of arrays"):
+        data.windows({})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lepton_kit import data
 from lepton_kit.data import preprocessing
 from lepton_kit.data.texts.preprocessing import TextPreprocessing
-from lepton_kit.data.texts.tokens import auto_length, characters, choose, ids, normal, words
+from lepton_kit.data.texts.tokens import _patterns, auto_length, characters, choose, ids, normal, words
 from lepton_kit.errors import ConfigError, DataError
 
 TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
@@ -68,6 +68,16 @@ def test_tokens_are_neither_empty_nor_invisible_and_lose_no_letter(text):
     assert [one for one in "".join(found) if unicodedata.category(one)[0] in "LN"] == visible
     "".join(found).encode("utf-8")
     assert all(characters(text))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(st.characters(max_codepoint=127) | st.sampled_from("a1.,'_ \t\n")))
+def test_the_short_way_for_plain_english_is_the_same(text):
+    rules = _patterns()
+    assert words(text) == rules[0].findall(text.lower())
+    assert characters(text) == [
+        " " if one.isspace() else one for one in rules[1].findall(text.lower().strip())
+    ]
 
 
 @settings(deadline=None)
@@ -236,6 +246,41 @@ def test_a_folder_with_a_table_a_split(tmp_path):
     assert "test.csv is left alone: there is a file of validation rows" in prepared.notes
 
 
+def test_short_texts_without_a_header_as_public_sets_have_them(tmp_path):
+    lines = [f'{"spam" if i % 3 else "ham"}\tcall "now {i}' for i in range(30)]
+    prepared = data.text(bad(tmp_path / "SMSSpamCollection", "\n".join(lines))).prepare()
+    assert prepared.class_names == ("ham", "spam")
+    assert len(prepared.train) + len(prepared.validation) == 30
+    assert '"' in prepared.vocabulary
+    assert "no header line: labels are column_1, texts column_2" in prepared.notes
+    named = ["label\ttext", *lines]
+    assert len(data.text(bad(tmp_path / "a.tsv", "\n".join(named).replace('"', ""))).prepare().train) == 24
+    fast = [f"__label__{'a' if i % 2 else 'b'} some, text {i}" for i in range(30)]
+    prepared = data.text(bad(tmp_path / "fast.txt", "\n".join(fast))).prepare()
+    assert prepared.class_names == ("a", "b")
+    assert "," in prepared.vocabulary
+    fast[0] = "__label__a __label__b both"
+    assert data.text(bad(tmp_path / "two.txt", "\n".join(fast))).prepare().task == "multilabel"
+
+
+def test_tables_are_read_as_tables_are_elsewhere(tmp_path):
+    rows = "".join(f"{i % 2};caf\xe9 au lait {i}\n" for i in range(30))
+    path = bad(tmp_path / "a.csv", rows.encode("cp1252"))
+    prepared = data.text(path, header=False, text="column_2", label="column_1").prepare()
+    assert "café" in prepared.vocabulary
+    assert prepared.preprocessing.encode(path).x.shape[0] == 30
+    west = data.text(path, header=False, text="column_2", label="column_1", encoding="cp1250", separator=";")
+    assert "café" in west.prepare().vocabulary
+    frame = pd.DataFrame({"text": TALK, "label": MEANT})
+    frame.to_csv(tmp_path / "train.csv.gz", index=False)
+    frame[:6].to_csv(tmp_path / "val.csv.gz", index=False)
+    (tmp_path / "a.csv").unlink()
+    prepared = data.text(tmp_path).prepare()
+    assert len(prepared.validation) == 6
+    words_of = data.text(sheet(tmp_path / "na.csv", ["NA", "None", "nan", "n/a"] * 10)).prepare()
+    assert len(words_of.train) + len(words_of.validation) == 40
+
+
 def bad(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -301,6 +346,7 @@ def test_errors_name_file_and_row(tmp_path, files, options, said):
         ({"tokenizer": "word"}, "data.tokenizer"),
         ({"label_separator": ""}, "data.label_separator"),
         ({"label": ["a"]}, "data.label"),
+        ({"separator": "--"}, "data.separator"),
         ({"text": ""}, "data.text"),
     ],
 )

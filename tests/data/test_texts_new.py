@@ -1,4 +1,4 @@
-"""New sentences at prediction: they become the ids that they would have become in training."""
+"""Texts in memory, and new sentences at prediction: they become the ids that they would have become in training."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from lepton_kit import data
 from lepton_kit.data import preprocessing
+from lepton_kit.data.texts.reading import decoded
 from lepton_kit.errors import DataError
 
 TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
@@ -115,3 +116,48 @@ def test_an_empty_folder_has_no_texts(learned, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no text files"):
         learned.preprocessing.encode(tmp_path / "empty")
+
+
+def test_texts_in_memory_are_those_of_a_file(tmp_path):
+    path = sheet(tmp_path / "talk.csv")
+    wanted = data.text(path).prepare()
+    frame = pd.DataFrame({"text": TALK, "label": MEANT})
+    for given in (frame, frame.to_dict("list"), frame.to_dict("records")):
+        source = data.text(given)
+        prepared = source.prepare()
+        assert np.array_equal(prepared.train.x, wanted.train.x)
+        assert np.array_equal(prepared.validation.y, wanted.validation.y)
+        assert prepared.preprocessing == wanted.preprocessing
+        assert data.Dataset.from_spec(source.store(tmp_path / "stored"), tmp_path).prepare().preprocessing
+    numbers = data.text(pd.DataFrame({"text": [*TALK, None], "label": [1.0, 2.0] * 20 + [np.nan]})).prepare()
+    assert numbers.class_names == ("1", "2")
+    assert "left out: 1 of 41 without a text, the first at row 41" in numbers.notes
+    lists = data.text(pd.DataFrame({"text": TALK, "label": [["a", "b"], []] * 20})).prepare()
+    assert lists.task == "multilabel"
+    with pytest.raises(DataError, match="columns of \\[1, 2\\] rows"):
+        data.text({"text": ["a", "b"], "label": ["x"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("a.txt", "caf\xe9 \x93".encode("latin-1"), "cp1252"),
+        ("b.txt", "caf\xe9 \x81".encode("latin-1"), "latin-1"),
+        ("c.txt", "caf\xe9".encode("utf-8-sig"), "utf-8-sig"),
+        ("d.txt", "caf\xe9".encode("utf-16"), "utf-16"),
+        ("e.txt", b"", "utf-8"),
+    ],
+)
+def test_the_encoding_of_a_file_is_found_out(tmp_path, name, content, encoding):
+    text, found = decoded(bad(tmp_path / name, content))
+    assert found == encoding
+    assert text.startswith("caf\xe9") or not content
+
+
+def test_files_that_cannot_be_read_are_clean_errors(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        decoded(tmp_path)
+    with pytest.raises(DataError, match="not readable JSON"):
+        data.text(bad(tmp_path / "deep.json", "[" * 100_000)).prepare()
+    with pytest.raises(DataError, match=r"line 1 is no JSON"):
+        data.text(bad(tmp_path / "deep.jsonl", '{"a":' * 100_000)).prepare()

@@ -12,7 +12,7 @@ import numpy as np
 
 from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
-from lepton_kit.data.tables.source import column, read_csv
+from lepton_kit.data.tables.reader import column, read_csv
 from lepton_kit.errors import DataError
 
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
@@ -238,6 +238,23 @@ def read(path: Path, options: Mapping[str, Any]) -> Found:
     if path.is_file() or any(path.glob("*.npy")):
         return _of_arrays(path, options)
     return _of_folder(path, options)
+
+
+def of_memory(given: Any, options: Mapping[str, Any]) -> Found:
+    """Recordings of a dictionary of arrays, named as in a file, or of one long frame. Raises `DataError`."""
+    if hasattr(given, "columns"):
+        sheet = Sheet("the table", {str(name): np.asarray(given[name]) for name in given.columns})
+        return sheet_recordings(sheet, options, None, is_long=True)
+    if not isinstance(given, Mapping) or not given:
+        raise DataError(
+            "the recordings: expected a frame, or a dictionary of arrays such as {'walk_1': array}"
+        )
+    found = Found()
+    for name, values in given.items():
+        values = array_of(values, f"the recordings: {str(name)!r}")
+        found.recordings.append(Recording(str(name), values, group=str(name)))
+    _label_by_name(found, options["numbered"])
+    return found
 
 
 def _of_arrays(path: Path, options: Mapping[str, Any]) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +16,18 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.series import gaps as gap_rules
 from lepton_kit.data.series.holding import cut, held_groups
 from lepton_kit.data.series.preprocessing import WindowsPreprocessing
-from lepton_kit.data.series.recordings import Found, Recording, check, named, read
+from lepton_kit.data.series.recordings import Found, Recording, check, named, of_memory, read
 from lepton_kit.data.splitting import check_split
+from lepton_kit.data.tables.chunks import is_frame
 from lepton_kit.errors import ConfigError, DataError
 
 SHORT = ("refuse", "skip", "pad")
 
+Allocate = Callable[[str, str, Any, tuple[int, ...], Any], np.ndarray]
+
 
 def windows(
-    path: str | Path,
+    path: Any,
     *,
     length: int = 20,
     stride: int = 5,
@@ -44,7 +47,7 @@ def windows(
     """Recordings of ``(rows, channels)`` cut into windows; samples are float32 ``(length, channels)``, standardised
     with the training recordings' statistics.
 
-    ``path`` is an ``.npz`` file (or a folder of ``.npy``, HDF5, MATLAB) with an array a recording, called CLASS,
+    ``path`` is a dictionary of arrays or a frame, which are stored with the run; or an ``.npz`` file (or a folder of ``.npy``, HDF5, MATLAB) with an array a recording, called CLASS,
     CLASS_NUMBER, train_CLASS or test_CLASS_NUMBER; class folders of CSV files, below train and test where they are split;
     or one long table with a column of labels, of recordings (``recording``) and of times (``time``). ``numbered``
     says whether a number at the end of a name counts the recordings of a class; None: unless one class would be left.
@@ -71,36 +74,46 @@ def windows(
     for name, text in (("normal", normal), ("label", label), ("recording", recording), ("time", time)):
         if text is not None:
             name_of(name, text)
-    return dataset_of(
-        "windows",
-        path,
-        length=length,
-        stride=stride,
-        validation_stride=validation_stride,
-        validation_start=validation_start,
-        normal=normal,
-        validation_split=validation_split,
-        held_out=list(held_out) if held_out is not None else None,
-        numbered=numbered,
-        label=label,
-        recording=recording,
-        time=time,
-        gaps=gaps,
-        short=short,
-        seed=seed,
-    )
+    options = {
+        "length": length,
+        "stride": stride,
+        "validation_stride": validation_stride,
+        "validation_start": validation_start,
+        "normal": normal,
+        "validation_split": validation_split,
+        "held_out": list(held_out) if held_out is not None else None,
+        "numbered": numbered,
+        "label": label,
+        "recording": recording,
+        "time": time,
+        "gaps": gaps,
+        "short": short,
+        "seed": seed,
+    }
+    if is_frame(path):
+        return Dataset(
+            "arrays", held=_prepared(of_memory(path, options), "the recordings", options, _in_memory)
+        )
+    return dataset_of("windows", path, **options)
+
+
+def _in_memory(split: str, role: str, name: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.empty(shape, dtype)
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are float32 ``(length, channels)``; classes are the labels of recordings, sorted."""
-    found = read(path, options)
-    check(found, path.name)
-    held_out = _hold_out(found, options, path.name)
-    step = _without_gaps(found, options, path.name)
-    found.recordings = _long_enough(
-        _from_start(found.recordings, options, held_out), options, found, path.name
-    )
-    classes = _classes(found, path.name)
+    prepared = _prepared(read(path, options), path.name, options, writer.array)
+    writer.finish(**meta_of(prepared))
+
+
+def _prepared(found: Found, file: str, options: dict[str, Any], array: Allocate) -> PreparedData:
+    """The windows of recordings, in arrays that ``array(split, role, name, shape, dtype)`` gives."""
+    check(found, file)
+    held_out = _hold_out(found, options, file)
+    step = _without_gaps(found, options, file)
+    found.recordings = _long_enough(_from_start(found.recordings, options, held_out), options, found, file)
+    classes = _classes(found, file)
     training = [one.values for one in found.recordings if one.split == "train"]
     rows = np.concatenate(training)
     mean, spread = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
@@ -123,12 +136,12 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
         recording=found.recording,
     )
     splits = {
-        split: _write(found, split, classes, learned, options, writer) for split in ("train", "validation")
+        split: _write(found, split, classes, learned, options, array) for split in ("train", "validation")
     }
     held = splits["validation"]
     train = splits["train"]
     assert train is not None
-    prepared = PreparedData(
+    return PreparedData(
         train=train,
         validation=held,
         task="classification",
@@ -141,7 +154,6 @@ def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
         details={"notes": found.notes} if found.notes else {},
         preprocessing=learned,
     )
-    writer.finish(**meta_of(prepared))
 
 
 def _hold_out(found: Found, options: dict[str, Any], file: str) -> set[str]:
@@ -278,7 +290,7 @@ def _write(
     classes: tuple[str, ...],
     learned: WindowsPreprocessing,
     options: dict[str, Any],
-    writer: FolderWriter,
+    array: Allocate,
 ) -> Split | None:
     """The windows of one split, a recording at a time."""
     stride = options["stride"] if split == "train" else learned.stride
@@ -292,8 +304,8 @@ def _write(
     if not sum(counts):
         return None
     channels = len(learned.mean) + learned.mask
-    x = writer.array(split, "x", None, (sum(counts), learned.length, channels), np.float32)
-    y = writer.array(split, "y", None, (sum(counts),), np.int32)
+    x = array(split, "x", None, (sum(counts), learned.length, channels), np.float32)
+    y = array(split, "y", None, (sum(counts),), np.int32)
     first = 0
     for (place, one), count in zip(ordered, counts, strict=True):
         x[first : first + count] = learned.windows(learned.scaled(one.values), stride)

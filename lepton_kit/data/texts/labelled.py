@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.texts.reading import LINES, TABLES, Rows, decoded, rows_of, text_files
+from lepton_kit.data.texts.reading import (
+    LINES,
+    TABLES,
+    Rows,
+    decoded,
+    has_no_header,
+    rows_of,
+    rows_of_memory,
+    text_files,
+)
 from lepton_kit.errors import DataError
 
 TRAIN = {"train", "training", "trn"}
@@ -64,6 +73,8 @@ class Labelled:
     notes: list[str] = field(default_factory=list)
     column: str = "text"
     whole_files: bool = False
+    header: bool = True
+    separator: str | None = None
 
     def part(self, kept: Sequence[int]) -> None:
         """Leave these rows only."""
@@ -91,10 +102,35 @@ def read(path: Path, options: dict[str, Any]) -> Labelled:
 
 
 def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelled:
-    rows = rows_of(path)
-    text, label = _columns(rows, options)
+    header, separator = options["header"], options["separator"]
+    bare = header and separator is None and options["text"] is None and has_no_header(path)
+    if bare:
+        header, separator = False, "\t"
+    rows = rows_of(path, header, separator, options["encoding"])
+    return _of_rows(rows, options, split, header, separator, bare)
+
+
+def of_memory(given: Any, options: dict[str, Any]) -> Labelled:
+    """Texts of a frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
+    found = _of_rows(rows_of_memory(given), options)
+    _drop_empty(found)
+    _choose_splits(found)
+    return found
+
+
+def _of_rows(
+    rows: Rows,
+    options: dict[str, Any],
+    split: str | None = None,
+    header: bool = True,
+    separator: str | None = None,
+    bare: bool = False,
+) -> Labelled:
+    text, label = _shorter_is_label(rows) if bare else _columns(rows, options)
     several = isinstance(label, list) or options["label_separator"] is not None
-    found = Labelled(rows.file, column=text)
+    found = Labelled(rows.file, column=text, header=header, separator=separator, notes=list(rows.notes))
+    if bare:
+        found.notes.append(f"no header line: labels are {label}, texts {text}")
     values = rows.column(text)
     wrong = next((row for row, one in enumerate(values) if not isinstance(one, str | None)), None)
     if wrong is not None:
@@ -113,7 +149,7 @@ def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelle
     found.splits = [split] * len(values)
     if options["split"] is not None:
         found.splits = [*_given(rows.column(options["split"]), options["split"], rows.file)]
-    if options["text"] is None or options["label"] is None:
+    if not bare and (options["text"] is None or options["label"] is None):
         shown = ", ".join(map(repr, label)) if isinstance(label, list) else repr(label)
         rest = [one for one in rows.columns if one not in (text, label, options["split"])]
         unread = f"; not read: {', '.join(map(repr, rest[:10]))}" if rest else ""
@@ -135,6 +171,13 @@ def _columns(rows: Rows, options: dict[str, Any]) -> tuple[str, str | list[str]]
             )
         found[role] = given
     return found["text"], found["label"]
+
+
+def _shorter_is_label(rows: Rows) -> tuple[str, str]:
+    """(texts, labels) of two columns without names: labels have fewer different values."""
+    counts = {name: len(set(values)) for name, values in rows.columns.items()}
+    label, text = sorted(counts, key=counts.__getitem__)
+    return text, label
 
 
 def _labels(value: Any, separator: str | None) -> tuple[str, ...]:
@@ -180,7 +223,7 @@ def _of_tables(folder: Path, tables: list[Path], options: dict[str, Any]) -> Lab
     """A folder with a file a split: train.csv, validation.csv, test.csv."""
     by_split: dict[str, Path] = {}
     for table in tables:
-        split = SPLITS.get(table.stem.lower())
+        split = SPLITS.get(table.name.split(".")[0].lower())
         if split is None or split in by_split:
             raise DataError(
                 f"{folder}: {table.name} beside {', '.join(one.name for one in tables if one != table) or 'nothing'}; "

@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
+from lepton_kit.data.texts import subword
 from lepton_kit.data.texts.reading import LINES, PLAIN, TABLES, Rows, decoded, rows_of, text_files
-from lepton_kit.data.texts.tokens import ids, splitter
+from lepton_kit.data.texts.tokens import Split, characters, ids, words
 from lepton_kit.errors import DataError
 
 Named = Iterator[tuple[Any, Any]]
@@ -38,6 +39,9 @@ class TextPreprocessing(Preprocessing):
     """The JSON of the subword tokenizer."""
     column: str = "text"
     """Where the texts of a table stand."""
+    header: bool = True
+    separator: str | None = None
+    """How the lines of a table are read."""
     whole_files: bool = False
     """Whether a text file is one text, as in a folder of them, or a text a line."""
 
@@ -130,7 +134,7 @@ class TextPreprocessing(Preprocessing):
         if path.suffix.lower() in PLAIN:
             lines = decoded(path)[0].split("\n")
             return enumerate(lines[:-1] if lines[-1] == "" else lines)
-        rows = self._of_rows(rows_of(path))
+        rows = self._of_rows(rows_of(path, self.header, self.separator))
         return ((f"{path.name}:{name}", text) for name, text in rows) if several else rows
 
     def _of_rows(self, rows: Rows) -> Named:
@@ -145,6 +149,14 @@ class TextPreprocessing(Preprocessing):
         raise DataError(
             f"{where}: no column {self.column!r}, where the training texts stood; it has {', '.join(names[:30])}"
         )
+
+
+def splitter(tokenizer: str, lowercase: bool, model: str | None = None) -> Split:
+    """The function that cuts a text into tokens; ``model`` is the JSON of a trained subword tokenizer."""
+    if tokenizer == "subword":
+        return subword.loaded(model or "", lowercase)
+    chosen = words if tokenizer == "words" else characters
+    return lambda text: chosen(text, lowercase)
 
 
 def _no_text(value: Any) -> str | None:

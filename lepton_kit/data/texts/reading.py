@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data.tables.source import column, read_csv
+from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.values import as_text
 from lepton_kit.errors import DataError
 
 LINES = (".jsonl", ".ndjson", ".json")
-TABLES = (".csv", ".tsv", ".tab")
+TABLES = (".csv", ".tsv", ".tab", ".gz", ".bz2", ".xz", ".zip", ".parquet", ".feather", ".xlsx")
 PLAIN = (".txt", ".text")
+FASTTEXT = "__label__"
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -23,6 +26,7 @@ class Rows:
 
     file: str
     columns: dict[str, list[Any]]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), []))
@@ -34,12 +38,82 @@ class Rows:
         return self.columns[name]
 
 
-def rows_of(path: Path) -> Rows:
-    """The rows of a table or of JSON lines. Raises `DataError` that names the line."""
+def rows_of(
+    path: Path, header: bool = True, separator: str | None = None, encoding: str | None = None
+) -> Rows:
+    """The rows of a table or of JSON lines. Raises `DataError` that names the line.
+
+    Lines that begin with ``__label__`` are read as fastText writes them. A file of two columns between which there is a
+    tab is read without a header line and quotes where ``header`` is False: texts have quotes of their own.
+    """
     if path.suffix.lower() in LINES:
         return _of_objects(list(_objects(path)), path.name)
-    header, rows = read_csv(path)
-    return Rows(path.name, {name: column(header, rows, name, path.name) for name in header})
+    if path.suffix.lower() in PLAIN and decoded(path)[0].lstrip().startswith(FASTTEXT):
+        return _of_fasttext(path)
+    quote = "" if separator == "\t" and not header else None
+    found = open_files([path], Dialect(separator, encoding, quote, header=header))
+    columns: dict[str, list[Any]] = {name: [] for name in found.names}
+    for chunk in found.chunks():
+        for name, cells in chunk.columns.items():
+            columns[name] += as_text(cells).tolist()
+    if not next(iter(columns.values())):
+        raise DataError(f"{path.name}: no rows")
+    return Rows(path.name, columns, tuple(found.notes))
+
+
+def rows_of_memory(given: Any) -> Rows:
+    """The rows of a frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
+    if isinstance(given, list | tuple):
+        return _of_objects(list(enumerate(given, 1)), "the list")
+    columns = {str(name): list(given[name]) for name in (given if isinstance(given, dict) else given.columns)}
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) != 1 or not max(lengths):
+        raise DataError(
+            f"the table: columns of {sorted(lengths)} rows; expected as many in each, and one at least"
+        )
+    return Rows("the table", {name: [_plain(one) for one in values] for name, values in columns.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A cell without a value becomes None, and a whole number in floating point loses its point."""
+    if isinstance(value, float):
+        return None if value != value else int(value) if value.is_integer() else value
+    return None if repr(value) in ("<NA>", "NaT") else value
+
+
+def has_no_header(path: Path) -> bool:
+    """Whether the lines of a text file are two fields with a tab between, and the first line is as long as the rest.
+
+    Many public sets of short texts are written that way: label, tab, text.
+    """
+    if path.suffix.lower() not in (".tsv", ".tab", "", *PLAIN):
+        return False
+    lines = [line for line in decoded(path)[0].split("\n")[:200] if line.strip()]
+    if len(lines) < 2 or any(line.count("\t") != 1 for line in lines):
+        return False
+    fields = [line.strip().split("\t") for line in lines]
+    # A label comes again; the name of a column does not.
+    return any(first[place] in {row[place] for row in fields[1:]} for first in fields[:1] for place in (0, 1))
+
+
+def _of_fasttext(path: Path) -> Rows:
+    texts, labels = [], []
+    for line in decoded(path)[0].split("\n"):
+        words = line.split()
+        if not words:
+            continue
+        count = next((place for place, word in enumerate(words) if not word.startswith(FASTTEXT)), len(words))
+        labels.append([word.removeprefix(FASTTEXT) for word in words[:count]])
+        texts.append(" ".join(words[count:]))
+    return Rows(
+        path.name,
+        {
+            "text": texts,
+            "label": labels
+            if any(len(one) > 1 for one in labels)
+            else [one[0] if one else None for one in labels],
+        },
+    )
 
 
 def _objects(path: Path) -> Iterator[tuple[int, Any]]:

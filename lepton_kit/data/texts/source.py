@@ -14,20 +14,24 @@ from lepton_kit.data.memory import check_classes
 from lepton_kit.data.prepared import FolderWriter, PreparedData, Split, write_folder
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split, split_rows
+from lepton_kit.data.tables.chunks import is_frame
 from lepton_kit.data.texts import subword
-from lepton_kit.data.texts.labelled import Labelled, read
-from lepton_kit.data.texts.preprocessing import TextPreprocessing
-from lepton_kit.data.texts.tokens import FITS, MAX_LENGTH, RESERVED, TOKENIZERS, auto_length, choose, splitter
+from lepton_kit.data.texts.labelled import Labelled, of_memory, read
+from lepton_kit.data.texts.preprocessing import TextPreprocessing, splitter
+from lepton_kit.data.texts.tokens import FITS, MAX_LENGTH, RESERVED, TOKENIZERS, auto_length, choose
 from lepton_kit.errors import ConfigError, DataError
 
 
 def text(
-    path: str | Path,
+    path: Any,
     *,
     text: str | None = None,
     label: str | Sequence[str] | None = None,
     label_separator: str | None = None,
     split: str | None = None,
+    header: bool = True,
+    separator: str | None = None,
+    encoding: str | None = None,
     tokenizer: Literal["auto", "words", "characters", "subword"] = "auto",
     lowercase: bool = True,
     vocabulary_size: int = 4000,
@@ -37,8 +41,9 @@ def text(
 ) -> Dataset:
     """Texts and labels; samples are token ids, int32 ``(sequence_length,)``, 0 pads at the end, 1 is unknown.
 
-    ``path`` is a table or JSON lines with a column of texts and one of labels, a folder with such a file a split
-    (train.csv, validation.csv), or class folders of .txt files. Columns that are not named are found by usual names.
+    ``path`` is a frame, a dictionary of columns or a list of dictionaries, which are stored with the run; or a table or JSON lines with a column of texts and one of labels, a folder with such a file a split
+    (train.csv, validation.csv), or class folders of .txt files; ``header``, ``separator`` and ``encoding`` are as in `table`. Columns
+    that are not named are found by usual names.
     A text has several labels where ``label_separator`` cuts the label, where it is a list in JSON, or where ``label``
     names several columns of 0 and 1: targets are then float32 ``(classes,)`` of 0 and 1.
 
@@ -61,49 +66,55 @@ def text(
         raise ConfigError(
             "data.sequence_length", given=sequence_length, rule="auto, or a whole number of at least 1"
         )
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
+        raise ConfigError("data.separator", given=separator, rule="one character, or none to find out")
     if label_separator is not None and (not isinstance(label_separator, str) or not label_separator):
         raise ConfigError("data.label_separator", given=label_separator, rule="a text, such as | or ,")
     if label is not None and not isinstance(label, str):
         label = [name_of("label", one) for one in label]
         if len(label) < 2:
             raise ConfigError("data.label", given=label, rule="a column, or two or more columns of 0 and 1")
-    return dataset_of(
-        "text",
-        path,
-        text=name_of("text", text) if text is not None else None,
-        label=name_of("label", label) if isinstance(label, str) else label,
-        label_separator=label_separator,
-        split=split,
-        tokenizer=tokenizer,
-        lowercase=bool(lowercase),
-        vocabulary_size=vocabulary_size,
-        sequence_length=sequence_length,
-        validation_split=validation_split,
-        seed=seed,
-    )
+    options = {
+        "text": name_of("text", text) if text is not None else None,
+        "label": name_of("label", label) if isinstance(label, str) else label,
+        "label_separator": label_separator,
+        "split": split,
+        "header": bool(header),
+        "separator": separator,
+        "encoding": encoding,
+        "tokenizer": tokenizer,
+        "lowercase": bool(lowercase),
+        "vocabulary_size": vocabulary_size,
+        "sequence_length": sequence_length,
+        "validation_split": validation_split,
+        "seed": seed,
+    }
+    if is_frame(path):
+        return Dataset("arrays", held=_prepared(of_memory(path, options), options))
+    return dataset_of("text", path, **options)
 
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are int32 ``(sequence_length,)``; classes are the training rows' distinct labels, sorted."""
-    found = read(path, options)
+    write_folder(_prepared(read(path, options), options), writer.folder)
+
+
+def _prepared(found: Labelled, options: dict[str, Any]) -> PreparedData:
     classes, y, train, held = _targets(found, options)
     learned, notes = _learn(found, [found.texts[row] for row in train], options, classes)
     ids, cut, unknown = learned.ids(found.texts)
     notes += _losses(learned, ids, cut, unknown, train, held)
-    write_folder(
-        PreparedData(
-            train=Split(ids[train], y[train]),
-            validation=Split(ids[held], y[held]) if len(held) else None,
-            task=learned.target.task,
-            class_names=classes,
-            num_classes=len(classes),
-            vocabulary=learned.vocabulary,
-            vocabulary_size=len(learned.vocabulary),
-            value_range=(0.0, float(len(learned.vocabulary) - 1)),
-            details={"notes": [*found.notes, *notes]},
-            preprocessing=learned,
-        ),
-        writer.folder,
+    return PreparedData(
+        train=Split(ids[train], y[train]),
+        validation=Split(ids[held], y[held]) if len(held) else None,
+        task=learned.target.task,
+        class_names=classes,
+        num_classes=len(classes),
+        vocabulary=learned.vocabulary,
+        vocabulary_size=len(learned.vocabulary),
+        value_range=(0.0, float(len(learned.vocabulary) - 1)),
+        details={"notes": [*found.notes, *notes]},
+        preprocessing=learned,
     )
 
 
@@ -196,6 +207,8 @@ def _learn(
         subword=model,
         column=found.column,
         whole_files=found.whole_files,
+        header=found.header,
+        separator=found.separator,
     )
     total = sum(lengths)
     lost = total - sum(min(one, length) for one in lengths)

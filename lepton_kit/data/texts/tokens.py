@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -20,6 +21,15 @@ MAX_LENGTH = 512
 """The longest length that `auto_length` picks: attention and recurrent layers grow slow beyond."""
 FITS = 0.95
 """Share of the training texts that `auto_length` leaves whole."""
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair, which no file can hold."""
+
+ASCII_WORDS = re.compile(
+    r"[A-Za-z0-9_]+(?:(?:(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,](?=[0-9]))[A-Za-z0-9_]+)*|[!-/:-@\[-^`{-~]"
+)
+ASCII_CHARACTERS = re.compile(r"[ \t-\r]+|[!-~]")
+"""What the rules below come to for plain English, ten times as fast."""
 
 Split = Callable[[str], Iterable[str]]
 
@@ -47,10 +57,9 @@ def normal(text: str, lowercase: bool = True) -> str:
     >>> normal("Cafe\\u0301 d\\u2019or")
     "café d'or"
     """
-    text = unicodedata.normalize("NFC", text).replace("\u2019", "'")
-    text = _patterns()[2].sub("", text)
-    if any("\ud800" <= one <= "\udfff" for one in text):  # half of a pair, which no file can hold
-        text = "".join("\ufffd" if "\ud800" <= one <= "\udfff" else one for one in text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).replace("\u2019", "'")
+        text = SURROGATE.sub("\ufffd", _patterns()[2].sub("", text))
     return text.lower() if lowercase else text
 
 
@@ -62,7 +71,8 @@ def words(text: str, lowercase: bool = True) -> list[str]:
     >>> words("我喜欢 Keras")
     ['我', '喜', '欢', 'keras']
     """
-    return _patterns()[0].findall(normal(text, lowercase))
+    text = normal(text, lowercase)
+    return (ASCII_WORDS if text.isascii() else _patterns()[0]).findall(text)
 
 
 def characters(text: str, lowercase: bool = True) -> list[str]:
@@ -72,16 +82,6 @@ def characters(text: str, lowercase: bool = True) -> list[str]:
     ['a', 'ñ', ' ', 'b']
     """
     return [" " if one.isspace() else one for one in _patterns()[1].findall(normal(text, lowercase).strip())]
-
-
-def splitter(tokenizer: str, lowercase: bool, model: str | None = None) -> Split:
-    """The function that cuts a text into tokens; ``model`` is the JSON of a trained subword tokenizer."""
-    if tokenizer == "subword":
-        from lepton_kit.data.texts.subword import loaded
-
-        return loaded(model or "", lowercase)
-    chosen = words if tokenizer == "words" else characters
-    return lambda text: chosen(text, lowercase)
 
 
 def choose(texts: Sequence[str]) -> tuple[str, str]:
