@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,13 @@ from lepton_kit.panels.parts import Panel, card, column, field, framed, note, on
 from lepton_kit.panels.paths import completions, shown
 from lepton_kit.panels.pickers import Pickers
 from lepton_kit.panels.pump import Debounced
+from lepton_kit.panels.telling import reading
 
 OWN = "own file or folder"
 GIVEN = "given in Python"
 READ_AFTER_SECONDS = 0.6
 """A path that is being typed is looked at when the typing has rested this long."""
+TELL_SECONDS = 0.5
 WRONG = "the data need a choice or are not readable; the red text beside them says what"
 NO_PATH = "type a path, browse, or drop a file or folder"
 
@@ -69,6 +72,7 @@ class DataModelPanel(Panel):
         self.look = note("")
         self.look.add_class("lk-glance")
         self.model_note = note("")
+        self._request = 0
         self._listeners: list[Callable[[], None]] = []
         self._reading = Background(self._read, self._show)
         self._soon = Debounced(lambda _: self.refresh(), READ_AFTER_SECONDS)
@@ -192,6 +196,7 @@ class DataModelPanel(Panel):
             self._tell()
             return
         set_html(self.look, "reading …")
+        self._request += 1
         self._reading.start((self.source.value, self.path.value.strip(), options))
         self._tell()
 
@@ -199,9 +204,18 @@ class DataModelPanel(Panel):
         from lepton_kit import data
 
         source, path, options = chosen
+        request, begun, shown_at = self._request, time.monotonic(), time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal shown_at
+            now = time.monotonic()
+            if request == self._request and now - shown_at >= TELL_SECONDS:
+                shown_at = now
+                set_html(self.look, reading(done, total, now - begun))
+
         if source == GIVEN:
-            return data.describe(self.given_data)
-        return data.describe(path if source == OWN else data.sample(source), **options)
+            return data.describe(self.given_data, progress=tell)
+        return data.describe(path if source == OWN else data.sample(source), progress=tell, **options)
 
     def _show(self, found: Any, failure: BaseException | None) -> None:
         try:

@@ -45,6 +45,18 @@ def size(count: float | None) -> str:
     raise AssertionError("unreachable")
 
 
+def reading(done: int, total: int, seconds: float) -> str:
+    """How far the reading of data is after so many seconds, with the time left once that can be estimated.
+
+    >>> reading(1200, 20_000, 3.0), reading(1, 20_000, 0.1)
+    ('reading … 1,200 of 20,000 (6 %), 47 s left (estimated)', 'reading … 1 of 20,000 (0 %)')
+    """
+    text = f"reading … {done:,} of {total:,} ({100 * done / max(total, 1):.0f} %)"
+    if seconds >= 1 and done:
+        text += f", {duration(seconds * (total - done) / done)} left (estimated)"
+    return text
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A figure, or a dash where there is none yet."""
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"

@@ -235,3 +235,18 @@ def test_data_from_python_that_are_none_are_told(tmp_path):
     assert panel.complaint != ""
     assert "reading" not in panel.look.value
     panel.close()
+
+
+def test_how_far_the_reading_is_is_told(panel, tmp_path, monkeypatch):
+    told = []
+
+    def describe(given, *, progress, **options):
+        progress(1200, 20_000)
+        told.append(panel.look.value)
+        raise DataError("stop here")
+
+    monkeypatch.setattr("lepton_kit.panels.data_model.TELL_SECONDS", 0.0)
+    monkeypatch.setattr(lk.data, "describe", describe)
+    choose(panel, tmp_path)
+    assert told == ["reading … 1,200 of 20,000 (6 %)"]
+    assert "stop here" in panel.path_problem.value

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ ROLES = ("split", "group", "time", "sample_weight")
 """Options that name a column which is neither target nor feature."""
 
 
-def describe(anything: Any, **options: Any) -> Description:
+def describe(
+    anything: Any, *, progress: Callable[[int, int], None] | None = None, **options: Any
+) -> Description:
     """What data hold, how they would be read, and what looks wrong. ``anything`` and ``options`` are those of `read`.
 
-    The data are decoded into the cache, as for a launch. Data that need a choice first, such as the target column,
+    The data are decoded into the cache, as for a launch; ``progress(done, total)`` is called meanwhile. Data that need a choice first, such as the target column,
     or that can't be trained on as they are, are described too: ``failure`` says what is missing. Raises `DataError`
     only where there is nothing to describe: no such file, or none of a kind that is read.
 
@@ -51,7 +54,7 @@ def describe(anything: Any, **options: Any) -> Description:
     if failure is None:
         try:
             dataset = found.dataset
-            prepared = dataset.prepare()
+            prepared = dataset.prepare(progress=progress)
         except LeptonError as wrong:
             failure = wrong if isinstance(wrong, DataError) else DataError(str(wrong))
             concerns = _concerned(wrong, found)

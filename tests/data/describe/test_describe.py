@@ -181,3 +181,9 @@ def test_a_target_that_is_nearly_unique_is_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x,name\n" + "".join(f"{k % 7},n{k}\n" for k in range(40)))
     assert "nearly every row is its own class" in str(lk.data.describe(path, target="name"))
+
+
+def test_progress_is_told_while_images_are_decoded(two_classes):
+    told = []
+    lk.data.describe(two_classes, progress=lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] >= 20
