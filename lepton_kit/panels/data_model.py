@@ -51,7 +51,7 @@ class DataModelPanel(Panel):
         self.path.add_class("lk-path")
         self.browsing = widgets.ToggleButton(
             value=False, description="Browse", tooltip="walk through the folders",
-            layout=widgets.Layout(width="66px", flex="0 0 auto"),
+            layout=widgets.Layout(width="78px", flex="0 0 auto"),
         )  # fmt: skip
         self.browse = Browse(self._chosen)
         self.drop = Drop(lambda path: self._chosen(shown(path)), self._complain_of_path)

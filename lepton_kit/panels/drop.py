@@ -93,7 +93,7 @@ export default {
 };
 """
 INVITATION = (
-    f"Drop a file or folder here, or press to choose a file: at most {size(LIMIT_BYTES)}, "
+    f"Drop a file or folder here, or press to choose a file: at most {LIMIT_BYTES >> 20} MiB, "
     f"copied to {FOLDER}/ next to the notebook"
 )
 

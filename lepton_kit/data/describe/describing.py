@@ -189,7 +189,7 @@ def _problems(
         if not _is_number(labels):
             read = prepared.class_names if prepared is not None else None
             said.append(checks.same_but_for_spelling(sorted(set(map(str, labels))), read))
-        if found.kind == "table":
+        if found.kind != "text":
             said.append(checks.leaks(found.frame.head(checks.ROWS)[[*_used(found, target), target]], target))
     elif classes:
         said.append(checks.same_but_for_spelling(list(classes)))

@@ -154,7 +154,7 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         return Plan("stored", path, made=Dataset("arrays", path.absolute()))
     if held == "npz" and kind in (None, "npz"):
         return _of_archive(path, options)
-    if held == "table" and kind in (None, "table", "text"):
+    if held == "table" and kind in (None, "table", "text", "parquet"):
         return _of_columns(path, kind, options)
     kind = kind or {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
     if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
@@ -203,7 +203,7 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
         source, options = _apart(source, options)
     verb = verb_of(kind)
     _check_options(kind, verb, options)
-    wanted = {"table": "target", "text": "label"}[kind]
+    wanted = "label" if kind == "text" else "target"
     names = [str(name) for name in frame.columns]
     if kind == "text":
         options = {"text": found.text or next(iter(names), "text"), **options}
