@@ -119,8 +119,6 @@ class LiveFigure:
             with self.widget.batch_update():
                 for trace in self.widget.data:
                     trace.x, trace.y = [], []
-                    if trace.type == "scatter":
-                        trace.mode = "none"
         with self.widget.batch_update():
             for name in changed:
                 trace = self.widget.data[ORDER.index(name)]
