@@ -137,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         reads=True,
     )
     made.add_argument("--output", help="an .html, .md or .json file, or a folder for all three")
+    made = verb("describe", _describe, "Say what data hold, how they are read, and what looks wrong.")
+    made.add_argument("path", help="a file, folder or archive")
+    made.add_argument(
+        "options", nargs="*", metavar="NAME=VALUE", help="options of the source, such as target=price"
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
     verb("doctor", _doctor, "Say whether this machine can train.", reads=True)
     return parser
 
@@ -371,6 +377,29 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(card.facts.to_json() if options.json else card.to_markdown())
     return 0
+
+
+def _describe(options: argparse.Namespace) -> int:
+    from lepton_kit.data import describe
+    from lepton_kit.errors import ConfigError
+
+    wanted = {}
+    for given in options.options:
+        name, equals, value = given.partition("=")
+        if not equals:
+            raise ConfigError("describe", given=given, rule="NAME=VALUE, such as target=price")
+        wanted[name] = _plain(value)
+    found = describe(options.path, **wanted)
+    print(json.dumps(found.to_dict(), indent=1) if options.json else found)
+    return 0 if found.failure is None else 1
+
+
+def _plain(text: str) -> Any:
+    """A value as JSON has it, such as a number or list; all else is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from lepton_kit.data.anything import of
 from lepton_kit.data.archives import npz
 from lepton_kit.data.bundled import sample, samples
 from lepton_kit.data.dataset import Dataset
+from lepton_kit.data.describe import Description, describe, read
 from lepton_kit.data.images import image_folder
 from lepton_kit.data.large import parquet, tfrecord, webdataset, zarr
 from lepton_kit.data.memory import arrays
@@ -15,13 +16,16 @@ from lepton_kit.data.texts import text
 
 __all__ = [
     "Dataset",
+    "Description",
     "PreparedData",
     "Split",
     "arrays",
+    "describe",
     "image_folder",
     "npz",
     "of",
     "parquet",
+    "read",
     "sample",
     "samples",
     "stream",

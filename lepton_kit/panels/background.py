@@ -52,6 +52,11 @@ class Background:
             raise failure
         return value
 
+    def settled(self, timeout: float | None = None) -> None:
+        """Wait until the newest request is done and shown, whatever came of it."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
     def join(self, timeout: float = 5.0) -> None:
         """Wait for the thread and show nothing more."""
         with self._lock:

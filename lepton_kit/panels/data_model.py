@@ -1,24 +1,39 @@
-"""The data and model panel: what to train on, a glance at it, and the size of the network."""
+"""The data and model panel: what to train on, what was understood of it, and the size of the network."""
 
 from __future__ import annotations
 
 import html
-from pathlib import Path
+import time
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
 
 from lepton_kit.errors import DataError, LeptonError, ModelError
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.glance import glance
-from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
+from lepton_kit.panels.browse import Browse
+from lepton_kit.panels.described import described
+from lepton_kit.panels.drop import Drop
+from lepton_kit.panels.parts import Panel, card, column, field, framed, note, on_change, row, set_html
+from lepton_kit.panels.paths import completions, shown
+from lepton_kit.panels.pickers import Pickers
+from lepton_kit.panels.pump import Debounced
+from lepton_kit.panels.telling import reading
 
 OWN = "own file or folder"
 GIVEN = "given in Python"
+READ_AFTER_SECONDS = 0.6
+"""A path that is being typed is looked at when the typing has rested this long."""
+TELL_SECONDS = 0.5
+WRONG = "the data need a choice or are not readable; the red text beside them says what"
+NO_PATH = "type a path, browse, or drop a file or folder"
 
 
 class DataModelPanel(Panel):
-    """Picks a bundled sample, an own file, or what Python gave; and the width and depth of a `LeptonModel`."""
+    """Picks a bundled sample, an own file, or what Python gave; and the width and depth of a `LeptonModel`.
+
+    An own file is typed, browsed to or dropped into the page; its options are picked from what is in it.
+    """
 
     def __init__(self, data: Any = None, model: Any = None, sample: str = "digits"):
         super().__init__()
@@ -29,9 +44,23 @@ class DataModelPanel(Panel):
             value=GIVEN if data is not None else sample if sample in choices else choices[0],
         )  # fmt: skip
         self.path = field(
-            widgets.Text, "Path", "a folder or zip file of images in class folders, or a file of arrays or a table",
-            placeholder="../my_images.zip", continuous_update=False,
+            widgets.Combobox, "Path", "a table, or a folder or archive of images, texts or arrays; counts from the notebook",
+            placeholder="data/houses.csv", ensure_option=False,
+            layout=widgets.Layout(flex="1 1 180px", min_width="0", width="auto"),
         )  # fmt: skip
+        self.path.add_class("lk-path")
+        self.browsing = widgets.ToggleButton(
+            value=False, description="Browse", tooltip="walk through the folders",
+            layout=widgets.Layout(width="78px", flex="0 0 auto"),
+        )  # fmt: skip
+        self.browse = Browse(self._chosen)
+        self.drop = Drop(lambda path: self._chosen(shown(path)), self._complain_of_path)
+        self.path_problem = widgets.HTML("", layout=widgets.Layout(display="none"))
+        self.path_problem.add_class("lk-path-problem")
+        self.pickers = Pickers(self._read_with)
+        where = row(self.path, self.browsing)
+        where.layout.flex_flow, where.layout.max_width = "row nowrap", "460px"
+        self.own = column(where, self.path_problem, self.browse.view, self.drop.widget, gap="4px")
         self.hidden_size = field(
             widgets.IntSlider, "Hidden size", "units of a layer: more can learn more, and cost more", value=64, min=8,
             max=256, step=8, continuous_update=False,
@@ -43,44 +72,81 @@ class DataModelPanel(Panel):
         self.look = note("")
         self.look.add_class("lk-glance")
         self.model_note = note("")
-        self.dataset: Any = None
+        self._request = 0
+        self._listeners: list[Callable[[], None]] = []
         self._reading = Background(self._read, self._show)
+        self._soon = Debounced(lambda _: self.refresh(), READ_AFTER_SECONDS)
         on_change(self.source, lambda _: self.refresh())
-        on_change(self.path, lambda _: self.refresh())
+        on_change(self.path, self._typed)
+        on_change(self.browsing, self.browse.toggle)
         for widget in (self.hidden_size, self.num_layers):
             on_change(widget, lambda _: self._describe_model())
             widget.disabled = model is not None
         self.view = framed(
             card(
-                "Data and model", self.source, self.path, self.look, self.hidden_size, self.num_layers, self.model_note,
-                self.problem,
+                "Data and model", self.source, self.own, self.pickers.view, self.look, self.hidden_size, self.num_layers,
+                self.model_note, self.problem,
             )
         )  # fmt: skip
+        self.path.options = completions("")
         self.refresh()
 
     def __repr__(self) -> str:
         return f"<DataModelPanel: {self.source.value}>"
 
+    def on_update(self, listener: Callable[[], None]) -> None:
+        """Call ``listener()`` whenever the data or the model have changed, or whether they can be trained."""
+        self._listeners.append(listener)
+
     def refresh(self) -> None:
-        """Read the chosen data, in the background."""
-        self.path.layout.display = "" if self.source.value == OWN else "none"
-        if self.source.value == OWN and not self.path.value.strip():
-            set_html(self.look, "Name a folder or a zip file with one folder of images for each class.")
-            return
-        set_html(self.look, "reading …")
-        self._reading.start((self.source.value, self.path.value.strip()))
+        """Read the chosen data, in the background, with the options that suit what is in them."""
+        self._read_with({})
+
+    def ready(self, timeout: float | None = 60.0) -> DataModelPanel:
+        """Wait until the data are read and shown."""
+        self._reading.settled(timeout)
+        return self
+
+    @property
+    def waits_for(self) -> str | None:
+        """What must be chosen or put right before a run can start; None if nothing."""
+        if self._lacks_path:
+            return NO_PATH
+        if self._reading.busy or self._soon.waiting:
+            return "reading the data …"
+        try:
+            found = self._reading.result()
+            if found.dataset is not None and self.given_model is None:
+                model_for(found.prepared, self.hidden_size.value, self.num_layers.value)
+        except Exception:
+            return WRONG
+        return None
+
+    @property
+    def choice(self) -> tuple[Any, ...]:
+        """What is picked, to be compared with what was picked before."""
+        picked = tuple(sorted(self.pickers.options().items(), key=lambda one: one[0]))
+        return self.source.value, self.path.value, picked, self.hidden_size.value, self.num_layers.value
+
+    @property
+    def description(self) -> Any:
+        """What is known of the chosen data; waits until they are read. Raises what reading them raised."""
+        self._soon.flush()
+        if self._lacks_path:
+            raise DataError(f"data.path: got ''; {NO_PATH}")
+        return self._reading.result()
 
     @property
     def prepared(self) -> Any:
         """The chosen data, ready to train on; waits until they are read. Raises what reading them raised."""
-        if self.source.value == OWN and not self.path.value.strip():
-            raise DataError("data.path: got ''; expected a file or folder")
-        return self._reading.result()[1]
+        found = self.description
+        return found.prepared if found.dataset is not None else None
 
     @property
     def data(self) -> Any:
         """The chosen `Dataset`, as `lepton_kit.launch` takes it."""
-        return self._reading.result()[0] if self.prepared is not None else None
+        found = self.description
+        return self.given_data if self.source.value == GIVEN and found.dataset else found.dataset
 
     @property
     def model(self) -> Any:
@@ -91,32 +157,106 @@ class DataModelPanel(Panel):
 
     def lock(self, locked: bool) -> None:
         """A run that trains keeps its data and model: the choices wait."""
-        for widget in (self.source, self.path):
+        for widget in (self.source, self.path, self.browsing, self.browse.names):
             widget.disabled = locked
+        self.drop.widget.locked = locked
+        self.pickers.lock(locked)
         for widget in (self.hidden_size, self.num_layers):
             widget.disabled = locked or self.given_model is not None
 
     def close(self) -> None:
+        self._soon.cancel()
         self._reading.join()
         super().close()
 
-    def _read(self, chosen: tuple[str, str]) -> tuple[Any, Any]:
-        source, path = chosen
-        dataset = (
-            self.given_data if source == GIVEN else open_data(path) if source == OWN else open_sample(source)
-        )
-        prepared = dataset.prepare() if hasattr(dataset, "prepare") else dataset
-        return dataset, prepared
+    @property
+    def _lacks_path(self) -> bool:
+        return self.source.value == OWN and not self.path.value.strip()
 
-    def _show(self, result: tuple[Any, Any] | None, failure: BaseException | None) -> None:
-        self.complain(failure)
-        if failure is not None:
+    def _typed(self, typed: str) -> None:
+        self.path.options = completions(typed)
+        self._soon(None)
+
+    def _chosen(self, path: str) -> None:
+        """A path that was browsed to or dropped."""
+        self.source.value = OWN
+        self.path.value = path
+        self._soon.flush()
+
+    def _read_with(self, options: dict[str, Any]) -> None:
+        self._soon.cancel()
+        self.own.layout.display = "" if self.source.value == OWN else "none"
+        self._complain_of_path(None)
+        if not options:
+            self.pickers.clear()
+        if self._lacks_path:
             set_html(self.look, "")
+            set_html(self.model_note, "")
+            self.complain(None)
+            self._tell()
             return
-        set_html(self.look, glance(result[1]))
-        self._describe_model(result[1])
+        set_html(self.look, "reading …")
+        self._request += 1
+        self._reading.start((self.source.value, self.path.value.strip(), options))
+        self._tell()
+
+    def _read(self, chosen: tuple[str, str, dict[str, Any]]) -> Any:
+        from lepton_kit import data
+
+        source, path, options = chosen
+        request, begun, shown_at = self._request, time.monotonic(), time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal shown_at
+            now = time.monotonic()
+            if request == self._request and now - shown_at >= TELL_SECONDS:
+                shown_at = now
+                set_html(self.look, reading(done, total, now - begun))
+
+        if source == GIVEN:
+            return data.describe(self.given_data, progress=tell)
+        return data.describe(path if source == OWN else data.sample(source), progress=tell, **options)
+
+    def _show(self, found: Any, failure: BaseException | None) -> None:
+        try:
+            self._show_found(found, failure)
+        except Exception as wrong:  # nobody waits for this thread, so the panel itself must say it
+            set_html(self.look, "")
+            self.complain(wrong)
+            raise
+
+    def _show_found(self, found: Any, failure: BaseException | None) -> None:
+        self.complain(None)
+        if failure is not None:
+            self.pickers.clear()
+            set_html(self.look, "")
+            set_html(self.model_note, "")
+            if self.source.value == OWN:
+                self._complain_of_path(failure)
+            else:
+                self.complain(failure)
+            self._tell()
+            return
+        if self.source.value == OWN:
+            self.pickers.fill(found)
+        if not self.pickers.complain(found.concerns, found.failure) and found.failure is not None:
+            self._complain_of_path(found.failure)
+        set_html(self.look, described(found))
+        if found.failure is None:
+            self._describe_model(found.prepared)
+        else:
+            set_html(self.model_note, "")
+        self._tell()
+
+    def _complain_of_path(self, failure: BaseException | None) -> None:
+        text = (
+            "" if failure is None else f'<div class="lk-error" role="alert">{html.escape(str(failure))}</div>'
+        )
+        set_html(self.path_problem, text)
+        self.path_problem.layout.display = "none" if failure is None else ""
 
     def _describe_model(self, prepared: Any = None) -> None:
+        self.complain(None)
         try:
             if self.given_model is not None:
                 text = f"{GIVEN}: {self.given_model!r}"
@@ -126,8 +266,14 @@ class DataModelPanel(Panel):
                 )
         except LeptonError as failure:
             self.complain(failure)
-            return
-        set_html(self.model_note, f"<code>{html.escape(text)}</code>")
+            text = ""
+        set_html(self.model_note, f"<code>{html.escape(text)}</code>" if text else "")
+        if prepared is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
 
 def sample_names() -> list[str]:
@@ -138,27 +284,6 @@ def sample_names() -> list[str]:
         return list(data.samples())
     except DataError:
         return []
-
-
-def open_sample(name: str) -> Any:
-    """The `Dataset` of a bundled sample."""
-    from lepton_kit import data
-
-    return data.sample(name)
-
-
-def open_data(path: str) -> Any:
-    """A `Dataset` for a path that a user typed, by what it is. Raises `DataError`."""
-    from lepton_kit import data
-
-    suffix = Path(path).suffix.lower()
-    if suffix == ".npz":
-        return data.npz(path)
-    if suffix in (".csv", ".tsv", ".txt"):
-        raise DataError(
-            f"{path}: a table needs to know its target column: Workbench(data=lk.data.table({path!r}, target=...))"
-        )
-    return data.image_folder(path)
 
 
 def model_for(prepared: Any, hidden_size: int, num_layers: int) -> Any:

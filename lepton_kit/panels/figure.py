@@ -122,9 +122,10 @@ class LiveFigure:
         with self.widget.batch_update():
             for name in changed:
                 trace = self.widget.data[ORDER.index(name)]
-                trace.x, trace.y = getattr(curves, name)
+                x, y = getattr(curves, name)
+                trace.x, trace.y = x, y
                 if trace.type == "scatter":
-                    trace.mode = _mode(name, len(trace.x))
+                    trace.mode = _mode(name, len(x))  # inside a batch, trace.x is still the one before
             if headings != self._headings:
                 self.widget.update_layout(**_layout(curves))
                 for annotation, text in zip(self.widget.layout.annotations, _titles_of(curves), strict=True):

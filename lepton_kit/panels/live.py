@@ -52,7 +52,7 @@ class LivePanel(Panel):
         self.interrupted = False
         self._stale = False
         self._lock = threading.RLock()
-        self.summary = note("No run yet. Press <b>Start</b>, or attach to one below.")
+        self.summary = note("No run yet. Press <b>Start</b>, or attach to one under <b>Runs</b>.")
         self.workers_table = note()
         self.incidents = note()
         for part, name in (

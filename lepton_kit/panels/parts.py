@@ -47,6 +47,14 @@ STYLE = """<style>
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}
 .lk-panel img.lk-thumb{width:30px;height:30px;object-fit:cover;image-rendering:pixelated;border-radius:3px;margin:0 4px 4px 0;
  display:inline-block;vertical-align:middle;border:1px solid var(--jp-border-color2)}
+.lk-panel .lk-drop{display:block;box-sizing:border-box;width:100%;padding:12px 10px;border-radius:6px;cursor:pointer;
+ text-align:center;font:inherit;font-size:12px;white-space:normal;color:var(--jp-ui-font-color2);
+ background:none;border:1.5px dashed var(--jp-border-color1)}
+.lk-panel .lk-drop:hover,.lk-panel .lk-drop:focus-visible,.lk-panel .lk-drop.lk-over{
+ border-color:var(--jp-brand-color1,#1976d2);color:var(--jp-ui-font-color1)}
+.lk-panel .lk-drop.lk-over{background:color-mix(in srgb,var(--jp-brand-color1,#1976d2) 12%,transparent)}
+.lk-panel .lk-drop:disabled{cursor:default;opacity:.6}
+.lk-panel .lk-described img.lk-thumb{height:44px;width:44px}
 .lk-panel .widget-box,.lk-panel .widget-tab,.lk-panel .jupyter-widget-tab{margin:0!important}
 .lk-panel .widget-button{border-radius:4px}
 .lk-panel .lk-row{overflow:hidden}

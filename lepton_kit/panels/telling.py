@@ -45,6 +45,18 @@ def size(count: float | None) -> str:
     raise AssertionError("unreachable")
 
 
+def reading(done: int, total: int, seconds: float) -> str:
+    """How far the reading of data is after so many seconds, with the time left once that can be estimated.
+
+    >>> reading(1200, 20_000, 3.0), reading(1, 20_000, 0.1)
+    ('reading … 1,200 of 20,000 (6 %), 47 s left (estimated)', 'reading … 1 of 20,000 (0 %)')
+    """
+    text = f"reading … {done:,} of {total:,} ({100 * done / max(total, 1):.0f} %)"
+    if seconds >= 1 and done:
+        text += f", {duration(seconds * (total - done) / done)} left (estimated)"
+    return text
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A figure, or a dash where there is none yet."""
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
@@ -72,7 +84,9 @@ def _progress(view: RunView) -> str:
         line = f"step {view.step:,} of {total:,} ({share:.0f} %)"
         per_epoch = view.plan.get("steps_per_epoch")
         if per_epoch:
-            epoch = min(view.step // per_epoch + 1, view.plan.get("epochs") or math.inf)
+            # A run that has ended is in no epoch any more: the one that its last step was in counts.
+            begun = -(-view.step // per_epoch) if view.done else view.step // per_epoch + 1
+            epoch = min(begun, view.plan.get("epochs") or math.inf)
             line = f"epoch {epoch} of {view.plan.get('epochs', '?')} · {line}"
         if view.done:
             line += f" · took {duration(_took(view))}"
@@ -185,7 +199,8 @@ def _incident(event: dict) -> str:
 
 
 def _generation(event: dict) -> str:
-    text = f"from step {event['step']:,} on {event['world_size']} workers"
+    count = event["world_size"]
+    text = f"from step {event['step']:,} on {count} worker{'' if count == 1 else 's'}"
     if event.get("cause"):
         text += f": {event['cause']}"
     if event.get("seconds") is not None:

@@ -74,6 +74,9 @@ class TrainingPanel(Panel):
         )  # fmt: skip
         self.show_code.add_class("lk-show-code")
         self.code = widgets.HTML("", layout=widgets.Layout(display="none", width="100%", margin="6px 0 0 0"))
+        self._status: str | None = None
+        self._busy = False
+        self._held: str | None = None
         self.state = note("idle")
         self.state.add_class("lk-state")
         self.enable(None)
@@ -111,12 +114,21 @@ class TrainingPanel(Panel):
 
     def enable(self, status: str | None, busy: bool = False) -> None:
         """Grey out the buttons that make no sense now."""
+        self._status, self._busy = status, busy
         for name, sensible in allowed(status, busy).items():
-            getattr(self, name).disabled = not sensible
+            getattr(self, name).disabled = not sensible or (name == "start" and self._held is not None)
         running = status is not None and status not in OVER
         for widget in (self.epochs, self.seed, self.name):
             widget.disabled = running or busy
-        set_html(self.state, html.escape("starting …" if busy else status or "idle"))
+        waits = not running and not busy and self._held is not None
+        state = status or "idle"
+        told = "starting …" if busy else f"{state}; Start waits: {self._held}" if waits else state
+        set_html(self.state, html.escape(told))
+
+    def hold(self, reason: str | None) -> None:
+        """Keep Start disabled, and say why; None lets it go."""
+        self._held = reason
+        self.enable(self._status, self._busy)
 
     def present(self, yaml: str, python: str, whose: str = "this run") -> None:
         """Show the file and the Python that repeat a run."""

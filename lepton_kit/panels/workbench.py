@@ -53,6 +53,7 @@ class Workbench(Panel):
         self._asked: tuple[int, float] | None = None
         self._reconciling: int | None = None
         self._locked: bool | None = None
+        self._chosen: tuple[Any, ...] | None = None
         self.data_model = DataModelPanel(data, model)
         self.sharding = ShardingPanel()
         self.training = TrainingPanel()
@@ -73,6 +74,8 @@ class Workbench(Panel):
         self._connect()
         self.view = self._lay_out()
         self._show_schedule(None)
+        self._chosen = self.data_model.choice
+        self._data_changed()
         if run is not None:
             self.attach(self._open(run))
         elif warm:
@@ -137,8 +140,7 @@ class Workbench(Panel):
         on_change(self.show_code, lambda _: self._code())
         on_change(self.workers, self._workers_moved)
         on_change(self.learning_rate, self._rate_moved)
-        for widget in (self.data_model.hidden_size, self.data_model.num_layers, self.data_model.source):
-            on_change(widget, lambda _: self._changed())
+        self.data_model.on_update(self._data_changed)
         self.live.on_update(self._follow)
 
     @property
@@ -201,6 +203,13 @@ class Workbench(Panel):
         with self.training.reporting():
             if self.training_now:
                 self.run.set(learning_rate=rate)
+
+    def _data_changed(self) -> None:
+        waits_for = self.data_model.waits_for
+        self.training.hold(waits_for)
+        if waits_for is None and self._chosen != self.data_model.choice:
+            self._chosen = self.data_model.choice
+            self._changed()
 
     def _changed(self) -> None:
         if self.show_code.value:

@@ -165,6 +165,18 @@ def test_wrong_usage_has_exit_code_2(folder: Path, arguments: list[str], capsys:
     assert "usage: lepton" in capsys.readouterr().err
 
 
+def test_describe_says_what_a_file_holds(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    table = tmp_path / "t.csv"
+    table.write_text("size,price\n" + "".join(f"{k},{'ab'[k % 2]}\n" for k in range(40)))
+    assert call(folder, "describe", str(table)) == 1
+    assert "which column is to be predicted?" in capsys.readouterr().out
+    assert call(folder, "describe", str(table), "target=price", "validation_split=0.25", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["for validation"] == "10"
+    assert call(folder, "describe", str(table), "price") == 1
+    assert "expected NAME=VALUE" in capsys.readouterr().err
+    assert call(folder, "describe", str(tmp_path / "missing")) == 1
+
+
 def test_logs_config_and_schema(folder: Path, capsys: pytest.CaptureFixture[str]):
     make(folder)
     assert call(folder, "logs", "demo") == 0

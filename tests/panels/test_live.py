@@ -13,7 +13,7 @@ from PIL import Image
 import lepton_kit as lk
 from lepton_kit.panels import LivePanel, telling
 from lepton_kit.panels.curves import POINTS, curves_of, main_metric
-from lepton_kit.panels.figure import ORDER, static_figure
+from lepton_kit.panels.figure import ORDER, LiveFigure, static_figure
 from lepton_kit.panels.picture import picture_of, picture_text
 
 
@@ -211,6 +211,27 @@ def test_sparsity_joins_the_accuracy(synthetic):
     assert len(figure.data[ORDER.index("sparsity")].x) == 1
 
 
+def test_a_run_that_has_ended_names_the_epoch_of_its_last_step(synthetic):
+    run = synthetic().begin()
+    run.advance(12)
+    run.end("finished", "EarlyStopping: val_loss has not improved")
+    told = telling.summary(run.view(), run.id)
+    assert "epoch 1 of 5 · step 12 of 60" in told
+    assert "EarlyStopping: val_loss has not improved" in told
+
+
+def test_many_points_are_a_line_without_markers_also_when_sent_again(synthetic):
+    run = synthetic(steps_per_epoch=40).begin()
+    run.advance(30)
+    figure = LiveFigure()
+    loss = figure.widget.data[ORDER.index("loss")]
+    for _ in range(2):
+        figure.show(run.view())
+        assert loss.mode == "lines"
+        figure.forget()
+    figure.close()
+
+
 def test_telling_a_run(synthetic):
     run = synthetic(ranks=2).begin()
     run.advance(12)
@@ -224,7 +245,7 @@ def test_telling_a_run(synthetic):
     assert "2 wanted · 1 starting · 0 standby · 1 training" in telling.workers(view)
     log = telling.incidents(view)
     assert "worker 1 (rank 1): killed by signal 9" in log
-    assert "from step 12 on 1 workers: worker 1 was lost; training paused 0.31 s" in log
+    assert "from step 12 on 1 worker: worker 1 was lost; training paused 0.31 s" in log
     assert "scale: at most 4 workers" in log
 
 

@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.errors import ConfigError, DataError, ModelError
+from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.panels import (
     CompressionPanel,
-    DataModelPanel,
     DevicePanel,
     RunsPanel,
     ShardingPanel,
     TrainingPanel,
 )
 from lepton_kit.panels.compression import impossible
-from lepton_kit.panels.data_model import OWN, model_for, open_data
-from lepton_kit.panels.glance import as_image, class_counts, first_of_each, thumbnails
+from lepton_kit.panels.data_model import model_for
+from lepton_kit.panels.described import class_bar
 from lepton_kit.panels.parts import Panel, table
 from lepton_kit.panels.sharding import explain_cut
 
@@ -92,39 +91,6 @@ def test_every_choice_of_compression_is_a_valid_configuration(pattern, bits):
     panel.close()
 
 
-def test_data_panel_gives_model_and_data():
-    panel = DataModelPanel()
-    assert panel.model.input_shape == (8, 8, 1)
-    panel._reading._thread.join(30)
-    assert panel.look.value.count("lk-thumb") == 10
-    assert "1437 samples to train on" in panel.look.value
-    panel.num_layers.value = 2
-    assert "num_layers=2" in panel.model_note.value
-    panel.close()
-
-
-def test_data_panel_tells_what_is_wrong_with_own_data(tmp_path):
-    panel = DataModelPanel()
-    panel.source.value = OWN
-    with pytest.raises(DataError, match=r"data\.path: got ''"):
-        _ = panel.data
-    panel.path.value = str(tmp_path / "missing.zip")
-    with pytest.raises(DataError, match="no such file or folder"):
-        _ = panel.data
-    panel._reading._thread.join(30)
-    assert "no such file or folder" in panel.complaint
-    panel.source.value = "digits"
-    assert panel.prepared.num_classes == 10
-    panel._reading._thread.join(30)
-    assert panel.complaint == ""
-    panel.close()
-
-
-def test_a_table_needs_its_target():
-    with pytest.raises(DataError, match="target column"):
-        open_data("people.csv")
-
-
 @pytest.mark.parametrize("name", ["digits", "credit", "intents", "tennessee", "lidar_collision"])
 def test_a_model_for_every_kind_of_sample(name):
     prepared = lk.data.sample(name).prepare()
@@ -138,25 +104,12 @@ def test_no_lepton_model_for_label_maps():
         model_for(dataclasses.replace(prepared, task="other"), 8, 1)
 
 
-def test_glance_at_other_data_has_no_pictures():
-    prepared = lk.data.arrays(np.zeros((10, 4)), np.arange(10) % 2).prepare()
-    assert thumbnails(prepared) == ""
-    assert class_counts(prepared).count("<div style") == 2
-    assert class_counts(dataclasses.replace(prepared, task="regression")) == ""
-    assert as_image(np.zeros((4, 4, 2)), (0, 1)) is None
-
-
-def test_glance_at_labels_in_a_column_and_at_several_inputs():
-    images = np.zeros((10, 4, 4, 1), np.uint8)
-    prepared = lk.data.arrays(images, np.array(["a", "b"] * 5)[:, None]).prepare()
-    assert "a sample of class b" in thumbnails(prepared)
-    assert class_counts(prepared).count("<div style") == 2
-    several = lk.data.arrays([images, images]).prepare()
-    assert thumbnails(several) == class_counts(several) == ""
-
-
-def test_first_of_each_class_then_more():
-    assert list(first_of_each(np.array([3, 3, 1]), most=3)) == [2, 0, 1]
+def test_class_bar_names_few_classes_and_only_counts_many():
+    assert class_bar({}) == ""
+    assert ">cat</div>" in class_bar({"cat": 3, "dog": 1})
+    many = class_bar({f"class {k}": k + 1 for k in range(13)})
+    assert many.count("<div style") == 13
+    assert ">class 1<" not in many
 
 
 def test_device_panel_names_this_machine():

@@ -5,6 +5,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.panels import Workbench
+from lepton_kit.panels.data_model import OWN
 from lepton_kit.panels.training import allowed
 from tests.configs import any_config
 
@@ -64,6 +65,7 @@ def test_defaults_are_a_plain_run(bench):
 
 
 def test_buttons_follow_the_run(bench):
+    bench.data_model.ready()
     assert not bench.start.disabled
     assert bench.stop.disabled
     bench.start.click()
@@ -209,6 +211,29 @@ def test_show_the_code_before_a_run_gives_the_same_configuration(bench):
     assert "hidden_size: 64" in told
     bench.show_code.value = False
     assert bench.training.code.layout.display == "none"
+
+
+def test_own_data_stand_in_the_code_and_start_waits_for_them(bench, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("size,kind\n" + "".join(f"{k % 7},{'ab'[k % 2]}\n" for k in range(60)))
+    bench.data_model.ready()
+    assert not bench.start.disabled
+    bench.data_model.source.value = OWN
+    assert bench.start.disabled
+    assert "Start waits: type a path" in bench.training.state.value
+    bench.data_model.path.value = str(path)
+    bench.data_model._soon.flush()
+    bench.data_model.ready()
+    assert bench.start.disabled
+    bench.data_model.pickers.fields["target"].value = "kind"
+    bench.data_model.ready()
+    assert not bench.start.disabled
+    assert bench.training.state.value == "idle"
+    bench.show_code.value = True
+    assert "t.csv" in bench.training.code.value
+    assert "target: kind" in bench.training.code.value
+    bench.start.click()
+    assert bench.launched[0][1] == lk.data.table(path, target="kind")
 
 
 def test_show_the_code_of_a_run_is_that_run(bench):

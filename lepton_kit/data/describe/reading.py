@@ -1,0 +1,273 @@
+"""`read`: the verb that suits what a path or object holds, found by looking at it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lepton_kit.data.anything import of
+from lepton_kit.data.archives import npz, open_arrays
+from lepton_kit.data.archives.layout import found_names
+from lepton_kit.data.bundled import sample
+from lepton_kit.data.catalog import FOLDER, SAMPLES
+from lepton_kit.data.dataset import KINDS, Dataset
+from lepton_kit.data.describe.frames import head
+from lepton_kit.data.describe.guess import Guess, guess
+from lepton_kit.data.describe.pictures import layout_of, names_of_files
+from lepton_kit.data.describe.sniff import kind_of
+from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.series import windows
+from lepton_kit.data.tables.chunks import is_frame
+from lepton_kit.errors import ConfigError, DataError
+
+BY_ENDING = {
+    ".parquet": "parquet",
+    ".arrow": "parquet",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".tar": "webdataset",
+    ".zarr": "zarr",
+}
+"""How an address is read, whose content is not looked at, by the end of its name."""
+TRAIN = ("train", "training")
+HELD_OUT = ("validation", "valid", "val", "dev", "eval", "test", "testing")
+"""Names of the files of a split; the first that is there is held out."""
+
+
+def verb_of(kind: str) -> Callable[..., Dataset]:
+    """The function of `lepton_kit.data` that reads a kind of source. Raises `ConfigError`."""
+    if kind not in KINDS:
+        raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(KINDS)}")
+    module, name = KINDS[kind]
+    return getattr(importlib.import_module(f"lepton_kit.data.{module}"), name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a source is read: the verb, the options for it, and the call as a user would write it.
+
+    ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
+    table. ``guess`` says what its columns are for. ``proposed`` are options that the verb finds by itself.
+    """
+
+    kind: str
+    source: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    failure: DataError | None = None
+    frame: Any = None
+    guess: Guess | None = None
+    made: Dataset | None = None
+    concerns: str | None = None
+    proposed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> Dataset:
+        """What `read` returns. Raises `DataError` or `ConfigError`."""
+        if self.failure is not None:
+            raise self.failure
+        if self.made is not None:
+            return self.made
+        return verb_of(self.kind)(self.source, **self.options)
+
+    @property
+    def sample(self) -> str | None:
+        """The name of the bundled sample that this is; None for other data."""
+        if self.made is None or not isinstance(self.source, Path) or FOLDER not in self.source.parts:
+            return None
+        return next((name for name in SAMPLES if self.made == sample(name)), None)
+
+    @property
+    def code(self) -> str:
+        """The call that reads the data, such as ``lk.data.table('houses.csv', target='price')``."""
+        if self.kind not in KINDS:
+            return {"stored": f"lk.data.read({str(self.source)!r})", "prepared": "the given data set"}.get(
+                self.kind, "lk.data.of(…)"
+            )
+        name = self.sample
+        if name is not None:
+            return f"lk.data.sample({name!r})"
+        first = (
+            repr(_relative(self.source))
+            if isinstance(self.source, Path)
+            else repr(self.source)
+            if isinstance(self.source, str)
+            else "frame"
+        )
+        usual = inspect.signature(verb_of(self.kind)).parameters
+        given = "".join(
+            f", {name}={value!r}"
+            for name, value in self.options.items()
+            if name not in usual or not _is_usual(value, usual[name].default)
+        )
+        return f"lk.data.{self.kind}({first}{given})"
+
+
+def read(anything: Any, **options: Any) -> Dataset:
+    """The data that a path or object holds, as a `Dataset`; the verb is found by content, then by name.
+
+    ``anything`` is a path of a file, folder or archive (tables, images, texts, arrays, recordings), a pandas or
+    Polars frame, arrays or (x, y), a `tf.data.Dataset` or loader, a `Dataset` or `PreparedData`. ``options`` are
+    those of the verb (`table`, `image_folder`, `text`, `npz`, `windows`, `of`); ``kind`` names the verb itself, and is
+    needed for an address (``s3://…``) whose name does not end like its kind.
+    Raises `DataError` that says what the path holds instead, or which option is needed, such as the target column.
+
+    >>> import numpy as np
+    >>> read((np.zeros((10, 3)), np.arange(10) % 2), validation_split=0.2).prepare()
+    PreparedData(8 + 2 samples, 3, classification)
+    """
+    return plan(anything, options).dataset
+
+
+def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
+    """How ``anything`` would be read, without reading it but for a look. Raises `DataError` or `ConfigError`."""
+    options = dict(options)
+    kind = options.pop("kind", None)
+    if kind is not None:
+        verb_of(kind)
+    if isinstance(anything, str) and "://" in anything:
+        kind = kind or BY_ENDING.get(PurePosixPath(anything).suffix)
+        if kind is None:
+            raise ConfigError("data.kind", given=None, rule=f"for an address one of {', '.join(KINDS)}")
+        _check_options(kind, verb_of(kind), options)
+        return Plan(kind, anything, options)
+    if isinstance(anything, str | Path):
+        return _of_path(Path(anything).expanduser(), kind, options)
+    if is_frame(anything) and kind in (None, "table") and not isinstance(anything, dict):
+        return _of_columns(anything, kind, options)
+    if isinstance(anything, Dataset | PreparedData):
+        _check_options("of", of, options)
+        return _of_dataset(of(anything, **options))
+    _check_options("of", of, options)
+    x, y = anything if isinstance(anything, tuple) and len(anything) == 2 else (anything, None)
+    if y is not None and "y" not in options:
+        options["y"] = y
+    return Plan("arrays", anything, made=of(x, **options))
+
+
+def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
+    held = kind_of(path)
+    if held == "stored":
+        return Plan("stored", path, made=Dataset("arrays", path.absolute()))
+    if held == "npz" and kind in (None, "npz"):
+        return _of_archive(path, options)
+    if held == "table" and kind in (None, "table", "text", "parquet"):
+        return _of_columns(path, kind, options)
+    kind = kind or {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
+    if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
+        options |= layout_of(names_of_files(path))[0]
+    if kind not in KINDS:
+        raise DataError(f"{path}: looks like {kind}, which this version does not read")
+    verb = verb_of(kind)
+    _check_options(kind, verb, options)
+    needed = [
+        name
+        for name, parameter in inspect.signature(verb).parameters.items()
+        if parameter.default is parameter.empty and name not in {"path", *options}
+    ]
+    if needed:
+        failure = DataError(f"{path.name}: a {kind} source needs {needed[0]}=")
+        return Plan(kind, path, options, failure, concerns=needed[0])
+    return Plan(kind, path, options)
+
+
+def _of_dataset(made: Dataset) -> Plan:
+    if made.kind not in KINDS or made.path is None:
+        return Plan("prepared", made, made=made)
+    usual = inspect.signature(verb_of(made.kind)).parameters
+    options = {
+        name: value
+        for name, value in made.options.items()
+        if name not in usual or not _is_usual(value, usual[name].default)
+    }
+    on_disk = isinstance(made.path, Path) and made.path.exists()
+    frame = head(made.path, made.options) if made.kind in ("table", "text") and on_disk else None
+    return Plan(made.kind, made.path, options, frame=frame, made=made)
+
+
+def _is_usual(value: Any, default: Any) -> bool:
+    """Whether an option, perhaps from JSON, has its default."""
+    return value == (list(default) if isinstance(value, list) and isinstance(default, tuple) else default)
+
+
+def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
+    frame = head(source, options)
+    found = guess(frame)
+    if kind is None:
+        asks = {"text", "label"} & options.keys()
+        kind = "text" if asks else "table" if "target" in options else found.kind
+    if kind == "table" and isinstance(source, Path) and "validation" not in options:
+        source, options = _apart(source, options)
+    verb = verb_of(kind)
+    _check_options(kind, verb, options)
+    wanted = "label" if kind == "text" else "target"
+    names = [str(name) for name in frame.columns]
+    if kind == "text":
+        options = {"text": found.text or next(iter(names), "text"), **options}
+    if wanted not in options and found.target is not None:
+        options[wanted] = found.target
+    if "split" not in options and found.split is not None and "split" in inspect.signature(verb).parameters:
+        options["split"] = found.split
+    failure = None
+    if kind == "text" and not isinstance(source, Path):
+        told = "the frame: texts are read from a file; write it with frame.to_csv('texts.csv', index=False)"
+        return Plan(kind, source, options, DataError(f"{told}, and read that"), frame, found)
+    if options.get(wanted) is None:
+        options.pop(wanted, None)
+        likely = f"likely {found.likely!r}: give {wanted}={found.likely!r}; " if found.likely else ""
+        failure = DataError(
+            f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
+        )
+    return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
+
+
+def _apart(path: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """A folder with a file of training rows and one of held-out rows as those two; anything else as it is."""
+    if not path.is_dir() or "pattern" in options:
+        return path, options
+    by_name = {file.name.split(".")[0].lower(): file for file in sorted(path.iterdir()) if file.is_file()}
+    train = next((by_name[name] for name in TRAIN if name in by_name), None)
+    held = next((by_name[name] for name in HELD_OUT if name in by_name), None)
+    if train is None or held is None:
+        return path, options
+    return train, {**options, "validation": str(held)}
+
+
+def _of_archive(path: Path, options: dict[str, Any]) -> Plan:
+    """Arrays by their usual names; recordings where they are named ``train_CLASS``."""
+    with open_arrays(path) as reader:
+        names = list(reader.names)
+        recordings = [
+            name for name in names if name.startswith("train_") and len(reader.header(name)[0]) == 2
+        ]
+        if len(recordings) > 1 and not options.keys() & {"x", "y"}:
+            _check_options("windows", windows, options)
+            return Plan("windows", path, options)
+        _check_options("npz", npz, options)
+        found, _ = found_names(reader, npz(path, **options).options)
+    for option, role in (("x", "the samples"), ("y", "the target")):
+        if isinstance(found[option], str) and found[option] not in names:
+            told = f"{path.name}: which array is {role}? It has {', '.join(map(repr, names[:20]))}; give {option}="
+            return Plan("npz", path, options, DataError(told), concerns=option)
+    return Plan("npz", path, options, proposed={name: found[name] for name in ("x", "y")})
+
+
+def _check_options(kind: str, verb: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    allowed = list(inspect.signature(verb).parameters)[1:]
+    for name, value in options.items():
+        if name not in allowed:
+            raise ConfigError(f"data.{name}", given=value, rule=f"for {kind} one of {', '.join(allowed)}")
+
+
+def _name(source: Any) -> str:
+    return source.name if isinstance(source, Path) else "the frame"
+
+
+def _relative(path: Path) -> str:
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return str(path)

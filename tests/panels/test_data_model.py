@@ -1,0 +1,252 @@
+"""The data and model panel: sources, paths, pickers, and what Start waits for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lepton_kit as lk
+from lepton_kit.errors import DataError
+from lepton_kit.panels import DataModelPanel
+from lepton_kit.panels.data_model import NO_PATH, OWN, WRONG
+from lepton_kit.panels.telling import size
+
+
+@pytest.fixture
+def panel(tmp_path, monkeypatch):
+    """A panel of a notebook in an empty folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    made = DataModelPanel().ready()
+    yield made
+    made.close()
+
+
+def choose(panel, path):
+    panel.source.value = OWN
+    panel.path.value = str(path)
+    panel._soon.flush()
+    return panel.ready()
+
+
+@pytest.fixture
+def houses(tmp_path):
+    """A table with a category, a date, a constant column and a price."""
+    rows = [f"{k % 7 + 40},{'ab'[k % 2]},2024-01-{k % 28 + 1:02d},x,{1000.5 * (k % 7)}" for k in range(60)]
+    path = tmp_path / "houses.csv"
+    path.write_text("size,street,sold,country,price\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_a_sample_is_described_and_ready(panel):
+    assert panel.look.value.count("lk-thumb") == 10
+    assert "1,437" in panel.look.value
+    assert panel.waits_for is None
+    assert panel.model.input_shape == (8, 8, 1)
+    panel.num_layers.value = 2
+    assert "num_layers=2" in panel.model_note.value
+    assert repr(panel) == "<DataModelPanel: digits>"
+
+
+def test_own_data_wait_for_a_path(panel):
+    panel.source.value = OWN
+    assert panel.waits_for == NO_PATH
+    with pytest.raises(DataError, match=r"data\.path: got ''"):
+        _ = panel.data
+    assert panel.own.layout.display == ""
+    panel.source.value = "digits"
+    assert panel.own.layout.display == "none"
+    assert panel.ready().waits_for is None
+
+
+def test_a_wrong_path_is_told_beside_it(panel):
+    choose(panel, "missing.zip")
+    assert "no such file or folder" in panel.path_problem.value
+    assert panel.waits_for == WRONG
+    with pytest.raises(DataError, match="no such file"):
+        _ = panel.data
+    panel.source.value = "digits"
+    assert panel.ready().path_problem.layout.display == "none"
+
+
+def test_a_path_is_completed_from_the_notebooks_folder(panel, houses):
+    panel.source.value = OWN
+    panel.path.value = "hou"
+    assert panel.path.options == ("houses.csv",)
+
+
+def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
+    choose(panel, "houses.csv")
+    target = panel.pickers.fields["target"]
+    assert [name for name, _ in target.options] == ["choose …", "size", "street", "sold", "price"]
+    assert "which column is to be predicted?" in panel.pickers.problems["target"].value
+    assert panel.waits_for == WRONG
+    assert "likely &#x27;price&#x27;" in panel.pickers.problems["target"].value
+    assert target.label == "choose …"
+    target.value = "street"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.pickers.problems["target"].layout.display == "none"
+    assert panel.data == lk.data.table(houses, target="street")
+    assert panel.model.num_classes == 2
+    assert "column &#x27;country&#x27; is left out" in panel.look.value
+
+
+def test_the_held_out_share_is_picked(panel, houses):
+    choose(panel, "houses.csv")
+    panel.pickers.fields["target"].value = "street"
+    panel.ready()
+    panel.pickers.fields["held_out"].value = ("validation_split", 0.0)
+    panel.ready()
+    assert panel.prepared.validation is None
+    assert panel.pickers.fields["target"].value == "street"
+    assert "nothing is held out" in panel.look.value
+
+
+def test_a_table_can_be_read_as_texts(panel, houses):
+    choose(panel, "houses.csv")
+    panel.pickers.fields["kind"].value = "text"
+    panel.ready()
+    assert panel.description.verb == "text"
+    assert panel.pickers.fields["label"].layout.display == ""
+    assert panel.pickers.fields["target"].layout.display == "none"
+
+
+def test_images_of_mixed_sizes_are_given_one_by_the_picker(panel, tmp_path):
+    for k in range(20):
+        path = tmp_path / "pets" / "cd"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10 + k % 3, 12), 12 * k, np.uint8)).save(path)
+    choose(panel, "pets")
+    assert panel.waits_for is not None
+    sizes = panel.pickers.fields["image_size"]
+    assert (10, 12) in [value for _, value in sizes.options]
+    sizes.value = (32, 32)
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.prepared.sample_shape[:2] == (32, 32)
+
+
+def test_what_a_folder_is_and_damaged_images_are_picked(panel, tmp_path):
+    for part in ("train", "test", "extra"):
+        for k in range(8):
+            path = tmp_path / "pets" / part / "cd"[k % 2] / f"{k}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8), 20 * k, np.uint8)).save(path)
+    (tmp_path / "pets" / "train" / "c" / "bad.png").write_bytes(b"nothing")
+    choose(panel, "pets")
+    splits = panel.pickers.fields["splits"]
+    assert [label for label, _ in splits.options] == [
+        "choose …",
+        "leave out 'extra'",
+        "'extra' is for train",
+        "'extra' is for validation",
+        "'extra' is for test",
+        "all folders are classes",
+    ]
+    assert "which may be a split or a class" in panel.pickers.problems["splits"].value
+    splits.value = {"extra": "ignore"}
+    panel.ready()
+    assert "bad.png" in panel.pickers.problems["on_error"].value
+    panel.pickers.fields["on_error"].value = "skip"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.pickers.options()["splits"] == {"extra": "ignore"}
+
+
+def test_arrays_are_picked_by_name(panel, tmp_path):
+    np.savez(tmp_path / "a.npz", pictures=np.zeros((20, 4), np.float32), kinds=np.arange(20) % 2)
+    choose(panel, "a.npz")
+    assert "which array is the samples?" in panel.pickers.problems["x"].value
+    panel.pickers.fields["x"].value = "pictures"
+    panel.ready()
+    panel.pickers.fields["y"].value = "kinds"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.data == lk.data.npz(tmp_path / "a.npz", x="pictures", y="kinds")
+
+
+def test_browsing_to_a_file_reads_it(panel, houses, tmp_path):
+    (tmp_path / "below").mkdir()
+    houses.rename(tmp_path / "below" / "houses.csv")
+    panel.source.value = OWN
+    panel.browsing.value = True
+    assert "below/" in panel.browse.names.options
+    panel.browse.names.value = "below/"
+    panel.browse.open.click()
+    panel.browse.names.value = "houses.csv"
+    panel.ready()
+    assert panel.path.value == "below/houses.csv"
+    assert panel.description.verb == "table"
+    panel.browse.names.value = "../"
+    panel.browse.open.click()
+    panel.browse.names.value = "below/"
+    panel.browse.use.click()
+    assert panel.path.value == "below"
+    panel.browsing.value = False
+    assert panel.browse.view.layout.display == "none"
+
+
+def test_a_dropped_file_is_read(panel, houses):
+    content = houses.read_bytes()
+    panel.drop.hear({"kind": "begin", "files": [{"name": "prices.csv", "size": len(content)}]}, [])
+    panel.drop.hear({"kind": "pieces", "places": [0]}, [content])
+    panel.drop.hear({"kind": "end"}, [])
+    panel.ready()
+    assert (panel.source.value, panel.path.value) == (OWN, "uploads/prices.csv")
+    assert f"prices.csv: {size(len(content))}, copied to uploads/" in panel.drop.widget.text
+    assert panel.description.verb == "table"
+
+
+def test_a_refused_drop_is_told_beside_the_path(panel):
+    panel.source.value = OWN
+    panel.drop.hear({"kind": "begin", "files": [{"name": "a.zip", "size": 10**12}]}, [])
+    assert "at most 512.0 MiB" in panel.path_problem.value
+    panel.drop.hear({"kind": "end"}, [])
+    assert "were not announced" in panel.path_problem.value
+    panel.drop.hear({"kind": "begin", "files": [{"name": "a.csv", "size": 4}]}, [])
+    panel.drop.hear({"kind": "end"}, [])
+    assert "did not arrive whole" in panel.path_problem.value
+    panel.drop.hear({"kind": "begin"}, [])
+    assert "not understood" in panel.path_problem.value
+
+
+def test_a_running_run_locks_the_choices(panel):
+    panel.lock(True)
+    assert panel.source.disabled
+    assert panel.path.disabled
+    assert panel.drop.widget.locked
+    assert panel.pickers.fields["target"].disabled
+    panel.lock(False)
+    assert not panel.source.disabled
+
+
+def test_data_from_python_are_described(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = lk.data.arrays(np.zeros((40, 3)), np.arange(40) % 2)
+    panel = DataModelPanel(data=given).ready()
+    assert panel.waits_for is None
+    assert panel.data is given
+    panel.close()
+
+
+def test_data_from_python_that_are_none_are_told(tmp_path):
+    panel = DataModelPanel(data=print).ready()
+    assert panel.waits_for is not None
+    assert panel.complaint != ""
+    assert "reading" not in panel.look.value
+    panel.close()
+
+
+def test_how_far_the_reading_is_is_told(panel, tmp_path, monkeypatch):
+    told = []
+
+    def describe(given, *, progress, **options):
+        progress(1200, 20_000)
+        told.append(panel.look.value)
+        raise DataError("stop here")
+
+    monkeypatch.setattr("lepton_kit.panels.data_model.TELL_SECONDS", 0.0)
+    monkeypatch.setattr(lk.data, "describe", describe)
+    choose(panel, tmp_path)
+    assert told == ["reading … 1,200 of 20,000 (6 %)"]
+    assert "stop here" in panel.path_problem.value
