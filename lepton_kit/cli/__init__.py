@@ -1,0 +1,156 @@
+"""The `lepton` command: the verbs of the package from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.cli import results, runs
+from lepton_kit.errors import ConfigError, LeptonError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except LeptonError as failure:
+        print(f"lepton: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lepton", description="Data-parallel training runs, from a shell.")
+    parser.add_argument(
+        "--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)"
+    )
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(
+        name: str, action: Any, text: str, *, run: bool = False, reads: bool = False
+    ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(verb=action)
+        if run:
+            made.add_argument(
+                "run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest"
+            )
+        if reads:
+            made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    made = verb(
+        "run", runs.run, "Start the run that a configuration file describes, and watch it.", reads=True
+    )
+    made.add_argument("config", help="YAML or JSON file")
+    made.add_argument("--detach", action="store_true", help="return at once; the run goes on")
+    made = verb("runs", runs.runs, "List the runs.", reads=True)
+    made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
+    made.add_argument("--once", action="store_true", help="show the state now and return")
+    made = verb("scale", runs.scale, "Change the number of workers of a run that is under way.", run=True)
+    made.add_argument("workers", help="a whole number, or auto")
+    made = verb("set", runs.set, "Change settings of a run that is under way.", run=True)
+    made.add_argument("--learning-rate", type=float)
+    made.add_argument("--log-seconds", type=float)
+    for name, text in (
+        ("pause", "Hold a run at its next commit."),
+        ("resume", "Go on with a paused, stopped, failed or interrupted run."),
+        ("stop", "End a run at its next commit, with a checkpoint."),
+    ):
+        verb(name, runs.steer(name), text, run=True)
+    made = verb(
+        "audit",
+        runs.audit,
+        "Prove from the log that each sample was used exactly once.",
+        run=True,
+        reads=True,
+    )
+    made.add_argument(
+        "--contents", action="store_true", help="hash every sample again, and name those that were changed"
+    )
+    made = verb("logs", runs.logs, "Print the log of a run's driver or of one worker.", run=True)
+    made.add_argument("--worker", type=int)
+    verb("config", runs.config, "Print the configuration that repeats a run.", run=True)
+    verb("schema", runs.schema, "Print the JSON schema of configuration files.")
+    made = verb(
+        "compress",
+        results.compress,
+        "Compress a finished run's model and print the report card.",
+        run=True,
+        reads=True,
+    )
+    made.add_argument("--sparsity", type=float, help="share of zero weights, in [0, 1)")
+    made.add_argument("--structured", type=float, help="share of channels to remove, in [0, 1)")
+    made.add_argument("--quantize", nargs="*", help="variants, such as int8 float16 dynamic_int8 int4")
+    made.add_argument("--pattern", help="of the zeros: unstructured, 2:4 or block")
+    made.add_argument("--keep-float", nargs="*", metavar="LAYER", help="layers that 'mixed' leaves in float")
+    made.add_argument(
+        "--skip", nargs="*", metavar="LAYER", help="layers that are neither pruned nor trained with rounding"
+    )
+    made.add_argument("--calibration-size", type=int, help="training samples that show int8 its ranges")
+    made.add_argument("--cost", help="what a search makes cheap: latency, size or balanced")
+    made.add_argument(
+        "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
+    )
+    made.add_argument("--fine-tune-epochs", type=int, help="of whatever is trained, and of the control")
+    made.add_argument(
+        "--no-control",
+        dest="control",
+        action="store_false",
+        help="don't train the control of a run that pruned or rounded",
+    )
+    made = verb(
+        "export", results.export, "Write a run's model, reload each file, compare it.", run=True, reads=True
+    )
+    made.add_argument("folder", help="where the files go")
+    made.add_argument("--formats", nargs="+", help="of keras, saved_model, litert, onnx")
+    made = verb(
+        "cache", results.cache, "List or clear the decoded data that runs and notebooks share.", reads=True
+    )
+    made.add_argument("action", choices=("list", "clear"), nargs="?", default="list")
+    made.add_argument("id", nargs="?", help="clear: one of the list, by its id or the beginning of it")
+    made.add_argument(
+        "--all",
+        action="store_true",
+        help="clear: also what runs have under names of their own in their folders",
+    )
+    made = verb(
+        "predict",
+        results.predict,
+        "Answer raw input with a run's model, or with an export (a folder or file).",
+        run=True,
+        reads=True,
+    )
+    made.add_argument(
+        "input", nargs="+", help="a CSV file, images, a folder, arrays (.npy, .npz), or - for lines"
+    )
+    made.add_argument("--output", help="write all rows to this .csv, .parquet or .jsonl file")
+    made.add_argument("--model", choices=("last", "best"), default="last", help="weights of the run")
+    made.add_argument("--workers", type=int, help="processes that predict")
+    made.add_argument("--batch-size", type=int, default=256)
+    made = verb(
+        "report",
+        results.report,
+        "Show how well a run answers held-out samples, or write that as HTML.",
+        run=True,
+        reads=True,
+    )
+    made.add_argument("--output", help="an .html, .md or .json file, or a folder for all three")
+    made = verb("describe", results.describe, "Say what data hold, how they are read, and what looks wrong.")
+    made.add_argument("path", help="a file, folder or archive")
+    made.add_argument(
+        "options", nargs="*", metavar="NAME=VALUE", help="options of the source, such as target=price"
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
+    verb("doctor", results.doctor, "Say whether this machine can train.", reads=True)
+    return parser

@@ -1,0 +1,168 @@
+"""The verbs that start, watch and steer runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ANSWER_SECONDS = 3.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start the run of a configuration file."""
+    from lepton_kit.client.launch import launch_config
+
+    run = launch_config(options.config, options.runs_dir)
+    if options.detach:
+        print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
+        return 0
+    return follow(run, options.json, once=False)
+
+
+def open_run_of(options: argparse.Namespace) -> Any:
+    """The run that the arguments name."""
+    from lepton_kit.client.run import open_run
+
+    return open_run(options.run, options.runs_dir)
+
+
+def runs(options: argparse.Namespace) -> int:
+    """List the runs."""
+    from lepton_kit.client.run import runs
+
+    table = runs(options.runs_dir).table()
+    if options.json:
+        print(table.to_json(orient="records"))
+    else:
+        print(
+            table.to_string(index=False, na_rep="-")
+            if len(table)
+            else f"no runs in {Path(options.runs_dir).resolve()}"
+        )
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Follow a run, or show it once."""
+    return follow(open_run_of(options), options.json, options.once)
+
+
+def follow(run: Any, as_json: bool, once: bool) -> int:
+    """Print what happens to a run until it ends; 1 if it failed."""
+    from lepton_kit.rundir.paths import FINAL_STATES
+    from lepton_kit.rundir.view import describe
+
+    live = sys.stdout.isatty() and not as_json
+    shown = ""
+    if not once and not as_json:
+        print(f"{run.id} in {run.directory}")
+    while True:
+        status = run.status
+        ended = status in (*FINAL_STATES, "interrupted")
+        line = json.dumps(state(run, status)) if as_json else describe(run.view())
+        if line != shown and (live or ended or once or not as_json):
+            print(
+                f"\r\033[K{line}" if live else line,
+                end="" if live and not (ended or once) else "\n",
+                flush=True,
+            )
+            shown = line
+        if ended or once:
+            return 1 if status in ("failed", "interrupted") else 0
+        time.sleep(0.2 if live else 1.0)
+
+
+def state(run: Any, status: str) -> dict[str, Any]:
+    """A run as plain types."""
+    view = run.view()
+    return {
+        "id": run.id,
+        "directory": str(run.directory),
+        "status": status,
+        "cause": run.cause,
+        "step": view.step,
+        "total_steps": view.total_steps,
+        "loss": float(view.loss[-1]) if len(view.loss) else None,
+        "epochs": view.epochs,
+        "throughput": view.current_throughput,
+        "eta_seconds": view.eta_seconds,
+        "workers": view.counts(),
+        "incidents": [incident["what"] for incident in view.incidents],
+    }
+
+
+def scale(options: argparse.Namespace) -> int:
+    """Ask for another number of workers."""
+    workers = int(options.workers) if options.workers.lstrip("-").isdigit() else options.workers
+    run = open_run_of(options)
+    answered = len(run.view().requests)
+    run.scale(workers)
+    return answer(run, answered)
+
+
+def answer(run: Any, answered: int) -> int:
+    """Wait a moment for the driver's word: 1 if it refuses, with its cause."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        for request in run.view().requests[answered:]:
+            if request["verb"] == "scale":
+                if not request["accepted"]:
+                    print(f"lepton: refused: {request['cause']}", file=sys.stderr)
+                return 0 if request["accepted"] else 1
+        time.sleep(0.05)
+    return 0  # a driver that is still starting, or busy, hears it later
+
+
+def set(options: argparse.Namespace) -> int:
+    """Change settings of a run."""
+    changes = {"learning_rate": options.learning_rate, "log_seconds": options.log_seconds}
+    open_run_of(options).set(**{name: value for name, value in changes.items() if value is not None})
+    return 0
+
+
+def steer(name: str) -> Any:
+    """The verb that pauses, resumes or stops a run."""
+
+    def act(options: argparse.Namespace) -> int:
+        getattr(open_run_of(options), name)()
+        return 0
+
+    return act
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Audit a run's log."""
+    from lepton_kit.client.audit import audit
+
+    found = audit(open_run_of(options), contents=options.contents)
+    if options.json:
+        print(
+            json.dumps({"exactly_once": found.exactly_once, "steps": found.steps, "problems": found.problems})
+        )
+    else:
+        print(found)
+    return 0 if found.exactly_once else 1
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Print a log."""
+    print(open_run_of(options).logs(options.worker), end="")
+    return 0
+
+
+def config(options: argparse.Namespace) -> int:
+    """Print a run's configuration."""
+    print(open_run_of(options).to_config(), end="")
+    return 0
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON schema."""
+    from lepton_kit.config import json_schema
+
+    print(json_schema())
+    return 0
