@@ -13,6 +13,7 @@ taken round by round.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import os
 import resource
@@ -86,6 +87,11 @@ def limited(limit: int) -> tuple[str, Callable[[], None], Callable[[], None]]:
     return "RLIMIT_DATA", lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)), lambda: None
 
 
+def _quietly(act: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        act()
+
+
 def _enter(path: Path) -> None:
     path.write_text(str(os.getpid()))
 
@@ -134,6 +140,7 @@ def training(folder: Path, limit: int, rounds: int, seconds: float) -> None:
 
     rows = write_parquet(folder / "rows.parquet", 4 * limit)
     how, enter, leave = limited(limit)
+    atexit.register(_quietly, leave)  # also where something fails on the way
     print(
         f"{rows * ROW_BYTES / GIGA:.1f} GB on disk; {how} of {limit / GIGA:.2f} GB for its processes",
         flush=True,
@@ -170,8 +177,6 @@ def training(folder: Path, limit: int, rounds: int, seconds: float) -> None:
             run.wait(60)
         begun.terminate()
         begun.wait()
-        with contextlib.suppress(OSError):
-            leave()
 
 
 # ---------------------------------------------------------------------- reading alone
