@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
 from lepton_kit.cli import results, runs
-from lepton_kit.errors import ConfigError, LeptonError
+from lepton_kit.errors import LeptonError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -68,7 +68,7 @@ def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:
         seen[name].add(values)
     given = {name: options[name] for name in WISHES if options.get(name) is not None}
     wishes = Wishes(**{**given, "missing": tuple(given.get("missing", ()))})
-    hint = hint_of(seen, wishes, table.separator)
+    hint = hint_of(seen, table.separator)
     columns, kinds = {}, {}
     for name, values in cells.items():
         column, _ = column_of(name, seen[name], wishes, hint)
