@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 TEST_LOCK = ROOT / "requirements-test.lock"
 EXTRAS = ("compression", "fpga", "onnx", "build", "dev")
-TEST_EXTRAS = ("tensorboard",)
+TEST_EXTRAS = (
+    *("text", "matlab", "parquet", "excel", "sql", "polars", "large", "zarr", "remote", "medical"),
+    "tensorboard",
+)
 """What the tests need beside it: `make test` adds these, so that the set-up of a person who trains stays light."""
 PYTHON = "3.11"
 
