@@ -89,7 +89,7 @@ SITUATIONS = [
     exact("A keras.utils.PyDataset", calm, CLASSES, given=streams.py_dataset, fit={"shuffle": False}, via="fit"),
     exact("A loader as torch has them", calm, CLASSES, given=streams.loader, **GIVEN),
     exact("A pandas frame and a column", calm, CLASSES, given=streams.frame, via="fit"),
-    exact("An endless data set with steps_per_epoch", calm, Data(CLASSES.x[:36], CLASSES.y[:36], vx=CLASSES.vx, vy=CLASSES.vy), given=streams.endless, fit={"steps_per_epoch": 3}, word="steps_per_epoch", **GIVEN),
+    exact("An endless data set with steps_per_epoch", calm, Data(CLASSES.x[:36], CLASSES.y[:36], vx=CLASSES.vx, vy=CLASSES.vy), given=streams.endless, fit={"steps_per_epoch": 3}, **GIVEN),
     explained("A data set with random values inside", "each time", calm, CLASSES, given=streams.random_values, via="fit"),
     explained("A data set that shuffles inside", "order", calm, CLASSES, given=streams.random_order, via="fit"),
     refused("An endless data set without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless, via="fit", fast=True),
