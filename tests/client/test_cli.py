@@ -79,7 +79,7 @@ def test_watch_tells_the_end_and_its_exit_code(folder: Path, capsys: pytest.Capt
     assert call(folder, "watch", "cut", "--json", "--once") == 1
     state = json.loads(capsys.readouterr().out)
     assert state["status"] == "interrupted"
-    assert "lepton resume cut" in state["cause"]
+    assert f"lepton --runs-dir {folder.resolve()} resume cut" in state["cause"]
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "stop"])
@@ -93,7 +93,7 @@ def test_a_run_under_way_is_asked(folder: Path, verb: str):
 
 
 def test_scale_and_set_leave_their_values(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(cli.runs, "ANSWER_SECONDS", 0.0)
     paths = make(folder, status="running")
     held = lock.take(paths)
     assert call(folder, "scale", "demo", "3") == 0
@@ -121,7 +121,7 @@ def test_a_refused_number_of_workers_is_told(
         )
         log.close()
 
-    monkeypatch.setattr(cli.time, "sleep", refuse)
+    monkeypatch.setattr(cli.runs.time, "sleep", refuse)
     assert call(folder, "scale", "demo", "9") == 1
     assert "refused: workers: got 9; at most 4" in capsys.readouterr().err
     os.close(held)

@@ -27,6 +27,7 @@ CHANGED: dict[str, Any] = {
     "optimizer_state": "reset",
     "embedding_gradients": "summed",
     "shuffle": False,
+    "order": {"version": 1, "blocks": 4, "window": 2},
     "steps_per_epoch": 5,
     "initial_epoch": 2,
     "validate_every_epochs": [3, 5],
