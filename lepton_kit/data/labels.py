@@ -15,7 +15,7 @@ TASKS = ("classification", "multilabel", "regression")
 KEEP = "keep"
 """In place of a task: every number stays as it is given, which is what Keras' `fit` does."""
 MAX_CLASSES_OF_NUMBERS = 20
-"""So many different whole numbers that do not start at 0 are taken for classes without being asked, as in tables."""
+"""Floating point of so many different whole numbers may be meant as classes, which is said."""
 SHOWN = 10
 
 
@@ -36,9 +36,11 @@ def check_task(task: str | None) -> None:
 def find(y: np.ndarray, names: Sequence[str] | None, task: str | None, name: str) -> Classes:
     """How the labels ``y`` become class numbers: sorted, unless ``names`` says the order of text labels.
 
-    >>> find(np.array([3, 1, 3]), None, None, "y")
+    Whole numbers stay as they are unless classes are asked for: only the loss of a model tells what they are.
+
+    >>> find(np.array([3, 1, 3]), None, "classification", "y")
     Classes(names=('1', '3'), values=(1, 3))
-    >>> find(np.array([0, 2]), None, None, "y")
+    >>> find(np.array([3, 1, 3]), None, None, "y")
     Classes(names=None, values=None)
     """
     given = tuple(names) if names is not None else None
@@ -60,12 +62,12 @@ def find(y: np.ndarray, names: Sequence[str] | None, task: str | None, name: str
             raise DataError(
                 f"{name}: row {row} is {y.reshape(-1)[row]}, but task='classification' needs whole numbers or text"
             )
+    if task != "classification" and given is None:
+        return Classes(None)
     values = np.unique(y)
     dense = values[0] == 0 and (values[-1] == len(values) - 1 or task is None)
     in_range = given is not None and values[0] >= 0 and values[-1] < len(given)
     if (dense or in_range) and y.dtype.kind != "f":
-        return Classes(given)
-    if task is None and len(values) > MAX_CLASSES_OF_NUMBERS:
         return Classes(given)
     if given is not None and not in_range and len(given) != len(values):
         return Classes(given)  # refused where the range of labels is checked

@@ -42,9 +42,11 @@ def whole(prepared):
         (HALF[:, None], {}, "classification", None, HALF[:, None]),
         (np.where(HALF, "yes", "no"), {}, "classification", ("no", "yes"), HALF),
         (np.where(HALF, "ja", "né")[:, None], {}, "classification", ("ja", "né"), 1 - HALF[:, None]),
-        (HALF * 2 - 1, {}, "classification", ("-1", "1"), HALF),
-        (THIRD + 1, {}, "classification", ("1", "2", "3"), THIRD),
-        ((THIRD + 1)[:, None], {}, "classification", ("1", "2", "3"), THIRD[:, None]),
+        (HALF * 2 - 1, {}, "other", None, HALF * 2 - 1),
+        (HALF * 2 - 1, {"task": "classification"}, "classification", ("-1", "1"), HALF),
+        (THIRD + 1, {}, "classification", None, THIRD + 1),
+        (THIRD + 1, {"task": "classification"}, "classification", ("1", "2", "3"), THIRD),
+        ((THIRD + 1)[:, None], {"task": "classification"}, "classification", ("1", "2", "3"), THIRD[:, None]),
         (HALF * 9, {}, "classification", None, HALF * 9),
         (HALF * 9, {"task": "classification"}, "classification", ("0", "9"), HALF),
         (THIRD + 5.0, {"task": "classification"}, "classification", ("5", "6", "7"), THIRD),
@@ -78,7 +80,10 @@ def test_the_rules_of_memory_and_files_are_one(prepare, y, options, task, names,
 
 
 def test_what_is_mapped_or_doubtful_is_said(prepare):
-    assert "y: the labels 1, 2, 3 are stored as classes 0 to 2" in prepare(THIRD + 1).notes
+    assert (
+        "y: the labels 1, 2, 3 are stored as classes 0 to 2"
+        in prepare(THIRD + 1, task="classification").notes
+    )
     assert (
         "is taken for a regression; for classes give task='classification'" in prepare(THIRD * 1.0).notes[0]
     )
@@ -111,27 +116,32 @@ def test_refusals_name_the_row_and_the_rule(prepare, y, options, said):
 
 
 def test_held_out_labels_are_mapped_as_those_of_training(tmp_path):
-    prepared = data.arrays(X, THIRD + 1, validation=(X[:2], np.array([3, 2]))).prepare()
+    prepared = data.arrays(
+        X, THIRD + 1, task="classification", validation=(X[:2], np.array([3, 2]))
+    ).prepare()
     assert prepared.validation.y.tolist() == [2, 1]
     with pytest.raises(DataError, match="validation y: row 1 has the label 9; allowed: 1, 2, 3"):
-        data.arrays(X, THIRD + 1, validation=(X[:2], np.array([3, 9])))
+        data.arrays(X, THIRD + 1, task="classification", validation=(X[:2], np.array([3, 9])))
     np.savez(tmp_path / "a.npz", x=X, y=THIRD + 1, v=X[:2], w=np.array([3, 9]))
     with pytest.raises(DataError, match="'w': row 1 has the label 9"):
-        data.npz(tmp_path / "a.npz", validation_x="v", validation_y="w").prepare()
+        data.npz(tmp_path / "a.npz", task="classification", validation_x="v", validation_y="w").prepare()
 
 
-def test_fit_keeps_numbers_as_keras_does():
+def test_numbers_stay_as_they_are_until_a_loss_says_what_they_are(prepare):
+    ratings = np.arange(COUNT) % 5 + 1
+    assert np.array_equal(whole(prepare(ratings)), ratings)
+    few = data.arrays(X, np.arange(COUNT), validation=(X[:4], np.array([3, 2, 3, 2]))).prepare()
+    assert few.validation.y.tolist() == [3, 2, 3, 2]
     assert np.array_equal(data.of(X, HALF * 2 - 1).prepare().train.y, HALF * 2 - 1)
     assert data.of(X, THIRD + 1).prepare().class_names is None
 
 
-@pytest.mark.parametrize(("different", "mapped"), [(20, True), (21, False)])
-def test_so_many_different_numbers_are_taken_for_classes(different, mapped):
+@pytest.mark.parametrize(("different", "told"), [(20, True), (21, False)])
+def test_floating_point_of_so_many_whole_numbers_may_be_meant_as_classes(different, told):
     y = np.arange(42) % different + 1
-    assert (labels.find(y, None, None, "y").values is not None) == mapped
     assert labels.find(y, None, "classification", "y").values == tuple(range(1, different + 1))
     said = labels.said(y * 1.0, labels.Classes(None), None, "y")
-    assert (said is not None) == mapped
+    assert (said is not None) == told
     assert labels.said(y[:20] * 1.0, labels.Classes(None), None, "y") is None
 
 
@@ -150,7 +160,7 @@ def test_mapping_loses_nothing(values, task):
     stored = labels.numbers(y, classes, "y")
     if classes.values is None:
         assert np.array_equal(stored, y)
-        assert y.min() == 0 or len(set(values)) > labels.MAX_CLASSES_OF_NUMBERS
+        assert task is None or set(values) == set(range(len(set(values))))
     else:
         assert [classes.values[one] for one in stored] == values
         assert classes.names == tuple(map(str, sorted(set(values))))

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+import lepton_kit as lk
+from lepton_kit.data import preprocessing
 from lepton_kit.training import state
 from lepton_kit.training.saver import CALLBACKS, Saver, save_final
 
@@ -98,7 +100,9 @@ def test_of_the_best_weights_the_last_ones_are_kept(tmp_path: Path, variable: An
 def test_the_final_folder_holds_model_variables_and_callbacks(tmp_path: Path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    save_final(tmp_path, model, model.variables, b"seen")
+    data = lk.data.arrays(np.zeros((4, 2)), np.zeros(4)).prepare()
+    save_final(tmp_path, model, model.variables, b"seen", data)
+    assert preprocessing.load(tmp_path / "final" / preprocessing.SIDECAR).encode([[1, 2]]).x.shape == (1, 2)
     arrays = state.load_final(tmp_path / "final")
     for mine, found in zip(model.variables, arrays, strict=True):
         np.testing.assert_array_equal(np.asarray(mine), found)
