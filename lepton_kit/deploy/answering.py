@@ -106,8 +106,8 @@ def plain(table: pd.DataFrame, told: Callable[[Any], Any]) -> pd.DataFrame:
     """The frame with its index as the column ``name``, and ``told(list)`` for each array.
 
     >>> import pandas as pd
-    >>> plain(pd.DataFrame({"output": [np.arange(2)]}), str).iloc[0].tolist()
-    [0, '[0, 1]']
+    >>> plain(pd.DataFrame({"output": [np.arange(2)]}), str).to_json(orient="records")
+    '[{"name":0,"output":"[0, 1]"}]'
     """
     found = table.rename_axis("name").reset_index()
     for name in found.columns:

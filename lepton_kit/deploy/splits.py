@@ -10,6 +10,7 @@ import numpy as np
 
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.structure import items, joined
+from lepton_kit.data.writing import allocated
 
 ROWS = 1024
 SAMPLED = 10_000
@@ -46,7 +47,7 @@ def store_samples(split: Split, home: Path) -> list[list[Any]]:
     found, opened = [], {}
     for place, (key, array) in enumerate(items(split.x)):
         path = home / f"held-{place}.npy"
-        opened[key] = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=array.shape)
+        opened[key] = allocated(path, array.shape, array.dtype)
         found.append([key, str(path)])
     start = 0
     for x, _ in pieces(split):

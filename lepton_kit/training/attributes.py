@@ -21,8 +21,8 @@ def plain(model: Any) -> dict[Place, Any]:
 
     >>> import keras
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
-    >>> plain(model)["layer", 1, "units"]
-    2
+    >>> [value for (kind, _, name), value in plain(model).items() if name == "units"]
+    [2]
     """
     return {
         (kind, index, name): value
