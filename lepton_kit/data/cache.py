@@ -14,50 +14,21 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.data import contents
+from lepton_kit.data.files import cache_root, walk
 from lepton_kit.data.prepared import PreparedData, open_folder
-from lepton_kit.data.writing import FORMAT, META, ORIGIN, FolderWriter
+from lepton_kit.data.writing import META, ORIGIN, FolderWriter
 from lepton_kit.errors import FULL, DataError, why_not_written
 
 HOLDERS = ".holders"
 """The folder in a cache where runs register: ``.holders/KEY/RUN.json``."""
 LEFT_SECONDS = 60.0
 """A half-written folder that nobody has locked for so long belongs to a process that was killed."""
-
-
-def cache_root() -> Path:
-    """``$XDG_CACHE_HOME/lepton_kit/data``, with ``~/.cache`` where that variable is not set."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "lepton_kit" / "data"
-
-
-def walk(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted."""
-    return sorted(Path(base) / name for base, _, names in os.walk(folder) for name in names)
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files whose change must change the fingerprint."""
-    return [path] if path.is_file() else walk(path)
-
-
-def fingerprint(kind: str, options: dict[str, Any], files: Iterable[Path]) -> str:
-    """32 hex digits from the options and from path, size and change time of every file."""
-    digest = hashlib.blake2b(json.dumps([FORMAT, kind, options], sort_keys=True).encode(), digest_size=16)
-    for file in files:
-        try:
-            stat = file.stat()
-        except OSError as failure:
-            raise DataError(f"{file}: cannot be read ({failure.strerror})") from None
-        digest.update(
-            f"\n{file.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape")
-        )
-    return digest.hexdigest()
 
 
 def cached(

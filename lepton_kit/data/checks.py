@@ -103,3 +103,10 @@ def same_kind(train: Any, held: Any, name: str) -> None:
             raise DataError(f"{key}: shape {array.shape[1:]} in train but {two[key].shape[1:]} in validation")
         if (array.dtype.kind in TEXT) != (two[key].dtype.kind in TEXT):
             raise DataError(f"{key}: type {array.dtype} in train but {two[key].dtype} in validation")
+
+
+def check_classes(labels: np.ndarray, names: Sequence[str] | None) -> None:
+    """Raise `DataError` where all labels are one class: a file of such rows is a mistake."""
+    if len(labels) and labels.min() == labels.max():
+        only = int(labels[0])
+        raise DataError(f"y: one class only ({names[only] if names else only}); expected at least two")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data.cache import cached, files_of, fingerprint
+from lepton_kit.data.cache import cached
 from lepton_kit.data.catalog import samples_folder, spec_of
+from lepton_kit.data.files import files_of, fingerprint
 from lepton_kit.data.places import is_address, stamps
 from lepton_kit.data.prepared import PreparedData, open_folder, store_folder
 from lepton_kit.data.writing import FolderWriter

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.checks import check_finite, same_length
 from lepton_kit.data.convert import TEXT, as_array, is_foreign
-from lepton_kit.data.memory import check_finite, same_length
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.structure import form, items, joined, label, named
 from lepton_kit.data.weights import class_weights, sample_weights

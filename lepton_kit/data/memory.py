@@ -229,13 +229,6 @@ def describe(
     )
 
 
-def check_classes(labels: np.ndarray, names: Sequence[str] | None) -> None:
-    """Raise `DataError` where all labels are one class: a file of such rows is a mistake."""
-    if len(labels) and labels.min() == labels.max():
-        only = int(labels[0])
-        raise DataError(f"y: one class only ({names[only] if names else only}); expected at least two")
-
-
 def _labels(
     targets: Any, classes: rules.Classes, name: str, task: str | None, notes: dict[str, str]
 ) -> tuple[Any, rules.Classes]:

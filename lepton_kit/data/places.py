@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data.cache import cache_root, walk
+from lepton_kit.data.files import cache_root, walk
 from lepton_kit.errors import DataError
 
 OPEN_FILES = 64

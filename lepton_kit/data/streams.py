@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data import contents
-from lepton_kit.data.cache import cache_root, mark, workplace
+from lepton_kit.data.cache import mark, workplace
 from lepton_kit.data.columns import Column
 from lepton_kit.data.convert import check_floatx
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.elements import Elements, Source, is_stream, row_hashes, source_of
+from lepton_kit.data.files import cache_root
 from lepton_kit.data.memory import Rows, convert, describe, pair
 from lepton_kit.data.prepared import FolderWriter, Split, meta_of, open_folder
 from lepton_kit.data.structure import Key, form, joined, label

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.checks import check_classes, task_of
 from lepton_kit.data.large.index import READERS, Found, opened_parts
 from lepton_kit.data.large.reading import Blocks, Records
-from lepton_kit.data.memory import check_classes, task_of
 from lepton_kit.data.places import Files
 from lepton_kit.data.writing import FolderWriter
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.checks import check_classes, check_finite, task_of
 from lepton_kit.data.large.parts import Run, Share
 from lepton_kit.data.large.reading import BlockReader, Blocks, Column, PartSource, RecordReader, Records
-from lepton_kit.data.memory import check_classes, check_finite, task_of
 from lepton_kit.data.places import File, Files
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Preprocessing

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.memory import check_classes
+from lepton_kit.data.checks import check_classes
 from lepton_kit.data.prepared import FolderWriter, PreparedData, Split
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.tables.chunks import Chunk, Table

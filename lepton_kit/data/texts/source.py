@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lepton_kit.data.checks import check_classes
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
-from lepton_kit.data.memory import check_classes
 from lepton_kit.data.prepared import FolderWriter, PreparedData, Split, write_folder
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split, split_rows

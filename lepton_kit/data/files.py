@@ -1,0 +1,43 @@
+"""The files of a source: which there are, what tells that they have changed, and where decoded data are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.data.writing import FORMAT
+from lepton_kit.errors import DataError
+
+
+def cache_root() -> Path:
+    """``$XDG_CACHE_HOME/lepton_kit/data``, with ``~/.cache`` where that variable is not set."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "lepton_kit" / "data"
+
+
+def walk(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted."""
+    return sorted(Path(base) / name for base, _, names in os.walk(folder) for name in names)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files whose change must change the fingerprint."""
+    return [path] if path.is_file() else walk(path)
+
+
+def fingerprint(kind: str, options: dict[str, Any], files: Iterable[Path]) -> str:
+    """32 hex digits from the options and from path, size and change time of every file."""
+    digest = hashlib.blake2b(json.dumps([FORMAT, kind, options], sort_keys=True).encode(), digest_size=16)
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError as failure:
+            raise DataError(f"{file}: cannot be read ({failure.strerror})") from None
+        digest.update(
+            f"\n{file.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()
