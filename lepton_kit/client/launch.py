@@ -223,7 +223,7 @@ def _of_epochs(settings: RunSettings, prepared: PreparedData) -> list[str]:
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:
-    return list(dict.fromkeys([*of_model, *prepared.details.get("notes", ())]))
+    return list(dict.fromkeys([*of_model, *prepared.differences]))
 
 
 def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:

@@ -24,6 +24,10 @@ NAMED = ("classification", "multilabel")
 """Tasks whose outputs are classes with names."""
 
 
+LABELS = " labels"
+"""Ends the name of a note on how labels were read, which is as they were asked for."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows as they are prepared: what stands in a split, the classes of labels, and a sentence a changed array."""
@@ -115,10 +119,12 @@ def build(
     if validation is not None:
         held_rows = convert(*pair(validation), rows.classes, "validation ", task)
         train, held = fitted(rows, held_rows)
-        notes = [*rows.notes.values(), *held_rows.notes.values()]
+        told = {**rows.notes, **held_rows.notes}
     else:
         train, held = _split(rows.split, validation_split, holdout, seed)
-        notes = list(rows.notes.values())
+        told = rows.notes
+    notes = list(told.values())
+    differences = [text for name, text in told.items() if not name.endswith(LABELS)]
     if held is not None and validation_rows is not None:
         held = held.part(slice(0, validation_rows))
     if class_weight is not None:
@@ -127,7 +133,8 @@ def build(
     scalings: dict[Any, Any] = {}
     if scale is not None:
         train, held, scalings = scaled(train, held, scale, notes)
-    prepared = describe(train, held, names, task, details={"notes": notes} if notes else {})
+    details = {"notes": notes, "differences": differences}
+    prepared = describe(train, held, names, task, details={name: one for name, one in details.items() if one})
     return replace(prepared, preprocessing=preprocessing_with(prepared, scalings)) if scalings else prepared
 
 
@@ -241,7 +248,7 @@ def _labels(
     check_finite(targets, name)
     found = classes if classes.values is not None else rules.find(targets, classes.names, task, name)
     if said := rules.said(targets, found, task, name):
-        notes[f"{name} labels"] = said
+        notes[f"{name}{LABELS}"] = said
     if task in ("regression", "multilabel"):
         return targets.astype(np.float32), found
     return rules.numbers(targets, found, name), found

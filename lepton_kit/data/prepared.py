@@ -144,6 +144,11 @@ class PreparedData:
         return tuple(self.details.get("notes", ()))
 
     @property
+    def differences(self) -> tuple[str, ...]:
+        """Those of the notes that make a training other than the same data would in plain Keras."""
+        return tuple(self.details.get("differences", ()))
+
+    @property
     def fingerprint(self) -> str:
         """32 hex digits that change with the files that it was made from, or with how; without files `content`."""
         return self.key or self.content

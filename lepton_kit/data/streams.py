@@ -288,7 +288,7 @@ def _finish(work: Path, train: _Reading, held: _Reading | None) -> str:
         details["batch_size"] = train.batch_size
     notes = [*train.notes, *(held.notes if held is not None else ())]
     if notes:
-        details["notes"] = notes
+        details |= {"notes": notes, "differences": notes}
     ranges = joined({key: column.value_range for (role, key), column in train.columns.items() if role == "x"})
     prepared = describe(
         splits["train"], splits.get("validation"), train.class_names, value_range=ranges, details=details

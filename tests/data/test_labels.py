@@ -173,3 +173,11 @@ def test_flags_are_the_same_in_pieces(rows):
     assert labels.flags([array]) == labels.flags([array[:2], array[2:]])
     assert labels.flags([array])[0] == (array.max() < 2)
     assert labels.flags([array])[1] == (array.max() < 2 and set(array.sum(1)) == {1})
+
+
+def test_how_labels_were_read_is_no_difference_from_plain_keras(prepare):
+    prepared = prepare(THIRD * 1.0)
+    assert prepared.notes
+    assert not prepared.differences
+    padded = data.arrays([[1, 2], [3]], [0, 1], validation_split=0.0).prepare()
+    assert padded.differences == padded.notes != ()
