@@ -370,3 +370,22 @@ def test_setting_errors(options, field):
     with pytest.raises(ConfigError) as caught:
         data.windows("x.npz", **options)
     assert caught.value.field == field
+
+
+def test_folders_around_class_folders_and_of_splits(tmp_path):
+    rows = "\n".join(["a", *(str(float(k % 7)) for k in range(60))])
+    for name in (
+        "set/har/train/walk_1.csv",
+        "set/har/train/run_1.csv",
+        "set/har/test/walk_2.csv",
+        "set/har/test/run_2.csv",
+        "only/test/walk.csv",
+        "only/test/run.csv",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(rows)
+    found = data.windows(tmp_path / "set").prepare()
+    assert found.class_names == ("run", "walk")
+    assert len(found.validation)
+    with pytest.raises(DataError, match="no train folder; it has"):
+        data.windows(tmp_path / "only").prepare()

@@ -220,7 +220,7 @@ def _used(found: Plan, target: str) -> list[str]:
 
 
 def _left_out(found: Plan, prepared: PreparedData | None) -> tuple[str, ...]:
-    said = list(prepared.notes) if prepared is not None else []
+    said = [*found.notes, *(prepared.notes if prepared is not None else ())]
     if found.kind == "text" and found.frame is not None:
         used = {found.options.get(name) for name in ("text", "label", *ROLES)}
         unused = [str(name) for name in found.frame.columns if name not in used]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from lepton_kit.data.describe.nested import kind_of_tables
 from lepton_kit.errors import DataError
 
 IMAGES = {
@@ -57,7 +58,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 def kind_of(path: Path) -> str:
     """``images``, ``table`` (of rows), ``npz`` (named arrays), ``texts`` (class folders), ``recordings`` or ``stored``.
 
-    Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
+    Tables in folders below may also be ``splits`` or ``partitions``: see `nested`. Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder (from {Path.cwd()})")
@@ -168,6 +169,7 @@ def _folder(path: Path) -> str:
 def _of_names(path: Path, names: Iterable[str]) -> str:
     seen: Counter[str] = Counter()
     nested: Counter[str] = Counter()
+    tables: list[str] = []
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
@@ -178,6 +180,7 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         kind = _of_ending(endings[-1] if endings else "")
         seen[kind] += 1
         nested[kind] += len(parts) > 1
+        tables += ["/".join(parts)] if kind == "tables" else []
     if not seen:
         raise DataError(f"{path}: holds no files")
     if seen["images"]:
@@ -185,7 +188,8 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
     if seen["texts"] and nested["texts"] == seen["texts"]:
         return "texts"
     if seen["tables"]:
-        return "recordings" if nested["tables"] == seen["tables"] and seen["tables"] > 1 else "table"
+        below = nested["tables"] == seen["tables"] and (seen["tables"] > 1 or "=" in tables[0])
+        return kind_of_tables(tables) if below and path.is_dir() else "recordings" if below else "table"
     if seen["npy"] and path.is_dir():
         return "npz"
     if seen["records"]:

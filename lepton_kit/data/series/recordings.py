@@ -29,6 +29,7 @@ ARRAYS = (".npz", ".npy", ".mat", *HDF5)
 LABELS = ("label", "class", "activity", "target", "state", "fault")
 IDS = ("recording", "session", "series", "episode", "run", "id", "subject", "user")
 TIMES = ("time", "timestamp", "datetime", "date")
+PARTITION = re.compile(r"(\w+)=.*")
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 
 
@@ -301,8 +302,21 @@ def _of_arrays(path: Path, options: Mapping[str, Any]) -> Found:
     return found
 
 
+def partition_of(name: str) -> tuple[str, str] | None:
+    """The (folder, column) that the path of a file has where a table is stored in parts, as Hive and Spark do.
+
+    >>> partition_of("year=2023/0.parquet"), partition_of("walk/0.parquet")
+    (('year=2023', 'year'), None)
+    """
+    found = (PARTITION.fullmatch(part) for part in name.split("/")[:-1])
+    return next(((match[0], match[1]) for match in found if match), None)
+
+
 def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
-    """Tables named as arrays are, or class folders of tables, for each split where there are such folders."""
+    """Tables named as arrays are, or class folders of tables, for each split where there are such folders.
+
+    Folders around everything are passed by. Raises `DataError`.
+    """
     files = sorted(
         one
         for one in folder.rglob("*")
@@ -312,6 +326,16 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
     )
     if not files:
         raise DataError(f"{folder}: no recordings ({', '.join(TABLES)}, .npy)")
+    part = next((part for one in files if (part := partition_of(one.relative_to(folder).as_posix()))), None)
+    if part is not None:
+        raise DataError(
+            f"{folder}: the folder {part[0]!r} is a part of a table, no class of recordings; read it with "
+            "pandas.read_parquet, and give the frame"
+        )
+    while len({one.relative_to(folder).parts[0] for one in files}) == 1 and all(
+        len(one.relative_to(folder).parts) > 2 for one in files
+    ):
+        folder /= files[0].relative_to(folder).parts[0]
     found = Found()
     for file in files:
         parts = file.relative_to(folder).parts
@@ -329,6 +353,11 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
             found.notes += [note for note in got.notes if note not in found.notes]
             one = got.recordings[0]
         found.recordings.append(replace(one, name=where, group=where, label=label, split=split))
+    splits = {one.split for one in found.recordings}
+    if "validation" in splits and "train" not in splits:
+        raise DataError(
+            f"{folder}: no train folder; it has {', '.join(one.name for one in found.recordings[:5])}"
+        )
     labelled = [one for one in found.recordings if one.label is not None]
     if not labelled:
         _label_by_name(found, options["numbered"])
@@ -340,7 +369,12 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
 
 def _label_by_name(found: Found, numbered: bool | None) -> None:
     """SPLIT_CLASS_NUMBER: a number at the end counts the recordings of a class, unless only one class would be left."""
-    parsed = [(_split_of(one.name), NAME.sub(r"\2", one.name)) for one in found.recordings]
+    # In the folder of a split, the file's own name says the class.
+    names = [Path(one.name).name if one.split else one.name for one in found.recordings]
+    parsed = [
+        (one.split or _split_of(name), NAME.sub(r"\2", name))
+        for one, name in zip(found.recordings, names, strict=True)
+    ]
     kinds = {rest: NUMBER.match(rest) for _, rest in parsed}
     short = {rest: match[1] if match else rest for rest, match in kinds.items()}
     if numbered is None:
