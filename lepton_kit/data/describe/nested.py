@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from lepton_kit.data.series.recordings import partition_of
+from lepton_kit.data.files import partition_of
 from lepton_kit.errors import DataError
 
 TRAIN = ("train", "training")

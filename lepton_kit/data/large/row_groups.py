@@ -10,6 +10,7 @@ import numpy as np
 
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
+from lepton_kit.data.files import partition_of
 from lepton_kit.data.large import columns
 from lepton_kit.data.large.arrow import ARROW, PARQUET, Tables, scanned
 from lepton_kit.data.large.build import decoded
@@ -18,7 +19,6 @@ from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
 from lepton_kit.data.preprocessing import Preprocessing, Target
-from lepton_kit.data.series.recordings import partition_of
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.learn import Seen
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
