@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -143,10 +144,24 @@ def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
         _check_options("of", of, options)
         return _of_dataset(of(anything, **options))
     _check_options("of", of, options)
+    named = _paths(anything)
+    if named:
+        raise DataError(
+            f"a list of {len(named)} paths, such as {named[0]!r}: give one file or folder; some files of a folder are "
+            "lk.data.table(FOLDER, pattern=['a.csv', 'b.csv'], target=…)"
+        )
     x, y = anything if isinstance(anything, tuple) and len(anything) == 2 else (anything, None)
     if y is not None and "y" not in options:
         options["y"] = y
     return Plan("arrays", anything, made=of(x, **options))
+
+
+def _paths(anything: Any) -> list[str]:
+    """The items of a list or tuple of paths that are there, or of `Path`, as texts; nothing for anything else."""
+    if not isinstance(anything, list | tuple) or not all(isinstance(one, str | Path) for one in anything):
+        return []
+    sure = [isinstance(one, Path) or (len(one) < 256 and os.path.exists(one)) for one in anything[:100]]
+    return [str(one) for one in anything] if anything and all(sure) else []
 
 
 def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:

@@ -22,6 +22,8 @@ TABLES = {
 PACKED = {".gz", ".bz2", ".xz", ".zst"}
 RECORDS = {".tfrecord", ".tfrecords"}
 ZARR = ("zarr.json", ".zgroup", ".zarray")
+LONGEST = 1000
+"""Signs of a path; more is a text."""
 MOST_FILES = 20_000
 """So many names of a folder are looked at; more would not change what it is."""
 
@@ -60,12 +62,31 @@ def kind_of(path: Path) -> str:
 
     Tables in folders below may also be ``splits`` or ``partitions``: see `nested`. Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder (from {Path.cwd()})")
+    try:
+        path.lstat()
+    except (OSError, ValueError) as failure:
+        raise _nothing_at(path, failure) from None
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(
+            f"{path}: neither a file nor a folder (a pipe, socket or device); write it to a file first"
+        )
     try:
         return _folder(path) if path.is_dir() else _file(path)
     except OSError as failure:
         raise DataError(f"{path}: cannot be read ({failure.strerror or failure})") from None
+
+
+def _nothing_at(path: Path, failure: Exception) -> DataError:
+    """Why there is nothing at a path; a text that is too long to be one is not repeated."""
+    shown = str(path) if len(str(path)) <= LONGEST else f"{str(path)[:60]}…"
+    if len(str(path)) > LONGEST or isinstance(failure, ValueError):
+        return DataError(
+            f"{shown}: a text of {len(str(path))} signs is the path of no file; texts with their labels are given as a "
+            "frame or a file"
+        )
+    if isinstance(failure, FileNotFoundError | NotADirectoryError):
+        return DataError(f"{shown}: no such file or folder (from {Path.cwd()})")
+    return DataError(f"{shown}: cannot be read ({getattr(failure, 'strerror', failure)})")
 
 
 def _file(path: Path) -> str:

@@ -1,5 +1,7 @@
 """`read` finds the verb; every answer is compared with what that verb gives."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,3 +186,18 @@ def test_partitions_are_refused_or_their_column_is_named(tmp_path):
     assert "year: in the names of the folders alone, not read" in found.notes
     with pytest.raises(DataError, match="the target 'year' stands in the names of the folders alone"):
         lk.data.parquet(tmp_path, target="year").prepare()
+
+
+def test_a_list_of_paths_is_no_text(table):
+    for given in ([table], [str(table), str(table)]):
+        with pytest.raises(
+            DataError, match=r"a list of \d paths, such as .*t\.csv': give one file or folder"
+        ):
+            lk.data.describe(given)
+
+
+def test_what_never_ends_is_refused_at_once():
+    for endless in (itertools.count(), itertools.cycle([1]), itertools.repeat(1)):
+        found = lk.data.read
+        with pytest.raises(DataError, match=r"this itertools\.\w+ has no end; give steps_per_epoch"):
+            found(endless)
