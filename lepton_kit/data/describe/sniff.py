@@ -39,6 +39,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\0", "image"),
     (b"MM\0*", "image"),
 )
+COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF; data must be a table, images, texts or arrays"),
     (b"\x80\x02", "a pickle, which could run code when it is read; save the arrays with numpy.savez"),
@@ -114,6 +115,11 @@ def _file(path: Path) -> str:
     for begin, why in REFUSED:
         if start.startswith(begin):
             raise DataError(f"{path}: {why}")
+    ending = next((ending for begin, ending in COMPRESSED.items() if start.startswith(begin)), None)
+    if ending is not None:
+        raise DataError(
+            f"{path}: compressed, though its name does not say so; rename it to {path.name}{ending}"
+        )
     if _is_text(start):
         return "table"
     raise DataError(
@@ -206,7 +212,8 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         raise DataError(f"{path}: holds no files")
     if seen["images"]:
         return "images"
-    if seen["texts"] and nested["texts"] == seen["texts"]:
+    # A text beside the class folders, such as a README, is none of them; beside a table it says nothing.
+    if nested["texts"] and (nested["texts"] == seen["texts"] or not seen["tables"]):
         return "texts"
     if seen["tables"]:
         below = nested["tables"] == seen["tables"] and (seen["tables"] > 1 or "=" in tables[0])

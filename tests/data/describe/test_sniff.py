@@ -161,3 +161,17 @@ def test_what_is_no_file(tmp_path):
         kind_of(Path("a" * 500))
     with pytest.raises(DataError, match="no such file or folder"):
         kind_of(tmp_path / "none.csv")
+
+
+def test_compressed_whatever_the_name_says(file):
+    with pytest.raises(
+        DataError, match=r"compressed, though its name does not say so; rename it to a\.csv\.gz"
+    ):
+        kind_of(file("a.csv", gzip.compress(b"a,b\n1,2\n")))
+
+
+def test_a_text_beside_class_folders(file):
+    for name in ("pos/1.txt", "neg/1.txt"):
+        file(name)
+    assert kind_of(file("README.txt").parent) == "texts"
+    assert kind_of(file("rows.csv").parent) == "table"
