@@ -325,3 +325,14 @@ def test_labels_in_json_lines_beside_their_images(flat):
         write(flat / "img", content, "metadata.jsonl")
         with pytest.raises(DataError, match=told):
             data.image_folder(flat, labels="img/metadata.jsonl").prepare()
+
+
+def test_one_folder_beside_a_table_points_to_it(tmp_path):
+    for name in ("train/images/1.png", "train/images/2.png", "val/images/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name)
+    (tmp_path / "train.csv").write_text("image,label\n1.png,a\n")
+    with pytest.raises(
+        DataError, match=r"one class only \('images'\); .*, or labels='train\.csv', a table of file names"
+    ):
+        data.image_folder(tmp_path).prepare()

@@ -173,7 +173,7 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
     if held == "table" and kind in (None, "table", "text", "parquet"):
         return _of_columns(path, kind, options)
     if held in ("splits", "partitions") and kind in (None, "table"):
-        return _of_nested(path, held, options)
+        return _of_nested(path, held, kind, options)
     kind = kind or {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
     if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
         options |= layout_of(names_of_files(path))[0]
@@ -192,7 +192,7 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
     return Plan(kind, path, options)
 
 
-def _of_nested(path: Path, held: str, options: dict[str, Any]) -> Plan:
+def _of_nested(path: Path, held: str, kind: str | None, options: dict[str, Any]) -> Plan:
     """Tables in the folders of a split: those to train on, and those held out. Raises `DataError` for partitions."""
     names = [
         name for name in names_of_files(path) if PurePosixPath(name.removesuffix(".gz")).suffix in TABLES
@@ -202,16 +202,22 @@ def _of_nested(path: Path, held: str, options: dict[str, Any]) -> Plan:
     if "pattern" in options:
         return _of_columns(path, "table", options)
     train, held_out, notes = apart(of_rows(names), str(path))
-    if len(held_out) < 2:
-        if held_out:
-            options["validation"] = str(path / held_out[0])
-        return replace(_of_columns(path, "table", {**options, "pattern": train}), notes=tuple(notes))
+    found = _of_columns(path, "table", {**options, "pattern": train})
+    if kind is None and found.guess is not None and found.guess.kind == "text":
+        raise DataError(
+            f"{path}: texts (column {found.guess.text!r}) in folders of splits; put them into one folder as train.csv and "
+            "test.csv, or give kind='table', which hashes them"
+        )
+    if "validation" in options or not held_out:
+        return replace(found, notes=tuple(notes))
+    if len(held_out) == 1:
+        options = {**found.options, "validation": str(path / held_out[0])}
+        return replace(found, options=options, notes=tuple(notes))
     if not all(name.endswith(LARGE) for name in (*train, *held_out)):
         raise DataError(
             f"{path}: {len(held_out)} tables are held out, such as {held_out[0]}; a table has one file of them: "
             "validation='FILE' beside pattern='train/*', or kind='windows' if each file is a recording"
         )
-    found = _of_columns(path, "table", {**options, "pattern": train})
     rest = {name: value for name, value in found.options.items() if name != "pattern"}
     _check_options("parquet", verb_of("parquet"), rest)
     return replace(

@@ -111,7 +111,9 @@ def _classes(files: Files, names: Sequence[str], others: Sequence[str], options:
     class_names = sorted({str(label) for _, label in train})
     if len(class_names) < 2:
         one = f"({class_names[0]!r})" if class_names else "or none"
-        raise DataError(f"{files.path}: one class only {one}; expected at least two class folders")
+        tables = _tables(others)
+        there = f", or labels={tables[0]!r}, a table of file names and labels" if tables else ""
+        raise DataError(f"{files.path}: one class only {one}; expected at least two class folders{there}")
     held = {str(label) for _, label in layout.splits.get(VALIDATION, ())}
     extra = sorted(held - set(class_names))
     if extra:

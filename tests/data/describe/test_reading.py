@@ -151,6 +151,8 @@ def test_tables_in_folders_of_splits_are_no_recordings(tmp_path):
     put(tmp_path, **{"val/1.csv": ROWS})
     with pytest.raises(DataError, match=r"2 tables are held out, such as val/0\.csv; a table has one file"):
         lk.data.read(tmp_path)
+    given = lk.data.read(tmp_path, validation=str(tmp_path / "val" / "1.csv"))
+    assert given.options["validation"] == str(tmp_path / "val" / "1.csv")
     put(tmp_path / "b", **{"val/0.csv": ROWS, "val/1.csv": ROWS})
     with pytest.raises(DataError, match=r"no table to train on among val/0\.csv, val/1\.csv"):
         lk.data.read(tmp_path / "b")
@@ -201,3 +203,13 @@ def test_what_never_ends_is_refused_at_once():
         found = lk.data.read
         with pytest.raises(DataError, match=r"this itertools\.\w+ has no end; give steps_per_epoch"):
             found(endless)
+
+
+def test_texts_in_folders_of_splits_are_no_table(tmp_path):
+    rows = "text,label\n" + "".join(f"a film that lasts {k} hours,{'ab'[k % 2]}\n" for k in range(20))
+    put(tmp_path / "set", **{"train/0.csv": rows, "test/0.csv": rows})
+    with pytest.raises(
+        DataError, match=r"texts \(column 'text'\) in folders of splits; .* or give kind='table'"
+    ):
+        lk.data.read(tmp_path / "set")
+    assert lk.data.read(tmp_path / "set", kind="table").kind == "table"
