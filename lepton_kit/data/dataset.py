@@ -119,6 +119,8 @@ class Dataset:
             key = fingerprint(self.kind, {**options, "files": stamps(path)}, [])
         elif not path.exists():
             raise DataError(f"{path}: no such file or folder")
+        elif not (path.is_file() or path.is_dir()):
+            raise DataError(f"{path}: neither a file nor a folder (a pipe, socket or device)")
         else:
             # A module has `inputs` where its data are made from files beside ``path`` too.
             files = module.inputs(path, options) if hasattr(module, "inputs") else files_of(path)

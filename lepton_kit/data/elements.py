@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count, cycle, repeat
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,8 @@ def source_of(value: Any) -> Source:
         cardinality = int(value.cardinality())  # -1: endless, -2: not known
         known = cardinality if cardinality >= 0 else None
         return Source("tf.data.Dataset", lambda: iter(value), known, cardinality == -1)
+    if isinstance(value, count | cycle | repeat) and not length_hint(value, 0):
+        return Source(f"itertools.{type(value).__name__}", lambda: iter(value), None, True, is_read_once=True)
     if hasattr(value, "__next__"):
         return Source("generator", lambda: iter(value), None, is_read_once=True)
     try:

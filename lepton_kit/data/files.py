@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,13 @@ def fingerprint(kind: str, options: dict[str, Any], files: Iterable[Path]) -> st
             f"\n{file.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape")
         )
     return digest.hexdigest()
+
+
+def partition_of(name: str) -> tuple[str, str] | None:
+    """The (folder, column) that the path of a file has where a table is stored in parts, as Hive and Spark do.
+
+    >>> partition_of("year=2023/0.parquet"), partition_of("walk/0.parquet")
+    (('year=2023', 'year'), None)
+    """
+    found = (re.fullmatch(r"(\w+)=.*", part) for part in name.split("/")[:-1])
+    return next(((match[0], match[1]) for match in found if match), None)

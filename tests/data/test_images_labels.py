@@ -271,3 +271,68 @@ def test_labels_in_the_names_of_files(flat):
     ):
         source.prepare()
     assert len(data.image_folder(flat, label_pattern=r"^(cat|dog)", on_error="skip").prepare().train) == 8
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "first"),
+    [
+        ("file;age", lambda i: f"{i}.png;{20 + i},5", 20.5),
+        ("file,age", lambda i: f'{i}.png,"{1 + i},0{i}0"', 1000),
+        ("file,age", lambda i: f"{i}.png,{20 + i}.5 €", 20.5),
+    ],
+)
+def test_numbers_are_read_as_a_table_reads_them(flat, head, row, first):
+    found = prepared(write(flat, rows(head, row)), task="regression")
+    assert found.preprocessing.target.values(found.train.y[:1])[0] == pytest.approx(first)
+    if "," in row(0).partition(".png")[2][1:] and head == "file;age":
+        assert any("is read as" in note for note in found.notes)
+
+
+def test_numbers_among_which_is_a_word_are_refused(flat):
+    write(flat, rows("file,age", lambda i: f"{i}.png,{'?' if i == 3 else i + 0.5}"))
+    with pytest.raises(DataError, match=r"column 'age' has numbers, but also '\?'; take its rows out"):
+        prepared(flat)
+
+
+def test_boxes_are_no_labels(flat):
+    write(flat, rows("file,x,y,w,h", lambda i: f"{i}.png,{i},{2 * i},3,4"))
+    with pytest.raises(
+        DataError, match="it has x, y, w, h, which look like bounding boxes; give label_column="
+    ):
+        prepared(flat)
+    assert prepared(flat, label_column="y").preprocessing.target.name == "y"
+    write(flat, rows("file,xmin,ymin,xmax,ymax,class", lambda i: f"{i}.png,1,2,3,4,{'ab'[i % 2]}"))
+    found = prepared(flat)
+    assert found.class_names == ("a", "b")
+    assert (
+        "xmin, ymin, xmax, ymax look like bounding boxes, which are not read: an image has one label"
+        in found.notes
+    )
+
+
+def test_labels_in_json_lines_beside_their_images(flat):
+    for i in range(4):
+        (flat / "test").mkdir(exist_ok=True)
+        Image.fromarray(np.full((3, 4), 50, np.uint8)).save(flat / "test" / f"{i}.png")
+    lines = [
+        f'{{"file_name": "{i}.png", "label": {i % 2}, "objects": {{"bbox": [1, 2]}}}}' for i in range(10)
+    ]
+    write(flat / "img", "\n".join(lines), "metadata.jsonl")
+    found = data.image_folder(flat, labels="img/metadata.jsonl", validation_split=0).prepare()
+    assert (found.class_names, len(found.train)) == (("0", "1"), 10)
+    assert "4 images have no row in img/metadata.jsonl; left out" in found.notes
+    for content, told in (("{", "line 1 is no JSON"), ("[1]", "line 1 is no object"), ("\n", "no rows")):
+        write(flat / "img", content, "metadata.jsonl")
+        with pytest.raises(DataError, match=told):
+            data.image_folder(flat, labels="img/metadata.jsonl").prepare()
+
+
+def test_one_folder_beside_a_table_points_to_it(tmp_path):
+    for name in ("train/images/1.png", "train/images/2.png", "val/images/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name)
+    (tmp_path / "train.csv").write_text("image,label\n1.png,a\n")
+    with pytest.raises(
+        DataError, match=r"one class only \('images'\); .*, or labels='train\.csv', a table of file names"
+    ):
+        data.image_folder(tmp_path).prepare()

@@ -157,3 +157,24 @@ def test_no_image_is_lost_or_doubled(labels, train):
     layout = by_folder(images)
     assert sorted(name for rows in layout.splits.values() for name, _ in rows) == images
     assert all(name.split("/")[-2] == label for name, label in layout.splits["train"])
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("train", "test"), ("train_images", "test_images"), ("images/train", "images/val"), ("val", "test")],
+)
+def test_splits_without_class_folders_are_no_classes(folders):
+    names = [f"{folder}/{i}.png" for folder in folders for i in range(3)]
+    with pytest.raises(
+        DataError, match=r"are splits by their names, and hold no class folders; .* labels='FILE.csv'"
+    ):
+        by_folder(names)
+    with pytest.raises(DataError, match=r"labels='train.csv', .* \(there is train.csv\)"):
+        by_folder(names, tables=["train.csv"])
+    assert len({label for _, label in by_folder(names, "none").splits["train"]}) == 2
+
+
+def test_a_class_may_be_called_train_or_valid():
+    for folders in (("train", "plane"), ("valid", "invalid"), ("test", "control")):
+        found = by_folder([f"{folder}/{i}.png" for folder in folders for i in range(3)])
+        assert {label for _, label in found.splits["train"]} == set(folders)

@@ -390,3 +390,20 @@ def test_a_broken_subword_model_is_a_clean_error():
     )
     with pytest.raises(DataError, match="subword tokenizer can't be read"):
         broken.encode(["a"])
+
+
+def test_class_folders_in_a_folder_and_beside_loose_files(tmp_path):
+    for split in ("train", "test"):
+        for kind in ("pos", "neg"):
+            place = tmp_path / "set" / "aclImdb" / split / kind
+            place.mkdir(parents=True)
+            for k in range(4):
+                (place / f"{k}.txt").write_text(f"a film of the {kind} kind {k}")
+        (tmp_path / "set" / "aclImdb" / split / "urls.txt").write_text("x")
+    (tmp_path / "set" / "aclImdb" / "imdbEr.txt").write_text("x")
+    for folder in (tmp_path / "set", tmp_path / "set" / "aclImdb"):
+        found = data.text(folder).prepare()
+        assert (found.class_names, len(found.train), len(found.validation)) == (("neg", "pos"), 8, 8)
+        told = "3 text files lie in no class folder and are left out: imdbEr.txt, urls.txt, urls.txt"
+        assert told in found.notes
+        assert data.read(folder) == data.text(folder)

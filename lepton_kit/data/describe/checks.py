@@ -107,26 +107,43 @@ def determined(column: Any, target: Any) -> float:
     import pandas as pd
 
     known = target.notna()
-    column, target = column[known], target[known]
-    if pd.api.types.is_numeric_dtype(column) and column.nunique() > BINS:
-        column = pd.qcut(column, BINS, labels=False, duplicates="drop")
-    values = column.astype("object").where(column.notna(), "missing").astype(str).to_numpy()
-    odd = np.random.default_rng(0).random(len(values)) < 0.5
-    learn, check = pd.Series(values[~odd]), pd.Series(values[odd])
+    codes, target = _codes(column[known]), target[known]
+    odd = np.random.default_rng(0).random(len(codes)) < 0.5
+    learn, check = codes[~odd], codes[odd]
     if not len(learn) or not len(check):
         return 0.0
     if pd.api.types.is_numeric_dtype(target) and target.nunique() > MOST_CLASSES_OF_NUMBERS:
         y = target.to_numpy(np.float64)
-        means = pd.Series(y[~odd]).groupby(learn).mean()
-        said = check.map(means).fillna(y[~odd].mean()).to_numpy(np.float64)
-        left, whole = np.sum((y[odd] - said) ** 2), np.sum((y[odd] - y[~odd].mean()) ** 2)
+        usual = y[~odd].mean()
+        counts = np.bincount(learn, minlength=codes.max() + 1)
+        sums = np.bincount(learn, y[~odd], minlength=codes.max() + 1)
+        said = np.where(counts, sums / np.maximum(counts, 1), usual)[check]
+        left, whole = np.sum((y[odd] - said) ** 2), np.sum((y[odd] - usual) ** 2)
     else:
-        labels = target.astype(str).to_numpy()
-        most = pd.Series(labels[~odd]).groupby(learn).agg(lambda group: group.value_counts().index[0])
-        usual = pd.Series(labels[~odd]).value_counts().index[0]
-        said = check.map(most).fillna(usual).to_numpy()
-        left, whole = np.sum(said != labels[odd]), np.sum(labels[odd] != usual)
+        labels, names = pd.factorize(target.astype(str))
+        most = np.full(codes.max() + 1, np.bincount(labels[~odd]).argmax())
+        usual = most[0]
+        pairs, counts = np.unique(learn.astype(np.int64) * len(names) + labels[~odd], return_counts=True)
+        pairs = pairs[np.argsort(counts, kind="stable")]  # the commonest label of a value is written last
+        most[pairs // len(names)] = pairs % len(names)
+        left, whole = np.sum(most[check] != labels[odd]), np.sum(labels[odd] != usual)
     return float(max(0.0, 1 - left / whole)) if whole > 0 else 0.0
+
+
+def _codes(column: Any) -> np.ndarray:
+    """A number for each different value, or for each of 64 equally filled bins of numbers; missing is a value too."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) and column.nunique() > BINS:
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        edges = np.unique(np.nanquantile(values, np.linspace(0, 1, BINS + 1)))
+        found = np.where(np.isnan(values), len(edges), np.searchsorted(edges[1:-1], values))
+        return np.asarray(found)
+    try:
+        found, distinct = pd.factorize(column)
+    except TypeError:  # lists
+        found, distinct = pd.factorize(column.astype(str))
+    return np.where(found < 0, len(distinct), found)
 
 
 def leaks(frame: Any, target: str) -> str | None:

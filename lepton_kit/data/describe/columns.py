@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lepton_kit.data.describe.checks import is_id
 from lepton_kit.data.describe.description import Column
 from lepton_kit.data.describe.frames import KINDS
 from lepton_kit.data.describe.guess import WORDS_OF_A_TEXT
+from lepton_kit.data.tables.values import MISSING
 
 EXAMPLES = 3
 LONGEST = 28
@@ -33,6 +35,20 @@ def columns_of(frame: Any) -> tuple[Column, ...]:
     """Every column of a frame of `head`."""
     kinds = frame.attrs[KINDS]
     return tuple(column_of(frame[name], str(name), kinds[str(name)]) for name in frame.columns)
+
+
+def with_classes(column: Column, classes: Sequence[str]) -> Column:
+    """The target's column as its classes were read: from all rows, and with words such as NA where they are a class.
+
+    >>> with_classes(Column("label", "constant", 40, 1, ("yes",)), ["NA", "yes"])
+    Column(name='label', kind='category', missing=0, distinct=2, examples=('NA', 'yes'))
+    """
+    is_class = any(name.strip().lower() in MISSING for name in classes)
+    if not is_class and column.kind != "constant":
+        return column
+    missing = 0 if is_class else column.missing
+    shown = tuple(_short(name) for name in classes[:EXAMPLES])
+    return replace(column, kind="category", missing=missing, distinct=len(classes), examples=shown)
 
 
 def findings(columns: Sequence[Column], rows: int, target: str | None) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lepton_kit.data.archives import open_arrays
 from lepton_kit.data.describe import checks
-from lepton_kit.data.describe.columns import columns_of, findings
+from lepton_kit.data.describe.columns import columns_of, findings, with_classes
 from lepton_kit.data.describe.description import Column, Description
 from lepton_kit.data.describe.frames import MOST_ROWS
 from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
@@ -60,7 +60,12 @@ def describe(
             concerns = _concerned(wrong, found)
     classes = counts_of(prepared.train, prepared) if prepared is not None else _counts_of_target(found)
     held = counts_of(prepared.validation, prepared) if prepared is not None and prepared.validation else {}
+    target = found.options.get("target") or found.options.get("label")
     columns = columns_of(found.frame) if found.frame is not None else ()
+    if prepared is not None and prepared.class_names and prepared.task == "classification":
+        columns = tuple(
+            with_classes(one, prepared.class_names) if one.name == target else one for one in columns
+        )
     return Description(
         source=_source(anything),
         kind=_kind(found, prepared),
@@ -220,7 +225,7 @@ def _used(found: Plan, target: str) -> list[str]:
 
 
 def _left_out(found: Plan, prepared: PreparedData | None) -> tuple[str, ...]:
-    said = list(prepared.notes) if prepared is not None else []
+    said = [*found.notes, *(prepared.notes if prepared is not None else ())]
     if found.kind == "text" and found.frame is not None:
         used = {found.options.get(name) for name in ("text", "label", *ROLES)}
         unused = [str(name) for name in found.frame.columns if name not in used]
@@ -232,7 +237,9 @@ def _left_out(found: Plan, prepared: PreparedData | None) -> tuple[str, ...]:
 def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, ...]]:
     """What can be picked: columns by what they may be for, sizes of images, names of arrays."""
     if found.frame is not None:
-        names = tuple(one.name for one in columns if one.kind not in ("constant", "empty"))
+        # Of a longer table only the first rows were looked at, in which a sorted target is constant.
+        useless = ("constant", "empty") if len(found.frame) < MOST_ROWS else ()
+        names = tuple(one.name for one in columns if one.kind not in useless)
         few = [one for one in columns if 2 <= one.distinct <= max(2, len(found.frame) // 4)]
         choices = {
             "target": names,

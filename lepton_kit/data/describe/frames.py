@@ -25,6 +25,13 @@ KINDS = "kinds"
 """Key of the frame's ``attrs``: column -> number, boolean, date, category, or empty."""
 
 
+class Kinds(dict[str, str]):
+    """Column -> kind; pandas copies the ``attrs`` of a frame for every column that is looked at, but not this."""
+
+    def __deepcopy__(self, memo: Any) -> Kinds:
+        return self
+
+
 def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
     """At most ``rows`` rows of a file, of the files of a folder, or of a frame; ``options`` are those of the table.
 
@@ -102,5 +109,5 @@ def _joined(cell: Any) -> Any:
 
 
 def _attributed(frame: Any, kinds: Mapping[str, str]) -> Any:
-    frame.attrs[KINDS] = dict(kinds)
+    frame.attrs[KINDS] = Kinds(kinds)
     return frame

@@ -61,14 +61,19 @@ def guess(frame: Any) -> Guess:
     prose = [name for name in rest if name != target and _is_prose(head[name])]
     others = [name for name in rest if name not in prose]
     if len(prose) == 1 and len(others) <= 3:
-        labels = [name for name in others if _is_label(head[name])]
+        labels = [
+            name for name in others if _is_label(frame[name])
+        ]  # of all rows: they may be sorted by label
         likely = named(labels, PLAUSIBLE) or (labels[-1] if labels else None)
         return Guess("text", target, target or likely, prose[0], split)
     text = named(rest, TEXTS)
     if text is not None and len(rest) == 2:  # short texts, such as words to be told apart
         other = next(name for name in rest if name != text)
         return Guess("text", target, target or other, text, split)
-    likely = named(rest, PLAUSIBLE) or (rest[-1] if rest else None)
+    plausible = [name for name in others if name.strip().lower() in PLAUSIBLE and _varies(frame[name])]
+    likely = named(plausible, PLAUSIBLE) or next(
+        (name for name in reversed(others) if _varies(frame[name])), None
+    )
     return Guess("table", target, target or likely, None, split)
 
 
@@ -96,6 +101,11 @@ def _is_prose(values: Any) -> bool:
     signs = sum(len(text) for text in texts) / len(texts)
     unspaced = words < 1.5 and signs > 12 and not any(text.isascii() for text in texts[:50])
     return (words > WORDS_OF_A_TEXT or unspaced) and len(set(texts)) > len(texts) / 2
+
+
+def _varies(values: Any) -> bool:
+    known = values.dropna()
+    return len(known) > 0 and bool((known != known.iloc[0]).any())
 
 
 def _is_label(values: Any) -> bool:

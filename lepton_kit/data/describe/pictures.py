@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lepton_kit.data.describe.sniff import IMAGES
+from lepton_kit.data.images.labels import LABEL_FILES
 
 LOOKED_AT = 300
 HEADER_BYTES = 256 * 1024
 USUAL = ((32, 32), (64, 64), (96, 96), (128, 128), (224, 224))
 """Sizes that networks are commonly given, (height, width) in pixels."""
-LABEL_FILES = {".csv", ".tsv"}
 MASKS = re.compile(r"mask|segment|annotation|ground.?truth|^gt$|^labels?$", re.IGNORECASE)
 PAIRED = 0.9
 """Share of the images that must have a mask of the same name before a folder is taken for their masks."""

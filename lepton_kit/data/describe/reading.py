@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,8 +18,9 @@ from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
 from lepton_kit.data.describe.frames import head
 from lepton_kit.data.describe.guess import Guess, guess
+from lepton_kit.data.describe.nested import HELD_OUT, TRAIN, apart, of_rows, refusal
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
-from lepton_kit.data.describe.sniff import kind_of
+from lepton_kit.data.describe.sniff import TABLES, kind_of
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
 from lepton_kit.data.tables.chunks import is_frame
@@ -33,9 +35,7 @@ BY_ENDING = {
     ".zarr": "zarr",
 }
 """How an address is read, whose content is not looked at, by the end of its name."""
-TRAIN = ("train", "training")
-HELD_OUT = ("validation", "valid", "val", "dev", "eval", "test", "testing")
-"""Names of the files of a split; the first that is there is held out."""
+LARGE = (".parquet", ".arrow")
 
 
 def verb_of(kind: str) -> Callable[..., Dataset]:
@@ -52,6 +52,7 @@ class Plan:
 
     ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
     table. ``guess`` says what its columns are for. ``proposed`` are options that the verb finds by itself.
+    ``notes`` say which files are left alone.
     """
 
     kind: str
@@ -63,6 +64,7 @@ class Plan:
     made: Dataset | None = None
     concerns: str | None = None
     proposed: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> Dataset:
@@ -142,10 +144,24 @@ def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
         _check_options("of", of, options)
         return _of_dataset(of(anything, **options))
     _check_options("of", of, options)
+    named = _paths(anything)
+    if named:
+        raise DataError(
+            f"a list of {len(named)} paths, such as {named[0]!r}: give one file or folder; some files of a folder are "
+            "lk.data.table(FOLDER, pattern=['a.csv', 'b.csv'], target=…)"
+        )
     x, y = anything if isinstance(anything, tuple) and len(anything) == 2 else (anything, None)
     if y is not None and "y" not in options:
         options["y"] = y
     return Plan("arrays", anything, made=of(x, **options))
+
+
+def _paths(anything: Any) -> list[str]:
+    """The items of a list or tuple of paths that are there, or of `Path`, as texts; nothing for anything else."""
+    if not isinstance(anything, list | tuple) or not all(isinstance(one, str | Path) for one in anything):
+        return []
+    sure = [isinstance(one, Path) or (len(one) < 256 and os.path.exists(one)) for one in anything[:100]]
+    return [str(one) for one in anything] if anything and all(sure) else []
 
 
 def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
@@ -156,6 +172,8 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         return _of_archive(path, options)
     if held == "table" and kind in (None, "table", "text", "parquet"):
         return _of_columns(path, kind, options)
+    if held in ("splits", "partitions") and kind in (None, "table"):
+        return _of_nested(path, held, kind, options)
     kind = kind or {"images": "image_folder", "texts": "text", "recordings": "windows"}.get(held, held)
     if kind == "image_folder" and not options.keys() & {"labels", "masks", "splits"}:
         options |= layout_of(names_of_files(path))[0]
@@ -172,6 +190,39 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         failure = DataError(f"{path.name}: a {kind} source needs {needed[0]}=")
         return Plan(kind, path, options, failure, concerns=needed[0])
     return Plan(kind, path, options)
+
+
+def _of_nested(path: Path, held: str, kind: str | None, options: dict[str, Any]) -> Plan:
+    """Tables in the folders of a split: those to train on, and those held out. Raises `DataError` for partitions."""
+    names = [
+        name for name in names_of_files(path) if PurePosixPath(name.removesuffix(".gz")).suffix in TABLES
+    ]
+    if held == "partitions":
+        raise refusal(names, str(path))
+    if "pattern" in options:
+        return _of_columns(path, "table", options)
+    train, held_out, notes = apart(of_rows(names), str(path))
+    found = _of_columns(path, "table", {**options, "pattern": train})
+    if kind is None and found.guess is not None and found.guess.kind == "text":
+        raise DataError(
+            f"{path}: texts (column {found.guess.text!r}) in folders of splits; put them into one folder as train.csv and "
+            "test.csv, or give kind='table', which hashes them"
+        )
+    if "validation" in options or not held_out:
+        return replace(found, notes=tuple(notes))
+    if len(held_out) == 1:
+        options = {**found.options, "validation": str(path / held_out[0])}
+        return replace(found, options=options, notes=tuple(notes))
+    if not all(name.endswith(LARGE) for name in (*train, *held_out)):
+        raise DataError(
+            f"{path}: {len(held_out)} tables are held out, such as {held_out[0]}; a table has one file of them: "
+            "validation='FILE' beside pattern='train/*', or kind='windows' if each file is a recording"
+        )
+    rest = {name: value for name, value in found.options.items() if name != "pattern"}
+    _check_options("parquet", verb_of("parquet"), rest)
+    return replace(
+        found, kind="parquet", options=rest
+    )  # which finds the splits and leaves others alone itself
 
 
 def _of_dataset(made: Dataset) -> Plan:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from lepton_kit.data.describe.nested import kind_of_tables
 from lepton_kit.errors import DataError
 
 IMAGES = {
@@ -21,6 +22,8 @@ TABLES = {
 PACKED = {".gz", ".bz2", ".xz", ".zst"}
 RECORDS = {".tfrecord", ".tfrecords"}
 ZARR = ("zarr.json", ".zgroup", ".zarray")
+LONGEST = 1000
+"""Signs of a path; more is a text."""
 MOST_FILES = 20_000
 """So many names of a folder are looked at; more would not change what it is."""
 
@@ -36,6 +39,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\0", "image"),
     (b"MM\0*", "image"),
 )
+COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF; data must be a table, images, texts or arrays"),
     (b"\x80\x02", "a pickle, which could run code when it is read; save the arrays with numpy.savez"),
@@ -57,14 +61,33 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 def kind_of(path: Path) -> str:
     """``images``, ``table`` (of rows), ``npz`` (named arrays), ``texts`` (class folders), ``recordings`` or ``stored``.
 
-    Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
+    Tables in folders below may also be ``splits`` or ``partitions``: see `nested`. Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder (from {Path.cwd()})")
+    try:
+        path.lstat()
+    except (OSError, ValueError) as failure:
+        raise _nothing_at(path, failure) from None
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(
+            f"{path}: neither a file nor a folder (a pipe, socket or device); write it to a file first"
+        )
     try:
         return _folder(path) if path.is_dir() else _file(path)
     except OSError as failure:
         raise DataError(f"{path}: cannot be read ({failure.strerror or failure})") from None
+
+
+def _nothing_at(path: Path, failure: Exception) -> DataError:
+    """Why there is nothing at a path; a text that is too long to be one is not repeated."""
+    shown = str(path) if len(str(path)) <= LONGEST else f"{str(path)[:60]}…"
+    if len(str(path)) > LONGEST or isinstance(failure, ValueError):
+        return DataError(
+            f"{shown}: a text of {len(str(path))} signs is the path of no file; texts with their labels are given as a "
+            "frame or a file"
+        )
+    if isinstance(failure, FileNotFoundError | NotADirectoryError):
+        return DataError(f"{shown}: no such file or folder (from {Path.cwd()})")
+    return DataError(f"{shown}: cannot be read ({getattr(failure, 'strerror', failure)})")
 
 
 def _file(path: Path) -> str:
@@ -92,6 +115,11 @@ def _file(path: Path) -> str:
     for begin, why in REFUSED:
         if start.startswith(begin):
             raise DataError(f"{path}: {why}")
+    ending = next((ending for begin, ending in COMPRESSED.items() if start.startswith(begin)), None)
+    if ending is not None:
+        raise DataError(
+            f"{path}: compressed, though its name does not say so; rename it to {path.name}{ending}"
+        )
     if _is_text(start):
         return "table"
     raise DataError(
@@ -168,6 +196,7 @@ def _folder(path: Path) -> str:
 def _of_names(path: Path, names: Iterable[str]) -> str:
     seen: Counter[str] = Counter()
     nested: Counter[str] = Counter()
+    tables: list[str] = []
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
@@ -178,14 +207,17 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         kind = _of_ending(endings[-1] if endings else "")
         seen[kind] += 1
         nested[kind] += len(parts) > 1
+        tables += ["/".join(parts)] if kind == "tables" else []
     if not seen:
         raise DataError(f"{path}: holds no files")
     if seen["images"]:
         return "images"
-    if seen["texts"] and nested["texts"] == seen["texts"]:
+    # A text beside the class folders, such as a README, is none of them; beside a table it says nothing.
+    if nested["texts"] and (nested["texts"] == seen["texts"] or not seen["tables"]):
         return "texts"
     if seen["tables"]:
-        return "recordings" if nested["tables"] == seen["tables"] and seen["tables"] > 1 else "table"
+        below = nested["tables"] == seen["tables"] and (seen["tables"] > 1 or "=" in tables[0])
+        return kind_of_tables(tables) if below and path.is_dir() else "recordings" if below else "table"
     if seen["npy"] and path.is_dir():
         return "npz"
     if seen["records"]:

@@ -1,9 +1,10 @@
-"""Labels of images from a CSV file: which column names the image, what the others say, and which task that is."""
+"""Labels of images from a table (CSV or JSON lines): which column names the image, what the others say, and which task that is."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.images.layout import IGNORE, TEST, TRAIN, VALIDATION, split_of
+from lepton_kit.data.tables.learn import Seen, Wishes, column_of, hint_of
+from lepton_kit.data.tables.values import filled
 from lepton_kit.data.zips import clean_name
 from lepton_kit.errors import DataError
 
@@ -20,6 +23,13 @@ LABEL_NAMES = (
 )
 SPLIT_NAMES = ("split", "set", "subset", "partition", "data_set", "dataset")
 SEPARATORS = "|;"
+LABEL_FILES = (".csv", ".tsv", ".jsonl")
+BOXES = {
+    *("bbox", "bboxes", "box", "boxes", "bounding_box", "x", "y", "w", "h", "width", "height"),
+    *("xmin", "ymin", "xmax", "ymax", "x1", "y1", "x2", "y2", "x_min", "y_min", "x_max", "y_max"),
+    *("left", "top", "right", "bottom", "x_center", "y_center", "cx", "cy"),
+}
+"""Names of columns that together say where something lies in an image, and no label of it."""
 MAX_CLASSES_OF_NUMBERS = 50
 """A column of more different whole numbers is a number to predict, unless task= says otherwise."""
 
@@ -45,6 +55,8 @@ def read_rows(content: bytes, where: str) -> Any:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
+    if where.lower().endswith(".jsonl"):
+        return _json_lines(text, where)
     head = text.split("\n", 1)[0]
     separator = max(",;\t", key=head.count)
     try:
@@ -59,7 +71,33 @@ def read_rows(content: bytes, where: str) -> Any:
         raise DataError(f"{where}: two columns have the same name; columns: {', '.join(frame.columns)}")
     if not len(frame):
         raise DataError(f"{where}: no rows")
-    return frame.apply(lambda column: column.str.strip())
+    frame = frame.apply(lambda column: column.str.strip())
+    frame.attrs["separator"] = separator
+    return frame
+
+
+def _json_lines(text: str, where: str) -> Any:
+    """A frame of texts; fields that hold more than one value, such as boxes, are left as their JSON."""
+    import pandas as pd
+
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError as failure:
+            raise DataError(f"{where}: line {number} is no JSON ({failure})") from None
+        if row is not None and not isinstance(row, dict):
+            raise DataError(f"{where}: line {number} is no object, such as {{'file_name': …, 'label': …}}")
+        rows += [] if row is None else [{str(key): _cell(value) for key, value in row.items()}]
+    if not rows:
+        raise DataError(f"{where}: no rows")
+    return pd.DataFrame(rows, dtype=object).fillna("")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "" if value is None else str(value).strip()
 
 
 def labels_of(frame: Any, names: Sequence[str], options: dict[str, Any], where: str) -> Labels:
@@ -70,7 +108,8 @@ def labels_of(frame: Any, names: Sequence[str], options: dict[str, Any], where: 
     notes: list[str] = []
     column, found = _images(frame, names, options["image_column"], where)
     split_column = _split_column(frame, options["split_column"], where)
-    label_columns = _label_columns(frame, options["label_column"], {column, split_column}, where)
+    label_columns = _label_columns(frame, options["label_column"], {column, split_column}, notes, where)
+    separator = frame.attrs.get("separator")
     rows = [row for row, name in enumerate(found) if name is not None]
     missing = [str(frame[column].iloc[row]) for row, name in enumerate(found) if name is None]
     if missing:
@@ -85,7 +124,7 @@ def labels_of(frame: Any, names: Sequence[str], options: dict[str, Any], where: 
     images = [str(found[row]) for row in rows]
     frame, images = _once(frame, images, [*label_columns, *([split_column] if split_column else [])], where)
     splits = _splits(frame, split_column, notes, where)
-    task, y, classes = _targets(frame, label_columns, options, notes, where)
+    task, y, classes = _targets(frame, label_columns, options, separator, notes, where)
     name = label_columns[0] if len(label_columns) == 1 else None
     return Labels(task, images, y, splits, classes, name, notes)
 
@@ -113,6 +152,8 @@ def _images(frame: Any, names: Sequence[str], wanted: str | None, where: str) ->
             [tables[1].get(base) for base in bases],
             [tables[2].get(base) for base in bases],
             _by_suffix(values, names),
+            # In the folder that the table of labels lies in.
+            [tables[0].get(f"{where.rpartition('/')[0]}/{value}") for value in values],
         ):
             # Different images: class numbers may be file names too, but of few files.
             count = len(set(hits) - {None})
@@ -148,7 +189,7 @@ def _split_column(frame: Any, wanted: str | None, where: str) -> str | None:
     return None
 
 
-def _label_columns(frame: Any, wanted: Any, used: set[str | None], where: str) -> list[str]:
+def _label_columns(frame: Any, wanted: Any, used: set[str | None], notes: list[str], where: str) -> list[str]:
     if wanted is not None:
         columns = [wanted] if isinstance(wanted, str) else list(wanted)
         for column in columns:
@@ -158,6 +199,12 @@ def _label_columns(frame: Any, wanted: Any, used: set[str | None], where: str) -
     left = [
         str(column) for column in frame.columns if column not in used and not column.startswith("Unnamed")
     ]
+    boxes = _boxes(left)
+    left = [column for column in left if column not in boxes]
+    if boxes and left:
+        notes.append(
+            f"{', '.join(boxes)} look like bounding boxes, which are not read: an image has one label"
+        )
     named = [column for column in left if column.lower().replace(" ", "_") in LABEL_NAMES]
     if len(named) == 1:
         return named
@@ -166,10 +213,23 @@ def _label_columns(frame: Any, wanted: Any, used: set[str | None], where: str) -
     hot = [column for column in left if set(frame[column].unique()) <= {"0", "1", "0.0", "1.0"}]
     if len(hot) > 1 and len(hot) == len(left):
         return hot
+    beside = f"{', '.join(boxes)}, which look like bounding boxes" if boxes else "none beside the images"
     raise DataError(
-        f"{where}: which column is the label? it has {', '.join(left) or 'none beside the images'}; "
+        f"{where}: which column is the label? it has {', '.join(left) or beside}; "
         "give label_column='NAME', or a list of 0/1 columns"
     )
+
+
+def _boxes(columns: Sequence[str]) -> list[str]:
+    """The columns that are a bounding box: three or more of their usual names, x beside y, or one that says so.
+
+    >>> _boxes(["x", "y", "w", "h", "class"]), _boxes(["y"]), _boxes(["width", "height", "label"])
+    (['x', 'y', 'w', 'h'], [], [])
+    """
+    found = [column for column in columns if column.lower().replace(" ", "_") in BOXES]
+    plain = {column.lower() for column in found}
+    sure = len(found) > 2 or {"x", "y"} <= plain or any("box" in column for column in plain)
+    return found if sure else []
 
 
 def _once(frame: Any, images: list[str], columns: list[str], where: str) -> tuple[Any, list[str]]:
@@ -205,7 +265,12 @@ def _splits(frame: Any, column: str | None, notes: list[str], where: str) -> lis
 
 
 def _targets(
-    frame: Any, columns: list[str], options: dict[str, Any], notes: list[str], where: str
+    frame: Any,
+    columns: list[str],
+    options: dict[str, Any],
+    table_separator: str | None,
+    notes: list[str],
+    where: str,
 ) -> tuple[str, np.ndarray, list[str] | None]:
     task, separator = options["task"], options["label_separator"]
     if len(columns) > 1:
@@ -222,27 +287,30 @@ def _targets(
     for row, value in enumerate(values):
         if not value:
             raise DataError(f"{where}: the image {frame.iloc[row, 0]!r} has no value in {columns[0]!r}")
-    numbers = _numbers(values)
-    if task == "regression" and numbers is None:
-        wrong = next(value for value in values if _numbers([value]) is None)
-        raise DataError(
-            f"{where}: column {columns[0]!r} has {wrong!r}; expected numbers, as task='regression' asks"
-        )
+    numbers, left, said = _numbers(values, columns[0], table_separator)
+    told = f"{where}: column {columns[0]!r}"
+    if task == "regression" and (numbers is None or left):
+        raise DataError(f"{told} has {left or values[0]!r}; expected numbers, as task='regression' asks")
     if numbers is not None and task in ("auto", "regression"):
-        whole = bool(np.all(numbers == np.round(numbers)))
+        known = numbers[np.isfinite(numbers)]
+        whole = bool(np.all(known == np.round(known)))
         if task == "regression" or not whole or len(set(values)) > MAX_CLASSES_OF_NUMBERS:
+            if left:
+                raise DataError(
+                    f"{told} has numbers, but also {left}; take its rows out, or task='classification'"
+                )
+            notes += said
             return "regression", numbers, None
-    classes = sorted(
-        set(values), key=lambda value: (float(value), "") if numbers is not None else (0.0, value)
-    )
+    order = numbers.tolist() if numbers is not None and not left else [0.0] * len(values)
+    classes = [name for _, name in sorted(set(zip(order, values, strict=True)))]
     place = {name: index for index, name in enumerate(classes)}
     return "classification", np.array([place[value] for value in values], np.int32), classes
 
 
 def _hot(frame: Any, columns: list[str], task: str, where: str) -> tuple[str, np.ndarray, list[str]]:
     """Columns of 0 and 1, one a class: a classification where each row has one 1, else several labels an image."""
-    numbers = _numbers([value for column in columns for value in frame[column]])
-    if numbers is None or not np.isin(numbers, (0, 1)).all():
+    numbers, left, _ = _numbers([value for column in columns for value in frame[column]], columns[0], None)
+    if numbers is None or left or not np.isin(numbers, (0, 1)).all():
         raise DataError(f"{where}: columns {', '.join(columns[:5])}: expected 0 or 1 in each row")
     table = numbers.reshape(len(columns), -1).T.astype(np.float32)
     if task != "multilabel" and (table.sum(axis=1) == 1).all():
@@ -264,9 +332,19 @@ def _multi_hot(lists: Sequence[Sequence[str]]) -> tuple[str, np.ndarray, list[st
     return "multilabel", table, classes
 
 
-def _numbers(values: Sequence[str]) -> np.ndarray | None:
-    try:
-        found = np.array([float(value) for value in values])
-    except ValueError:
-        return None
-    return found if np.isfinite(found).all() else None
+def _numbers(
+    values: Sequence[str], name: str, separator: str | None
+) -> tuple[np.ndarray | None, str | None, list[str]]:
+    """(numbers, a value that is none, sentences), read as a table's column is; None where it is none of numbers."""
+    cells = filled(list(values))
+    seen = Seen()
+    seen.add(cells)
+    column, notes = column_of(name, seen, Wishes(), hint_of({name: seen}, separator))
+    if column is None or column.kind != "number":
+        return None, None, []
+    numbers, _, units = column.numbers(cells)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    named = sorted(unit or "no unit" for unit, count in units.items() if count)
+    if len(named) > 1:
+        notes = [*notes, f"column {name!r}: values in {' and '.join(named)}; they are taken as they stand"]
+    return numbers, repr(values[bad[0]]) if len(bad) else None, notes

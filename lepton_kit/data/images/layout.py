@@ -81,10 +81,12 @@ def by_folder(
     splits: Mapping[str, str] | str | None = None,
     where: str = "the folder",
     skip: bool = False,
+    tables: Sequence[str] = (),
 ) -> Layout:
     """The layout of images in ``CLASS/image``, ``SPLIT/CLASS/image`` or ``CLASS/SPLIT/image``, any folders around.
 
     ``splits`` says what folders are: name -> train, validation, test or ignore; "none": all of them are classes. With ``skip`` images in no class folder are left out.
+    ``tables`` are files that may hold the labels, for errors.
     Raises `DataError` that names what can't be told.
 
     >>> by_folder(["s/train/a/1.png", "s/dev/a/2.png"]).splits["validation"]
@@ -100,11 +102,11 @@ def by_folder(
             rest = {name: split for name, split in splits.items() if name not in ignored}
             if not left:
                 raise DataError(f"{where}: splits ignores every folder; expected one to train on")
-            layout = by_folder(left, rest or None, where, skip)
+            layout = by_folder(left, rest or None, where, skip, tables)
             return Layout(layout.splits, [*layout.notes, f"left out as asked: {', '.join(ignored)}"])
     loose = _loose(images, depth, where, skip)
     if loose:
-        layout = by_folder([name for name in names if name not in loose], splits, where, skip)
+        layout = by_folder([name for name in names if name not in loose], splits, where, skip, tables)
         note = f"{len(loose)} images lie in no class folder, such as {min(loose)}; left out"
         return Layout(layout.splits, [*layout.notes, note])
     if splits == "none":
@@ -116,6 +118,7 @@ def by_folder(
         # A split holds class folders; a folder of images named "valid" or "test" beside "invalid" is a class.
         deep = {parts[depth] for _, parts in images if len(parts) - depth > 2}
         if TRAIN not in [found[top] for top in tops if top in deep]:
+            _no_splits_as_classes({top: found[top] for top in tops if top not in deep}, where, tables)
             found = {top: split if top in deep else None for top, split in found.items()}
     if any(found.values()):
         return _in_splits(images, depth, _asked(found, where), where)
@@ -156,6 +159,20 @@ def _loose(images: list[tuple[str, list[str]]], depth: int, where: str, skip: bo
             "on_error='skip', which leaves it out"
         )
     return set(loose)
+
+
+def _no_splits_as_classes(flat: Mapping[str, str | None], where: str, tables: Sequence[str]) -> None:
+    """Raise `DataError` where folders of images are splits by their names, so that the classes stand elsewhere."""
+    spelled = {top: split for top, split in flat.items() if split is not None}
+    if len(set(spelled.values())) < 2 or (TRAIN not in spelled.values() and len(spelled) < len(flat)):
+        return
+    first = f"labels={tables[0]!r}" if tables else "labels='FILE.csv'"
+    there = f" (there is {', '.join(tables[:5])})" if tables else ""
+    raise DataError(
+        f"{where}: the folders {', '.join(sorted(spelled))} are splits by their names, and hold no class folders; "
+        f"say where the labels are: {first}, a table of file names and labels{there}, or label_pattern=r'^([a-z]+)' for "
+        "labels in the names; splits='none' if these folders are the classes"
+    )
 
 
 def _asked(found: Mapping[str, str | None], where: str) -> dict[str, str]:

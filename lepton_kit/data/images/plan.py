@@ -13,7 +13,7 @@ import numpy as np
 
 from lepton_kit.data.images import masks
 from lepton_kit.data.images.decode import OTHER_IMAGES, READ
-from lepton_kit.data.images.labels import labels_of, read_rows
+from lepton_kit.data.images.labels import LABEL_FILES, labels_of, read_rows
 from lepton_kit.data.images.layout import IGNORE, TEST, TRAIN, VALIDATION, by_folder, hidden, split_of
 from lepton_kit.data.images.preprocessing import image_names
 from lepton_kit.data.images.source import outside
@@ -77,7 +77,7 @@ def plan_of(files: Files, options: dict[str, Any]) -> Plan:
     elif options["masks"] is not None:
         plan = _masked(files, names, options)
     else:
-        plan = _classes(files, names, options)
+        plan = _classes(files, names, others, options)
         notes += _empty(files, names, others, options)
     return replace(plan, notes=(*notes, *plan.notes))
 
@@ -104,13 +104,16 @@ def _others(files: Files, others: Sequence[str], options: dict[str, Any]) -> lis
     ]
 
 
-def _classes(files: Files, names: Sequence[str], options: dict[str, Any]) -> Plan:
-    layout = by_folder(names, options["splits"], files.path.name, options["on_error"] == "skip")
+def _classes(files: Files, names: Sequence[str], others: Sequence[str], options: dict[str, Any]) -> Plan:
+    skip = options["on_error"] == "skip"
+    layout = by_folder(names, options["splits"], files.path.name, skip, _tables(others))
     train = layout.splits.get(TRAIN, ())
     class_names = sorted({str(label) for _, label in train})
     if len(class_names) < 2:
         one = f"({class_names[0]!r})" if class_names else "or none"
-        raise DataError(f"{files.path}: one class only {one}; expected at least two class folders")
+        tables = _tables(others)
+        there = f", or labels={tables[0]!r}, a table of file names and labels" if tables else ""
+        raise DataError(f"{files.path}: one class only {one}; expected at least two class folders{there}")
     held = {str(label) for _, label in layout.splits.get(VALIDATION, ())}
     extra = sorted(held - set(class_names))
     if extra:
@@ -191,6 +194,12 @@ def _labelled(frame: Any, names: Sequence[str], options: dict[str, Any], where: 
     )
 
 
+def _tables(names: Sequence[str]) -> list[str]:
+    """The files that may hold labels, the likely ones first: not those of a test or a submission."""
+    found = [name for name in names if name.lower().endswith(LABEL_FILES) and not hidden(name)]
+    return sorted(found, key=lambda name: (re.search("submission|test|val", name.lower()) is not None, name))
+
+
 def _labels_file(files: Files, name: str) -> tuple[bytes, str]:
     """The content of the labels: in the folder or archive, by its path or name there, or beside it."""
     place = outside(files.path, name)
@@ -203,7 +212,7 @@ def _labels_file(files: Files, name: str) -> tuple[bytes, str]:
     if name not in inside:
         named = [one for one in inside if one.rsplit("/", 1)[-1] == name]
         if len(named) != 1:
-            tables = [one for one in inside if one.lower().endswith((".csv", ".tsv", ".txt"))]
+            tables = _tables(inside) or [one for one in inside if one.lower().endswith(".txt")]
             raise DataError(
                 f"{files.path}: labels={name!r}: {'several files' if named else 'no file'} of that name in it or beside "
                 f"it; there is {', '.join(tables[:5]) or 'no CSV file'}"

@@ -42,7 +42,7 @@ def image_folder(
     seed: int = 0,
     cache: bool = True,
 ) -> Dataset:
-    """Images of a folder, a zip or a tar archive: in class folders, with labels in a CSV file, or with masks.
+    """Images of a folder, a zip or a tar archive: in class folders, with labels in a table, or with masks.
 
     Samples are uint8 ``(height, width, channels)``, 0..255: PNG, JPEG, BMP, GIF and TIFF (the first frame), WebP, and
     with ``pip install lepton-kit[medical]`` DICOM and NIfTI, told by their content, turned as EXIF says. Images of over
@@ -53,7 +53,7 @@ def image_folder(
 
     Folders are ``CLASS/image``, or with ``train`` and ``validation`` (in the usual spellings) around or inside the
     classes; else ``validation_split`` of every class is held out. ``splits`` says what a folder is: name -> train,
-    validation, test or ignore; "none": they are all classes. ``labels`` is a CSV file that has a column of image names
+    validation, test or ignore; "none": they are all classes. ``labels`` is a CSV or JSON lines file that has a column of image names
     and one of labels (several of 0 and 1; several labels joined by ``label_separator``; numbers are a
     regression); ``label_pattern`` is a regular expression whose group finds the label in a file's name, such as
     ``r"^(cat|dog)\\."``. ``masks`` is the folder of masks, or the end of their names: ``y`` is then int32 ``(height, width)``.

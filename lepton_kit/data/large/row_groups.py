@@ -10,6 +10,7 @@ import numpy as np
 
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
+from lepton_kit.data.files import partition_of
 from lepton_kit.data.large import columns
 from lepton_kit.data.large.arrow import ARROW, PARQUET, Tables, scanned
 from lepton_kit.data.large.build import decoded
@@ -89,6 +90,7 @@ def scan(
     train_rows = int(edges[np.searchsorted(tables.blocks[:, 0], train_files)])
     parts = parts_of(edges, train_rows, options["validation_split"], options["seed"])
     schema = tables.table(0).schema
+    notes += _partitions([file.name for file in files], schema.names, options["target"])
     names, left = _features(schema, options, files[0].name)
     notes += left
     target = options["target"]
@@ -160,6 +162,17 @@ def scan(
             f"a row group of {biggest / 1e6:.0f} MB is read as a whole; smaller ones (row_group_size=) need less memory"
         )
     return found, parts, y
+
+
+def _partitions(files: Sequence[str], names: Sequence[str], target: str) -> list[str]:
+    """A sentence on a column that stands in the names of folders alone. Raises `DataError` where it is the target."""
+    found = {part[1] for name in files if (part := partition_of(name))} - set(names)
+    if target in found:
+        raise DataError(
+            f"{files[0]}: the target {target!r} stands in the names of the folders alone; read it with pandas.read_parquet "
+            "and give the frame to lk.data.table, or write it into the files"
+        )
+    return [f"{', '.join(sorted(found))}: in the names of the folders alone, not read"] if found else []
 
 
 def _looks(tables: Tables, schema: Any, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

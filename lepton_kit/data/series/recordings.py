@@ -12,8 +12,8 @@ import numpy as np
 
 from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
-from lepton_kit.data.tables.delimited import Dialect
-from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.files import partition_of
+from lepton_kit.data.series.sheets import Sheet, has_decimal_commas, is_number, sheet_of
 from lepton_kit.errors import DataError
 
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
@@ -21,7 +21,6 @@ SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
 )
 NAME = re.compile(rf"^(?:({'|'.join(SPLITS)})[_-])?(.+)$", re.IGNORECASE)
 NUMBER = re.compile(r"^(.*\D)[_-](\d+)$")
-COMMA = re.compile(r"[+-]?\d*,(\d+)$")
 CHANNELS = "columns"
 """An array of this name holds the names of the channels."""
 TABLES = (".csv", ".tsv", ".tab", ".gz", ".parquet", ".feather", ".xlsx")
@@ -29,7 +28,20 @@ ARRAYS = (".npz", ".npy", ".mat", *HDF5)
 LABELS = ("label", "class", "activity", "target", "state", "fault")
 IDS = ("recording", "session", "series", "episode", "run", "id", "subject", "user")
 TIMES = ("time", "timestamp", "datetime", "date")
-MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+MAYBE_TIMES = (
+    "t",
+    "ts",
+    "sec",
+    "secs",
+    "seconds",
+    "ms",
+    "elapsed",
+    "time_s",
+    "time_ms",
+    "time (s)",
+    "time [s]",
+)
+"""Names that may be a time or a channel (``t`` is a temperature too): a time where it rises in every recording."""
 
 
 @dataclass(frozen=True)
@@ -64,95 +76,6 @@ class Found:
     recording: str | None = None
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table by column."""
-
-    name: str
-    columns: dict[str, Any]
-
-    def usual(self, given: str | None, names: Sequence[str], needed: str | None = None) -> str | None:
-        """The column that was named, else the first of usual names. Raises `DataError`."""
-        if given is not None and given not in self.columns:
-            raise DataError(f"{self.name}: no column {given!r}; it has {', '.join(list(self.columns)[:30])}")
-        by_name = {name.strip().lower(): name for name in reversed(self.columns)}
-        found = given or next((by_name[name] for name in names if name in by_name), None)
-        if found is None and needed:
-            raise DataError(
-                f"{self.name}: which column holds the {needed}s? It has {', '.join(list(self.columns)[:30])}; give {needed}="
-            )
-        return found
-
-    def numbers(self, name: str) -> np.ndarray:
-        """A column as float64, nan where a value is missing. Raises `DataError` that names the row."""
-        values = self.columns[name]
-        array = np.asarray(values)
-        if array.dtype.kind in "biuf":
-            return array.astype(np.float64)
-        # A stray separator at the end of a line belongs to no number.
-        cells = [str(one).strip(" \t\r;") if one is not None else "" for one in values]
-        if has_decimal_commas(cells):
-            cells = [cell.replace(",", ".") for cell in cells]
-        found = np.empty(len(cells))
-        for row, cell in enumerate(cells):
-            try:
-                found[row] = np.nan if cell.lower() in MISSING else float(cell)
-            except ValueError:
-                raise DataError(
-                    f"{self.name}: row {row + 1} is {cell!r} in column {name!r}; expected a number"
-                ) from None
-        return found
-
-    def times(self, name: str) -> np.ndarray:
-        """A column of numbers, or of dates as seconds since 1970. Raises `DataError`."""
-        try:
-            return self.numbers(name)
-        except DataError:
-            import pandas as pd
-
-            try:
-                dates = pd.to_datetime(pd.Series(self.columns[name]), utc=True, format="ISO8601")
-            except (ValueError, TypeError) as failure:
-                raise DataError(
-                    f"{self.name}: column {name!r} holds neither numbers nor ISO dates ({str(failure).splitlines()[0]})"
-                ) from None
-            seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-            return np.asarray(seconds.to_numpy(np.float64))
-
-
-def has_decimal_commas(cells: Sequence[str]) -> bool:
-    """Whether a comma stands for the point in numbers: never three digits behind it alone, which may be thousands.
-
-    >>> has_decimal_commas(["1,5", "2"]), has_decimal_commas(["1,500", "2,250"]), has_decimal_commas(["1.5"])
-    (True, False, False)
-    """
-    parts = [match[1] for cell in cells if (match := COMMA.match(cell))]
-    plain = all(COMMA.match(cell) or cell.lstrip("+-").isdigit() or cell.lower() in MISSING for cell in cells)
-    return bool(parts) and plain and any(len(part) != 3 for part in parts)
-
-
-def sheet_of(path: Path, header: bool = True) -> Sheet:
-    """A table from a file; one whose first row is numbers has no header, and its columns are numbered."""
-    found = open_files([path], Dialect(header=header))
-    if header and all(_is_number(name) for name in found.names):
-        found = open_files([path], Dialect(header=False))
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
-    for chunk in found.chunks():
-        for name, cells in chunk.columns.items():
-            parts[name].append(cells)
-    if not next(iter(parts.values())):
-        raise DataError(f"{path.name}: no rows")
-    return Sheet(path.name, {name: np.concatenate(cells) for name, cells in parts.items()})
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def sheet_recordings(
     sheet: Sheet, options: Mapping[str, Any], channels: Sequence[str] | None, is_long: bool
 ) -> Found:
@@ -161,6 +84,8 @@ def sheet_recordings(
     label = sheet.usual(options.get("label"), LABELS, "label") if is_long else None
     # One recording has no column of ids, unless that is said.
     found.recording = sheet.usual(options.get("recording"), IDS if is_long else ())
+    if found.time is None and channels is None:
+        found.time = _rising(sheet, found.recording, found.notes)
     if channels is None:
         channels = _channels(sheet, {found.time, label, found.recording}, found.notes)
     missing = [name for name in channels if name not in sheet.columns]
@@ -193,6 +118,26 @@ def sheet_recordings(
     return found
 
 
+def _rising(sheet: Sheet, recording: str | None, notes: list[str]) -> str | None:
+    """A column that may be the time, where it rises in each recording; what it was taken for is noted."""
+    name = sheet.usual(None, MAYBE_TIMES)
+    if name is None:
+        return None
+    try:
+        steps = np.diff(sheet.times(name))
+    except DataError:
+        return None
+    if recording is not None:
+        steps = steps[np.asarray(sheet.columns[recording])[1:] == np.asarray(sheet.columns[recording])[:-1]]
+    if len(steps) and (steps > 0).all():
+        notes.append(f"column {name!r} is taken for the time, since it rises in every recording")
+        return name
+    notes.append(
+        f"column {name!r} is a channel, since it does not always rise; time={name!r} makes it the time"
+    )
+    return None
+
+
 def _channels(sheet: Sheet, other: set[str | None], notes: list[str]) -> list[str]:
     channels, texts, commas = [], [], []  # type: tuple[list[str], list[str], list[str]]
     for name in sheet.columns:
@@ -205,7 +150,7 @@ def _channels(sheet: Sheet, other: set[str | None], notes: list[str]) -> list[st
         except DataError as failure:
             # A single bad cell is a mistake in a channel; a column of texts is something else.
             values = [str(one).strip().replace(",", ".") for one in sheet.columns[name][:100]]
-            if sum(_is_number(one) for one in values) > len(values) / 2:
+            if sum(is_number(one) for one in values) > len(values) / 2:
                 raise failure from None
             texts.append(name)
     if commas:
@@ -302,7 +247,10 @@ def _of_arrays(path: Path, options: Mapping[str, Any]) -> Found:
 
 
 def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
-    """Tables named as arrays are, or class folders of tables, for each split where there are such folders."""
+    """Tables named as arrays are, or class folders of tables, for each split where there are such folders.
+
+    Folders around everything are passed by. Raises `DataError`.
+    """
     files = sorted(
         one
         for one in folder.rglob("*")
@@ -312,6 +260,16 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
     )
     if not files:
         raise DataError(f"{folder}: no recordings ({', '.join(TABLES)}, .npy)")
+    part = next((part for one in files if (part := partition_of(one.relative_to(folder).as_posix()))), None)
+    if part is not None:
+        raise DataError(
+            f"{folder}: the folder {part[0]!r} is a part of a table, no class of recordings; read it with "
+            "pandas.read_parquet, and give the frame"
+        )
+    while len({one.relative_to(folder).parts[0] for one in files}) == 1 and all(
+        len(one.relative_to(folder).parts) > 2 for one in files
+    ):
+        folder /= files[0].relative_to(folder).parts[0]
     found = Found()
     for file in files:
         parts = file.relative_to(folder).parts
@@ -324,11 +282,17 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
             one = Recording(where, values)
         else:
             sheet = Sheet(where, sheet_of(file, options["header"]).columns)
-            got = sheet_recordings(sheet, {"time": options["time"]}, found.channels, is_long=False)
+            time = found.time if found.time in sheet.columns else options["time"]
+            got = sheet_recordings(sheet, {"time": time}, found.channels, is_long=False)
             found.channels, found.time = got.channels, got.time
             found.notes += [note for note in got.notes if note not in found.notes]
             one = got.recordings[0]
         found.recordings.append(replace(one, name=where, group=where, label=label, split=split))
+    splits = {one.split for one in found.recordings}
+    if "validation" in splits and "train" not in splits:
+        raise DataError(
+            f"{folder}: no train folder; it has {', '.join(one.name for one in found.recordings[:5])}"
+        )
     labelled = [one for one in found.recordings if one.label is not None]
     if not labelled:
         _label_by_name(found, options["numbered"])
@@ -340,7 +304,12 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
 
 def _label_by_name(found: Found, numbered: bool | None) -> None:
     """SPLIT_CLASS_NUMBER: a number at the end counts the recordings of a class, unless only one class would be left."""
-    parsed = [(_split_of(one.name), NAME.sub(r"\2", one.name)) for one in found.recordings]
+    # In the folder of a split, the file's own name says the class.
+    names = [Path(one.name).name if one.split else one.name for one in found.recordings]
+    parsed = [
+        (one.split or _split_of(name), NAME.sub(r"\2", name))
+        for one, name in zip(found.recordings, names, strict=True)
+    ]
     kinds = {rest: NUMBER.match(rest) for _, rest in parsed}
     short = {rest: match[1] if match else rest for rest, match in kinds.items()}
     if numbered is None:

@@ -212,11 +212,14 @@ def _without_gaps(found: Found, options: dict[str, Any], file: str) -> float | N
         if (step := gap_rules.step_of(one, file)) is not None:
             steps[one.name, one.first] = step
     usual = float(np.median(list(steps.values()))) if steps else None
+    if usual is not None and all(gap_rules.is_other_speed(step, usual) for step in steps.values()):
+        usual = float(np.percentile(list(steps.values()), 50, method="higher"))  # one that a recording has
     others = {name: step for (name, _), step in steps.items() if gap_rules.is_other_speed(step, usual)}
     if others and options["gaps"] != "interpolate":
         name, step = next(iter(others.items()))
+        alike = sum(not gap_rules.is_other_speed(one, usual) for one in steps.values())
         raise DataError(
-            f"{file}: {name!r} has a row every {step:g}, most recordings every {usual:g}; "
+            f"{file}: {name!r} has a row every {step:g}, {alike} of {len(steps)} recordings every {usual:g}; "
             "give gaps='interpolate' to bring all to one speed"
         )
     if others:

@@ -248,7 +248,13 @@ def _of_tables(folder: Path, tables: list[Path], options: dict[str, Any]) -> Lab
 def _of_folder(folder: Path) -> Labelled:
     """Class folders of text files, or such folders for each split."""
     found = Labelled(folder.name, whole_files=True)
-    tops = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    loose: list[Path] = []
+    tops = _folders(folder, loose)
+    while (
+        len(tops) == 1 and tops[0].name.lower() not in SPLITS and any(map(text_files, _folders(tops[0], [])))
+    ):
+        folder = tops[0]  # a folder around everything, as archives have
+        tops = _folders(folder, loose)
     splits = [one for one in tops if one.name.lower() in SPLITS]
     if splits and len(splits) < len(tops):
         strange = next(one.name for one in tops if one not in splits)
@@ -260,7 +266,7 @@ def _of_folder(folder: Path) -> Labelled:
     example: dict[str, str] = {}
     for top in splits or [folder]:
         split = SPLITS[top.name.lower()] if splits else None
-        classes = sorted(one for one in top.iterdir() if one.is_dir() and not one.name.startswith("."))
+        classes = _folders(top, loose if splits else [])
         for place in classes:
             if place.name in UNLABELLED:
                 found.notes.append(
@@ -282,12 +288,22 @@ def _of_folder(folder: Path) -> Labelled:
         raise DataError(
             f"{folder}: no texts; expected class folders of .txt files, or train.csv beside validation.csv"
         )
+    if loose:
+        shown = ", ".join(one.name for one in loose[:5])
+        found.notes.append(f"{len(loose)} text files lie in no class folder and are left out: {shown}")
     for encoding in ("cp1252", "latin-1"):
         if encodings[encoding]:
             found.notes.append(
                 f"{encodings[encoding]} of {len(found.texts)} files are no UTF-8 and were read as {encoding}, such as {example[encoding]}"
             )
     return found
+
+
+def _folders(folder: Path, loose: list[Path]) -> list[Path]:
+    """The folders in a folder, sorted; the text files beside them are added to ``loose``."""
+    inside = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    loose += [one for one in inside if one.is_file() and one.suffix.lower() == ".txt"]
+    return [one for one in inside if one.is_dir()]
 
 
 def _drop_empty(found: Labelled) -> None:

@@ -187,3 +187,12 @@ def test_progress_is_told_while_images_are_decoded(two_classes):
     told = []
     lk.data.describe(two_classes, progress=lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] >= 20
+
+
+def test_the_label_is_shown_as_its_classes(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("q,label\n" + "".join(f"{k},{('NA', 'no', 'yes')[k % 3]}\n" for k in range(60)))
+    found = lk.data.describe(path)
+    label = next(one for one in found.columns if one.name == "label")
+    assert set(found.classes) == {"NA", "no", "yes"}
+    assert (label.kind, label.missing, label.distinct) == ("category", 0, 3)

@@ -48,3 +48,8 @@ def test_no_rows(tmp_path):
     path.write_text("a,b\n")
     with pytest.raises(DataError, match="no rows"):
         head(path, {})
+
+
+def test_kinds_are_not_copied_for_every_column():
+    frame = head(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), {})
+    assert frame["a"].attrs[KINDS] is frame.attrs[KINDS]

@@ -48,3 +48,16 @@ def test_short_texts_named_so_are_texts():
 def test_a_fold_of_numbers_is_no_split():
     assert guess(frame(fold=[1, 2, 3], x=[1, 2, 3])).split is None
     assert guess(frame(Split=["Train", "valid", None], x=[1, 2, 3])).split == "Split"
+
+
+def test_neither_a_constant_nor_a_text_is_likely():
+    texts = [f"{LONG[k % 2]} {k}" for k in range(3000)]
+    more = {f"c{k}": range(3000) for k in range(4)}
+    found = guess(frame(price=[1] * 3000, **more, size=[1] * 2999 + [2], remark=texts, empty=[None] * 3000))
+    assert (found.kind, found.likely) == ("table", "size")
+    assert guess(frame(a=[1, 1])).likely is None
+
+
+def test_a_label_that_the_rows_are_sorted_by():
+    texts = [f"{LONG[k % 2]} {k}" for k in range(3000)]
+    assert guess(frame(said=texts, mood=["a"] * 1500 + ["b"] * 1500)).likely == "mood"

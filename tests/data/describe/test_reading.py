@@ -1,5 +1,7 @@
 """`read` finds the verb; every answer is compared with what that verb gives."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,3 +130,86 @@ def test_the_first_needed_option_is_asked_for(tmp_path):
 def test_a_bundled_sample_is_read_by_its_name():
     assert plan(lk.data.sample("digits"), {}).code == "lk.data.sample('digits')"
     assert plan(lk.data.sample("credit"), {}).code == "lk.data.sample('credit')"
+
+
+ROWS = "a,label\n" + "".join(f"{k},{'ab'[k % 2]}\n" for k in range(20))
+
+
+def put(folder, **files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def test_tables_in_folders_of_splits_are_no_recordings(tmp_path):
+    tmp_path /= "set"  # the cache lies in the other
+    put(tmp_path, **{"train/0.csv": ROWS, "train/1.csv": ROWS, "test/0.csv": ROWS, "val/0.csv": ROWS})
+    found = lk.data.describe(tmp_path)
+    assert (found.verb, found.failure, found.classes) == ("table", None, {"a": 20, "b": 20})
+    assert found.held_out == {"a": 10, "b": 10}
+    assert "test/0.csv: left alone, as 'val' is the validation" in found.left_out
+    put(tmp_path, **{"val/1.csv": ROWS})
+    with pytest.raises(DataError, match=r"2 tables are held out, such as val/0\.csv; a table has one file"):
+        lk.data.read(tmp_path)
+    given = lk.data.read(tmp_path, validation=str(tmp_path / "val" / "1.csv"))
+    assert given.options["validation"] == str(tmp_path / "val" / "1.csv")
+    put(tmp_path / "b", **{"val/0.csv": ROWS, "val/1.csv": ROWS})
+    with pytest.raises(DataError, match=r"no table to train on among val/0\.csv, val/1\.csv"):
+        lk.data.read(tmp_path / "b")
+
+
+def frames(folder, *names, **more):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        values = {"a": np.arange(20.0), "label": ["u", "v"] * 10} | more
+        pd.DataFrame(values).to_parquet(folder / name, index=False)
+
+
+def test_parquet_named_as_hugging_face_does(tmp_path):
+    tmp_path /= "set"  # the cache lies in the other
+    frames(tmp_path, "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet")
+    found = lk.data.describe(tmp_path)
+    assert (found.verb, found.classes, found.failure) == ("table", {"u": 10, "v": 10}, None)
+    frames(tmp_path, "data/test-00001-of-00001.parquet")
+    found = lk.data.read(tmp_path)
+    assert found == lk.data.parquet(tmp_path, target="label")
+    assert len(found.prepare().validation) == 40
+
+
+def test_partitions_are_refused_or_their_column_is_named(tmp_path):
+    tmp_path /= "set"  # the cache lies in the other
+    frames(tmp_path, "year=2023/0.parquet", "year=2024/0.parquet")
+    for read in (lk.data.read, lk.data.describe):
+        with pytest.raises(DataError, match=r"'year=2023' are the parts of one table, and its column 'year'"):
+            read(tmp_path)
+    with pytest.raises(DataError, match=r"the folder 'year=2023' is a part of a table, no class"):
+        lk.data.windows(tmp_path).prepare()
+    found = lk.data.read(tmp_path, kind="parquet", target="label").prepare()
+    assert "year: in the names of the folders alone, not read" in found.notes
+    with pytest.raises(DataError, match="the target 'year' stands in the names of the folders alone"):
+        lk.data.parquet(tmp_path, target="year").prepare()
+
+
+def test_a_list_of_paths_is_no_text(table):
+    for given in ([table], [str(table), str(table)]):
+        with pytest.raises(
+            DataError, match=r"a list of \d paths, such as .*t\.csv': give one file or folder"
+        ):
+            lk.data.describe(given)
+
+
+def test_what_never_ends_is_refused_at_once():
+    for endless in (itertools.count(), itertools.cycle([1]), itertools.repeat(1)):
+        found = lk.data.read
+        with pytest.raises(DataError, match=r"this itertools\.\w+ has no end; give steps_per_epoch"):
+            found(endless)
+
+
+def test_texts_in_folders_of_splits_are_no_table(tmp_path):
+    rows = "text,label\n" + "".join(f"a film that lasts {k} hours,{'ab'[k % 2]}\n" for k in range(20))
+    put(tmp_path / "set", **{"train/0.csv": rows, "test/0.csv": rows})
+    with pytest.raises(
+        DataError, match=r"texts \(column 'text'\) in folders of splits; .* or give kind='table'"
+    ):
+        lk.data.read(tmp_path / "set")
+    assert lk.data.read(tmp_path / "set", kind="table").kind == "table"

@@ -2,13 +2,16 @@
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import lepton_kit as lk
 from lepton_kit.data.describe.sniff import kind_of
 from lepton_kit.errors import DataError
 
@@ -143,3 +146,32 @@ def test_a_link_that_leads_back_ends(file):
     folder = file("cat/1.png").parent
     (folder / "again").symlink_to(folder, target_is_directory=True)
     assert kind_of(folder.parent) == "images"
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        kind_of(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        lk.data.table(tmp_path / "pipe.csv", target="a").prepare()
+    for text in ("a long text, " * 1000, "a\0b"):
+        with pytest.raises(DataError, match=r"signs is the path of no file; texts with their labels"):
+            kind_of(Path(text))
+    with pytest.raises(DataError, match="cannot be read"):
+        kind_of(Path("a" * 500))
+    with pytest.raises(DataError, match="no such file or folder"):
+        kind_of(tmp_path / "none.csv")
+
+
+def test_compressed_whatever_the_name_says(file):
+    with pytest.raises(
+        DataError, match=r"compressed, though its name does not say so; rename it to a\.csv\.gz"
+    ):
+        kind_of(file("a.csv", gzip.compress(b"a,b\n1,2\n")))
+
+
+def test_a_text_beside_class_folders(file):
+    for name in ("pos/1.txt", "neg/1.txt"):
+        file(name)
+    assert kind_of(file("README.txt").parent) == "texts"
+    assert kind_of(file("rows.csv").parent) == "table"
