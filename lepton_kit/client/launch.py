@@ -23,7 +23,10 @@ from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
-from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.errors import ConfigError, DataError, DeviceError, LeptonError
+from lepton_kit.models.description import describe
+from lepton_kit.models.losses import fact
+from lepton_kit.models.targets import default_loss, pair
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import prepare
@@ -177,7 +180,14 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
             compiled.check_quantity(watched, trained, settings.training, prepared)
             settings = settings.replace(**{"training.keep_best": watched})
-    notes = _notes(prepared, [*models.explain_inexactness(trained), *_of_epochs(settings, prepared)])
+    notes = _notes(
+        prepared,
+        [
+            *models.explain_inexactness(trained),
+            *_of_epochs(settings, prepared),
+            *_of_answers(trained, settings, prepared),
+        ],
+    )
     found = {"schedule": schedule, "notes": notes}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
@@ -220,6 +230,24 @@ def _of_epochs(settings: RunSettings, prepared: PreparedData) -> list[str]:
         f"steps_per_epoch={steps}, but a pass over the data has {passes} steps: Keras' fit ends an epoch where the data "
         "end, with a warning; here it goes on with the next pass"
     ]
+
+
+def _of_answers(trained: Any, settings: RunSettings, prepared: PreparedData) -> list[str]:
+    """Where the outputs don't read as the loss or the classes of the data suggest; a prediction says it again."""
+    from lepton_kit.data.array_input import preprocessing_of
+    from lepton_kit.models import answers
+
+    with contextlib.suppress(
+        LeptonError, ValueError
+    ):  # a prediction says why not; training has no need of it
+        described = describe(trained, prepared.train.part(slice(0, 1)).x)
+        loss: Any = settings.training.loss and fact(settings.training.loss)
+        if loss is None and not described["compiled"]:
+            first, *more = pair(described, prepared.train.y)  # the loss that suits the targets is taken
+            loss = None if more else default_loss(first)
+        read = answers.answers(described, preprocessing_of(prepared).target, prepared.train.y, loss)
+        return [answer.note for answer in read if answer.note]
+    return []
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:

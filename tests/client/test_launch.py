@@ -55,6 +55,22 @@ def test_a_rate_asked_of_a_schedule_is_refused_and_the_run_lives(runs_dir: Path)
     assert run.status == "stopped"
 
 
+def test_outputs_that_do_not_read_as_the_loss_or_the_classes_suggest_are_said_at_launch():
+    def notes(units: int, activation: str | None, loss: str | None) -> str:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation)])
+        if loss is not None:
+            model.compile("sgd", loss)
+        names = np.array(["no", "yes"])[Y]
+        return " ".join(plan(model, (X, names), workers=1, batch_size=16).found["notes"])
+
+    assert "their activation is linear" in notes(1, None, "binary_crossentropy")
+    assert "activation" not in notes(1, "sigmoid", "binary_crossentropy")
+    assert "5 units, the data have 2 classes" in notes(5, "softmax", "sparse_categorical_crossentropy")
+    assert "5 units" in notes(5, None, None)  # of a model without a loss, which gets the one that suits
+    assert notes(2, None, None) == notes(1, None, None) == ""
+    assert "units" not in notes(2, "softmax", "sparse_categorical_crossentropy")
+
+
 @pytest.mark.processes
 def test_a_callback_ends_a_run_and_its_best_epoch_is_kept(runs_dir: Path):
     stopping = keras.callbacks.EarlyStopping("val_loss", min_delta=1e9, patience=1, restore_best_weights=True)
