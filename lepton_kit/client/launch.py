@@ -24,13 +24,15 @@ from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError, LeptonError
-from lepton_kit.models.description import describe
-from lepton_kit.models.losses import fact
+from lepton_kit.models.shapes import describe_for
 from lepton_kit.models.targets import default_loss, pair
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import prepare
 from lepton_kit.runtime.wishes import WORKER_BYTES
+
+LOPSIDED = 0.9
+"""The share of one class from which accuracy alone says little."""
 
 
 def launch(model: Any, data: Any, *, runs_dir: str | Path = "runs", **options: Unpack[LaunchOptions]) -> Run:
@@ -240,9 +242,8 @@ def _of_answers(trained: Any, settings: RunSettings, prepared: PreparedData) -> 
     with contextlib.suppress(
         LeptonError, ValueError
     ):  # a prediction says why not; training has no need of it
-        described = describe(trained, prepared.train.part(slice(0, 1)).x)
-        loss: Any = settings.training.loss and fact(settings.training.loss)
-        if loss is None and not described["compiled"]:
+        described, loss = describe_for(trained, prepared, loss=settings.training.loss), None
+        if not described["compiled"]:
             first, *more = pair(described, prepared.train.y)  # the loss that suits the targets is taken
             loss = None if more else default_loss(first)
         read = answers.answers(described, preprocessing_of(prepared).target, prepared.train.y, loss)
@@ -251,7 +252,28 @@ def _of_answers(trained: Any, settings: RunSettings, prepared: PreparedData) -> 
 
 
 def _notes(prepared: PreparedData, of_model: list[str]) -> list[str]:
-    return list(dict.fromkeys([*of_model, *prepared.details.get("notes", ())]))
+    return list(dict.fromkeys([*of_model, *prepared.details.get("notes", ()), *_of_balance(prepared)]))
+
+
+def _of_balance(prepared: PreparedData) -> list[str]:
+    """Where one class is so frequent that always answering it looks good. Samples that lie elsewhere are not read."""
+    y = prepared.train.y
+    if (
+        prepared.task != "classification"
+        or prepared.train.source is not None
+        or not isinstance(y, np.ndarray)
+    ):
+        return []
+    kinds, counts = np.unique(y, return_counts=True)
+    most, share = int(counts.argmax()), counts.max() / max(1, counts.sum())
+    if share < LOPSIDED:
+        return []
+    names = prepared.class_names
+    name = names[int(kinds[most])] if names is not None else str(kinds[most])
+    return [
+        f"accuracy misleads here: {share:.1%} of the training samples are of class {name!r}, so a model that always "
+        "says so is right as often; run.report() shows balanced accuracy and the recall of each class"
+    ]
 
 
 def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:

@@ -71,6 +71,21 @@ def test_outputs_that_do_not_read_as_the_loss_or_the_classes_suggest_are_said_at
     assert "units" not in notes(2, "softmax", "sparse_categorical_crossentropy")
 
 
+@pytest.mark.parametrize(("rare", "named", "said"), [(5, True, "'no'"), (5, False, "'0'"), (12, True, None)])
+def test_where_one_class_is_nearly_all_it_is_said_that_accuracy_misleads(rare, named, said):
+    x, y = np.zeros((100, 3), np.float32) + np.arange(100)[:, None], (np.arange(100) < rare).astype(np.int32)
+    labels = np.array(["no", "yes"])[y] if named else y
+    data = lk.data.arrays(x, labels, validation_split=0)
+    for model in (network(), lk.LeptonModel((3,), 2)):
+        notes = [
+            note for note in plan(model, data, workers=1, batch_size=16).found["notes"] if "misleads" in note
+        ]
+        assert len(notes) == (said is not None)
+        if said:
+            assert f"95.0% of the training samples are of class {said}" in notes[0]
+            assert "run.report()" in notes[0]
+
+
 @pytest.mark.processes
 def test_a_callback_ends_a_run_and_its_best_epoch_is_kept(runs_dir: Path):
     stopping = keras.callbacks.EarlyStopping("val_loss", min_delta=1e9, patience=1, restore_best_weights=True)
