@@ -24,7 +24,7 @@ class Section(pydantic.BaseModel):
 class Spec(Section, Mapping[str, Any]):
     """A section that reads as a mapping, of plain types.
 
-    Iterating gives what its model or data is made from, so without ``notes`` and ``schedule``: what a launch found
+    Iterating gives what its model or data is made from, so without ``notes``, ``remarks`` and ``schedule``: what a launch found
     out about it.
     """
 
@@ -40,8 +40,9 @@ class Spec(Section, Mapping[str, Any]):
         return len(list(iter(self)))
 
 
-FOUND = ("notes", "schedule")
+FOUND = ("notes", "remarks", "schedule")
 NOTES = "sentences: what in the model or the data is not exact on several workers"
+REMARKS = "sentences: what else to know of the results"
 
 
 class LeptonSpec(Spec):
@@ -69,6 +70,7 @@ class LeptonSpec(Spec):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of units left out while training")
     seed: int | None = Field(None, ge=0, description="of the first weights; null: the run's")
     notes: tuple[str, ...] = Field((), description=NOTES)
+    remarks: tuple[str, ...] = Field((), description=REMARKS)
 
 
 class BlockOrder(Section):
@@ -85,6 +87,7 @@ class _Stored(Spec):
     path: str = Field(min_length=1, description="the stored model; counts from the folder of this file")
     schedule: str | None = Field(None, description="learning rate schedule of its own optimizer, in words")
     notes: tuple[str, ...] = Field((), description=NOTES)
+    remarks: tuple[str, ...] = Field((), description=REMARKS)
 
 
 class KerasSpec(_Stored):

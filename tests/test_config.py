@@ -198,7 +198,7 @@ def test_a_data_spec_has_the_options_of_its_verb_with_their_defaults(kind: str):
 
 def test_a_model_spec_has_the_fields_of_a_lepton_model_with_their_defaults():
     ours = defaults(LeptonSpec)
-    assert (ours.pop("notes"), ours.pop("kind")) == ((), inspect.Parameter.empty)
+    assert (ours.pop("notes"), ours.pop("remarks"), ours.pop("kind")) == ((), (), inspect.Parameter.empty)
     assert ours == signature(LeptonModel)
     assert set(ours) == set(FIELDS)
 

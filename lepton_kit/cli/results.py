@@ -90,6 +90,12 @@ def predict(options: argparse.Namespace) -> int:
     table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size)
     for note in table.attrs["notes"]:
         print(f"lepton: {note}", file=sys.stderr)
+    column = answering.name_column(table)
+    if column != answering.NAME and (options.output or options.json):
+        print(
+            f"lepton: {answering.NAME!r} is the target, so the inputs' names stand in {column!r}",
+            file=sys.stderr,
+        )
     if options.output:
         print(f"lepton: {len(table):,} rows in {answering.write(table, options.output)}", file=sys.stderr)
     elif options.json:
@@ -101,6 +107,10 @@ def predict(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Show how well a run answers."""
+    if options.output:
+        from lepton_kit.deploy.modelcard.card import check_place
+
+        check_place(options.output)
     card = runs.open_run_of(options).report()
     if options.output:
         print(card.save(options.output))

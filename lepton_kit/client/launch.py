@@ -15,6 +15,7 @@ from lepton_kit import models
 from lepton_kit.client import compiled
 from lepton_kit.client.keras_names import check_names, check_optimizer
 from lepton_kit.client.options import Asked, LaunchOptions, in_launch_words, read
+from lepton_kit.client.remarks import remarks_on
 from lepton_kit.client.run import Run
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig, RunSettings
@@ -117,7 +118,11 @@ class Plan:
         from lepton_kit.training import callback_specs
 
         spec = models.store(self.trained, folder / "model")
-        found = self.found if spec["kind"] != "lepton" else {"notes": self.found["notes"]}
+        found = (
+            self.found
+            if spec["kind"] != "lepton"
+            else {name: self.found[name] for name in ("notes", "remarks")}
+        )
         models.verify(self.trained, spec, folder, self.prepared)
         if spec["kind"] == "object":
             seen = self._tried(spec, folder)
@@ -177,8 +182,14 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         with contextlib.suppress(ConfigError):  # of a quantity that there won't be Keras only warns, so do we
             compiled.check_quantity(watched, trained, settings.training, prepared)
             settings = settings.replace(**{"training.keep_best": watched})
-    notes = _notes(prepared, [*models.explain_inexactness(trained), *_of_epochs(settings, prepared)])
-    found = {"schedule": schedule, "notes": notes}
+    notes = _notes(
+        prepared,
+        [
+            *models.explain_inexactness(trained),
+            *_of_epochs(settings, prepared),
+        ],
+    )
+    found = {"schedule": schedule, "notes": notes, "remarks": remarks_on(trained, settings, prepared)}
     return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
 
 

@@ -58,7 +58,8 @@ class ArraysPreprocessing(Preprocessing):
             count = len(next(iter(part.values())))
             good, problems = np.ones(count, bool), {}
             for form in self.inputs:
-                array = part[form.key] = form.scaling(part[form.key]) if form.scaling else part[form.key]
+                with np.errstate(over="ignore"):
+                    array = part[form.key] = form.scaling(part[form.key]) if form.scaling else part[form.key]
                 if array.dtype.kind != "f":
                     continue
                 finite = np.isfinite(array).reshape(count, -1).all(axis=1)
@@ -83,7 +84,8 @@ class ArraysPreprocessing(Preprocessing):
         for key, form in wanted.items():
             try:
                 array = np.asarray(given[key])
-                array = array.astype(form.dtype, copy=False)
+                with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that sample
+                    array = array.astype(form.dtype, copy=False)
             except (TypeError, ValueError) as failure:
                 raise DataError(f"{label('x', key)}: not an array of {form.dtype} ({failure})") from None
             if array.shape[1:] != form.shape or not array.ndim:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from lepton_kit.deploy.frames import free
 from lepton_kit.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NAME = "name"
 SHOWN_ROWS = 40
 SHOWN_COLUMNS = 12
 SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -76,7 +78,7 @@ def check_output(path: str | Path) -> None:
 
 
 def write(table: pd.DataFrame, path: str | Path) -> Path:
-    """Write every row; ``name`` is the first column. Arrays, such as maps of classes, become lists."""
+    """Write every row; ``name`` is the first column (see `name_column`). Arrays, such as maps of classes, become lists."""
     path = Path(path)
     check_output(path)
     temporary = path.with_name(f".{path.name}.part")
@@ -102,14 +104,19 @@ def write_lines(table: pd.DataFrame, stream: TextIO) -> None:
         )
 
 
+def name_column(table: pd.DataFrame) -> str:
+    """The column for the names of the inputs: ``name``, or ``name_of_input`` where a target is named ``name``."""
+    return free(NAME, table.columns)
+
+
 def plain(table: pd.DataFrame, told: Callable[[Any], Any]) -> pd.DataFrame:
-    """The frame with its index as the column ``name``, and ``told(list)`` for each array.
+    """The frame with its index as the first column, ``name`` (see `name_column`), and ``told(list)`` for each array.
 
     >>> import pandas as pd
     >>> plain(pd.DataFrame({"output": [np.arange(2)]}), str).to_json(orient="records")
     '[{"name":0,"output":"[0, 1]"}]'
     """
-    found = table.rename_axis("name").reset_index()
+    found = table.rename_axis(name_column(table)).reset_index()
     for name in found.columns:
         values = found[name]
         if values.dtype == object and any(isinstance(value, np.ndarray) for value in values):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROBLEM = "problem"
+OF_INPUT = "_of_input"
+"""What a column of ours ends with where the target has its name."""
 MOST_VALUES = 64
 """Values of an output that become columns of their own; more stay one array a row."""
 
@@ -23,7 +25,8 @@ def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "
 
     Classification: ``class``, ``probability`` (of that class) and ``probability_NAME`` for each class, or ``score``
     where the loss knows no probabilities. Several labels: ``labels`` (those above one half) and one probability each.
-    Regression: the value in the target's unit, under the target's name or ``value``. Places, such as pixels:
+    Regression: the value in the target's unit, under the target's name or ``value``; several under their own names,
+    or with a number each. Places, such as pixels:
     ``class`` holds an array of class numbers a row. Other: ``output`` holds an array a row.
     """
     if answer.task in ("classification", "multilabel"):
@@ -51,11 +54,25 @@ def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "
         if values.ndim == 2 and values.shape[1] == 1:
             return {f"{prefix}{name}": values[:, 0]}
         if values.ndim == 2 and values.shape[1] <= MOST_VALUES:
-            return {f"{prefix}{name}_{k}": values[:, k] for k in range(values.shape[1])}
+            own = name.split(", ")  # as a table with several targets joins them
+            if len(own) != values.shape[1] or len(set(own)) < len(own):
+                own = [f"{name}_{k}" for k in range(values.shape[1])]
+            return {f"{prefix}{one}": values[:, k] for k, one in enumerate(own)}
         return {f"{prefix}{name}": _objects(values)}
     if np.ndim(outputs) == 2 and np.shape(outputs)[1] <= MOST_VALUES:
         return {f"{prefix}output_{k}": np.asarray(outputs)[:, k] for k in range(np.shape(outputs)[1])}
     return {f"{prefix}output": _objects(np.asarray(outputs))}
+
+
+def free(name: str, taken: Collection[Any]) -> str:
+    """A name for a column of ours beside those of the targets.
+
+    >>> free("problem", ["price"]), free("problem", ["problem"])
+    ('problem', 'problem_of_input')
+    """
+    while name in taken:
+        name += OF_INPUT
+    return name
 
 
 def frame(
@@ -67,7 +84,8 @@ def frame(
 ) -> pd.DataFrame:
     """One row an input: ``made`` holds values for the inputs at ``rows``; the others are missing.
 
-    ``problem`` says why, if there is any; ``frame.attrs["notes"]`` are the notes.
+    ``problem`` says why, if there is any (``problem_of_input`` where a target is named ``problem``, which a note then
+    says); ``frame.attrs["notes"]`` are the notes.
 
     >>> frame(["a", "b"], np.array([1]), {"value": np.array([3.0])}, {0: "no image"})["problem"]["a"]
     'no image'
@@ -82,7 +100,10 @@ def frame(
         told = np.full(len(names), None, object)
         for place, why in problems.items():
             told[place] = why
-        table[PROBLEM] = told
+        column = free(PROBLEM, table.columns)
+        table[column] = told
+        if column != PROBLEM:
+            notes = [*notes, f"{PROBLEM!r} is the target, so why an input can't be read stands in {column!r}"]
     table.attrs["notes"] = list(notes)
     return table
 
@@ -109,7 +130,7 @@ def _named(names: list[Any], chosen: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_best(each: np.ndarray) -> np.ndarray:
-    return each.max(axis=-1).reshape(len(each), -1).mean(axis=1)
+    return each.max(axis=-1).mean(axis=tuple(range(1, each.ndim - 1)))
 
 
 def _objects(values: np.ndarray) -> np.ndarray:

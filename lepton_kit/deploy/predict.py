@@ -181,8 +181,17 @@ class Predictor:
         return frames.frame(names, np.concatenate(rows), whole, problems, notes)
 
     def _empty(self) -> dict[str, Any]:
-        """The columns of a prediction in which no input could be read."""
-        return {("value" if answer.task == "regression" else "class"): np.zeros(0) for answer in self.answers}
+        """The columns of a prediction in which no input could be read: those of any other, without a row."""
+        return self._columns([np.zeros((0, *self._shape(answer)), np.float32) for answer in self.answers])
+
+    def _shape(self, answer: Answer) -> tuple[int, ...]:
+        """The shape of a sample's output; of an export of an older version what the target says of it."""
+        if answer.shape is not None:
+            return tuple(size or 1 for size in answer.shape)
+        if answer.labels is not None:
+            return (len(answer.labels),)
+        mean = self.preprocessing.target.mean
+        return (len(mean) if mean is not None and answer.task == "regression" else 1,)
 
 
 class _Part:

@@ -22,6 +22,13 @@ FILE = "answers.json"
 HINGES = ("hinge", "squared_hinge", "categorical_hinge")
 OVERLAPS = ("dice", "tversky")
 NO_MEANING = ("circle", "ctc")  # embeddings, and steps of a sequence that a decoder reads
+UNBOUNDED = frozenset(
+    (
+        "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "celu", "glu", "silu", "swish", "mish", "softplus",
+        "softsign", "tanh", "hard_tanh", "hard_silu", "hard_swish", "log_sigmoid", "log_softmax", "exponential", "squareplus",
+    )
+)  # fmt: skip
+"""Activations of Keras' own that also give values below 0 or above 1."""
 GENERALIZED = "categorical_generalized_cross_entropy"
 SMALLEST = 1e-7  # Keras' epsilon, to which it clips probabilities
 
@@ -30,8 +37,8 @@ class Answer(Section):
     """How one output reads.
 
     ``link`` is what makes probabilities of it: ``none`` (it gives them), ``softmax``, ``sigmoid``, ``shares`` (divided
-    by their sum, as Keras' loss does) or ``score`` (there are none: the largest, or a positive one, wins). An output
-    of one unit stands for the second of two classes.
+    by their sum, as Keras' loss does) or ``score`` (there are none: the largest, or one above ``middle``, wins). An
+    output of one unit stands for the second of two classes. ``shape`` is that of a sample's output, where it is known.
 
     >>> Answer(task="classification", link="sigmoid").probabilities(np.array([[0.0]])).tolist()
     [[0.5, 0.5]]
@@ -42,6 +49,8 @@ class Answer(Section):
     link: Literal["none", "softmax", "sigmoid", "shares", "score"] = "none"
     labels: tuple[str, ...] | None = None
     note: str | None = None
+    middle: float = 0.0
+    shape: tuple[int | None, ...] | None = None
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray | None:
         """Shape ``(samples, …, classes)``, float64, of outputs ``(samples, …, units)``; None where there are none."""
@@ -71,14 +80,14 @@ class Answer(Section):
         plain = np.asarray(outputs, np.float64)
         plain = plain[..., None] if self.task == "classification" and plain.ndim == 1 else plain
         if self.task == "classification" and plain.shape[-1] == 1:
-            return np.concatenate([-plain, plain], axis=-1)
+            return np.concatenate([2 * self.middle - plain, plain], axis=-1)
         return plain
 
     def classes(self, outputs: np.ndarray) -> np.ndarray:
         """The number of the class of each sample (or place), int64; of a multilabel 0 or 1 a label."""
         found = self.probabilities(outputs)
         if self.task == "multilabel":
-            return (np.asarray(outputs) > 0 if found is None else found > 0.5).astype(np.int64)
+            return (np.asarray(outputs) > self.middle if found is None else found > 0.5).astype(np.int64)
         return (self.scores(outputs) if found is None else found).argmax(axis=-1)
 
     def label(self, number: int) -> Any:
@@ -110,7 +119,7 @@ def answers(
 def _answer(output: Output, target: Target, free: bool) -> Answer:
     loss, activation = output.loss, output.activation
     units = output.shape[-1] if output.shape else (1 if output.shape == () else None)
-    about: dict[str, Any] = {"name": output.name}
+    about: dict[str, Any] = {"name": output.name, "shape": output.shape}
     names = target.class_names
     if names is not None and (units is None or units == len(names) or (units == 1 and len(names) == 2)):
         about["labels"] = names
@@ -118,8 +127,10 @@ def _answer(output: Output, target: Target, free: bool) -> Answer:
     logits = bool(loss["from_logits"]) if loss is not None else False
     if name == "crossentropy":
         name = BINARY[0] if units == 1 else SPARSE
+    if names is not None and units is not None and "labels" not in about:
+        about |= _named_units(units, names, sure=name == SPARSE and units > len(names))
     if name in NO_MEANING:
-        return Answer(task="other", name=output.name)
+        return Answer(task="other", name=output.name, shape=output.shape)
     if name in (SPARSE, GENERALIZED, *ONE_HOT):
         # Keras looks through a softmax, also where from_logits=True is asked.
         link = "none" if activation == "softmax" else "softmax" if logits else "shares"
@@ -130,13 +141,16 @@ def _answer(output: Output, target: Target, free: bool) -> Answer:
             return Answer(task="classification", **about)
         if units not in (1, None) and target.task == "classification":
             return Answer(task="classification", link="sigmoid" if link == "sigmoid" else "shares", **about)
-        return Answer(task="classification" if units in (1, None) else "multilabel", link=link, **about)
+        task = "classification" if units in (1, None) else "multilabel"
+        if link == "none" and activation in UNBOUNDED:
+            return _scored(task, activation, about)
+        return Answer(task=task, link=link, **about)
     if name in HINGES:
         one = units in (1, None) or name == "categorical_hinge" or target.task == "classification"
         return Answer(task="classification" if one else "multilabel", link="score", **about)
     if name in OVERLAPS:
         task = "classification" if activation == "softmax" or units in (1, None) else "multilabel"
-        return Answer(task=task, **about)
+        return _scored(task, activation, about) if activation in UNBOUNDED else Answer(task=task, **about)
     return _of_values(output, target, name, units, about)
 
 
@@ -155,15 +169,41 @@ def _of_values(
             return Answer(task=task, link=link, **about)
         if name is not None:
             return Answer(task=task, link="score", **about)
-        note = "the loss is the model's own: its outputs are read as logits"
-        return Answer(task=task, link="sigmoid" if units == 1 else "softmax", note=note, **about)
+        about["note"] = _both(
+            "the loss is the model's own: its outputs are read as logits", about.get("note")
+        )
+        return Answer(task=task, link="sigmoid" if units == 1 else "softmax", **about)
     if task == "multilabel":
         link = "none" if activation == "sigmoid" else "score" if name is not None else "sigmoid"
         return Answer(task=task, link=link, **about)
     if name is None and task == "other":
-        return Answer(task="other", name=output.name)
+        return Answer(task="other", name=output.name, shape=output.shape)
     places = output.shape is not None and len(output.shape) > 1
-    return Answer(task="other" if places else "regression", name=output.name)
+    return Answer(task="other" if places else "regression", name=output.name, shape=output.shape)
+
+
+def _named_units(units: int, names: tuple[str, ...], sure: bool) -> dict[str, Any]:
+    """What is said where there is not one unit a class. ``sure``: the first units are the classes, in their order."""
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    text = f"the model's output has {units} units, the data have {len(names)} classes ({shown})"
+    if not sure:
+        return {"note": f"{text}: no unit is sure to stand for one of them, so they are told by number"}
+    others = tuple(f"unit {place}" for place in range(len(names), units))
+    told = others[0] if len(others) == 1 else f"{others[0]} to {others[-1]}"
+    return {"labels": names + others, "note": f"{text}: the others, {told}, stand for none of them"}
+
+
+def _scored(task: Any, activation: str | None, about: dict[str, Any]) -> Answer:
+    """An output that a loss takes for probabilities, of an activation that does not give any."""
+    text = (
+        f"the loss takes the outputs for probabilities, but their activation is {activation}, which also gives values "
+        "below 0 and above 1: they are told as scores, and above 0.5 counts as yes"
+    )
+    return Answer(task=task, link="score", middle=0.5, **{**about, "note": _both(text, about.get("note"))})
+
+
+def _both(*notes: str | None) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def to_json(found: tuple[Answer, ...]) -> str:

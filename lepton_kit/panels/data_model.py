@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable
+from functools import partial
+from inspect import isroutine
 from typing import Any
 
 import ipywidgets as widgets
@@ -37,6 +39,10 @@ class DataModelPanel(Panel):
 
     def __init__(self, data: Any = None, model: Any = None, sample: str = "digits"):
         super().__init__()
+        # Said in Python, where it was given, and not in the panel's thread.
+        if isroutine(data) or isinstance(data, partial | type):
+            name = getattr(data, "__name__", type(data).__name__)
+            raise DataError(f"data: got {name!r} itself, not what it gives; call it: data={name}(…)")
         self.given_data, self.given_model = data, model
         choices = ([GIVEN] if data is not None else []) + sample_names() + [OWN]
         self.source = field(

@@ -59,7 +59,8 @@ class Driver:
         self._wishes.recall(self._ledger.view.requests)
         fresh = self._ledger.view.first_time is None
         self._ledger.status("starting")
-        for note in self.config.model.get("notes", []) if fresh else []:
+        model = self.config.model
+        for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self._ledger.append("warning", {"text": note})
         self._crew = hire()
         self._ring = Generations(self.config, self._crew, self._ledger)

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lepton_kit import cli, data
+from lepton_kit import cli, data, deploy
 from lepton_kit.data import cache
-from lepton_kit.deploy import exports
+from lepton_kit.deploy import answering, exports
+from lepton_kit.deploy.frames import frame
 from lepton_kit.deploy.report import compress as compressing
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
@@ -315,3 +316,26 @@ def test_a_wrong_word_to_the_cache_is_told(
     assert call(folder, "cache", *arguments) == 1
     assert text in capsys.readouterr().err
     assert len(cache.entries()) == 1
+
+
+def test_a_target_with_a_name_of_ours_is_printed_beside_it_and_it_is_said(tmp_path, capsys, monkeypatch):
+    class Fixed:
+        def predict(self, raw, **options):
+            return frame(["a", "b"], np.array([0]), {"name": np.array([1.5])}, {1: "no number"})
+
+    monkeypatch.setattr(deploy, "load", lambda path: Fixed())
+    monkeypatch.setattr(answering, "is_export", lambda name: True)
+    np.save(tmp_path / "x.npy", np.zeros(2))
+    assert cli.main(["predict", "model", str(tmp_path / "x.npy"), "--json"]) == 0
+    printed = capsys.readouterr()
+    first, second = map(json.loads, printed.out.splitlines())
+    assert first == {"name_of_input": "a", "name": 1.5, "problem": None}
+    assert second == {"name_of_input": "b", "name": None, "problem": "no number"}
+    assert "'name' is the target, so the inputs' names stand in 'name_of_input'" in printed.err
+
+
+def test_a_report_is_refused_before_it_is_made_where_it_cannot_be_written(tmp_path, capsys):
+    paths = make(tmp_path)
+    assert cli.main(["report", str(paths.root), "--output", str(tmp_path / "x.pdf")]) != 0
+    assert "path: got" in capsys.readouterr().err
+    assert not (tmp_path / "x.pdf").exists()

@@ -55,6 +55,39 @@ def test_a_rate_asked_of_a_schedule_is_refused_and_the_run_lives(runs_dir: Path)
     assert run.status == "stopped"
 
 
+def test_outputs_that_do_not_read_as_the_loss_or_the_classes_suggest_are_said_at_launch():
+    def notes(units: int, activation: str | None, loss: str | None) -> str:
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, activation)])
+        if loss is not None:
+            model.compile("sgd", loss)
+        names = np.array(["no", "yes"])[Y]
+        return " ".join(plan(model, (X, names), workers=1, batch_size=16).found["remarks"])
+
+    assert "their activation is linear" in notes(1, None, "binary_crossentropy")
+    assert "activation" not in notes(1, "sigmoid", "binary_crossentropy")
+    assert "5 units, the data have 2 classes" in notes(5, "softmax", "sparse_categorical_crossentropy")
+    assert "5 units" in notes(5, None, None)  # of a model without a loss, which gets the one that suits
+    assert notes(2, None, None) == notes(1, None, None) == ""
+    assert "units" not in notes(2, "softmax", "sparse_categorical_crossentropy")
+
+
+@pytest.mark.parametrize(("rare", "named", "said"), [(5, True, "'no'"), (5, False, "'0'"), (12, True, None)])
+def test_where_one_class_is_nearly_all_it_is_said_that_accuracy_misleads(rare, named, said):
+    x, y = np.zeros((100, 3), np.float32) + np.arange(100)[:, None], (np.arange(100) < rare).astype(np.int32)
+    labels = np.array(["no", "yes"])[y] if named else y
+    data = lk.data.arrays(x, labels, validation_split=0)
+    for model in (network(), lk.LeptonModel((3,), 2)):
+        notes = [
+            note
+            for note in plan(model, data, workers=1, batch_size=16).found["remarks"]
+            if "misleads" in note
+        ]
+        assert len(notes) == (said is not None)
+        if said:
+            assert f"95.0% of the training samples are of class {said}" in notes[0]
+            assert "run.report()" in notes[0]
+
+
 @pytest.mark.processes
 def test_a_callback_ends_a_run_and_its_best_epoch_is_kept(runs_dir: Path):
     stopping = keras.callbacks.EarlyStopping("val_loss", min_delta=1e9, patience=1, restore_best_weights=True)
@@ -123,7 +156,7 @@ def test_what_is_not_exact_stands_in_the_notes(tmp_path: Path):
     (note,) = config.model.notes
     assert "dropout=0.5" in note
     padded = [[1, 2], [3], [4, 5, 6], [7]]
-    notes = as_dataset((padded, [0, 1, 0, 1])).prepare().details.get("notes", [])
+    notes = as_dataset((padded, [0, 1, 0, 1])).prepare().differences
     assert list(module._notes(as_dataset((padded, [0, 1, 0, 1])).prepare(), ["a", "a"])) == ["a", *notes]
 
 

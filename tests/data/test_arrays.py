@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit import data
+from lepton_kit.data.array_input import preprocessing_of
 from lepton_kit.data.prepared import open_folder, write_folder
 from lepton_kit.errors import ConfigError, DataError
 
@@ -259,3 +260,11 @@ def test_refusals(arguments, options, said):
 def test_an_unknown_rule_for_holding_out():
     with pytest.raises(ConfigError, match="holdout: got 'first'; expected one of random, last"):
         data.arrays(X, Y, holdout="first")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_sample_without_a_warning():
+    how = preprocessing_of(data.arrays(np.ones((8, 2), np.float32), np.arange(8) % 2).prepare())
+    encoded = how.encode(np.array([[1.0, 2.0], [1e200, 0.0], [0.0, -1e39]]))
+    assert list(encoded.problems) == [1, 2]
+    assert encoded.x.tolist() == [[1.0, 2.0]]

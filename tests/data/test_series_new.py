@@ -113,3 +113,16 @@ def test_recordings_in_memory_are_those_of_a_file(learned, tmp_path):
         data.windows({"a": np.array(["b"])})
     with pytest.raises(DataError, match="expected a frame, or a dictionary of arrays"):
         data.windows({})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [3e38, 1e200])
+def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_windows_without_a_warning(learned, value):
+    prepared, walk, _ = learned
+    how = prepared.preprocessing.model_copy(update={"deviation": (0.1, 0.1, 0.1)})
+    recording = walk.copy()
+    recording[2, 1] = value
+    encoded = how.encode(recording)
+    assert encoded.problems.keys() == {0}
+    assert "row 2 has a value" in encoded.problems[0]
+    assert np.isfinite(encoded.x).all()

@@ -13,6 +13,8 @@ from lepton_kit.data import Dataset
 from lepton_kit.data.preprocessing import load, parse
 from lepton_kit.data.splitting import split_rows
 from lepton_kit.data.tables import making
+from lepton_kit.data.tables.columns import Column
+from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.errors import ConfigError, DataError
 
 COUNT = 60
@@ -344,3 +346,14 @@ def test_a_wrong_option_is_named(options, field):
     with pytest.raises(ConfigError) as caught:
         data.table("t.csv", **{"target": "y", **options})
     assert str(caught.value).startswith(f"{field}: got ")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e200, -1e299, "1e200", 1e39])
+def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_row_without_a_warning(value):
+    how = TablePreprocessing(columns=(Column(name="q", kind="number", mean=1.0, scale=0.5),))
+    encoded = how.encode({"q": [1.0, value, 2.0]})
+    assert list(encoded.problems) == [1]
+    assert "column 'q': " in encoded.problems[1]
+    assert "too far from the training rows (mean 1, deviation 0.5)" in encoded.problems[1]
+    assert encoded.x.tolist() == [[0.0], [2.0]]

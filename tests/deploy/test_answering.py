@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lepton_kit.deploy.answering import check_output, is_export, read_input, write
+from lepton_kit.deploy.answering import check_output, is_export, name_column, read_input, write
 from lepton_kit.errors import ConfigError, DataError
 
 TABLE = pd.DataFrame(
@@ -62,6 +62,14 @@ def test_every_row_is_written_with_its_name(tmp_path: Path):
     assert json.loads(lines[0]) == {"name": "x.png", "class": "a", "n": 1, "p": 0.5, "map": [0, 1]}
     assert json.loads(lines[1]) == {"name": "y.png", "class": None, "n": None, "p": None, "map": None}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl"]
+
+
+def test_a_target_named_name_does_not_take_the_place_of_the_inputs_names(tmp_path: Path):
+    table = pd.DataFrame({"name": [1.5, 2.5]}, index=["a", "b"])
+    assert name_column(table) == "name_of_input"
+    lines = write(table, tmp_path / "a.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == {"name_of_input": "a", "name": 1.5}
+    assert pd.read_csv(write(table, tmp_path / "a.csv"))["name_of_input"].tolist() == ["a", "b"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="Parquet needs pyarrow")

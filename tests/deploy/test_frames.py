@@ -78,3 +78,35 @@ def test_what_cannot_be_read_keeps_its_row_and_whole_numbers_stay_whole():
     assert table["p"].isna().tolist() == [False, True, False]
     assert table.attrs["notes"] == ["said"]
     assert "problem" not in frame(["a"], np.array([0]), {"p": np.array([1.0])}, {}).columns
+
+
+def test_several_targets_stand_under_their_own_names():
+    answer = Answer(task="regression")
+    both = Target(task="regression", name="lat, lon")
+    assert list(columns(answer, both, np.zeros((2, 2)))) == ["lat", "lon"]
+    unsure = Target(task="regression", name="lat, or, lon")  # a name with a comma in it
+    assert list(columns(answer, unsure, np.zeros((2, 2)))) == ["lat, or, lon_0", "lat, or, lon_1"]
+    assert list(columns(answer, both, np.zeros((2, 1)))) == ["lat, lon"]
+
+
+def test_a_target_named_problem_keeps_its_values_and_the_problems_go_elsewhere():
+    table = frame([1, 2], np.array([0]), {"problem": np.array([3.0])}, {1: "no number"}, ["said"])
+    assert table["problem"].tolist()[0] == 3.0
+    assert table["problem_of_input"].isna().tolist() == [True, False]
+    assert table.attrs["notes"][0] == "said"
+    assert "'problem_of_input'" in table.attrs["notes"][1]
+    assert frame([1], np.array([0]), {"problem": np.array([3.0])}, {}).attrs["notes"] == []
+
+
+def test_columns_of_no_row_are_those_of_any():
+    for answer, shape in (
+        (Answer(task="classification", link="softmax", labels=("a", "b")), (2,)),
+        (Answer(task="classification", link="sigmoid"), (1,)),
+        (Answer(task="classification", link="none"), (4, 5, 3)),
+        (Answer(task="multilabel", labels=("a", "b")), (2,)),
+        (Answer(task="regression"), (2,)),
+        (Answer(task="other"), (4, 4)),
+    ):
+        assert list(columns(answer, PLAIN, np.zeros((0, *shape)))) == list(
+            columns(answer, PLAIN, np.zeros((3, *shape)))
+        )

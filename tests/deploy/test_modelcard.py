@@ -18,7 +18,7 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.deploy.modelcard import figures, samples
 from lepton_kit.deploy.modelcard.card import ModelCard, make_card
 from lepton_kit.deploy.modelcard.judge import judge, truth_of
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 from lepton_kit.models.answers import Answer
 
 RNG = np.random.default_rng(0)
@@ -247,9 +247,37 @@ def test_without_a_validation_split_or_data_the_card_says_so():
     assert "no validation split" in card.facts.limits[0]
     assert card.table().empty
     assert card.confusion() is None
-    assert "no figures" in repr(card)
+    assert card.metrics().empty
+    assert list(card.metrics().columns) == list(made(np.zeros((100, 3), np.float32), NAMES).metrics().columns)
+    assert repr(card) == "<ModelCard demo: no figures, as there are no held-out samples>"
     how = preprocessing_of(arrays(np.zeros((4, 3)), np.arange(4) % 2).prepare())
     assert "could not be opened" in make_card("x", None, None, how, ()).facts.limits[0]
+
+
+def test_an_output_that_is_not_there_is_refused():
+    card = made(np.zeros((100, 3), np.float32), NAMES)
+    for ask in (card.metrics, card.table, card.confusion):
+        for wrong in (1, -2, True, "class"):
+            with pytest.raises(
+                ConfigError, match=r"output: got .*; expected the number of an output, from 0 to 0"
+            ):
+                ask(wrong)
+
+
+def test_a_card_is_only_written_to_what_it_can_be(tmp_path: Path):
+    card = made(np.zeros((100, 3), np.float32), NAMES)
+    (tmp_path / "plain").write_text("mine")
+    for name in ("x.pdf", "x.txt", "deep/x.HTM", "plain"):
+        with pytest.raises(
+            ConfigError, match=r"expected a folder, or a file that ends in \.html, \.md, \.json"
+        ):
+            card.save(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+    assert (tmp_path / "plain").read_text() == "mine"
+    (tmp_path / "old.results").mkdir()
+    for folder in ("old.results", "v1.2", "new"):
+        assert (card.save(tmp_path / folder) / "card.html").is_file()
+    assert card.save(tmp_path / "A.HTML").is_file()
 
 
 def test_worst_samples_show_pictures_words_or_features():

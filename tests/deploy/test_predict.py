@@ -158,3 +158,36 @@ def test_worker_processes_answer_as_this_process_does(tmp_path: Path):
     np.testing.assert_allclose(here["value"], there["value"], rtol=1e-6)
     assert here["problem"].isna().tolist() == there["problem"].isna().tolist()
     assert one.predict(["", ""], workers=1)["problem"].tolist() == ["an empty word"] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "outputs", "columns"),
+    [
+        (
+            Answer(task="classification", link="softmax", labels=("no", "yes"), shape=(2,)),
+            2,
+            ["class", "probability", "probability_no", "probability_yes"],
+        ),
+        (
+            Answer(task="classification", link="sigmoid", labels=("no", "yes"), shape=(1,)),
+            1,
+            ["class", "probability", "probability_no", "probability_yes"],
+        ),
+        (Answer(task="classification", link="none", labels=("no", "yes")), 2, None),
+        (Answer(task="regression", shape=(1,)), 1, ["length"]),
+    ],
+)
+@pytest.mark.parametrize("bad", [["", ""], ["nan", "nan"]])
+def test_a_prediction_in_which_nothing_is_readable_has_the_columns_of_any_other(
+    answer, outputs, columns, bad
+):
+    def run(x: Any) -> list[np.ndarray]:
+        return [np.where(x == 3, np.nan, 1.0) * np.ones((1, outputs))]
+
+    words = Words(target=Target(task="regression", name="length"))
+    good = Predictor(words, (answer,), run).predict(["a", ""])
+    found = Predictor(words, (answer,), run).predict(bad)
+    assert list(found.columns) == list(good.columns)
+    assert columns is None or list(found.columns) == [*columns, "problem"]
+    assert found.drop(columns="problem").isna().all(axis=None)
+    assert found["problem"].notna().all()

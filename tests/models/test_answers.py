@@ -44,7 +44,7 @@ TWO = Target(task="classification", class_names=("no", "yes"))
         (1, "linear", stock("binary_crossentropy", True), TWO, "classification", "sigmoid"),
         (1, "sigmoid", stock("binary_crossentropy"), TWO, "classification", "none"),
         (1, "sigmoid", stock("binary_focal_crossentropy", True), TWO, "classification", "none"),
-        (1, "linear", stock("binary_crossentropy"), TWO, "classification", "none"),
+        (1, "linear", stock("binary_crossentropy"), TWO, "classification", "score"),
         (3, "linear", stock("binary_crossentropy", True), Target(), "multilabel", "sigmoid"),
         (3, "sigmoid", stock("binary_crossentropy"), Target(task="multilabel"), "multilabel", "none"),
         (3, "softmax", stock("binary_crossentropy"), Target(), "classification", "none"),
@@ -83,7 +83,7 @@ def test_every_pair_of_loss_and_activation_reads_as_keras_means_it(
 def test_names_of_classes_go_with_outputs_of_as_many_units():
     loss = stock("sparse_categorical_crossentropy", True)
     assert answers(described(3, "linear", loss), CLASSES)[0].labels == ("a", "b", "c")
-    assert answers(described(4, "linear", loss), CLASSES)[0].labels is None
+    assert answers(described(4, "linear", loss), CLASSES)[0].labels == ("a", "b", "c", "unit 3")
     assert answers(described(1, "linear", stock("binary_crossentropy", True)), TWO)[0].label(1) == "yes"
     assert answers(described(3, "linear", loss), Target())[0].label(2) == 2
 
@@ -177,8 +177,8 @@ def test_a_real_losss_facts_lead_to_the_same_answer():
 
     for loss, link in (
         (keras.losses.BinaryCrossentropy(from_logits=True), "sigmoid"),
-        (keras.losses.BinaryCrossentropy(), "none"),
-        ("binary_crossentropy", "none"),
+        (keras.losses.BinaryCrossentropy(), "score"),
+        ("binary_crossentropy", "score"),
         (keras.losses.Hinge(), "score"),
     ):
         assert answers(described(1, "linear", fact(loss)), TWO)[0].link == link
@@ -196,3 +196,38 @@ def test_answers_are_kept_as_json_and_a_broken_file_is_named(tmp_path: Path):
         path.write_text(broken)
         with pytest.raises(DataError, match=r"answers\.json: does not say how outputs read"):
             load(path)
+
+
+@pytest.mark.parametrize(
+    "loss", [stock("binary_crossentropy"), stock("binary_crossentropy", False), stock("dice")]
+)
+@pytest.mark.parametrize("activation", ["linear", "tanh", "relu"])
+def test_what_a_loss_takes_for_probabilities_but_no_activation_bounds_is_a_score_and_says_so(
+    loss, activation
+):
+    (found,) = answers(described(1, activation, loss), TWO)
+    assert (found.task, found.link) == ("classification", "score")
+    assert f"activation is {activation}" in found.note
+    outputs = np.array([[2.0], [0.6], [0.4], [-1.0]])
+    assert found.probabilities(outputs) is None
+    assert found.classes(outputs).tolist() == [1, 1, 0, 0]  # as Keras' binary accuracy counts them
+    for known in ("sigmoid", "hard_sigmoid", None, "my_own"):
+        (found,) = answers(described(1, known, loss), TWO)
+        assert (found.link, found.note) == ("none", None)
+
+
+def test_several_labels_without_a_bound_are_scores_too():
+    (found,) = answers(described(3, "linear", stock("binary_crossentropy")), Target(task="multilabel"))
+    assert (found.task, found.link) == ("multilabel", "score")
+    assert found.classes(np.array([[2.0, 0.4, -1.0]])).tolist() == [[1, 0, 0]]
+
+
+def test_more_units_than_classes_keep_the_names_and_it_is_said():
+    loss = stock("sparse_categorical_crossentropy")
+    (found,) = answers(described(5, "softmax", loss), TWO)
+    assert found.labels == ("no", "yes", "unit 2", "unit 3", "unit 4")
+    assert "5 units, the data have 2 classes (no, yes)" in found.note
+    assert "unit 2 to unit 4, stand for none of them" in found.note
+    (unsure,) = answers(described(5, "softmax", OWN), TWO)
+    assert unsure.labels is None
+    assert "told by number" in unsure.note

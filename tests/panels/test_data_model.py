@@ -1,5 +1,7 @@
 """The data and model panel: sources, paths, pickers, and what Start waits for."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -230,7 +232,7 @@ def test_data_from_python_are_described(tmp_path, monkeypatch):
 
 
 def test_data_from_python_that_are_none_are_told(tmp_path):
-    panel = DataModelPanel(data=print).ready()
+    panel = DataModelPanel(data=object()).ready()
     assert panel.waits_for is not None
     assert panel.complaint != ""
     assert "reading" not in panel.look.value
@@ -250,3 +252,13 @@ def test_how_far_the_reading_is_is_told(panel, tmp_path, monkeypatch):
     choose(panel, tmp_path)
     assert told == ["reading … 1,200 of 20,000 (6 %)"]
     assert "stop here" in panel.path_problem.value
+
+
+@pytest.mark.parametrize(
+    "data", [lk.data.table, lambda: 1, "a".upper, print, lk.data.Dataset, partial(print, 1)]
+)
+def test_a_function_in_place_of_data_is_refused_where_it_is_given(data):
+    with pytest.raises(DataError, match=r"data: got .* itself, not what it gives; call it: data=.*\(…\)"):
+        DataModelPanel(data)
+    with pytest.raises(DataError, match="data: got"):
+        lk.Workbench(data=data, warm=False)

@@ -61,7 +61,8 @@ class WindowsPreprocessing(Preprocessing):
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Rows of a recording, float32 ``(rows, channels)``, standardised; padded to a window, and with the mask."""
-        rows = ((values - np.array(self.mean)) / np.array(self.deviation)).astype(np.float32)
+        with np.errstate(over="ignore"):  # becomes infinite, which is a problem of its windows
+            rows = ((values - np.array(self.mean)) / np.array(self.deviation)).astype(np.float32)
         if not self.mask:
             return rows
         count = max(len(rows), self.length)
@@ -112,6 +113,8 @@ class WindowsPreprocessing(Preprocessing):
         for row in holes(recording):
             bad[int(row)] = f"row {row} has a value that is missing or infinite"
         values = self.scaled(recording.values)
+        for row in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+            bad.setdefault(int(row), f"row {row} has a value too far from training for a float32 number")
         if len(values) < self.length:
             why = f"{len(values)} rows; a window needs {self.length}"
             yield Encoded((f"{recording.name}[0:{len(values)}]",), None, np.arange(0), {0: why})

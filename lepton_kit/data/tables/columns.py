@@ -186,11 +186,19 @@ class Column(Section):
                 found.notes[
                     f"column {self.name!r}: values {given}; the training rows have them {expected}: taken as they stand"
                 ] += count
-        return self._standardised(values, wrong, out)
+        none = self._standardised(values, wrong, out)
+        for place in np.flatnonzero(~np.isfinite(out[:, 0])).tolist():
+            found.problems[place] = (
+                f"column {self.name!r}: {values[place]:g}; too far from the training rows (mean {self.mean:g}, "
+                f"deviation {self.scale:g}) for a float32 number"
+            )
+            out[place, 0] = 0.0
+        return none
 
     def _standardised(self, values: np.ndarray, wrong: list[int], out: np.ndarray) -> np.ndarray:
         none = np.isnan(values)
-        out[:, 0] = np.where(none, 0.0, (values - self.mean) / self.scale)
+        with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that row
+            out[:, 0] = np.where(none, 0.0, (values - self.mean) / self.scale)
         none[wrong] = False
         return none
 

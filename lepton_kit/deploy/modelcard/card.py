@@ -18,13 +18,14 @@ from lepton_kit.deploy import sidecars, splits
 from lepton_kit.deploy.modelcard import samples, show
 from lepton_kit.deploy.modelcard.judge import judge
 from lepton_kit.deploy.modelcard.sections import FILE, DataFacts, Facts, OutputCard, load
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 from lepton_kit.models.answers import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGES = ("lepton-kit", "tensorflow", "keras", "numpy")
+SUFFIXES = ("html", "md", "json")
 ALWAYS = (
     "Intervals are 95 % and cover which samples were held out, not another training of the model.",
     "Inputs unlike the training data (another source, time or group) may be answered worse than these figures say.",
@@ -44,8 +45,10 @@ class ModelCard:
     def __repr__(self) -> str:
         first = [metric for output in self.facts.outputs for metric in output.metrics[:1]]
         told = ", ".join(f"{one.name} {one.value:.4g}" for one in first if one.value is not None)
-        held = self.facts.data.validation_samples if self.facts.split else None
-        return f"<ModelCard {self.facts.name}: {told or 'no figures'} on {held or 'no'} held-out samples>"
+        if not self.facts.split:
+            return f"<ModelCard {self.facts.name}: no figures, as there are no held-out samples>"
+        held = self.facts.data.validation_samples
+        return f"<ModelCard {self.facts.name}: {told or 'no figures'} on {held} held-out samples>"
 
     def _repr_html_(self) -> str:
         return show.html(self.facts)
@@ -55,13 +58,14 @@ class ModelCard:
         return show.markdown(self.facts)
 
     def table(self, output: int = 0) -> pd.DataFrame:
-        """One row a class: precision, recall, F1, support, with intervals; of a regression one row a metric."""
+        """One row a class: precision, recall, F1, support, with intervals; of a regression one row a metric.
+
+        No rows where there are no figures; ``facts.limits`` say why.
+        """
         import pandas as pd
 
-        if not self.facts.outputs:
-            return pd.DataFrame()
-        chosen = self.facts.outputs[output]
-        if not chosen.classes:
+        chosen = self._output(output)
+        if chosen is None or not chosen.classes:
             return self.metrics(output)
         rows = [
             {
@@ -80,10 +84,16 @@ class ModelCard:
         return pd.DataFrame(rows).set_index("class")
 
     def metrics(self, output: int = 0) -> pd.DataFrame:
-        """One row a metric: value, the ends of its 95 % interval, the interval's method, and the baseline's value."""
+        """One row a metric: value, the ends of its 95 % interval, the interval's method, and the baseline's value.
+
+        No rows where there are no figures; ``facts.limits`` say why.
+        """
         import pandas as pd
 
-        chosen = self.facts.outputs[output]
+        chosen = self._output(output)
+        if chosen is None:
+            names = ["value", "low", "high", "interval", "baseline"]
+            return pd.DataFrame(columns=names, index=pd.Index([], name="metric"))
         usual = {metric.name: metric.value for metric in chosen.baseline}
         rows = [
             {
@@ -102,16 +112,26 @@ class ModelCard:
         """The confusion matrix, true classes as rows, answers as columns; None where there is none."""
         import pandas as pd
 
-        chosen = self.facts.outputs[output] if self.facts.outputs else None
+        chosen = self._output(output)
         if chosen is None or chosen.confusion is None:
             return None
         names = [one.name for one in chosen.classes]
         return pd.DataFrame(chosen.confusion, index=names, columns=names)
 
+    def _output(self, output: int) -> OutputCard | None:
+        """The figures of one output; None where no output has any. Raises `ConfigError` for a number that is not there."""
+        count = len(self.facts.outputs)
+        if not count:
+            return None
+        if isinstance(output, bool) or not isinstance(output, int) or not -count <= output < count:
+            raise ConfigError("output", given=output, rule=f"the number of an output, from 0 to {count - 1}")
+        return self.facts.outputs[output]
+
     def save(self, path: str | Path) -> Path:
         """Write the card: to a folder as ``card.json``, ``card.md`` and ``card.html``, or to one file by its suffix.
 
-        Raises `DataError` for a folder that holds the report card of a compression, which has the same file name.
+        Raises `ConfigError` for a file of another suffix, and `DataError` for a folder that holds the report card of a
+        compression, which has the same file name.
         """
         path = Path(path)
         texts = {
@@ -119,10 +139,12 @@ class ModelCard:
             "md": self.to_markdown,
             "html": lambda: show.page(self.facts),
         }
-        if path.suffix[1:] in texts:
+        suffix = path.suffix[1:].lower()
+        if suffix in texts and not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-            sidecars.put(path, texts[path.suffix[1:]]())
+            sidecars.put(path, texts[suffix]())
             return path
+        check_place(path)
         check_folder(path)
         path.mkdir(parents=True, exist_ok=True)
         for suffix, text in texts.items():
@@ -138,6 +160,20 @@ class ModelCard:
     def replace(self, **changes: Any) -> ModelCard:
         """A card with some facts changed."""
         return ModelCard(self.facts.model_copy(update=changes))
+
+
+def check_place(path: str | Path) -> None:
+    """Raise `ConfigError` for what is neither a folder nor a file that a card can be written to."""
+    path = Path(path)
+    suffix = path.suffix[1:].lower()
+    is_file = path.exists() and not path.is_dir()
+    named = bool(suffix) and not suffix.isdigit()  # v1.2 is a folder's name
+    if suffix not in SUFFIXES and not path.is_dir() and (is_file or named):
+        raise ConfigError(
+            "path",
+            given=str(path),
+            rule=f"a folder, or a file that ends in {', '.join(map('.{}'.format, SUFFIXES))}",
+        )
 
 
 def check_folder(folder: Path) -> None:
@@ -165,7 +201,7 @@ def make_card(
     held = prepared.validation if prepared is not None else None
     configuration = dict(configuration or {})
     found: list[OutputCard] = []
-    said = list(limits)
+    said = [*limits, *(answer.note for answer in answers if answer.note)]
     if held is None or outputs is None or not len(held):
         said.append(
             "No figures: the run had no validation split (validation_split=0), so nothing is known of new input."

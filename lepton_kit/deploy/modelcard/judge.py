@@ -54,7 +54,7 @@ def truth_of(answer: Answer, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     if y.shape != places:
         return None
     if units == 1:  # 0 and 1, or -1 and 1
-        return (y > 0 if answer.link == "score" else y > 0.5).astype(np.int64)
+        return (y > (answer.middle if answer.link == "score" else 0.5)).astype(np.int64)
     if (y < 0).any() or (y >= units).any() or (y != np.floor(y)).any():
         return None
     return y.astype(np.int64)
@@ -89,7 +89,7 @@ def _classes(
         metrics.append(Metric(name="calibration error", value=error))
         limits += _calibration_limit(error, float(each.max(axis=-1).mean()), float(right.mean()))
     else:
-        limits.append("This loss knows no probabilities; scores only rank the classes.")
+        limits.append("There are no probabilities; scores only rank the classes.")
     if count == 2:
         metrics.append(figures.auc(each[..., 1].ravel(), truth.ravel() == 1))
     if alone is False:
