@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.tables.values import filled
+from lepton_kit.data.tables.values import Spelled, filled
 from lepton_kit.errors import DataError
 
 CELLS = 2**18
@@ -166,5 +167,5 @@ def array(values: Any, name: str, source: str, first: int = 0) -> np.ndarray:
 
 def _plain(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
+        return Spelled(int(cell))
+    return Spelled(cell) if isinstance(cell, int | float | Decimal) else str(cell)

@@ -15,6 +15,7 @@ from lepton_kit.data.tables.values import (
     MISSING,
     PLACEHOLDERS,
     NumberForm,
+    Spelled,
     as_text,
     dates,
     is_missing,
@@ -109,9 +110,13 @@ class Column(Section):
         known: dict[str | None, tuple[float, str | None] | None] = {None: (np.nan, None)}
         values, wrong, units = np.full(len(cells), np.nan), [], Counter[str]()
         for place, cell in enumerate(cells):
-            if cell not in known:
+            if type(cell) is Spelled and cell not in nothing:
+                found = number(cell)
+            elif cell not in known:
                 known[cell] = (np.nan, None) if cell.lower() in nothing else number(cell, form)
-            found = known[cell]
+                found = known[cell]
+            else:
+                found = known[cell]
             if found is None:
                 wrong.append(place)
             elif found[0] == found[0]:

@@ -188,11 +188,14 @@ def _number(
     few = odd.total() <= ODD_SHARE * total and len(odd) <= ODD_WORDS
     if not good or (odd and not few):
         return None
+    # Beside a decimal comma a point groups thousands, in new rows too where no training row had one.
+    dotless = form == FORMS[2] and wishes.thousands is None and not seen.pointed
+    dotless = dotless and not any("." in text for text in texts)
     column = Column(
         name=name,
         kind="number",
         decimal=form.decimal,
-        thousands=form.thousands,
+        thousands="." if dotless else form.thousands,
         words=(*words, *(text.lower() for text in odd)),
     )
     notes = _gone(name, texts, Counter({text: count for text, count in known.items() if text not in odd}))

@@ -33,10 +33,18 @@ STRANGE = {
 
 
 def open_files(
-    files: Sequence[Path], dialect: Dialect = AS_FOUND, sheet: str | int = 0, query: str | None = None
+    files: Sequence[Path],
+    dialect: Dialect = AS_FOUND,
+    sheet: str | int = 0,
+    query: str | None = None,
+    *,
+    only_databases: bool = False,
 ) -> Table:
-    """The rows of several files of the same columns, as one table. Raises `DataError` that names the file."""
-    parts = [_open(file, dialect, sheet, query) for file in files]
+    """The rows of several files of the same columns, as one table. Raises `DataError` that names the file.
+
+    With ``only_databases`` files that are none do without the query.
+    """
+    parts = [_open(file, dialect, sheet, query, only_databases) for file in files]
     first = parts[0]
     for part in parts[1:]:
         if set(part.names) != set(first.names):
@@ -76,7 +84,7 @@ def column(header: list[str], rows: list[list[str]], name: str, file: str) -> li
     return [row[index] for row in rows]
 
 
-def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None) -> Table:
+def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None, only_databases: bool) -> Table:
     """A file by what is in it. Raises `DataError`."""
     try:
         with path.open("rb") as stream:
@@ -90,7 +98,7 @@ def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None) -> 
         if query is None:
             raise DataError(f"{path.name}: a SQLite database; give query='SELECT … FROM …'")
         return of_frame(of_query(f"sqlite:///{path}", query), path.name)
-    if query is not None:
+    if query is not None and not only_databases:
         raise DataError(f"{path.name}: a query was given, but this is no SQLite database")
     if head.startswith(b"PAR1"):
         return read_parquet(path)

@@ -60,6 +60,10 @@ _UNIT = re.compile(rf"^(?P<sign>[+-]?)\s*(?P<a>{CURRENCIES})?\s*(?P<body>[^%]*?)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
+class Spelled(str):
+    """The text of a cell that was a number, so that its point is the decimal mark whatever texts beside it mean."""
+
+
 class NumberForm(NamedTuple):
     """How a column spells its numbers: the decimal mark, and the mark between thousands ("" for none)."""
 

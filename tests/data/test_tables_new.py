@@ -1,0 +1,79 @@
+"""New rows for a trained table: read as the training file was read, and what is said where they differ."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pandas
+import pytest
+
+from lepton_kit import data
+from lepton_kit.data.preprocessing import parse
+from lepton_kit.errors import DataError
+
+
+def only(path, **options):
+    """Prepared data of a file with the columns b and y, and the column b."""
+    options.setdefault("target", "y")
+    prepared = data.table(path, **options).prepare()
+    found = {column.name: column for column in prepared.preprocessing.columns}
+    return prepared, found.get("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("y^b\n" + "".join(f"{'pq'[k % 2]}^{k}\n" for k in range(40)), {"separator": "^"}),
+        ("".join(f"{k},{'pq'[k % 2]}\n" for k in range(40)), {"header": False, "target": "column_2"}),
+        ("b,y\n" + "".join(f"{k},'{'pq'[k % 2]},'\n" for k in range(40)), {"quote": "'"}),
+        ("b,y\n%note\n" + "".join(f"{k},{'pq'[k % 2]}\n" for k in range(40)), {"comment": "%"}),
+    ],
+)
+def test_a_new_file_is_read_as_the_training_file_was(put, text, options):
+    path = put(text)
+    prepared, _ = only(path, validation_split=0.0, **options)
+    again = parse(json.loads(prepared.preprocessing.model_dump_json()), "here")
+    encoded = again.encode(path)
+    assert (encoded.problems, dict(encoded.notes)) == ({}, {})
+    assert np.array_equal(encoded.x, prepared.train.x)
+
+
+def test_a_new_workbook_or_database_is_read_as_the_training_one_was(tmp_path):
+    frame = pandas.DataFrame({"a": range(40), "y": [k % 2 for k in range(40)]})
+    with pandas.ExcelWriter(tmp_path / "t.xlsx") as book:
+        pandas.DataFrame({"info": ["r"]}).to_excel(book, sheet_name="Info", index=False)
+        frame.to_excel(book, sheet_name="Data", index=False)
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        frame.to_sql("t", connection, index=False)
+    connection.close()
+    for name, options in (("t.xlsx", {"sheet": "Data"}), ("t.db", {"query": "select * from t"})):
+        prepared, _ = only(tmp_path / name, **options)
+        assert len(prepared.preprocessing.encode(tmp_path / name).x) == 40
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert len(prepared.preprocessing.encode(tmp_path / "t.csv").x) == 40
+
+
+def test_a_new_file_in_another_dialect_says_so_or_is_refused(put, sheet):
+    prepared, _ = only(sheet(";", b=lambda k: f"{k},5"))
+    found = prepared.preprocessing.encode(put('a,b\n1,"2,5"\n', "new.csv"))
+    assert "new.csv: separated by comma, the training rows by semicolon" in found.notes
+    prepared, _ = only(put("".join(f"{k % 2},{k},{k}\n" for k in range(40))), target="column_1", header=False)
+    with pytest.raises(DataError, match="2 columns without a header; expected the 3"):
+        prepared.preprocessing.encode(put("1,2\n3,4\n", "new.csv"))
+
+
+def test_new_numbers_are_read_in_the_form_of_the_training_rows(put):
+    prepared, column = only(put("b;y\n" + "".join(f"{k},50;{k % 2}\n" for k in range(40))))
+
+    def values(raw):
+        found = prepared.preprocessing.encode(raw)
+        return (
+            np.round(found.x[:, 0].astype(float) * column.scale + column.mean, 2).tolist(),
+            found.problems,
+        )
+
+    assert values(put("b\n1.234,50\n1.234\n12,50\n", "new.csv"))[0] == [1234.5, 1234, 12.5]
+    assert values({"b": [1.234, "1.234", None]})[0][:2] == [1.23, 1234]
+    found, problems = values({"b": ["7,5", "12.5"]})
+    assert found == [7.5]
+    assert "'12.5' is not a number" in problems[1]
