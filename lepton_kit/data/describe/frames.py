@@ -81,7 +81,7 @@ def _values(cells: np.ndarray, column: Column | None) -> Any:
     if column is None:
         return np.full(len(cells), None, object)
     if column.kind == "number":
-        numbers = cells if cells.dtype.kind in "iu" else column.numbers(cells).values
+        numbers = cells if cells.dtype.kind in "iu" and not column.words else column.numbers(cells).values
         whole = (
             numbers.dtype.kind == "f" and np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
         )

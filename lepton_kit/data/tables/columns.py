@@ -14,6 +14,7 @@ from lepton_kit.data.tables.values import (
     LARGEST,
     MISSING,
     PLACEHOLDERS,
+    PLAIN,
     NumberForm,
     Spelled,
     as_text,
@@ -90,7 +91,8 @@ class Column(Section):
 
     def missing(self, cells: np.ndarray) -> np.ndarray:
         """Which cells hold nothing, in the words of this column."""
-        return is_missing(cells, {*self._nothing, *self.words})
+        texts = as_text(cells) if self.words and cells.dtype.kind != "M" else cells
+        return is_missing(texts, {*self._nothing, *self.words})
 
     @property
     def _nothing(self) -> set[str]:
@@ -98,6 +100,17 @@ class Column(Section):
 
     def numbers(self, cells: np.ndarray) -> Numbers:
         """The cells of a column of numbers. Infinities stay, so that the caller may name the row."""
+        found = self._numbers(cells)
+        forms = (NumberForm(self.decimal, self.thousands), PLAIN)
+        gone = {
+            value[0] for word in self.words for form in forms if (value := number(word, form)) is not None
+        }
+        if gone:  # words for missing that are numbers, such as -999, however a cell spells them
+            values = np.where(np.isin(found.values, list(gone)), np.nan, found.values)
+            return Numbers(values, found.wrong, found.units)
+        return found
+
+    def _numbers(self, cells: np.ndarray) -> Numbers:
         if cells.dtype.kind in "fiub":
             return Numbers(cells.astype(np.float64), [], Counter({"": int(np.count_nonzero(cells == cells))}))
         if cells.dtype.kind == "M":

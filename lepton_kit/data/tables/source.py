@@ -49,7 +49,7 @@ def table(
     quote: str | None = None,
     comment: str | None = None,
     header: bool = True,
-    missing: Sequence[str] = (),
+    missing: Sequence[str | float] = (),
     day_first: bool | None = None,
     sheet: str | int = 0,
     query: str | None = None,
@@ -69,7 +69,7 @@ def table(
     columns, such as codes in digits; a column with missing
     values gets a feature that flags them. What was understood and what was left out is said in the notes of the
     prepared data. ``separator``, ``decimal``, ``thousands``, ``encoding``, ``quote``, ``comment``, ``day_first``
-    and ``missing`` (more words for it) are found out where they are not given.
+    and ``missing`` (more words for it, or numbers such as -999) are found out where they are not given.
 
     ``task``: without it texts, or at most 20 different whole numbers, are classes, all else is a regression, whose
     target is standardised within and answered in its ``unit``. Several targets make a regression of several values,
@@ -106,7 +106,7 @@ def table(
         "quote": quote if quote == "" else _sign("quote", quote),
         "comment": _text("comment", comment),
         "header": _truth("header", header),
-        "missing": _names("missing", missing),
+        "missing": _names("missing", _spelled(missing)),
         "day_first": None if day_first is None else _truth("day_first", day_first),
         "sheet": sheet,
         "query": _text("query", query),
@@ -261,6 +261,15 @@ def _names(name: str, value: Any) -> list[str]:
             rule="a list of column names" if name != "missing" else "a list of words",
         )
     return list(value)
+
+
+def _spelled(words: Any) -> Any:
+    if not isinstance(words, list | tuple):
+        return words
+    return [
+        f"{word:g}" if isinstance(word, int | float) and word == float(f"{word:g}") else word
+        for word in words
+    ]
 
 
 def _text(name: str, value: Any) -> str | None:
