@@ -40,3 +40,39 @@ def test_the_order_of_ambiguous_dates_is_said_for_time_too(put):
 def test_two_currencies_of_a_target_are_said(put):
     _, said = noted(lines("a,y", lambda k: f"{k},{'$€'[k % 2]}{1000 + k * 37}"), put)
     assert "target 'y': values in $ and €; they are taken as they stand" in said
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "expected"),
+    [
+        (lambda k: f"1.{100 + k}", {}, "1.100 is read with three digits behind the decimal point"),
+        (lambda k: f"1.{100 + k} €", {}, "if points group thousands, give thousands='.'"),
+        (lambda k: f"1.{100 + k}", {"thousands": "."}, None),
+        (lambda k: f"0.{100 + k}", {}, None),
+        (lambda k: f"{k}.5", {}, None),
+        (lambda k: f"0{1000 + k}", {}, "01000 is read as the number 1000; categorical=['b']"),
+        (lambda k: f"0{1000 + k}", {"categorical": ["b"]}, None),
+        (lambda k: f"{k % 28 + 1:02d}.02.{50 + k % 40}", {}, "read as 1969 to 2068"),
+        (lambda k: f"{k % 28 + 1:02d}.02.19{50 + k % 40}", {}, None),
+        (lambda k: f"{k % 7} kg", {}, "is taken as categories: '0 kg', '1 kg', '2 kg' are not spelt as"),
+        (lambda k: f"{k % 7}0-{k % 7}9", {}, None),
+        (lambda k: "0000-00-00" if k == 7 else f"2023-{k % 12 + 1:02d}-01", {}, "'0000-00-00' (1) taken as"),
+        (
+            lambda k: f"2023-02-{k % 28 + 1:02d}" if k % 3 else f"{k % 28 + 1:02d}/02/2023",
+            {},
+            "'b' is taken as categories: its dates have several formats",
+        ),
+        (lambda k: f"street {k % 5}", {}, None),
+    ],
+)
+def test_doubtful_cells_are_said(put, cell, options, expected):
+    _, said = noted(lines("a,b,y", lambda k: f"{k},{cell(k)},{k % 2}"), put, **options)
+    doubts = ("behind the decimal point", "categorical=[", "two digits", "as categories", "as missing")
+    assert expected in said if expected else not any(doubt in said for doubt in doubts)
+
+
+def test_an_odd_date_is_missing(put):
+    text = lines("a,b,y", lambda k: f"{k},{'00/00/0000' if k == 7 else f'{k % 28 + 1:02d}/02/2023'},{k % 2}")
+    prepared, _ = noted(text, put)
+    column = prepared.preprocessing.columns[1]
+    assert (column.kind, column.format, column.flag) == ("date", "%d/%m/%Y", True)
