@@ -76,3 +76,41 @@ def test_an_odd_date_is_missing(put):
     prepared, _ = noted(text, put)
     column = prepared.preprocessing.columns[1]
     assert (column.kind, column.format, column.flag) == ("date", "%d/%m/%Y", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            lines("5.1,setosa", lambda k: f"{k}.2,{('setosa', 'other')[k % 2]}"),
+            "looks like values (5.1, setosa)",
+        ),
+        (
+            lines("hello,ham", lambda k: f"text {k},{('ham', 'spam')[k % 2]}"),
+            "looks like values (hello, ham)",
+        ),
+        (lines("a,y", lambda k: f"{k},{k % 2}"), None),
+        (lines("land,2019,2020", lambda k: f"l{k},{k},{k}"), None),
+        (
+            lines("a,y", lambda k: f"{k},{k % 5},{k % 2}"),
+            "the header has one field less than the rows (2 and 3)",
+        ),
+    ],
+)
+def test_a_header_that_may_be_none_is_said(put, text, expected):
+    path = put(text)
+    target = text.splitlines()[0].rpartition(",")[2]
+    notes = " | ".join(data.table(path, target=target, max_categories=100).prepare().notes)
+    problems = " | ".join(data.describe(path, target=target).problems)
+    assert all(expected in said if expected else "header" not in said for said in (notes, problems))
+
+
+def test_new_rows_longer_than_their_header_are_said(put):
+    prepared, _ = noted(lines("a,b,y", lambda k: f"{k},{k % 5},{k % 2}"), put)
+    path = put("a,b\nu,1,2\nv,3,4\n", "new.csv")
+    assert any("one field less" in note for note in prepared.preprocessing.encode(path).notes)
+
+
+def test_thousands_in_doubt_are_a_finding(put):
+    path = put(lines("a;y", lambda k: f"1.{100 + k};{k % 2}"))
+    assert any("give thousands='.'" in one for one in data.describe(path, target="y").problems)

@@ -23,6 +23,8 @@ WISHES = ("decimal", "thousands", "day_first", "missing")
 DIALECT = ("separator", "encoding", "quote", "comment", "header")
 KINDS = "kinds"
 """Key of the frame's ``attrs``: column -> number, boolean, date, category, or empty."""
+DOUBTS = "doubts"
+"""Key of the frame's ``attrs``: sentences about what may be read wrongly."""
 
 
 def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
@@ -69,12 +71,16 @@ def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:
     given = {name: options[name] for name in WISHES if options.get(name) is not None}
     wishes = Wishes(**{**given, "missing": tuple(given.get("missing", ()))})
     hint = hint_of(seen, table.separator)
-    columns, kinds = {}, {}
+    columns, kinds, doubts = {}, {}, list(table.doubts)
     for name, values in cells.items():
         column, _ = column_of(name, seen[name], wishes, hint)
         kinds[name] = column.kind if column is not None else "empty"
         columns[name] = _values(values, column)
-    return _attributed(pd.DataFrame(columns), kinds)
+        if column is not None and column.kind == "number":
+            doubts += seen[name].spelling.notes(name, column.decimal, wishes.thousands)
+    frame = _attributed(pd.DataFrame(columns), kinds)
+    frame.attrs[DOUBTS] = doubts
+    return frame
 
 
 def _values(cells: np.ndarray, column: Column | None) -> Any:

@@ -38,7 +38,10 @@ class Chunk:
 
 @dataclass
 class Table:
-    """A table that is read in pieces, as often as needed. ``notes``: what was understood, once it has been read."""
+    """A table that is read in pieces, as often as needed. ``notes``: what was understood, once it has been read.
+
+    ``doubts`` are those notes that may well be wrong.
+    """
 
     source: str
     names: list[str]
@@ -46,6 +49,7 @@ class Table:
     notes: dict[str, int] = field(default_factory=dict)
     separator: str | None = None
     hint: str = ""
+    doubts: list[str] = field(default_factory=list)
 
     def chunks(self, rows: int | None = None) -> Iterator[Chunk]:
         """The table in pieces of at most ``rows`` rows. Raises `DataError` that names the line."""

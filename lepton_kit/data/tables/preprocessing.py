@@ -13,7 +13,7 @@ import numpy as np
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
 from lepton_kit.data.tables.chunks import Chunk, Table, is_frame, of_frame
 from lepton_kit.data.tables.columns import Column
-from lepton_kit.data.tables.delimited import NAMES, Dialect
+from lepton_kit.data.tables.delimited import NAMES, ROW_NAMES, Dialect
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.data.tables.values import filled
 from lepton_kit.errors import DataError
@@ -131,7 +131,8 @@ class TablePreprocessing(Preprocessing):
 
     def _fitting(self, table: Table) -> list[str]:
         """Sentences about columns that are not as in training. Raises `DataError` for one that can't be missing."""
-        notes, usual = [], self.reading.separator
+        notes = [] if ROW_NAMES in self.others else list(table.doubts)
+        usual = self.reading.separator
         if usual and table.separator not in (None, usual):
             one, two = (NAMES.get(sign, repr(sign)) for sign in (table.separator, usual))
             notes.append(f"{table.source}: separated by {one}, the training rows by {two}")

@@ -61,7 +61,8 @@ def open_files(
             notes.update(part.notes)
 
     notes = {text: count for part in parts for text, count in part.notes.items()}
-    return Table(first.source, first.names, pieces, notes, first.separator)
+    doubts = [text for part in parts for text in part.doubts]
+    return Table(first.source, first.names, pieces, notes, first.separator, doubts=doubts)
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -211,7 +212,7 @@ def _delimited(name: str, opened: Any, dialect: Dialect) -> Table:
         if kept:
             yield _of_rows(source.names, kept, first, name)
 
-    return Table(name, source.names, pieces, source.notes, source.format["delimiter"], hint)
+    return Table(name, source.names, pieces, source.notes, source.format["delimiter"], hint, source.doubts)
 
 
 def _of_rows(names: list[str], rows: list[list[str]], first: int, source: str) -> Chunk:
