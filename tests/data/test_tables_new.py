@@ -77,3 +77,25 @@ def test_new_numbers_are_read_in_the_form_of_the_training_rows(put):
     found, problems = values({"b": ["7,5", "12.5"]})
     assert found == [7.5]
     assert "'12.5' is not a number" in problems[1]
+
+
+def test_a_cell_that_holds_a_list_is_a_problem_of_its_row(put):
+    prepared, _ = only(put("a,b,y\n" + "".join(f"{k},{'uvw'[k % 3]},{k % 2}\n" for k in range(40))))
+    rows = [{"a": 1, "b": "u"}, {"a": [1, 2], "b": "u"}, {"a": 2, "b": {"c": 1}}]
+    frame = {"a": [1, [1, 2], 2], "b": ["u", "u", {"c": 1}]}
+    for raw in (rows, frame, pandas.DataFrame(frame)):
+        found = prepared.preprocessing.encode(raw)
+        assert found.rows.tolist() == [0]
+        assert found.problems[1] == "column 'a' holds a list; expected one value a cell"
+        assert "holds a dict" in found.problems[2]
+        assert not found.notes
+
+
+def test_one_category_has_one_spelling(put):
+    names = ("Ko\u0308ln", "K\u00f6ln", "Ulm")
+    text = "b,y\n" + "".join(f"{names[k % 3]},{k % 2}\n" for k in range(42))
+    prepared, column = only(put(text))
+    assert column.categories == ("K\u00f6ln", "Ulm")
+    for name in names[:2]:
+        for raw in (put(f"b\n{name}\n", "new.csv"), [{"b": name}]):
+            assert prepared.preprocessing.encode(raw).x.tolist() == [[1.0, 0.0]]

@@ -17,6 +17,7 @@ from lepton_kit.data.tables.values import (
     PLAIN,
     NumberForm,
     Spelled,
+    Unreadable,
     as_text,
     dates,
     is_missing,
@@ -172,7 +173,18 @@ class Column(Section):
             "hash": self._hash,
         }
         out = np.zeros((len(cells), len(self.features)), np.float32)
+        odd = (
+            [place for place, cell in enumerate(cells) if type(cell) is Unreadable]
+            if cells.dtype == object
+            else []
+        )
+        if odd:
+            given, cells = cells, cells.copy()
+            cells[odd] = None
         none = ways[self.kind](cells, out, found)
+        none[odd] = False
+        for place in odd:
+            found.problems[place] = f"column {self.name!r} holds {given[place]}; expected one value a cell"
         if self.flag:
             out[:, -1] = none
         elif none.any():

@@ -96,7 +96,7 @@ class TablePreprocessing(Preprocessing):
             raise DataError(
                 f"input: a {type(raw).__name__}; expected a frame, a file or a list of dictionaries with the columns {names} …"
             )
-        return of_frame(raw, "input")
+        return of_frame(raw, "input", new_rows=True)
 
     def _opened(self, files: list[Path]) -> Table:
         """Files, read as the training file was where that finds the columns, else as they look."""

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from lepton_kit.data.tables.chunks import CELLS, Chunk, Table, of_frame
 from lepton_kit.data.tables.delimited import Delimited, Dialect
 from lepton_kit.data.tables.formats import of_query, read_excel, read_feather, read_json, read_parquet
-from lepton_kit.data.tables.values import as_text, filled
+from lepton_kit.data.tables.values import as_text, composed, filled
 from lepton_kit.errors import DataError
 
 AS_FOUND = Dialect()
@@ -221,5 +221,6 @@ def _of_rows(names: list[str], rows: list[list[str]], first: int, source: str) -
         # Most columns have no blanks around their cells, and to look for them is faster than to strip each.
         joined = "\0".join(("", *column, ""))
         edges = any(f"{one}\0" in joined or f"\0{one}" in joined for one in BLANKS if one in joined)
-        columns[name] = filled([cell.strip() for cell in column] if edges else list(column))
+        cells = [cell.strip() for cell in column] if edges else list(column)
+        columns[name] = filled(cells if joined.isascii() else list(map(composed, cells)))
     return Chunk(columns, range(first, first + len(rows)), source)
