@@ -13,7 +13,7 @@ from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.learn import Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.reader import open_files
-from lepton_kit.data.tables.source import inputs
+from lepton_kit.data.tables.source import named_files
 from lepton_kit.data.tables.values import as_text
 from lepton_kit.data.texts.reading import LINES, rows_of
 from lepton_kit.errors import DataError
@@ -46,9 +46,15 @@ def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
 def _opened(source: Any, options: Mapping[str, Any]) -> Table:
     if not isinstance(source, Path):
         return of_frame(source)
-    files = inputs(source, {"pattern": options.get("pattern")})
+    train, held, _ = named_files(source, {"pattern": options.get("pattern"), "split": options.get("split")})
     dialect = Dialect(**{name: options[name] for name in DIALECT if options.get(name) is not None})
-    return open_files(files, dialect, options.get("sheet", 0), options.get("query"))
+    how = (dialect, options.get("sheet", 0), options.get("query"))
+    try:
+        return open_files([*train, *held], *how)
+    except DataError:  # a file for test without the target, which is left alone then
+        if not held:
+            raise
+        return open_files(train, *how)
 
 
 def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:

@@ -33,9 +33,6 @@ BY_ENDING = {
     ".zarr": "zarr",
 }
 """How an address is read, whose content is not looked at, by the end of its name."""
-TRAIN = ("train", "training")
-HELD_OUT = ("validation", "valid", "val", "dev", "eval", "test", "testing")
-"""Names of the files of a split; the first that is there is held out."""
 
 
 def verb_of(kind: str) -> Callable[..., Dataset]:
@@ -199,8 +196,6 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
     if kind is None:
         asks = {"text", "label"} & options.keys()
         kind = "text" if asks else "table" if "target" in options else found.kind
-    if kind == "table" and isinstance(source, Path) and "validation" not in options:
-        source, options = _apart(source, options)
     verb = verb_of(kind)
     _check_options(kind, verb, options)
     wanted = "label" if kind == "text" else "target"
@@ -222,18 +217,6 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
             f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
         )
     return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
-
-
-def _apart(path: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """A folder with a file of training rows and one of held-out rows as those two; anything else as it is."""
-    if not path.is_dir() or "pattern" in options:
-        return path, options
-    by_name = {file.name.split(".")[0].lower(): file for file in sorted(path.iterdir()) if file.is_file()}
-    train = next((by_name[name] for name in TRAIN if name in by_name), None)
-    held = next((by_name[name] for name in HELD_OUT if name in by_name), None)
-    if train is None or held is None:
-        return path, options
-    return train, {**options, "validation": str(held)}
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

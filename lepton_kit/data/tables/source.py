@@ -145,7 +145,7 @@ def table(
 
 def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
     """The files that are read, so those whose change changes the data: training rows, then ``validation``."""
-    train, held, _ = _by_names(path, options)
+    train, held, _ = named_files(path, options)
     return [
         *train,
         *held,
@@ -156,7 +156,7 @@ def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are float32 ``(features,)``; statistics and categories come from the training rows alone."""
     dialect = _dialect(options)
-    files, named, notes = _by_names(path, options)
+    files, named, notes = named_files(path, options)
     found = open_files(files, dialect, options["sheet"], options["query"])
     held = _validation(options, dialect)
     if named:
@@ -190,7 +190,7 @@ def _validation(options: Mapping[str, Any], dialect: Dialect) -> Table | None:
     return open_files([Path(options["validation"])], dialect, options["sheet"], options["query"])
 
 
-def _by_names(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:
+def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:
     """Files to train on, files that their names hold out, and sentences. Raises `DataError`."""
     files = _files(path, options.get("pattern"))
     if path.is_file() or options.get("split") is not None:  # a column says it
