@@ -99,3 +99,20 @@ def test_one_category_has_one_spelling(put):
     for name in names[:2]:
         for raw in (put(f"b\n{name}\n", "new.csv"), [{"b": name}]):
             assert prepared.preprocessing.encode(raw).x.tolist() == [[1.0, 0.0]]
+
+
+def test_one_column_with_decimal_commas_is_one_column(put):
+    prepared, column = only(put("b;y\n" + "".join(f"{k},50;{k % 2}\n" for k in range(40))))
+    found = prepared.preprocessing.encode(put("b\n12,50\n13,75\n", "new.csv"))
+    values = found.x[:, 0].astype(float) * column.scale + column.mean
+    assert np.round(values, 2).tolist() == [12.5, 13.75]
+
+
+def test_a_workbook_without_the_sheet_names_those_it_has(tmp_path):
+    frame = pandas.DataFrame({"a": range(40), "y": [k % 2 for k in range(40)]})
+    for name, sheet in (("t.xlsx", "Data"), ("new.xlsx", "Other")):
+        with pandas.ExcelWriter(tmp_path / name) as book:
+            frame.to_excel(book, sheet_name=sheet, index=False)
+    prepared, _ = only(tmp_path / "t.xlsx", sheet="Data")
+    with pytest.raises(DataError, match="no sheet 'Data'; it has Other"):
+        prepared.preprocessing.encode(tmp_path / "new.xlsx")
