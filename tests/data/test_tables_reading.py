@@ -213,7 +213,7 @@ def test_excel_files(tmp_path):
     assert cells(table) == {"whole": ["1", "2", "3", "4"], "text": ["x", "", "z", "w"]}
     assert "the sheet 'one' is read" in next(iter(table.notes))
     assert cells(open_files([tmp_path / "t.xlsx"], sheet="two")) == {"part": ["1.5", "", "3", "4"]}
-    with pytest.raises(DataError, match=r"t\.xlsx: not a readable Excel file"):
+    with pytest.raises(DataError, match=r"t\.xlsx: no sheet 'three'; it has one, two"):
         open_files([tmp_path / "t.xlsx"], sheet="three")
 
 

@@ -16,7 +16,7 @@ from lepton_kit.data.archives import open_arrays
 from lepton_kit.data.describe import checks
 from lepton_kit.data.describe.columns import columns_of, findings, with_classes
 from lepton_kit.data.describe.description import Column, Description
-from lepton_kit.data.describe.frames import MOST_ROWS
+from lepton_kit.data.describe.frames import DOUBTS, MOST_ROWS
 from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
 from lepton_kit.data.describe.preview import preview
 from lepton_kit.data.describe.reading import Plan, plan, verb_of
@@ -199,6 +199,7 @@ def _problems(
     elif classes:
         said.append(checks.same_but_for_spelling(list(classes)))
     if found.frame is not None:
+        said += found.frame.attrs.get(DOUBTS, [])
         known = ("constant", "empty") if prepared is not None else ()  # the reader has said it
         text = found.options.get("text")
         shown = [one for one in columns if one.kind not in known and one.name != text]

@@ -13,7 +13,7 @@ from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.learn import Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.reader import open_files
-from lepton_kit.data.tables.source import inputs
+from lepton_kit.data.tables.source import named_files
 from lepton_kit.data.tables.values import as_text
 from lepton_kit.data.texts.reading import LINES, rows_of
 from lepton_kit.errors import DataError
@@ -23,6 +23,8 @@ WISHES = ("decimal", "thousands", "day_first", "missing")
 DIALECT = ("separator", "encoding", "quote", "comment", "header")
 KINDS = "kinds"
 """Key of the frame's ``attrs``: column -> number, boolean, date, category, or empty."""
+DOUBTS = "doubts"
+"""Key of the frame's ``attrs``: sentences about what may be read wrongly."""
 
 
 class Kinds(dict[str, str]):
@@ -51,9 +53,15 @@ def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:
 def _opened(source: Any, options: Mapping[str, Any]) -> Table:
     if not isinstance(source, Path):
         return of_frame(source)
-    files = inputs(source, {"pattern": options.get("pattern")})
+    train, held, _ = named_files(source, {"pattern": options.get("pattern"), "split": options.get("split")})
     dialect = Dialect(**{name: options[name] for name in DIALECT if options.get(name) is not None})
-    return open_files(files, dialect, options.get("sheet", 0), options.get("query"))
+    how = (dialect, options.get("sheet", 0), options.get("query"))
+    try:
+        return open_files([*train, *held], *how)
+    except DataError:  # a file for test without the target, which is left alone then
+        if not held:
+            raise
+        return open_files(train, *how)
 
 
 def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:
@@ -76,19 +84,23 @@ def _typed(table: Table, options: Mapping[str, Any], rows: int) -> Any:
     given = {name: options[name] for name in WISHES if options.get(name) is not None}
     wishes = Wishes(**{**given, "missing": tuple(given.get("missing", ()))})
     hint = hint_of(seen, table.separator)
-    columns, kinds = {}, {}
+    columns, kinds, doubts = {}, {}, list(table.doubts)
     for name, values in cells.items():
         column, _ = column_of(name, seen[name], wishes, hint)
         kinds[name] = column.kind if column is not None else "empty"
         columns[name] = _values(values, column)
-    return _attributed(pd.DataFrame(columns), kinds)
+        if column is not None and column.kind == "number":
+            doubts += seen[name].spelling.notes(name, column.decimal, wishes.thousands)
+    frame = _attributed(pd.DataFrame(columns), kinds)
+    frame.attrs[DOUBTS] = doubts
+    return frame
 
 
 def _values(cells: np.ndarray, column: Column | None) -> Any:
     if column is None:
         return np.full(len(cells), None, object)
     if column.kind == "number":
-        numbers = cells if cells.dtype.kind in "iu" else column.numbers(cells).values
+        numbers = cells if cells.dtype.kind in "iu" and not column.words else column.numbers(cells).values
         whole = (
             numbers.dtype.kind == "f" and np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
         )

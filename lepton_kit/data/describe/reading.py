@@ -18,7 +18,7 @@ from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
 from lepton_kit.data.describe.frames import head
 from lepton_kit.data.describe.guess import Guess, guess
-from lepton_kit.data.describe.nested import HELD_OUT, TRAIN, apart, of_rows, refusal
+from lepton_kit.data.describe.nested import apart, of_rows, refusal
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
 from lepton_kit.data.describe.sniff import TABLES, kind_of
 from lepton_kit.data.prepared import PreparedData
@@ -250,8 +250,6 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
     if kind is None:
         asks = {"text", "label"} & options.keys()
         kind = "text" if asks else "table" if "target" in options else found.kind
-    if kind == "table" and isinstance(source, Path) and "validation" not in options:
-        source, options = _apart(source, options)
     verb = verb_of(kind)
     _check_options(kind, verb, options)
     wanted = "label" if kind == "text" else "target"
@@ -273,18 +271,6 @@ def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
             f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
         )
     return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
-
-
-def _apart(path: Path, options: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """A folder with a file of training rows and one of held-out rows as those two; anything else as it is."""
-    if not path.is_dir() or "pattern" in options:
-        return path, options
-    by_name = {file.name.split(".")[0].lower(): file for file in sorted(path.iterdir()) if file.is_file()}
-    train = next((by_name[name] for name in TRAIN if name in by_name), None)
-    held = next((by_name[name] for name in HELD_OUT if name in by_name), None)
-    if train is None or held is None:
-        return path, options
-    return train, {**options, "validation": str(held)}
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +16,9 @@ from lepton_kit.data.large.reading import BlockReader, Blocks, Column, PartSourc
 from lepton_kit.data.places import File, Files
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Preprocessing
+from lepton_kit.data.split_names import by_names
 from lepton_kit.data.structure import Key, joined
 from lepton_kit.data.writing import FolderWriter
-from lepton_kit.errors import DataError
 from lepton_kit.specs import BlockOrder
 
 READERS = {
@@ -40,8 +39,6 @@ MIXED_RECORDS = 16384
 RUN_ROWS = 1000
 AHEAD_BYTES = 128 << 20
 """Decoded records that a worker may hold before they are wanted."""
-TRAIN = ("train", "training")
-HELD = ("validation", "valid", "val", "dev", "eval", "test", "testing")
 
 
 @dataclass(frozen=True)
@@ -87,28 +84,12 @@ class Found:
 def split_of(files: Sequence[File]) -> tuple[list[File], int, list[str]]:
     """Files with the ones to train on first, how many those are, and sentences on what was left out.
 
-    A file belongs to a split by its folder or the first word of its name, such as ``train-00000.parquet``. Without such
-    words all files are trained on. Raises `DataError` for a file that says neither among files that do.
+    A file belongs to a split by its folder or its name, as `split_names.by_names` reads them. Without such words all
+    files are trained on. Raises `DataError` for a file that says neither among files that do.
     """
-    groups: dict[str, list[File]] = {}
-    for file in files:
-        folder, _, base = file.name.rpartition("/")
-        words = [folder.partition("/")[0].lower(), re.split(r"[-_.\d]", base.lower())[0]]
-        split = next((word for word in words if word in (*TRAIN, *HELD)), "")
-        groups.setdefault("train" if split in TRAIN else split, []).append(file)
-    if "train" not in groups:
-        return list(files), len(files), []
-    if "" in groups:
-        raise DataError(
-            f"{groups[''][0].name}: neither a file to train on nor one held out, as {groups['train'][0].name} is; "
-            "name it so, or move it away"
-        )
-    held = next((name for name in HELD if name in groups), None)
-    left = [name for name in groups if name not in ("train", held)]
-    notes = [
-        f"{len(groups[name])} files of {name!r} are left alone: {held!r} is the validation" for name in left
-    ]
-    return [*groups["train"], *(groups[held] if held else [])], len(groups["train"]), notes
+    by_name = {file.name: file for file in files}
+    train, held, notes = by_names(list(by_name))
+    return [by_name[name] for name in (*train, *held)], len(train), notes
 
 
 def parts_of(edges: np.ndarray, train_rows: int, share: float, seed: int) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.tables.values import filled
+from lepton_kit.data.tables.values import Spelled, Unreadable, composed, filled
 from lepton_kit.errors import DataError
 
 CELLS = 2**18
@@ -37,7 +38,10 @@ class Chunk:
 
 @dataclass
 class Table:
-    """A table that is read in pieces, as often as needed. ``notes``: what was understood, once it has been read."""
+    """A table that is read in pieces, as often as needed. ``notes``: what was understood, once it has been read.
+
+    ``doubts`` are those notes that may well be wrong.
+    """
 
     source: str
     names: list[str]
@@ -45,6 +49,7 @@ class Table:
     notes: dict[str, int] = field(default_factory=dict)
     separator: str | None = None
     hint: str = ""
+    doubts: list[str] = field(default_factory=list)
 
     def chunks(self, rows: int | None = None) -> Iterator[Chunk]:
         """The table in pieces of at most ``rows`` rows. Raises `DataError` that names the line."""
@@ -64,15 +69,18 @@ def _is_polars(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "polars"
 
 
-def of_frame(frame: Any, name: str = "the frame") -> Table:
-    """A pandas or Polars frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`."""
+def of_frame(frame: Any, name: str = "the frame", new_rows: bool = False) -> Table:
+    """A pandas or Polars frame, a dictionary of columns, or a list of dictionaries. Raises `DataError`.
+
+    With ``new_rows`` a cell that can't be read is left for its row, see `array`.
+    """
     if _is_polars(frame):
         frame = frame.collect() if hasattr(frame, "collect") else frame
         columns = {
             key: frame[key].to_numpy() if frame[key].dtype.is_numeric() else filled(frame[key].to_list())
             for key in frame.columns
         }
-        return in_memory(columns, range(len(frame)), name)
+        return in_memory(columns, range(len(frame)), name, new_rows)
     if isinstance(frame, dict):
         if not any(
             isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
@@ -86,16 +94,16 @@ def of_frame(frame: Any, name: str = "the frame") -> Table:
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise DataError(f"{name}: columns of {sorted(lengths)} rows; expected as many in each")
-        return in_memory(columns, range(*lengths) if lengths else range(0), name)
+        return in_memory(columns, range(*lengths) if lengths else range(0), name, new_rows)
     if isinstance(frame, Sequence):
-        return of_records(frame, range(len(frame)), name)
+        return of_records(frame, range(len(frame)), name, new_rows)
     doubled, times = Counter(frame.columns).most_common(1)[0] if len(frame.columns) else (None, 0)
     if times > 1:
         raise DataError(f"{name}: the column {doubled!r} appears twice; rename one of them")
-    return in_memory({key: frame[key] for key in frame.columns}, frame.index.tolist(), name)
+    return in_memory({key: frame[key] for key in frame.columns}, frame.index.tolist(), name, new_rows)
 
 
-def of_records(rows: Sequence[Any], names: Sequence[Any], source: str) -> Table:
+def of_records(rows: Sequence[Any], names: Sequence[Any], source: str, new_rows: bool = False) -> Table:
     """A list of dictionaries as a table; a key that a row lacks is a cell without a value there."""
     for place, row in enumerate(rows):
         if not isinstance(row, dict):
@@ -103,12 +111,17 @@ def of_records(rows: Sequence[Any], names: Sequence[Any], source: str) -> Table:
                 f"{source}: row {names[place]} is a {type(row).__name__}; expected {{column: value}}"
             )
     keys = dict.fromkeys(key for row in rows for key in row)
-    return in_memory({key: filled([row.get(key) for row in rows]) for key in keys}, names, source)
+    return in_memory({key: filled([row.get(key) for row in rows]) for key in keys}, names, source, new_rows)
 
 
-def in_memory(columns: dict[Any, Any], names: Sequence[Any] | None, source: str) -> Table:
+def in_memory(
+    columns: dict[Any, Any], names: Sequence[Any] | None, source: str, new_rows: bool = False
+) -> Table:
     """Columns as a table; without ``names`` its rows are counted from 1. Raises `DataError`."""
-    kept = {new: array(columns[key], new, source) for key, new in column_names(columns, source).items()}
+    kept = {
+        new: array(columns[key], new, source, new_rows=new_rows)
+        for key, new in column_names(columns, source).items()
+    }
     count = len(next(iter(kept.values()))) if kept else 0
     rows_of = range(1, count + 1) if names is None else names
 
@@ -132,8 +145,11 @@ def column_names(keys: Iterable[Any], source: str) -> dict[Any, str]:
     return names
 
 
-def array(values: Any, name: str, source: str, first: int = 0) -> np.ndarray:
-    """A column as one of the arrays of `Chunk`. Raises `DataError` for values that are no single cells."""
+def array(values: Any, name: str, source: str, first: int = 0, new_rows: bool = False) -> np.ndarray:
+    """A column as one of the arrays of `Chunk`. Raises `DataError` for values that are no single cells.
+
+    With ``new_rows`` such a value is an `Unreadable` cell.
+    """
     import pandas
 
     series = values if isinstance(values, pandas.Series) else pandas.Series(values)
@@ -154,17 +170,20 @@ def array(values: Any, name: str, source: str, first: int = 0) -> np.ndarray:
     if pandas.api.types.is_numeric_dtype(kind) and not pandas.api.types.is_bool_dtype(kind):
         return series.to_numpy(np.float64, na_value=np.nan)
     missing = series.isna().to_numpy()
-    cells = []
+    cells: list[str | None] = []
     for place, (cell, gone) in enumerate(zip(series.tolist(), missing, strict=True)):
         if isinstance(cell, list | dict | tuple | set | np.ndarray):
+            if new_rows:
+                cells.append(Unreadable(f"a {type(cell).__name__}"))
+                continue
             raise DataError(
                 f"{source}: column {name!r}, row {first + place} holds a {type(cell).__name__}; expected one value a cell"
             )
-        cells.append(None if gone else cell.strip() if isinstance(cell, str) else _plain(cell))
+        cells.append(None if gone else composed(cell.strip()) if isinstance(cell, str) else _plain(cell))
     return filled(cells)
 
 
 def _plain(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
+        return Spelled(int(cell))
+    return Spelled(cell) if isinstance(cell, int | float | Decimal) else str(cell)

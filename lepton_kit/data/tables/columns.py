@@ -14,7 +14,10 @@ from lepton_kit.data.tables.values import (
     LARGEST,
     MISSING,
     PLACEHOLDERS,
+    PLAIN,
     NumberForm,
+    Spelled,
+    Unreadable,
     as_text,
     dates,
     is_missing,
@@ -89,7 +92,8 @@ class Column(Section):
 
     def missing(self, cells: np.ndarray) -> np.ndarray:
         """Which cells hold nothing, in the words of this column."""
-        return is_missing(cells, {*self._nothing, *self.words})
+        texts = as_text(cells) if self.words and cells.dtype.kind != "M" else cells
+        return is_missing(texts, {*self._nothing, *self.words})
 
     @property
     def _nothing(self) -> set[str]:
@@ -97,6 +101,17 @@ class Column(Section):
 
     def numbers(self, cells: np.ndarray) -> Numbers:
         """The cells of a column of numbers. Infinities stay, so that the caller may name the row."""
+        found = self._numbers(cells)
+        forms = (NumberForm(self.decimal, self.thousands), PLAIN)
+        gone = {
+            value[0] for word in self.words for form in forms if (value := number(word, form)) is not None
+        }
+        if gone:  # words for missing that are numbers, such as -999, however a cell spells them
+            values = np.where(np.isin(found.values, list(gone)), np.nan, found.values)
+            return Numbers(values, found.wrong, found.units)
+        return found
+
+    def _numbers(self, cells: np.ndarray) -> Numbers:
         if cells.dtype.kind in "fiub":
             return Numbers(cells.astype(np.float64), [], Counter({"": int(np.count_nonzero(cells == cells))}))
         if cells.dtype.kind == "M":
@@ -109,9 +124,13 @@ class Column(Section):
         known: dict[str | None, tuple[float, str | None] | None] = {None: (np.nan, None)}
         values, wrong, units = np.full(len(cells), np.nan), [], Counter[str]()
         for place, cell in enumerate(cells):
-            if cell not in known:
+            if type(cell) is Spelled and cell not in nothing:
+                found = number(cell)
+            elif cell not in known:
                 known[cell] = (np.nan, None) if cell.lower() in nothing else number(cell, form)
-            found = known[cell]
+                found = known[cell]
+            else:
+                found = known[cell]
             if found is None:
                 wrong.append(place)
             elif found[0] == found[0]:
@@ -154,7 +173,18 @@ class Column(Section):
             "hash": self._hash,
         }
         out = np.zeros((len(cells), len(self.features)), np.float32)
+        odd = (
+            [place for place, cell in enumerate(cells) if type(cell) is Unreadable]
+            if cells.dtype == object
+            else []
+        )
+        if odd:
+            given, cells = cells, cells.copy()
+            cells[odd] = None
         none = ways[self.kind](cells, out, found)
+        none[odd] = False
+        for place in odd:
+            found.problems[place] = f"column {self.name!r} holds {given[place]}; expected one value a cell"
         if self.flag:
             out[:, -1] = none
         elif none.any():

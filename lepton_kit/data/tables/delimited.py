@@ -49,6 +49,7 @@ class Delimited:
 
     def __post_init__(self) -> None:
         self.tail: str | None = None  # the last line, once all are read
+        self.doubts: list[str] = []
         self.encoding = self.dialect.encoding or self._encoding()
         sample = self._sample()
         quoted = '"' if self.dialect.quote is None else self.dialect.quote
@@ -180,10 +181,20 @@ class Delimited:
         rows = [row for start, row in records if start > self.skip_to and any(row)]
         if self.dialect.header and _has_row_names(rows, len(names)):
             names = [ROW_NAMES, *names]
+            self.doubts.append(
+                f"{self.name}: the header has one field less than the rows ({len(fields)} and {len(names)}): the first of "
+                f"a row is taken as its name, the second as {names[1]!r}"
+            )
         while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
             names.pop()
         names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
-        self.looks_like_data = self.dialect.header and all(map(_is_number, fields))
+        self.looks_like_data = self.dialect.header and _looks_like_data(fields, rows)
+        if self.looks_like_data:
+            self.doubts.append(
+                f"{self.name}: line {line} is taken as the header, but looks like values ({', '.join(fields[:3])}); for a "
+                "file without a header give header=False, then columns are column_1 …"
+            )
+        self.notes.update(dict.fromkeys(self.doubts, 1))
         name, times = Counter(names).most_common(1)[0]
         if times > 1:
             hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
@@ -287,6 +298,22 @@ def _has_row_names(rows: list[list[str]], width: int) -> bool:
     names = [row[0] for row in rows]
     counted = names in ([str(k + start) for k in range(len(names))] for start in (0, 1))
     return counted or (len(set(names)) == len(names) and not any(map(_is_number, names)))
+
+
+def _looks_like_data(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether a header is numbers where its columns are, and holds texts that its columns hold too, or is numbers alone.
+
+    >>> _looks_like_data(["5.1", "setosa"], [["4.9", "setosa"]]), _looks_like_data(["x", "1"], [["1", "2"]])
+    (True, False)
+    """
+    if all(map(_is_number, header)):
+        return True
+    shared = False
+    for name, *cells in zip(header, *rows, strict=False):
+        if name and name not in cells and not _is_number(name) and all(map(_is_number, filter(None, cells))):
+            return False
+        shared |= bool(name) and not _is_number(name) and name in cells
+    return shared
 
 
 def _is_title(fields: list[str]) -> bool:

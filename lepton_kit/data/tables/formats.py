@@ -175,9 +175,15 @@ def read_excel(path: Path, sheet: str | int) -> Table:
     import pandas
 
     try:
+        with pandas.ExcelFile(path) as book:
+            sheets = list(map(str, book.sheet_names))
+        if isinstance(sheet, str) and sheet not in sheets:
+            raise DataError(f"{path.name}: no sheet {sheet!r}; it has {', '.join(sheets[:20])}")
         frame = pandas.read_excel(path, sheet_name=sheet, dtype=object, na_filter=False)
     except ImportError:
         raise DataError(f"{path.name}: Excel files need openpyxl: pip install lepton-kit[excel]") from None
+    except DataError:
+        raise
     except Exception as failure:  # the library raises what it likes for a damaged file
         raise DataError(f"{path.name}: not a readable Excel file ({str(failure).splitlines()[0]})") from None
     frame.columns = [str(key).strip() for key in frame.columns]

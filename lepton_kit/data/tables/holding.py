@@ -83,7 +83,7 @@ def by_words(column: Whole, where: Callable[[int], str]) -> Held:
 
 def by_time(column: Whole, share: float, wishes: Wishes, where: Callable[[int], str]) -> Held:
     """The latest rows are held out; rows of one moment stay together."""
-    kind, _ = column_of(column.name, column.seen, wishes, None)
+    kind, notes = column_of(column.name, column.seen, wishes, None)
     if kind is None or kind.kind not in ("number", "date"):
         raise DataError(f"column {column.name!r} holds neither dates nor numbers; expected times for time=")
     if kind.kind == "number":
@@ -95,14 +95,14 @@ def by_time(column: Whole, share: float, wishes: Wishes, where: Callable[[int], 
     if none:
         raise DataError(f"{where(none[0])} has no time in the column {column.name!r}")
     if not share:
-        return Held(np.arange(len(values)), np.arange(0))
+        return Held(np.arange(len(values)), np.arange(0), tuple(notes))
     first = np.sort(values)[min(len(values) - 1, len(values) - max(1, round(len(values) * share)))]
     late = values >= first
     if late.all():
         late = values > first
     if late.all() or not late.any():
         raise DataError(f"column {column.name!r} has one time only: no later rows can be held out")
-    return Held(np.flatnonzero(~late), np.flatnonzero(late))
+    return Held(np.flatnonzero(~late), np.flatnonzero(late), tuple(notes))
 
 
 def _whole(texts: np.ndarray, role: str, name: str, where: Callable[[int], str]) -> None:

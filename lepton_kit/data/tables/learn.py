@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lepton_kit.data.tables.columns import Column
+from lepton_kit.data.tables.doubts import ODD_SHARE, ODD_WORDS, Spelling, nearly_dates, short_years, unread
 from lepton_kit.data.tables.values import (
     BOOLEANS,
     FORMS,
@@ -31,9 +32,6 @@ HINTING = 200
 SAMPLED, POINTED = 100, 1000
 """Cells of a piece, and cells with a point in all, that are looked at for whether the points group thousands."""
 GROUPED = re.compile(r"[^\d.]*\d{1,3}(\.\d{3})+(,\d+)?[^\d.]*$", re.ASCII)
-ODD_SHARE = 0.05
-ODD_WORDS = 3
-"""A column of numbers may have so many other cells and different words, which are then taken as missing."""
 
 
 class Hint(NamedTuple):
@@ -66,12 +64,14 @@ class Seen:
     grouped: int = 0
     texts: Counter[str] = field(default_factory=Counter)
     more: int = 0
+    spelling: Spelling = field(default_factory=Spelling)
 
     def add(self, cells: np.ndarray) -> None:
         """Look at further cells."""
         if cells.dtype != object:
             self.typed.add({"b": "boolean", "M": "date"}.get(cells.dtype.kind, "number"))
             return
+        self.spelling.add(cells)
         plain = plain_floats(cells)
         if plain is not None:
             self.plain += int(np.count_nonzero(~np.isnan(plain)))
@@ -137,7 +137,13 @@ def column_of(name: str, seen: Seen, wishes: Wishes, hint: Hint | None) -> tuple
         kind: Any = "number" if "number" in seen.typed else min(seen.typed)
         return Column(name=name, kind=kind, words=words), []
     seen = Seen(
-        seen.typed, seen.plain + ("number" in seen.typed), seen.pointed, seen.grouped, texts, seen.more
+        seen.typed,
+        seen.plain + ("number" in seen.typed),
+        seen.pointed,
+        seen.grouped,
+        texts,
+        seen.more,
+        seen.spelling,
     )
     known = Counter({text: count for text, count in texts.items() if text.lower() not in PLACEHOLDERS})
     if not known and not seen.plain:
@@ -152,10 +158,16 @@ def column_of(name: str, seen: Seen, wishes: Wishes, hint: Hint | None) -> tuple
     found = _number(name, seen, texts, known, wishes, words, hint)
     if found is not None:
         return found
+    mixed = False
     if not seen.plain:
-        formats = date_formats(list(known), wishes.day_first)
-        if formats:
-            notes = _gone(name, texts, known)
+        formats, odd = date_formats(list(known), wishes.day_first), Counter[str]()
+        if not formats:
+            formats, odd = nearly_dates(known, wishes.day_first) or ([], odd)
+            mixed = bool(formats) and odd.total() < known.total() / 2
+        if formats and odd.total() <= ODD_SHARE * known.total() and len(odd) <= ODD_WORDS:
+            known -= odd
+            words = (*words, *(text.lower() for text in odd))
+            notes = [*_gone(name, texts, known), *short_years(name, list(known), formats[0])]
             if any(form[1:2] == "d" for form in formats) and any(form[1:2] == "m" for form in formats):
                 notes.append(
                     f"column {name!r}: dates such as {next(iter(known))} are read as {_order(formats[0])}; "
@@ -168,6 +180,8 @@ def column_of(name: str, seen: Seen, wishes: Wishes, hint: Hint | None) -> tuple
             f"column {name!r} is taken as categories: most of its values are numbers, but not {_some(known)}; "
             "missing=[…] names words that stand for no value"
         )
+    elif not seen.plain:
+        notes = unread(name, known, mixed)
     return Column(name=name, kind="category", words=words), notes
 
 
@@ -188,11 +202,14 @@ def _number(
     few = odd.total() <= ODD_SHARE * total and len(odd) <= ODD_WORDS
     if not good or (odd and not few):
         return None
+    # Beside a decimal comma a point groups thousands, in new rows too where no training row had one.
+    dotless = form == FORMS[2] and wishes.thousands is None and not seen.pointed
+    dotless = dotless and not any("." in text for text in texts)
     column = Column(
         name=name,
         kind="number",
         decimal=form.decimal,
-        thousands=form.thousands,
+        thousands="." if dotless else form.thousands,
         words=(*words, *(text.lower() for text in odd)),
     )
     notes = _gone(name, texts, Counter({text: count for text, count in known.items() if text not in odd}))
@@ -204,6 +221,7 @@ def _number(
         notes.append(f"column {name!r}: {spelled[0]} is read as {value[0] if value else '?'}")
     elif form.decimal == "," and form.thousands == "." and seen.pointed:
         notes.append(f"column {name!r}: points are read as thousands, as in the other columns")
+    notes += seen.spelling.notes(name, form.decimal, wishes.thousands)
     return column, notes
 
 

@@ -18,7 +18,7 @@ from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import ROW_NAMES
 from lepton_kit.data.tables.holding import Held, held_rows
 from lepton_kit.data.tables.learn import Hint, Learned, Seen, Wishes, column_of, hint_of
-from lepton_kit.data.tables.preprocessing import TablePreprocessing
+from lepton_kit.data.tables.preprocessing import Reading, TablePreprocessing
 from lepton_kit.data.tables.targets import Answers, Whole, answers
 from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
@@ -117,6 +117,7 @@ def make(
         columns=tuple(learned),
         others=tuple(others),
         encoding=options["encoding"],
+        reading=Reading.of(options, table.separator),
     )
     x, later = _encode(rows, preprocessing, held, writer)
     splits = {}

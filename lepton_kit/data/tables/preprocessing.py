@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,31 @@ import numpy as np
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
 from lepton_kit.data.tables.chunks import Chunk, Table, is_frame, of_frame
 from lepton_kit.data.tables.columns import Column
-from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.delimited import NAMES, ROW_NAMES, Dialect
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.data.tables.values import filled
 from lepton_kit.errors import DataError
+from lepton_kit.specs import Section
+
+
+class Reading(Section):
+    """How the training file was read, so that a new file of the same dialect is read alike.
+
+    ``separator`` is the one that was given or found; the others are what was given.
+    """
+
+    separator: str | None = None
+    quote: str | None = None
+    comment: str | None = None
+    header: bool = True
+    sheet: str | int = 0
+    query: str | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], separator: str | None) -> Reading:
+        """From the options of a table and the separator of its file."""
+        names = ("quote", "comment", "header", "sheet", "query")
+        return cls(separator=separator, **{name: options[name] for name in names})
 
 
 class TablePreprocessing(Preprocessing):
@@ -33,6 +54,7 @@ class TablePreprocessing(Preprocessing):
     columns: tuple[Column, ...]
     others: tuple[str, ...] = ()
     encoding: str | None = None
+    reading: Reading = Reading()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -68,17 +90,52 @@ class TablePreprocessing(Preprocessing):
         if isinstance(raw, str | Path):
             raw = [raw]
         if isinstance(raw, list | tuple) and raw and all(isinstance(one, str | Path) for one in raw):
-            return open_files([Path(one).expanduser() for one in raw], Dialect(encoding=self.encoding))
+            return self._opened([Path(one).expanduser() for one in raw])
         if not is_frame(raw):
             names = ", ".join(column.name for column in self.columns[:5])
             raise DataError(
                 f"input: a {type(raw).__name__}; expected a frame, a file or a list of dictionaries with the columns {names} …"
             )
-        return of_frame(raw, "input")
+        return of_frame(raw, "input", new_rows=True)
+
+    def _opened(self, files: list[Path]) -> Table:
+        """Files, read as the training file was where that finds the columns, else as they look."""
+        how = self.reading
+
+        def opened(separator: str | None) -> Table:
+            dialect = Dialect(separator, self.encoding, how.quote, how.comment, how.header)
+            return open_files(files, dialect, how.sheet, how.query, only_databases=True)
+
+        table = opened(how.separator)
+        if how.separator is None or table.separator is None:
+            return self._counted(table)
+        needed = {column.name for column in self.columns if not column.flag}
+        if not needed <= {*table.names}:
+            own = opened(None)
+            if own.separator not in (None, how.separator) and needed <= {*own.names}:
+                return self._counted(own)
+        return self._counted(table)
+
+    def _counted(self, table: Table) -> Table:
+        """Raise `DataError` where columns without names are not those of the training file."""
+        known = [*(column.name for column in self.columns), *self.others]
+        if self.reading.header or table.separator is None or len(table.names) == len(known):
+            return table
+        gone = set(known) - set(table.names)
+        if len(table.names) > len(known) or gone - {*(self.target.name or "").split(", ")}:
+            raise DataError(
+                f"{table.source}: {len(table.names)} columns without a header; expected the {len(known)} of the "
+                "training rows in their order, the last may be left out if it is the target"
+            )
+        return table
 
     def _fitting(self, table: Table) -> list[str]:
         """Sentences about columns that are not as in training. Raises `DataError` for one that can't be missing."""
-        notes = []
+        notes = [] if ROW_NAMES in self.others else list(table.doubts)
+        usual = self.reading.separator
+        if usual and table.separator not in (None, usual):
+            one, two = (NAMES.get(sign, repr(sign)) for sign in (table.separator, usual))
+            notes.append(f"{table.source}: separated by {one}, the training rows by {two}")
         for column in self.columns:
             if column.name in table.names:
                 continue

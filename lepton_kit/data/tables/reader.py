@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from lepton_kit.data.tables.chunks import CELLS, Chunk, Table, of_frame
 from lepton_kit.data.tables.delimited import Delimited, Dialect
 from lepton_kit.data.tables.formats import of_query, read_excel, read_feather, read_json, read_parquet
-from lepton_kit.data.tables.values import as_text, filled
+from lepton_kit.data.tables.values import as_text, composed, filled
 from lepton_kit.errors import DataError
 
 AS_FOUND = Dialect()
@@ -33,10 +33,18 @@ STRANGE = {
 
 
 def open_files(
-    files: Sequence[Path], dialect: Dialect = AS_FOUND, sheet: str | int = 0, query: str | None = None
+    files: Sequence[Path],
+    dialect: Dialect = AS_FOUND,
+    sheet: str | int = 0,
+    query: str | None = None,
+    *,
+    only_databases: bool = False,
 ) -> Table:
-    """The rows of several files of the same columns, as one table. Raises `DataError` that names the file."""
-    parts = [_open(file, dialect, sheet, query) for file in files]
+    """The rows of several files of the same columns, as one table. Raises `DataError` that names the file.
+
+    With ``only_databases`` files that are none do without the query.
+    """
+    parts = [_open(file, dialect, sheet, query, only_databases) for file in files]
     first = parts[0]
     for part in parts[1:]:
         if set(part.names) != set(first.names):
@@ -53,7 +61,8 @@ def open_files(
             notes.update(part.notes)
 
     notes = {text: count for part in parts for text, count in part.notes.items()}
-    return Table(first.source, first.names, pieces, notes, first.separator)
+    doubts = [text for part in parts for text in part.doubts]
+    return Table(first.source, first.names, pieces, notes, first.separator, doubts=doubts)
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -76,7 +85,7 @@ def column(header: list[str], rows: list[list[str]], name: str, file: str) -> li
     return [row[index] for row in rows]
 
 
-def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None) -> Table:
+def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None, only_databases: bool) -> Table:
     """A file by what is in it. Raises `DataError`."""
     try:
         with path.open("rb") as stream:
@@ -90,7 +99,7 @@ def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None) -> 
         if query is None:
             raise DataError(f"{path.name}: a SQLite database; give query='SELECT … FROM …'")
         return of_frame(of_query(f"sqlite:///{path}", query), path.name)
-    if query is not None:
+    if query is not None and not only_databases:
         raise DataError(f"{path.name}: a query was given, but this is no SQLite database")
     if head.startswith(b"PAR1"):
         return read_parquet(path)
@@ -203,7 +212,7 @@ def _delimited(name: str, opened: Any, dialect: Dialect) -> Table:
         if kept:
             yield _of_rows(source.names, kept, first, name)
 
-    return Table(name, source.names, pieces, source.notes, source.format["delimiter"], hint)
+    return Table(name, source.names, pieces, source.notes, source.format["delimiter"], hint, source.doubts)
 
 
 def _of_rows(names: list[str], rows: list[list[str]], first: int, source: str) -> Chunk:
@@ -212,5 +221,6 @@ def _of_rows(names: list[str], rows: list[list[str]], first: int, source: str) -
         # Most columns have no blanks around their cells, and to look for them is faster than to strip each.
         joined = "\0".join(("", *column, ""))
         edges = any(f"{one}\0" in joined or f"\0{one}" in joined for one in BLANKS if one in joined)
-        columns[name] = filled([cell.strip() for cell in column] if edges else list(column))
+        cells = [cell.strip() for cell in column] if edges else list(column)
+        columns[name] = filled(cells if joined.isascii() else list(map(composed, cells)))
     return Chunk(columns, range(first, first + len(rows)), source)

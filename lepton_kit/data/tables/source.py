@@ -9,6 +9,7 @@ from typing import Any
 
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.prepared import FolderWriter, meta_of
+from lepton_kit.data.split_names import by_names
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import Table, is_frame, of_frame
 from lepton_kit.data.tables.delimited import Dialect
@@ -48,7 +49,7 @@ def table(
     quote: str | None = None,
     comment: str | None = None,
     header: bool = True,
-    missing: Sequence[str] = (),
+    missing: Sequence[str | float] = (),
     day_first: bool | None = None,
     sheet: str | int = 0,
     query: str | None = None,
@@ -68,13 +69,14 @@ def table(
     columns, such as codes in digits; a column with missing
     values gets a feature that flags them. What was understood and what was left out is said in the notes of the
     prepared data. ``separator``, ``decimal``, ``thousands``, ``encoding``, ``quote``, ``comment``, ``day_first``
-    and ``missing`` (more words for it) are found out where they are not given.
+    and ``missing`` (more words for it, or numbers such as -999) are found out where they are not given.
 
     ``task``: without it texts, or at most 20 different whole numbers, are classes, all else is a regression, whose
     target is standardised within and answered in its ``unit``. Several targets make a regression of several values,
     or with 0 and 1 alone a ``multilabel`` task; so does one column of texts such as ``a|b``.
 
-    Held out: rows that ``split`` calls validation, whole groups of ``group``, the latest rows by ``time``, the rows of
+    Of several files those whose names or folders say ``train`` are trained on, and those for validation, else for test,
+    are held out. Held out otherwise: rows that ``split`` calls validation, whole groups of ``group``, the latest rows by ``time``, the rows of
     the file ``validation``, or ``validation_split`` of the rows at random, every class in proportion.
 
     >>> rows = [{"size": k, "heated": "yes" if k % 2 else "no", "price": 3.0 * k} for k in range(50)]
@@ -104,7 +106,7 @@ def table(
         "quote": quote if quote == "" else _sign("quote", quote),
         "comment": _text("comment", comment),
         "header": _truth("header", header),
-        "missing": _names("missing", missing),
+        "missing": _names("missing", _spelled(missing)),
         "day_first": None if day_first is None else _truth("day_first", day_first),
         "sheet": sheet,
         "query": _text("query", query),
@@ -143,8 +145,10 @@ def table(
 
 def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
     """The files that are read, so those whose change changes the data: training rows, then ``validation``."""
+    train, held, _ = named_files(path, options)
     return [
-        *_files(path, options.get("pattern")),
+        *train,
+        *held,
         *([Path(options["validation"])] if options.get("validation") else []),
     ]
 
@@ -152,8 +156,20 @@ def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are float32 ``(features,)``; statistics and categories come from the training rows alone."""
     dialect = _dialect(options)
-    found = open_files(_files(path, options["pattern"]), dialect, options["sheet"], options["query"])
+    files, named, notes = named_files(path, options)
+    found = open_files(files, dialect, options["sheet"], options["query"])
     held = _validation(options, dialect)
+    if named:
+        held = open_files(named, dialect, options["sheet"], options["query"])
+        target = options["target"]
+        lacking = {target} - {*held.names} if isinstance(target, str) else {*target} - {*held.names}
+        train, others = (", ".join(file.name for file in some[:5]) for some in (files, named))
+        if lacking and lacking <= {*found.names}:
+            held = None
+            notes = [f"{others}: without the target, so left alone; {train} alone is read"]
+        else:
+            notes = [f"by the names of the files {train} is trained on, {others} is held out", *notes]
+    found.notes.update(dict.fromkeys(notes, 1))
     prepared = make(found, held, options, writer)
     writer.finish(**meta_of(prepared))
 
@@ -172,6 +188,23 @@ def _validation(options: Mapping[str, Any], dialect: Dialect) -> Table | None:
     if options["validation"] is None:
         return None
     return open_files([Path(options["validation"])], dialect, options["sheet"], options["query"])
+
+
+def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:
+    """Files to train on, files that their names hold out, and sentences. Raises `DataError`."""
+    files = _files(path, options.get("pattern"))
+    if path.is_file() or options.get("split") is not None:  # a column says it
+        return files, [], []
+    of = {file.relative_to(path).as_posix(): file for file in files}
+    train, held, notes = by_names(list(of))
+    decided = next((name for name in ("group", "time", "validation") if options.get(name) is not None), None)
+    if held and decided:
+        notes = [
+            *notes,
+            f"{len(held)} files are left alone, as their names hold them out and {decided}= decides",
+        ]
+        held = []
+    return [of[name] for name in train], [of[name] for name in held], notes
 
 
 def _files(path: Path, pattern: Names | None) -> list[Path]:
@@ -228,6 +261,15 @@ def _names(name: str, value: Any) -> list[str]:
             rule="a list of column names" if name != "missing" else "a list of words",
         )
     return list(value)
+
+
+def _spelled(words: Any) -> Any:
+    if not isinstance(words, list | tuple):
+        return words
+    return [
+        f"{word:g}" if isinstance(word, int | float) and word == float(f"{word:g}") else word
+        for word in words
+    ]
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -73,7 +73,7 @@ class Whole:
     def values(self, column: Column) -> tuple[np.ndarray, list[int]]:
         """Every row as float64, NaN for nothing, and the rows that are no number."""
         if self.numbers:
-            return np.concatenate(self.numbers), []
+            return column.numbers(np.concatenate(self.numbers)).values, []
         found = column.numbers(filled(list(self.cells)))
         codes = self.codes()
         wrong = np.isin(codes, found.wrong) if found.wrong else np.zeros(len(codes), bool)
@@ -234,7 +234,7 @@ def _values(
     bad = sorted({*wrong[:1], *np.flatnonzero(np.isnan(values))[:1].tolist()})
     if bad:
         text = column.texts()[bad[0]]
-        if not text or text.lower() in MISSING:
+        if not text or text.lower() in MISSING or bad[0] not in wrong:
             raise DataError(f"{where(bad[0])} has no value in the target column {column.name!r}")
         raise DataError(f"{where(bad[0])}, target {column.name!r} is {text!r}; expected a number")
     large = np.flatnonzero(~(np.abs(values) <= LARGEST))
@@ -243,4 +243,9 @@ def _values(
             f"{where(int(large[0]))}, target {column.name!r} is {values[large[0]]:g}; expected a number between -1e300 and 1e300"
         )
     units = kind.numbers(filled(list(column.cells))).units if column.cells else Counter()
+    if len(named := sorted(unit for unit in units if unit)) > 1:
+        notes = [
+            *notes,
+            f"target {column.name!r}: values in {' and '.join(named)}; they are taken as they stand",
+        ]
     return values, next(iter(units)) if len(units) == 1 and next(iter(units)) else None, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, NamedTuple
@@ -58,6 +59,14 @@ _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2212": 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UNIT = re.compile(rf"^(?P<sign>[+-]?)\s*(?P<a>{CURRENCIES})?\s*(?P<body>[^%]*?)\s*(?P<b>{CURRENCIES}|%)?$")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+
+
+class Spelled(str):
+    """The text of a cell that was a number, so that its point is the decimal mark whatever texts beside it mean."""
+
+
+class Unreadable(str):
+    """What a cell of new input holds that is no single value; it is a problem of its row."""
 
 
 class NumberForm(NamedTuple):
@@ -177,6 +186,15 @@ def as_text(cells: np.ndarray) -> np.ndarray:
     else:
         texts = [str(value) for value in cells.tolist()]
     return filled(texts)
+
+
+def composed(text: str) -> str:
+    """A text in composed Unicode (NFC), so that one category has one spelling whatever program wrote it.
+
+    >>> composed("Ko\u0308ln") == "K\u00f6ln"
+    True
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def filled(values: list[Any]) -> np.ndarray:

@@ -110,10 +110,13 @@ def test_files_of_a_split_are_kept_apart(tmp_path):
     for name in ("train.csv", "test.csv", "val.csv"):
         (tmp_path / name).write_text(rows)
     found = lk.data.read(tmp_path)
-    assert found == lk.data.table(
-        tmp_path / "train.csv", target="label", validation=str(tmp_path / "val.csv")
-    )
+    assert found == lk.data.table(tmp_path, target="label")
+    assert (len(found.prepare().train), len(found.prepare().validation)) == (20, 20)
     assert lk.data.read(tmp_path, pattern="t*.csv").path == tmp_path
+    (tmp_path / "test.csv").write_text("size\n1\n2\n")
+    (tmp_path / "val.csv").unlink()
+    said = lk.data.describe(tmp_path, target="label")
+    assert (said.failure, said.facts["rows"]) == (None, "20")
 
 
 def test_an_address_needs_its_kind():
