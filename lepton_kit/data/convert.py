@@ -137,6 +137,8 @@ def _kind(value: Any) -> str | None:
         return "scipy"
     if all(hasattr(value, name) for name in ("detach", "cpu", "numpy")):
         return "torch"
+    if callable(getattr(value, "numpy", None)) and not hasattr(value, "__array__"):
+        return "numpy"
     return None
 
 
@@ -162,6 +164,8 @@ def _dense(value: Any, name: str, notes: dict[str, str] | None) -> np.ndarray:
     if kind == "torch":
         value = value.detach().cpu()
         return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
+    if kind == "numpy":
+        return np.asarray(value.numpy())
     if isinstance(value, list | tuple):
         return _of_rows(value, name, notes)
     return np.asarray(value)

@@ -187,9 +187,22 @@ def fitted(rows: Rows, held: Rows) -> tuple[Split, Split]:
         padded = [{key for key, _ in items(one) if label(role, key) in rows.notes}]
         padded.append({key for key, _ in items(two) if label(f"validation {role}", key) in held.notes})
         one, two = _of_one_length(one, two, padded[0] | padded[1])
+        two = _with_last_axis(one, two)
         same_kind(one, two, role)
         parts[0][role], parts[1][role] = one, two
     return Split(**parts[0], w=rows.split.w), Split(**parts[1], w=held.split.w)
+
+
+def _with_last_axis(one: Any, two: Any) -> Any:
+    """The second with a last axis of one number where the first has it, as a column of a frame, or without it."""
+    like, found = dict(items(one)), dict(items(two))
+    for key in like.keys() & found.keys():
+        a, b = like[key], found[key]
+        if a.shape[1:] == (*b.shape[1:], 1):
+            found[key] = b[..., None]
+        elif b.shape[1:] == (*a.shape[1:], 1):
+            found[key] = b[..., 0]
+    return joined(found)
 
 
 def _of_one_length(one: Any, two: Any, padded: set[Any]) -> tuple[Any, Any]:

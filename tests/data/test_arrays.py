@@ -268,3 +268,21 @@ def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_sample_without_a_
     encoded = how.encode(np.array([[1.0, 2.0], [1e200, 0.0], [0.0, -1e39]]))
     assert list(encoded.problems) == [1, 2]
     assert encoded.x.tolist() == [[1.0, 2.0]]
+
+
+def test_a_column_to_train_on_and_an_array_in_validation_get_one_form():
+    for mine, held in ((pd.Series(Y), Y[:4]), (Y, pd.Series(Y[:4]))):
+        prepared = data.of(X, mine, validation_data=(X[:4], held)).prepare()
+        assert prepared.validation.y.shape[1:] == prepared.train.y.shape[1:]
+        assert prepared.validation.y.reshape(-1).tolist() == list(Y[:4])
+
+
+def test_an_object_that_gives_itself_as_numpy_is_an_array():
+    class Held:
+        def __init__(self, values):
+            self.values = values
+
+        def numpy(self):
+            return self.values
+
+    assert data.of(Held(X), Held(Y)).prepare().train.x.shape == X.shape
