@@ -28,6 +28,7 @@ from lepton_kit.errors import ConfigError, DataError
 
 COMPARED_ROWS = 512  # read twice, to see whether a second reading brings the same
 MAX_ELEMENTS = 10_000_000  # a source of unknown length that gives more is taken for an endless one
+MAX_BATCHES = 100_000  # the same for a generator, whose elements are batches, as in Keras
 SPARE_BYTES = 2**28  # left free on the disk of the cache
 Progress = Callable[[int, int | None], None]
 
@@ -144,7 +145,8 @@ class _Reading:
             if place == wanted:
                 more = True
                 break
-            if wanted is None and source.length is None and place >= MAX_ELEMENTS:
+            most = MAX_BATCHES if source.is_read_once and elements.batched else MAX_ELEMENTS
+            if wanted is None and source.length is None and place >= most:
                 raise DataError(
                     f"{self.prefix}data: this {source.kind} gave {place} elements and no end; give steps_per_epoch"
                 )
