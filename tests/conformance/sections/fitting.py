@@ -94,8 +94,8 @@ SITUATIONS = [
     explained("A data set that shuffles inside", "order", calm, CLASSES, given=streams.random_order, via="fit"),
     refused("An endless data set without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless, via="fit", fast=True),
     refused("An endless generator without steps_per_epoch", "steps_per_epoch", calm, CLASSES, given=streams.endless_generator, via="fit"),
-    refused("An empty data set", "empty", calm, CLASSES, given=streams.empty, via="fit"),
+    refused("An empty data set", "no samples", calm, CLASSES, given=streams.empty, via="fit"),
     refused("A generator that breaks", "the disk has gone", calm, CLASSES, given=streams.raising, via="fit"),
-    refused("A generator whose shapes change", "element", calm, CLASSES, given=streams.changing, via="fit"),
+    explained("A generator whose shapes change", "padded", calm, CLASSES, given=streams.changing, via="fit"),
 ]
 # fmt: on
