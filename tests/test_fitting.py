@@ -319,7 +319,7 @@ def test_each_optimizer_of_a_model_is_given_back_and_no_figure_is_added() -> Non
 
 def test_a_run_without_checkpoint_has_reached_nothing(tmp_path: Path) -> None:
     run = Running()
-    run.directory, run.paths = tmp_path, RunPaths(tmp_path)  # type: ignore[attr-defined]
+    run.directory, run.paths = tmp_path, RunPaths(tmp_path)  # type: ignore[attr-defined]  # a stand-in for a run
     assert reached(run, finished=True) == (None, {})
 
 

@@ -169,7 +169,7 @@ class _Writer(cloudpickle.Pickler):
         self._values = values
 
     def persistent_id(self, value: Any) -> tuple[int, type] | None:
-        if not _is_part(type(value)):  # type: ignore[arg-type]
+        if not _is_part(type(value)):  # type: ignore[arg-type]  # a cached function asks for what can be hashed; a class can
             return None
         number = self._numbers.get(id(value))
         if number is None:

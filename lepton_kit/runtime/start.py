@@ -150,7 +150,7 @@ class _Kept:
             self.standby.orders.close()
         if self.nursery is not None:
             self.nursery.close()
-        self.__init__()  # type: ignore[misc]
+        self.__init__()  # type: ignore[misc]  # as new: this class alone is made here
 
 
 _kept = _Kept()

@@ -171,7 +171,7 @@ class Own(keras.Model):
         super().__init__()
         self.dense = keras.layers.Dense(2)
 
-    def compile(self, d_optimizer: Any, g_optimizer: Any) -> None:  # type: ignore[override]
+    def compile(self, d_optimizer: Any, g_optimizer: Any) -> None:  # type: ignore[override]  # an own signature is what it tests
         super().compile()
         self.d_optimizer, self.g_optimizer = d_optimizer, g_optimizer
 

@@ -53,7 +53,7 @@ MODEL = {"kind": "lepton", "input_shape": [3], "num_classes": 1, "task": "regres
 
 
 def changed(section: type) -> dict[str, Any]:
-    return {name: CHANGED[name] for name in section.model_fields}  # type: ignore[attr-defined]
+    return {name: CHANGED[name] for name in section.model_fields}  # type: ignore[attr-defined]  # the section is a pydantic class
 
 
 def repeated(code: str, monkeypatch: pytest.MonkeyPatch) -> RunConfig:

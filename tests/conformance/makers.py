@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.conformance.table import Data
 
-L, K, O = keras.layers, keras.ops, keras.optimizers  # noqa: E741
+L, K, O = keras.layers, keras.ops, keras.optimizers  # noqa: E741  # short names for a table of one-line cases
 RNG = np.random.default_rng(0)
 ROWS, HELD = 37, 15
 """37 rows in batches of 12 leave a last batch of one row, so that all ranks but one have nothing to do in it."""
@@ -47,7 +47,7 @@ def one_hot(labels: tuple[np.ndarray, np.ndarray], depth: int, dtype: str = "flo
 
 def shares(*shape: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in 0.05 … 0.95."""
-    return tuple(RNG.uniform(0.05, 0.95, (n, *shape)).astype("float32") for n in (ROWS, HELD))  # type: ignore[return-value]
+    return tuple(RNG.uniform(0.05, 0.95, (n, *shape)).astype("float32") for n in (ROWS, HELD))  # type: ignore[return-value]  # two parts, as two sizes go in
 
 
 FEATURES = rows(normal, 8)

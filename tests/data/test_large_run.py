@@ -79,7 +79,7 @@ def run(folder, tmp_path_factory):
         run.pause()
         until(run, lambda: run.status == "paused", "paused")
         run.scale(workers)
-        until(run, lambda: run.view().world_size == workers, f"scaled to {workers}")  # noqa: B023
+        until(run, lambda: run.view().world_size == workers, f"scaled to {workers}")  # noqa: B023  # called within its turn of the loop
         until(run, lambda: run.status == "paused", "paused as before")
         run.resume()
     before = run.view().step

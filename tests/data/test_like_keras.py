@@ -13,7 +13,7 @@ from lepton_kit.errors import ConfigError, DataError
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
-from keras.src.trainers import data_adapters  # noqa: E402
+from keras.src.trainers import data_adapters  # noqa: E402  # after the check that Keras is there
 
 N = 12
 RNG = np.random.default_rng(0)

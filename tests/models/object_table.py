@@ -13,7 +13,7 @@ from tests.models.object_parts import (
     LABELS,
     RAGGED,
     ROWS,
-    TABLE,  # noqa: F401
+    TABLE,  # noqa: F401  # the table is given on from here
     WEIGHTS,
     Count,
     Decay,

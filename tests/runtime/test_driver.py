@@ -25,7 +25,7 @@ def paths(tmp_path: Path) -> RunPaths:
 
 def start_and_leave(paths: RunPaths) -> Any:
     connection, other = pair()
-    driver = Driver(paths, lambda: SimpleNamespace(zygote_connection=connection, members={}))  # type: ignore[arg-type, return-value]
+    driver = Driver(paths, lambda: SimpleNamespace(zygote_connection=connection, members={}))  # type: ignore[arg-type, return-value]  # a stand-in for the standby
     driver._ring.close()
     driver._selector.close()
     other.close()

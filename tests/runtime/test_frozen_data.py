@@ -155,7 +155,7 @@ class OtherData(keras.callbacks.Callback):
                 job.data = open_folder(folder)
             return original(job, first, steps, weights, rank)
 
-        Job.block = block  # type: ignore[method-assign]
+        Job.block = block  # type: ignore[method-assign]  # a rank that feeds other data
 
 
 @pytest.mark.parametrize("changed", [True, False])

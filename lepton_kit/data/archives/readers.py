@@ -6,6 +6,7 @@ import math
 import tempfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ class NotRows(DataError):
     """The array is none of numbers or text with a row a sample."""
 
 
-class Reader:
+class Reader(ABC):
     """Arrays of a file or folder by name: `header`, `read` and `pieces`. Raises `DataError` that names the array."""
 
     path: Path
@@ -36,20 +37,20 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  nothing is open in a folder of files
         """Close what is open."""
 
+    @abstractmethod
     def header(self, name: str) -> tuple[tuple[int, ...], np.dtype]:
         """(shape, type) of an array, without reading it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, name: str) -> np.ndarray:
         """A whole array."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pieces(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """(first row, rows) one piece after the other, each about 16 MiB, in the machine's byte order."""
-        raise NotImplementedError
 
     def check(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """Raise `DataError` for an array that is not one row a sample of numbers or text."""

@@ -233,7 +233,7 @@ def _store(
         limit = int(np.clip(AHEAD_BYTES // max(1, size), 64, 8192))
         return Records(reader, limit)  # type: ignore[arg-type]  # the index says which of the two it is
     sizes = order.blocks if isinstance(order.blocks, int) else max(rows for rows, _ in order.blocks)
-    return Blocks(reader, source["budget"], horizon=sizes * order.window)  # type: ignore[arg-type]
+    return Blocks(reader, source["budget"], horizon=sizes * order.window)  # type: ignore[arg-type]  # the index says which of the two it is
 
 
 def _split(source: PartSource, forms: Sequence[Form], targets: Any) -> Split:

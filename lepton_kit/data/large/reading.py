@@ -257,7 +257,7 @@ class PartSource:
         indices = np.asarray(indices, np.int64)
         if not len(indices):
             x, y, w = self.take(np.zeros(1, np.int64))
-            return tuple(None if one is None else _empty(one) for one in (x, y, w))  # type: ignore[return-value]
+            return tuple(None if one is None else _empty(one) for one in (x, y, w))  # type: ignore[return-value]  # three of them, as three went in
         if indices.min() < 0 or indices.max() >= len(self):
             raise DataError(f"samples: index {indices.max()} of {len(self)} samples")
         found = self._store.take(self._part.rows(indices))
