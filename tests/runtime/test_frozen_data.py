@@ -90,7 +90,10 @@ def test_workers_that_came_after_a_change_have_trained_on_the_same(run: lk.Run):
     assert lk.audit(run).problems == ()
     assert lk.audit(run, contents=True).problems == ()
     assert run.view().plan["data"] == run.config.frozen.model_dump()
-    assert run.history.loss.iloc[-20:].mean() < 0.4, "inverted labels would have undone what was learned"
+    loss = run.history.loss
+    assert loss.iloc[-20:].mean() < 0.7 * loss.iloc[80:100].mean(), (
+        "inverted labels would have undone what was learned before the change"
+    )
 
 
 def test_a_resume_after_the_deletion_goes_on_with_the_same(run: lk.Run):
