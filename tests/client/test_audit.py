@@ -196,4 +196,4 @@ def test_the_audit_goes_by_the_runs_own_seed(paths: RunPaths):
     write(paths, PLAN, generation(0), report(0, 6, seed=7))
     assert audit(paths.root).problems == ()
     write(paths, PLAN, generation(0), report(0, 6))
-    assert len(audit(paths.root).problems) == 6
+    assert "other samples were fed" in audit(paths.root).problems[0]
