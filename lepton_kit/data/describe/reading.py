@@ -16,14 +16,19 @@ from lepton_kit.data.archives.layout import found_names
 from lepton_kit.data.bundled import sample
 from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
-from lepton_kit.data.describe.frames import head
+from lepton_kit.data.describe.frames import Look, head, look_of
 from lepton_kit.data.describe.guess import Guess, guess
-from lepton_kit.data.describe.nested import apart, of_rows, refusal
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
-from lepton_kit.data.describe.sniff import TABLES, kind_of
+from lepton_kit.data.describe.sniff import kind_of, of_rows
+from lepton_kit.data.files import is_table, refusal_of_parts
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
+from lepton_kit.data.split_names import TRAIN, by_names, split_of_file, told_to_predict
 from lepton_kit.data.tables.chunks import is_frame
+from lepton_kit.data.tables.heading import HeaderInDoubt
+from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.splits import dialect_of
+from lepton_kit.data.texts.reading import has_no_header
 from lepton_kit.errors import ConfigError, DataError
 
 BY_ENDING = {
@@ -194,23 +199,34 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
 
 def _of_nested(path: Path, held: str, kind: str | None, options: dict[str, Any]) -> Plan:
     """Tables in the folders of a split: those to train on, and those held out. Raises `DataError` for partitions."""
-    names = [
-        name for name in names_of_files(path) if PurePosixPath(name.removesuffix(".gz")).suffix in TABLES
-    ]
+    names = [name for name in names_of_files(path) if is_table(name)]
     if held == "partitions":
-        raise refusal(names, str(path))
+        raise refusal_of_parts(names, str(path))
     if "pattern" in options:
         return _of_columns(path, "table", options)
-    train, held_out, notes = apart(of_rows(names), str(path))
+    named = of_rows(names)
+    if not any(split_of_file(name) == TRAIN for name in named):
+        raise DataError(
+            f"{path}: no table to train on among {', '.join(sorted(named)[:5])}; give the path of one"
+        )
+    train, held_out, notes = by_names(sorted(named))
     found = _of_columns(path, "table", {**options, "pattern": train})
     if kind is None and found.guess is not None and found.guess.kind == "text":
         raise DataError(
             f"{path}: texts (column {found.guess.text!r}) in folders of splits; put them into one folder as train.csv and "
             "test.csv, or give kind='table', which hashes them"
         )
+    notes = [*notes, *found.notes]
+    target = found.options.get("target")
     if "validation" in options or not held_out:
         return replace(found, notes=tuple(notes))
     if len(held_out) == 1:
+        lacks = (
+            target not in open_files([path / held_out[0]], dialect_of(options), options.get("sheet")).names
+        )
+        if lacks and isinstance(target, str):
+            notes.append(told_to_predict(held_out, train, [target]))
+            return replace(found, notes=tuple(notes))
         options = {**found.options, "validation": str(path / held_out[0])}
         return replace(found, options=options, notes=tuple(notes))
     if not all(name.endswith(LARGE) for name in (*train, *held_out)):
@@ -245,32 +261,78 @@ def _is_usual(value: Any, default: Any) -> bool:
 
 
 def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
-    frame = head(source, options)
-    found = guess(frame)
+    options = {**_dialect_of_texts(source, options), **options}
+    frame, doubt = _looked(source, options)
+    found, look = guess(frame), look_of(frame)
     if kind is None:
         asks = {"text", "label"} & options.keys()
         kind = "text" if asks else "table" if "target" in options else found.kind
     verb = verb_of(kind)
-    _check_options(kind, verb, options)
     wanted = "label" if kind == "text" else "target"
     names = [str(name) for name in frame.columns]
+    _check_options(kind, verb, options)
     if kind == "text":
         options = {"text": found.text or next(iter(names), "text"), **options}
-    if wanted not in options and found.target is not None:
-        options[wanted] = found.target
+    notes = []
+    only = [name for name in look.lacking if name in names and name != options.get("text")]
+    target = found.target if not only or found.target in only else None
+    if wanted not in options and len(only) == 1:
+        target = only[0]
+        notes.append(f"{wanted} {target!r}: the one column that {', '.join(look.predict)} lacks")
+    if wanted not in options and target is not None and doubt is None:
+        options[wanted] = target
     if "split" not in options and found.split is not None and "split" in inspect.signature(verb).parameters:
         options["split"] = found.split
-    failure = None
     if kind == "text" and not isinstance(source, Path):
         told = "the frame: texts are read from a file; write it with frame.to_csv('texts.csv', index=False)"
         return Plan(kind, source, options, DataError(f"{told}, and read that"), frame, found)
-    if options.get(wanted) is None:
+    failure, concerns = doubt, "header" if doubt is not None else None
+    if options.get(wanted) is None and doubt is None:
         options.pop(wanted, None)
-        likely = f"likely {found.likely!r}: give {wanted}={found.likely!r}; " if found.likely else ""
-        failure = DataError(
-            f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
-        )
-    return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
+        failure, concerns = _asked(_name(source), wanted, names, found, only, look), wanted
+    return Plan(kind, source, options, failure, frame, found, concerns=concerns, notes=tuple(notes))
+
+
+def _asked(name: str, wanted: str, names: list[str], found: Guess, only: list[str], look: Look) -> DataError:
+    """The question which column is to be predicted, with what speaks for one."""
+    likely = found.likely if not only or found.likely in only else only[-1]
+    told = f"likely {likely!r}: give {wanted}={likely!r}; " if likely else ""
+    lacks = f"{', '.join(look.predict)} lacks {', '.join(map(repr, only[:8]))}; " if only else ""
+    return DataError(
+        f"{name}: which column is to be predicted? {lacks}{told}it has {', '.join(map(repr, names[:20]))}"
+    )
+
+
+def _looked(source: Any, options: Mapping[str, Any]) -> tuple[Any, DataError | None]:
+    """(first rows, the question whether there is a header). A column named in the options says that there is one."""
+    named = {"header", "target", "label", "text"} & options.keys()
+    try:
+        frame = head(source, options)
+        if named or not look_of(frame).values:
+            return frame, None
+    except HeaderInDoubt:
+        if named:
+            raise
+    frame = head(source, {**options, "header": False})
+    first = ", ".join(str(frame[name].iloc[0]) for name in frame.columns[:3])
+    return frame, DataError(
+        f"{_name(source)}: does the first line name the columns? It looks like values ({first} …): header=False counts "
+        f"it as a row and names the columns column_1 to column_{len(frame.columns)}, header=True takes it as names"
+    )
+
+
+def _dialect_of_texts(source: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a file of labels and texts without a header is read, as `has_no_header` finds it."""
+    if {"header", "separator", "text", "label", "target"} & options.keys():
+        return {}
+    if not isinstance(source, Path) or not source.is_file() or not has_no_header(source):
+        return {}
+    frame = head(source, {**options, "header": False, "separator": "\t", "quote": ""})
+    found = guess(frame)
+    if found.kind != "text" or found.text is None or len(frame.columns) != 2:
+        return {}
+    label = next(str(name) for name in frame.columns if name != found.text)
+    return {"text": found.text, "label": label, "header": False, "separator": "\t"}
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

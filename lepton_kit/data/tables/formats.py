@@ -1,4 +1,4 @@
-"""Tables in files of their own formats: JSON, Parquet, Feather, Excel, and what a database answers."""
+"""Tables in files of their own formats: JSON, Parquet, Feather, and what a database answers."""
 
 from __future__ import annotations
 
@@ -168,38 +168,6 @@ def _arrow(module: str, path: Path) -> Any:
         raise DataError(
             f"{path.name}: Parquet and Feather files need pyarrow: pip install lepton-kit[parquet]"
         ) from None
-
-
-def read_excel(path: Path, sheet: str | int) -> Table:
-    """A sheet of an Excel file, by its name or place. Raises `DataError`."""
-    import pandas
-
-    try:
-        with pandas.ExcelFile(path) as book:
-            sheets = list(map(str, book.sheet_names))
-        if isinstance(sheet, str) and sheet not in sheets:
-            raise DataError(f"{path.name}: no sheet {sheet!r}; it has {', '.join(sheets[:20])}")
-        frame = pandas.read_excel(path, sheet_name=sheet, dtype=object, na_filter=False)
-    except ImportError:
-        raise DataError(f"{path.name}: Excel files need openpyxl: pip install lepton-kit[excel]") from None
-    except DataError:
-        raise
-    except Exception as failure:  # the library raises what it likes for a damaged file
-        raise DataError(f"{path.name}: not a readable Excel file ({str(failure).splitlines()[0]})") from None
-    frame.columns = [str(key).strip() for key in frame.columns]
-    columns = {
-        key: frame[key]
-        for key in frame.columns
-        if not (key.startswith("Unnamed:") and (frame[key] == "").all())
-    }
-    table = in_memory(columns, range(1, len(frame) + 1), path.name)
-    with pandas.ExcelFile(path) as book:
-        if len(book.sheet_names) > 1:
-            name = book.sheet_names[sheet] if isinstance(sheet, int) else sheet
-            table.notes[
-                f"{path.name}: the sheet {name!r} is read; it has {', '.join(map(str, book.sheet_names[:5]))}"
-            ] = 1
-    return table
 
 
 def of_query(address: Any, query: str) -> Any:
