@@ -3,7 +3,7 @@
 import pytest
 
 from lepton_kit import data
-from lepton_kit.data.split_names import by_names, split_of_file
+from lepton_kit.data.split_names import by_names, split_of_file, told_to_predict
 from lepton_kit.errors import DataError
 
 
@@ -31,13 +31,13 @@ def test_files_are_split_by_their_names(tmp_path):
     folder = filled(tmp_path / "three", train=(40, both), val=(10, both), test=(20, both))
     prepared = data.table(folder, target="y").prepare()
     assert (len(prepared.train), len(prepared.validation)) == (40, 10)
-    assert "1 files of 'test' are left alone: 'validation' is held out" in prepared.notes
+    assert "test.csv (test): left alone, as val.csv is held out" in prepared.notes
 
 
 def test_a_test_file_without_the_target_is_left_alone(tmp_path):
     prepared = data.table(filled(tmp_path / "k", train=(40, "a,y"), test=(20, "a")), target="y").prepare()
     assert (len(prepared.train), len(prepared.validation)) == (32, 8)
-    assert "test.csv: without the target, so left alone; train.csv alone is read" in prepared.notes
+    assert told_to_predict(["test.csv"], ["train.csv"], ["y"]) in prepared.notes
 
 
 def test_what_else_is_held_out_leaves_named_files_alone(tmp_path):

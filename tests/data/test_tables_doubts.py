@@ -45,9 +45,12 @@ def test_two_currencies_of_a_target_are_said(put):
 @pytest.mark.parametrize(
     ("cell", "options", "expected"),
     [
-        (lambda k: f"1.{100 + k}", {}, "1.100 is read with three digits behind the decimal point"),
-        (lambda k: f"1.{100 + k} €", {}, "if points group thousands, give thousands='.'"),
+        (lambda k: f"1.{100 + k}", {}, "1.100 is read as 1.1, with three digits behind the decimal point"),
+        (lambda k: f"1.{100 + k} €", {}, "if points group thousands it is 1,100: give thousands='.', or"),
         (lambda k: f"1.{100 + k}", {"thousands": "."}, None),
+        (lambda k: f"1.{100 + k}", {"decimal": "."}, None),
+        (lambda k: f"1.{100 + k}", {"thousands": {"b": ""}}, None),
+        (lambda k: f"1.{100 + k}", {"thousands": {"a": ""}}, "1.100 is read as 1.1"),
         (lambda k: f"0.{100 + k}", {}, None),
         (lambda k: f"{k}.5", {}, None),
         (lambda k: f"0{1000 + k}", {}, "01000 is read as the number 1000; categorical=['b']"),

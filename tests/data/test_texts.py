@@ -242,7 +242,7 @@ def test_a_folder_with_a_table_a_split(tmp_path):
     sheet(tmp_path / "dev.csv", TALK[:6], MEANT[:6])
     prepared = data.text(tmp_path).prepare()
     assert len(prepared.validation) == 6
-    assert "test.csv is left alone: there is a file of validation rows" in prepared.notes
+    assert "test.csv (test): left alone, as dev.csv is held out" in prepared.notes
 
 
 def test_short_texts_without_a_header_as_public_sets_have_them(tmp_path):
@@ -318,7 +318,7 @@ def bad(path, content):
         ({"a.jsonl": '{"text": 3, "label": "x"}'}, {}, "row 1 has 3 in column 'text'"),
         ({"a.jsonl": b'{"text": "\xff\0"}'}, {}, "zero bytes, so it is no text file"),
         ({"a.jsonl": b"\xff\xfea"}, {}, "not readable as utf-16"),
-        ({"d/x.csv": "a\n"}, {}, "x.csv beside nothing; expected one file a split"),
+        ({"d/x.csv": "a\n", "d/z.csv": "a\n"}, {}, "x.csv beside z.csv; expected one file a split"),
         ({"d/test.csv": "text,label\na,x\n"}, {}, "no train file; it has test.csv"),
         ({"d/train/a/1.txt": "x", "d/extra/a/1.txt": "y"}, {}, "the folder 'extra' stands beside train"),
         ({"d/a/1.doc": "x"}, {}, "no texts; expected class folders of .txt files"),

@@ -111,7 +111,10 @@ def _counts_of_target(found: Plan) -> dict[str, int]:
     target = found.options.get("target") or found.options.get("label")
     if found.frame is None or not isinstance(target, str) or target not in found.frame.columns:
         return {}
-    counts = Counter(map(str, found.frame[target].dropna()))
+    values = found.frame[target].dropna()
+    if found.options.get("task") == "regression" or (_is_number(values) and (values % 1 != 0).any()):
+        return {}
+    counts = Counter(map(str, values))
     return dict(sorted(counts.items())) if len(counts) <= CLASSES_IN_A_TARGET else {}
 
 
@@ -255,7 +258,7 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
         useless = ("constant", "empty") if len(found.frame) < MOST_ROWS else ()
         names = tuple(one.name for one in columns if one.kind not in useless)
         few = [one for one in columns if 2 <= one.distinct <= max(2, len(found.frame) // 4)]
-        choices = {
+        choices: dict[str, tuple[Any, ...]] = {
             "target": names,
             "text": tuple(one.name for one in columns if one.kind in ("text", "category", "id")),
             "label": tuple(one.name for one in few),

@@ -167,7 +167,7 @@ class Delimited:
         self._header(records, sample)
 
     def _header(self, records: list[Record], sample: list[str]) -> None:
-        named = self._commented(records, sample) if self.dialect.header is True else []
+        named: list[str] = self._commented(records, sample) if self.dialect.header is True else []
         found = heading_of(records, False if named else self.dialect.header, self.dialect.units, self.name)
         self.names, self.skip_to, self.units = named or found.names, found.skip_to, found.units
         self.looks_like_data = bool(found.values)
@@ -178,7 +178,7 @@ class Delimited:
         """The names in a comment above numbers, as numpy.savetxt writes them; nothing for other files."""
         line, fields = records[titles_above([fields for _, fields in records])]
         marked = sample[line - 2][1:].strip() if self.comment and line > 1 else ""
-        named = next(self._reader(iter([marked]), self.format["delimiter"]), []) if marked else []
+        named: list[str] = next(self._reader(iter([marked]), self.format["delimiter"]), []) if marked else []
         fits = len(named) == len(fields) > 1 and all(map(is_number, fields))
         return [name.strip() for name in named] if fits else []
 

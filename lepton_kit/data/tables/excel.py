@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.data.tables.chunks import Table, in_memory
-from lepton_kit.data.tables.heading import Record, heading_of
+from lepton_kit.data.tables.heading import ROW_NAMES, Record, heading_of
 from lepton_kit.errors import DataError
 
 LOOKED_AT = 200
@@ -76,6 +76,9 @@ def _of_sheet(frame: Any, source: str, header: bool | int, units: bool | None) -
     rows = filled.any(axis=1)
     if not columns:
         raise DataError(f"{source}: an empty sheet; sheet=NAME reads another")
+    if len(columns) == 1:  # an empty cell of one column is a missing value
+        last = int(rows[rows].index[-1])
+        rows = rows.index <= last
     frame = frame.loc[rows, columns]
     numbers = [row + 1 for row in frame.index]
     records: list[Record] = [
@@ -86,8 +89,13 @@ def _of_sheet(frame: Any, source: str, header: bool | int, units: bool | None) -
     first = sum(number <= found.skip_to for number in numbers)
     below = frame.iloc[first:].reset_index(drop=True)
     cells = {name: below[column] for name, column in zip(found.names, columns, strict=False)}
+    if found.names[0] == ROW_NAMES and (below[columns[0]] == "").all():
+        cells.pop(ROW_NAMES)  # a title that begins to the left of the table
     table = in_memory(cells, range(1, len(below) + 1), source)
     table.notes.update(dict.fromkeys((*found.notes, *found.doubts), 1))
+    inside = [number for number in numbers if number > found.skip_to]
+    if inside and (empty := inside[-1] - inside[0] + 1 - len(inside)):
+        table.notes[f"{source}: {empty} rows without any value are skipped"] = empty
     table.doubts += found.doubts
     table.units = found.units
     table.looks_like_data = bool(found.values)

@@ -110,7 +110,7 @@ def titles_above(rows: Sequence[Sequence[str]]) -> int:
     >>> titles_above([["a", "b"], ["1", "2"]]), titles_above([["", "b"], ["r", "2"]])
     (0, 0)
     """
-    usual = Counter(map(len, rows)).most_common(1)[0][0]
+    usual = Counter(map(len, rows[len(rows) // 2 :])).most_common(1)[0][0]  # titles are above
     typical = median(_filled(row) for row in rows if len(row) == usual)
     place = 0
     while typical > 1 and place < min(len(rows) - 2, MOST_TITLES) and _is_title(rows[place], typical):

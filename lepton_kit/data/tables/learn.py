@@ -231,7 +231,8 @@ def _number(
         value = number(spelled[0], form)
         notes.append(f"column {name!r}: {spelled[0]} is read as {value[0] if value else '?'}")
     elif form.decimal == "," and form.thousands == "." and seen.pointed:
-        notes.append(f"column {name!r}: points are read as thousands, as in the other columns")
+        why = "thousands='.' says" if marks[1] == "." else "in the other columns"
+        notes.append(f"column {name!r}: points are read as thousands, as {why}")
     notes += seen.spelling.notes(name, form.decimal, marks)
     return column, notes
 

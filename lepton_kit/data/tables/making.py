@@ -19,6 +19,7 @@ from lepton_kit.data.tables.heading import ROW_NAMES
 from lepton_kit.data.tables.holding import Held, held_rows
 from lepton_kit.data.tables.learn import Hint, Learned, Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.preprocessing import Reading, TablePreprocessing
+from lepton_kit.data.tables.reader import other_units
 from lepton_kit.data.tables.targets import Answers, Whole, answers
 from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
@@ -137,6 +138,7 @@ def make(
     read_so = [note for one in rows.tables for note in one.notes]
     notes = [
         *read_so,
+        *(other_units(validation, table) if validation is not None else ()),
         *_left_out(table, features, options),
         *held.notes,
         *found.notes,

@@ -64,8 +64,20 @@ def open_files(
             notes.update(part.notes)
 
     notes = {text: count for part in parts for text, count in part.notes.items()}
-    doubts = [text for part in parts for text in part.doubts]
+    other = [text for part in parts[1:] for text in other_units(part, first)]
+    notes.update(dict.fromkeys(other, 1))
+    doubts = [*(text for part in parts for text in part.doubts), *other]
     return replace(first, pieces=pieces, notes=notes, doubts=doubts)
+
+
+def other_units(table: Table, first: Table) -> list[str]:
+    """Sentences about columns whose row of units has others than that of the first table."""
+    return [
+        f"{table.source}: column {name!r} is in {unit}, in {first.source} in {first.units[name]}; its values are taken as "
+        "they stand"
+        for name, unit in table.units.items()
+        if first.units.get(name, unit) != unit
+    ]
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -59,8 +59,8 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
     if held:
         notes.insert(0, f"by the names of the files {_some(told)} is trained on, {_some(held)} is held out")
     if predict and targets is not None:
-        names = [file.name for file in predict]
-        notes.append(told_to_predict(names, told, [name for name in targets if name in lacking]))
+        fresh = [file.name for file in predict]
+        notes.append(told_to_predict(fresh, told, [name for name in targets if name in lacking]))
         others = [name for name in lacking if name not in targets]
         if others:
             notes.append(
@@ -91,7 +91,7 @@ def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], lis
     return [of[name] for name in train], [of[name] for name in held], notes
 
 
-def _files(path: Path, pattern: str | Sequence[str] | None) -> tuple[list[Path], list[str]]:
+def _files(path: Path, pattern: str | list[str] | tuple[str, ...] | None) -> tuple[list[Path], list[str]]:
     """The files of a folder that are meant, and a sentence about those that are no tables."""
     if path.is_file():
         return [path], []
