@@ -33,6 +33,15 @@ def is_table(name: str) -> bool:
     return bool(endings) and endings[-1] in TABLES
 
 
+def of_rows(names: Sequence[str]) -> list[str]:
+    """The tables among files: without ``.json`` beside others, which says something about them.
+
+    >>> of_rows(["data.arrow", "state.json"]), of_rows(["a.json", "b.json"])
+    (['data.arrow'], ['a.json', 'b.json'])
+    """
+    return [name for name in names if not name.endswith(".json")] or list(names)
+
+
 def cache_root() -> Path:
     """``$XDG_CACHE_HOME/lepton_kit/data``, with ``~/.cache`` where that variable is not set."""
     home = os.environ.get("XDG_CACHE_HOME")

@@ -279,6 +279,8 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
     if found.kind == "image_folder":
         sizes = common_sizes(found.source)
         return layout_of(names_of_files(found.source))[1] | ({"image_size": sizes} if sizes else {})
+    if found.beside:
+        return {"target": found.beside}
     if found.kind == "npz":
         with open_arrays(found.source) as reader:
             arrays = tuple(reader.names)

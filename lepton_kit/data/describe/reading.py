@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +17,11 @@ from lepton_kit.data.bundled import sample
 from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
 from lepton_kit.data.describe.frames import Look, head, look_of
-from lepton_kit.data.describe.guess import Guess, guess
+from lepton_kit.data.describe.guess import TARGETS, Guess, guess, named
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
-from lepton_kit.data.describe.sniff import kind_of, of_rows
-from lepton_kit.data.files import is_table, refusal_of_parts
+from lepton_kit.data.describe.sniff import kind_of
+from lepton_kit.data.files import is_table, of_rows, refusal_of_parts
+from lepton_kit.data.large.image_tables import looked_at
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
 from lepton_kit.data.split_names import TRAIN, by_names, split_of_file, told_to_predict
@@ -57,7 +58,7 @@ class Plan:
 
     ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
     table. ``guess`` says what its columns are for. ``proposed`` are options that the verb finds by itself.
-    ``notes`` say which files are left alone.
+    ``notes`` say which files are left alone. ``beside`` are columns that stand beside images.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Plan:
     concerns: str | None = None
     proposed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> Dataset:
@@ -175,6 +177,10 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         return Plan("stored", path, made=Dataset("arrays", path.absolute()))
     if held == "npz" and kind in (None, "npz"):
         return _of_archive(path, options)
+    if held in ("table", "splits", "recordings") and kind in (None, "parquet"):
+        pictures = looked_at(path)
+        if pictures is not None:
+            return _of_pictures(path, options, *pictures)
     if held == "table" and kind in (None, "table", "text", "parquet"):
         return _of_columns(path, kind, options)
     if held in ("splits", "partitions") and kind in (None, "table"):
@@ -333,6 +339,23 @@ def _dialect_of_texts(source: Any, options: Mapping[str, Any]) -> dict[str, Any]
         return {}
     label = next(str(name) for name in frame.columns if name != found.text)
     return {"text": found.text, "label": label, "header": False, "separator": "\t"}
+
+
+def _of_pictures(
+    path: Path, options: dict[str, Any], names: Sequence[str], classes: Mapping[str, Sequence[str]]
+) -> Plan:
+    """Images inside Parquet or Arrow files; the only column of named classes is the target, else one by its name."""
+    _check_options("parquet", verb_of("parquet"), options)
+    target = next(iter(classes)) if len(classes) == 1 else named(list(names), TARGETS)
+    if "target" not in options and target is not None:
+        options["target"] = target
+    failure = None
+    if options.get("target") is None:
+        told = f"which column is to be predicted? Beside images it has {', '.join(map(repr, names[:20])) or 'none'}"
+        failure = DataError(f"{path.name}: {told}; give target=")
+    return Plan(
+        "parquet", path, options, failure, concerns="target" if failure else None, beside=tuple(names)
+    )
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from lepton_kit.data.files import PACKED, TABLES, partition_of
+from lepton_kit.data.files import PACKED, TABLES, of_rows, partition_of
 from lepton_kit.data.split_names import lies_in_split
 from lepton_kit.errors import DataError
 
@@ -26,6 +26,7 @@ MOST_FILES = 20_000
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "table"),
     (b"ARROW1", "table"),
+    (b"\xff\xff\xff\xff", "table"),  # a stream of Arrow, as `datasets` of Hugging Face saves one
     (b"\x89HDF", "npz"),
     (b"MATLAB ", "npz"),
     (b"\x89PNG\r\n", "image"),
@@ -252,8 +253,3 @@ def kind_of_tables(names: Sequence[str]) -> str:
     if any(partition_of(name) for name in names):
         return "partitions"
     return "splits" if all(map(lies_in_split, of_rows(names))) else "recordings"
-
-
-def of_rows(names: Sequence[str]) -> list[str]:
-    """The tables among files: without ``.json`` beside others, which says something about them."""
-    return [name for name in names if not name.endswith(".json")] or list(names)

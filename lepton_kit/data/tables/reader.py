@@ -120,7 +120,7 @@ def _open(
         raise DataError(f"{path.name}: a query was given, but this is no SQLite database")
     if head.startswith(b"PAR1"):
         return read_parquet(path)
-    if head.startswith((b"ARROW1", b"FEA1")):
+    if head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")):
         return read_feather(path)
     opened: Callable[[], BinaryIO] = partial(path.open, "rb")  # type: ignore[assignment]  # "rb" gives binary
     for mark, unpack in PACKED.items():

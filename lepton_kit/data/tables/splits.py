@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.data.files import is_table
+from lepton_kit.data.files import is_table, of_rows
 from lepton_kit.data.split_names import by_names, told_to_predict
 from lepton_kit.data.tables.chunks import Table
 from lepton_kit.data.tables.delimited import Dialect
@@ -102,7 +102,8 @@ def _files(path: Path, pattern: str | list[str] | tuple[str, ...] | None) -> tup
     )
     if not found:
         raise DataError(f"{path}: no file {'' if pattern is None else f'like {pattern!r} '}in this folder")
-    tables = [file for file in found if is_table(file.name) or file.suffix.lower() == ".zip"]
+    kept = of_rows([file.name for file in found if is_table(file.name) or file.suffix.lower() == ".zip"])
+    tables = [file for file in found if file.name in kept]
     if pattern is not None or not tables or len(tables) == len(found):
         return found, []
     others = [file for file in found if file not in tables]
