@@ -272,8 +272,10 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
             choices["header"] = (False, True)
         if len(look.sheets) > 1:
             choices["sheet"] = look.sheets
-        if look.thousands:
-            choices["thousands"] = tuple(dict.fromkeys(look.thousands, mark) for mark in ("", "."))
+        given = found.options.get("thousands")
+        open_to_both = look.thousands or (tuple(given) if isinstance(given, dict) else ())
+        if open_to_both:
+            choices["thousands"] = tuple(dict.fromkeys(open_to_both, mark) for mark in ("", "."))
         allowed = inspect.signature(verb_of(found.kind)).parameters
         return {name: values for name, values in choices.items() if values and name in allowed}
     if found.kind == "image_folder":
