@@ -16,18 +16,7 @@ from lepton_kit.data.tables import making
 from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.errors import ConfigError, DataError
-
-COUNT = 60
-CITIES = ("Ulm", "Köln", "Bonn")
-
-
-def only(path, **options):
-    """Prepared data of a file with the columns a, b and y, and the column b."""
-    options.setdefault("target", "y")
-    prepared = data.table(path, **options).prepare()
-    found = {column.name: column for column in prepared.preprocessing.columns}
-    return prepared, found.get("b")
-
+from tests.data.sheets import CITIES, COUNT, only
 
 # What is held out.
 
