@@ -156,6 +156,8 @@ class Delimited:
             # Blanks stand within dates and texts as well, so they come last.
             score = _score([len(fields) for _, fields in records], separator) - 0.2 * (separator == " ")
             score += 0.01 * (escape is not None and any(ESCAPED.search(line) for line in sample))
+            if separator == " " and given is None and _is_prose([fields for _, fields in records]):
+                continue
             if score > best[0]:
                 best, found = (score, records), {"delimiter": separator, "escapechar": escape}
         self.format |= found
@@ -260,6 +262,19 @@ class Delimited:
         if self.format["delimiter"] == "," and len(fields) > len(self.names):
             return f"{text}; is a decimal comma or a comma in a text not quoted there?"
         return text
+
+
+def _is_prose(rows: list[list[str]]) -> bool:
+    """Whether rows of blanks are words below one name: a column of texts, which blanks do not separate.
+
+    >>> _is_prose([["text"], ["good", "film"], ["bad", "film"]]), _is_prose([["x"], ["r1", "5"], ["r2", "6"]])
+    (True, False)
+    """
+    return (
+        len(rows) > 1
+        and len(rows[0]) == 1
+        and not any(is_number(row[-1]) for row in rows[1:] if len(row) > 1)
+    )
 
 
 def _score(widths: list[int], separator: str | None) -> float:
