@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lepton_kit.data.elements import Elements, is_stream, source_of
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
 from lepton_kit.data.scaling import Scaling
@@ -46,11 +47,25 @@ class ArraysPreprocessing(Preprocessing):
     inputs: tuple[ArrayForm, ...]
 
     def count(self, raw: Any) -> int | None:
-        """How many samples there are."""
-        return len(first(self._arrays(raw)))
+        """How many samples there are; None for a stream of batches."""
+        return None if is_stream(raw) else len(first(self._arrays(raw)))
 
     def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
-        """Slices of the arrays; a sample with a number that is not finite is a problem of its own."""
+        """Slices of the arrays; a sample with a number that is not finite is a problem of its own.
+
+        Of a `tf.data.Dataset`, a loader or another stream, whose elements are batches, the inputs are taken.
+        """
+        if not is_stream(raw):
+            yield from self._slices(raw, rows, 0)
+            return
+        source, elements, told = source_of(raw), Elements(batched="auto"), 0
+        for place, element in enumerate(source.read()):
+            split, _ = elements.rows(element, place)
+            yield from self._slices(split.x, rows, told)
+            told += len(split)
+
+    def _slices(self, raw: Any, rows: int, told: int) -> Iterator[Encoded]:
+        """The pieces of arrays; the first sample's number is ``told``."""
         arrays = dict(items(self._arrays(raw)))
         total = len(next(iter(arrays.values())))
         for start in range(0, total, rows):
@@ -68,7 +83,7 @@ class ArraysPreprocessing(Preprocessing):
                 good &= finite
             where = np.flatnonzero(good)
             x = joined({key: array[where] for key, array in part.items()}) if len(where) else None
-            yield Encoded(tuple(range(start, start + count)), x, where, problems)
+            yield Encoded(tuple(range(told + start, told + start + count)), x, where, problems)
 
     def _arrays(self, raw: Any) -> Any:
         """The input as arrays of the training data's form and type. Raises `DataError`."""
@@ -87,7 +102,14 @@ class ArraysPreprocessing(Preprocessing):
                 with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that sample
                     array = array.astype(form.dtype, copy=False)
             except (TypeError, ValueError) as failure:
-                raise DataError(f"{label('x', key)}: not an array of {form.dtype} ({failure})") from None
+                hint = ""
+                if np.asarray(given[key]).dtype.kind == "U":
+                    hint = (
+                        "; the model was trained on arrays, so give arrays: of files, what you read from them"
+                    )
+                raise DataError(
+                    f"{label('x', key)}: not an array of {form.dtype} ({failure}){hint}"
+                ) from None
             if array.shape[1:] != form.shape or not array.ndim:
                 raise DataError(
                     f"{label('x', key)}: shape {array.shape}; expected (samples, {', '.join(map(str, form.shape))})"
