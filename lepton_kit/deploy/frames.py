@@ -64,6 +64,19 @@ def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "
     return {f"{prefix}output": _objects(np.asarray(outputs))}
 
 
+def numbers(answer: Answer, target: Target, outputs: np.ndarray) -> np.ndarray:
+    """The numbers that `columns` holds of some samples, as one array: probabilities or scores, values in the target's
+    unit, or the outputs as they are.
+
+    >>> numbers(Answer(task="classification", link="sigmoid"), Target(), np.array([[0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    if answer.task in ("classification", "multilabel"):
+        found = answer.probabilities(outputs)
+        return answer.scores(outputs) if found is None else found
+    return target.values(outputs) if answer.task == "regression" else outputs
+
+
 def free(name: str, taken: Collection[Any]) -> str:
     """A name for a column of ours beside those of the targets.
 

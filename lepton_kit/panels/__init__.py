@@ -4,6 +4,7 @@ from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.fpga import FpgaPanel
+from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -22,4 +23,5 @@ __all__ = [
     "ShardingPanel",
     "TrainingPanel",
     "Workbench",
+    "lines",
 ]
