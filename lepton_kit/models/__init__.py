@@ -12,8 +12,10 @@ from lepton_kit.models.targets import Task
 
 if TYPE_CHECKING:
     from lepton_kit.models.layers import SyncBatchNormalization, synchronize_batch_normalization
+    from lepton_kit.models.overlap import Dice
 
 __all__ = [
+    "Dice",
     "LeptonModel",
     "SyncBatchNormalization",
     "Task",
@@ -32,7 +34,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # These two load Keras, so they are imported when asked for.
+    # These load Keras, so they are imported when asked for.
+    if name == "Dice":
+        from lepton_kit.models import overlap
+
+        return overlap.Dice
     if name in ("SyncBatchNormalization", "synchronize_batch_normalization"):
         from lepton_kit.models import layers
 

@@ -95,6 +95,7 @@ def test_every_order_and_type_is_read(archive, monkeypatch, order, kind):
         (("X", "Y"), 4, "samples are 'X', targets 'Y'"),
         (("data", "label"), 4, "samples are 'data', targets 'label'"),
         (("arr_0", "arr_1"), 4, "samples are 'arr_0', targets 'arr_1'"),
+        (("image", "mask"), 4, "samples are 'image', targets 'mask'"),
     ],
 )
 def test_usual_names_are_found_and_said(archive, names, held, said):
@@ -102,6 +103,18 @@ def test_usual_names_are_found_and_said(archive, names, held, said):
     prepared = data.npz(archive(**arrays)).prepare()
     assert len(prepared.validation) == held
     assert any(said in note for note in prepared.notes)
+
+
+def test_rows_that_an_array_marks_as_held_out_are_held_out_and_that_is_said(archive):
+    marked = np.arange(20) % 4 == 3
+    prepared = data.npz(archive(image=X, mask=Y, is_test=marked)).prepare()
+    assert np.array_equal(prepared.validation.x, X[marked])
+    assert any("held out are the rows that 'is_test' marks" in note for note in prepared.notes)
+    numbers = data.npz(archive(image=X, mask=Y, is_test=np.arange(20))).prepare()
+    assert len(numbers.validation) == 4  # no flags, so it says nothing of rows
+    assert (
+        len(data.npz(archive(image=X, mask=Y, is_test=marked), x="image", y="mask").prepare().validation) == 4
+    )
 
 
 @pytest.mark.parametrize(
