@@ -13,6 +13,7 @@ BEGIN, END = "<!-- tree: written by scripts/readme_tree.py -->", "<!-- end of tr
 FOLDERS = {
     "lepton_kit": "the package",
     "notebooks": "tutorials that run as tests",
+    "notebooks/domains": "one notebook a field, from its data to answers for new input",
     "benchmarks": "comparisons side by side, printed as ratios",
     "scripts": "set-up and checks",
 }
