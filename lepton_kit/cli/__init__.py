@@ -148,6 +148,7 @@ def _parser() -> Parser:
         "--skip", nargs="*", metavar="LAYER", help="layers that are neither pruned nor trained with rounding"
     )
     made.add_argument("--calibration-size", type=int, help="training samples that show int8 its ranges")
+    made.add_argument("--metric", help="of the score: auto, or dice for maps of classes")
     made.add_argument("--cost", help="what a search makes cheap: latency, size or balanced")
     made.add_argument(
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"

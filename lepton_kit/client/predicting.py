@@ -82,20 +82,29 @@ def _about(run: Run, model: str) -> list[str]:
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
 
-def report_of(run: Run, model: str = "last") -> ModelCard:
-    """The model card of a run; of a finished one kept in ``final/``. Loads TensorFlow where it is made."""
+def report_of(run: Run, model: str = "last", data: Any = None) -> ModelCard:
+    """The model card of a run; of a finished one kept in ``final/``, unless it is on ``data`` that are given.
+
+    Loads TensorFlow where it is made.
+    """
     from lepton_kit.deploy.modelcard.card import ModelCard, make_card
     from lepton_kit.deploy.modelcard.sections import FILE
 
     final = run.paths.final_model.parent
-    over = model == "last" and final.is_dir()
+    over = model == "last" and final.is_dir() and data is None
     if over and (final / FILE).is_file():
         return ModelCard.load(final)
     predictor = run.predictor(model)
     try:
         prepared = run.data().prepare()
     except LeptonError:  # the card says so; the model may answer all the same
+        if data is not None:  # what is given has to be compared with what the run learned from
+            raise
         prepared = None
+    if prepared is not None and data is not None:
+        from lepton_kit.deploy.modelcard.given import with_held_out
+
+        prepared = with_held_out(prepared, data, predictor.preprocessing)
     held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,
@@ -106,6 +115,7 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
         configuration=run.config.to_dict(),
         step=run.view().step,
         limits=predictor.about,
+        split="validation" if data is None else "given",
     )
     if over and prepared is not None:
         with contextlib.suppress(OSError):  # a full disk or a folder that others own costs the copy alone

@@ -241,15 +241,16 @@ class Run:
             self._predictor = (now, predictor_of(self, model))
         return self._predictor[1]
 
-    def report(self, model: str = "last") -> ModelCard:
+    def report(self, model: str = "last", data: Any = None) -> ModelCard:
         """The model card: figures on the validation split with intervals, confusion matrix, calibration, worst samples.
 
-        Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
+        ``data`` judges on other held-out samples, such as a test split that no choice saw: (x, y), raw input as
+        `predict` takes it and its targets, or a data set whose validation split they are. Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
         TensorFlow the first time.
         """
         from lepton_kit.client.predicting import report_of
 
-        return report_of(self, model)
+        return report_of(self, model, data)
 
     def _model_of(self, checkpoint: Path) -> Any:
         from lepton_kit.training import job, state

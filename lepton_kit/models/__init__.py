@@ -13,8 +13,10 @@ from lepton_kit.models.targets import Task
 
 if TYPE_CHECKING:
     from lepton_kit.models.layers import SyncBatchNormalization, synchronize_batch_normalization
+    from lepton_kit.models.overlap import Dice
 
 __all__ = [
+    "Dice",
     "LeptonModel",
     "SyncBatchNormalization",
     "Task",
@@ -31,7 +33,12 @@ __all__ = [
     "verify",
 ]
 
-# These two load Keras, so they are imported when asked for.
+# These load Keras, so they are imported when asked for.
 __getattr__, _ = lazily(
-    __name__, dict.fromkeys(("SyncBatchNormalization", "synchronize_batch_normalization"), "layers")
+    __name__,
+    {
+        "Dice": "overlap",
+        "SyncBatchNormalization": "layers",
+        "synchronize_batch_normalization": "layers",
+    },
 )

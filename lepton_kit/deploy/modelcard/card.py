@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -193,10 +193,11 @@ def make_card(
     configuration: Mapping[str, Any] | None = None,
     step: int | None = None,
     limits: Sequence[str] = (),
+    split: Literal["validation", "given"] = "validation",
 ) -> ModelCard:
     """The card of a model: ``outputs`` are what it says of the validation split's samples, in order.
 
-    Without data or a validation split the card has no figures and says so.
+    ``split`` says whether that was held out from training, or given for this card. Without data or a validation split the card has no figures and says so.
     """
     held = prepared.validation if prepared is not None else None
     configuration = dict(configuration or {})
@@ -212,7 +213,11 @@ def make_card(
         assert prepared is not None
         if held.w is not None:
             said.append("The held-out samples have weights; these figures count each sample once.")
-        if configuration.get("training", {}).get("keep_best"):
+        if split == "given":
+            said.append(
+                "The held-out samples were given for this card: they are not the run's validation split."
+            )
+        elif configuration.get("training", {}).get("keep_best"):
             said.append("The same held-out samples chose the best epoch, so the figures flatter a little.")
         said += ALWAYS
         show_row = samples.shown(prepared)
@@ -228,7 +233,7 @@ def make_card(
             name=name,
             created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             step=step,
-            split="validation" if found else None,
+            split=split if found else None,
             data=_data(prepared, how, configuration),
             outputs=tuple(found),
             configuration=configuration,

@@ -18,6 +18,7 @@ font-variant-numeric:tabular-nums}
 .lk-card .worst{display:flex;flex-wrap:wrap;gap:.8em}
 .lk-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
 .lk-card figure img{width:64px;image-rendering:pixelated;display:block}
+.lk-card figure.map img{width:auto;max-width:160px}
 .lk-card svg text{fill:currentColor;font-size:11px}
 """
 BLUE, ORANGE = "76,120,168", "245,133,24"
@@ -81,7 +82,8 @@ def _output(output: OutputCard) -> Iterator[str]:
             )
             for one in output.classes
         ]
-        yield _table(("class", "precision", "recall", "F1", "support"), rows)
+        heads = ("F1 = Dice", "places") if output.places else ("F1", "support")
+        yield _table(("class", "precision", "recall", *heads), rows)
     if output.calibration:
         yield "<h3>Calibration</h3>"
         yield '<p class="quiet">On the line, of answers said with 80 % eight in ten are right.</p>'
@@ -93,7 +95,24 @@ def _output(output: OutputCard) -> Iterator[str]:
         yield _table(("predicted − true", *told), [("quantile", *map(number, told.values()))])
     if output.worst:
         yield "<h3>Worst samples</h3>"
-        yield '<div class="worst">' + "".join(map(_sample, output.worst)) + "</div>"
+        if output.places and output.worst[0].picture:
+            yield '<p class="quiet">The answer in colour, the outline of the truth in yellow.</p>'
+        tell = _map if output.places else _sample
+        yield '<div class="worst">' + "".join(map(tell, output.worst)) + "</div>"
+
+
+def _map(one: WorstSample) -> str:
+    said = f"Dice {number(one.score)}"
+    about = f"{one.name}: the answer over the image, the truth outlined; {said}"
+    picture = (
+        f'<img alt="{escape(about, quote=True)}" src="{escape(one.picture, quote=True)}">'
+        if one.picture
+        else ""
+    )
+    return (
+        f'<figure class="map">{picture}<figcaption>{said}'
+        f'<div class="quiet">{escape(one.name)}</div></figcaption></figure>'
+    )
 
 
 def _sample(one: WorstSample) -> str:
@@ -179,7 +198,8 @@ def markdown(facts: Facts) -> str:
             lines += [f"Baseline: {output.baseline_rule}.", ""]
         lines += [f"- {text}" for text in output.limits]
         if output.classes:
-            lines += ["", "| class | precision | recall | F1 | support |", "|---|---|---|---|---|"]
+            heads = "F1 = Dice | places" if output.places else "F1 | support"
+            lines += ["", f"| class | precision | recall | {heads} |", "|---|---|---|---|---|"]
             lines += [
                 f"| {_cell(one.name)} | {number(one.precision.value)} {interval(one.precision)} | "
                 f"{number(one.recall.value)} {interval(one.recall)} | {number(one.f1)} | {one.support} |"
