@@ -232,12 +232,12 @@ def test_keras_files_of_images_take_decoded_images_of_any_size(answered: dict[st
     assert "1 of 255 grey levels" in facts.preprocessing
     how = one["prepared"].preprocessing
     loaded = keras.models.load_model(one["folder"] / "model_raw.keras")
-    served = tf.saved_model.load(str(one["folder"] / "model_raw")).serve
+    served = tf.saved_model.load(str(one["folder"] / "model_raw"))  # its variables live as long as it does
     for height, width in ((8, 8), (9, 7), (31, 44)):
         pixels = RNG.integers(0, 256, (5, height, width, 3)).astype(np.uint8)
         expected = one["network"].predict(how.encode(pixels).x, verbose=0)
         exact = (height, width) == how.image_size
-        for found in (loaded({"image": pixels}), served({"image": tf.constant(pixels)})):
+        for found in (loaded({"image": pixels}), served.serve({"image": tf.constant(pixels)})):
             np.testing.assert_allclose(np.asarray(found), expected, atol=1e-5 if exact else 0.05)
 
 
