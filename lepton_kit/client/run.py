@@ -14,8 +14,8 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import start_driver
@@ -55,19 +55,21 @@ class Run:
         return self._view
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
         for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
             view = self.view()
-            status = view.status if view.status != "created" else self.paths.read_status()["status"]
-            if status in FINAL_STATES or self.alive:
+            status = view.status
+            if status is Status.CREATED:
+                status = Status(self.paths.read_status()["status"])
+            if status.is_final or self.alive:
                 return status
-        return status if status == "created" and not self.paths.lock.exists() else "interrupted"
+        return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
 
     @property
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
-        if self.status == "interrupted":
+        if self.status is Status.INTERRUPTED:
             folder = self.directory.parent
             where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
@@ -76,7 +78,7 @@ class Run:
     @property
     def stopped_by(self) -> str | None:
         """What ended a finished run before its last epoch, such as a callback, in words."""
-        return self.cause if self.status == "finished" else None
+        return self.cause if self.status is Status.FINISHED else None
 
     @property
     def warnings(self) -> list[str]:
@@ -118,13 +120,13 @@ class Run:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.alive or self.status not in (*FINAL_STATES, "created", "interrupted"):
+        while self.alive or not (self.status.is_over or self.status is Status.CREATED):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
             time.sleep(POLL_SECONDS)
-        if self.status in ("failed", "interrupted"):
+        if self.status in (Status.FAILED, Status.INTERRUPTED):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
@@ -140,7 +142,7 @@ class Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
         if self.alive:
             return self._ask("resume")
-        if self.status == "finished":
+        if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         start_driver(self.paths)
         return self

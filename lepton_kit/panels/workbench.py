@@ -21,7 +21,8 @@ from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
-from lepton_kit.panels.training import OVER, TrainingPanel
+from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView
 
 SCALE_AFTER_SECONDS = 0.4
@@ -146,7 +147,7 @@ class Workbench(Panel):
     @property
     def training_now(self) -> bool:
         """True while the shown run has processes."""
-        return self.run is not None and self.live.state is not None and self.live.state not in OVER
+        return self.run is not None and self.live.state is not None and not self.live.state.is_over
 
     def _open(self, run: Any) -> Any:
         import lepton_kit as lk
@@ -158,7 +159,7 @@ class Workbench(Panel):
 
         if self.training_now:
             return
-        self.training.enable("created", busy=True)
+        self.training.enable(Status.CREATED, busy=True)
         try:
             with self.training.reporting():
                 run = lk.launch(
@@ -171,7 +172,7 @@ class Workbench(Panel):
                 self._follow(self.live.seen)
 
     def _resume(self) -> None:
-        over = self.live.state in OVER
+        over = self.live.state is not None and self.live.state.is_over
         self._ask(lambda run: run.resume())
         if over and not self.training.complaint:
             self.live.resumed()

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import RunError
-
-FINAL_STATES = ("finished", "stopped", "failed")
-"""States in which a run has no process any more."""
+from lepton_kit.rundir.status import Status
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class RunPaths:
         try:
             return json.loads(self.status.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return {"status": "created", "cause": None, "driver_pid": None}
+            return {"status": Status.CREATED, "cause": None, "driver_pid": None}
         except (OSError, ValueError) as failure:
             raise RunError(f"{self.status}: cannot be read ({failure})") from None
 

@@ -14,8 +14,8 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.frozen import open_frozen
-from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView, Status
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.training.length import length_of
 
 RESERVE_BYTES = 1 << 16
@@ -67,14 +67,14 @@ class Ledger:
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
-    def status(self, status: str, cause: str | None = None) -> None:
+    def status(self, status: Status, cause: str | None = None) -> None:
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
-        if told and status not in FINAL_STATES:
+        if told and not status.is_final:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
         self._write_status(status, cause)
 
-    def _write_status(self, status: str, cause: str | None) -> None:
+    def _write_status(self, status: Status, cause: str | None) -> None:
         state = {"status": status, "cause": cause, "driver_pid": os.getpid(), "step": self.view.step}
         with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))
@@ -171,7 +171,7 @@ class Ledger:
     def flush(self) -> None:
         self._log.flush()
 
-    def end(self, status: str, cause: str | None) -> None:
+    def end(self, status: Status, cause: str | None) -> None:
         """Write the last lines. On a full disk the reserved space is given up for them."""
         self._remove_unfinished()
         self.workers(0, [])

@@ -119,3 +119,16 @@ def test_a_second_reader_sees_everything(path: Path):
     first, second = EventReader(path), EventReader(path)
     assert first.poll() == second.poll() == [json.loads(line) for line in path.read_text().splitlines()]
     log.close()
+
+
+def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, asked = EventLog(tmp_path / "events.jsonl"), []
+    monkeypatch.setattr(os, "fsync", asked.append)
+    assert log.sync()
+    assert len(asked) == 1
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert not log.sync()
