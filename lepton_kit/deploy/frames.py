@@ -70,7 +70,7 @@ def columns(
 
 
 def ranked(names: list[Any], each: np.ndarray, word: str, top: int) -> dict[str, Any]:
-    """The ``top`` likeliest classes of each row, best first: ``class``, ``probability``, ``class_2``, ``probability_2``, …
+    """The ``top`` likeliest classes of each row, best first: ``class``, ``probability``, and so on.
 
     >>> found = ranked(["a", "b", "c"], np.array([[0.2, 0.7, 0.1]]), "probability", 2)
     >>> {name: values.tolist() for name, values in found.items()}
