@@ -229,7 +229,8 @@ class Run:
 
         ``raw`` is what a user of that kind of data has: a frame or a CSV file without the target, image files or a
         folder, sentences, arrays. ``model="best"`` takes the weights of the best epoch; a run that is not over answers
-        with its last checkpoint, which the notes say. ``top=3`` gives the three likeliest classes. See `lepton_kit.deploy.predict.Predictor.predict`.
+        with its last checkpoint, which the notes say. ``top=3`` gives the three likeliest classes. See
+        `lepton_kit.deploy.predict.Predictor.predict`.
         """
         found = self.predictor(model)
         return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
