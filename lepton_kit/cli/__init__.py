@@ -189,6 +189,7 @@ def _parser() -> Parser:
     made.add_argument("--model", choices=("last", "best"), default="last", help="weights of the run")
     made.add_argument("--workers", type=int, help="processes that predict")
     made.add_argument("--batch-size", type=int, default=256)
+    made.add_argument("--top", type=int, help="the likeliest classes, so many, instead of all probabilities")
     made = verb(
         "report",
         results.report,

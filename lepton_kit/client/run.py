@@ -222,15 +222,18 @@ class Run:
         model: str = "last",
         workers: int | None = None,
         batch_size: int = 256,
+        top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
     ) -> pd.DataFrame:
         """Answers for raw input, encoded as the training rows were: one row an input, in order. Loads TensorFlow.
 
         ``raw`` is what a user of that kind of data has: a frame or a CSV file without the target, image files or a
         folder, sentences, arrays. ``model="best"`` takes the weights of the best epoch; a run that is not over answers
-        with its last checkpoint, which the notes say. See `lepton_kit.deploy.predict.Predictor.predict`.
+        with its last checkpoint, which the notes say. ``top=3`` gives the three likeliest classes. See
+        `lepton_kit.deploy.predict.Predictor.predict`.
         """
-        return self.predictor(model).predict(raw, workers=workers, batch_size=batch_size, progress=progress)
+        found = self.predictor(model)
+        return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
 
     def predictor(self, model: str = "last") -> Predictor:
         """What `predict` asks, kept while the run's weights stay the same."""

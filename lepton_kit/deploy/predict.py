@@ -65,27 +65,31 @@ class Predictor:
         *,
         workers: int | None = None,
         batch_size: int = 256,
+        top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
     ) -> pd.DataFrame:
         """Answers for raw input: one row an input, in order; the index holds their names.
 
         Columns are those of `frames.columns`: class, probability and one probability a class; labels; or the value in
-        the target's unit. An input that can't be read keeps its row, with missing values and a ``problem``; what was
+        the target's unit. ``top=3`` gives the three likeliest classes instead of a probability for each (``class``,
+        ``probability``, ``class_2``, ``probability_2``, …). An input that can't be read keeps its row, with missing values and a ``problem``; what was
         done with input unlike the training data stands in ``frame.attrs["notes"]``. ``workers`` processes, each with
         the model, predict in parallel. ``progress`` True, False, or a function of (done, total); None shows a line
         where someone looks. Raises `DataError` for input of another kind as a whole, such as a missing column.
         """
-        for option, value in (("workers", workers), ("batch_size", batch_size)):
+        for option, value in (("workers", workers), ("batch_size", batch_size), ("top", top)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigError(option, given=value, rule="a whole number of at least 1")
+        if top is not None and any(answer.task != "classification" for answer in self.answers):
+            raise ConfigError("top", given=top, rule="none: this model gives no classes to rank")
         line = Line(self.preprocessing.count(raw), progress)
         read = self.preprocessing.pieces(raw, max(batch_size, ROWS.get(self.preprocessing.kind, MOST_ROWS)))
         with line:
             if workers is None:
-                found = list(self._here(read, batch_size, line))
+                found = list(self._here(read, batch_size, line, top))
             else:
-                found = self._elsewhere(read, batch_size, workers, line)
-        return self._framed(found)
+                found = self._elsewhere(read, batch_size, workers, line, top)
+        return self._framed(found, top)
 
     def predict_array(self, raw: Any, *, batch_size: int = 256) -> np.ndarray:
         """The numbers of `predict` as one array, rows first, without a frame: for streams of one input a call.
@@ -132,13 +136,15 @@ class Predictor:
         parts = [in_batches(self._run, x, batch_size) for x, _ in pieces(split)]
         return [np.concatenate(one) for one in zip(*parts, strict=True)]
 
-    def _here(self, pieces: Iterator[Encoded], batch: int, line: Line) -> Iterator[_Part]:
+    def _here(self, pieces: Iterator[Encoded], batch: int, line: Line, top: int | None) -> Iterator[_Part]:
         for piece in pieces:
             outputs = in_batches(self._run, piece.x, batch, line.add) if piece.x is not None else None
             line.add(len(piece.names) - len(piece.rows))
-            yield self._part(piece, outputs)
+            yield self._part(piece, outputs, top)
 
-    def _elsewhere(self, pieces: Iterator[Encoded], batch: int, workers: int, line: Line) -> list[_Part]:
+    def _elsewhere(
+        self, pieces: Iterator[Encoded], batch: int, workers: int, line: Line, top: int | None
+    ) -> list[_Part]:
         """Samples go to disk as they are read; then each worker predicts a part of them."""
         from lepton_kit.data.columns import Column
 
@@ -157,7 +163,7 @@ class Predictor:
                 read.append(Encoded(piece.names, None, piece.rows, piece.problems, piece.notes))
                 line.add(len(piece.names))
             if not column.rows:
-                return [self._part(piece, None) for piece in read]
+                return [self._part(piece, None, top) for piece in read]
             column.finish(home / "x.npy", column.shape)
             samples = np.load(home / "x.npy", mmap_mode="r")
             line.say(f"predicting {len(samples):,} samples in {workers} processes")
@@ -165,11 +171,11 @@ class Predictor:
             parts, start = [], 0
             for piece in read:
                 stop = start + len(piece.rows)
-                parts.append(self._part(piece, [outputs[start:stop]] if stop > start else None))
+                parts.append(self._part(piece, [outputs[start:stop]] if stop > start else None, top))
                 start = stop
             return parts
 
-    def _part(self, piece: Encoded, outputs: list[np.ndarray] | None) -> _Part:
+    def _part(self, piece: Encoded, outputs: list[np.ndarray] | None, top: int | None) -> _Part:
         """A piece with its columns; an input for which the model gives no finite number becomes a problem."""
         if outputs is None:
             return _Part(piece, {})
@@ -182,19 +188,19 @@ class Predictor:
             problems = {**piece.problems, **bad}
             piece = Encoded(piece.names, None, piece.rows[good], problems, piece.notes)
             outputs = [output[good] for output in outputs]
-        return _Part(piece, self._columns(outputs))
+        return _Part(piece, self._columns(outputs, top))
 
-    def _columns(self, outputs: list[np.ndarray]) -> dict[str, Any]:
+    def _columns(self, outputs: list[np.ndarray], top: int | None) -> dict[str, Any]:
         read = [*self.answers, *[Answer(task="other")] * len(outputs)][: len(outputs)]
         alone = len(outputs) == 1
         made: dict[str, Any] = {}
         for place, (answer, output) in enumerate(zip(read, outputs, strict=True)):
             prefix = "" if alone else f"{answer.name or f'output_{place}'}_"
             target = self.preprocessing.target if alone else Target()
-            made |= frames.columns(answer, target, output, prefix)
+            made |= frames.columns(answer, target, output, prefix, top)
         return made
 
-    def _framed(self, parts: list[_Part]) -> pd.DataFrame:
+    def _framed(self, parts: list[_Part], top: int | None) -> pd.DataFrame:
         names: list[Any] = []
         rows, problems, counts = [], {}, {}  # type: ignore[var-annotated]  # filled below
         made: dict[str, list[Any]] = {}
@@ -213,12 +219,14 @@ class Predictor:
         notes = [*self.about, *(answer.note for answer in self.answers if answer.note)]
         notes += [f"{text} ({count:,} of {len(names):,} inputs)" for text, count in counts.items()]
         if not whole:
-            whole = self._empty()
+            whole = self._empty(top)
         return frames.frame(names, np.concatenate(rows), whole, problems, notes)
 
-    def _empty(self) -> dict[str, Any]:
+    def _empty(self, top: int | None) -> dict[str, Any]:
         """The columns of a prediction in which no input could be read: those of any other, without a row."""
-        return self._columns([np.zeros((0, *self._shape(answer)), np.float32) for answer in self.answers])
+        return self._columns(
+            [np.zeros((0, *self._shape(answer)), np.float32) for answer in self.answers], top
+        )
 
     def _shape(self, answer: Answer) -> tuple[int, ...]:
         """The shape of a sample's output; of an export of an older version what the target says of it."""

@@ -1,5 +1,6 @@
 """Panels for notebooks: small ones that stand alone, and the workbench that joins them."""
 
+from lepton_kit.panels.ask import AskPanel
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
@@ -13,6 +14,7 @@ from lepton_kit.panels.training import TrainingPanel
 from lepton_kit.panels.workbench import Workbench
 
 __all__ = [
+    "AskPanel",
     "CompressionPanel",
     "DataModelPanel",
     "DevicePanel",

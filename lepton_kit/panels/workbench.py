@@ -208,6 +208,8 @@ class Workbench(Panel):
     def _data_changed(self) -> None:
         waits_for = self.data_model.waits_for
         self.training.hold(waits_for)
+        if waits_for is not None and self.show_code.value:
+            self._code()
         if waits_for is None and self._chosen != self.data_model.choice:
             self._chosen = self.data_model.choice
             self._changed()
@@ -225,7 +227,8 @@ class Workbench(Panel):
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
 
     def _code(self) -> None:
-        if not self.show_code.value:
+        waits = not self.training_now and self.data_model.waits_for is not None  # which its field says
+        if not self.show_code.value or waits:
             self.training.code.layout.display = "none"
             return
         with self.training.reporting():

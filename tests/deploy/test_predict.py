@@ -54,6 +54,21 @@ def test_rows_come_in_order_and_what_cannot_be_read_is_kept_and_named():
     assert found.attrs["notes"] == ["an older checkpoint", "capitals were made small (1 of 3 inputs)"]
 
 
+def test_the_likeliest_classes_are_asked_for_by_number():
+    answers = (Answer(task="classification", link="none", labels=("few", "some", "many")),)
+    asked = predictor(lambda x: [np.repeat([[0.3, 0.1, 0.6]], len(x), axis=0)], answers)
+    found = asked.predict(["ab", ""], top=2)
+    assert list(found.columns) == ["class", "probability", "class_2", "probability_2", "problem"]
+    assert found.iloc[0, :4].tolist() == ["many", 0.6, "few", 0.3]
+    assert found.iloc[1, :4].isna().all()
+    nothing = asked.predict([""], top=2)
+    assert list(nothing.columns) == list(found.columns)
+    with pytest.raises(ConfigError, match="top: got 0"):
+        asked.predict(["ab"], top=0)
+    with pytest.raises(ConfigError, match="top: got 2; expected none: this model gives no classes"):
+        predictor().predict(["ab"], top=2)
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "a", "bcd"]), min_size=1, max_size=40), st.integers(1, 7))
 def test_how_input_is_cut_changes_nothing(words, batch):

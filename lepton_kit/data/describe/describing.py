@@ -17,6 +17,7 @@ from lepton_kit.data.describe import checks
 from lepton_kit.data.describe.columns import columns_of, findings, with_classes
 from lepton_kit.data.describe.description import Column, Description
 from lepton_kit.data.describe.frames import MOST_ROWS, Look, look_of
+from lepton_kit.data.describe.lengths import of_texts, of_windows
 from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
 from lepton_kit.data.describe.preview import preview
 from lepton_kit.data.describe.reading import Plan, plan, verb_of
@@ -26,7 +27,7 @@ from lepton_kit.errors import ConfigError, DataError, LeptonError
 CLASSES_IN_A_TARGET = 200
 CONCERNED = (
     "image_size", "splits", "labels", "masks", "drop", "features", "target", "label", "text", "split", "group", "time",
-    "x", "y", "length", "header", "sheet",
+    "x", "y", "length", "tokenizer", "sequence_length", "header", "sheet",
 )  # fmt: skip
 """Options that an error may name, the telling ones first."""
 SPLITS = ("ignore", "train", "validation", "test")
@@ -66,6 +67,7 @@ def describe(
         columns = tuple(
             with_classes(one, prepared.class_names) if one.name == target else one for one in columns
         )
+    lengths, meanings = _lengths(found, prepared, failure)
     return Description(
         source=_source(anything),
         kind=_kind(found, prepared),
@@ -77,7 +79,8 @@ def describe(
         held_out=held,
         left_out=_left_out(found, prepared),
         problems=tuple(_problems(found, prepared, classes, held, columns)),
-        choices=_choices(found, columns) | _ways_out(found, failure),
+        choices=_choices(found, columns) | _ways_out(found, failure) | lengths,
+        meanings=meanings,
         proposed={**found.proposed, **found.options},
         preview=preview(
             prepared,
@@ -288,6 +291,20 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
             arrays = tuple(reader.names)
         return {"x": arrays, "y": arrays}
     return {}
+
+
+def _lengths(
+    found: Plan, prepared: PreparedData | None, failure: DataError | None
+) -> tuple[dict[str, tuple[Any, ...]], dict[str, dict[Any, str]]]:
+    """How long a sample of texts or recordings may be: (values to pick from, what they mean)."""
+    if found.kind == "windows":
+        return of_windows(found.options, prepared, failure)
+    if found.kind != "text":
+        return {}, {}
+    texts: list[str] = []
+    if found.frame is not None and found.options.get("text") in found.frame.columns:
+        texts = found.frame[found.options["text"]].dropna().astype(str).tolist()
+    return of_texts(texts, found.options, prepared)
 
 
 def _ways_out(found: Plan, failure: DataError | None) -> dict[str, tuple[Any, ...]]:
