@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.tables.fields import told
+from lepton_kit.data.tables.preprocessing import TablePreprocessing
 
 SIDE = 64
 MOST_WORDS = 30
@@ -33,6 +35,9 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
             return {**about, "picture": picture(sample, prepared.value_range)}
         if prepared.vocabulary is not None and sample.ndim == 1 and sample.dtype.kind in "iu":
             return {**about, "text": words(sample, prepared.vocabulary)}
+        how = prepared.preprocessing
+        if isinstance(how, TablePreprocessing) and sample.shape == (len(how.feature_names),):
+            return {**about, "text": told(how.columns, sample, MOST_FIGURES)}
         if prepared.feature_names is not None and sample.shape == (len(prepared.feature_names),):
             return {**about, "text": features(sample, prepared.feature_names)}
         return about

@@ -20,6 +20,7 @@ font-variant-numeric:tabular-nums}
 .lk-card figure img{width:64px;image-rendering:pixelated;display:block}
 .lk-card svg text{fill:currentColor;font-size:11px}
 """
+SPLITS = {"given": "given", "validation": "held-out", None: "held-out"}
 BLUE, ORANGE = "76,120,168", "245,133,24"
 
 
@@ -38,7 +39,7 @@ def html(facts: Facts) -> str:
     parts = [f"<style>{STYLE}</style>", '<div class="lk-card">', f"<h2>{escape(facts.name)}</h2>"]
     parts.append(f'<p class="quiet">{escape("; ".join(_facts(facts)))}</p>')
     for output in facts.outputs:
-        parts += _output(output)
+        parts += _output(output, facts.split)
     if facts.limits:
         parts.append("<h3>What this does not show</h3>")
         parts.append(_list(facts.limits))
@@ -51,8 +52,8 @@ def html(facts: Facts) -> str:
     return "\n".join(parts)
 
 
-def _output(output: OutputCard) -> Iterator[str]:
-    yield f"<h3>{escape(output.name or 'Figures')} on held-out samples</h3>"
+def _output(output: OutputCard, split: str | None) -> Iterator[str]:
+    yield f"<h3>{escape(output.name or 'Figures')} on {SPLITS[split]} samples</h3>"
     if output.metrics:
         usual = {one.name: one.value for one in output.baseline}
         rows = [
@@ -166,7 +167,7 @@ def markdown(facts: Facts) -> str:
     """The card as Markdown."""
     lines = [f"# {facts.name}", "", *(f"- {fact}" for fact in _facts(facts)), ""]
     for output in facts.outputs:
-        lines += [f"## {output.name or 'Figures'} on held-out samples", ""]
+        lines += [f"## {output.name or 'Figures'} on {SPLITS[facts.split]} samples", ""]
         usual = {one.name: one.value for one in output.baseline}
         if output.metrics:
             lines += ["| metric | value | 95 % interval | interval by | baseline |", "|---|---|---|---|---|"]
@@ -213,7 +214,8 @@ def _facts(facts: Facts) -> list[str]:
         found.append(f"step {facts.step}")
     if data.training_samples is not None:
         found.append(
-            f"{data.training_samples:,} samples to train on, {data.validation_samples or 0:,} held out"
+            f"{data.training_samples:,} samples to train on, {data.validation_samples or 0:,} "
+            + ("given to judge by" if facts.split == "given" else "held out")
         )
     if data.fingerprint:
         found.append(f"data {data.fingerprint}")
