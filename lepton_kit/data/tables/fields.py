@@ -79,7 +79,7 @@ def _cell(column: Column, block: np.ndarray) -> str:
         return "missing"
     if column.kind == "number":
         value = column.mean + column.scale * block[0]
-        return f"{value:.0f}" if column.whole else f"{value:.6g}"
+        return str(round(value)) if column.whole else f"{value:.6g}"
     if column.kind == "date":
         return str(_moment(column, column.mean + column.scale * block[0]))
     if column.kind == "boolean":
