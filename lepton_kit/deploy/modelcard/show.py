@@ -8,19 +8,19 @@ from html import escape
 from lepton_kit.deploy.modelcard.sections import Bin, Facts, Metric, OutputCard, Residuals, WorstSample
 
 STYLE = """
-.lk-card{font-family:system-ui,sans-serif;font-size:14px;line-height:1.4;max-width:72em}
-.lk-card h2{font-size:1.4em;margin:.2em 0}.lk-card h3{font-size:1.1em;margin:1.2em 0 .3em}
-.lk-card table{border-collapse:collapse;margin:.3em 0;width:auto}
-.lk-card td,.lk-card th{padding:.2em .6em;text-align:right;border-bottom:1px solid rgba(127,127,127,.3);
+.lk-model-card{font-family:system-ui,sans-serif;font-size:14px;line-height:1.4;max-width:72em}
+.lk-model-card h2{font-size:1.4em;margin:.2em 0}.lk-model-card h3{font-size:1.1em;margin:1.2em 0 .3em}
+.lk-model-card table{border-collapse:collapse;margin:.3em 0;width:auto}
+.lk-model-card td,.lk-model-card th{padding:.2em .6em;text-align:right;border-bottom:1px solid rgba(127,127,127,.3);
 font-variant-numeric:tabular-nums}
-.lk-card th{font-weight:600}.lk-card td:first-child,.lk-card th:first-child{text-align:left}
-.lk-card .wide{overflow-x:auto}.lk-card .quiet{opacity:.75}
-.lk-card .worst{display:flex;flex-wrap:wrap;gap:.8em}
-.lk-card .beside{display:flex;flex-wrap:wrap;gap:0 3em;align-items:flex-start}.lk-card .beside>div{min-width:0}
-.lk-card .small{font-size:.85em;overflow-wrap:anywhere}
-.lk-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
-.lk-card figure img{width:64px;image-rendering:pixelated;display:block}
-.lk-card svg text{fill:currentColor;font-size:11px}
+.lk-model-card th{font-weight:600}.lk-model-card td:first-child,.lk-model-card th:first-child{text-align:left}
+.lk-model-card .wide{overflow-x:auto}.lk-model-card .quiet{opacity:.75}
+.lk-model-card .worst{display:flex;flex-wrap:wrap;gap:.8em}
+.lk-model-card .beside{display:flex;flex-wrap:wrap;gap:0 2.5em;align-items:flex-start}.lk-model-card .beside>div{min-width:0}
+.lk-model-card .small{font-size:.85em;overflow-wrap:anywhere}
+.lk-model-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
+.lk-model-card figure img{width:64px;image-rendering:pixelated;display:block}
+.lk-model-card svg text{fill:currentColor;font-size:11px}
 """
 SPLITS = {"given": "given", "validation": "held-out", None: "held-out"}
 BLUE, ORANGE = "76,120,168", "245,133,24"
@@ -38,7 +38,7 @@ def page(facts: Facts) -> str:
 
 def html(facts: Facts) -> str:
     """The card as a part of a page."""
-    parts = [f"<style>{STYLE}</style>", '<div class="lk-card">', f"<h2>{escape(facts.name)}</h2>"]
+    parts = [f"<style>{STYLE}</style>", '<div class="lk-model-card">', f"<h2>{escape(facts.name)}</h2>"]
     about, made_with = _facts(facts)
     parts.append(f'<p class="quiet">{escape("; ".join(about))}</p>')
     parts.append(f'<p class="quiet small">{escape("; ".join(made_with))}</p>')
@@ -73,7 +73,7 @@ def _output(output: OutputCard, split: str | None) -> Iterator[str]:
         yield _list(output.limits)
     yield "</div>"
     if output.calibration:
-        yield "<div><h3>Calibration</h3>"
+        yield '<div style="max-width:280px"><h3>Calibration</h3>'
         yield '<p class="quiet">On the line, of answers said with 80 % eight in ten are right.</p>'
         yield reliability(output.calibration) + "</div>"
     yield '</div><div class="beside">'
