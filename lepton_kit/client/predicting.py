@@ -82,29 +82,26 @@ def _about(run: Run, model: str) -> list[str]:
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
 
-def report_of(run: Run, model: str = "last", data: Any = None) -> ModelCard:
-    """The model card of a run; of a finished one kept in ``final/``, unless it is on ``data`` that are given.
-
-    Loads TensorFlow where it is made.
-    """
+def report_of(run: Run, model: str = "last", on: Any = None) -> ModelCard:
+    """The model card of a run; of a finished one kept in ``final/``, but for that ``on`` given rows. Loads TensorFlow
+    where it is made."""
     from lepton_kit.deploy.modelcard.card import ModelCard, make_card
     from lepton_kit.deploy.modelcard.sections import FILE
 
     final = run.paths.final_model.parent
-    over = model == "last" and final.is_dir() and data is None
+    over = model == "last" and final.is_dir() and on is None
     if over and (final / FILE).is_file():
         return ModelCard.load(final)
     predictor = run.predictor(model)
     try:
         prepared = run.data().prepare()
     except LeptonError:  # the card says so; the model may answer all the same
-        if data is not None:  # what is given has to be compared with what the run learned from
-            raise
         prepared = None
-    if prepared is not None and data is not None:
-        from lepton_kit.deploy.modelcard.given import with_held_out
+    if on is not None:
+        from lepton_kit.deploy.modelcard.given import card_on
 
-        prepared = with_held_out(prepared, data, predictor.preprocessing)
+        configuration, step = run.config.to_dict(), run.view().step
+        return card_on(predictor, on, prepared, run.id, configuration=configuration, step=step)
     held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,
@@ -115,7 +112,6 @@ def report_of(run: Run, model: str = "last", data: Any = None) -> ModelCard:
         configuration=run.config.to_dict(),
         step=run.view().step,
         limits=predictor.about,
-        split="validation" if data is None else "given",
     )
     if over and prepared is not None:
         with contextlib.suppress(OSError):  # a full disk or a folder that others own costs the copy alone

@@ -244,16 +244,27 @@ class Run:
             self._predictor = (now, predictor_of(self, model))
         return self._predictor[1]
 
-    def report(self, model: str = "last", data: Any = None) -> ModelCard:
-        """The model card: figures on the validation split with intervals, confusion matrix, calibration, worst samples.
+    def inputs(self) -> pd.DataFrame:
+        """The fields that `predict` takes of a table: one row each with kind, low, high, typical value, choices.
 
-        ``data`` judges on other held-out samples, such as a test split that no choice saw: (x, y), raw input as
-        `predict` takes it and its targets, or a data set whose validation split they are. Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
-        TensorFlow the first time.
+        As the training rows had them; ``typical`` is the median, of texts the most frequent one. Does not load
+        TensorFlow for a finished run. Raises `DataError` for input without fields, such as images.
+        """
+        from lepton_kit.deploy import frames, sidecars
+
+        return frames.fields(sidecars.of_run(self)[0])
+
+    def report(self, model: str = "last", *, on: Any = None) -> ModelCard:
+        """The model card: figures with intervals, confusion matrix, calibration, worst samples.
+
+        Of the validation split; or ``on`` rows that are given with their truth, such as a test split that no choice has
+        seen: a table with the target's column, else a pair (raw input, its true classes or values). Shows itself in a
+        notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads TensorFlow the first time.
+        Raises `DataError` for rows without a truth.
         """
         from lepton_kit.client.predicting import report_of
 
-        return report_of(self, model, data)
+        return report_of(self, model, on)
 
     def _model_of(self, checkpoint: Path) -> Any:
         from lepton_kit.training import job, state

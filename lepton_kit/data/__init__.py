@@ -11,6 +11,7 @@ from lepton_kit.data.large import parquet, tfrecord, webdataset, zarr
 from lepton_kit.data.memory import arrays
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.series import windows
+from lepton_kit.data.splitting import draw_splits
 from lepton_kit.data.streams import stream
 from lepton_kit.data.tables import table
 from lepton_kit.data.texts import text
@@ -23,6 +24,7 @@ __all__ = [
     "Split",
     "arrays",
     "describe",
+    "draw_splits",
     "image_folder",
     "npz",
     "of",

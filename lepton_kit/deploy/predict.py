@@ -22,6 +22,8 @@ from lepton_kit.models.answers import Answer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lepton_kit.deploy.modelcard.card import ModelCard
+
 ROWS = {"images": 256}
 MOST_ROWS = 8192
 """Inputs that are read at a time; images are larger than rows of a table."""
@@ -58,6 +60,10 @@ class Predictor:
     def encode(self, raw: Any) -> Encoded:
         """The samples that the model would see, as training would have made them of this input."""
         return self.preprocessing.encode(raw)
+
+    def inputs(self) -> pd.DataFrame:
+        """The fields of a row, as the training rows had them: see `frames.fields`. Raises `DataError` without fields."""
+        return frames.fields(self.preprocessing)
 
     def predict(
         self,
@@ -130,6 +136,13 @@ class Predictor:
         if len(bad := np.flatnonzero(~_finite(output))):
             raise DataError(f"input {piece.names[bad[0]]}: the model's output is not finite")
         return frames.numbers(answer, self.preprocessing.target, output)
+
+    def report(self, on: Any) -> ModelCard:
+        """The model card on rows that are given with their truth: a table with the target's column, else a pair
+        (raw input, its true classes or values). Raises `DataError`."""
+        from lepton_kit.deploy.modelcard.given import card_on
+
+        return card_on(self, on, None, self.name)
 
     def outputs(self, split: Split, batch_size: int = 256) -> list[np.ndarray]:
         """What the model gives for the samples of a split, which are encoded: one array an output, rows first."""

@@ -4,6 +4,7 @@ from lepton_kit.panels.ask import AskPanel
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.form import InputForm
 from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
@@ -19,6 +20,7 @@ __all__ = [
     "DataModelPanel",
     "DevicePanel",
     "FpgaPanel",
+    "InputForm",
     "LivePanel",
     "ReportPanel",
     "RunsPanel",

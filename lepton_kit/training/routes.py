@@ -79,6 +79,10 @@ def _is_mean(loss: Any, weighted: bool) -> bool:
 
 
 def _adds_up(metric: Any) -> bool:
+    from lepton_kit.models.metrics import BalancedAccuracy
+
+    if type(metric) is BalancedAccuracy:  # it keeps sums
+        return True
     function = getattr(metric, "_fn", None)
     return _of_keras(type(metric)) and (function is None or _of_keras(function))
 

@@ -110,6 +110,7 @@ def save_final(
     Also what a prediction needs beside the model: the preprocessing of its data, and how its outputs read.
     """
     from lepton_kit import models
+    from lepton_kit.models import metrics
 
     target = folder / "final"
     target.mkdir(mode=0o700, exist_ok=True)
@@ -125,6 +126,7 @@ def save_final(
         temporary = target / f".{name}.{os.getpid()}"
         state.write(temporary, write)
         os.replace(temporary, target / name)
+    metrics.without(model)
     models.store(model, target)
 
 

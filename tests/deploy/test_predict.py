@@ -159,6 +159,28 @@ def test_the_target_is_told_in_its_unit():
 
 
 @pytest.mark.processes
+def test_batches_of_many_sizes_are_no_mistake_that_tensorflow_has_to_warn_of() -> None:
+    import logging
+
+    import keras
+
+    from lepton_kit.deploy.runners import of_keras
+
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        run = of_keras(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+        for rows in range(1, 12):
+            assert run(np.ones((rows, 1), np.float32))[0].shape == (rows, 1)
+        logger.warning("another warning")
+    finally:
+        logger.removeHandler(handler)
+    assert told == ["another warning"]
+
+
 def test_worker_processes_answer_as_this_process_does(tmp_path: Path):
     import keras
 

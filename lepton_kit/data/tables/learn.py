@@ -25,6 +25,8 @@ from lepton_kit.data.tables.values import (
     plain_floats,
 )
 
+MEDIAN_OF = 100_000
+"""Up to so many values the median of a column is exact."""
 KEPT = 5000
 """Different texts of a column that are kept to find out what they are."""
 HINTING = 200
@@ -255,6 +257,25 @@ def _order(form: str) -> str:
 
 
 @dataclass
+class Even:
+    """Numbers that come in pieces, thinned evenly to at most `MEDIAN_OF`: their median stands for that of all."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        self.parts.append(values[-self.seen % self.stride :: self.stride].astype(np.float64))
+        self.seen += len(values)
+        while sum(map(len, self.parts)) > MEDIAN_OF:
+            self.parts, self.stride = [np.concatenate(self.parts)[::2]], 2 * self.stride
+
+    @property
+    def median(self) -> float:
+        return float(np.median(np.concatenate(self.parts)))
+
+
+@dataclass
 class Learned:
     """What the training rows say about a column: collect with `add`, then ask for the `column`."""
 
@@ -268,8 +289,10 @@ class Learned:
     square: Any = 0.0
     units: Counter[str] = field(default_factory=Counter)
     hours: bool = False
-    values: set[str] = field(default_factory=set)
+    values: Counter[str] = field(default_factory=Counter)
     many: bool = False
+    whole: bool = True
+    even: Even = field(default_factory=Even)
 
     def add(self, cells: np.ndarray) -> None:
         """Learn from further training rows. What is no value of this kind is left to `Column.encode` to name."""
@@ -290,6 +313,8 @@ class Learned:
         if not len(known):
             return
         self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        self.whole = self.whole and bool((np.floor(known) == known).all())
+        self.even.add(known)
         if max(abs(self.low), abs(self.high)) > 1e100:
             known = known.astype(np.longdouble)
         mean = np.longdouble(known.mean())
@@ -313,6 +338,7 @@ class Learned:
     def column(self) -> tuple[Column | None, list[str]]:
         """The finished column and sentences about it; None for one that says nothing, with the reason."""
         start, name, flag = self.start, self.start.name, self.none > 0
+        update: dict[str, Any]
         if not self.count:
             return None, [f"column {name!r} is left out: no training row has a value in it"]
         if start.kind in ("category", "hash"):
@@ -321,12 +347,16 @@ class Learned:
                     f"column {name!r} is left out: it is {next(iter(self.values))!r} in every training row"
                 ]
             if not self.many and len(self.values) <= self.wishes.max_categories:
-                return start.model_copy(update={"flag": flag, "categories": tuple(sorted(self.values))}), []
+                categories = tuple(sorted(self.values))
+                frequent = max(categories, key=lambda text: self.values[text]) if categories else None
+                update = {"flag": flag, "categories": categories, "frequent": frequent}
+                return start.model_copy(update=update), []
             return self._hashed(flag)
         if self.low == self.high and not flag:
             shown = "one date" if start.kind == "date" else f"{self.low:g}"
             return None, [f"column {name!r} is left out: it is {shown} in every training row"]
-        update: dict[str, Any] = {"flag": flag}
+        update = {"flag": flag, "low": self.low, "high": self.high}
+        update |= {"middle": self.even.median, "whole": self.whole}
         notes = []
         if start.kind in ("number", "date"):
             deviation = float(np.sqrt(self.square / self.count))

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lepton_kit.data.preprocessing import Encoded, Preprocessing
+from lepton_kit.data.preprocessing import Encoded, Input, Preprocessing
 from lepton_kit.data.tables.chunks import Chunk, Table, is_frame, of_frame
 from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.delimited import NAMES, Dialect
+from lepton_kit.data.tables.fields import field_of
 from lepton_kit.data.tables.heading import ROW_NAMES
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.data.tables.values import filled
@@ -62,6 +63,10 @@ class TablePreprocessing(Preprocessing):
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features of a sample, in order."""
         return tuple(name for column in self.columns for name in column.features)
+
+    def row_fields(self) -> tuple[Input, ...]:
+        """The columns that the model reads, as fields with their ranges, choices and usual values."""
+        return tuple(map(field_of, self.columns))
 
     def count(self, raw: Any) -> int | None:
         """How many rows a table in memory has; None for a file, which is not read for that."""

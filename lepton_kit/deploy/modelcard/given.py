@@ -1,89 +1,160 @@
-"""Held-out samples that are given to a report, such as a test split that no choice saw, in the form of a run's own."""
+"""A model card on rows that the caller gives, such as a test split that no choice has seen: raw input and its truth."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from lepton_kit.data.checks import same_kind
 from lepton_kit.data.prepared import PreparedData, Split
-from lepton_kit.data.preprocessing import Preprocessing, Target
+from lepton_kit.data.preprocessing import Encoded, Preprocessing
+from lepton_kit.data.tables.preprocessing import TablePreprocessing
+from lepton_kit.deploy.modelcard.card import ModelCard, make_card
 from lepton_kit.errors import DataError
+from lepton_kit.models.answers import Answer
 
+EXPECTED = "a table with the target's column, a pair (raw input, its true classes or values), or a data set"
 SHOWN = 8
 
 
-def with_held_out(prepared: PreparedData, data: Any, how: Preprocessing) -> PreparedData:
-    """The data of a run with other held-out samples in place of its validation split.
+class Predictor(Protocol):
+    """What is asked of `lepton_kit.deploy.predict.Predictor`, which imports this module."""
 
-    ``data`` is (x, y): raw input as `predict` takes it, and a target for each, as classes or their numbers, or values in
-    the target's own unit; or a data set, whose validation split it is. Raises `DataError` for what does not fit.
-    """
-    if isinstance(data, tuple | list):
-        if len(data) != 2:
-            raise DataError(
-                f"data: {len(data)} parts; expected (x, y), or a data set with a validation split"
-            )
-        split, names = _encoded(data[0], data[1], how, prepared.train.y), None
+    preprocessing: Preprocessing
+    answers: tuple[Answer, ...]
+    about: tuple[str, ...]
+
+    def encode(self, raw: Any) -> Encoded: ...
+    def outputs(self, split: Split) -> list[np.ndarray]: ...
+
+
+def card_on(
+    predictor: Predictor,
+    on: Any,
+    prepared: PreparedData | None,
+    name: str,
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    step: int | None = None,
+) -> ModelCard:
+    """The card of a model on given rows; ``prepared`` are the data that it was trained on, where they are known."""
+    if hasattr(on, "prepare") or isinstance(on, PreparedData):
+        given, names = _of_data_set(on, predictor.preprocessing.target.class_names)
+        told: list[str] = []
     else:
-        found = data.prepare() if hasattr(data, "prepare") else data
-        if not isinstance(found, PreparedData):
-            raise DataError(f"data: got {type(data).__name__}; expected (x, y), or a data set")
-        if found.validation is None or not len(found.validation):
-            raise DataError(
-                "data: this data set holds out nothing; give (x, y), or one with a validation split"
-            )
-        if found.class_names != prepared.class_names:
-            raise DataError(
-                f"data: the classes are {_told(found.class_names)}; the run learned {_told(prepared.class_names)}"
-            )
-        split, names = found.validation, found.details.get("validation_names")
-    for role in ("x", "y"):
-        same_kind(getattr(prepared.train, role), getattr(split, role), role)
-    details = {name: one for name, one in prepared.details.items() if name != "validation_names"}
-    details |= {"held_out": "the given samples"} | ({} if names is None else {"validation_names": names})
-    return replace(prepared, validation=split, details=details)
+        given, names, told = _of_rows(predictor, on, prepared)
+    known = _with(prepared, given, names, predictor.preprocessing)
+    if prepared is not None:
+        for role in ("x", "y"):
+            same_kind(getattr(prepared.train, role), getattr(given, role), role)
+    return make_card(
+        name,
+        predictor.outputs(given),
+        known,
+        predictor.preprocessing,
+        predictor.answers,
+        configuration=configuration,
+        step=step,
+        limits=[*predictor.about, *told],
+        split="given",
+    )
 
 
-def _encoded(x: Any, y: Any, how: Preprocessing, train: Any) -> Split:
-    encoded = how.encode(x)
-    if encoded.problems:
-        place, why = next(iter(encoded.problems.items()))
-        raise DataError(f"data: {encoded.names[place]}: {why}")
-    targets = np.asarray(y)
-    if len(targets) != len(encoded.names) or encoded.x is None:
-        raise DataError(f"data: {len(encoded.names)} inputs but {len(targets)} targets; expected as many")
-    targets = _targets(targets, how.target)
-    shape = train.shape[1:] if isinstance(train, np.ndarray) else None
-    if shape is not None and shape in ((*targets.shape[1:], 1), targets.shape[1:-1]):
-        targets = targets.reshape(len(targets), *shape)  # a column of numbers, or the numbers
-    return Split(encoded.x, targets)
+def _of_rows(
+    predictor: Predictor, on: Any, prepared: PreparedData | None
+) -> tuple[Split, list[str], list[str]]:
+    """Raw rows with their truth as samples, a name for each, and what was done with them."""
+    raw, truth = parts(predictor.preprocessing, on)
+    encoded = predictor.encode(raw)
+    y = predictor.preprocessing.target.encoded(truth)
+    if len(y) != len(encoded.names):
+        raise DataError(f"on: {len(encoded.names)} inputs and {len(y)} true answers; expected as many")
+    if encoded.x is None:
+        raise DataError(
+            f"on: no input could be read; the first: {next(iter(encoded.problems.values()), 'none')}"
+        )
+    learned = prepared.train.y.shape[1:] if prepared and isinstance(prepared.train.y, np.ndarray) else None
+    if learned is not None and learned in ((*y.shape[1:], 1), y.shape[1:-1]):
+        y = y.reshape(len(y), *learned)  # a column of numbers, or the numbers
+    return (
+        Split(encoded.x, y[encoded.rows]),
+        [f"row {encoded.names[row]}" for row in encoded.rows],
+        _told(encoded),
+    )
 
 
-def _targets(y: np.ndarray, target: Target) -> np.ndarray:
-    """Targets as the model learned them: numbers of classes, standardised values."""
-    if target.task == "regression" and target.scale is not None and target.mean is not None:
-        plain = (y.astype(np.float64).reshape(len(y), -1) - np.array(target.mean)) / np.array(target.scale)
-        return plain.astype(np.float32).reshape(y.shape)
-    names = target.class_names
-    if target.task != "classification" or names is None or y.ndim > 2 or y.size != len(y):
-        return y
-    index = {name: number for number, name in enumerate(names)}
-    told = [str(one) for one in y.reshape(-1).tolist()]
-    if all(one in index for one in told):
-        return np.array([index[one] for one in told], np.int32).reshape(y.shape)
-    wrong = [one not in index for one in told]
-    if y.dtype.kind in "biu":
-        wrong = ((y < 0) | (y >= len(names))).reshape(-1).tolist()
-        if not any(wrong):
-            return y
-    row = wrong.index(True)
-    raise DataError(f"data: row {row} has the class {told[row]!r}; the run learned {_told(names)}")
+def _of_data_set(on: Any, learned: tuple[str, ...] | None) -> tuple[Split, list[str] | None]:
+    """The validation split of a data set, and the names of its samples where they have any."""
+    found = on if isinstance(on, PreparedData) else on.prepare()
+    if found.validation is None or not len(found.validation):
+        raise DataError("on: this data set holds out nothing; give one with a validation split, or a pair")
+    if found.class_names != learned:
+        raise DataError(
+            f"on: the classes are {_classes(found.class_names)}; the run learned {_classes(learned)}"
+        )
+    return found.validation, found.details.get("validation_names")
 
 
-def _told(names: tuple[str, ...] | None) -> str:
+def _classes(names: tuple[str, ...] | None) -> str:
     if names is None:
         return "without names"
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+
+
+def parts(how: Preprocessing, on: Any) -> tuple[Any, Any]:
+    """(raw input, true answers) of what the caller gave. Raises `DataError`."""
+    if isinstance(on, tuple) and len(on) == 2:
+        return on
+    if not isinstance(how, TablePreprocessing):
+        raise DataError(
+            f"on: a {type(on).__name__}; expected a pair (raw input, its true classes or values), or a data set"
+        )
+    if not isinstance(on, str | Path) and not hasattr(on, "columns") and not isinstance(on, list | dict):
+        raise DataError(f"on: a {type(on).__name__}; expected {EXPECTED}")
+    table = how.table(on)
+    name = how.target.name or ""
+    names = [name] if name in table.names else name.split(", ")
+    for one in names:
+        if one not in table.names:
+            raise DataError(
+                f"{table.source}: no column {one!r}, the target; it has {', '.join(table.names[:20])}"
+            )
+    found = [np.concatenate([chunk.columns[one] for chunk in table.chunks()]) for one in names]
+    return on, found[0] if len(found) == 1 else np.stack(found, axis=1)
+
+
+def _with(
+    prepared: PreparedData | None, given: Split, names: list[str] | None, how: Preprocessing
+) -> PreparedData:
+    """The data of the run with the given samples in the place of its validation split."""
+    details: dict[str, Any] = {"held_out": "the given samples"}
+    details |= {} if names is None else {"validation_names": names}
+    if prepared is not None:
+        kept = {name: one for name, one in prepared.details.items() if name != "validation_names"}
+        return dataclasses.replace(prepared, validation=given, details=kept | details)
+    return PreparedData(
+        train=Split(given.x[:0] if isinstance(given.x, np.ndarray) else given.x),
+        validation=given,
+        task=how.target.task,
+        class_names=how.target.class_names,
+        feature_names=how.feature_names if isinstance(how, TablePreprocessing) else None,
+        details=details,
+        preprocessing=how,
+    )
+
+
+def _told(encoded: Encoded) -> list[str]:
+    lines = [
+        f"Given rows, {text} ({count:,} of {len(encoded.names):,})." for text, count in encoded.notes.items()
+    ]
+    if encoded.problems:
+        row, why = next(iter(encoded.problems.items()))
+        lines.append(
+            f"{len(encoded.problems):,} of {len(encoded.names):,} given rows could not be read and do not count; the "
+            f"first is row {encoded.names[row]}: {why}."
+        )
+    return lines

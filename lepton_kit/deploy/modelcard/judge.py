@@ -151,8 +151,12 @@ def _majority(
         return (), None
     most = int(np.bincount(known.ravel(), minlength=len(names)).argmax())
     rule = f"always {names[most]!r}, the most frequent class in training"
-    known_share = figures.share(figure, int((truth == most).sum()), truth.size)
-    return (known_share,), rule
+    found = [figures.share(figure, int((truth == most).sum()), truth.size)]
+    if figure == "accuracy" and (truth == most).any():  # of the classes that are there it answers one right
+        found.append(Metric(name="balanced accuracy", value=1 / len(np.unique(truth))))
+        if len(names) == 2:
+            found.append(Metric(name="AUC", value=0.5))
+    return tuple(found), rule
 
 
 def _class_limits(

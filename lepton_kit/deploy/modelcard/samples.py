@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.tables.preprocessing import TablePreprocessing
 
 SIDE = 64
 MAP_SIDE = 160
@@ -26,7 +27,7 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
     names = prepared.details.get("validation_names")
     where = prepared.details.get("held_out", "the validation split")
 
-    def show(row: int, told: np.ndarray | None = None, truth: np.ndarray | None = None) -> dict[str, Any]:
+    def show(row: int, answer: np.ndarray | None = None, truth: np.ndarray | None = None) -> dict[str, Any]:
         assert held is not None
         known = names is not None and row < len(names)
         about = {"name": str(names[row]) if known else f"row {row} of {where}"}
@@ -35,15 +36,18 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
             return about
         sample = x[0]
         if (
-            told is not None
-            and told.ndim == 2
-            and sample.shape in (told.shape, (*told.shape, 1), (*told.shape, 3))
+            answer is not None
+            and answer.ndim == 2
+            and sample.shape in (answer.shape, (*answer.shape, 1), (*answer.shape, 3))
         ):
-            return {**about, "picture": masked(sample, told, truth)}
+            return {**about, "picture": masked(sample, answer, truth)}
         if sample.ndim == 3 and sample.shape[-1] in (1, 3, 4):
             return {**about, "picture": picture(sample, prepared.value_range)}
         if prepared.vocabulary is not None and sample.ndim == 1 and sample.dtype.kind in "iu":
             return {**about, "text": words(sample, prepared.vocabulary)}
+        how = prepared.preprocessing
+        if isinstance(how, TablePreprocessing) and sample.shape == (len(how.feature_names),):
+            return {**about, "text": told(how.columns, sample, MOST_FIGURES)}
         if prepared.feature_names is not None and sample.shape == (len(prepared.feature_names),):
             return {**about, "text": features(sample, prepared.feature_names)}
         return about

@@ -105,7 +105,9 @@ class Facts(Section):
     name: str
     created: str
     step: int | None = None
-    split: Literal["validation", "given"] | None = None
+    split: Literal["validation", "given"] | None = Field(
+        None, description="what the figures are of: the run's own validation split, or rows that were given"
+    )
     data: DataFacts
     outputs: tuple[OutputCard, ...] = ()
     configuration: dict[str, Any] = Field(default_factory=dict)
