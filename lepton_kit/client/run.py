@@ -17,6 +17,7 @@ from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 from lepton_kit.rundir.view import describe
+from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import start_driver
 
@@ -68,6 +69,11 @@ class Run:
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status == "interrupted":
+            if not self.paths.config.exists():
+                return f"{self.directory}: the run's folder was deleted or moved"
+            said = last_words(self.paths.driver_log)
+            if self.view().first_time is None:
+                return f"the driver could not start: {said or 'it left no word'} ({self.paths.driver_log})"
             folder = self.directory.parent
             where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
@@ -182,7 +188,7 @@ class Run:
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
-        return self._model_of(folders[-1])
+        return self._model_of(*state.load_newest(self.paths.checkpoints))
 
     def best_model(self) -> Any:
         """The model with the weights of its best epoch so far; `best` says which. Loads TensorFlow.
@@ -200,17 +206,17 @@ class Run:
                 else "it was not asked to keep the best epoch; launch(keep_best='val_loss') does, or EarlyStopping"
             )
             raise RunError(f"{self.id}: {reason}")
-        return self._model_of(folders[-1])
+        return self._model_of(folders[-1], state.load_checkpoint(folders[-1])[1])
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The best epoch so far as ``{epoch, quantity, value, step}``; None if none is kept."""
-        from lepton_kit.training import state
+        from lepton_kit.training import state, sums
 
         folders = state.checkpoint_folders(self.paths.best)
         if not folders:
             return None
-        meta = state.load_checkpoint(folders[-1])[2]
+        meta = sums.read_meta(folders[-1])
         return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
 
     def predict(
@@ -249,11 +255,10 @@ class Run:
 
         return report_of(self, model)
 
-    def _model_of(self, checkpoint: Path) -> Any:
+    def _model_of(self, checkpoint: Path, arrays: list[Any]) -> Any:
         from lepton_kit.training import job, state
 
         model = job.build_model(self.config, self.directory, self.data().prepare())
-        _, arrays, _ = state.load_checkpoint(checkpoint)
         state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
         return model
 

@@ -31,6 +31,11 @@ class EventLog:
         """True while events wait in memory because the disk refuses them."""
         return bool(self._backlog)
 
+    @property
+    def lost(self) -> bool:
+        """True if the file has no name any more: it was deleted, or another put in its place."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
     def append(self, kind: str, **fields: Any) -> None:
         event = {"time": round(time.time(), 3), "kind": kind, **fields}
         self._backlog.append(json.dumps(event, separators=(",", ":"), default=_plain).encode() + b"\n")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.frozen import open_frozen
+from lepton_kit.errors import RunError
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
+from lepton_kit.rundir.held import named
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
 
 RESERVE_BYTES = 1 << 16
@@ -29,6 +31,11 @@ class Checkpoint:
     path: Path
     step: int
     logged_epochs: int
+
+    @property
+    def name(self) -> str:
+        """Where it lies in the run's folder."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
 
 class Ledger:
@@ -84,7 +91,7 @@ class Ledger:
         if self._planned:
             return
         self._planned = True
-        samples, held = _sizes(config, self.paths.root)
+        samples, held = _sizes(config, self.paths.root.resolve())
         length = length_of(config, samples)
         about = {"data": config.frozen.model_dump()} if config.frozen is not None else {}
         self.append(
@@ -132,14 +139,15 @@ class Ledger:
         self.append("generation", fields)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint that was written whole; one that a crash of the machine spoilt is passed over."""
+        """The newest checkpoint whose files are as they were written; a spoilt one is passed over with a warning."""
         for folder in sorted(self.paths.checkpoints.glob("step-*"), reverse=True):
             try:
-                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-                with zipfile.ZipFile(folder / "arrays.npz"):
-                    return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as failure:
-                self.append("warning", {"text": f"checkpoints/{folder.name} cannot be used: {failure}"})
+                meta = sums.verified(folder)
+                return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
+            except (RunError, ValueError, KeyError, TypeError) as failure:
+                self.append(
+                    "warning", {"text": named(f"checkpoints/{folder.name} cannot be used: {failure}")}
+                )
         return None
 
     def return_to_checkpoint(self) -> Checkpoint | None:
@@ -170,6 +178,11 @@ class Ledger:
 
     def flush(self) -> None:
         self._log.flush()
+
+    @property
+    def lost(self) -> bool:
+        """True if the log was deleted or replaced."""
+        return self._log.lost
 
     def end(self, status: str, cause: str | None) -> None:
         """Write the last lines. On a full disk the reserved space is given up for them."""

@@ -21,7 +21,7 @@ from lepton_kit.rundir import RunPaths, lock, read_requests
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 
-DRIVER = "lepton_kit.runtime.driver"
+DRIVER = "lepton_kit.runtime.entry"
 TAKE_OVER_SECONDS = 10.0
 
 

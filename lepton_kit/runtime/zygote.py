@@ -127,6 +127,9 @@ def serve(connection: Connection) -> int:
             _report_exits(connection, children)
         if connection.fileno() in ready:
             for message in connection.receive():
+                if message["kind"] == "log":
+                    _log_to(message["descriptor"])
+                    continue
                 pid = os.fork()
                 if pid == 0:
                     die_with_parent(zygote)
@@ -143,6 +146,12 @@ def serve(connection: Connection) -> int:
     for pid in children:
         os.waitpid(pid, 0)
     return 0
+
+
+def _log_to(descriptor: int) -> None:
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
 
 
 def _drain(descriptor: int) -> None:
@@ -169,7 +178,11 @@ def main(descriptor: int, parent: int, before_serving: Callable[[Connection], An
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(socket.socket(fileno=descriptor))
-    load()
+    try:
+        load()
+    except BaseException as failure:
+        connection.send("failed", cause=f"{type(failure).__name__}: {failure}"[:2000])
+        raise
     before_serving(connection)
     serve(connection)
 

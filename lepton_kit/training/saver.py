@@ -14,6 +14,7 @@ import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import LeptonError
+from lepton_kit.rundir.held import named
 from lepton_kit.training import state
 
 CALLBACKS = "callbacks.pkl"
@@ -80,7 +81,7 @@ class Saver:
                 logged_epochs=logged_epochs,
             )
         except OSError as failure:
-            self._send("warning", text=f"checkpoint at step {step} was not written: {failure}")
+            self._send("warning", text=named(f"checkpoint at step {step} was not written: {failure}"))
             return
         self._saved = step
         self._send("checkpoint", step=step, path=f"checkpoints/{path.name}")
@@ -98,7 +99,8 @@ class Saver:
             )
         except OSError as failure:
             self._send(
-                "warning", text=f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
+                "warning",
+                text=named(f"the best weights, of epoch {about['epoch']}, were not written: {failure}"),
             )
 
 
