@@ -13,7 +13,7 @@ from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
-from lepton_kit.errors import RunError
+from lepton_kit.errors import ConfigError, LeptonError, RunError
 from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
 from lepton_kit.rundir.view import describe
@@ -35,12 +35,25 @@ class Run:
 
     def __init__(self, paths: RunPaths):
         self.paths = paths
-        self.config = RunConfig.load(paths.config)
         self._view = RunView(paths.events)
         self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
-        return f"<Run {self.config.name}: {self.status}>"
+        try:
+            return f"<Run {self.config.name}: {self.status}>"
+        except LeptonError:
+            return f"<Run {self.id}: unreadable>"
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
+        file = self.paths.config
+        try:
+            return RunConfig.load(file)
+        except ConfigError as failure:
+            if str(file) in failure.field:
+                raise
+            raise ConfigError(f"{file}: {failure.field}", given=failure.given, rule=failure.rule) from None
 
     @property
     def id(self) -> str:
@@ -306,33 +319,33 @@ class Run:
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there."""
-    return Run(find_run(run, runs_dir))
+    found = Run(find_run(run, runs_dir))
+    _ = found.config  # a folder whose configuration can't be read is no run
+    return found
 
 
 class Runs(list[Run]):
     """The runs of a folder, oldest first; shows as a table."""
 
     def table(self) -> pd.DataFrame:
-        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds."""
+        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds.
+
+        A run whose files can't be read is ``unreadable``, and a column ``problem`` says why.
+        """
         import pandas as pd
 
-        rows = []
-        for run in self:
-            view = run.view()
-            last = view.epochs[-1] if view.epochs else {}
-            rows.append(
-                {
-                    "id": run.id,
-                    "status": run.status,
-                    "workers": run.config.workers.count,
-                    "step": view.step,
-                    "total_steps": view.total_steps,
-                    "loss": float(view.loss[-1]) if len(view.loss) else None,
-                    **{name: value for name, value in last.items() if name.startswith("val_")},
-                    "seconds": view.seconds,
-                }
-            )
-        return pd.DataFrame(rows)
+        return pd.DataFrame([_row(run) for run in self])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run in a table; of one that has ended from its small status file alone."""
+    try:
+        known = run.paths.read_summary()
+        if known is None:
+            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
+    except (LeptonError, OSError) as failure:
+        return {"id": run.id, "status": "unreadable", "problem": str(failure)}
+    return {"id": run.id} | {name: known[name] for name in known if name not in ("cause", "log_bytes")}
 
 
 def runs(runs_dir: str | Path = "runs") -> Runs:

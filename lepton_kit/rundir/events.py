@@ -9,6 +9,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import RunError
+from lepton_kit.rundir.reading import NOT_JSON, open_regular
+
 BACKLOG_LIMIT = 100_000
 """Events held in memory while the disk is full, before the oldest ones are given up."""
 
@@ -36,13 +39,20 @@ class EventLog:
         """True if the file has no name any more: it was deleted, or another put in its place."""
         return os.fstat(self._descriptor).st_nlink == 0
 
-    def append(self, kind: str, **fields: Any) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes of the log on disk."""
+        return os.fstat(self._descriptor).st_size
+
+    def append(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Add an event; returns it with its time."""
         event = {"time": round(time.time(), 3), "kind": kind, **fields}
         self._backlog.append(json.dumps(event, separators=(",", ":"), default=_plain).encode() + b"\n")
         if len(self._backlog) > BACKLOG_LIMIT:
             self._backlog.popleft()
             self.given_up += 1
         self.flush()
+        return event
 
     def flush(self) -> bool:
         """Write what waits; False if the disk still refuses."""
@@ -85,13 +95,18 @@ class EventReader:
         self.skipped_lines = 0
 
     def poll(self) -> list[dict[str, Any]]:
-        """New events, oldest first; a last line without its end waits for the next call."""
+        """New events, oldest first; a last line without its end waits for the next call.
+
+        Raises `RunError` where the log is no file that can be read.
+        """
         try:
-            with open(self._path, "rb") as file:
+            with open_regular(self._path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
+        except OSError as failure:
+            raise RunError(f"{self._path}: the event log cannot be read ({failure.strerror})") from None
         end = data.rfind(b"\n") + 1
         self._offset += end
         events = []
@@ -100,9 +115,9 @@ class EventReader:
                 continue
             try:
                 event = json.loads(line)
-            except ValueError:
+            except NOT_JSON:
                 event = None
-            if isinstance(event, dict) and "kind" in event:
+            if isinstance(event, dict) and isinstance(event.get("kind"), str):
                 events.append(event)
             else:
                 self.skipped_lines += 1

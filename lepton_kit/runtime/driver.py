@@ -55,7 +55,7 @@ class Driver:
             inside.final_model.parent, ignore_errors=True
         )  # of a run that was stopped and now goes on
         first = self.config.training.initial_epoch
-        self._ledger = Ledger(inside, EventLog(inside.events), first)
+        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count)
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
         fresh = self._ledger.view.first_time is None

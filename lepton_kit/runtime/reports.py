@@ -41,9 +41,11 @@ class Checkpoint:
 class Ledger:
     """One writer for everything that a run tells the world; a resumed run goes on in the same book."""
 
-    def __init__(self, paths: RunPaths, log: EventLog, first_epoch: int = 0):
+    def __init__(
+        self, paths: RunPaths, log: EventLog, first_epoch: int = 0, workers: int | str | None = None
+    ):
         self.paths = paths
-        self._first_epoch = first_epoch
+        self._first_epoch, self._workers = first_epoch, workers
         self.view = RunView()
         for event in EventReader(paths.events).poll():
             self.view.feed(event)
@@ -69,8 +71,8 @@ class Ledger:
         return max([self._epochs_before, *told])
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
-        self._log.append(kind, **fields)
-        self.view.feed({"time": 0.0, "kind": kind, **fields})
+        event = self._log.append(kind, **fields)
+        self.view.feed(event)
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
@@ -82,7 +84,14 @@ class Ledger:
         self._write_status(status, cause)
 
     def _write_status(self, status: str, cause: str | None) -> None:
-        state = {"status": status, "cause": cause, "driver_pid": os.getpid(), "step": self.view.step}
+        state: dict[str, Any] = {
+            "status": status,
+            "cause": cause,
+            "driver_pid": os.getpid(),
+            "step": self.view.step,
+        }
+        if status in FINAL_STATES:
+            state["summary"] = {"workers": self._workers, **self.view.summary(), "log_bytes": self._log.size}
         with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))
 

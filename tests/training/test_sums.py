@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,14 @@ def checkpoint(folder: Path, step: int = 7) -> Path:
     )  # fmt: skip
 
 
+def refusal(read: Callable[[], Any]) -> str:
+    try:
+        read()
+    except RunError as failure:
+        return str(failure)
+    return ""
+
+
 def flip(file: Path, place: int) -> None:
     content = bytearray(file.read_bytes())
     content[place] ^= 0x10
@@ -35,11 +45,9 @@ def test_a_flipped_byte_is_found_wherever_it_is_or_changes_nothing(tmp_path: Pat
     harmless = []
     for place in range(len(whole)):
         flip(path / name, place)
-        try:
-            sums.verified(path)
-        except RunError as failure:
-            assert str(failure).startswith(f"{path / name}: ")
-        else:
+        said = refusal(lambda: sums.verified(path))
+        assert said.startswith(f"{path / name}: ") or not said
+        if not said:
             harmless.append(place)
             step, arrays, _ = state.load_checkpoint(path)
             assert step == 7
@@ -99,12 +107,8 @@ def test_a_damaged_final_state_is_named(tmp_path: Path):
     whole = (tmp_path / state.FINAL).read_bytes()
     for place in range(0, whole.index(ARRAYS[1].tobytes()), 3):
         flip(tmp_path / state.FINAL, place)
-        try:
-            arrays = state.load_final(tmp_path)
-        except RunError as failure:
-            assert str(tmp_path / state.FINAL) in str(failure)
-        else:
-            assert np.array_equal(arrays[0], ARRAYS[0])
+        said = refusal(lambda: state.load_final(tmp_path))
+        assert str(tmp_path / state.FINAL) in said or np.array_equal(state.load_final(tmp_path)[0], ARRAYS[0])
         (tmp_path / state.FINAL).write_bytes(whole)
 
 
