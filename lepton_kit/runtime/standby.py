@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ class Standby:
                 for order in self._read_orders() if sys.stdin.fileno() in ready else []:
                     if order is None:
                         self.crew.close()
+                        shutil.rmtree(self._folder, ignore_errors=True)  # a client that was killed did not
                         return None
                     os.chdir(order["cwd"])
                     self.crew.search = order["search"]

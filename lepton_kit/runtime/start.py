@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.processes.detached import start_detached
+from lepton_kit.processes.scratch import Scratch
 from lepton_kit.rundir import RunPaths, lock, read_requests
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
@@ -70,7 +70,8 @@ class _Standby:
     """A driver without a run whose workers are warm; it ends when this end of its orders closes."""
 
     def __init__(self, start: Callable[[Sequence[str], Path, socket.socket], object]):
-        self.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
+        self._scratch = Scratch("lepton-warm-")
+        self.folder = self._scratch.path
         self._environment = dict(os.environ)
         self.orders, theirs = socket.socketpair()
         with theirs:
@@ -92,7 +93,12 @@ class _Standby:
 
     def close(self) -> None:
         self.orders.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
+
+    def forget(self) -> None:
+        """In a fork of this process: leave it to the parent."""
+        self.orders.close()
+        self._scratch.forget()
 
 
 class _Kept:
@@ -147,7 +153,7 @@ class _Kept:
     def forget(self) -> None:
         """In a fork of this process: what is kept is its parent's."""
         if self.standby is not None:
-            self.standby.orders.close()
+            self.standby.forget()
         if self.nursery is not None:
             self.nursery.close()
         self.__init__()  # type: ignore[misc]  # as new: this class alone is made here

@@ -88,7 +88,9 @@ def load() -> None:
     import tensorflow  # noqa: F401  the same
 
     from lepton_kit.runtime import worker  # noqa: F401  the same
-    from lepton_kit.training import job, loop  # noqa: F401  the same
+    from lepton_kit.training import autograph, job, loop  # noqa: F401  the same
+
+    autograph.keep_in_memory()
 
 
 def fork(*unwanted: int) -> tuple[Forked, Connection]:
