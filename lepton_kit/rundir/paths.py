@@ -17,6 +17,10 @@ FINAL_STATES = ("finished", "stopped", "failed")
 """States in which a run has no process any more."""
 
 
+RESERVE_BYTES = 1 << 16
+"""Kept free in a run's folder, so that a run that a full disk ends can still say so."""
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """Every path inside one run directory.

@@ -16,12 +16,9 @@ from lepton_kit.data.frozen import open_frozen
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
 from lepton_kit.rundir.held import named
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir.paths import FINAL_STATES, RESERVE_BYTES, write_atomically
 from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
-
-RESERVE_BYTES = 1 << 16
-"""Kept free in the run's folder, so that a run that a full disk ends can still say so."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +171,7 @@ class Ledger:
         return checkpoint
 
     def _remove_unfinished(self) -> None:
-        for folder in self.paths.checkpoints.glob(".step-*"):
+        for folder in (*self.paths.checkpoints.glob(".step-*"), self.paths.root / ".final"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def sync(self) -> None:

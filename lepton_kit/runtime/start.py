@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.scratch import Scratch
 from lepton_kit.rundir import RunPaths, lock, read_requests
+from lepton_kit.rundir.paths import RESERVE_BYTES
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 
@@ -192,9 +194,11 @@ def cool() -> None:
 def start_driver(paths: RunPaths) -> None:
     """Hand a run to the warm workers if there are any, else to a new driver; either holds it when this returns.
 
-    Raises `RunError` if the run has a driver.
+    Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
     with _kept.lock:
+        if not lock.held(paths):
+            _reserve(paths)
         if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):
             return
         descriptor = lock.take(paths)
@@ -204,6 +208,17 @@ def start_driver(paths: RunPaths) -> None:
             _kept.start_program(arguments, paths.driver_log, descriptors=(descriptor,))
         finally:
             os.close(descriptor)
+
+
+def _reserve(paths: RunPaths) -> None:
+    try:
+        paths.reserve.write_bytes(bytes(RESERVE_BYTES))
+    except OSError as failure:
+        with contextlib.suppress(OSError):
+            paths.reserve.unlink(missing_ok=True)
+        raise RunError(
+            f"{paths.root}: the run can't start ({why_not_written(failure, paths.root)})"
+        ) from None
 
 
 def _give_to_standby(paths: RunPaths) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir.held import HeldFolder, named
+from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
 
 HEARTBEAT_SECONDS = 0.5
@@ -98,6 +99,7 @@ class DriverChannel:
 def main(start: dict[str, Any]) -> int:
     """Run as worker number ``start["worker"]``; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.stdout, sys.stderr = printing_to(1), printing_to(2)
     _log_to(start["log"])
     os.environ["CUDA_VISIBLE_DEVICES"] = (
         os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
@@ -211,7 +213,8 @@ def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None
 
 
 def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
-    traceback.print_exc()
+    with contextlib.suppress(OSError):  # a full disk; the driver still has to hear of it
+        traceback.print_exc()
     text = str(failure).strip() or type(failure).__name__
     if not isinstance(failure, LeptonError):
         text = f"{type(failure).__name__}: {text}"

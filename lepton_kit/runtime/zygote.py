@@ -150,6 +150,15 @@ def serve(connection: Connection) -> int:
     return 0
 
 
+def _in_words(failure: BaseException) -> str:
+    """An exception and, where it is another, the one that began it all."""
+    first = failure
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    said = [f"{type(one).__name__}: {one}"[:1000] for one in (failure, first)]
+    return said[0] if first is failure else f"{said[0]} ({said[1]})"
+
+
 def _log_to(descriptor: int) -> None:
     for standard in (1, 2):
         os.dup2(descriptor, standard)
@@ -183,7 +192,7 @@ def main(descriptor: int, parent: int, before_serving: Callable[[Connection], An
     try:
         load()
     except BaseException as failure:
-        connection.send("failed", cause=f"{type(failure).__name__}: {failure}"[:2000])
+        connection.send("failed", cause=_in_words(failure))
         raise
     before_serving(connection)
     serve(connection)

@@ -27,7 +27,7 @@ def test_loops_and_branches_are_converted_without_a_file(tf, tmp_path: Path):
     def collatz(n):
         steps = tf.constant(0)
         while n != 1:
-            if n % 2 == 0:  # noqa: SIM108  a branch is what is tested
+            if n % 2 == 0:
                 n = n // 2
             else:
                 n = 3 * n + 1
