@@ -76,7 +76,19 @@ class Run:
             status = view.status if view.status != "created" else self.paths.read_status()["status"]
             if status in FINAL_STATES or self.alive:
                 return status
+        if (last := self._last_state) is not None:
+            return last["status"]
         return status if status == "created" and not self.paths.lock.exists() else "interrupted"
+
+    @property
+    def _last_state(self) -> dict[str, Any] | None:
+        """What the last driver has said of its end where only its status file had room for it."""
+        try:
+            state = self.paths.read_status()
+        except RunError:  # spoilt; the log alone tells
+            return None
+        same = state.get("driver_pid") == self.view().driver_pid is not None
+        return state if same and state["status"] in FINAL_STATES else None
 
     @property
     def cause(self) -> str | None:
@@ -90,7 +102,8 @@ class Run:
             folder = self.directory.parent
             where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
-        return self.view().cause or self.paths.read_status().get("cause")
+        last = self._last_state if self.view().driver_pid is not None else self.paths.read_status()
+        return self.view().cause or (last or {}).get("cause")
 
     @property
     def stopped_by(self) -> str | None:

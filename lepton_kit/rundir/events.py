@@ -69,6 +69,15 @@ class EventLog:
             self._backlog.popleft()
         return True
 
+    def shed(self, kind: str, limit: int) -> None:
+        """Give up waiting events of a kind, with a warning in their place, if more than ``limit`` bytes wait."""
+        if sum(map(len, self._backlog)) <= limit:
+            return
+        kept = [line for line in self._backlog if json.loads(line)["kind"] != kind]
+        lost = len(self._backlog) - len(kept)
+        self._backlog = deque(kept)
+        self.append("warning", text=f"the disk was full: {lost} reports of {kind} are not in this log")
+
     def sync(self) -> bool:
         """Have the disk hold every event so far, whatever happens to the machine; False if some wait in memory."""
         try:

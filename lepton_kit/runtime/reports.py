@@ -191,14 +191,16 @@ class Ledger:
         return self._log.lost
 
     def end(self, status: str, cause: str | None) -> None:
-        """Write the last lines. On a full disk the reserved space is given up for them."""
+        """Write the last lines. On a full disk the reserved space is given up for them.
+
+        If they are too many even so, the reports of steps are left out: the last checkpoint has what they tell.
+        """
         self._remove_unfinished()
         self.workers(0, [])
-        self.status(status, cause)
         if self._log.blocked:
+            self._log.shed("steps", RESERVE_BYTES // 2)
             self.paths.reserve.unlink(missing_ok=True)
-            self._log.flush()
-            self._write_status(status, cause)
+        self.status(status, cause)
         self.paths.reserve.unlink(missing_ok=True)
         self._log.close()
 
