@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from lepton_kit.data.tables.units import units_below
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 ROW_NAMES = "(row name)"
 MOST_TITLES = 30
@@ -22,6 +23,17 @@ Record = tuple[int, list[str]]
 
 class HeaderInDoubt(DataError):
     """The line that would be the header holds values: the caller has to say whether it is one."""
+
+
+def header_of(value: Any) -> bool | int:
+    """The option ``header``: True, False, or the number of a line. Raises `ConfigError`."""
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ConfigError(
+        "data.header",
+        given=value,
+        rule="True, False, or the number of the line that names the columns, from 1",
+    )
 
 
 @dataclass
