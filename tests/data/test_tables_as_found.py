@@ -320,3 +320,43 @@ def test_units_and_titles_of_recordings_and_texts_are_said(tmp_path):
         assert len(prepared.train) + len(prepared.validation) == ROWS
         assert prepared.class_names == ("p", "q")
     said(data.text(path).prepare().notes, "line 1 above the header skipped: 'A collection of talk'")
+
+
+def test_blanks_with_a_tab_before_the_last_column(tmp_path):
+    rows = shapes.rows(
+        lambda k, _: (f"{9 + k}.5   {k % 5}   {100 + k}.0   ?   35{k:02d}.", f'"a car {k % 9}"'), 60, "\t"
+    )
+    prepared = data.table(
+        shapes.write(tmp_path, "auto-mpg.data", rows), header=False, target="column_1"
+    ).prepare()
+    assert (prepared.task, len(prepared.train)) == ("regression", 48)
+    assert prepared.feature_names[:3] == ("column_2", "column_3", "column_5")
+
+
+def test_a_file_whose_target_is_empty_is_to_be_predicted(tmp_path):
+    for name, label in (("train", True), ("test", False)):
+        rows = shapes.rows(
+            lambda k, _, label=label: (k % 7, "pq"[k % 2] if label else ""), 60 if label else 20
+        )
+        shapes.write(tmp_path / "d", f"{name}.csv", "a,y\n" + rows)
+    prepared = data.table(tmp_path / "d", target="y").prepare()
+    assert (len(prepared.train), len(prepared.validation)) == (48, 12)
+    said(prepared.notes, "test.csv: without the target 'y', so data to predict")
+    shapes.write(tmp_path / "d", "test.csv", "a,y\n1,\n2,q\n")
+    with pytest.raises(
+        DataError, match=r"^test\.csv: row 1 has no value in the target column 'y'; 1 of 62 rows have none"
+    ):
+        data.table(tmp_path / "d", target="y").prepare()
+
+
+def test_lines_below_a_table_are_named(tmp_path):
+    rows = shapes.rows(lambda k, _: (f"Land {k}", k / 2, k * 2.5))
+    path = shapes.write(
+        tmp_path, "t.csv", f"name,a,b\n{rows},,\nData from database: World Bank,,\nLast Updated: today,,\n"
+    )
+    found = lk.data.describe(path, target="b")
+    said(
+        [str(found.failure)],
+        "row 91 has no value in the target column 'b'; 2 of 92 rows have none: take them out",
+    )
+    assert found.classes == {}
