@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from lepton_kit.data.tables.units import units_below
@@ -122,15 +121,17 @@ def titles_above(rows: Sequence[Sequence[str]]) -> int:
     >>> titles_above([["a", "b"], ["1", "2"]]), titles_above([["", "b"], ["r", "2"]])
     (0, 0)
     """
-    usual = Counter(map(len, rows[len(rows) // 2 :])).most_common(1)[0][0]  # titles are above
-    typical = median(_filled(row) for row in rows if len(row) == usual)
+    below = rows[len(rows) // 2 :]  # titles are above
+    usual = Counter(map(len, below)).most_common(1)[0][0]
+    filled = sorted(_filled(row) for row in below if len(row) == usual)
+    typical = filled[round(0.75 * (len(filled) - 1))]
     place = 0
     while typical > 1 and place < min(len(rows) - 2, MOST_TITLES) and _is_title(rows[place], typical):
         place += 1
     return place
 
 
-def _is_title(row: Sequence[str], typical: float) -> bool:
+def _is_title(row: Sequence[str], typical: int) -> bool:
     if not any(row):
         return True
     return bool(row[0]) and (_filled(row) < TITLE_SHARE * typical or len(row) < typical - 1)
