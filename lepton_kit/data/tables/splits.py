@@ -12,6 +12,7 @@ from lepton_kit.data.split_names import by_names, told_to_predict
 from lepton_kit.data.tables.chunks import Table
 from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.values import is_missing
 from lepton_kit.errors import DataError
 
 DIALECT = ("separator", "encoding", "quote", "comment", "header", "units")
@@ -49,11 +50,14 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
     predict: list[Path] = []
     lacking: dict[str, None] = {}
     for file in named:
-        names = {*open_files([file], *how).names}
+        opened = open_files([file], *how)
+        names = {*opened.names}
         gone = [name for name in train.names if name not in names]
         asked = gone if targets is None else [name for name in targets if name in gone]
+        if targets and not asked and not gone:
+            asked = [name for name in targets if name in train.names and _is_empty(opened, name)]
         (predict if asked else held).append(file)
-        lacking |= dict.fromkeys(gone if asked else ())
+        lacking |= dict.fromkeys([*gone, *asked] if asked else ())
     told = [file.name for file in files]
     notes = list(notes)
     if held:
@@ -74,6 +78,11 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
         tuple(lacking),
         tuple(file.name for file in predict),
     )
+
+
+def _is_empty(table: Table, name: str) -> bool:
+    """Whether no row has a value in a column; reading ends at the first that has one."""
+    return all(is_missing(chunk.columns[name]).all() for chunk in table.chunks(256))
 
 
 def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:
