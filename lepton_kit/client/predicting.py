@@ -10,8 +10,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.deploy import sidecars
 from lepton_kit.errors import ConfigError, LeptonError
-from lepton_kit.rundir import RunPaths, RunView
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir import RunPaths, RunView, Status
 
 if TYPE_CHECKING:
     from lepton_kit.deploy.modelcard.card import ModelCard
@@ -24,14 +23,15 @@ class Run(Protocol):
     """What is asked of `lepton_kit.client.run.Run`, which imports this module."""
 
     paths: RunPaths
-    config: RunConfig
 
+    @property
+    def config(self) -> RunConfig: ...
     @property
     def id(self) -> str: ...
     @property
     def directory(self) -> Path: ...
     @property
-    def status(self) -> str: ...
+    def status(self) -> Status: ...
     @property
     def best(self) -> dict[str, Any] | None: ...
     def model(self) -> Any: ...
@@ -79,17 +79,18 @@ def _about(run: Run, model: str) -> list[str]:
 
     status, folders = run.status, state.checkpoint_folders(run.paths.checkpoints)
     step = int(folders[-1].name.removeprefix("step-")) if folders else 0
-    under_way = "" if status in FINAL_STATES else ", so this is not its last word"
+    under_way = "" if status.is_final else ", so this is not its last word"
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
 
-def report_of(run: Run, model: str = "last") -> ModelCard:
-    """The model card of a run; of a finished one kept in ``final/``. Loads TensorFlow where it is made."""
+def report_of(run: Run, model: str = "last", on: Any = None) -> ModelCard:
+    """The model card of a run; of a finished one kept in ``final/``, but for that ``on`` given rows. Loads TensorFlow
+    where it is made."""
     from lepton_kit.deploy.modelcard.card import ModelCard, make_card
     from lepton_kit.deploy.modelcard.sections import FILE
 
     final = run.paths.final_model.parent
-    over = model == "last" and final.is_dir()
+    over = model == "last" and final.is_dir() and on is None
     if over and (final / FILE).is_file():
         return ModelCard.load(final)
     predictor = run.predictor(model)
@@ -97,6 +98,11 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
         prepared = run.data().prepare()
     except LeptonError:  # the card says so; the model may answer all the same
         prepared = None
+    if on is not None:
+        from lepton_kit.deploy.modelcard.given import card_on
+
+        configuration, step = run.config.to_dict(), run.view().step
+        return card_on(predictor, on, prepared, run.id, configuration=configuration, step=step)
     held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,

@@ -14,8 +14,8 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import ConfigError, LeptonError, RunError
-from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
@@ -69,16 +69,18 @@ class Run:
         return self._view
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
         for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
             view = self.view()
-            status = view.status if view.status != "created" else self.paths.read_status()["status"]
-            if status in FINAL_STATES or self.alive:
+            status = view.status
+            if status is Status.CREATED:
+                status = Status(self.paths.read_status()["status"])
+            if status.is_final or self.alive:
                 return status
         if (last := self._last_state) is not None:
-            return last["status"]
-        return status if status == "created" and not self.paths.lock.exists() else "interrupted"
+            return Status(last["status"])
+        return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
 
     @property
     def _last_state(self) -> dict[str, Any] | None:
@@ -88,12 +90,12 @@ class Run:
         except RunError:  # spoilt; the log alone tells
             return None
         same = state.get("driver_pid") == self.view().driver_pid is not None
-        return state if same and state["status"] in FINAL_STATES else None
+        return state if same and Status(state["status"]).is_final else None
 
     @property
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
-        if self.status == "interrupted":
+        if self.status is Status.INTERRUPTED:
             if not self.paths.config.exists():
                 return f"{self.directory}: the run's folder was deleted or moved"
             said = last_words(self.paths.driver_log)
@@ -108,7 +110,7 @@ class Run:
     @property
     def stopped_by(self) -> str | None:
         """What ended a finished run before its last epoch, such as a callback, in words."""
-        return self.cause if self.status == "finished" else None
+        return self.cause if self.status is Status.FINISHED else None
 
     @property
     def warnings(self) -> list[str]:
@@ -150,13 +152,13 @@ class Run:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.alive or self.status not in (*FINAL_STATES, "created", "interrupted"):
+        while self.alive or not (self.status.is_over or self.status is Status.CREATED):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
             time.sleep(POLL_SECONDS)
-        if self.status in ("failed", "interrupted"):
+        if self.status in (Status.FAILED, Status.INTERRUPTED):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
@@ -172,7 +174,7 @@ class Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
         if self.alive:
             return self._ask("resume")
-        if self.status == "finished":
+        if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         start_driver(self.paths)
         return self
@@ -252,15 +254,18 @@ class Run:
         model: str = "last",
         workers: int | None = None,
         batch_size: int = 256,
+        top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
     ) -> pd.DataFrame:
         """Answers for raw input, encoded as the training rows were: one row an input, in order. Loads TensorFlow.
 
         ``raw`` is what a user of that kind of data has: a frame or a CSV file without the target, image files or a
         folder, sentences, arrays. ``model="best"`` takes the weights of the best epoch; a run that is not over answers
-        with its last checkpoint, which the notes say. See `lepton_kit.deploy.predict.Predictor.predict`.
+        with its last checkpoint, which the notes say. ``top=3`` gives the three likeliest classes. See
+        `lepton_kit.deploy.predict.Predictor.predict`.
         """
-        return self.predictor(model).predict(raw, workers=workers, batch_size=batch_size, progress=progress)
+        found = self.predictor(model)
+        return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
 
     def predictor(self, model: str = "last") -> Predictor:
         """What `predict` asks, kept while the run's weights stay the same."""
@@ -271,15 +276,27 @@ class Run:
             self._predictor = (now, predictor_of(self, model))
         return self._predictor[1]
 
-    def report(self, model: str = "last") -> ModelCard:
-        """The model card: figures on the validation split with intervals, confusion matrix, calibration, worst samples.
+    def inputs(self) -> pd.DataFrame:
+        """The fields that `predict` takes of a table: one row each with kind, low, high, typical value, choices.
 
-        Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
-        TensorFlow the first time.
+        As the training rows had them; ``typical`` is the median, of texts the most frequent one. Does not load
+        TensorFlow for a finished run. Raises `DataError` for input without fields, such as images.
+        """
+        from lepton_kit.deploy import frames, sidecars
+
+        return frames.fields(sidecars.of_run(self)[0])
+
+    def report(self, model: str = "last", *, on: Any = None) -> ModelCard:
+        """The model card: figures with intervals, confusion matrix, calibration, worst samples.
+
+        Of the validation split; or ``on`` rows that are given with their truth, such as a test split that no choice has
+        seen: a table with the target's column, else a pair (raw input, its true classes or values). Shows itself in a
+        notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads TensorFlow the first time.
+        Raises `DataError` for rows without a truth.
         """
         from lepton_kit.client.predicting import report_of
 
-        return report_of(self, model)
+        return report_of(self, model, on)
 
     def _model_of(self, checkpoint: Path, arrays: list[Any]) -> Any:
         from lepton_kit.training import job, state

@@ -107,7 +107,7 @@ def build(spec: Mapping[str, Any], base: str | Path, seed: int) -> Any:
 def _load(path: Path) -> Any:
     import keras
 
-    from lepton_kit.models import layers  # noqa: F401  registers the layers that stored models may hold
+    from lepton_kit.models import layers, metrics, overlap  # noqa: F401  registers what stored models may hold
 
     custom = read_custom(path.with_name(CODE))
     try:

@@ -12,10 +12,7 @@ from typing import Any
 
 from lepton_kit.errors import RunError
 from lepton_kit.rundir.reading import read_mapping
-
-FINAL_STATES = ("finished", "stopped", "failed")
-"""States in which a run has no process any more."""
-
+from lepton_kit.rundir.status import Status
 
 RESERVE_BYTES = 1 << 16
 """Kept free in a run's folder, so that a run that a full disk ends can still say so."""
@@ -107,7 +104,7 @@ class RunPaths:
                 raise ValueError("it names no status")
             return state
         except FileNotFoundError:
-            return {"status": "created", "cause": None, "driver_pid": None}
+            return {"status": Status.CREATED, "cause": None, "driver_pid": None}
         except (OSError, ValueError) as failure:
             raise RunError(f"{self.status}: cannot be read ({failure})") from None
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir.status import Status
 
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
@@ -60,7 +60,7 @@ class RunView:
 
     def __init__(self, events: Path | None = None):
         self._reader = EventReader(events) if events is not None else None
-        self.status = "created"
+        self.status = Status.CREATED
         self.cause: str | None = None
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
@@ -153,7 +153,7 @@ class RunView:
 
     @property
     def done(self) -> bool:
-        return self.status in FINAL_STATES
+        return self.status.is_final
 
     @property
     def total_steps(self) -> int | None:
@@ -196,7 +196,7 @@ class RunView:
         }
 
     def _on_status(self, event: dict[str, Any]) -> None:
-        self.status, self.cause = event["status"], event.get("cause")
+        self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
 
     def _on_plan(self, event: dict[str, Any]) -> None:
@@ -290,7 +290,7 @@ def describe(view: RunView, now: float | None = None) -> str:
     """One line of progress for a terminal or a status label."""
     now = time.time() if now is None else now
     total = view.total_steps
-    parts = [view.status]
+    parts = [str(view.status)]
     if total:
         parts.append(f"step {view.step}/{total}")
     if len(view.loss):

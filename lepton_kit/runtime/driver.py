@@ -20,7 +20,7 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError
-from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, lock, read_requests
+from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.crew import Crew, Member, Started
 from lepton_kit.runtime.deaths import describe, memory_kills
@@ -59,7 +59,7 @@ class Driver:
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
         fresh = self._ledger.view.first_time is None
-        self._ledger.status("starting")
+        self._ledger.status(Status.STARTING)
         model = self.config.model
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self._ledger.append("warning", {"text": note})
@@ -77,9 +77,9 @@ class Driver:
 
     # ------------------------------------------------------------------ main loop
 
-    def run(self) -> str:
+    def run(self) -> Status:
         """Drive the run to its end; returns its final status."""
-        status: str = "failed"
+        status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
         signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
         try:
@@ -99,7 +99,7 @@ class Driver:
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
-    def _loop(self) -> tuple[str, str | None]:
+    def _loop(self) -> tuple[Status, str | None]:
         while True:
             for key, _ in self._selector.select(TICK_SECONDS):
                 self._receive(key.data)
@@ -125,31 +125,31 @@ class Driver:
             self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked)
         )
 
-    def _ending(self) -> tuple[str, str | None] | None:
+    def _ending(self) -> tuple[Status, str | None] | None:
         if (deleted := self._deleted()) is not None:
-            return "failed", deleted
+            return Status.FAILED, deleted
         now, states = time.monotonic(), {member.state for member in self._crew.members.values()}
         root = next((m for m in self._crew.members.values() if m.rank == 0 and m.state == "detached"), None)
         if root is not None and root.outcome in ("finished", "stop"):
-            return ("finished" if root.outcome == "finished" else "stopped"), root.stopped_by
+            return (Status.FINISHED if root.outcome == "finished" else Status.STOPPED), root.stopped_by
         if self._fatal is not None:
-            return ("failed", self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
+            return (Status.FAILED, self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
         if self._failures > self.config.workers.max_failures:
             return (
-                "failed",
+                Status.FAILED,
                 f"{self._failures} worker failures without progress; the last: {self._ring.cause}",
             )
         if states & {"standby", "training", "detached"}:
             self._last_able = now
         if now - self._last_able > NOBODY_SECONDS:
-            return "failed", f"no worker was ready for {NOBODY_SECONDS:.0f} s"
+            return Status.FAILED, f"no worker was ready for {NOBODY_SECONDS:.0f} s"
         asked_to_stop = self._wishes.stopping_since
         if asked_to_stop is not None and now - asked_to_stop > STOP_SECONDS:
-            return "stopped", f"the workers did not stop within {STOP_SECONDS:.0f} s and were killed"
+            return Status.STOPPED, f"the workers did not stop within {STOP_SECONDS:.0f} s and were killed"
         return None
 
-    def _with_checkpoint(self, status: str, cause: str | None) -> str | None:
-        if status != "failed":
+    def _with_checkpoint(self, status: Status, cause: str | None) -> str | None:
+        if status is not Status.FAILED:
             return cause
         last = self._ledger.last_checkpoint()
         name = last.name if last else "none yet"
@@ -181,9 +181,9 @@ class Driver:
                 if kind == "resume":
                     self._ring.asked.discard("pause")
                     self._ring.enter("training")
-                    self._ledger.status("running")
+                    self._ledger.status(Status.RUNNING)
                 elif kind == "stop":
-                    self._ledger.status("stopping")
+                    self._ledger.status(Status.STOPPING)
 
     def _adopt(self, member: Member) -> None:
         self._selector.register(member.connection, selectors.EVENT_READ, member)
@@ -256,7 +256,7 @@ class Driver:
     def _on_formed(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
             self._ring.formed(message["step"])
-            self._ledger.status("running")
+            self._ledger.status(Status.RUNNING)
             self._note_pause()
 
     def _on_steps(self, member: Member, message: dict[str, Any]) -> None:
@@ -281,7 +281,7 @@ class Driver:
             for one in self._ring.members:
                 one.outcome = None
             self._ring.enter("paused")
-            self._ledger.status("paused")
+            self._ledger.status(Status.PAUSED)
 
     def _on_detached(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] != self._ring.number:
@@ -390,7 +390,7 @@ def main(arguments: list[str] | None = None, started: Started | None = None) -> 
             write_failure(paths.root, cause)
         print(cause, file=sys.stderr)
         return 1
-    return 0 if driver.run() == "finished" else 1
+    return 0 if driver.run() is Status.FINISHED else 1
 
 
 if __name__ == "__main__":

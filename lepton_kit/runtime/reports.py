@@ -14,9 +14,9 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.frozen import open_frozen
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
+from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView, Status
 from lepton_kit.rundir.held import named
-from lepton_kit.rundir.paths import FINAL_STATES, RESERVE_BYTES, write_atomically
+from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
 
@@ -73,21 +73,21 @@ class Ledger:
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
-    def status(self, status: str, cause: str | None = None) -> None:
+    def status(self, status: Status, cause: str | None = None) -> None:
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
-        if told and status not in FINAL_STATES:
+        if told and not status.is_final:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
         self._write_status(status, cause)
 
-    def _write_status(self, status: str, cause: str | None) -> None:
+    def _write_status(self, status: Status, cause: str | None) -> None:
         state: dict[str, Any] = {
             "status": status,
             "cause": cause,
             "driver_pid": os.getpid(),
             "step": self.view.step,
         }
-        if status in FINAL_STATES:
+        if status.is_final:
             state["summary"] = {"workers": self._workers, **self.view.summary(), "log_bytes": self._log.size}
         with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))
@@ -190,7 +190,7 @@ class Ledger:
         """True if the log was deleted or replaced."""
         return self._log.lost
 
-    def end(self, status: str, cause: str | None) -> None:
+    def end(self, status: Status, cause: str | None) -> None:
         """Write the last lines. On a full disk the reserved space is given up for them.
 
         If they are too many even so, the reports of steps are left out: the last checkpoint has what they tell.

@@ -132,6 +132,7 @@ def _save_final(
     target: Path, model: Any, variables: Sequence[Any], callbacks: bytes, data: PreparedData
 ) -> None:
     from lepton_kit import models
+    from lepton_kit.models import metrics
 
     target.mkdir(mode=0o700, exist_ok=True)
     files: dict[str, Callable[[Any], Any]] = {
@@ -146,6 +147,7 @@ def _save_final(
         temporary = target / f".{name}.{os.getpid()}"
         state.write(temporary, write)
         os.replace(temporary, target / name)
+    metrics.without(model)
     models.store(model, target)
 
 
