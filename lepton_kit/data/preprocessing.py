@@ -71,15 +71,14 @@ class Target(Section):
             place = {name: number for number, name in enumerate(self.class_names)}
             where, distinct = pd.factorize(given.ravel(), use_na_sentinel=False)
             codes = [place.get(_text(name)) for name in distinct]
+            if given.dtype.kind in "biu" and not any(code is not None for code in codes):
+                codes = [int(one) if 0 <= one < len(place) else None for one in distinct]
             if None in codes:
-                number = given.dtype.kind in "biu" and min(distinct) >= 0 and max(distinct) < len(place)
-                if not number:
-                    wrong = int(np.flatnonzero(where == codes.index(None))[0])
-                    raise DataError(
-                        f"true answer {wrong}: {given.ravel()[wrong]!s}; expected one of the classes "
-                        f"{', '.join(self.class_names[:20])}, or their numbers"
-                    )
-                codes = list(distinct)
+                wrong = int(np.flatnonzero(where == codes.index(None))[0])
+                raise DataError(
+                    f"true answer {wrong}: {given.ravel()[wrong]!s}; expected one of the classes "
+                    f"{', '.join(self.class_names[:20])}, or their numbers"
+                )
             return np.array(codes, np.int32)[where].reshape(given.shape)
         try:
             values = given.astype(np.float64)

@@ -70,7 +70,7 @@ def test_worst_samples_are_told_in_the_values_of_the_table():
         (ROWS.drop(columns="bad"), "no column 'bad', the target; it has age, job"),
         (ROWS.replace("yes", "maybe"), "true answer 20: maybe; expected one of the classes no, yes"),
         ((ROWS, ["no"]), "40 inputs and 1 true answers"),
-        (7, "on: a int; expected a table with the target's column, or a pair"),
+        (7, "on: a int; expected a table with the target's column, a pair"),
         (ROWS.assign(age="?x"), "on: no input could be read; the first: column 'age'"),
     ],
 )

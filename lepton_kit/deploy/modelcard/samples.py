@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.tables.fields import told
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 
 SIDE = 64
@@ -69,12 +70,12 @@ def picture(sample: np.ndarray, value_range: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def masked(sample: np.ndarray, told: np.ndarray, truth: np.ndarray | None) -> str:
+def masked(sample: np.ndarray, answer: np.ndarray, truth: np.ndarray | None) -> str:
     """A PNG as a data URI of an image with the answered mask in colour and the true one outlined in yellow."""
     from lepton_kit.data.images.overlay import overlay
 
-    scale = max(1, MAP_SIDE // max(told.shape))
-    drawn = overlay([sample], [told], truth=None if truth is None else [truth], scale=scale)
+    scale = max(1, MAP_SIDE // max(answer.shape))
+    drawn = overlay([sample], [answer], truth=None if truth is None else [truth], scale=scale)
     drawn.image.thumbnail((MAP_SIDE, MAP_SIDE))
     return "data:image/png;base64," + base64.b64encode(drawn.png()).decode()
 
