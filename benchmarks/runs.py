@@ -18,7 +18,7 @@ from pathlib import Path
 
 import lepton_kit as lk
 from lepton_kit.config import RunConfig
-from lepton_kit.rundir import EventLog, RunPaths
+from lepton_kit.rundir import EventLog, RunPaths, Status
 from lepton_kit.runtime.reports import Ledger
 
 REPORT = 50
@@ -55,7 +55,7 @@ def make(folder: Path, number: int, text: str) -> None:
 def end(paths: RunPaths) -> None:
     """End it as a driver does."""
     ledger = Ledger(paths, EventLog(paths.events), workers=2)
-    ledger.end("finished", None)
+    ledger.end(Status.FINISHED, None)
 
 
 def listed(folder: Path) -> float:

@@ -23,8 +23,9 @@ class Run(Protocol):
     """What is asked of `lepton_kit.client.run.Run`, which imports this module."""
 
     paths: RunPaths
-    config: RunConfig
 
+    @property
+    def config(self) -> RunConfig: ...
     @property
     def id(self) -> str: ...
     @property

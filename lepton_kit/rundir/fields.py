@@ -50,7 +50,7 @@ def check(event: dict[str, Any]) -> None:
     """
     kind = event["kind"]
     for name, types in {"time": NUMBER, **FIELDS.get(kind, {})}.items():
-        value = event.get(name)
+        value: Any = event.get(name)
         if type(value) not in types and not (isinstance(value, str) and str in types):  # an enumeration's
             raise TypeError(f"{kind}.{name}: {value!r:.80}")
         items = ITEMS.get((kind, name))

@@ -110,6 +110,7 @@ class Crew:
             member = self.members.get(message.get("worker", -1))
             if message["kind"] == "exited" and member is not None:
                 member.exit_code = message["code"]
+                member.cause = member.cause or message.get("said")
 
     def zygote_failure(self) -> str | None:
         """Why the zygote could not even start, in words; None of one that did, or that somebody has killed."""

@@ -132,7 +132,13 @@ def serve(connection: Connection) -> int:
                 if message["kind"] == "log":
                     _log_to(message["descriptor"])
                     continue
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as failure:  # no memory, say
+                    said = f"could not be forked: {failure.strerror}"
+                    connection.send("exited", worker=message["worker"], code=None, said=said)
+                    os.close(message["descriptor"])
+                    continue
                 if pid == 0:
                     die_with_parent(zygote)
                     signal.set_wakeup_fd(-1)

@@ -121,19 +121,6 @@ def test_a_second_reader_sees_everything(path: Path):
     log.close()
 
 
-def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    log, asked = EventLog(tmp_path / "events.jsonl"), []
-    monkeypatch.setattr(os, "fsync", asked.append)
-    assert log.sync()
-    assert len(asked) == 1
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(os, "fsync", full)
-    assert not log.sync()
-
-
 def test_what_is_too_much_for_the_last_room_is_given_up_by_kind(path: Path, monkeypatch: pytest.MonkeyPatch):
     log = EventLog(path)
     with monkeypatch.context() as disk:
@@ -147,3 +134,16 @@ def test_what_is_too_much_for_the_last_room_is_given_up_by_kind(path: Path, monk
     told = EventReader(path).poll()
     assert [event["kind"] for event in told] == ["status", "warning", "status"]
     assert "100 reports of steps" in told[1]["text"]
+
+
+def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, asked = EventLog(tmp_path / "events.jsonl"), []
+    monkeypatch.setattr(os, "fsync", asked.append)
+    assert log.sync()
+    assert len(asked) == 1
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert not log.sync()

@@ -12,7 +12,7 @@ import pytest
 from lepton_kit import cli
 from lepton_kit.client.run import Run, open_run, runs
 from lepton_kit.errors import LeptonError
-from lepton_kit.rundir import EventLog, RunPaths, RunView, list_runs
+from lepton_kit.rundir import EventLog, RunPaths, RunView, Status, list_runs
 from lepton_kit.runtime.reports import Ledger
 from tests.configs import any_config
 
@@ -28,13 +28,13 @@ def make(folder: Path, name: str, *, ended: bool = True) -> RunPaths:
     paths.create()
     paths.config.write_text(any_config(name="demo").to_yaml())
     ledger = Ledger(paths, EventLog(paths.events), workers=2)
-    ledger.status("running")
+    ledger.status(Status.RUNNING)
     ledger.append("steps", TOLD)
     ledger.append(
         "epoch", {"epoch": 0, "step": 2, "seconds": 0.1, "metrics": {}, "validation": {"loss": 0.3}}
     )
     if ended:
-        ledger.end("finished", None)
+        ledger.end(Status.FINISHED, None)
     return paths
 
 
