@@ -115,7 +115,9 @@ def test_own_data_of_every_kind(open_notebook, files):
         state="attached", timeout=SLOW
     )
     pick(panel, "tokenizer", "characters")
-    is_read(panel, "lk.data.text('my data/reviews.csv', text='review', label='sentiment', tokenizer='characters')")
+    is_read(
+        panel, "lk.data.text('my data/reviews.csv', text='review', label='sentiment', tokenizer='characters')"
+    )
     desk.photograph_themes("own-texts")
 
     type_path(panel, "my data/shapes")
