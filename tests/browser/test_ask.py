@@ -5,7 +5,6 @@ from __future__ import annotations
 CELL = """
 import numpy as np
 import lepton_kit as lk
-from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.texts.preprocessing import TextPreprocessing
 from lepton_kit.deploy.predict import Predictor
 from lepton_kit.models.answers import Answer
