@@ -221,8 +221,7 @@ def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, dict[str, An
     if finished and (final / state.FINAL).exists():
         folder, arrays = final, state.load_final(final)
     elif folders:
-        folder = folders[-1]
-        arrays = state.load_checkpoint(folder)[1]
+        folder, arrays = state.load_newest(run.paths.checkpoints)
     else:
         return None, {}
     memory = state.load_extra(folder, CALLBACKS)

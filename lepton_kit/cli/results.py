@@ -18,7 +18,7 @@ def compress(options: argparse.Namespace) -> int:
 
     names = (
         "sparsity", "structured", "quantize", "pattern", "keep_float", "skip", "calibration_size", "cost",
-        "max_accuracy_drop", "fine_tune_epochs", "control",
+        "metric", "max_accuracy_drop", "fine_tune_epochs", "control",
     )  # fmt: skip
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     card = compress(

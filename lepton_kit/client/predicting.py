@@ -82,13 +82,14 @@ def _about(run: Run, model: str) -> list[str]:
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
 
-def report_of(run: Run, model: str = "last") -> ModelCard:
-    """The model card of a run; of a finished one kept in ``final/``. Loads TensorFlow where it is made."""
+def report_of(run: Run, model: str = "last", on: Any = None) -> ModelCard:
+    """The model card of a run; of a finished one kept in ``final/``, but for that ``on`` given rows. Loads TensorFlow
+    where it is made."""
     from lepton_kit.deploy.modelcard.card import ModelCard, make_card
     from lepton_kit.deploy.modelcard.sections import FILE
 
     final = run.paths.final_model.parent
-    over = model == "last" and final.is_dir()
+    over = model == "last" and final.is_dir() and on is None
     if over and (final / FILE).is_file():
         return ModelCard.load(final)
     predictor = run.predictor(model)
@@ -96,6 +97,11 @@ def report_of(run: Run, model: str = "last") -> ModelCard:
         prepared = run.data().prepare()
     except LeptonError:  # the card says so; the model may answer all the same
         prepared = None
+    if on is not None:
+        from lepton_kit.deploy.modelcard.given import card_on
+
+        configuration, step = run.config.to_dict(), run.view().step
+        return card_on(predictor, on, prepared, run.id, configuration=configuration, step=step)
     held = prepared.validation if prepared is not None else None
     card = make_card(
         run.id,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import numpy as np
-
 from lepton_kit.config import RunSettings
 from lepton_kit.data import PreparedData
 from lepton_kit.errors import LeptonError
+from lepton_kit.models.balance import class_counts
 from lepton_kit.models.shapes import describe_for
 from lepton_kit.models.targets import default_loss, pair
 
@@ -41,15 +40,11 @@ def _of_answers(trained: Any, settings: RunSettings, prepared: PreparedData) -> 
 
 def _of_balance(prepared: PreparedData) -> list[str]:
     """Where one class is so frequent that always answering it looks good. Samples that lie elsewhere are not read."""
-    y = prepared.train.y
-    if (
-        prepared.task != "classification"
-        or prepared.train.source is not None
-        or not isinstance(y, np.ndarray)
-    ):
+    found = class_counts(prepared)
+    if found is None:
         return []
-    kinds, counts = np.unique(y, return_counts=True)
-    most, share = int(counts.argmax()), counts.max() / max(1, counts.sum())
+    kinds, counts = found
+    most, share = int(counts.argmax()), counts.max() / counts.sum()
     if share < LOPSIDED:
         return []
     names = prepared.class_names

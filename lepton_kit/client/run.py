@@ -13,10 +13,11 @@ from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
-from lepton_kit.errors import RunError
+from lepton_kit.errors import ConfigError, LeptonError, RunError
 from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.view import describe
+from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import start_driver
 
@@ -34,12 +35,25 @@ class Run:
 
     def __init__(self, paths: RunPaths):
         self.paths = paths
-        self.config = RunConfig.load(paths.config)
         self._view = RunView(paths.events)
         self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
-        return f"<Run {self.config.name}: {self.status}>"
+        try:
+            return f"<Run {self.config.name}: {self.status}>"
+        except LeptonError:
+            return f"<Run {self.id}: unreadable>"
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
+        file = self.paths.config
+        try:
+            return RunConfig.load(file)
+        except ConfigError as failure:
+            if str(file) in failure.field:
+                raise
+            raise ConfigError(f"{file}: {failure.field}", given=failure.given, rule=failure.rule) from None
 
     @property
     def id(self) -> str:
@@ -64,16 +78,34 @@ class Run:
                 status = Status(self.paths.read_status()["status"])
             if status.is_final or self.alive:
                 return status
+        if (last := self._last_state) is not None:
+            return Status(last["status"])
         return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
+
+    @property
+    def _last_state(self) -> dict[str, Any] | None:
+        """What the last driver has said of its end where only its status file had room for it."""
+        try:
+            state = self.paths.read_status()
+        except RunError:  # spoilt; the log alone tells
+            return None
+        same = state.get("driver_pid") == self.view().driver_pid is not None
+        return state if same and Status(state["status"]).is_final else None
 
     @property
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status is Status.INTERRUPTED:
+            if not self.paths.config.exists():
+                return f"{self.directory}: the run's folder was deleted or moved"
+            said = last_words(self.paths.driver_log)
+            if self.view().first_time is None:
+                return f"the driver could not start: {said or 'it left no word'} ({self.paths.driver_log})"
             folder = self.directory.parent
             where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
-        return self.view().cause or self.paths.read_status().get("cause")
+        last = self._last_state if self.view().driver_pid is not None else self.paths.read_status()
+        return self.view().cause or (last or {}).get("cause")
 
     @property
     def stopped_by(self) -> str | None:
@@ -184,7 +216,7 @@ class Run:
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
-        return self._model_of(folders[-1])
+        return self._model_of(*state.load_newest(self.paths.checkpoints))
 
     def best_model(self) -> Any:
         """The model with the weights of its best epoch so far; `best` says which. Loads TensorFlow.
@@ -202,17 +234,17 @@ class Run:
                 else "it was not asked to keep the best epoch; launch(keep_best='val_loss') does, or EarlyStopping"
             )
             raise RunError(f"{self.id}: {reason}")
-        return self._model_of(folders[-1])
+        return self._model_of(folders[-1], state.load_checkpoint(folders[-1])[1])
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The best epoch so far as ``{epoch, quantity, value, step}``; None if none is kept."""
-        from lepton_kit.training import state
+        from lepton_kit.training import state, sums
 
         folders = state.checkpoint_folders(self.paths.best)
         if not folders:
             return None
-        meta = state.load_checkpoint(folders[-1])[2]
+        meta = sums.read_meta(folders[-1])
         return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
 
     def predict(
@@ -244,21 +276,32 @@ class Run:
             self._predictor = (now, predictor_of(self, model))
         return self._predictor[1]
 
-    def report(self, model: str = "last") -> ModelCard:
-        """The model card: figures on the validation split with intervals, confusion matrix, calibration, worst samples.
+    def inputs(self) -> pd.DataFrame:
+        """The fields that `predict` takes of a table: one row each with kind, low, high, typical value, choices.
 
-        Shows itself in a notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads
-        TensorFlow the first time.
+        As the training rows had them; ``typical`` is the median, of texts the most frequent one. Does not load
+        TensorFlow for a finished run. Raises `DataError` for input without fields, such as images.
+        """
+        from lepton_kit.deploy import frames, sidecars
+
+        return frames.fields(sidecars.of_run(self)[0])
+
+    def report(self, model: str = "last", *, on: Any = None) -> ModelCard:
+        """The model card: figures with intervals, confusion matrix, calibration, worst samples.
+
+        Of the validation split; or ``on`` rows that are given with their truth, such as a test split that no choice has
+        seen: a table with the target's column, else a pair (raw input, its true classes or values). Shows itself in a
+        notebook; ``report().save(path)`` writes HTML, ``report().table()`` is a frame. Loads TensorFlow the first time.
+        Raises `DataError` for rows without a truth.
         """
         from lepton_kit.client.predicting import report_of
 
-        return report_of(self, model)
+        return report_of(self, model, on)
 
-    def _model_of(self, checkpoint: Path) -> Any:
+    def _model_of(self, checkpoint: Path, arrays: list[Any]) -> Any:
         from lepton_kit.training import job, state
 
         model = job.build_model(self.config, self.directory, self.data().prepare())
-        _, arrays, _ = state.load_checkpoint(checkpoint)
         state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
         return model
 
@@ -306,33 +349,33 @@ class Run:
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there."""
-    return Run(find_run(run, runs_dir))
+    found = Run(find_run(run, runs_dir))
+    _ = found.config  # a folder whose configuration can't be read is no run
+    return found
 
 
 class Runs(list[Run]):
     """The runs of a folder, oldest first; shows as a table."""
 
     def table(self) -> pd.DataFrame:
-        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds."""
+        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds.
+
+        A run whose files can't be read is ``unreadable``, and a column ``problem`` says why.
+        """
         import pandas as pd
 
-        rows = []
-        for run in self:
-            view = run.view()
-            last = view.epochs[-1] if view.epochs else {}
-            rows.append(
-                {
-                    "id": run.id,
-                    "status": run.status,
-                    "workers": run.config.workers.count,
-                    "step": view.step,
-                    "total_steps": view.total_steps,
-                    "loss": float(view.loss[-1]) if len(view.loss) else None,
-                    **{name: value for name, value in last.items() if name.startswith("val_")},
-                    "seconds": view.seconds,
-                }
-            )
-        return pd.DataFrame(rows)
+        return pd.DataFrame([_row(run) for run in self])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run in a table; of one that has ended from its small status file alone."""
+    try:
+        known = run.paths.read_summary()
+        if known is None:
+            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
+    except (LeptonError, OSError) as failure:
+        return {"id": run.id, "status": "unreadable", "problem": str(failure)}
+    return {"id": run.id} | {name: known[name] for name in known if name not in ("cause", "log_bytes")}
 
 
 def runs(runs_dir: str | Path = "runs") -> Runs:

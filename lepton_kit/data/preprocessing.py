@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pydantic
 
 from lepton_kit.data.structure import Arrays
@@ -56,6 +57,66 @@ class Target(Section):
             plain = plain * np.array(self.scale)
         return plain + np.array(self.mean) if self.mean is not None else plain
 
+    def encoded(self, truth: Any) -> np.ndarray:
+        """True answers as training had them, in the shape that they are given in: int32 class numbers, or float32 values
+        that are standardised alike.
+
+        Classes are given by name, or all by number. Raises `DataError` that names the first answer which is neither.
+
+        >>> Target(task="classification", class_names=("bad", "good")).encoded(["good", "bad"]).tolist()
+        [1, 0]
+        """
+        given = np.asarray(truth)
+        if self.task == "classification" and self.class_names is not None:
+            place = {name: number for number, name in enumerate(self.class_names)}
+            where, distinct = pd.factorize(given.ravel(), use_na_sentinel=False)
+            codes = [place.get(_text(name)) for name in distinct]
+            if given.dtype.kind in "biu" and not any(code is not None for code in codes):
+                codes = [int(one) if 0 <= one < len(place) else None for one in distinct]
+            if None in codes:
+                wrong = int(np.flatnonzero(where == codes.index(None))[0])
+                raise DataError(
+                    f"true answer {wrong}: {given.ravel()[wrong]!s}; expected one of the classes "
+                    f"{', '.join(self.class_names[:20])}, or their numbers"
+                )
+            return np.array(codes, np.int32)[where].reshape(given.shape)
+        try:
+            values = given.astype(np.float64)
+        except (TypeError, ValueError) as failure:
+            raise DataError(f"true answers: {failure}; expected numbers") from None
+        missing = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        if len(missing):
+            raise DataError(f"true answer {missing[0]} is {given[missing[0]]}; expected a number")
+        if self.task == "classification":
+            return values.astype(np.int32)
+        if self.mean is not None:
+            values = (values - np.array(self.mean).squeeze()) / np.array(self.scale).squeeze()
+        return values.astype(np.float32)
+
+
+def _text(value: Any) -> str:
+    """A class as its name: whole numbers without a point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One field of raw input, as the training rows had it: what a form or a check of new rows needs to know.
+
+    ``choices`` are the known texts of a category or the two of a boolean; ``low`` and ``high`` the ends of numbers and
+    of dates (ISO text); ``typical`` the median, of texts the most frequent one. None where an older version stored
+    the preprocessing. ``may_be_missing``: training rows lacked it, so the model has learned what that means.
+    """
+
+    name: str
+    kind: Literal["number", "date", "boolean", "category", "text"]
+    choices: tuple[str, ...] = ()
+    low: float | str | None = None
+    high: float | str | None = None
+    typical: float | str | None = None
+    unit: str = ""
+    may_be_missing: bool = False
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -93,6 +154,10 @@ class Preprocessing(Section):
     def count(self, raw: Any) -> int | None:
         """How many inputs there are, where that is known before they are read."""
         return len(raw) if isinstance(raw, Sequence | np.ndarray) and not isinstance(raw, str) else None
+
+    def row_fields(self) -> tuple[Input, ...]:
+        """The fields of an input, in order; none for input without named fields, such as images."""
+        return ()
 
     def encode(self, raw: Any) -> Encoded:
         """All inputs as one piece; see `pieces`."""

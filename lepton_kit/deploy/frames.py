@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lepton_kit.data.preprocessing import Target
+from lepton_kit.data.preprocessing import Preprocessing, Target
+from lepton_kit.errors import DataError
 from lepton_kit.models.answers import Answer
 
 if TYPE_CHECKING:
@@ -69,6 +70,19 @@ def columns(
     return {f"{prefix}output": _objects(np.asarray(outputs))}
 
 
+def numbers(answer: Answer, target: Target, outputs: np.ndarray) -> np.ndarray:
+    """The numbers that `columns` holds of some samples, as one array: probabilities or scores, values in the target's
+    unit, or the outputs as they are.
+
+    >>> numbers(Answer(task="classification", link="sigmoid"), Target(), np.array([[0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    if answer.task in ("classification", "multilabel"):
+        found = answer.probabilities(outputs)
+        return answer.scores(outputs) if found is None else found
+    return target.values(outputs) if answer.task == "regression" else outputs
+
+
 def ranked(names: list[Any], each: np.ndarray, word: str, top: int) -> dict[str, Any]:
     """The ``top`` likeliest classes of each row, best first: ``class``, ``probability``, and so on.
 
@@ -127,6 +141,24 @@ def frame(
             notes = [*notes, f"{PROBLEM!r} is the target, so why an input can't be read stands in {column!r}"]
     table.attrs["notes"] = list(notes)
     return table
+
+
+def fields(how: Preprocessing) -> pd.DataFrame:
+    """The fields of a row as the training rows had them: kind, low, high, typical, choices, unit, may be missing.
+
+    Raises `DataError` for input without fields, such as images.
+    """
+    import pandas as pd
+
+    found = how.row_fields()
+    if not found:
+        raise DataError(f"inputs: a model of {how.kind} takes no fields; those of a table have some")
+    names = ("kind", "low", "high", "typical", "choices", "unit", "may_be_missing")
+    rows = {one.name: [getattr(one, name) for name in names] for one in found}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(names), dtype=object)
+    table["choices"] = [", ".join(choices) for choices in table["choices"]]
+    table = table.where(table.notna(), "")
+    return table.rename_axis("field").rename(columns={"may_be_missing": "may be missing"})
 
 
 def _spread(values: np.ndarray, rows: np.ndarray, count: int) -> Any:

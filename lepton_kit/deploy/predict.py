@@ -22,6 +22,8 @@ from lepton_kit.models.answers import Answer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lepton_kit.deploy.modelcard.card import ModelCard
+
 ROWS = {"images": 256}
 MOST_ROWS = 8192
 """Inputs that are read at a time; images are larger than rows of a table."""
@@ -59,6 +61,10 @@ class Predictor:
         """The samples that the model would see, as training would have made them of this input."""
         return self.preprocessing.encode(raw)
 
+    def inputs(self) -> pd.DataFrame:
+        """The fields of a row, as the training rows had them: see `frames.fields`. Raises `DataError` without fields."""
+        return frames.fields(self.preprocessing)
+
     def predict(
         self,
         raw: Any,
@@ -90,6 +96,53 @@ class Predictor:
             else:
                 found = self._elsewhere(read, batch_size, workers, line, top)
         return self._framed(found, top)
+
+    def predict_array(self, raw: Any, *, batch_size: int = 256) -> np.ndarray:
+        """The numbers of `predict` as one array, rows first, without a frame: for streams of one input a call.
+
+        Classes and several labels: probabilities, float64 ``(inputs, classes)`` in the order of the columns of `predict`
+        (scores where the loss knows none). Values: float64 ``(inputs, values)`` in the target's unit. Other: what the model
+        gives. Notes on input unlike the training data are left out, and no line shows progress; what remains beside the
+        preprocessing and the model is small.
+
+        Raises `DataError` for an input that can't be read or for which the model gives no finite number, since there is no
+        row to say so in, and `ConfigError` for a model with several outputs.
+
+        >>> from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
+        >>> plain = ArraysPreprocessing(inputs=(ArrayForm(shape=(1,), dtype="float32"),))
+        >>> double = Predictor(plain, [Answer(task="regression")], lambda x: [2 * x])
+        >>> double.predict_array([[1.5]]).tolist()
+        [[3.0]]
+        """
+        parts = []
+        rows = max(batch_size, ROWS.get(self.preprocessing.kind, MOST_ROWS))
+        for piece in self.preprocessing.pieces(raw, rows):
+            parts.append(self._numbers(piece, batch_size))
+        if not parts:
+            raise DataError("input: nothing to predict; expected at least one input")
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _numbers(self, piece: Encoded, batch: int) -> np.ndarray:
+        """The numbers of a piece in which every input can be read, and has a finite answer."""
+        for place, why in piece.problems.items():
+            raise DataError(f"input {piece.names[place]}: {why}")
+        assert piece.x is not None
+        outputs = in_batches(self._run, piece.x, batch)
+        if len(outputs) != 1:
+            rule = "one output; predict answers for all"
+            raise ConfigError("predict_array", given=f"a model with {len(outputs)} outputs", rule=rule)
+        output, answer = outputs[0], self.answers[0] if self.answers else Answer(task="other")
+        _check_rows(output, len(piece.rows))
+        if len(bad := np.flatnonzero(~_finite(output))):
+            raise DataError(f"input {piece.names[bad[0]]}: the model's output is not finite")
+        return frames.numbers(answer, self.preprocessing.target, output)
+
+    def report(self, on: Any) -> ModelCard:
+        """The model card on rows that are given with their truth: a table with the target's column, else a pair
+        (raw input, its true classes or values). Raises `DataError`."""
+        from lepton_kit.deploy.modelcard.given import card_on
+
+        return card_on(self, on, None, self.name)
 
     def outputs(self, split: Split, batch_size: int = 256) -> list[np.ndarray]:
         """What the model gives for the samples of a split, which are encoded: one array an output, rows first."""
@@ -141,12 +194,8 @@ class Predictor:
             return _Part(piece, {})
         good = np.ones(len(piece.rows), bool)
         for output in outputs:
-            if len(output) != len(piece.rows):
-                raise DataError(
-                    f"the model gave {len(output)} rows for {len(piece.rows)} samples; expected as many"
-                )
-            if output.dtype.kind == "f":
-                good &= np.isfinite(output).reshape(len(output), -1).all(axis=1)
+            _check_rows(output, len(piece.rows))
+            good &= _finite(output)
         if not good.all():
             bad = {int(place): "the model's output is not finite" for place in piece.rows[~good]}
             problems = {**piece.problems, **bad}
@@ -200,6 +249,18 @@ class Predictor:
             return (len(answer.labels),)
         mean = self.preprocessing.target.mean
         return (len(mean) if mean is not None and answer.task == "regression" else 1,)
+
+
+def _check_rows(output: np.ndarray, samples: int) -> None:
+    if len(output) != samples:
+        raise DataError(f"the model gave {len(output)} rows for {samples} samples; expected as many")
+
+
+def _finite(output: np.ndarray) -> np.ndarray:
+    """Which rows of an output are finite."""
+    if output.dtype.kind != "f":
+        return np.ones(len(output), bool)
+    return np.isfinite(output).reshape(len(output), -1).all(axis=1)
 
 
 class _Part:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,26 @@ def of_keras(model: Any) -> Runner:
             few = {key: part[:1] for key, part in items(x)}
             casts.append(Inputs(model, (joined(few), None, None)))
         given = casts[0].cast(joined({key: _tensor(part) for key, part in items(x)}))
-        found = model.predict_on_batch(list(given) if isinstance(given, tuple) else given)
+        with _without_retracing_warnings():
+            found = model.predict_on_batch(list(given) if isinstance(given, tuple) else given)
         return flat(found)
 
     return run
+
+
+@contextlib.contextmanager
+def _without_retracing_warnings() -> Iterator[None]:
+    """TensorFlow traces a model once for each size of a batch, such as the last one's, and takes that for a mistake."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "tf.function retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def flat(outputs: Any) -> list[np.ndarray]:

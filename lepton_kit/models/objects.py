@@ -303,5 +303,9 @@ def _finish(part: Any) -> None:
             variables = part.__dict__["_trainable_variables"]
             indices = {part._var_key(variable): index for index, variable in enumerate(variables)}
             object.__setattr__(part, "_trainable_variables_indices", indices)
-    elif isinstance(part, keras.layers.Layer) and "_loss_ids" in part.__dict__:
+    if isinstance(part, Function) and "_nodes" in part.__dict__:  # without them Keras can't write the graph
+        nodes = [node for level in part._nodes_by_depth.values() for node in level]
+        keys = {make_node_key(node.operation, node.operation._inbound_nodes.index(node)) for node in nodes}
+        object.__setattr__(part, "_nodes", keys)
+    if isinstance(part, keras.layers.Layer) and "_loss_ids" in part.__dict__:
         object.__setattr__(part, "_loss_ids", {id(loss) for loss in part.__dict__.get("_losses", ())})

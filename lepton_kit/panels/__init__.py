@@ -4,7 +4,9 @@ from lepton_kit.panels.ask import AskPanel
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
+from lepton_kit.panels.form import InputForm
 from lepton_kit.panels.fpga import FpgaPanel
+from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -18,10 +20,12 @@ __all__ = [
     "DataModelPanel",
     "DevicePanel",
     "FpgaPanel",
+    "InputForm",
     "LivePanel",
     "ReportPanel",
     "RunsPanel",
     "ShardingPanel",
     "TrainingPanel",
     "Workbench",
+    "lines",
 ]

@@ -16,6 +16,9 @@ NOTHING = ""
 """Stands for None in a picker: a `Dropdown` shows nothing at all for a value of None."""
 LABELS = {
     "kind": ("Read as", "what the rows of the file are"),
+    "sheet": ("Sheet", "which sheet of the workbook is read"),
+    "header": ("First line", "whether it names the columns or is a row of data"),
+    "thousands": ("Points", "whether points in numbers stand before decimals or group thousands"),
     "target": ("Target", "the column to predict"),
     "text": ("Text", "the column that holds the texts"),
     "label": ("Label", "the column to predict from the text"),
@@ -33,8 +36,9 @@ LABELS = {
     "drop": ("Leave out", "columns that the model does not see; Ctrl picks several"),
 }
 SHOWN = {
-    "table": ("kind", "target", "held_out", "drop"),
-    "text": ("kind", "text", "label", "tokenizer", "sequence_length", "held_out"),
+    "table": ("kind", "sheet", "header", "thousands", "target", "held_out", "drop"),
+    "text": ("kind", "header", "text", "label", "tokenizer", "sequence_length", "held_out"),
+    "parquet": ("target", "held_out"),
     "image_folder": ("labels", "masks", "splits", "on_error", "image_size", "held_out"),
     "npz": ("x", "y", "held_out"),
     "windows": ("length",),
@@ -43,6 +47,8 @@ SHOWN = {
 SEVERAL = ("drop",)
 """Pickers of which any number may be chosen."""
 SAID = {"raise": "stop and name it", "skip": "leave it out and say so"}
+FIRST_LINES = {True: "names the columns", False: "is a row of data"}
+MARKS = {"": "decimals: 1.234 is 1.234", ".": "thousands: 1.234 is 1234"}
 WITHOUT = {
     "image_size": "as they are",
     "labels": "none: folders are classes",
@@ -159,6 +165,10 @@ def _offered(name: str, description: Any) -> list[tuple[str, Any]]:
         offered += [(f"the later rows by {one!r}", ("time", one)) for one in choices.get("time", ())]
         offered += [(f"whole groups of {one!r}", ("group", one)) for one in choices.get("group", ())]
         return offered
+    if name == "header":
+        return [(FIRST_LINES[one], one) for one in choices.get(name, ())]
+    if name == "thousands":
+        return [(MARKS[next(iter(one.values()))], one) for one in choices.get(name, ())]
     if name == "on_error":
         return [(SAID[one], one) for one in choices.get(name, ())]
     if name in WITHOUT:

@@ -61,7 +61,7 @@ def _plot(draw: Any, left: int, width: int, title: str, lines: list[tuple[str, C
         draw.line(
             [(x0 * SCALE, level * SCALE), (x1 * SCALE, level * SCALE)], fill=(125, 133, 144, 90), width=SCALE
         )
-        text_at(draw, x0 - 5, level, f"{share * high:,.4g}", anchor="rm", size=10)
+        text_at(draw, x0 - 5, level, _figure(share * high), anchor="rm", size=10)
     text_at(draw, x0, bottom + 4, "0", anchor="la", size=10)
     text_at(draw, x1, bottom + 4, f"step {end:,.0f}", anchor="ra", size=10)
     for color, (x, y) in lines:
@@ -75,6 +75,15 @@ def _plot(draw: Any, left: int, width: int, title: str, lines: list[tuple[str, C
         if color == ORANGE or len(points) == 1:
             for px, py in points:
                 draw.ellipse([px - 5, py - 5, px + 5, py + 5], fill=color)
+
+
+def _figure(value: float) -> str:
+    """A figure at an axis.
+
+    >>> _figure(0.375), _figure(37_500.0), _figure(1.5e7)
+    ('0.375', '37,500', '1.5e+07')
+    """
+    return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.4g}"
 
 
 def text_at(draw: Any, x: float, y: float, text: str, anchor: str, size: int) -> None:

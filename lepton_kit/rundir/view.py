@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.rundir.events import EventReader
+from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.status import Status
 
 RATE_WINDOW_SECONDS = 8.0
@@ -76,6 +77,8 @@ class RunView:
         self.total_sparsity: float | None = None
         self.learning_rate: float | None = None
         self.step = 0
+        self.misfits = 0
+        """Events that were passed over because their fields are not those of their kind."""
         self.first_time: float | None = None
         self.last_time: float | None = None
         self.per_rank_throughput: dict[int, float] = {}
@@ -96,11 +99,18 @@ class RunView:
         """Read what was appended since the last call; True if there was anything."""
         events = self._reader.poll() if self._reader else []
         for event in events:
-            self.feed(event)
+            try:
+                self.feed(event)
+            except WRONG:
+                self.misfits += 1
         return bool(events)
 
     def feed(self, event: dict[str, Any]) -> None:
-        """Apply one event; unknown kinds are passed over, so that newer logs stay readable."""
+        """Apply one event; unknown kinds are passed over, so that newer logs stay readable.
+
+        Raises one of `WRONG`, and changes nothing, where its fields are not those of its kind.
+        """
+        check(event)
         if self.first_time is None:
             self.first_time = event["time"]
         self.last_time = event["time"]
@@ -166,6 +176,17 @@ class RunView:
         if self.done or not self.total_steps or steps <= 0:
             return None
         return (self.total_steps - self.step) * seconds / steps
+
+    def summary(self) -> dict[str, Any]:
+        """What a list of runs shows: step, total_steps, loss, val_…, seconds."""
+        last = self.epochs[-1] if self.epochs else {}
+        return {
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "loss": float(self.loss[-1]) if len(self.loss) else None,
+            **{name: value for name, value in last.items() if name.startswith("val_")},
+            "seconds": self.seconds,
+        }
 
     def counts(self) -> dict[str, int]:
         """How many workers are wanted, starting, standby and training."""

@@ -270,3 +270,20 @@ def test_what_a_closure_of_the_loss_reads_is_reached_in_the_same_order():
     assert any(v is other.value for v in here.variables)
     objects.forget(model)
     assert objects.reached(model).variables == []
+
+
+def test_a_graph_that_travelled_can_be_written_by_keras(tmp_path: Path):
+    # Keras knows the nodes of a graph by the addresses of their layers; a copy with the old ones has no .keras file,
+    # so that nothing could be exported or compressed.
+    import keras
+
+    inputs = keras.Input((4, 4, 1))
+    twice = keras.layers.Conv2D(1, 3, padding="same")
+    inner = keras.Model(inputs, keras.layers.Concatenate()([twice(twice(inputs)), inputs]))
+    outside = keras.Input((4, 4, 1))
+    model = keras.Model(outside, keras.layers.Conv2D(1, 1)(inner(outside)))
+    copy = objects.loads(objects.dumps(model))
+    copy.save(tmp_path / "copy.keras")
+    again = keras.models.load_model(tmp_path / "copy.keras")
+    x = np.random.default_rng(0).normal(size=(3, 4, 4, 1))
+    assert np.array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))

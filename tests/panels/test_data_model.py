@@ -95,6 +95,37 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     assert "column &#x27;country&#x27; is left out" in panel.look.value
 
 
+def test_the_first_line_is_asked_about_and_picked(panel, tmp_path):
+    (tmp_path / "bare.csv").write_text("".join(f"{k % 7},{k % 5},{'ab'[k % 2]}\n" for k in range(60)))
+    choose(panel, "bare.csv")
+    header = panel.pickers.fields["header"]
+    assert [name for name, _ in header.options] == ["choose …", "is a row of data", "names the columns"]
+    assert "does the first line name the columns?" in panel.pickers.problems["header"].value
+    header.value = False
+    panel.ready()
+    assert panel.pickers.problems["header"].layout.display == "none"
+    panel.pickers.fields["target"].value = "column_3"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.data == lk.data.table(tmp_path / "bare.csv", header=False, target="column_3")
+
+
+def test_points_in_numbers_are_picked(panel, tmp_path):
+    rows = "".join(f"{1 + k % 9}.{100 + k},{'ab'[k % 2]}\n" for k in range(60))
+    (tmp_path / "prices.csv").write_text("price,label\n" + rows)
+    choose(panel, "prices.csv")
+    points = panel.pickers.fields["thousands"]
+    assert [name for name, _ in points.options][1:] == [
+        "decimals: 1.234 is 1.234",
+        "thousands: 1.234 is 1234",
+    ]
+    points.value = {"price": "."}
+    panel.ready()
+    assert panel.waits_for is None
+    assert points.value == {"price": "."}
+    assert panel.prepared.preprocessing.columns[0].mean > 1000
+
+
 def test_the_held_out_share_is_picked(panel, houses):
     choose(panel, "houses.csv")
     panel.pickers.fields["target"].value = "street"

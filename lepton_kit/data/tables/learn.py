@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from lepton_kit.data.tables.values import (
     plain_floats,
 )
 
+MEDIAN_OF = 100_000
+"""Up to so many values the median of a column is exact."""
 KEPT = 5000
 """Different texts of a column that are kept to find out what they are."""
 HINTING = 200
@@ -45,13 +47,21 @@ class Hint(NamedTuple):
 class Wishes:
     """What the caller says about cells: see `lepton_kit.data.table`."""
 
-    decimal: str | None = None
-    thousands: str | None = None
+    decimal: str | Mapping[str, str] | None = None
+    thousands: str | Mapping[str, str] | None = None
     day_first: bool | None = None
     categorical: Sequence[str] = ()
     missing: tuple[str, ...] = ()
     max_categories: int = 64
     hash_buckets: int = 32
+
+    def marks(self, name: str) -> tuple[str | None, str | None]:
+        """(decimal mark, mark between thousands) that the caller says for a column; None for one that is left open."""
+        decimal, thousands = (
+            value.get(name) if isinstance(value, Mapping) else value
+            for value in (self.decimal, self.thousands)
+        )
+        return decimal, thousands
 
 
 @dataclass
@@ -90,16 +100,18 @@ class Seen:
             self.pointed += len(pointed)
             self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
-    def form(self, wishes: Wishes, hint: Hint | None) -> tuple[NumberForm, dict[str, int]]:
+    def form(
+        self, marks: tuple[str | None, str | None], hint: Hint | None
+    ) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.
 
-        ``hint`` is the way of the other columns, which decides where a column of its own does not.
+        ``marks`` are those that the caller says, see `Wishes.marks`. ``hint`` is the way of the other columns, which
+        decides where a column of its own does not.
         """
+        decimal, thousands = marks
         allowed = [
-            form
-            for form in FORMS
-            if wishes.decimal in (None, form.decimal) and wishes.thousands in (None, form.thousands)
-        ] or [NumberForm(wishes.decimal or ".", wishes.thousands or "")]
+            form for form in FORMS if decimal in (None, form.decimal) and thousands in (None, form.thousands)
+        ] or [NumberForm(decimal or ".", thousands or "")]
         # Whole numbers alone say nothing, so a guess from the separator is none about them.
         usual = hint.form if hint is not None and (hint.sure or self.texts) else None
         best, score, left = allowed[0], (-np.inf, False), dict[str, int]()
@@ -195,7 +207,8 @@ def _number(
     hint: Hint | None,
 ) -> tuple[Column, list[str]] | None:
     """The column as one of numbers, if it is one."""
-    form, left = seen.form(wishes, hint)
+    marks = wishes.marks(name)
+    form, left = seen.form(marks, hint)
     odd = Counter({text: count for text, count in left.items() if text in known})
     total = seen.plain + known.total() + seen.more
     good = total - odd.total() - round(seen.more * len(odd) / max(1, len(known)))
@@ -203,7 +216,7 @@ def _number(
     if not good or (odd and not few):
         return None
     # Beside a decimal comma a point groups thousands, in new rows too where no training row had one.
-    dotless = form == FORMS[2] and wishes.thousands is None and not seen.pointed
+    dotless = form == FORMS[2] and marks[1] is None and not seen.pointed
     dotless = dotless and not any("." in text for text in texts)
     column = Column(
         name=name,
@@ -220,8 +233,9 @@ def _number(
         value = number(spelled[0], form)
         notes.append(f"column {name!r}: {spelled[0]} is read as {value[0] if value else '?'}")
     elif form.decimal == "," and form.thousands == "." and seen.pointed:
-        notes.append(f"column {name!r}: points are read as thousands, as in the other columns")
-    notes += seen.spelling.notes(name, form.decimal, wishes.thousands)
+        why = "thousands='.' says" if marks[1] == "." else "in the other columns"
+        notes.append(f"column {name!r}: points are read as thousands, as {why}")
+    notes += seen.spelling.notes(name, form.decimal, marks)
     return column, notes
 
 
@@ -243,6 +257,25 @@ def _order(form: str) -> str:
 
 
 @dataclass
+class Even:
+    """Numbers that come in pieces, thinned evenly to at most `MEDIAN_OF`: their median stands for that of all."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        self.parts.append(values[-self.seen % self.stride :: self.stride].astype(np.float64))
+        self.seen += len(values)
+        while sum(map(len, self.parts)) > MEDIAN_OF:
+            self.parts, self.stride = [np.concatenate(self.parts)[::2]], 2 * self.stride
+
+    @property
+    def median(self) -> float:
+        return float(np.median(np.concatenate(self.parts)))
+
+
+@dataclass
 class Learned:
     """What the training rows say about a column: collect with `add`, then ask for the `column`."""
 
@@ -256,8 +289,10 @@ class Learned:
     square: Any = 0.0
     units: Counter[str] = field(default_factory=Counter)
     hours: bool = False
-    values: set[str] = field(default_factory=set)
+    values: Counter[str] = field(default_factory=Counter)
     many: bool = False
+    whole: bool = True
+    even: Even = field(default_factory=Even)
 
     def add(self, cells: np.ndarray) -> None:
         """Learn from further training rows. What is no value of this kind is left to `Column.encode` to name."""
@@ -278,6 +313,8 @@ class Learned:
         if not len(known):
             return
         self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        self.whole = self.whole and bool((np.floor(known) == known).all())
+        self.even.add(known)
         if max(abs(self.low), abs(self.high)) > 1e100:
             known = known.astype(np.longdouble)
         mean = np.longdouble(known.mean())
@@ -301,6 +338,7 @@ class Learned:
     def column(self) -> tuple[Column | None, list[str]]:
         """The finished column and sentences about it; None for one that says nothing, with the reason."""
         start, name, flag = self.start, self.start.name, self.none > 0
+        update: dict[str, Any]
         if not self.count:
             return None, [f"column {name!r} is left out: no training row has a value in it"]
         if start.kind in ("category", "hash"):
@@ -309,12 +347,16 @@ class Learned:
                     f"column {name!r} is left out: it is {next(iter(self.values))!r} in every training row"
                 ]
             if not self.many and len(self.values) <= self.wishes.max_categories:
-                return start.model_copy(update={"flag": flag, "categories": tuple(sorted(self.values))}), []
+                categories = tuple(sorted(self.values))
+                frequent = max(categories, key=lambda text: self.values[text]) if categories else None
+                update = {"flag": flag, "categories": categories, "frequent": frequent}
+                return start.model_copy(update=update), []
             return self._hashed(flag)
         if self.low == self.high and not flag:
             shown = "one date" if start.kind == "date" else f"{self.low:g}"
             return None, [f"column {name!r} is left out: it is {shown} in every training row"]
-        update: dict[str, Any] = {"flag": flag}
+        update = {"flag": flag, "low": self.low, "high": self.high}
+        update |= {"middle": self.even.median, "whole": self.whole}
         notes = []
         if start.kind in ("number", "date"):
             deviation = float(np.sqrt(self.square / self.count))

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,8 @@ class ModelCard:
         if not self.facts.split:
             return f"<ModelCard {self.facts.name}: no figures, as there are no held-out samples>"
         held = self.facts.data.validation_samples
-        return f"<ModelCard {self.facts.name}: {told or 'no figures'} on {held} held-out samples>"
+        kind = "given" if self.facts.split == "given" else "held-out"
+        return f"<ModelCard {self.facts.name}: {told or 'no figures'} on {held} {kind} samples>"
 
     def _repr_html_(self) -> str:
         return show.html(self.facts)
@@ -193,10 +194,11 @@ def make_card(
     configuration: Mapping[str, Any] | None = None,
     step: int | None = None,
     limits: Sequence[str] = (),
+    split: Literal["validation", "given"] = "validation",
 ) -> ModelCard:
     """The card of a model: ``outputs`` are what it says of the validation split's samples, in order.
 
-    Without data or a validation split the card has no figures and says so.
+    ``split="given"``: the samples are rows that were given, which chose nothing in the run. Without data or a validation split the card has no figures and says so.
     """
     held = prepared.validation if prepared is not None else None
     configuration = dict(configuration or {})
@@ -212,7 +214,7 @@ def make_card(
         assert prepared is not None
         if held.w is not None:
             said.append("The held-out samples have weights; these figures count each sample once.")
-        if configuration.get("training", {}).get("keep_best"):
+        if configuration.get("training", {}).get("keep_best") and split == "validation":
             said.append("The same held-out samples chose the best epoch, so the figures flatter a little.")
         said += ALWAYS
         show_row = samples.shown(prepared)
@@ -228,7 +230,7 @@ def make_card(
             name=name,
             created=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             step=step,
-            split="validation" if found else None,
+            split=split if found else None,
             data=_data(prepared, how, configuration),
             outputs=tuple(found),
             configuration=configuration,
@@ -256,7 +258,7 @@ def _data(prepared: PreparedData | None, how: Preprocessing, configuration: Mapp
     return DataFacts(
         fingerprint=prepared.fingerprint,
         kind=kind,
-        training_samples=len(prepared.train),
+        training_samples=len(prepared.train) or None,
         validation_samples=len(held) if held is not None else 0,
         class_names=prepared.class_names,
         notes=prepared.notes,

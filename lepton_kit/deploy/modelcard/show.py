@@ -8,18 +8,22 @@ from html import escape
 from lepton_kit.deploy.modelcard.sections import Bin, Facts, Metric, OutputCard, Residuals, WorstSample
 
 STYLE = """
-.lk-card{font-family:system-ui,sans-serif;font-size:14px;line-height:1.4;max-width:60em}
-.lk-card h2{font-size:1.4em;margin:.2em 0}.lk-card h3{font-size:1.1em;margin:1.2em 0 .3em}
-.lk-card table{border-collapse:collapse;margin:.3em 0;width:auto}
-.lk-card td,.lk-card th{padding:.2em .6em;text-align:right;border-bottom:1px solid rgba(127,127,127,.3);
+.lk-model-card{font-family:system-ui,sans-serif;font-size:14px;line-height:1.4;max-width:72em}
+.lk-model-card h2{font-size:1.4em;margin:.2em 0}.lk-model-card h3{font-size:1.1em;margin:1.2em 0 .3em}
+.lk-model-card table{border-collapse:collapse;margin:.3em 0;width:auto}
+.lk-model-card td,.lk-model-card th{padding:.2em .6em;text-align:right;border-bottom:1px solid rgba(127,127,127,.3);
 font-variant-numeric:tabular-nums}
-.lk-card th{font-weight:600}.lk-card td:first-child,.lk-card th:first-child{text-align:left}
-.lk-card .wide{overflow-x:auto}.lk-card .quiet{opacity:.75}
-.lk-card .worst{display:flex;flex-wrap:wrap;gap:.8em}
-.lk-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
-.lk-card figure img{width:64px;image-rendering:pixelated;display:block}
-.lk-card svg text{fill:currentColor;font-size:11px}
+.lk-model-card th{font-weight:600}.lk-model-card td:first-child,.lk-model-card th:first-child{text-align:left}
+.lk-model-card .wide{overflow-x:auto}.lk-model-card .quiet{opacity:.75}
+.lk-model-card .worst{display:flex;flex-wrap:wrap;gap:.8em}
+.lk-model-card .beside{display:flex;flex-wrap:wrap;gap:0 2.5em;align-items:flex-start}.lk-model-card .beside>div{min-width:0}
+.lk-model-card .small{font-size:.85em;overflow-wrap:anywhere}
+.lk-model-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
+.lk-model-card figure img{width:64px;image-rendering:pixelated;display:block}
+.lk-model-card figure.map img{width:auto;max-width:160px}
+.lk-model-card svg text{fill:currentColor;font-size:11px}
 """
+SPLITS = {"given": "given", "validation": "held-out", None: "held-out"}
 BLUE, ORANGE = "76,120,168", "245,133,24"
 
 
@@ -35,10 +39,12 @@ def page(facts: Facts) -> str:
 
 def html(facts: Facts) -> str:
     """The card as a part of a page."""
-    parts = [f"<style>{STYLE}</style>", '<div class="lk-card">', f"<h2>{escape(facts.name)}</h2>"]
-    parts.append(f'<p class="quiet">{escape("; ".join(_facts(facts)))}</p>')
+    parts = [f"<style>{STYLE}</style>", '<div class="lk-model-card">', f"<h2>{escape(facts.name)}</h2>"]
+    about, made_with = _facts(facts)
+    parts.append(f'<p class="quiet">{escape("; ".join(about))}</p>')
+    parts.append(f'<p class="quiet small">{escape("; ".join(made_with))}</p>')
     for output in facts.outputs:
-        parts += _output(output)
+        parts += _output(output, facts.split)
     if facts.limits:
         parts.append("<h3>What this does not show</h3>")
         parts.append(_list(facts.limits))
@@ -51,8 +57,9 @@ def html(facts: Facts) -> str:
     return "\n".join(parts)
 
 
-def _output(output: OutputCard) -> Iterator[str]:
-    yield f"<h3>{escape(output.name or 'Figures')} on held-out samples</h3>"
+def _output(output: OutputCard, split: str | None) -> Iterator[str]:
+    yield '<div class="beside"><div>'
+    yield f"<h3>{escape(output.name or 'Figures')} on {SPLITS[split]} samples</h3>"
     if output.metrics:
         usual = {one.name: one.value for one in output.baseline}
         rows = [
@@ -65,12 +72,18 @@ def _output(output: OutputCard) -> Iterator[str]:
         yield f'<p class="quiet">Baseline: {escape(output.baseline_rule)}.</p>'
     if output.limits:
         yield _list(output.limits)
+    yield "</div>"
+    if output.calibration:
+        yield '<div style="max-width:280px"><h3>Calibration</h3>'
+        yield '<p class="quiet">On the line, of answers said with 80 % eight in ten are right.</p>'
+        yield reliability(output.calibration) + "</div>"
+    yield '</div><div class="beside">'
     if output.confusion is not None:
-        yield "<h3>Confusion matrix</h3>"
+        yield "<div><h3>Confusion matrix</h3>"
         yield '<p class="quiet">Rows: true class. Columns: answer. Shade: share of the row.</p>'
-        yield matrix([one.name for one in output.classes], output.confusion)
+        yield matrix([one.name for one in output.classes], output.confusion) + "</div>"
     if output.classes:
-        yield "<h3>Each class</h3>"
+        yield "<div><h3>Each class</h3>"
         rows = [
             (
                 one.name,
@@ -81,11 +94,9 @@ def _output(output: OutputCard) -> Iterator[str]:
             )
             for one in output.classes
         ]
-        yield _table(("class", "precision", "recall", "F1", "support"), rows)
-    if output.calibration:
-        yield "<h3>Calibration</h3>"
-        yield '<p class="quiet">On the line, of answers said with 80 % eight in ten are right.</p>'
-        yield reliability(output.calibration)
+        heads = ("F1 = Dice", "places") if output.places else ("F1", "support")
+        yield _table(("class", "precision", "recall", *heads), rows) + "</div>"
+    yield "</div>"
     if output.residuals is not None:
         yield "<h3>Residuals</h3>"
         yield scatter(output.residuals, output.unit)
@@ -93,7 +104,28 @@ def _output(output: OutputCard) -> Iterator[str]:
         yield _table(("predicted − true", *told), [("quantile", *map(number, told.values()))])
     if output.worst:
         yield "<h3>Worst samples</h3>"
-        yield '<div class="worst">' + "".join(map(_sample, output.worst)) + "</div>"
+        if output.places:
+            kind = "The answer in colour, the outline of the truth in yellow."
+        else:
+            beside = "how far the answer is off" if output.residuals else "the probability of the true class"
+            kind = f"In parentheses: {beside}."
+        yield f'<p class="quiet">{kind}</p>'
+        tell = _map if output.places else _sample
+        yield '<div class="worst">' + "".join(map(tell, output.worst)) + "</div>"
+
+
+def _map(one: WorstSample) -> str:
+    said = f"Dice {number(one.score)}"
+    about = f"{one.name}: the answer over the image, the truth outlined; {said}"
+    picture = (
+        f'<img alt="{escape(about, quote=True)}" src="{escape(one.picture, quote=True)}">'
+        if one.picture
+        else ""
+    )
+    return (
+        f'<figure class="map">{picture}<figcaption>{said}'
+        f'<div class="quiet">{escape(one.name)}</div></figcaption></figure>'
+    )
 
 
 def _sample(one: WorstSample) -> str:
@@ -164,9 +196,9 @@ def _plot(inner: str, across: str, up: str, ends_x: tuple[str, str], ends_y: tup
 
 def markdown(facts: Facts) -> str:
     """The card as Markdown."""
-    lines = [f"# {facts.name}", "", *(f"- {fact}" for fact in _facts(facts)), ""]
+    lines = [f"# {facts.name}", "", *(f"- {fact}" for part in _facts(facts) for fact in part), ""]
     for output in facts.outputs:
-        lines += [f"## {output.name or 'Figures'} on held-out samples", ""]
+        lines += [f"## {output.name or 'Figures'} on {SPLITS[facts.split]} samples", ""]
         usual = {one.name: one.value for one in output.baseline}
         if output.metrics:
             lines += ["| metric | value | 95 % interval | interval by | baseline |", "|---|---|---|---|---|"]
@@ -179,7 +211,8 @@ def markdown(facts: Facts) -> str:
             lines += [f"Baseline: {output.baseline_rule}.", ""]
         lines += [f"- {text}" for text in output.limits]
         if output.classes:
-            lines += ["", "| class | precision | recall | F1 | support |", "|---|---|---|---|---|"]
+            heads = "F1 = Dice | places" if output.places else "F1 | support"
+            lines += ["", f"| class | precision | recall | {heads} |", "|---|---|---|---|---|"]
             lines += [
                 f"| {_cell(one.name)} | {number(one.precision.value)} {interval(one.precision)} | "
                 f"{number(one.recall.value)} {interval(one.recall)} | {number(one.f1)} | {one.support} |"
@@ -206,21 +239,22 @@ def markdown(facts: Facts) -> str:
     return "\n".join(lines)
 
 
-def _facts(facts: Facts) -> list[str]:
+def _facts(facts: Facts) -> tuple[list[str], list[str]]:
+    """Sentences about the run and its data, and those that only a repetition needs."""
     data = facts.data
     found = [facts.created]
     if facts.step is not None:
         found.append(f"step {facts.step}")
     if data.training_samples is not None:
         found.append(
-            f"{data.training_samples:,} samples to train on, {data.validation_samples or 0:,} held out"
+            f"{data.training_samples:,} samples to train on, {data.validation_samples or 0:,} "
+            + ("given to judge by" if facts.split == "given" else "held out")
         )
-    if data.fingerprint:
-        found.append(f"data {data.fingerprint}")
     if data.class_names:
         more = f" and {len(data.class_names) - 20} more" if len(data.class_names) > 20 else ""
         found.append(f"classes {', '.join(data.class_names[:20])}{more}")
-    return [*found, ", ".join(f"{name} {version}" for name, version in facts.versions.items())]
+    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+    return found, [*([f"data {data.fingerprint}"] if data.fingerprint else []), versions]
 
 
 def _formats(facts: Facts) -> list[str]:
@@ -234,10 +268,10 @@ def _formats(facts: Facts) -> list[str]:
 def number(value: float | None) -> str:
     """Four significant figures; nothing for None.
 
-    >>> number(0.98765), number(None), number(1234567.0)
-    ('0.9877', '', '1.235e+06')
+    >>> number(0.98765), number(0.94), number(None), number(1234567.0)
+    ('0.9877', '0.9400', '', '1.235e+06')
     """
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:#.4g}".rstrip(".")
 
 
 def interval(metric: Metric) -> str:
