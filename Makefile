@@ -31,10 +31,10 @@ conformance: test-setup  ## all situations of docs/fit.md, on real workers again
 lint: setup  ## the checks alone, in seconds
 	@$(BIN)/python scripts/check.py --only lint
 
-format: setup  ## rewrite the code in the project's format, and the file tree in the README
+format: setup  ## rewrite the code in the project's format, and the list of files in docs
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
-	@$(BIN)/python scripts/readme_tree.py --write
+	@$(BIN)/python scripts/file_tree.py --write
 
 bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet machine
 	@for file in benchmarks/*.py; do echo "── $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done

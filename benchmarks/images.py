@@ -1,6 +1,8 @@
 """Decode a folder of JPEG files: one by one, in threads and in processes, and as `image_folder` prepares it.
 
 python benchmarks/images.py [--images 20000]
+
+The folder is made by the script. `image_folder` uses all cores, and a line says how far it is and what time is left.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from PIL import Image
 from lepton_kit.data import image_folder
 from lepton_kit.data.images import decode
 from lepton_kit.data.images.preprocessing import ImagePreprocessing
+from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import usable_cores
 
 SIZE = (128, 128)
@@ -63,6 +66,30 @@ def rate(work: Callable[[], object], images: int) -> float:
     return images / (time.perf_counter() - start)
 
 
+class Watched:
+    """The progress line of a launch, which also remembers the share of the work that was done when it first spoke."""
+
+    def __init__(self) -> None:
+        self.line, self.first = Waiting("preparing"), 1.0
+        self.asked = False
+
+    def __call__(self, done: int, total: int) -> None:
+        self.line(done, total)
+        if not self.asked:
+            self.asked, self.first = True, done / total
+
+
+def prepared(folder: Path, cache: Path, images: int) -> str:
+    """A line on how fast a folder is prepared with all cores, and how early its progress is known."""
+    watched = Watched()
+    source = image_folder(folder, image_size=SIZE)
+    found = rate(lambda: source.prepare(cache, progress=watched), images)
+    return (
+        f"prepare      {found:6.0f} images/s   ({images:,} images, {images / found:.1f} s with {usable_cores()} cores; first "
+        f"progress at {100 * watched.first:.2f} % of the work)"
+    )
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--images", type=int, default=20_000)
@@ -80,11 +107,7 @@ def main() -> None:
         print(f"{usable_cores()} cores, load {os.getloadavg()[0]:.1f}; best of 3, {len(some)} images")
         for way, found in best.items():
             print(f"{way:12} {found:6.0f} images/s   {found / best['one by one']:.2f}")
-        source = image_folder(Path(name) / "photos", image_size=SIZE)
-        found = rate(lambda: source.prepare(Path(name) / "cache"), count)
-        print(
-            f"prepare      {found:6.0f} images/s   {found / best['one by one']:.2f}   ({count} images, {count / found:.0f} s)"
-        )
+        print(prepared(Path(name) / "photos", Path(name) / "cache", count))
 
 
 if __name__ == "__main__":

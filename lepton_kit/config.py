@@ -249,12 +249,14 @@ class RunConfig(RunSettings):
         """Read a YAML or JSON file. Raises `ConfigError` that names the file or the wrong field."""
         path = Path(path)
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("it is not a regular file")  # reading a pipe would wait for ever
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as failure:
             raise ConfigError(str(path), given=str(failure), rule="a readable YAML or JSON file") from None
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError as failure:
+        except (yaml.YAMLError, ValueError, RecursionError) as failure:
             raise ConfigError(str(path), given=str(failure), rule="valid YAML") from None
         return cls.from_dict(values, source=str(path))
 

@@ -15,7 +15,7 @@ from lepton_kit.client.run import Run
 from lepton_kit.errors import ConfigError, ModelError, RunError
 from lepton_kit.models import LeptonModel
 from lepton_kit.progress import Progress
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir import Status
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 120.0
@@ -96,11 +96,11 @@ def fit(
             _follow(run, progress)
     except KeyboardInterrupt:
         _stop(run)
-        outcome.take(finished=run.status == "finished")
+        outcome.take(finished=run.status is Status.FINISHED)
         raise
-    outcome.take(finished=run.status in ("finished", "stopped"))
+    outcome.take(finished=run.status in (Status.FINISHED, Status.STOPPED))
     _tell_warnings(run)
-    if run.status not in ("finished", "stopped"):
+    if run.status not in (Status.FINISHED, Status.STOPPED):
         raise RunError(f"{run.id} {run.status}: {run.cause}")
     return outcome.history()
 
@@ -115,7 +115,7 @@ def _batch_of(dataset: data.Dataset, steps: int | None) -> int:
 def _follow(run: Run, progress: Progress) -> None:
     """Show what happens until nothing does any more."""
     while True:
-        over = not run.alive and run.status in (*FINAL_STATES, "interrupted")
+        over = not run.alive and run.status.is_over
         progress.show(run.view())
         if over:
             return
@@ -126,7 +126,7 @@ def _stop(run: Run) -> None:
     """Have a run end with a checkpoint, and wait until it has; a second interrupt leaves the run to end alone."""
     deadline, asked = time.monotonic() + STOP_SECONDS, False
     try:
-        while time.monotonic() < deadline and (run.alive or run.status not in (*FINAL_STATES, "interrupted")):
+        while time.monotonic() < deadline and (run.alive or not run.status.is_over):
             if not asked and run.alive:
                 with contextlib.suppress(RunError):  # it has just ended
                     run.stop()
@@ -221,8 +221,7 @@ def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, dict[str, An
     if finished and (final / state.FINAL).exists():
         folder, arrays = final, state.load_final(final)
     elif folders:
-        folder = folders[-1]
-        arrays = state.load_checkpoint(folder)[1]
+        folder, arrays = state.load_newest(run.paths.checkpoints)
     else:
         return None, {}
     memory = state.load_extra(folder, CALLBACKS)

@@ -30,10 +30,15 @@ def execute(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
+def all_notebooks(folder: Path = FOLDER) -> list[Path]:
+    """The tutorials in order, then the notebooks of the fields in `domains/`."""
+    return [*sorted(folder.glob("*.ipynb")), *sorted(folder.glob("domains/*.ipynb"))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="files (default: all, in order)")
-    for path in parser.parse_args().notebooks or sorted(FOLDER.glob("*.ipynb")):
+    for path in parser.parse_args().notebooks or all_notebooks():
         print(path.name, flush=True)
         execute(path.resolve())
 

@@ -84,11 +84,11 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def script() -> Callable[[str], ModuleType]:
-    """Loads one of the project's scripts, by name, as a fresh module."""
+def script() -> Callable[..., ModuleType]:
+    """Loads one of the project's scripts or benchmarks, by name, as a fresh module."""
 
-    def load(name: str) -> ModuleType:
-        path = Path(__file__).resolve().parent.parent / "scripts" / f"{name}.py"
+    def load(name: str, folder: str = "scripts") -> ModuleType:
+        path = Path(__file__).resolve().parent.parent / folder / f"{name}.py"
         specification = importlib.util.spec_from_file_location(f"script_{name}", path)
         assert specification is not None
         assert specification.loader is not None

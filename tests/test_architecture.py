@@ -71,9 +71,9 @@ def test_each_module_says_what_it_is_for_in_one_line(path: Path):
     assert not rest or rest.startswith("\n"), "the first line is a sentence of its own"
 
 
-def test_readme_tree_names_every_module_with_its_first_line():
+def test_file_tree_names_every_module_with_its_first_line():
     answer = subprocess.run(
-        [sys.executable, "scripts/readme_tree.py"], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "scripts/file_tree.py"], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert answer.returncode == 0, answer.stderr
 

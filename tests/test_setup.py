@@ -263,16 +263,16 @@ def test_the_automatic_check_is_a_runnable_shell_script():
     assert "make test" in path.read_text(encoding="utf-8")
 
 
-# The README's tree
+# The tree of files
 
 
-def test_a_readme_without_markers_is_refused(script):
+def test_a_page_without_markers_is_refused(script):
     with pytest.raises(ValueError, match="markers"):
-        script("readme_tree").replaced("# Title\n", "tree")
+        script("file_tree").replaced("# Title\n", "tree")
 
 
 def test_the_tree_lists_a_package_with_its_own_sentence(script, tmp_path):
-    tree = script("readme_tree")
+    tree = script("file_tree")
     package = tmp_path / "lepton_kit" / "data"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""What to train on."""\n')

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
-from typing import Any
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NoReturn
 
+import lepton_kit
 from lepton_kit.cli import results, runs
 from lepton_kit.errors import LeptonError
 
@@ -26,18 +31,66 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lepton", description="Data-parallel training runs, from a shell.")
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that says what a misspelt verb, choice or option was perhaps meant to be."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, with a suggestion, and exit with code 2."""
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            known = re.findall(r"[\w-]+", wrong[2])
+            message = f"{wrong[1]}: not one of {', '.join(known)}{did_you_mean(wrong[1], known)}"
+        super().error(message)
+
+    def parse_args(self, arguments: Any = None, namespace: Any = None) -> Any:
+        """Like `ArgumentParser.parse_args`; an unknown option is told by the verb that it was given to."""
+        found, unknown = self.parse_known_args(arguments, namespace)
+        if unknown:
+            parser: Parser = getattr(found, "parser", self)
+            options = [name for action in parser._actions for name in action.option_strings]
+            meant = did_you_mean(unknown[0].partition("=")[0], options)
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return found
+
+
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """A question with the nearest of the known words, or nothing.
+
+    >>> did_you_mean("wacth", ["watch", "runs"]), did_you_mean("xyz", ["watch"])
+    ('; did you mean watch?', '')
+    """
+    near = difflib.get_close_matches(given, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def versions() -> str:
+    """The versions that a report of a fault should name."""
+    found = {"Python": sys.version.split()[0]}
+    for name, package in (("TensorFlow", "tensorflow"), ("Keras", "keras"), ("Horovod", "horovod")):
+        try:
+            found[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return (
+        f"lepton_kit {lepton_kit.__version__} ({', '.join(f'{name} {one}' for name, one in found.items())})"
+    )
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="lepton",
+        description="Data-parallel training runs, from a shell.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=versions())
     parser.add_argument(
         "--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)"
     )
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
-    def verb(
-        name: str, action: Any, text: str, *, run: bool = False, reads: bool = False
-    ) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=text, description=text)
-        made.set_defaults(verb=action)
+    def verb(name: str, action: Any, text: str, *, run: bool = False, reads: bool = False) -> Parser:
+        made: Parser = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(verb=action, parser=made)
         if run:
             made.add_argument(
                 "run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest"
@@ -95,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "--skip", nargs="*", metavar="LAYER", help="layers that are neither pruned nor trained with rounding"
     )
     made.add_argument("--calibration-size", type=int, help="training samples that show int8 its ranges")
+    made.add_argument("--metric", help="of the score: auto, or dice for maps of classes")
     made.add_argument("--cost", help="what a search makes cheap: latency, size or balanced")
     made.add_argument(
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
@@ -135,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--model", choices=("last", "best"), default="last", help="weights of the run")
     made.add_argument("--workers", type=int, help="processes that predict")
     made.add_argument("--batch-size", type=int, default=256)
+    made.add_argument("--top", type=int, help="the likeliest classes, so many, instead of all probabilities")
     made = verb(
         "report",
         results.report,

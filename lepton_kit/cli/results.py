@@ -18,7 +18,7 @@ def compress(options: argparse.Namespace) -> int:
 
     names = (
         "sparsity", "structured", "quantize", "pattern", "keep_float", "skip", "calibration_size", "cost",
-        "max_accuracy_drop", "fine_tune_epochs", "control",
+        "metric", "max_accuracy_drop", "fine_tune_epochs", "control",
     )  # fmt: skip
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     card = compress(
@@ -87,7 +87,7 @@ def predict(options: argparse.Namespace) -> int:
         predictor = load(options.run)
     else:
         predictor = runs.open_run_of(options).predictor(options.model)
-    table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size)
+    table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size, top=options.top)
     for note in table.attrs["notes"]:
         print(f"lepton: {note}", file=sys.stderr)
     column = answering.name_column(table)

@@ -53,7 +53,7 @@ def watch(options: argparse.Namespace) -> int:
 
 def follow(run: Any, as_json: bool, once: bool) -> int:
     """Print what happens to a run until it ends; 1 if it failed."""
-    from lepton_kit.rundir.paths import FINAL_STATES
+    from lepton_kit.rundir import Status
     from lepton_kit.rundir.view import describe
 
     live = sys.stdout.isatty() and not as_json
@@ -62,7 +62,7 @@ def follow(run: Any, as_json: bool, once: bool) -> int:
         print(f"{run.id} in {run.directory}")
     while True:
         status = run.status
-        ended = status in (*FINAL_STATES, "interrupted")
+        ended = status.is_over
         line = json.dumps(state(run, status)) if as_json else describe(run.view())
         if line != shown and (live or ended or once or not as_json):
             print(
@@ -72,7 +72,7 @@ def follow(run: Any, as_json: bool, once: bool) -> int:
             )
             shown = line
         if ended or once:
-            return 1 if status in ("failed", "interrupted") else 0
+            return 1 if status in (Status.FAILED, Status.INTERRUPTED) else 0
         time.sleep(0.2 if live else 1.0)
 
 

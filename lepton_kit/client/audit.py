@@ -14,7 +14,7 @@ from lepton_kit.data.contents import check
 from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.proofs import sample_hashes
 from lepton_kit.errors import DataError
-from lepton_kit.rundir import EventReader
+from lepton_kit.rundir import EventReader, Status
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def audit(run: Run | str | Path, runs_dir: str | Path = "runs", *, contents: boo
         problems.append(told)
     elif split is not None or run.config.frozen is None:
         problems += _compare(fed_at, run.config, plan["samples"], plan["global_batch"], split)
-    if run.status == "finished" and run.cause is None and expected != plan["total_steps"]:
+    if run.status is Status.FINISHED and run.cause is None and expected != plan["total_steps"]:
         problems.append(f"the run finished after {expected} of {plan['total_steps']} steps")
     return Audit(len(steps), sum(fed for _, fed in steps.values()), generations, tuple(problems))
 

@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from lepton_kit.errors import ConfigError
+from lepton_kit.models.loss_names import LOSSES
 
 # What `keras.optimizers.get`, `keras.losses.get` and `keras.metrics.get` of Keras 3.15 make an object of, given the
 # name alone; optimizers are written in small letters. A test compares the lists with the Keras that is installed.
@@ -24,64 +25,6 @@ OPTIMIZERS = frozenset(
         "rmsprop",
         "schedulefreeadamw",
         "sgd",
-    ]
-)
-LOSSES = frozenset(
-    [
-        "BCE",
-        "BinaryCrossentropy",
-        "BinaryFocalCrossentropy",
-        "CTC",
-        "CategoricalCrossentropy",
-        "CategoricalFocalCrossentropy",
-        "CategoricalHinge",
-        "Circle",
-        "CosineSimilarity",
-        "Dice",
-        "Hinge",
-        "Huber",
-        "KLD",
-        "KLDivergence",
-        "LogCosh",
-        "MAE",
-        "MAPE",
-        "MSE",
-        "MSLE",
-        "MeanAbsoluteError",
-        "MeanAbsolutePercentageError",
-        "MeanSquaredError",
-        "MeanSquaredLogarithmicError",
-        "Poisson",
-        "SparseCategoricalCrossentropy",
-        "SquaredHinge",
-        "Tversky",
-        "bce",
-        "binary_crossentropy",
-        "binary_focal_crossentropy",
-        "categorical_crossentropy",
-        "categorical_focal_crossentropy",
-        "categorical_hinge",
-        "circle",
-        "cosine_similarity",
-        "ctc",
-        "dice",
-        "hinge",
-        "huber",
-        "kl_divergence",
-        "kld",
-        "log_cosh",
-        "mae",
-        "mape",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_error",
-        "mean_squared_logarithmic_error",
-        "mse",
-        "msle",
-        "poisson",
-        "sparse_categorical_crossentropy",
-        "squared_hinge",
-        "tversky",
     ]
 )
 METRICS = frozenset(

@@ -10,8 +10,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.deploy import sidecars
 from lepton_kit.errors import ConfigError, LeptonError
-from lepton_kit.rundir import RunPaths, RunView
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir import RunPaths, RunView, Status
 
 if TYPE_CHECKING:
     from lepton_kit.deploy.modelcard.card import ModelCard
@@ -31,7 +30,7 @@ class Run(Protocol):
     @property
     def directory(self) -> Path: ...
     @property
-    def status(self) -> str: ...
+    def status(self) -> Status: ...
     @property
     def best(self) -> dict[str, Any] | None: ...
     def model(self) -> Any: ...
@@ -79,7 +78,7 @@ def _about(run: Run, model: str) -> list[str]:
 
     status, folders = run.status, state.checkpoint_folders(run.paths.checkpoints)
     step = int(folders[-1].name.removeprefix("step-")) if folders else 0
-    under_way = "" if status in FINAL_STATES else ", so this is not its last word"
+    under_way = "" if status.is_final else ", so this is not its last word"
     return [f"the run is {status}: the checkpoint of step {step} answers{under_way}"]
 
 

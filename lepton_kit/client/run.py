@@ -13,10 +13,11 @@ from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
-from lepton_kit.errors import RunError
-from lepton_kit.rundir import RunPaths, RunView, find_run, list_runs, lock, send_request
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.errors import ConfigError, LeptonError, RunError
+from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.view import describe
+from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import start_driver
 
@@ -34,12 +35,25 @@ class Run:
 
     def __init__(self, paths: RunPaths):
         self.paths = paths
-        self.config = RunConfig.load(paths.config)
         self._view = RunView(paths.events)
         self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
-        return f"<Run {self.config.name}: {self.status}>"
+        try:
+            return f"<Run {self.config.name}: {self.status}>"
+        except LeptonError:
+            return f"<Run {self.id}: unreadable>"
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
+        file = self.paths.config
+        try:
+            return RunConfig.load(file)
+        except ConfigError as failure:
+            if str(file) in failure.field:
+                raise
+            raise ConfigError(f"{file}: {failure.field}", given=failure.given, rule=failure.rule) from None
 
     @property
     def id(self) -> str:
@@ -55,28 +69,48 @@ class Run:
         return self._view
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
         for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
             view = self.view()
-            status = view.status if view.status != "created" else self.paths.read_status()["status"]
-            if status in FINAL_STATES or self.alive:
+            status = view.status
+            if status is Status.CREATED:
+                status = Status(self.paths.read_status()["status"])
+            if status.is_final or self.alive:
                 return status
-        return status if status == "created" and not self.paths.lock.exists() else "interrupted"
+        if (last := self._last_state) is not None:
+            return Status(last["status"])
+        return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
+
+    @property
+    def _last_state(self) -> dict[str, Any] | None:
+        """What the last driver has said of its end where only its status file had room for it."""
+        try:
+            state = self.paths.read_status()
+        except RunError:  # spoilt; the log alone tells
+            return None
+        same = state.get("driver_pid") == self.view().driver_pid is not None
+        return state if same and Status(state["status"]).is_final else None
 
     @property
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
-        if self.status == "interrupted":
+        if self.status is Status.INTERRUPTED:
+            if not self.paths.config.exists():
+                return f"{self.directory}: the run's folder was deleted or moved"
+            said = last_words(self.paths.driver_log)
+            if self.view().first_time is None:
+                return f"the driver could not start: {said or 'it left no word'} ({self.paths.driver_log})"
             folder = self.directory.parent
             where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
-        return self.view().cause or self.paths.read_status().get("cause")
+        last = self._last_state if self.view().driver_pid is not None else self.paths.read_status()
+        return self.view().cause or (last or {}).get("cause")
 
     @property
     def stopped_by(self) -> str | None:
         """What ended a finished run before its last epoch, such as a callback, in words."""
-        return self.cause if self.status == "finished" else None
+        return self.cause if self.status is Status.FINISHED else None
 
     @property
     def warnings(self) -> list[str]:
@@ -118,13 +152,13 @@ class Run:
     def wait(self, timeout: float | None = None) -> Run:
         """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.alive or self.status not in (*FINAL_STATES, "created", "interrupted"):
+        while self.alive or not (self.status.is_over or self.status is Status.CREATED):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
             time.sleep(POLL_SECONDS)
-        if self.status in ("failed", "interrupted"):
+        if self.status in (Status.FAILED, Status.INTERRUPTED):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
@@ -140,7 +174,7 @@ class Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
         if self.alive:
             return self._ask("resume")
-        if self.status == "finished":
+        if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         start_driver(self.paths)
         return self
@@ -182,7 +216,7 @@ class Run:
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
-        return self._model_of(folders[-1])
+        return self._model_of(*state.load_newest(self.paths.checkpoints))
 
     def best_model(self) -> Any:
         """The model with the weights of its best epoch so far; `best` says which. Loads TensorFlow.
@@ -200,17 +234,17 @@ class Run:
                 else "it was not asked to keep the best epoch; launch(keep_best='val_loss') does, or EarlyStopping"
             )
             raise RunError(f"{self.id}: {reason}")
-        return self._model_of(folders[-1])
+        return self._model_of(folders[-1], state.load_checkpoint(folders[-1])[1])
 
     @property
     def best(self) -> dict[str, Any] | None:
         """The best epoch so far as ``{epoch, quantity, value, step}``; None if none is kept."""
-        from lepton_kit.training import state
+        from lepton_kit.training import state, sums
 
         folders = state.checkpoint_folders(self.paths.best)
         if not folders:
             return None
-        meta = state.load_checkpoint(folders[-1])[2]
+        meta = sums.read_meta(folders[-1])
         return {name: meta[name] for name in ("epoch", "quantity", "value", "step")}
 
     def predict(
@@ -220,15 +254,18 @@ class Run:
         model: str = "last",
         workers: int | None = None,
         batch_size: int = 256,
+        top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
     ) -> pd.DataFrame:
         """Answers for raw input, encoded as the training rows were: one row an input, in order. Loads TensorFlow.
 
         ``raw`` is what a user of that kind of data has: a frame or a CSV file without the target, image files or a
         folder, sentences, arrays. ``model="best"`` takes the weights of the best epoch; a run that is not over answers
-        with its last checkpoint, which the notes say. See `lepton_kit.deploy.predict.Predictor.predict`.
+        with its last checkpoint, which the notes say. ``top=3`` gives the three likeliest classes. See
+        `lepton_kit.deploy.predict.Predictor.predict`.
         """
-        return self.predictor(model).predict(raw, workers=workers, batch_size=batch_size, progress=progress)
+        found = self.predictor(model)
+        return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
 
     def predictor(self, model: str = "last") -> Predictor:
         """What `predict` asks, kept while the run's weights stay the same."""
@@ -261,11 +298,10 @@ class Run:
 
         return report_of(self, model, on)
 
-    def _model_of(self, checkpoint: Path) -> Any:
+    def _model_of(self, checkpoint: Path, arrays: list[Any]) -> Any:
         from lepton_kit.training import job, state
 
         model = job.build_model(self.config, self.directory, self.data().prepare())
-        _, arrays, _ = state.load_checkpoint(checkpoint)
         state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
         return model
 
@@ -313,33 +349,33 @@ class Run:
 
 def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
     """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there."""
-    return Run(find_run(run, runs_dir))
+    found = Run(find_run(run, runs_dir))
+    _ = found.config  # a folder whose configuration can't be read is no run
+    return found
 
 
 class Runs(list[Run]):
     """The runs of a folder, oldest first; shows as a table."""
 
     def table(self) -> pd.DataFrame:
-        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds."""
+        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds.
+
+        A run whose files can't be read is ``unreadable``, and a column ``problem`` says why.
+        """
         import pandas as pd
 
-        rows = []
-        for run in self:
-            view = run.view()
-            last = view.epochs[-1] if view.epochs else {}
-            rows.append(
-                {
-                    "id": run.id,
-                    "status": run.status,
-                    "workers": run.config.workers.count,
-                    "step": view.step,
-                    "total_steps": view.total_steps,
-                    "loss": float(view.loss[-1]) if len(view.loss) else None,
-                    **{name: value for name, value in last.items() if name.startswith("val_")},
-                    "seconds": view.seconds,
-                }
-            )
-        return pd.DataFrame(rows)
+        return pd.DataFrame([_row(run) for run in self])
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run in a table; of one that has ended from its small status file alone."""
+    try:
+        known = run.paths.read_summary()
+        if known is None:
+            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
+    except (LeptonError, OSError) as failure:
+        return {"id": run.id, "status": "unreadable", "problem": str(failure)}
+    return {"id": run.id} | {name: known[name] for name in known if name not in ("cause", "log_bytes")}
 
 
 def runs(runs_dir: str | Path = "runs") -> Runs:

@@ -6,6 +6,7 @@ from lepton_kit.data.bundled import sample, samples
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.describe import Description, describe, read
 from lepton_kit.data.images import image_folder
+from lepton_kit.data.images.overlay import Overlay, overlay
 from lepton_kit.data.large import parquet, tfrecord, webdataset, zarr
 from lepton_kit.data.memory import arrays
 from lepton_kit.data.prepared import PreparedData, Split
@@ -18,6 +19,7 @@ from lepton_kit.data.texts import text
 __all__ = [
     "Dataset",
     "Description",
+    "Overlay",
     "PreparedData",
     "Split",
     "arrays",
@@ -26,6 +28,7 @@ __all__ = [
     "image_folder",
     "npz",
     "of",
+    "overlay",
     "parquet",
     "read",
     "sample",

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lepton_kit.data.elements import Elements, is_stream, source_of
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
 from lepton_kit.data.scaling import Scaling
 from lepton_kit.data.structure import first, items, joined, label
 from lepton_kit.errors import DataError
 from lepton_kit.specs import Section
+
+if TYPE_CHECKING:
+    from lepton_kit.data.images.preprocessing import ImagePreprocessing
 
 
 class ArrayForm(Section):
@@ -46,11 +52,32 @@ class ArraysPreprocessing(Preprocessing):
     inputs: tuple[ArrayForm, ...]
 
     def count(self, raw: Any) -> int | None:
-        """How many samples there are."""
-        return len(first(self._arrays(raw)))
+        """How many samples there are; None for a stream of batches."""
+        if is_pictures(raw):
+            return self._pictures().count(raw)
+        return None if is_stream(raw) else len(first(self._arrays(raw)))
 
     def pieces(self, raw: Any, rows: int = 1024) -> Iterator[Encoded]:
-        """Slices of the arrays; a sample with a number that is not finite is a problem of its own."""
+        """Slices of the arrays; a sample with a number that is not finite is a problem of its own.
+
+        Of a `tf.data.Dataset`, a loader or another stream, whose elements are batches, the inputs are taken. Where samples
+        are arrays of bytes (height, width), or with 1 or 3 channels after that, image files, folders and archives of
+        them and Pillow images are taken too: turned to the colours and the size of the samples, which notes say.
+        """
+        if is_pictures(raw):
+            yield from self._of_pictures(raw, rows)
+            return
+        if not is_stream(raw):
+            yield from self._slices(raw, rows, 0)
+            return
+        source, elements, told = source_of(raw), Elements(batched="auto"), 0
+        for place, element in enumerate(source.read()):
+            split, _ = elements.rows(element, place)
+            yield from self._slices(split.x, rows, told)
+            told += len(split)
+
+    def _slices(self, raw: Any, rows: int, told: int) -> Iterator[Encoded]:
+        """The pieces of arrays; the first sample's number is ``told``."""
         arrays = dict(items(self._arrays(raw)))
         total = len(next(iter(arrays.values())))
         for start in range(0, total, rows):
@@ -68,7 +95,37 @@ class ArraysPreprocessing(Preprocessing):
                 good &= finite
             where = np.flatnonzero(good)
             x = joined({key: array[where] for key, array in part.items()}) if len(where) else None
-            yield Encoded(tuple(range(start, start + count)), x, where, problems)
+            yield Encoded(tuple(range(told + start, told + start + count)), x, where, problems)
+
+    def _pictures(self) -> ImagePreprocessing:
+        """How image files become samples of this form. Raises `DataError` where samples are no images of bytes."""
+        from lepton_kit.data.images.preprocessing import ImagePreprocessing
+
+        form = self.inputs[0]
+        flat = len(form.shape) == 2
+        if len(self.inputs) > 1 or not (flat or (len(form.shape) == 3 and form.shape[2] in (1, 3))):
+            shapes = " and ".join(str(one.shape) for one in self.inputs)
+            raise DataError(
+                f"input: image files; the model was trained on arrays of shape {shapes}: give these"
+            )
+        if form.dtype != "uint8":
+            raise DataError(
+                f"input: image files; the model was trained on arrays of {form.dtype}, whose range no file tells: read "
+                "the files, and give arrays as in training (only those of uint8 have the range that files have)"
+            )
+        color: Any = "grayscale" if flat or form.shape[2] == 1 else "rgb"
+        height, width = form.shape[:2]
+        return ImagePreprocessing(
+            image_size=(height, width), color_mode=color, trained_on=(color,), native_size=True
+        )
+
+    def _of_pictures(self, raw: Any, rows: int) -> Iterator[Encoded]:
+        form = self.inputs[0]
+        for piece in self._pictures().pieces(raw, rows):
+            x = piece.x
+            if isinstance(x, np.ndarray):
+                x = joined({form.key: x.reshape(len(x), *form.shape)})
+            yield replace(piece, x=x)
 
     def _arrays(self, raw: Any) -> Any:
         """The input as arrays of the training data's form and type. Raises `DataError`."""
@@ -87,7 +144,14 @@ class ArraysPreprocessing(Preprocessing):
                 with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that sample
                     array = array.astype(form.dtype, copy=False)
             except (TypeError, ValueError) as failure:
-                raise DataError(f"{label('x', key)}: not an array of {form.dtype} ({failure})") from None
+                hint = ""
+                if np.asarray(given[key]).dtype.kind == "U":
+                    hint = (
+                        "; the model was trained on arrays, so give arrays: of files, what you read from them"
+                    )
+                raise DataError(
+                    f"{label('x', key)}: not an array of {form.dtype} ({failure}){hint}"
+                ) from None
             if array.shape[1:] != form.shape or not array.ndim:
                 raise DataError(
                     f"{label('x', key)}: shape {array.shape}; expected (samples, {', '.join(map(str, form.shape))})"
@@ -97,6 +161,17 @@ class ArraysPreprocessing(Preprocessing):
         if len(lengths) > 1:
             raise DataError(f"input: arrays of {sorted(lengths)} samples; expected as many in each")
         return joined(found)
+
+
+def is_pictures(raw: Any) -> bool:
+    """Whether input is image files or Pillow images and no arrays: a path, a Pillow image, or a list of these.
+
+    >>> is_pictures("slice.png"), is_pictures([[1, 2]])
+    (True, False)
+    """
+    if isinstance(raw, list | tuple):
+        return len(raw) > 0 and all(is_pictures(one) for one in raw)
+    return isinstance(raw, str | Path) or (hasattr(raw, "getbands") and hasattr(raw, "convert"))
 
 
 def preprocessing_of(prepared: PreparedData) -> Preprocessing:

@@ -21,6 +21,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "x": "image",
         "y": "mask",
         "is_validation": "is_test",
+        "class_names": ["other", "brain"],
     },
     "lidar_collision": {
         "kind": "npz",

@@ -36,7 +36,7 @@ def task_of(
     if train.dtype.kind == "f":
         return "regression", None
     if train.ndim > 1 and train.shape[1:] != (1,):
-        return "other", None
+        return "other", None if names is None else map_classes(train, validation, names)
     low, high = int(train.min()), int(train.max())
     if isinstance(validation, np.ndarray) and len(validation):
         low, high = min(low, int(validation.min())), max(high, int(validation.max()))
@@ -50,6 +50,28 @@ def task_of(
     if low < 0 or high > max(1000, len(train)):
         return "other", None
     return "classification", max(2, high + 1)
+
+
+def is_map(targets: Any) -> bool:
+    """Whether targets are maps of whole numbers, such as masks: one for each of several places of a row."""
+    return (
+        isinstance(targets, np.ndarray)
+        and targets.dtype.kind in "biu"
+        and targets.shape[1:] not in ((), (1,))
+    )
+
+
+def map_classes(train: np.ndarray, validation: Any, names: Sequence[str]) -> int:
+    """How many classes maps have that were given ``names``. Raises `DataError` for a number without a name."""
+    for split, array in (("y", train), ("validation y", validation)):
+        if isinstance(array, np.ndarray) and array.size:
+            low, high = int(array.min()), int(array.max())
+            if low < 0 or high >= len(names):
+                wrong = low if low < 0 else high
+                raise DataError(
+                    f"{split}: class {wrong} is out of range; allowed: 0 to {len(names) - 1}, one a class name"
+                )
+    return len(names)
 
 
 def check_finite(array: np.ndarray, name: str, first_row: int = 0) -> None:

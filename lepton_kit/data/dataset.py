@@ -140,7 +140,7 @@ class Dataset:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether a stream's own order is the order of training, so that Keras' `fit` does not shuffle."""
+        """Whether a stream's own order is the order of training, as in Keras' `fit`; not of one that shuffles itself."""
         return self.held is not None and bool(self.held.details.get("ordered"))
 
     def __repr__(self) -> str:

@@ -23,7 +23,7 @@ from lepton_kit.errors import DataError
 class Source:
     """Something that gives elements: ``read`` begins a reading, and ``after`` ends an epoch.
 
-    ``length`` is the number of elements if it is known.
+    ``length`` is the number of elements if it is known; ``class_names`` are those that Keras' readers of folders tell.
     """
 
     kind: str
@@ -33,6 +33,7 @@ class Source:
     is_read_once: bool = False
     keeps_order: bool = True
     after: Callable[[], None] = lambda: None
+    class_names: tuple[str, ...] | None = None
 
 
 def is_stream(value: Any) -> bool:
@@ -61,7 +62,8 @@ def source_of(value: Any) -> Source:
     if hasattr(value, "element_spec") and callable(getattr(value, "cardinality", None)):
         cardinality = int(value.cardinality())  # -1: endless, -2: not known
         known = cardinality if cardinality >= 0 else None
-        return Source("tf.data.Dataset", lambda: iter(value), known, cardinality == -1)
+        names = _class_names(value)
+        return Source("tf.data.Dataset", lambda: iter(value), known, cardinality == -1, class_names=names)
     if isinstance(value, count | cycle | repeat) and not length_hint(value, 0):
         return Source(f"itertools.{type(value).__name__}", lambda: iter(value), None, True, is_read_once=True)
     if hasattr(value, "__next__"):
@@ -71,6 +73,20 @@ def source_of(value: Any) -> Source:
     except TypeError:
         length = None
     return Source(type(value).__name__, lambda: iter(value), length)
+
+
+KEEP_LABELS = ("PrefetchDataset", "CacheDataset", "ShuffleDataset", "TakeDataset", "OptionsDataset")
+"""Steps of tf.data that leave elements as they are, and lose the attributes of the data set before them."""
+
+
+def _class_names(value: Any) -> tuple[str, ...] | None:
+    """What `image_dataset_from_directory` and its relatives say of the labels, also behind `cache` or `prefetch`."""
+    while not hasattr(value, "class_names"):
+        if type(value).__name__.lstrip("_") not in KEEP_LABELS or not hasattr(value, "_input_dataset"):
+            return None
+        value = value._input_dataset
+    names = value.class_names
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
 
 def _is_a(value: Any, name: str) -> bool:

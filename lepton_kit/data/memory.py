@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_kit.data import labels as rules
 from lepton_kit.data import scaling
-from lepton_kit.data.checks import check_finite, range_of, same_kind, same_length, task_of
+from lepton_kit.data.checks import check_finite, is_map, range_of, same_kind, same_length, task_of
 from lepton_kit.data.convert import TEXT, as_arrays, check_floatx, length_of, pad
 from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.prepared import PreparedData, Split
@@ -61,7 +61,8 @@ def arrays(
     Also frames, tensors, text, and sequences of different lengths (padded at the end with 0, which the summary says).
     Types stay, but for floating point, which becomes float32. Labels become class numbers where they are text or at
     most 20 different whole numbers that do not start at 0, which the summary says; ``task`` (classification,
-    multilabel, regression) says what targets are where that is not right. ``scale`` is ``standardize`` (each column by
+    multilabel, regression) says what targets are where that is not right. ``class_names`` are in the order of the
+    numbers, of masks too. ``scale`` is ``standardize`` (each column by
     the training rows), (factor, offset), or one of them by the name of an input. ``sample_weight`` is a weight a
     sample, step or pixel, for each output; ``class_weight`` is class -> weight, for training alone.
     ``validation`` is (x, y) or (x, y, weights); without it ``validation_split`` of the rows is held out: ``random``
@@ -242,7 +243,7 @@ def describe(
         train=train,
         validation=validation,
         task=task,
-        class_names=tuple(names) if names is not None and task in NAMED else None,
+        class_names=tuple(names) if names is not None and (task in NAMED or is_map(train.y)) else None,
         num_classes=classes,
         value_range=more.pop("value_range", None) or mapped(train.x, range_of),
         **more,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pydantic
 
 from lepton_kit.data.structure import Arrays
@@ -57,26 +58,28 @@ class Target(Section):
         return plain + np.array(self.mean) if self.mean is not None else plain
 
     def encoded(self, truth: Any) -> np.ndarray:
-        """True answers as training had them: int32 class numbers, or float32 values that are standardised alike.
+        """True answers as training had them, in the shape that they are given in: int32 class numbers, or float32 values
+        that are standardised alike.
 
-        Classes are given by name, or by number where they have none. Raises `DataError` that names the first answer
-        which is neither.
+        Classes are given by name, or all by number. Raises `DataError` that names the first answer which is neither.
 
         >>> Target(task="classification", class_names=("bad", "good")).encoded(["good", "bad"]).tolist()
         [1, 0]
         """
         given = np.asarray(truth)
         if self.task == "classification" and self.class_names is not None:
-            names = given.ravel().tolist()
             place = {name: number for number, name in enumerate(self.class_names)}
-            codes = [place.get(_text(name)) for name in names]
+            where, distinct = pd.factorize(given.ravel(), use_na_sentinel=False)
+            codes = [place.get(_text(name)) for name in distinct]
+            if given.dtype.kind in "biu" and not any(code is not None for code in codes):
+                codes = [int(one) if 0 <= one < len(place) else None for one in distinct]
             if None in codes:
-                wrong = names[codes.index(None)]
+                wrong = int(np.flatnonzero(where == codes.index(None))[0])
                 raise DataError(
-                    f"true answer {codes.index(None)}: {wrong!r}; expected one of the classes "
-                    f"{', '.join(self.class_names[:20])}"
+                    f"true answer {wrong}: {given.ravel()[wrong]!s}; expected one of the classes "
+                    f"{', '.join(self.class_names[:20])}, or their numbers"
                 )
-            return np.array(codes, np.int32)
+            return np.array(codes, np.int32)[where].reshape(given.shape)
         try:
             values = given.astype(np.float64)
         except (TypeError, ValueError) as failure:

@@ -163,7 +163,7 @@ class _Reading:
         self._note_padding()
         if elements.densified:
             self.notes.append(f"{self.prefix}data: sparse tensors are stored and fed dense")
-        self.is_ordered = source.keeps_order
+        self.is_ordered, self.class_names = source.keeps_order, source.class_names
         self._measure_batches(bool(elements.batched))
         if not self.prefix:
             self._note_repetition(source, wanted, epochs, more)
@@ -239,9 +239,10 @@ class _Reading:
         self.is_shuffled = known
         whole = not source.is_endless and (wanted is None or wanted == source.length)
         if known:
+            then = "" if self.prefix else ", and every epoch has one of its own, from the run's seed"
             self.notes.append(
                 f"{self.prefix}data: this {source.kind} gives its samples in another order each time it is read (a shuffle "
-                "inside?): the order of one reading is stored; with shuffle=True every epoch has its own"
+                f"inside?): they are stored in the order of one reading{then}"
             )
         else:
             cause = "random augmentation?" if whole else "a shuffle or random augmentation inside?"
@@ -285,7 +286,9 @@ def _finish(work: Path, train: _Reading, held: _Reading | None) -> str:
             parts[role][key] = np.load(path, mmap_mode="r")
         splits[reading.split] = Split(*map(joined, parts.values()))
         digest.update(reading.digest.digest() + reading.split.encode())
-    details: dict[str, Any] = {"ordered": train.is_ordered, "shuffled": train.is_shuffled}
+    # What shuffles itself leaves the order of an epoch to chance, so the run may choose one, and another in each.
+    ordered = train.is_ordered and not train.is_shuffled
+    details: dict[str, Any] = {"ordered": ordered, "shuffled": train.is_shuffled}
     if train.batch_size is not None:
         details["batch_size"] = train.batch_size
     notes = [*train.notes, *(held.notes if held is not None else ())]
@@ -295,12 +298,17 @@ def _finish(work: Path, train: _Reading, held: _Reading | None) -> str:
     prepared = describe(
         splits["train"], splits.get("validation"), train.class_names, value_range=ranges, details=details
     )
-    digest.update(repr(sorted(details.items())).encode())
+    digest.update(repr((sorted(details.items()), prepared.class_names)).encode())
     writer.finish(**meta_of(prepared), key=digest.hexdigest())
     return digest.hexdigest()
 
 
 def _check_alike(train: _Reading, held: _Reading) -> None:
+    if None not in (train.class_names, held.class_names) and train.class_names != held.class_names:
+        raise DataError(
+            f"validation data: its classes are {', '.join(held.class_names or ())} where the training data have "
+            f"{', '.join(train.class_names or ())}, so a number means another class there; give both the same class_names"
+        )
     for role in ("x", "y"):
         one = [key for own, key in train.columns if own == role]
         two = [key for own, key in held.columns if own == role]

@@ -25,6 +25,8 @@ class Waiting:
         self.what, self.stream, self.clock = what, stream or sys.stderr, clock
         self.start = clock()
         self.shown: float | None = None
+        self.first: tuple[float, int] | None = None
+        """When the first word came, and what was done by then: what took longer before, such as listing, is no pace."""
         terminal = getattr(self.stream, "isatty", lambda: False)() or "IPython" in sys.modules
         self.kept = not terminal
         self.every = EVERY_IN_A_FILE if self.kept else EVERY
@@ -32,11 +34,17 @@ class Waiting:
     def __call__(self, done: int, total: int) -> None:
         """Write the line if one is due."""
         now, ended = self.clock(), done >= total
+        if self.first is None:
+            self.first = now, done
+        since, begun = now - self.first[0], done - self.first[1]
         soon = now - self.start < PATIENCE or (self.shown is not None and now - self.shown < self.every)
         if soon and not (ended and self.shown is not None):
             return
+        if not (begun or ended):
+            return
         self.shown = now
-        line = f"{self.what}: {line_of(done, total, now - self.start)}"
+        seconds = now - self.start if ended else since * done / begun
+        line = f"{self.what}: {line_of(done, total, seconds)}"
         self.stream.write(f"{line}\n" if self.kept else f"\r{line:<70}" + ("\n" if ended else ""))
         self.stream.flush()
 

@@ -21,11 +21,14 @@ MOST_VALUES = 64
 """Values of an output that become columns of their own; more stay one array a row."""
 
 
-def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "") -> dict[str, Any]:
+def columns(
+    answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "", top: int | None = None
+) -> dict[str, Any]:
     """Columns for the outputs of some samples, rows first.
 
     Classification: ``class``, ``probability`` (of that class) and ``probability_NAME`` for each class, or ``score``
-    where the loss knows no probabilities. Several labels: ``labels`` (those above one half) and one probability each.
+    where the loss knows no probabilities; with ``top`` the likeliest classes instead of one column for each: `ranked`.
+    Several labels: ``labels`` (those above one half) and one probability each.
     Regression: the value in the target's unit, under the target's name or ``value``; several under their own names,
     or with a number each. Places, such as pixels:
     ``class`` holds an array of class numbers a row. Other: ``output`` holds an array a row.
@@ -38,6 +41,8 @@ def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "
             kind = np.uint8 if each.shape[-1] <= 256 else np.int32
             return {f"{prefix}class": _objects(chosen.astype(kind)), f"{prefix}{word}": _mean_of_best(each)}
         names = [answer.label(number) for number in range(each.shape[-1])]
+        if answer.task == "classification" and top is not None:
+            return {f"{prefix}{name}": values for name, values in ranked(names, each, word, top).items()}
         if answer.task == "classification":
             labels = _named(names, chosen)
             made = {f"{prefix}class": labels, f"{prefix}{word}": each.max(axis=-1)}
@@ -63,6 +68,35 @@ def columns(answer: Answer, target: Target, outputs: np.ndarray, prefix: str = "
     if np.ndim(outputs) == 2 and np.shape(outputs)[1] <= MOST_VALUES:
         return {f"{prefix}output_{k}": np.asarray(outputs)[:, k] for k in range(np.shape(outputs)[1])}
     return {f"{prefix}output": _objects(np.asarray(outputs))}
+
+
+def numbers(answer: Answer, target: Target, outputs: np.ndarray) -> np.ndarray:
+    """The numbers that `columns` holds of some samples, as one array: probabilities or scores, values in the target's
+    unit, or the outputs as they are.
+
+    >>> numbers(Answer(task="classification", link="sigmoid"), Target(), np.array([[0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    if answer.task in ("classification", "multilabel"):
+        found = answer.probabilities(outputs)
+        return answer.scores(outputs) if found is None else found
+    return target.values(outputs) if answer.task == "regression" else outputs
+
+
+def ranked(names: list[Any], each: np.ndarray, word: str, top: int) -> dict[str, Any]:
+    """The ``top`` likeliest classes of each row, best first: ``class``, ``probability``, and so on.
+
+    >>> found = ranked(["a", "b", "c"], np.array([[0.2, 0.7, 0.1]]), "probability", 2)
+    >>> {name: values.tolist() for name, values in found.items()}
+    {'class': ['b'], 'probability': [0.7], 'class_2': ['a'], 'probability_2': [0.2]}
+    """
+    order = np.argsort(-each, axis=-1, kind="stable")[:, :top]
+    found: dict[str, Any] = {}
+    for place in range(order.shape[1]):
+        ending = f"_{place + 1}" if place else ""
+        found[f"class{ending}"] = _named(names, order[:, place])
+        found[f"{word}{ending}"] = np.take_along_axis(each, order[:, place : place + 1], axis=-1)[:, 0]
+    return found
 
 
 def free(name: str, taken: Collection[Any]) -> str:

@@ -8,7 +8,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lepton_kit.deploy.runners import format_of
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import child_environment
+from lepton_kit.processes.program import command
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class WorkerPool:
             with open(self._logs[index], "wb") as log:
                 self.processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "lepton_kit.deploy.infer_worker", str(request)],
+                        command("lepton_kit.deploy.infer_worker", str(request)),
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=log,

@@ -1,4 +1,4 @@
-"""A trained Keras model with its preprocessing as layers before it, where Keras has such layers: tables and words."""
+"""A trained Keras model with its preprocessing as layers before it, where Keras has such layers: tables, words and images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.deploy.comparing import allowed, compare
 
 NAME = "model_raw"
+GREY_LEVELS = 1
+"""How far a pixel that Keras resizes may lie from one that Pillow resizes, of 0 to 255: Pillow rounds after the rows and
+after the columns, Keras once. Values of over 8 bits, which neither rounds, differ by less than 0.001."""
 ENCODED = ("date", "hash")
 """Kinds of columns that Keras has no layer for: the raw model takes their features, encoded."""
 
 
 def can(how: Preprocessing) -> bool:
     """Whether a preprocessing can become layers."""
-    return how.kind == "table" or (how.kind == "text" and getattr(how, "tokenizer", "") == "words")
+    return how.kind in ("table", "images") or (
+        how.kind == "text" and getattr(how, "tokenizer", "") == "words"
+    )
 
 
 def said(how: Preprocessing) -> str:
@@ -32,15 +37,17 @@ def said(how: Preprocessing) -> str:
             f"{NAME} has the preprocessing as layers: numbers as float64 (NaN for none), booleans as 0 or 1, categories "
             f"as strings ('' for none){rest}. Reading numbers from text is left to preprocessing.json: {beside}."
         )
+    if how.kind == "images":
+        numbers = "bytes" if how.intensity_range is None else "their own values"  # type: ignore[attr-defined]
+        return (
+            f"{NAME} takes decoded images of any size in the colours of training, as {numbers}, all of a call in one "
+            f"size, and resizes them itself, to within {GREY_LEVELS} of 255 grey levels of the pixels of training. Decoding, "
+            f"turning and transparency are left to preprocessing.json: {beside}."
+        )
     if can(how):
         return (
             f"{NAME} looks words up itself: it takes strings of lower-case words with spaces between. Cutting a text "
             f"into words by Unicode's rules is left to preprocessing.json: {beside}."
-        )
-    if how.kind == "images":
-        return (
-            "The model takes pixels from 0 to 255 in the size and colours of training. Decoding, turning and resizing "
-            f"are left to preprocessing.json, since Keras' own resizing gives other pixels: {beside}."
         )
     if how.kind == "arrays":
         return "The model takes arrays as they were given in training: there is no preprocessing."
@@ -54,12 +61,12 @@ def left_out(why: str) -> str:
 
 def build(network: Any, how: Preprocessing) -> Any:
     """The model that takes raw values, which shares the weights of ``network``; see `said` for what it takes."""
-    return (_table if how.kind == "table" else _words)(network, how)
+    return {"table": _table, "text": _words, "images": _images}[how.kind](network, how)
 
 
 def undo(how: Preprocessing, x: np.ndarray) -> dict[str, np.ndarray]:
     """Raw input that becomes the samples ``x`` (up to the last bit), to compare the two models with."""
-    return (_undo_table if how.kind == "table" else _undo_words)(how, x)
+    return {"table": _undo_table, "text": _undo_words, "images": _undo_images}[how.kind](how, x)
 
 
 def names_of(columns: Sequence[str]) -> list[str]:
@@ -137,6 +144,33 @@ def _words(network: Any, how: Any) -> Any:
     )
     kind = network.inputs[0].dtype
     return keras.Model({"words": given}, network(keras.ops.cast(lookup(given), kind)), name=NAME)
+
+
+def _images(network: Any, how: Any) -> Any:
+    """Any size, then that of training: Keras' antialiased bilinear filter is Pillow's."""
+    import keras
+
+    deep = how.intensity_range is not None
+    given = keras.Input((None, None, how.sample_shape[2]), dtype="float32" if deep else "uint8", name="image")
+    pixels = keras.ops.cast(given, "float32")
+    if deep:
+        low, high = how.intensity_range
+        scale = 255.0 / (high - low)
+        # In float64, as in training: 16 bits a channel and a narrow window would lose digits.
+        pixels = keras.layers.Rescaling(scale, -low * scale, dtype="float64", name="to_255")(given)
+        pixels = keras.ops.cast(keras.ops.clip(pixels, 0.0, 255.0), "float32")
+    pixels = keras.layers.Resizing(
+        *how.image_size, interpolation="bilinear", antialias=True, dtype="float32", name="to_size"
+    )(pixels)
+    pixels = keras.ops.clip(pixels if deep else keras.ops.round(pixels), 0.0, 255.0)
+    return keras.Model({"image": given}, network(keras.ops.cast(pixels, network.inputs[0].dtype)), name=NAME)
+
+
+def _undo_images(how: Any, x: np.ndarray) -> dict[str, np.ndarray]:
+    if how.intensity_range is None:
+        return {"image": x}
+    low, high = how.intensity_range
+    return {"image": (x.astype(np.float64) / 255.0 * (high - low) + low).astype(np.float32)}
 
 
 def _undo_table(how: Any, x: np.ndarray) -> dict[str, np.ndarray]:

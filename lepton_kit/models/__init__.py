@@ -1,7 +1,8 @@
 """Models: LeptonModel for images, tables, text and time series, and how any Keras model travels."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lepton_kit.lazy import lazily
 from lepton_kit.models.compare import ready, same, verify
 from lepton_kit.models.defaults import compile_defaults
 from lepton_kit.models.exactness import explain_inexactness
@@ -12,8 +13,10 @@ from lepton_kit.models.targets import Task
 
 if TYPE_CHECKING:
     from lepton_kit.models.layers import SyncBatchNormalization, synchronize_batch_normalization
+    from lepton_kit.models.overlap import Dice
 
 __all__ = [
+    "Dice",
     "LeptonModel",
     "SyncBatchNormalization",
     "Task",
@@ -30,11 +33,12 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # These two load Keras, so they are imported when asked for.
-    if name in ("SyncBatchNormalization", "synchronize_batch_normalization"):
-        from lepton_kit.models import layers
-
-        return getattr(layers, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# These load Keras, so they are imported when asked for.
+__getattr__, _ = lazily(
+    __name__,
+    {
+        "Dice": "overlap",
+        "SyncBatchNormalization": "layers",
+        "synchronize_batch_normalization": "layers",
+    },
+)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data import Dataset, PreparedData
+from lepton_kit.data.elements import Elements, is_stream, source_of
+from lepton_kit.data.structure import form
 from lepton_kit.errors import DataError, ModelError
 
 
@@ -120,16 +123,32 @@ def inference(model: Any, x: Any, batch: int) -> np.ndarray:
     """See `LeptonModel.inference`."""
     import keras
 
-    x = np.asarray(x)
-    if x.shape[1:] != model.input_shape:
-        raise ModelError(
-            f"the model expects samples of shape {model.input_shape}; got an array of shape {x.shape}"
-        )
-    outputs = [np.asarray(model(x[i : i + batch], training=False)) for i in range(0, len(x), batch)]
+    outputs = []
+    for part in _inputs(x):
+        if part.shape[1:] != model.input_shape:
+            raise ModelError(
+                f"the model expects samples of shape {model.input_shape}; got an array of shape {part.shape}"
+            )
+        outputs += [
+            np.asarray(model(part[i : i + batch], training=False)) for i in range(0, len(part), batch)
+        ]
     joined = np.concatenate(outputs) if outputs else np.zeros((0, model.num_classes), np.float32)
     if model.task == "regression":
         return joined
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.softmax(joined, axis=-1)))
+
+
+def _inputs(x: Any) -> Iterator[np.ndarray]:
+    """The samples as one array, or batch by batch where they come so."""
+    if not is_stream(x):
+        yield np.asarray(x)
+        return
+    elements = Elements(batched=True)
+    for place, element in enumerate(source_of(x).read()):
+        inputs = elements.rows(element, place)[0].x
+        if not isinstance(inputs, np.ndarray):
+            raise ModelError(f"LeptonModel takes one input; element {place} has {form(inputs)}")
+        yield inputs
 
 
 def load_network(cls: Any, path: Path) -> Any:

@@ -139,6 +139,40 @@ class LeptonModel:
         return self.network.variables
 
     @property
+    def weights(self) -> list[Any]:
+        """All Keras variables that are weights, trained or not."""
+        return self.network.weights
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The weights that training changes."""
+        return self.network.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        """The variables that training leaves alone."""
+        return self.network.non_trainable_variables
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """The weights that training leaves alone."""
+        return self.network.non_trainable_weights
+
+    @property
+    def losses(self) -> list[Any]:
+        """What layers add to the loss; a loop of one's own adds it up. Empty, unless the network was changed."""
+        return self.network.losses
+
+    @property
+    def layers(self) -> list[Any]:
+        """The Keras layers, from input to output."""
+        return self.network.layers
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """One Keras layer, by its name or its place."""
+        return self.network.get_layer(name=name, index=index)
+
+    @property
     def trainable(self) -> bool:
         """Whether training changes the weights."""
         return self.network.trainable
@@ -155,13 +189,21 @@ class LeptonModel:
         """Replace all weights."""
         self.network.set_weights(list(weights))
 
+    def save_weights(self, path: str | Path, overwrite: bool = True) -> None:
+        """Write all weights to a ``.weights.h5`` file of Keras."""
+        self.network.save_weights(path, overwrite=overwrite)
+
+    def load_weights(self, path: str | Path) -> None:
+        """Read what `save_weights` of an equal model wrote."""
+        self.network.load_weights(path)
+
     def count_params(self) -> int:
         """Number of weights."""
         return self.network.count_params()
 
-    def summary(self) -> None:
-        """Print the layers."""
-        self.network.summary()
+    def summary(self, **options: Any) -> None:
+        """Print the layers; ``options`` are those of Keras' `summary`, such as ``line_length``."""
+        self.network.summary(**options)
 
     def train(
         self,
@@ -188,7 +230,10 @@ class LeptonModel:
         return evaluate(self, data, batch_size)
 
     def inference(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
-        """Class probabilities, float32 ``(n, num_classes)``; for a regression the values."""
+        """Class probabilities, float32 ``(n, num_classes)``; for a regression the values.
+
+        ``x`` is an array or a tensor ``(n, …)``, or a `tf.data.Dataset` of batches, alone or with targets.
+        """
         from lepton_kit.models.fit import inference
 
         return inference(self, x, batch_size)
@@ -213,6 +258,17 @@ class LeptonModel:
         from lepton_kit.models.fit import load_network
 
         return load_network(cls, Path(path))
+
+    def __getattr__(self, name: str) -> Any:
+        hint = ""
+        if not name.startswith("_"):
+            hint = "; .network is its Keras model and has what every Keras model has"
+        if name in ("compile", "fit"):
+            hint = (
+                "; train() and lk.fit need no compile, and lk.launch takes optimizer=, loss= and metrics="
+                + hint
+            )
+        raise AttributeError(f"LeptonModel has no attribute {name!r}{hint}", name=name, obj=self)
 
     def __repr__(self) -> str:
         shown = [f"hidden_size={self.hidden_size}", f"num_layers={self.num_layers}"]

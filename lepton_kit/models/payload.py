@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.errors import ModelError
+from lepton_kit.errors import FULL, ModelError
 from lepton_kit.models import objects
 from lepton_kit.models.custom import CODE, copy_code, custom_objects, read_custom, write_custom
 from lepton_kit.models.description import FILE as DESCRIPTION
@@ -65,9 +65,11 @@ def _store_keras(model: Any, directory: Path) -> Any:
             write_custom(custom_objects(model), directory)
             os.replace(temporary, directory / FILE)
             return _load(directory / FILE)
-    except Exception:
+    except Exception as failure:
         for name in (FILE, CODE):
             (directory / name).unlink(missing_ok=True)
+        if isinstance(failure, OSError) and failure.errno in FULL:
+            raise  # that is no fault of the model
         return None
     finally:
         temporary.unlink(missing_ok=True)
@@ -75,8 +77,11 @@ def _store_keras(model: Any, directory: Path) -> Any:
 
 def _put(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def build(spec: Mapping[str, Any], base: str | Path, seed: int) -> Any:
@@ -102,7 +107,7 @@ def build(spec: Mapping[str, Any], base: str | Path, seed: int) -> Any:
 def _load(path: Path) -> Any:
     import keras
 
-    from lepton_kit.models import layers, metrics  # noqa: F401  registers what stored models may hold
+    from lepton_kit.models import layers, metrics, overlap  # noqa: F401  registers what stored models may hold
 
     custom = read_custom(path.with_name(CODE))
     try:

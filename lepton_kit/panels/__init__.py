@@ -1,10 +1,12 @@
 """Panels for notebooks: small ones that stand alone, and the workbench that joins them."""
 
+from lepton_kit.panels.ask import AskPanel
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.form import InputForm
 from lepton_kit.panels.fpga import FpgaPanel
+from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -13,6 +15,7 @@ from lepton_kit.panels.training import TrainingPanel
 from lepton_kit.panels.workbench import Workbench
 
 __all__ = [
+    "AskPanel",
     "CompressionPanel",
     "DataModelPanel",
     "DevicePanel",
@@ -24,4 +27,5 @@ __all__ = [
     "ShardingPanel",
     "TrainingPanel",
     "Workbench",
+    "lines",
 ]

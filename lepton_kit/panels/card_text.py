@@ -8,9 +8,10 @@ from typing import Any
 
 from lepton_kit.panels.parts import Markup, table
 from lepton_kit.panels.telling import number, size
+from lepton_kit.rundir import Status
 
 WAITING_FOR_RUN = "Finish or stop a run first: its model is what this works on."
-WITH_MODEL = ("finished", "stopped")
+WITH_MODEL = (Status.FINISHED, Status.STOPPED)
 OLDER = "This card is older than the run's model, for the run went on since: measure again."
 CHIP_COLUMNS = ("luts", "cycles")
 

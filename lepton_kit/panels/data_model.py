@@ -27,7 +27,7 @@ GIVEN = "given in Python"
 READ_AFTER_SECONDS = 0.6
 """A path that is being typed is looked at when the typing has rested this long."""
 TELL_SECONDS = 0.5
-WRONG = "the data need a choice or are not readable; the red text beside them says what"
+CARD = "Data and model"
 NO_PATH = "type a path, browse, or drop a file or folder"
 
 
@@ -78,6 +78,8 @@ class DataModelPanel(Panel):
         self.look = note("")
         self.look.add_class("lk-glance")
         self.model_note = note("")
+        self._where: str | None = None
+        """The label at which an error of the data stands; everything else only points there."""
         self._request = 0
         self._listeners: list[Callable[[], None]] = []
         self._reading = Background(self._read, self._show)
@@ -90,7 +92,7 @@ class DataModelPanel(Panel):
             widget.disabled = model is not None
         self.view = framed(
             card(
-                "Data and model", self.source, self.own, self.pickers.view, self.look, self.hidden_size, self.num_layers,
+                CARD, self.source, self.own, self.pickers.view, self.look, self.hidden_size, self.num_layers,
                 self.model_note, self.problem,
             )
         )  # fmt: skip
@@ -115,7 +117,7 @@ class DataModelPanel(Panel):
 
     @property
     def waits_for(self) -> str | None:
-        """What must be chosen or put right before a run can start; None if nothing."""
+        """What must be chosen or put right before a run can start, or the field whose red text says it; None if nothing."""
         if self._lacks_path:
             return NO_PATH
         if self._reading.busy or self._soon.waiting:
@@ -125,7 +127,7 @@ class DataModelPanel(Panel):
             if found.dataset is not None and self.given_model is None:
                 model_for(found.prepared, self.hidden_size.value, self.num_layers.value)
         except Exception:
-            return WRONG
+            return f"see {self._where or CARD}"
         return None
 
     @property
@@ -193,6 +195,7 @@ class DataModelPanel(Panel):
         self._soon.cancel()
         self.own.layout.display = "" if self.source.value == OWN else "none"
         self._complain_of_path(None)
+        self._where = None
         if not options:
             self.pickers.clear()
         if self._lacks_path:
@@ -233,26 +236,34 @@ class DataModelPanel(Panel):
 
     def _show_found(self, found: Any, failure: BaseException | None) -> None:
         self.complain(None)
+        self._where = None
         if failure is not None:
             self.pickers.clear()
             set_html(self.look, "")
             set_html(self.model_note, "")
-            if self.source.value == OWN:
-                self._complain_of_path(failure)
-            else:
-                self.complain(failure)
+            self._complain_of_data(failure)
             self._tell()
             return
         if self.source.value == OWN:
             self.pickers.fill(found)
-        if not self.pickers.complain(found.concerns, found.failure) and found.failure is not None:
-            self._complain_of_path(found.failure)
-        set_html(self.look, described(found))
+        self._where = self.pickers.complain(found.concerns, found.failure)
+        if self._where is None and found.failure is not None:
+            self._complain_of_data(found.failure)
+        set_html(self.look, described(found, self._where))
         if found.failure is None:
             self._describe_model(found.prepared)
         else:
             set_html(self.model_note, "")
         self._tell()
+
+    def _complain_of_data(self, failure: BaseException) -> None:
+        """An error that no picker is about: at the path, or at the foot of the card where there is none."""
+        if self.source.value == OWN:
+            self._where = self.path.description
+            self._complain_of_path(failure)
+        else:
+            self._where = CARD
+            self.complain(failure)
 
     def _complain_of_path(self, failure: BaseException | None) -> None:
         text = (
@@ -262,6 +273,8 @@ class DataModelPanel(Panel):
         self.path_problem.layout.display = "none" if failure is None else ""
 
     def _describe_model(self, prepared: Any = None) -> None:
+        if prepared is None and (self._where is not None or self._lacks_path or self._reading.busy):
+            return  # an error stands where it belongs; data that are being read describe the model themselves
         self.complain(None)
         try:
             if self.given_model is not None:

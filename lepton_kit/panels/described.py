@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 from lepton_kit.data.describe.description import STYLE
@@ -21,7 +22,8 @@ def class_bar(counts: dict[str, int]) -> Markup:
     return bar(f"samples of each class: {list(counts.values())[:50]}", pieces)
 
 
-def described(description: Any) -> str:
-    """Bar and description as HTML."""
+def described(description: Any, where: str | None = None) -> str:
+    """Bar and description as HTML; of data that are not ready, the label of the field ``where`` it is said why."""
     told = description.to_html(brief=True)
-    return f"{STYLE}{class_bar(description.classes)}<div class='lk-described'>{told}</div>"
+    waits = f"<div class='lk-wrong'><b>Not ready</b>: see {html.escape(where)}</div>" if where else ""
+    return f"{STYLE}{class_bar(description.classes)}<div class='lk-described'>{waits}{told}</div>"

@@ -18,6 +18,7 @@ from lepton_kit.panels.parts import Panel, card, framed, note, set_html
 from lepton_kit.panels.picture import picture_text
 from lepton_kit.panels.presence import Presence
 from lepton_kit.panels.pump import Pump
+from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import RunPaths
 from lepton_kit.rundir.view import RunView
 
@@ -80,11 +81,11 @@ class LivePanel(Panel):
         return f"<LivePanel: {self.run.id}, {self.state}>"
 
     @property
-    def state(self) -> str | None:
+    def state(self) -> Status | None:
         """The run's status, or ``interrupted`` if its driver has died; None without a run."""
         if self.seen is None:
             return None
-        return "interrupted" if self.interrupted else self.seen.status
+        return Status.INTERRUPTED if self.interrupted else self.seen.status
 
     def picture(self) -> str | None:
         if self.seen is None:
@@ -107,7 +108,7 @@ class LivePanel(Panel):
         self.seen = RunView(RunPaths(Path(run.directory)).events)
         self.seen.refresh()
         self.complain(None)
-        self.interrupted = not self.seen.done and self.seen.status != "created" and not run.alive
+        self.interrupted = not self.seen.done and self.seen.status is not Status.CREATED and not run.alive
         self.update(force=True)
         if not self.seen.done:
             self.follow()

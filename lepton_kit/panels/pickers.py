@@ -16,11 +16,17 @@ NOTHING = ""
 """Stands for None in a picker: a `Dropdown` shows nothing at all for a value of None."""
 LABELS = {
     "kind": ("Read as", "what the rows of the file are"),
+    "sheet": ("Sheet", "which sheet of the workbook is read"),
+    "header": ("First line", "whether it names the columns or is a row of data"),
+    "thousands": ("Points", "whether points in numbers stand before decimals or group thousands"),
     "target": ("Target", "the column to predict"),
     "text": ("Text", "the column that holds the texts"),
     "label": ("Label", "the column to predict from the text"),
     "x": ("Samples", "the array of samples, rows first"),
     "y": ("Target", "the array to predict"),
+    "tokenizer": ("Tokens", "what a text is cut into: words, characters, or pieces of words"),
+    "sequence_length": ("Length", "tokens of a text that the model sees; the rest is cut off"),
+    "length": ("Window", "rows of a recording that make one sample"),
     "splits": ("Folders", "what the folders are that spell no split"),
     "on_error": ("Damaged", "what becomes of an image that can't be read"),
     "image_size": ("Image size", "height x width that every image is brought to"),
@@ -30,15 +36,19 @@ LABELS = {
     "drop": ("Leave out", "columns that the model does not see; Ctrl picks several"),
 }
 SHOWN = {
-    "table": ("kind", "target", "held_out", "drop"),
-    "text": ("kind", "text", "label", "held_out"),
+    "table": ("kind", "sheet", "header", "thousands", "target", "held_out", "drop"),
+    "text": ("kind", "header", "text", "label", "tokenizer", "sequence_length", "held_out"),
+    "parquet": ("target", "held_out"),
     "image_folder": ("labels", "masks", "splits", "on_error", "image_size", "held_out"),
     "npz": ("x", "y", "held_out"),
+    "windows": ("length",),
 }
 """Verb of `lk.data` -> the pickers that it needs."""
 SEVERAL = ("drop",)
 """Pickers of which any number may be chosen."""
 SAID = {"raise": "stop and name it", "skip": "leave it out and say so"}
+FIRST_LINES = {True: "names the columns", False: "is a row of data"}
+MARKS = {"": "decimals: 1.234 is 1.234", ".": "thousands: 1.234 is 1234"}
 WITHOUT = {
     "image_size": "as they are",
     "labels": "none: folders are classes",
@@ -46,6 +56,8 @@ WITHOUT = {
     "splits": "ask",
 }
 """What None reads in a picker that may stay without a value."""
+USUAL = {"on_error": "raise", "tokenizer": "auto", "sequence_length": "auto", "length": 20}
+"""What the verb does where nothing is said."""
 KINDS = (("a table", "table"), ("texts", "text"))
 
 
@@ -96,12 +108,13 @@ class Pickers:
         finally:
             self._filling = False
 
-    def complain(self, name: str | None, problem: BaseException | None) -> bool:
-        """Show an error beside the field of an option; False if there is no such field to see."""
+    def complain(self, name: str | None, problem: BaseException | None) -> str | None:
+        """Show an error beside the field of an option; returns that field's label, None if there is none to see."""
         name = "held_out" if name in ("split", "group", "time", "validation_split") else name
         for one in LABELS:
             self._complain(one, problem if one == name else None)
-        return name in self.fields and self.fields[name].layout.display != "none"
+        seen = problem is not None and name in self.fields and self.fields[name].layout.display != "none"
+        return self.fields[name].description if seen and name is not None else None
 
     def options(self) -> dict[str, Any]:
         """What is picked, as options of `lk.data.read`."""
@@ -152,19 +165,24 @@ def _offered(name: str, description: Any) -> list[tuple[str, Any]]:
         offered += [(f"the later rows by {one!r}", ("time", one)) for one in choices.get("time", ())]
         offered += [(f"whole groups of {one!r}", ("group", one)) for one in choices.get("group", ())]
         return offered
+    if name == "header":
+        return [(FIRST_LINES[one], one) for one in choices.get(name, ())]
+    if name == "thousands":
+        return [(MARKS[next(iter(one.values()))], one) for one in choices.get(name, ())]
     if name == "on_error":
         return [(SAID[one], one) for one in choices.get(name, ())]
     if name in WITHOUT:
         return [(WITHOUT[name] if one is None else _told(one), one) for one in choices.get(name, ())]
-    return [(str(one), one) for one in choices.get(name, ())]
+    meanings = description.meanings.get(name, {})
+    return [(meanings.get(one, str(one)), one) for one in choices.get(name, ())]
 
 
 def _value(name: str, description: Any) -> Any:
     options: Mapping[str, Any] = description.proposed
     if name == "kind":
         return description.verb
-    if name == "on_error":
-        return options.get(name, "raise")
+    if name in USUAL:
+        return options.get(name, USUAL[name])
     if name == "held_out":
         for option in ("split", "time", "group"):
             if options.get(option) is not None:

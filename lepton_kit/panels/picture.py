@@ -55,15 +55,15 @@ def _plot(draw: Any, left: int, width: int, title: str, lines: list[tuple[str, C
     top, bottom = MARGIN_TOP, HEIGHT - MARGIN_BOTTOM
     x0, x1 = left + MARGIN_LEFT, left + width - MARGIN_RIGHT
     high = _round_up(max((float(y.max()) for _, (_, y) in lines if len(y)), default=1.0))
-    _text(draw, x0, 6, title, anchor="la", size=11)
+    text_at(draw, x0, 6, title, anchor="la", size=11)
     for share in (0.0, 0.5, 1.0):
         level = bottom - share * (bottom - top)
         draw.line(
             [(x0 * SCALE, level * SCALE), (x1 * SCALE, level * SCALE)], fill=(125, 133, 144, 90), width=SCALE
         )
-        _text(draw, x0 - 5, level, _figure(share * high), anchor="rm", size=10)
-    _text(draw, x0, bottom + 4, "0", anchor="la", size=10)
-    _text(draw, x1, bottom + 4, f"step {end:,.0f}", anchor="ra", size=10)
+        text_at(draw, x0 - 5, level, _figure(share * high), anchor="rm", size=10)
+    text_at(draw, x0, bottom + 4, "0", anchor="la", size=10)
+    text_at(draw, x1, bottom + 4, f"step {end:,.0f}", anchor="ra", size=10)
     for color, (x, y) in lines:
         if not len(x):
             continue
@@ -86,7 +86,8 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.4g}"
 
 
-def _text(draw: Any, x: float, y: float, text: str, anchor: str, size: int) -> None:
+def text_at(draw: Any, x: float, y: float, text: str, anchor: str, size: int) -> None:
+    """Grey text on a picture at a place of the page; ``anchor`` is Pillow's, such as ``lm``."""
     from PIL import ImageFont
 
     draw.text(

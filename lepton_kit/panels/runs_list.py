@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ def last_states(runs_dir: str | Path, most: int = 200) -> list[dict[str, Any]]:
     """Id, state and start of the runs of a folder, newest first, from their small status files alone."""
     found = []
     for paths in reversed(list_runs(runs_dir)[-most:]):
-        found.append({"id": paths.id, **_state(paths), "began": paths.config.stat().st_mtime})
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+            found.append({"id": paths.id, **_state(paths), "began": paths.config.stat().st_mtime})
     return found
 
 

@@ -8,6 +8,7 @@ import time
 
 from lepton_kit.panels.curves import main_metric
 from lepton_kit.panels.parts import Markup, bar, chip, table
+from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView
 
 INCIDENTS_SHOWN = 6
@@ -69,7 +70,9 @@ def summary(view: RunView, run_id: str, state: str | None = None) -> str:
 
 def _headline(view: RunView, run_id: str, state: str) -> str:
     told = (
-        "the driver died; Resume goes on from the last checkpoint" if state == "interrupted" else view.cause
+        "the driver died; Resume goes on from the last checkpoint"
+        if state == Status.INTERRUPTED
+        else view.cause
     )
     cause = f' <span class="lk-note">{html.escape(told)}</span>' if told else ""
     return f'<div>{chip(state)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
@@ -90,7 +93,7 @@ def _progress(view: RunView) -> str:
             line = f"epoch {epoch} of {view.plan.get('epochs', '?')} · {line}"
         if view.done:
             line += f" · took {duration(_took(view))}"
-        elif view.status == "running":
+        elif view.status is Status.RUNNING:
             line += f" · {duration(view.eta_seconds)} left (estimated)"
     return (
         f'<div class="lk-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}" '

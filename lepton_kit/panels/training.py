@@ -8,24 +8,21 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, row, set_html
-from lepton_kit.rundir.paths import FINAL_STATES
-
-OVER = (*FINAL_STATES, "interrupted")
-"""States of a run that has no driver."""
+from lepton_kit.rundir import Status
 
 
-def allowed(status: str | None, busy: bool = False) -> dict[str, bool]:
+def allowed(status: Status | None, busy: bool = False) -> dict[str, bool]:
     """Which buttons make sense for a run in this state; None: there is no run.
 
-    >>> allowed("running")["pause"], allowed("paused")["resume"], allowed(None)["start"]
+    >>> allowed(Status.RUNNING)["pause"], allowed(Status.PAUSED)["resume"], allowed(None)["start"]
     (True, True, True)
     """
-    over = status is None or status in OVER
+    over = status is None or status.is_over
     return {
         "start": over and not busy,
-        "pause": status in ("starting", "running"),
-        "resume": status in ("paused", "stopped", "failed", "interrupted") and not busy,
-        "stop": status in ("created", "starting", "running", "paused"),
+        "pause": status in (Status.STARTING, Status.RUNNING),
+        "resume": status in (Status.PAUSED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED) and not busy,
+        "stop": status is not None and status.is_active and status is not Status.STOPPING,
     }
 
 
@@ -74,7 +71,7 @@ class TrainingPanel(Panel):
         )  # fmt: skip
         self.show_code.add_class("lk-show-code")
         self.code = widgets.HTML("", layout=widgets.Layout(display="none", width="100%", margin="6px 0 0 0"))
-        self._status: str | None = None
+        self._status: Status | None = None
         self._busy = False
         self._held: str | None = None
         self.state = note("idle")
@@ -112,12 +109,12 @@ class TrainingPanel(Panel):
         self.schedule.layout.display = "none" if schedule is None else ""
         self.learning_rate.layout.display = "" if schedule is None else "none"
 
-    def enable(self, status: str | None, busy: bool = False) -> None:
+    def enable(self, status: Status | None, busy: bool = False) -> None:
         """Grey out the buttons that make no sense now."""
         self._status, self._busy = status, busy
         for name, sensible in allowed(status, busy).items():
             getattr(self, name).disabled = not sensible or (name == "start" and self._held is not None)
-        running = status is not None and status not in OVER
+        running = status is not None and not status.is_over
         for widget in (self.epochs, self.seed, self.name):
             widget.disabled = running or busy
         waits = not running and not busy and self._held is not None

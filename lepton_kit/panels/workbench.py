@@ -21,7 +21,8 @@ from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
-from lepton_kit.panels.training import OVER, TrainingPanel
+from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView
 
 SCALE_AFTER_SECONDS = 0.4
@@ -146,7 +147,7 @@ class Workbench(Panel):
     @property
     def training_now(self) -> bool:
         """True while the shown run has processes."""
-        return self.run is not None and self.live.state is not None and self.live.state not in OVER
+        return self.run is not None and self.live.state is not None and not self.live.state.is_over
 
     def _open(self, run: Any) -> Any:
         import lepton_kit as lk
@@ -158,7 +159,7 @@ class Workbench(Panel):
 
         if self.training_now:
             return
-        self.training.enable("created", busy=True)
+        self.training.enable(Status.CREATED, busy=True)
         try:
             with self.training.reporting():
                 run = lk.launch(
@@ -171,7 +172,7 @@ class Workbench(Panel):
                 self._follow(self.live.seen)
 
     def _resume(self) -> None:
-        over = self.live.state in OVER
+        over = self.live.state is not None and self.live.state.is_over
         self._ask(lambda run: run.resume())
         if over and not self.training.complaint:
             self.live.resumed()
@@ -207,6 +208,8 @@ class Workbench(Panel):
     def _data_changed(self) -> None:
         waits_for = self.data_model.waits_for
         self.training.hold(waits_for)
+        if waits_for is not None and self.show_code.value:
+            self._code()
         if waits_for is None and self._chosen != self.data_model.choice:
             self._chosen = self.data_model.choice
             self._changed()
@@ -224,7 +227,8 @@ class Workbench(Panel):
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
 
     def _code(self) -> None:
-        if not self.show_code.value:
+        waits = not self.training_now and self.data_model.waits_for is not None  # which its field says
+        if not self.show_code.value or waits:
             self.training.code.layout.display = "none"
             return
         with self.training.reporting():

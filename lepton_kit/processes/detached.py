@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from lepton_kit.processes.program import command
+
+
+def private(name: str, flags: int) -> int:
+    """An opener of files that only their owner may read."""
+    return os.open(name, flags, 0o600)
 
 
 def start_detached(
@@ -19,14 +25,14 @@ def start_detached(
     descriptors: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Run ``python -m module arguments`` in a session of its own; what it prints is added to the file ``log``.
+    """Run a module of this package in a session of its own; what it prints is added to the file ``log``.
 
     It keeps the ``descriptors``, such as that of a lock. While this process is here, a thread takes the other's exit
     status so that no zombie stays.
     """
-    with open(log, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(log, "ab", opener=private) as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            command(module, *arguments),
             stdin=stdin,
             stdout=file,
             stderr=file,

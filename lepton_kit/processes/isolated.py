@@ -20,6 +20,7 @@ from typing import Any
 
 from lepton_kit import errors
 from lepton_kit.errors import CompressionError
+from lepton_kit.processes.program import command
 
 Call = Callable[..., Any]  # call("module:function", name=value, …) -> JSON value
 
@@ -68,7 +69,7 @@ class Workshop:
         if self._process is None or self._process.poll() is not None:
             with open(self._log or os.devnull, "ab") as stderr:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "lepton_kit.processes.isolated"],
+                    command("lepton_kit.processes.isolated"),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
@@ -128,7 +129,7 @@ def fresh_call(function: str, *, gpus: str = "-1", **arguments: Any) -> Any:
     ``gpus`` is what CUDA_VISIBLE_DEVICES shall be. Raises what the function raised, or `Crash`.
     """
     answer = subprocess.run(
-        [sys.executable, "-m", "lepton_kit.processes.isolated", function, json.dumps(arguments)],
+        command("lepton_kit.processes.isolated", function, json.dumps(arguments)),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

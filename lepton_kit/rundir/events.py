@@ -9,6 +9,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import RunError
+from lepton_kit.rundir.reading import NOT_JSON, open_regular
+
 BACKLOG_LIMIT = 100_000
 """Events held in memory while the disk is full, before the oldest ones are given up."""
 
@@ -31,13 +34,25 @@ class EventLog:
         """True while events wait in memory because the disk refuses them."""
         return bool(self._backlog)
 
-    def append(self, kind: str, **fields: Any) -> None:
+    @property
+    def lost(self) -> bool:
+        """True if the file has no name any more: it was deleted, or another put in its place."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log on disk."""
+        return os.fstat(self._descriptor).st_size
+
+    def append(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Add an event; returns it with its time."""
         event = {"time": round(time.time(), 3), "kind": kind, **fields}
         self._backlog.append(json.dumps(event, separators=(",", ":"), default=_plain).encode() + b"\n")
         if len(self._backlog) > BACKLOG_LIMIT:
             self._backlog.popleft()
             self.given_up += 1
         self.flush()
+        return event
 
     def flush(self) -> bool:
         """Write what waits; False if the disk still refuses."""
@@ -53,6 +68,15 @@ class EventLog:
             self._torn = False
             self._backlog.popleft()
         return True
+
+    def shed(self, kind: str, limit: int) -> None:
+        """Give up waiting events of a kind, with a warning in their place, if more than ``limit`` bytes wait."""
+        if sum(map(len, self._backlog)) <= limit:
+            return
+        kept = [line for line in self._backlog if json.loads(line)["kind"] != kind]
+        lost = len(self._backlog) - len(kept)
+        self._backlog = deque(kept)
+        self.append("warning", text=f"the disk was full: {lost} reports of {kind} are not in this log")
 
     def sync(self) -> bool:
         """Have the disk hold every event so far, whatever happens to the machine; False if some wait in memory."""
@@ -80,13 +104,18 @@ class EventReader:
         self.skipped_lines = 0
 
     def poll(self) -> list[dict[str, Any]]:
-        """New events, oldest first; a last line without its end waits for the next call."""
+        """New events, oldest first; a last line without its end waits for the next call.
+
+        Raises `RunError` where the log is no file that can be read.
+        """
         try:
-            with open(self._path, "rb") as file:
+            with open_regular(self._path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
+        except OSError as failure:
+            raise RunError(f"{self._path}: the event log cannot be read ({failure.strerror})") from None
         end = data.rfind(b"\n") + 1
         self._offset += end
         events = []
@@ -95,9 +124,9 @@ class EventReader:
                 continue
             try:
                 event = json.loads(line)
-            except ValueError:
+            except NOT_JSON:
                 event = None
-            if isinstance(event, dict) and "kind" in event:
+            if isinstance(event, dict) and isinstance(event.get("kind"), str):
                 events.append(event)
             else:
                 self.skipped_lines += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import secrets
 import time
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import RunError
+from lepton_kit.rundir.reading import read_mapping
+from lepton_kit.rundir.status import Status
 
-FINAL_STATES = ("finished", "stopped", "failed")
-"""States in which a run has no process any more."""
+RESERVE_BYTES = 1 << 16
+"""Kept free in a run's folder, so that a run that a full disk ends can still say so."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,25 @@ class RunPaths:
     def read_status(self) -> dict[str, Any]:
         """The last known state; a run that was never started reads as ``{"status": "created"}``."""
         try:
-            return json.loads(self.status.read_text(encoding="utf-8"))
+            state = read_mapping(self.status)
+            if not isinstance(state.get("status"), str):
+                raise ValueError("it names no status")
+            return state
         except FileNotFoundError:
-            return {"status": "created", "cause": None, "driver_pid": None}
+            return {"status": Status.CREATED, "cause": None, "driver_pid": None}
         except (OSError, ValueError) as failure:
             raise RunError(f"{self.status}: cannot be read ({failure})") from None
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """What the driver of an ended run has noted of it, if nothing was logged since; else only the log tells."""
+        try:
+            state = self.read_status()
+            summary = state.get("summary")
+            if isinstance(summary, dict) and summary.get("log_bytes") == os.stat(self.events).st_size:
+                return {"status": state["status"], "cause": state.get("cause"), **summary}
+        except (RunError, OSError):
+            pass  # whoever reads the log finds out what is wrong
+        return None
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -122,11 +138,18 @@ def new_run_id(name: str) -> str:
 
 def list_runs(runs_dir: str | Path = "runs") -> list[RunPaths]:
     """All runs of a folder, oldest first."""
-    folder = Path(runs_dir)
+    folder = Path(runs_dir).resolve()
     if not folder.is_dir():
         return []
-    found = [RunPaths(path.parent.resolve()) for path in folder.glob("[!.]*/config.yaml")]
-    return sorted(found, key=lambda run: (run.config.stat().st_mtime, run.id))
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # no run, or one that is being deleted
+                if not entry.name.startswith("."):
+                    began = os.stat(os.path.join(entry.path, "config.yaml")).st_mtime
+                    path = Path(entry.path)
+                    found.append((began, entry.name, path.resolve() if entry.is_symlink() else path))
+    return [RunPaths(path) for _, _, path in sorted(found)]
 
 
 def find_run(run: str | Path, runs_dir: str | Path = "runs") -> RunPaths:

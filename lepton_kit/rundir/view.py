@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.rundir.events import EventReader
-from lepton_kit.rundir.paths import FINAL_STATES
+from lepton_kit.rundir.fields import WRONG, check
+from lepton_kit.rundir.status import Status
 
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
@@ -59,7 +60,7 @@ class RunView:
 
     def __init__(self, events: Path | None = None):
         self._reader = EventReader(events) if events is not None else None
-        self.status = "created"
+        self.status = Status.CREATED
         self.cause: str | None = None
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
@@ -76,6 +77,8 @@ class RunView:
         self.total_sparsity: float | None = None
         self.learning_rate: float | None = None
         self.step = 0
+        self.misfits = 0
+        """Events that were passed over because their fields are not those of their kind."""
         self.first_time: float | None = None
         self.last_time: float | None = None
         self.per_rank_throughput: dict[int, float] = {}
@@ -96,11 +99,18 @@ class RunView:
         """Read what was appended since the last call; True if there was anything."""
         events = self._reader.poll() if self._reader else []
         for event in events:
-            self.feed(event)
+            try:
+                self.feed(event)
+            except WRONG:
+                self.misfits += 1
         return bool(events)
 
     def feed(self, event: dict[str, Any]) -> None:
-        """Apply one event; unknown kinds are passed over, so that newer logs stay readable."""
+        """Apply one event; unknown kinds are passed over, so that newer logs stay readable.
+
+        Raises one of `WRONG`, and changes nothing, where its fields are not those of its kind.
+        """
+        check(event)
         if self.first_time is None:
             self.first_time = event["time"]
         self.last_time = event["time"]
@@ -143,7 +153,7 @@ class RunView:
 
     @property
     def done(self) -> bool:
-        return self.status in FINAL_STATES
+        return self.status.is_final
 
     @property
     def total_steps(self) -> int | None:
@@ -167,6 +177,17 @@ class RunView:
             return None
         return (self.total_steps - self.step) * seconds / steps
 
+    def summary(self) -> dict[str, Any]:
+        """What a list of runs shows: step, total_steps, loss, val_…, seconds."""
+        last = self.epochs[-1] if self.epochs else {}
+        return {
+            "step": self.step,
+            "total_steps": self.total_steps,
+            "loss": float(self.loss[-1]) if len(self.loss) else None,
+            **{name: value for name, value in last.items() if name.startswith("val_")},
+            "seconds": self.seconds,
+        }
+
     def counts(self) -> dict[str, int]:
         """How many workers are wanted, starting, standby and training."""
         states = [worker["state"] for worker in self.workers]
@@ -175,7 +196,7 @@ class RunView:
         }
 
     def _on_status(self, event: dict[str, Any]) -> None:
-        self.status, self.cause = event["status"], event.get("cause")
+        self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
 
     def _on_plan(self, event: dict[str, Any]) -> None:
@@ -269,7 +290,7 @@ def describe(view: RunView, now: float | None = None) -> str:
     """One line of progress for a terminal or a status label."""
     now = time.time() if now is None else now
     total = view.total_steps
-    parts = [view.status]
+    parts = [str(view.status)]
     if total:
         parts.append(f"step {view.step}/{total}")
     if len(view.loss):

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lepton_kit.rundir import Status
+
 State = Literal["starting", "standby", "training", "detached", "leaving", "lost"]
 Phase = Literal["none", "forming", "training", "paused", "breaking"]
 
@@ -78,7 +80,7 @@ class Command:
 class End:
     """Nothing is left to do."""
 
-    status: Literal["stopped"]
+    status: Status
 
 
 Action = Spawn | Dismiss | Form | Reform | Abort | Command | End
@@ -165,7 +167,7 @@ def _form(situation: Situation) -> list[Action]:
     ready = sorted(situation.in_state("standby"), key=lambda w: w.worker)
     if wanted.stopping:  # who holds the state forms once more, to save it
         chosen = tuple(worker.worker for worker in survivors[: wanted.workers])
-        return [Form(chosen)] if chosen else [End("stopped")]
+        return [Form(chosen)] if chosen else [End(Status.STOPPED)]
     candidates = [*survivors, *ready]
     enough = len(candidates) >= wanted.workers or not situation.in_state("starting")
     if not candidates or not (survivors or enough):

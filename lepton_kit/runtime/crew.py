@@ -7,14 +7,16 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.processes.program import command
 from lepton_kit.runtime.coordinator import Observed, State
+from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.wire import Connection, pair
 from lepton_kit.runtime.zygote import Process
 
@@ -74,9 +76,11 @@ class Crew:
         """Where workers also look for modules: what the client's `sys.path` had."""
         self.zygote: Process
         self._next = 0
-        self._log = log
+        self.log = log
         self.own_seconds = 0.0
         self._zygote_heard: float | None = None
+        self._zygote_failure: str | None = None
+        self._memory_kills = memory_kills()
         if started is not None:
             self.zygote, self.zygote_connection = started
         else:
@@ -89,7 +93,7 @@ class Crew:
             module, descriptors = "lepton_kit.runtime.nursery", [end.fileno(), nursery]
         numbers = [str(number) for number in (end.fileno(), os.getpid(), *descriptors[1:])]
         self.zygote = subprocess.Popen(
-            [sys.executable, "-m", module, *numbers],
+            command(module, *numbers),
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
         )
@@ -102,9 +106,28 @@ class Crew:
         """Take in what the zygote says: that it lives, and how workers ended."""
         for message in self.zygote_connection.receive(wait=False):
             self._zygote_heard = time.monotonic()
+            self._zygote_failure = message.get("cause")
             member = self.members.get(message.get("worker", -1))
             if message["kind"] == "exited" and member is not None:
                 member.exit_code = message["code"]
+
+    def zygote_failure(self) -> str | None:
+        """Why the zygote could not even start, in words; None of one that did, or that somebody has killed."""
+        said = self._zygote_failure
+        if said is None and self._zygote_heard is not None:
+            return None
+        try:
+            code = self.zygote.wait(1.0)
+        except subprocess.TimeoutExpired:
+            code = None
+        short = memory_kills() > self._memory_kills
+        killed = code == -signal.SIGKILL and not short
+        if said is None and (killed or code in (None, 0, -signal.SIGTERM)):
+            return None
+        words = (
+            said or f"{describe(code, None, short)}; its last words: {last_words(Path(self.log)) or 'none'}"
+        )
+        return f"TensorFlow and what belongs to it can't be loaded: {words}"
 
     def replace_zygote(self) -> None:
         """Start another in the place of one that has died; the kernel has killed its workers with it."""
@@ -126,7 +149,7 @@ class Crew:
             "fork",
             descriptor=end.fileno(),
             worker=member.worker,
-            log=self._log,
+            log=self.log,
             threads=threads,
             device=device,
         )
@@ -140,7 +163,7 @@ class Crew:
         member.connection.send(
             "prepare",
             folder=str(folder),
-            log=str(log if log.parent.is_dir() else self._log),
+            log=str(log if log.parent.is_dir() else self.log),
             token=token,
             search=[os.getcwd(), *self.search],
         )

@@ -7,30 +7,28 @@ reads from standard input what to prepare and, at last, which run to drive; it e
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
 import selectors
 import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
-from lepton_kit.errors import LeptonError, RunError
-from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
-from lepton_kit.rundir.paths import write_atomically
+from lepton_kit.errors import LeptonError
+from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.crew import Crew, Member, Started
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.reports import Ledger
-from lepton_kit.runtime.standby import Standby
-from lepton_kit.runtime.wishes import Wishes, default_threads
+from lepton_kit.runtime.standby import Standby, accept
+from lepton_kit.runtime.wishes import Wishes, busy_seconds, default_threads
 
 TICK_SECONDS = 0.05
 CHECK_SECONDS = 0.5
@@ -39,6 +37,8 @@ NOBODY_SECONDS = 600.0
 STOP_SECONDS = 60.0
 LOGGED = ("epoch", "compression", "warning", "output")
 """Messages of workers that go into the event log as they are."""
+CLOSE_SECONDS = 2.0
+DELETED_SECONDS = 1.0
 VERDICT_SECONDS = 0.5
 """After a worker's error the others get this long to say what they know, such as the last losses."""
 
@@ -47,22 +47,24 @@ class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
     def __init__(self, paths: RunPaths, hire: Callable[[], Crew], held_lock: int | None = None):
-        self.paths = paths
         self.config = RunConfig.load(paths.config)
         self._lock = lock.take(paths) if held_lock is None else held_lock
+        self._token, self._held = paths.id, HeldFolder(paths.root)
+        inside = RunPaths(self._held.inside)
         shutil.rmtree(
-            paths.final_model.parent, ignore_errors=True
+            inside.final_model.parent, ignore_errors=True
         )  # of a run that was stopped and now goes on
         first = self.config.training.initial_epoch
-        self._ledger = Ledger(paths, EventLog(paths.events), first)
+        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count)
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
         fresh = self._ledger.view.first_time is None
-        self._ledger.status("starting")
+        self._ledger.status(Status.STARTING)
         model = self.config.model
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self._ledger.append("warning", {"text": note})
         self._crew = hire()
+        self._crew.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._crew, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
@@ -75,9 +77,9 @@ class Driver:
 
     # ------------------------------------------------------------------ main loop
 
-    def run(self) -> str:
+    def run(self) -> Status:
         """Drive the run to its end; returns its final status."""
-        status: str = "failed"
+        status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
         signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
         try:
@@ -88,19 +90,23 @@ class Driver:
             cause = f"the driver failed: {type(failure).__name__}: {failure}"
             raise
         finally:
-            self._crew.close()
+            self._crew.close(0.0 if self._deleted() else CLOSE_SECONDS)
             self._ring.close()
             self._selector.close()
             self._refuse_requests("the run has ended")
+            if self._ledger.lost and not self._held.gone:
+                time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
-    def _loop(self) -> tuple[str, str | None]:
+    def _loop(self) -> tuple[Status, str | None]:
         while True:
             for key, _ in self._selector.select(TICK_SECONDS):
                 self._receive(key.data)
             self._read_requests()
             self._look_after()
+            if (moved := self._held.moved()) is not None:
+                self._ledger.append("warning", {"text": moved})
             ended = self._ending()
             if ended is not None:
                 return ended
@@ -119,33 +125,35 @@ class Driver:
             self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked)
         )
 
-    def _ending(self) -> tuple[str, str | None] | None:
+    def _ending(self) -> tuple[Status, str | None] | None:
+        if (deleted := self._deleted()) is not None:
+            return Status.FAILED, deleted
         now, states = time.monotonic(), {member.state for member in self._crew.members.values()}
         root = next((m for m in self._crew.members.values() if m.rank == 0 and m.state == "detached"), None)
         if root is not None and root.outcome in ("finished", "stop"):
-            return ("finished" if root.outcome == "finished" else "stopped"), root.stopped_by
+            return (Status.FINISHED if root.outcome == "finished" else Status.STOPPED), root.stopped_by
         if self._fatal is not None:
-            return ("failed", self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
+            return (Status.FAILED, self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
         if self._failures > self.config.workers.max_failures:
             return (
-                "failed",
+                Status.FAILED,
                 f"{self._failures} worker failures without progress; the last: {self._ring.cause}",
             )
         if states & {"standby", "training", "detached"}:
             self._last_able = now
         if now - self._last_able > NOBODY_SECONDS:
-            return "failed", f"no worker was ready for {NOBODY_SECONDS:.0f} s"
+            return Status.FAILED, f"no worker was ready for {NOBODY_SECONDS:.0f} s"
         asked_to_stop = self._wishes.stopping_since
         if asked_to_stop is not None and now - asked_to_stop > STOP_SECONDS:
-            return "stopped", f"the workers did not stop within {STOP_SECONDS:.0f} s and were killed"
+            return Status.STOPPED, f"the workers did not stop within {STOP_SECONDS:.0f} s and were killed"
         return None
 
-    def _with_checkpoint(self, status: str, cause: str | None) -> str | None:
-        if status != "failed":
+    def _with_checkpoint(self, status: Status, cause: str | None) -> str | None:
+        if status is not Status.FAILED:
             return cause
         last = self._ledger.last_checkpoint()
-        name = last.path.relative_to(self.paths.root) if last else "none yet"
-        return f"{cause} (last checkpoint: {name}; logs: {self.paths.logs})"
+        name = last.name if last else "none yet"
+        return f"{cause} (last checkpoint: {name}; logs: {RunPaths(self._held.path).logs})"
 
     # ------------------------------------------------------------------ what is done
 
@@ -173,16 +181,16 @@ class Driver:
                 if kind == "resume":
                     self._ring.asked.discard("pause")
                     self._ring.enter("training")
-                    self._ledger.status("running")
+                    self._ledger.status(Status.RUNNING)
                 elif kind == "stop":
-                    self._ledger.status("stopping")
+                    self._ledger.status(Status.STOPPING)
 
     def _adopt(self, member: Member) -> None:
         self._selector.register(member.connection, selectors.EVENT_READ, member)
-        self._crew.prepare(member, self.paths.root, self.paths.id)
+        self._crew.prepare(member, self._held.shared, self._token)
 
     def _read_requests(self) -> None:
-        requests, refused = read_requests(self.paths)
+        requests, refused = read_requests(self._ledger.paths)
         for reason in refused:
             self._ledger.append("warning", {"text": reason})
         for request in requests:
@@ -193,7 +201,7 @@ class Driver:
             self._log_request(request, cause)
 
     def _refuse_requests(self, cause: str) -> None:
-        for request in read_requests(self.paths)[0]:
+        for request in read_requests(self._ledger.paths)[0]:
             self._log_request(request, cause)
 
     def _log_request(self, request: Any, cause: str | None) -> None:
@@ -224,6 +232,9 @@ class Driver:
         if not connection.closed:
             return
         self._selector.unregister(connection)
+        if (failure := self._crew.zygote_failure()) is not None:
+            self._fatal = (time.monotonic(), failure)
+            return
         self._crew.replace_zygote()
         self._selector.register(self._crew.zygote_connection, selectors.EVENT_READ, None)
         self._fail("the process that forks the workers has died")
@@ -237,7 +248,7 @@ class Driver:
         member.cpu_seconds = message["cpu_seconds"]
 
     def _on_ready(self, member: Member, message: dict[str, Any]) -> None:
-        if message["token"] == self.paths.id:
+        if message["token"] == self._token:
             member.state = "standby"
             member.slot_bytes, member.parameters = message["slot_bytes"], message["parameters"]
             self._ledger.plan(self.config, member.parameters)
@@ -245,7 +256,7 @@ class Driver:
     def _on_formed(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
             self._ring.formed(message["step"])
-            self._ledger.status("running")
+            self._ledger.status(Status.RUNNING)
             self._note_pause()
 
     def _on_steps(self, member: Member, message: dict[str, Any]) -> None:
@@ -270,7 +281,7 @@ class Driver:
             for one in self._ring.members:
                 one.outcome = None
             self._ring.enter("paused")
-            self._ledger.status("paused")
+            self._ledger.status(Status.PAUSED)
 
     def _on_detached(self, member: Member, message: dict[str, Any]) -> None:
         if message["generation"] != self._ring.number:
@@ -301,14 +312,22 @@ class Driver:
             self._fail(f"worker {member.worker} lost: {what}")
         if member.state == "training" and self._ring.phase in ("forming", "training", "paused"):
             member.state = "lost"
-        else:
-            self._crew.remove(member)
+            return
+        self._crew.remove(member)
+        if member.state == "training":  # in a ring that is breaking up already
+            self._ring.wake()
 
     def _fail(self, cause: str) -> None:
         self._ring.cause = cause
         self._failures, self._failed_at = self._failures + 1, self._ledger.reported_step
 
     # ------------------------------------------------------------------ what time brings
+
+    def _deleted(self) -> str | None:
+        """What of the folder was deleted, so that the run has no place any more, in words."""
+        if self._held.gone:
+            return f"{self._held.path}: the run's folder was deleted"
+        return f"{self._held.path / 'events.jsonl'}: was deleted" if self._ledger.lost else None
 
     def _look_after(self) -> None:
         """Silent workers, log lines that wait, the load of the machine."""
@@ -331,14 +350,6 @@ class Driver:
             self._wishes.follow_load(now, busy_seconds(), self._crew.own_seconds + time.process_time())
 
 
-def busy_seconds() -> float:
-    """Seconds that all cores of this machine together have been busy since it started."""
-    import psutil
-
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-
-
 def main(arguments: list[str] | None = None, started: Started | None = None) -> int:
     """Drive a run to its end, with a zygote if one has ``started``; returns 0 if it finished."""
     parser = argparse.ArgumentParser(prog="lepton_kit.runtime.driver", description=__doc__)
@@ -356,7 +367,8 @@ def main(arguments: list[str] | None = None, started: Started | None = None) -> 
         options.run = standby.wait_for_run()
         if options.run is None:
             return 0
-    paths = RunPaths(Path(options.run))
+        standby.move_log(RunPaths(Path(options.run)).driver_log)
+    paths, held = RunPaths(Path(options.run)), options.lock
 
     def hire() -> Crew:
         if options.standby:
@@ -364,34 +376,21 @@ def main(arguments: list[str] | None = None, started: Started | None = None) -> 
         return Crew(str(paths.driver_log), started, options.nursery, options.search)
 
     try:
-        driver = Driver(paths, hire, options.lock)
+        held = lock.take(paths) if held is None else held
+        paths = lock.place(paths, held)
+        driver = Driver(paths, hire, held)
         if options.standby or started is not None:
-            _accept()
-    except (LeptonError, OSError) as failure:
-        write_failure(paths, str(failure))
-        print(failure, file=sys.stderr)
+            accept()
+    except Exception as failure:
+        cause = str(failure)
+        if not isinstance(failure, LeptonError):
+            traceback.print_exc()
+            cause = f"the driver could not start: {type(failure).__name__}: {failure}"
+        if held is not None:  # else another driver has the run, and speaks for it
+            write_failure(paths.root, cause)
+        print(cause, file=sys.stderr)
         return 1
-    return 0 if driver.run() == "finished" else 1
-
-
-def _accept() -> None:
-    """Tell the client, on standard input, that this driver has the run; one that has died meanwhile doesn't matter."""
-    with contextlib.suppress(OSError):
-        os.write(0, b"+")
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-
-
-def write_failure(paths: RunPaths, cause: str) -> None:
-    """Leave a cause where readers look, if the driver could not even start."""
-    try:
-        lock.take(paths, patience=0)
-    except (RunError, OSError):
-        return  # another driver has the run, and speaks for it
-    if paths.events.exists():
-        EventLog(paths.events).append("status", status="failed", cause=cause, driver_pid=None)
-    write_atomically(paths.status, json.dumps({"status": "failed", "cause": cause, "driver_pid": None}))
+    return 0 if driver.run() is Status.FINISHED else 1
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Generations:
                     "timeout_seconds": max(5, int(self._config.workers.hang_seconds)),
                 },
                 weights=self._weights(len(members)),
-                checkpoint=str(checkpoint.path) if checkpoint else None,
+                checkpoint=checkpoint.name if checkpoint else None,
                 reported_step=self._ledger.reported_step,
                 logged_epochs=self._ledger.logged_epochs,
                 durable_step=self._ledger.durable_step,
@@ -97,8 +97,7 @@ class Generations:
 
     def abort(self) -> None:
         """Wake the members that wait for one who is lost; they leave with the last whole step."""
-        if self._segment is not None:
-            self._segment[0:4] = b"\x01\0\0\0"
+        self.wake()
         self.left(time.monotonic())
         self.command("reform")
         self._broke_while_forming = self.phase == "forming"
@@ -108,6 +107,12 @@ class Generations:
             if member.state == "lost":
                 self._crew.remove(member)
         self.enter("breaking")
+
+    def wake(self) -> None:
+        """End whatever the members wait for of each other, in shared memory or in Horovod's ring."""
+        if self._segment is not None:
+            self._segment[0:4] = b"\x01\0\0\0"
+        self.command("abort")
 
     def left(self, trained_until: float) -> None:
         """Note when training stood still, in seconds of the monotonic clock; the earliest time counts."""

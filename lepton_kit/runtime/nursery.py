@@ -86,8 +86,6 @@ def _become_driver(drive: Callable[..., int], order: dict[str, Any], added: Mapp
     os.environ.update({**added, **order["environment"]})
     os.chdir(order["cwd"])
     os.sched_setaffinity(0, order["cores"])
-    if not sys.flags.safe_path:
-        sys.path[0] = order["cwd"]
     importlib.invalidate_caches()
     started = zygote.fork(order["descriptor"])
     os.dup2(order["descriptor"], 0)

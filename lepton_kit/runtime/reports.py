@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.frozen import open_frozen
-from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView
-from lepton_kit.rundir.paths import FINAL_STATES, write_atomically
+from lepton_kit.errors import RunError
+from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView, Status
+from lepton_kit.rundir.held import named
+from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
+from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
-
-RESERVE_BYTES = 1 << 16
-"""Kept free in the run's folder, so that a run that a full disk ends can still say so."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,20 @@ class Checkpoint:
     step: int
     logged_epochs: int
 
+    @property
+    def name(self) -> str:
+        """Where it lies in the run's folder."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
 
 class Ledger:
     """One writer for everything that a run tells the world; a resumed run goes on in the same book."""
 
-    def __init__(self, paths: RunPaths, log: EventLog, first_epoch: int = 0):
+    def __init__(
+        self, paths: RunPaths, log: EventLog, first_epoch: int = 0, workers: int | str | None = None
+    ):
         self.paths = paths
-        self._first_epoch = first_epoch
+        self._first_epoch, self._workers = first_epoch, workers
         self.view = RunView()
         for event in EventReader(paths.events).poll():
             self.view.feed(event)
@@ -62,20 +68,27 @@ class Ledger:
         return max([self._epochs_before, *told])
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
-        self._log.append(kind, **fields)
-        self.view.feed({"time": 0.0, "kind": kind, **fields})
+        event = self._log.append(kind, **fields)
+        self.view.feed(event)
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
-    def status(self, status: str, cause: str | None = None) -> None:
+    def status(self, status: Status, cause: str | None = None) -> None:
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
-        if told and status not in FINAL_STATES:
+        if told and not status.is_final:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
         self._write_status(status, cause)
 
-    def _write_status(self, status: str, cause: str | None) -> None:
-        state = {"status": status, "cause": cause, "driver_pid": os.getpid(), "step": self.view.step}
+    def _write_status(self, status: Status, cause: str | None) -> None:
+        state: dict[str, Any] = {
+            "status": status,
+            "cause": cause,
+            "driver_pid": os.getpid(),
+            "step": self.view.step,
+        }
+        if status.is_final:
+            state["summary"] = {"workers": self._workers, **self.view.summary(), "log_bytes": self._log.size}
         with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))
 
@@ -84,7 +97,7 @@ class Ledger:
         if self._planned:
             return
         self._planned = True
-        samples, held = _sizes(config, self.paths.root)
+        samples, held = _sizes(config, self.paths.root.resolve())
         length = length_of(config, samples)
         about = {"data": config.frozen.model_dump()} if config.frozen is not None else {}
         self.append(
@@ -132,14 +145,15 @@ class Ledger:
         self.append("generation", fields)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint that was written whole; one that a crash of the machine spoilt is passed over."""
+        """The newest checkpoint whose files are as they were written; a spoilt one is passed over with a warning."""
         for folder in sorted(self.paths.checkpoints.glob("step-*"), reverse=True):
             try:
-                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-                with zipfile.ZipFile(folder / "arrays.npz"):
-                    return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as failure:
-                self.append("warning", {"text": f"checkpoints/{folder.name} cannot be used: {failure}"})
+                meta = sums.verified(folder)
+                return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
+            except (RunError, ValueError, KeyError, TypeError) as failure:
+                self.append(
+                    "warning", {"text": named(f"checkpoints/{folder.name} cannot be used: {failure}")}
+                )
         return None
 
     def return_to_checkpoint(self) -> Checkpoint | None:
@@ -157,7 +171,7 @@ class Ledger:
         return checkpoint
 
     def _remove_unfinished(self) -> None:
-        for folder in self.paths.checkpoints.glob(".step-*"):
+        for folder in (*self.paths.checkpoints.glob(".step-*"), self.paths.root / ".final"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def sync(self) -> None:
@@ -171,15 +185,22 @@ class Ledger:
     def flush(self) -> None:
         self._log.flush()
 
-    def end(self, status: str, cause: str | None) -> None:
-        """Write the last lines. On a full disk the reserved space is given up for them."""
+    @property
+    def lost(self) -> bool:
+        """True if the log was deleted or replaced."""
+        return self._log.lost
+
+    def end(self, status: Status, cause: str | None) -> None:
+        """Write the last lines. On a full disk the reserved space is given up for them.
+
+        If they are too many even so, the reports of steps are left out: the last checkpoint has what they tell.
+        """
         self._remove_unfinished()
         self.workers(0, [])
-        self.status(status, cause)
         if self._log.blocked:
+            self._log.shed("steps", RESERVE_BYTES // 2)
             self.paths.reserve.unlink(missing_ok=True)
-            self._log.flush()
-            self._write_status(status, cause)
+        self.status(status, cause)
         self.paths.reserve.unlink(missing_ok=True)
         self._log.close()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
+from lepton_kit.processes.detached import private
 from lepton_kit.runtime.crew import Crew, Started
 from lepton_kit.runtime.wishes import default_threads
 
@@ -19,6 +22,7 @@ class Standby:
     """Keeps the last prepared configuration's workers warm until a run or the end of input comes."""
 
     def __init__(self, folder: Path, started: Started | None = None, nursery: int | None = None):
+        self._folder = folder
         self.crew = Crew(str(folder / "standby.log"), started, nursery)
         self._buffer = b""
 
@@ -36,6 +40,7 @@ class Standby:
                 for order in self._read_orders() if sys.stdin.fileno() in ready else []:
                     if order is None:
                         self.crew.close()
+                        shutil.rmtree(self._folder, ignore_errors=True)  # a client that was killed did not
                         return None
                     os.chdir(order["cwd"])
                     self.crew.search = order["search"]
@@ -46,6 +51,23 @@ class Standby:
         except BaseException:
             self.crew.close()
             raise
+
+    def move_log(self, log: Path) -> None:
+        """Go on in the log of a run, which begins with what was printed so far; the folder of this one goes."""
+        texts = []
+        for name in ("driver.log", "standby.log"):
+            with contextlib.suppress(OSError):
+                texts.append((self._folder / name).read_bytes())
+        self.crew.log = str(log)
+        try:
+            with open(log, "ab", buffering=0, opener=private) as file:
+                for text in texts:
+                    file.write(text)
+                for standard in (1, 2):
+                    os.dup2(file.fileno(), standard)
+                self.crew.zygote_connection.send("log", descriptor=file.fileno())
+        except OSError as failure:  # a full disk, say
+            print(f"{log}: can't be written ({failure})", file=sys.stderr)
 
     def _read_orders(self) -> list[dict[str, Any] | None]:
         data = os.read(sys.stdin.fileno(), 1 << 16)
@@ -82,3 +104,12 @@ class Standby:
                     member.pid = message["pid"]
             if member.connection.closed:
                 self.crew.remove(member)
+
+
+def accept() -> None:
+    """Tell the client, on standard input, that this driver has the run; one that has died meanwhile doesn't matter."""
+    with contextlib.suppress(OSError):
+        os.write(0, b"+")
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -16,12 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
+from lepton_kit.processes.scratch import Scratch
 from lepton_kit.rundir import RunPaths, lock, read_requests
+from lepton_kit.rundir.paths import RESERVE_BYTES
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 
-DRIVER = "lepton_kit.runtime.driver"
+DRIVER = "lepton_kit.runtime.entry"
 TAKE_OVER_SECONDS = 10.0
 
 
@@ -70,7 +72,8 @@ class _Standby:
     """A driver without a run whose workers are warm; it ends when this end of its orders closes."""
 
     def __init__(self, start: Callable[[Sequence[str], Path, socket.socket], object]):
-        self.folder = Path(tempfile.mkdtemp(prefix="lepton-warm-"))
+        self._scratch = Scratch("lepton-warm-")
+        self.folder = self._scratch.path
         self._environment = dict(os.environ)
         self.orders, theirs = socket.socketpair()
         with theirs:
@@ -92,7 +95,12 @@ class _Standby:
 
     def close(self) -> None:
         self.orders.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
+
+    def forget(self) -> None:
+        """In a fork of this process: leave it to the parent."""
+        self.orders.close()
+        self._scratch.forget()
 
 
 class _Kept:
@@ -147,7 +155,7 @@ class _Kept:
     def forget(self) -> None:
         """In a fork of this process: what is kept is its parent's."""
         if self.standby is not None:
-            self.standby.orders.close()
+            self.standby.forget()
         if self.nursery is not None:
             self.nursery.close()
         self.__init__()  # type: ignore[misc]  # as new: this class alone is made here
@@ -186,9 +194,11 @@ def cool() -> None:
 def start_driver(paths: RunPaths) -> None:
     """Hand a run to the warm workers if there are any, else to a new driver; either holds it when this returns.
 
-    Raises `RunError` if the run has a driver.
+    Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
     with _kept.lock:
+        if not lock.held(paths):
+            _reserve(paths)
         if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):
             return
         descriptor = lock.take(paths)
@@ -198,6 +208,17 @@ def start_driver(paths: RunPaths) -> None:
             _kept.start_program(arguments, paths.driver_log, descriptors=(descriptor,))
         finally:
             os.close(descriptor)
+
+
+def _reserve(paths: RunPaths) -> None:
+    try:
+        paths.reserve.write_bytes(bytes(RESERVE_BYTES))
+    except OSError as failure:
+        with contextlib.suppress(OSError):
+            paths.reserve.unlink(missing_ok=True)
+        raise RunError(
+            f"{paths.root}: the run can't start ({why_not_written(failure, paths.root)})"
+        ) from None
 
 
 def _give_to_standby(paths: RunPaths) -> bool:

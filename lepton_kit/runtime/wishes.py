@@ -125,3 +125,11 @@ def default_threads(config: RunConfig) -> int:
     count = config.workers.count
     cores = usable_cores()
     return max(1, cores // (cores if count == "auto" else int(count)))
+
+
+def busy_seconds() -> float:
+    """Seconds that all cores of this machine together have been busy since it started."""
+    import psutil
+
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)

@@ -14,11 +14,14 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
+from lepton_kit.rundir.held import HeldFolder, named
+from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
 
 HEARTBEAT_SECONDS = 0.5
@@ -32,6 +35,9 @@ class DriverChannel:
         self._incoming: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._kept: deque[dict[str, Any]] = deque()
         self.generation = 0
+        self.on_abort: Callable[[int], None] = lambda generation: None
+        self.held: HeldFolder | None = None
+        """The folder of the run that this worker is prepared for."""
         threading.Thread(target=self._receive, daemon=True, name="receive").start()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
@@ -74,7 +80,10 @@ class DriverChannel:
     def _receive(self) -> None:
         while not self._connection.closed:
             for message in self._connection.receive():
-                self._incoming.put(message)
+                if message["kind"] == "abort":
+                    self.on_abort(message["generation"])  # here, for the others may wait in an operation
+                else:
+                    self._incoming.put(message)
         os._exit(0)  # the driver is gone, and with it all reason to go on
 
     def _beat(self) -> None:
@@ -90,6 +99,7 @@ class DriverChannel:
 def main(start: dict[str, Any]) -> int:
     """Run as worker number ``start["worker"]``; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.stdout, sys.stderr = printing_to(1), printing_to(2)
     _log_to(start["log"])
     os.environ["CUDA_VISIBLE_DEVICES"] = (
         os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
@@ -155,16 +165,28 @@ def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> 
     from lepton_kit.training import job
     from lepton_kit.training.loop import Worker
 
-    folder = Path(message["folder"])
-    config = RunConfig.load(folder / "config.yaml")
-    for entry in (*message["search"], str(folder)):
-        if entry not in sys.path:
-            sys.path.append(entry)
-    key = job_key(config, message["folder"])
-    built = prepared[1] if prepared is not None and prepared[0] == key else None
-    if built is None:
-        built = Worker(job.build(config, folder), channel)
-    built.attach(config, folder)
+    held = HeldFolder(Path(message["folder"]))
+    config = RunConfig.load(held.inside / "config.yaml")
+    while True:
+        folder = held.path
+        for entry in (*message["search"], str(folder)):
+            if entry not in sys.path:
+                sys.path.append(entry)
+        key = job_key(config, str(folder))
+        built = prepared[1] if prepared is not None and prepared[0] == key else None
+        try:
+            if built is None:
+                made = job.build(config, folder)
+                channel.on_abort = made.collective.break_off
+                built = Worker(made, channel)
+            break
+        except Exception:
+            if held.gone or held.path == folder:
+                raise  # else it was moved meanwhile: again
+    built.attach(config, held.inside)
+    earlier, channel.held = channel.held, held
+    if earlier is not None:
+        earlier.close()
     channel.send("ready", slot_bytes=built.slot_bytes, parameters=built.parameters, token=message["token"])
     return key, built
 
@@ -191,11 +213,12 @@ def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None
 
 
 def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
-    traceback.print_exc()
+    with contextlib.suppress(OSError):  # a full disk; the driver still has to hear of it
+        traceback.print_exc()
     text = str(failure).strip() or type(failure).__name__
     if not isinstance(failure, LeptonError):
         text = f"{type(failure).__name__}: {text}"
-    channel.send("failed", what=what, cause=text[:2000])
+    channel.send("failed", what=what, cause=named(text)[:2000])
 
 
 def _log_to(path: str) -> None:

@@ -88,7 +88,9 @@ def load() -> None:
     import tensorflow  # noqa: F401  the same
 
     from lepton_kit.runtime import worker  # noqa: F401  the same
-    from lepton_kit.training import job, loop  # noqa: F401  the same
+    from lepton_kit.training import autograph, job, loop  # noqa: F401  the same
+
+    autograph.keep_in_memory()
 
 
 def fork(*unwanted: int) -> tuple[Forked, Connection]:
@@ -127,6 +129,9 @@ def serve(connection: Connection) -> int:
             _report_exits(connection, children)
         if connection.fileno() in ready:
             for message in connection.receive():
+                if message["kind"] == "log":
+                    _log_to(message["descriptor"])
+                    continue
                 pid = os.fork()
                 if pid == 0:
                     die_with_parent(zygote)
@@ -143,6 +148,21 @@ def serve(connection: Connection) -> int:
     for pid in children:
         os.waitpid(pid, 0)
     return 0
+
+
+def _in_words(failure: BaseException) -> str:
+    """An exception and, where it is another, the one that began it all."""
+    first = failure
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    said = [f"{type(one).__name__}: {one}"[:1000] for one in (failure, first)]
+    return said[0] if first is failure else f"{said[0]} ({said[1]})"
+
+
+def _log_to(descriptor: int) -> None:
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
 
 
 def _drain(descriptor: int) -> None:
@@ -169,7 +189,11 @@ def main(descriptor: int, parent: int, before_serving: Callable[[Connection], An
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(socket.socket(fileno=descriptor))
-    load()
+    try:
+        load()
+    except BaseException as failure:
+        connection.send("failed", cause=_in_words(failure))
+        raise
     before_serving(connection)
     serve(connection)
 

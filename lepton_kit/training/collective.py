@@ -6,7 +6,9 @@ Both form and leave Horovod's own ring, which carries the state to ranks that jo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,6 +19,7 @@ from lepton_kit.errors import CollectiveError
 from lepton_kit.training import native
 
 Kind = Literal["shared_memory", "horovod"]
+DESCRIPTORS = "/proc/self/fd"
 FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
 """Words by which the text of a TensorFlow error shows that a collective failed, not the model."""
 
@@ -52,6 +55,25 @@ def is_collective_failure(failure: BaseException) -> bool:
     return isinstance(failure, CollectiveError) or any(name in str(failure) for name in FAILURE_NAMES)
 
 
+def sockets() -> set[tuple[int, str]]:
+    """The descriptors of this process that are sockets, each with the name of its socket (Linux; proc(5))."""
+    found = set()
+    for descriptor in os.listdir(DESCRIPTORS) if os.path.isdir(DESCRIPTORS) else ():
+        with contextlib.suppress(OSError):
+            name = os.readlink(f"{DESCRIPTORS}/{descriptor}")
+            if name.startswith("socket:"):
+                found.add((int(descriptor), name))
+    return found
+
+
+def shut(descriptor: int, name: str) -> None:
+    """End a TCP connection for both sides; its owner still has to close it. Nothing is done to another socket."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as link:
+        same = os.readlink(f"{DESCRIPTORS}/{link.fileno()}") == name
+        if same and link.family in (socket.AF_INET, socket.AF_INET6) and link.type == socket.SOCK_STREAM:
+            link.shutdown(socket.SHUT_RDWR)
+
+
 class Summing(Protocol):
     """What a training step needs of a collective."""
 
@@ -71,6 +93,8 @@ class HorovodCollective:
     def __init__(self, wire: str = "float32"):
         self._wire = wire
         self.membership: Membership | None = None
+        self._links: set[tuple[int, str]] = set()
+        self._broken: int | None = None
 
     def join(self, membership: Membership, segment: int | None = None) -> None:
         """Form the ring with the other members. Raises `CollectiveError` if a member does not come."""
@@ -94,19 +118,32 @@ class HorovodCollective:
             "STALL_CHECK_DISABLE": 1,
         }
         os.environ.update({f"HOROVOD_{name}": str(value) for name, value in place.items()})
+        others = sockets()
         try:
             hvd.init()
         except Exception as failure:
             hvd.shutdown()
             raise CollectiveError(f"generation {membership.generation} did not form: {failure}") from None
-        self.membership = membership
+        self.membership, self._links = membership, sockets() - others
+        if self._broken == membership.generation:
+            self.break_off(membership.generation)
+
+    def break_off(self, generation: int) -> None:
+        """End the connections of a ring that has lost a member, so that nobody waits in it for the time-out.
+
+        Any thread may call it. Whoever waits in an operation of Horovod, here or in another rank, sees it fail at once.
+        """
+        self._broken = generation
+        if self.membership is not None and self.membership.generation == generation:
+            for link in self._links:
+                shut(*link)
 
     def leave(self) -> None:
         """Leave the ring; safe to call when it is broken or was never formed."""
         import horovod.tensorflow as hvd
 
         hvd.shutdown()
-        self.membership = None
+        self.membership, self._links = None, set()
 
     def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
         """Inside a graph: sums over ranks of ``scale * mean`` and of ``total``, in that order, all float32.

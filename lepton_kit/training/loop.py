@@ -76,13 +76,12 @@ class Worker:
     def run(self, join: dict[str, Any], segment: int | None) -> str:
         """Train as a member of one generation; returns why it ended: reform, stop, finished, or broken."""
         membership = Membership(**join["membership"])
-        self._rank, self._size = membership.rank, membership.world_size
-        self._generation = membership.generation
+        self._generation, self._rank = membership.generation, membership.rank
+        self._size = membership.world_size
         self._weights = join["weights"]
         self._reported, self._logged_epochs = join["reported_step"], join["logged_epochs"]
         self._durable, self._log_seconds = join["durable_step"], join["log_seconds"]
-        self._busy_of_ranks = np.zeros(self._size)
-        action = PAUSE if join["paused"] else TRAIN
+        self._busy_of_ranks, action = np.zeros(self._size), PAUSE if join["paused"] else TRAIN
         self._desired = {"action": action, "learning_rate": join["learning_rate"] or 0.0}
         try:
             try:
@@ -94,6 +93,7 @@ class Worker:
             except Exception as failure:
                 if not is_collective_failure(failure):
                     raise
+                self._collective.break_off(self._generation)
                 return "broken"
         finally:
             self._collective.leave()
@@ -112,7 +112,7 @@ class Worker:
 
     def _synchronise(self, join: dict[str, Any]) -> None:
         if join["checkpoint"] and self._rank == 0:
-            folder = Path(join["checkpoint"])
+            folder = self._folder / join["checkpoint"]
             _, arrays, _ = state.load_checkpoint(folder)
             state.restore(self._variables, arrays, str(folder))
             self._history.replace(state.load_history(folder))

@@ -9,52 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-MEANS = frozenset(
-    [
-        "BinaryCrossentropy",
-        "BinaryFocalCrossentropy",
-        "CTC",
-        "CategoricalCrossentropy",
-        "CategoricalFocalCrossentropy",
-        "CategoricalGeneralizedCrossEntropy",
-        "CategoricalHinge",
-        "CosineSimilarity",
-        "Hinge",
-        "Huber",
-        "KLDivergence",
-        "LogCosh",
-        "MeanAbsoluteError",
-        "MeanAbsolutePercentageError",
-        "MeanSquaredError",
-        "MeanSquaredLogarithmicError",
-        "Poisson",
-        "SparseCategoricalCrossentropy",
-        "SquaredHinge",
-    ]
-)
-"""Keras 3.15's losses that give one value a sample; Circle, Dice and Tversky look at the whole batch."""
-MEAN_FUNCTIONS = frozenset(
-    [
-        "binary_crossentropy",
-        "binary_focal_crossentropy",
-        "categorical_crossentropy",
-        "categorical_focal_crossentropy",
-        "categorical_hinge",
-        "cosine_similarity",
-        "ctc",
-        "hinge",
-        "huber",
-        "kl_divergence",
-        "log_cosh",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_error",
-        "mean_squared_logarithmic_error",
-        "poisson",
-        "sparse_categorical_crossentropy",
-        "squared_hinge",
-    ]
-)
+from lepton_kit.models.loss_names import MEAN_FUNCTIONS, MEANS
+
 MEAN_REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 OVERRIDABLE = ("compute_loss", "compute_metrics")
 

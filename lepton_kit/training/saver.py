@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import PreparedData
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
+from lepton_kit.rundir.held import named
 from lepton_kit.training import state
 
 CALLBACKS = "callbacks.pkl"
+UNFINISHED = ".final"
 
 
 class Saver:
@@ -80,7 +83,7 @@ class Saver:
                 logged_epochs=logged_epochs,
             )
         except OSError as failure:
-            self._send("warning", text=f"checkpoint at step {step} was not written: {failure}")
+            self._send("warning", text=named(f"checkpoint at step {step} was not written: {failure}"))
             return
         self._saved = step
         self._send("checkpoint", step=step, path=f"checkpoints/{path.name}")
@@ -98,7 +101,8 @@ class Saver:
             )
         except OSError as failure:
             self._send(
-                "warning", text=f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
+                "warning",
+                text=named(f"the best weights, of epoch {about['epoch']}, were not written: {failure}"),
             )
 
 
@@ -107,12 +111,29 @@ def save_final(
 ) -> None:
     """Write the trained model, its variables with the optimizer's, and what callbacks remember, into ``final/``.
 
-    Also what a prediction needs beside the model: the preprocessing of its data, and how its outputs read.
+    Also what a prediction needs beside the model: the preprocessing of its data, and how its outputs read. The
+    folder is there whole or not at all. Raises `RunError` where the disk is full.
     """
+    target, unfinished = folder / "final", folder / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _save_final(unfinished, model, variables, callbacks, data)
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(unfinished, target)
+    except BaseException as failure:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if isinstance(failure, OSError) and failure.errno in FULL:
+            why = why_not_written(failure, folder)
+            raise RunError(named(f"{target}: the trained model can't be stored ({why})")) from None
+        raise
+
+
+def _save_final(
+    target: Path, model: Any, variables: Sequence[Any], callbacks: bytes, data: PreparedData
+) -> None:
     from lepton_kit import models
     from lepton_kit.models import metrics
 
-    target = folder / "final"
     target.mkdir(mode=0o700, exist_ok=True)
     files: dict[str, Callable[[Any], Any]] = {
         state.FINAL: lambda file: np.savez(file, *state.capture(variables)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.errors import RunError
+from lepton_kit.training import sums
 
 FINAL = "state.npz"
 KEEP_CHECKPOINTS = 2
@@ -95,13 +96,14 @@ def save_checkpoint(
     temporary = folder / f".step-{step}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # but not the run's, which may have been deleted
+        temporary.mkdir(mode=0o700)
         write(temporary / "history.npy", lambda file: np.save(file, history))
         write(temporary / "arrays.npz", lambda file: np.savez(file, *arrays))
         for name, content in (extras or {}).items():
             write(temporary / name, partial(_put, content))
-        meta = json.dumps({"step": step, **about}).encode()
-        write(temporary / "meta.json", lambda file: file.write(meta))
+        meta = json.dumps(sums.sealed({"step": step, **about}, temporary)).encode()
+        write(temporary / sums.META, lambda file: file.write(meta))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     finally:
@@ -133,32 +135,52 @@ def load_extra(path: Path, name: str) -> bytes:
 
 def load_final(folder: Path) -> list[np.ndarray]:
     """The arrays of a run's ``final/`` folder: the model's variables, then the optimizer's. Raises `RunError`."""
-    try:
-        with np.load(folder / FINAL, allow_pickle=False) as stored:
-            return [stored[f"arr_{k}"] for k in range(len(stored.files))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as failure:
-        raise RunError(f"{folder / FINAL}: the final state cannot be read ({failure})") from None
+    return _load_arrays(folder / FINAL)
 
 
 def load_history(path: Path) -> list[tuple[int, float, np.ndarray]]:
-    """The steps that a checkpoint tells of; none if it does not."""
+    """The steps that a checkpoint tells of; none if it does not. Raises `RunError` if they can't be read."""
+    file = path / "history.npy"
     try:
-        return history_entries(np.load(path / "history.npy", allow_pickle=False))
-    except (OSError, ValueError):
-        return []
+        return history_entries(np.load(file, allow_pickle=False)) if file.exists() else []
+    except (OSError, ValueError, EOFError, IndexError) as failure:
+        raise RunError(f"{file}: cannot be read ({failure})") from None
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """All complete checkpoints, the newest last."""
-    return sorted(path.parent for path in folder.glob("step-*/meta.json"))
+    return sorted(path.parent for path in folder.glob(f"step-*/{sums.META}"))
+
+
+def load_newest(folder: Path) -> tuple[Path, list[np.ndarray]]:
+    """The newest checkpoint of a folder, and its arrays; one that is damaged is passed over with a warning.
+
+    Raises `RunError` where none can be read.
+    """
+    problems = []
+    for path in reversed(checkpoint_folders(folder)):
+        try:
+            arrays = load_checkpoint(path)[1]
+        except RunError as failure:
+            problems.append(str(failure))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem}; {path.name}, the one before, is taken", stacklevel=3)
+        return path, arrays
+    raise RunError("; ".join(problems) or f"{folder}: there is no checkpoint")
 
 
 def load_checkpoint(path: Path) -> tuple[int, list[np.ndarray], dict[str, Any]]:
-    """Step, arrays and what else was noted. Raises `RunError` naming a file that cannot be read."""
+    """Step, arrays and what else was noted. Raises `RunError` naming a file that is damaged or cannot be read."""
+    meta = sums.read_meta(path)
+    return int(meta["step"]), _load_arrays(path / "arrays.npz", meta), meta
+
+
+def _load_arrays(file: Path, meta: Mapping[str, Any] | None = None) -> list[np.ndarray]:
     try:
-        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        with np.load(path / "arrays.npz", allow_pickle=False) as stored:
-            arrays = [stored[f"arr_{k}"] for k in range(len(stored.files))]
-        return int(meta["step"]), arrays, meta
-    except (OSError, ValueError, KeyError) as failure:
-        raise RunError(f"{path}: this checkpoint cannot be read ({failure})") from None
+        with np.load(file, allow_pickle=False) as stored:
+            if meta is not None:
+                sums.check_list(stored.zip, meta, file.name)
+            return [stored[f"arr_{k}"] for k in range(len(stored.files))]
+    except Exception as failure:  # a damaged archive may fail in any way before its sums can be compared
+        raise RunError(f"{file}: cannot be read ({type(failure).__name__}: {failure})") from None

@@ -100,7 +100,8 @@ def test_own_data_of_every_kind(open_notebook, files):
     type_path(panel, "my data/customers.csv")
     panel.get_by_role("alert").filter(has_text="likely 'churned'").wait_for(timeout=SLOW)
     assert start.is_disabled()
-    desk.photograph("own-table-target")
+    of(panel, "state").filter(has_text="Start waits: see Target").wait_for(timeout=SLOW)
+    desk.photograph_themes("own-table-target")
     pick(panel, "target", "churned")
     is_read(panel, "accuracy will mislead")
     is_read(panel, "column 'region' is left out")
@@ -110,7 +111,14 @@ def test_own_data_of_every_kind(open_notebook, files):
     type_path(panel, "my data/reviews.csv")
     is_read(panel, "the film was a pleasure")
     is_read(panel, "classification into 2 classes")
-    desk.photograph("own-texts")
+    of(panel, "pick-sequence-length").locator("option", has_text="of the texts whole").first.wait_for(
+        state="attached", timeout=SLOW
+    )
+    pick(panel, "tokenizer", "characters")
+    is_read(
+        panel, "lk.data.text('my data/reviews.csv', text='review', label='sentiment', tokenizer='characters')"
+    )
+    desk.photograph_themes("own-texts")
 
     type_path(panel, "my data/shapes")
     pick(panel, "image-size", "32 x 32")
@@ -121,6 +129,8 @@ def test_own_data_of_every_kind(open_notebook, files):
     type_path(panel, "my data/motion.npz")
     is_read(panel, "time series")
     of(panel, "described").locator("svg").first.wait_for(timeout=SLOW)
+    pick(panel, "length", "50 rows")
+    is_read(panel, "length=50")
     desk.photograph_themes("own-series")
 
     type_path(panel, "my data/arrays.npz")

@@ -23,10 +23,12 @@ PLAN = {
 }  # fmt: skip
 
 
-def report(first: int, last: int, shuffle: bool = True, hashes: np.ndarray | None = None) -> dict[str, Any]:
+def report(
+    first: int, last: int, shuffle: bool = True, hashes: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
     checksums, counts = [], []
     for step in range(first, last):
-        indices = sharding.batch_of(step, seed=0, samples=SAMPLES, global_batch=BATCH, shuffle=shuffle)
+        indices = sharding.batch_of(step, seed=seed, samples=SAMPLES, global_batch=BATCH, shuffle=shuffle)
         contents = None if hashes is None else hashes[indices]
         checksums.append(int(sample_hashes(indices, contents).sum(dtype=np.uint64)))
         counts.append(len(indices))
@@ -179,3 +181,19 @@ def test_contents_of_a_run_that_froze_nothing_can_t_be_checked(paths: RunPaths):
     assert audit(paths.root).problems == ()
     (problem,) = audit(paths.root, contents=True).problems
     assert "were not frozen" in problem
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_checksum_that_is_too_small_is_as_wrong_as_one_too_large(paths: RunPaths, change: int):
+    wrong = report(0, 6)
+    wrong["checksum"][1] += change
+    write(paths, PLAN, generation(0), wrong)
+    assert audit(paths.root).problems == ("step 1: other samples were fed than those of this step",)
+
+
+def test_the_audit_goes_by_the_runs_own_seed(paths: RunPaths):
+    paths.config.write_text(any_config().replace(seed=7).to_yaml())
+    write(paths, PLAN, generation(0), report(0, 6, seed=7))
+    assert audit(paths.root).problems == ()
+    write(paths, PLAN, generation(0), report(0, 6))
+    assert "other samples were fed" in audit(paths.root).problems[0]

@@ -339,3 +339,31 @@ def test_a_report_is_refused_before_it_is_made_where_it_cannot_be_written(tmp_pa
     assert cli.main(["report", str(paths.root), "--output", str(tmp_path / "x.pdf")]) != 0
     assert "path: got" in capsys.readouterr().err
     assert not (tmp_path / "x.pdf").exists()
+
+
+def test_version_names_what_a_report_of_a_fault_needs(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    said = capsys.readouterr().out
+    assert end.value.code == 0
+    assert said.count("\n") == 1
+    assert all(
+        name in said for name in ("lepton_kit 0.", "Python 3.", "TensorFlow 2.", "Keras 3.", "Horovod 0.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["wacth", "latest"], "did you mean watch?"),
+        (["cache", "lst"], "did you mean list?"),
+        (["watch", "latest", "--jsn"], "did you mean --json?"),
+        (["report", "latest", "--ouput=x"], "did you mean --output?"),
+        (["frobnicate"], "not one of run, runs, watch"),
+    ],
+)
+def test_a_misspelt_word_is_told_the_nearest_one(words, meant, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    assert meant in capsys.readouterr().err

@@ -110,6 +110,19 @@ def test_the_report_is_made_once_and_kept_with_the_run(tmp_path: Path):
     assert Run(run.paths).report().facts == card.facts
 
 
+def test_a_report_on_samples_that_are_given_is_made_anew_and_not_kept(tmp_path: Path):
+    run, model = trained(tmp_path)
+    own = run.report()
+    card = run.report(on=(X[:9], Y[:9]))
+    right = np.array(["cat", "dog"])[expected(model, X[:9]).argmax(axis=1)] == Y[:9]
+    assert card.metrics().loc["accuracy", "value"] == pytest.approx(right.mean())
+    assert card.facts.data.validation_samples == 9
+    assert card.facts.split == "given"
+    assert Run(run.paths).report().facts == own.facts
+    with pytest.raises(DataError, match="9 inputs and 8 true answers"):
+        run.report(on=(X[:9], Y[:8]))
+
+
 def test_the_shell_predicts_and_reports(tmp_path: Path, capsys):
     run, _ = trained(tmp_path)
     base = ["--runs-dir", str(tmp_path)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,30 @@ def test_a_finished_run_says_what_ended_it(tmp_path: Path):
     assert (run.status, run.stopped_by) == ("finished", "EarlyStopping: val_loss has not improved")
     told(run, "status", status="failed", cause="a worker died", driver_pid=1)
     assert (run.cause, run.stopped_by) == ("a worker died", None)
+
+
+def test_an_end_that_only_the_status_file_had_room_for_counts_unless_another_driver_came(tmp_path: Path):
+    run = made(tmp_path)
+    run.paths.lock.touch()
+    told(run, "status", status="running", cause=None, driver_pid=7)
+    assert run.status == "interrupted"
+    run.paths.status.write_text('{"status": "failed", "cause": "the disk is full", "driver_pid": 7}')
+    assert (run.status, run.cause) == ("failed", "the disk is full")
+    told(run, "status", status="starting", cause=None, driver_pid=8)
+    assert run.status == "interrupted"
+
+
+def test_a_run_without_its_folder_and_one_whose_driver_could_not_start_say_so(tmp_path: Path):
+    run = made(tmp_path)
+    run.paths.lock.touch()
+    run.paths.driver_log.write_text(
+        "Traceback (most recent call last):\n  …\nImportError: no such library\n\n"
+    )
+    assert str(run.cause).startswith("the driver could not start: ImportError: no such library (")
+    told(run, "status", status="running", cause=None, driver_pid=7)
+    assert "the driver died" in str(run.cause)
+    shutil.rmtree(run.directory)
+    assert run.cause == f"{run.directory}: the run's folder was deleted or moved"
 
 
 def test_warnings_are_the_texts_of_the_log_in_order(tmp_path: Path):

@@ -177,3 +177,10 @@ def test_resolve_fills_in_three_quarters_of_the_run():
     assert masks.resolve(PruningConfig(), 80).end_step == 60
     assert masks.resolve(PruningConfig(begin_step=70), 80).end_step == 71
     assert masks.resolve(PruningConfig(end_step=80), 80).end_step == 80
+
+
+def test_the_ramp_goes_by_its_power_and_2_to_4_rounds_to_the_nearest():
+    assert masks.sparsity_at(50, PruningConfig(sparsity=0.8, end_step=100, power=1.0)) == pytest.approx(0.4)
+    weights = np.arange(1.0, 9.0).reshape(8, 1)
+    (mask,) = masks.masks_for([weights], [(-1,)], 0.2, PruningConfig(pattern="2:4"))
+    assert mask.sum() == 6  # between 1/8 and 3/8: three of every four

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-COUNT = 60
+from tests.data.sheets import COUNT
 
 
 @pytest.fixture(autouse=True)

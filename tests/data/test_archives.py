@@ -95,6 +95,7 @@ def test_every_order_and_type_is_read(archive, monkeypatch, order, kind):
         (("X", "Y"), 4, "samples are 'X', targets 'Y'"),
         (("data", "label"), 4, "samples are 'data', targets 'label'"),
         (("arr_0", "arr_1"), 4, "samples are 'arr_0', targets 'arr_1'"),
+        (("image", "mask"), 4, "samples are 'image', targets 'mask'"),
     ],
 )
 def test_usual_names_are_found_and_said(archive, names, held, said):
@@ -102,6 +103,34 @@ def test_usual_names_are_found_and_said(archive, names, held, said):
     prepared = data.npz(archive(**arrays)).prepare()
     assert len(prepared.validation) == held
     assert any(said in note for note in prepared.notes)
+
+
+def test_masks_may_have_names_for_their_classes(archive):
+    masks = (np.arange(20 * 6).reshape(20, 2, 3) % 3).astype(np.uint8)
+    path = archive(x=X, y=masks)
+    prepared = data.npz(path, class_names=["air", "bone", "brain"]).prepare()
+    assert prepared.class_names == ("air", "bone", "brain")
+    assert (prepared.task, prepared.num_classes) == ("other", 3)
+    same = data.arrays(X, masks, class_names=["air", "bone", "brain"]).prepare()
+    assert (same.class_names, same.task, same.num_classes) == (prepared.class_names, "other", 3)
+    for make in (
+        data.npz(path, class_names=["a", "b"]).prepare,
+        lambda: data.arrays(X, masks, class_names=["a", "b"]),
+    ):
+        with pytest.raises(DataError, match="class 2 is out of range; allowed: 0 to 1, one a class name"):
+            make()
+
+
+def test_rows_that_an_array_marks_as_held_out_are_held_out_and_that_is_said(archive):
+    marked = np.arange(20) % 4 == 3
+    prepared = data.npz(archive(image=X, mask=Y, is_test=marked)).prepare()
+    assert np.array_equal(prepared.validation.x, X[marked])
+    assert any("held out are the rows that 'is_test' marks" in note for note in prepared.notes)
+    numbers = data.npz(archive(image=X, mask=Y, is_test=np.arange(20))).prepare()
+    assert len(numbers.validation) == 4  # no flags, so it says nothing of rows
+    assert (
+        len(data.npz(archive(image=X, mask=Y, is_test=marked), x="image", y="mask").prepare().validation) == 4
+    )
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,32 @@ def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_sample_without_a_
     assert encoded.x.tolist() == [[1.0, 2.0]]
 
 
+def test_a_stream_of_batches_is_encoded_as_the_array_that_it_makes():
+    how = preprocessing_of(data.arrays(X, Y).prepare())
+    stream = Batches([(X[:8], Y[:8]), (X[8:16], Y[8:16]), (X[16:], Y[16:])])
+    assert how.count(stream) is None
+    assert how.count(X) == 20
+    encoded = how.encode(stream)
+    assert encoded.names == tuple(range(20))
+    assert np.array_equal(encoded.x, X)
+    assert np.array_equal(encoded.rows, np.arange(20))
+    with pytest.raises(DataError, match=r"shape \(8, 2, 1\); expected \(samples, 2\)"):
+        how.encode(Batches([(X[:8, :, None],)]))
+
+
+def test_files_given_to_a_model_of_arrays_are_refused_with_what_to_give():
+    with pytest.raises(DataError, match="give arrays: of files, what you read from them"):
+        preprocessing_of(data.arrays(X, Y).prepare()).encode(["photo.png"])
+
+
+class Batches:
+    def __init__(self, elements):
+        self.elements = elements
+
+    def __iter__(self):
+        return iter(self.elements)
+
+
 def test_a_column_to_train_on_and_an_array_in_validation_get_one_form():
     for mine, held in ((pd.Series(Y), Y[:4]), (Y, pd.Series(Y[:4]))):
         prepared = data.of(X, mine, validation_data=(X[:4], held)).prepare()

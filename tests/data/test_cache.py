@@ -11,6 +11,7 @@ import pytest
 
 from lepton_kit import data
 from lepton_kit.data import cache
+from lepton_kit.data.files import fingerprint
 from lepton_kit.data.prepared import META, open_folder
 from lepton_kit.errors import DataError
 
@@ -178,3 +179,11 @@ def test_a_decoder_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="no such column"):
         cache.cached("key", tmp_path, write)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_changed_is_decoded_anew_though_its_size_is_the_same(tmp_path):
+    file = tmp_path / "data.csv"
+    file.write_text("a,b\n")
+    first = fingerprint("table", {}, [file])
+    os.utime(file, ns=(1, 1))
+    assert fingerprint("table", {}, [file]) != first

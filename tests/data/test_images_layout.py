@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.data.images.layout import by_folder, hidden, split_of
+from lepton_kit.data.images.layout import by_folder, hidden
+from lepton_kit.data.split_names import split_of
 from lepton_kit.errors import DataError
 
 

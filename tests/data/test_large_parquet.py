@@ -328,7 +328,7 @@ def test_files_named_for_a_split_are_that_split_and_others_beside_them_are_asked
         write(tmp_path / "d" / f"{name}.parquet", columns)
     prepared = data.parquet(tmp_path / "d", target="y").prepare()
     assert (len(prepared.train), len(prepared.validation)) == (2, 2)
-    assert any("'test' are left alone" in note for note in prepared.notes)
+    assert any("(test): left alone" in note for note in prepared.notes)
     write(tmp_path / "d" / "extra.parquet", columns)
     with pytest.raises(DataError, match=r"extra.parquet: neither a file to train on nor one held out"):
         data.parquet(tmp_path / "d", target="y").prepare()

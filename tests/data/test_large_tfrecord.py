@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lepton_kit import data
-from lepton_kit.data.large.examples import features_of
+from lepton_kit.data.large.examples import columns_of, features_of
 from lepton_kit.errors import ConfigError, DataError
 
 tf = pytest.importorskip("tensorflow")
@@ -64,6 +64,47 @@ def test_examples_are_parsed_as_tensorflow_does(features):
     assert found.keys() == features.keys()
     for name, values in features.items():
         assert list(found[name]) == list(values)
+
+
+FEATURES = st.fixed_dictionaries(
+    {"a": st.lists(st.integers(-1, 300), min_size=1, max_size=3)},
+    optional={
+        "b": st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=3),
+        "c": st.lists(st.binary(max_size=2), min_size=1, max_size=2),
+    },
+)
+
+
+@settings(deadline=None, max_examples=120)
+@given(st.lists(FEATURES, min_size=1, max_size=5))
+def test_many_examples_are_read_as_each_one_alone(several):
+    contents = [example(**one) for one in several]
+    columns = columns_of(contents)
+    alone = [features_of(content) for content in contents]
+    assert columns.keys() == set().union(*alone)
+    for name, column in columns.items():
+        assert [None if one is None else list(one) for one in column] == [
+            list(one[name]) if name in one else None for one in alone
+        ]
+
+
+def test_examples_of_one_writer_become_one_array():
+    contents = [example(x=[float(k), 2.0, -k / 3], ids=[k, 900 - k], y=k % 2) for k in range(300)]
+    columns = columns_of(contents)
+    assert {name: column.shape for name, column in columns.items()} == {
+        "x": (300, 3),
+        "ids": (300, 2),
+        "y": (300, 1),
+    }
+    assert columns["ids"][299].tolist() == [299, 601]
+    assert columns["x"].dtype == np.float32
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=3))
+def test_bytes_that_are_no_examples_are_an_error_together_too(contents):
+    with contextlib.suppress(ValueError):
+        columns_of(contents)
 
 
 @settings(deadline=None, max_examples=200)

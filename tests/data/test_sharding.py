@@ -115,3 +115,18 @@ def test_errors_name_the_field(call, field):
     with pytest.raises(ConfigError) as caught:
         call()
     assert caught.value.field == field
+
+
+def test_what_is_left_over_goes_to_the_largest_remainders():
+    assert sharding.cut(10, [1, 1, 2.6]) == (2, 2, 6)  # 2.17, 2.17, 5.65
+    assert sharding.cut(3, [5, 1, 1, 1]) == (2, 1, 0, 0)  # 1.875, 0.375, 0.375, 0.375
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (0, 1), (5, 0), (5, 3)])
+def test_a_shard_is_its_slice_of_the_order_of_its_own_seed_and_epoch(seed, epoch):
+    steps = sharding.steps_per_epoch(50, 8)
+    for within in range(steps):
+        step = epoch * steps + within
+        (indices,) = sharding.shard(seed=seed, step=step, samples=50, global_batch=8, weights=[1])
+        expected = np.random.Generator(np.random.Philox(key=(seed % 2**64) * 2**64 + epoch)).permutation(50)
+        assert np.array_equal(indices, expected[within * 8 : (within + 1) * 8])

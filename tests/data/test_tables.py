@@ -8,21 +8,7 @@ from lepton_kit import data
 from lepton_kit.data.tables import chunks, targets
 from lepton_kit.data.tables.values import filled
 from lepton_kit.errors import DataError
-
-COUNT = 60
-CITIES = ("Ulm", "Köln", "Bonn")
-
-
-def only(path, **options):
-    """Prepared data of a file with the columns a, b and y, and the column b."""
-    options.setdefault("target", "y")
-    prepared = data.table(path, **options).prepare()
-    found = {column.name: column for column in prepared.preprocessing.columns}
-    return prepared, found.get("b")
-
-
-def said(prepared):
-    return " | ".join(prepared.notes)
+from tests.data.sheets import CITIES, COUNT, only, said
 
 
 @pytest.mark.parametrize(

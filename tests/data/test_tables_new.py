@@ -7,17 +7,9 @@ import numpy as np
 import pandas
 import pytest
 
-from lepton_kit import data
 from lepton_kit.data.preprocessing import parse
 from lepton_kit.errors import DataError
-
-
-def only(path, **options):
-    """Prepared data of a file with the columns b and y, and the column b."""
-    options.setdefault("target", "y")
-    prepared = data.table(path, **options).prepare()
-    found = {column.name: column for column in prepared.preprocessing.columns}
-    return prepared, found.get("b")
+from tests.data.sheets import only
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,7 @@ from lepton_kit.data.tables import making
 from lepton_kit.data.tables.columns import Column
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 from lepton_kit.errors import ConfigError, DataError
-
-COUNT = 60
-CITIES = ("Ulm", "Köln", "Bonn")
-
-
-def only(path, **options):
-    """Prepared data of a file with the columns a, b and y, and the column b."""
-    options.setdefault("target", "y")
-    prepared = data.table(path, **options).prepare()
-    found = {column.name: column for column in prepared.preprocessing.columns}
-    return prepared, found.get("b")
-
+from tests.data.sheets import CITIES, COUNT, only
 
 # What is held out.
 
@@ -334,9 +323,13 @@ def test_a_password_is_not_repeated():
         ({"missing": "-"}, "data.missing"),
         ({"class_weight": "even"}, "data.class_weight"),
         ({"max_categories": 0}, "data.max_categories"),
-        ({"separator": ";;"}, "data.separator"),
+        ({"separator": ";;;;"}, "data.separator"),
         ({"decimal": "x"}, "data.decimal"),
         ({"thousands": "x"}, "data.thousands"),
+        ({"thousands": {"a": "x"}}, "data.thousands"),
+        ({"header": 0}, "data.header"),
+        ({"units": "kg"}, "data.units"),
+        ({"sheet": 1.5}, "data.sheet"),
         ({"header": "no"}, "data.header"),
         ({"validation": 3}, "data.validation"),
         ({"split": "s", "time": "t"}, "data.time"),

@@ -12,19 +12,7 @@ from hypothesis import strategies as st
 from lepton_kit import data
 from lepton_kit.data.texts.tokens import _patterns, auto_length, characters, choose, ids, normal, words
 from lepton_kit.errors import ConfigError, DataError
-
-TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
-MEANT = ["book", "cancel"] * 20
-
-
-def sheet(path, texts=TALK, labels=MEANT, names=("text", "label"), **more):
-    pd.DataFrame({names[0]: texts, names[1]: labels, **more}).to_csv(path, index=False)
-    return path
-
-
-def lines(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
-    return path
+from tests.data.sheets import MEANT, TALK, json_lines, talk, written
 
 
 @pytest.mark.parametrize(
@@ -97,7 +85,7 @@ def test_the_automatic_length_fits_95_of_100_texts():
 
 
 def test_characters_are_chosen_where_there_are_no_spaces(tmp_path):
-    prepared = data.text(sheet(tmp_path / "a.csv", ["ACGT", "GATTACA"] * 20)).prepare()
+    prepared = data.text(talk(tmp_path / "a.csv", ["ACGT", "GATTACA"] * 20)).prepare()
     assert prepared.preprocessing.tokenizer == "characters"
     assert prepared.vocabulary[2:] == ("a", "t", "c", "g")
     assert "tokens are characters, since 0 of 32 texts have a space" in prepared.notes
@@ -107,11 +95,11 @@ def test_characters_are_chosen_where_there_are_no_spaces(tmp_path):
 
 
 def test_columns_are_found_by_their_names_and_that_is_said(tmp_path):
-    prepared = data.text(sheet(tmp_path / "a.csv", names=("Review", "Sentiment"), id=range(40))).prepare()
+    prepared = data.text(talk(tmp_path / "a.csv", names=("Review", "Sentiment"), id=range(40))).prepare()
     assert prepared.class_names == ("book", "cancel")
     assert "texts are column 'Review', labels 'Sentiment'; not read: 'id'" in prepared.notes
     named = data.text(
-        sheet(tmp_path / "b.csv", names=("q", "z")), text="q", label="z", tokenizer="words"
+        talk(tmp_path / "b.csv", names=("q", "z")), text="q", label="z", tokenizer="words"
     ).prepare()
     assert named.preprocessing.column == "q"
     assert named.notes == (
@@ -124,7 +112,7 @@ def test_what_is_cut_and_unknown_is_said(tmp_path):
     texts = ["a b c d e f"] * 30 + ["a b"] * 10
     held = ["train"] * 30 + ["val"] * 10
     texts[-1] = "zebra zebra a b"
-    path = sheet(tmp_path / "a.csv", texts, split=held)
+    path = talk(tmp_path / "a.csv", texts, split=held)
     prepared = data.text(path, split="split", sequence_length=3, vocabulary_size=5).prepare()
     notes = "\n".join(prepared.notes)
     assert (
@@ -137,23 +125,23 @@ def test_what_is_cut_and_unknown_is_said(tmp_path):
     assert notes in prepared.summary()
     alone = ["x"] * 8 + ["y"] * 2
     prepared = data.text(
-        sheet(tmp_path / "b.csv", alone, MEANT[:10], split=["train"] * 8 + ["test"] * 2), split="split"
+        talk(tmp_path / "b.csv", alone, MEANT[:10], split=["train"] * 8 + ["test"] * 2), split="split"
     ).prepare()
     assert "2 of 2 held-out texts have no characters that are known" in prepared.notes
 
 
 def test_test_rows_are_left_alone_beside_validation_rows(tmp_path):
     split = ["train"] * 20 + ["Val"] * 8 + ["test"] * 12
-    prepared = data.text(sheet(tmp_path / "a.csv", split=split), split="split").prepare()
+    prepared = data.text(talk(tmp_path / "a.csv", split=split), split="split").prepare()
     assert (len(prepared.train), len(prepared.validation)) == (20, 8)
     assert "12 test rows are left alone: there are validation rows" in prepared.notes
-    only_test = data.text(sheet(tmp_path / "b.csv", split=["train", "TEST"] * 20), split="split")
+    only_test = data.text(talk(tmp_path / "b.csv", split=["train", "TEST"] * 20), split="split")
     with pytest.raises(DataError, match="the label 'cancel', which no training row has"):
         only_test.prepare()
 
 
 def test_rows_without_text_or_label_are_left_out_and_that_is_said(tmp_path):
-    path = lines(
+    path = json_lines(
         tmp_path / "a.jsonl",
         [{"text": t, "label": y} for t, y in zip(TALK, MEANT, strict=True)]
         + [{"text": "  ", "label": "book"}, {"label": "book"}, {"text": None, "label": "x"}]
@@ -169,7 +157,7 @@ def test_rows_without_text_or_label_are_left_out_and_that_is_said(tmp_path):
 
 def test_several_labels_by_a_separator_a_list_or_columns(tmp_path):
     several = data.text(
-        sheet(tmp_path / "a.csv", labels=["a|b", " b | b", "c", ""] * 10), label_separator="|"
+        talk(tmp_path / "a.csv", labels=["a|b", " b | b", "c", ""] * 10), label_separator="|"
     ).prepare()
     assert (several.task, several.class_names) == ("multilabel", ("a", "b", "c"))
     assert several.train.y.dtype == np.float32
@@ -180,9 +168,9 @@ def test_several_labels_by_a_separator_a_list_or_columns(tmp_path):
     rows = [
         {"text": t, "labels": y} for t, y in zip(TALK, [["a", "b"], [], [None], ["b", "b"]] * 10, strict=True)
     ]
-    from_list = data.text(lines(tmp_path / "b.jsonl", rows), validation_split=0).prepare()
+    from_list = data.text(json_lines(tmp_path / "b.jsonl", rows), validation_split=0).prepare()
     assert from_list.train.y[:4].tolist() == [[1, 1], [0, 0], [0, 0], [0, 1]]
-    flags = sheet(
+    flags = talk(
         tmp_path / "c.csv", names=("comment", "id"), rude=[0, 1] * 20, spam=[1, 0] * 20, calm=[0] * 40
     )
     columns = data.text(flags, label=["rude", "spam", "calm"], validation_split=0).prepare()
@@ -235,36 +223,38 @@ def test_class_folders_of_text_files(reviews):
 
 
 def test_a_folder_with_a_table_a_split(tmp_path):
-    sheet(tmp_path / "train.csv")
-    sheet(tmp_path / "test.csv", TALK[:4], MEANT[:4])
+    talk(tmp_path / "train.csv")
+    talk(tmp_path / "test.csv", TALK[:4], MEANT[:4])
     prepared = data.text(tmp_path).prepare()
     assert (len(prepared.train), len(prepared.validation)) == (40, 4)
-    sheet(tmp_path / "dev.csv", TALK[:6], MEANT[:6])
+    talk(tmp_path / "dev.csv", TALK[:6], MEANT[:6])
     prepared = data.text(tmp_path).prepare()
     assert len(prepared.validation) == 6
-    assert "test.csv is left alone: there is a file of validation rows" in prepared.notes
+    assert "test.csv (test): left alone, as dev.csv is held out" in prepared.notes
 
 
 def test_short_texts_without_a_header_as_public_sets_have_them(tmp_path):
     lines = [f'{"spam" if i % 3 else "ham"}\tcall "now {i}' for i in range(30)]
-    prepared = data.text(bad(tmp_path / "SMSSpamCollection", "\n".join(lines))).prepare()
+    prepared = data.text(written(tmp_path / "SMSSpamCollection", "\n".join(lines))).prepare()
     assert prepared.class_names == ("ham", "spam")
     assert len(prepared.train) + len(prepared.validation) == 30
     assert '"' in prepared.vocabulary
     assert "no header line: labels are column_1, texts column_2" in prepared.notes
     named = ["label\ttext", *lines]
-    assert len(data.text(bad(tmp_path / "a.tsv", "\n".join(named).replace('"', ""))).prepare().train) == 24
+    assert (
+        len(data.text(written(tmp_path / "a.tsv", "\n".join(named).replace('"', ""))).prepare().train) == 24
+    )
     fast = [f"__label__{'a' if i % 2 else 'b'} some, text {i}" for i in range(30)]
-    prepared = data.text(bad(tmp_path / "fast.txt", "\n".join(fast))).prepare()
+    prepared = data.text(written(tmp_path / "fast.txt", "\n".join(fast))).prepare()
     assert prepared.class_names == ("a", "b")
     assert "," in prepared.vocabulary
     fast[0] = "__label__a __label__b both"
-    assert data.text(bad(tmp_path / "two.txt", "\n".join(fast))).prepare().task == "multilabel"
+    assert data.text(written(tmp_path / "two.txt", "\n".join(fast))).prepare().task == "multilabel"
 
 
 def test_tables_are_read_as_tables_are_elsewhere(tmp_path):
     rows = "".join(f"{i % 2};caf\xe9 au lait {i}\n" for i in range(30))
-    path = bad(tmp_path / "a.csv", rows.encode("cp1252"))
+    path = written(tmp_path / "a.csv", rows.encode("cp1252"))
     prepared = data.text(path, header=False, text="column_2", label="column_1").prepare()
     assert "café" in prepared.vocabulary
     assert prepared.preprocessing.encode(path).x.shape[0] == 30
@@ -276,14 +266,8 @@ def test_tables_are_read_as_tables_are_elsewhere(tmp_path):
     (tmp_path / "a.csv").unlink()
     prepared = data.text(tmp_path).prepare()
     assert len(prepared.validation) == 6
-    words_of = data.text(sheet(tmp_path / "na.csv", ["NA", "None", "nan", "n/a"] * 10)).prepare()
+    words_of = data.text(talk(tmp_path / "na.csv", ["NA", "None", "nan", "n/a"] * 10)).prepare()
     assert len(words_of.train) + len(words_of.validation) == 40
-
-
-def bad(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
 
 
 @pytest.mark.parametrize(
@@ -318,7 +302,7 @@ def bad(path, content):
         ({"a.jsonl": '{"text": 3, "label": "x"}'}, {}, "row 1 has 3 in column 'text'"),
         ({"a.jsonl": b'{"text": "\xff\0"}'}, {}, "zero bytes, so it is no text file"),
         ({"a.jsonl": b"\xff\xfea"}, {}, "not readable as utf-16"),
-        ({"d/x.csv": "a\n"}, {}, "x.csv beside nothing; expected one file a split"),
+        ({"d/x.csv": "a\n", "d/z.csv": "a\n"}, {}, "x.csv beside z.csv; expected one file a split"),
         ({"d/test.csv": "text,label\na,x\n"}, {}, "no train file; it has test.csv"),
         ({"d/train/a/1.txt": "x", "d/extra/a/1.txt": "y"}, {}, "the folder 'extra' stands beside train"),
         ({"d/a/1.doc": "x"}, {}, "no texts; expected class folders of .txt files"),
@@ -326,7 +310,7 @@ def bad(path, content):
 )
 def test_errors_name_file_and_row(tmp_path, files, options, said):
     for name, content in files.items():
-        path = bad(tmp_path / name, content)
+        path = written(tmp_path / name, content)
     if "d" in path.relative_to(tmp_path).parts:
         path = tmp_path / "d"
     with pytest.raises(DataError) as caught:

@@ -11,30 +11,12 @@ from lepton_kit import data
 from lepton_kit.data import preprocessing
 from lepton_kit.data.texts.reading import decoded
 from lepton_kit.errors import DataError
-
-TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
-MEANT = ["book", "cancel"] * 20
-
-
-def sheet(path, texts=TALK, labels=MEANT, names=("text", "label"), **more):
-    pd.DataFrame({names[0]: texts, names[1]: labels, **more}).to_csv(path, index=False)
-    return path
-
-
-def lines(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n", encoding="utf-8")
-    return path
-
-
-def bad(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+from tests.data.sheets import MEANT, TALK, json_lines, talk, written
 
 
 @pytest.fixture
 def learned(tmp_path):
-    return data.text(sheet(tmp_path / "talk.csv"), validation_split=0, sequence_length=4).prepare()
+    return data.text(talk(tmp_path / "talk.csv"), validation_split=0, sequence_length=4).prepare()
 
 
 def test_new_sentences_become_what_they_would_have_become_in_training(learned, tmp_path):
@@ -53,8 +35,8 @@ def test_new_sentences_become_what_they_would_have_become_in_training(learned, t
         iter(TALK),
         tmp_path / "talk.csv",
         str(tmp_path / "talk.csv"),
-        bad(tmp_path / "talk.txt", "\r\n".join(TALK) + "\n"),
-        lines(tmp_path / "talk.jsonl", TALK),
+        written(tmp_path / "talk.txt", "\r\n".join(TALK) + "\n"),
+        json_lines(tmp_path / "talk.jsonl", TALK),
     ]
     for form in forms:
         assert np.array_equal(kept.encode(form).x, learned.train.x), form
@@ -119,7 +101,7 @@ def test_an_empty_folder_has_no_texts(learned, tmp_path):
 
 
 def test_texts_in_memory_are_those_of_a_file(tmp_path):
-    path = sheet(tmp_path / "talk.csv")
+    path = talk(tmp_path / "talk.csv")
     wanted = data.text(path).prepare()
     frame = pd.DataFrame({"text": TALK, "label": MEANT})
     for given in (frame, frame.to_dict("list"), frame.to_dict("records")):
@@ -149,7 +131,7 @@ def test_texts_in_memory_are_those_of_a_file(tmp_path):
     ],
 )
 def test_the_encoding_of_a_file_is_found_out(tmp_path, name, content, encoding):
-    text, found = decoded(bad(tmp_path / name, content))
+    text, found = decoded(written(tmp_path / name, content))
     assert found == encoding
     assert text.startswith("caf\xe9") or not content
 
@@ -158,6 +140,6 @@ def test_files_that_cannot_be_read_are_clean_errors(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         decoded(tmp_path)
     with pytest.raises(DataError, match="not readable JSON"):
-        data.text(bad(tmp_path / "deep.json", "[" * 100_000)).prepare()
+        data.text(written(tmp_path / "deep.json", "[" * 100_000)).prepare()
     with pytest.raises(DataError, match=r"line 1 is no JSON"):
-        data.text(bad(tmp_path / "deep.jsonl", '{"a":' * 100_000)).prepare()
+        data.text(written(tmp_path / "deep.jsonl", '{"a":' * 100_000)).prepare()

@@ -3,27 +3,19 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lepton_kit import data
 from lepton_kit.data import preprocessing
 from lepton_kit.data.texts.preprocessing import TextPreprocessing
 from lepton_kit.errors import DataError
-
-TALK = ["book a table", "cancel the table", "book two rooms please", "please cancel it"] * 10
-MEANT = ["book", "cancel"] * 20
-
-
-def sheet(path, texts=TALK, labels=MEANT):
-    pd.DataFrame({"text": texts, "label": labels}).to_csv(path, index=False)
-    return path
+from tests.data.sheets import talk
 
 
 def test_pieces_of_words_are_trained_kept_as_json_and_have_no_unknowns(tmp_path):
     pytest.importorskip("tokenizers")
     texts = ["unbelievable tables", "believe in 我喜欢", "[padding] tables", "unbelievable!"] * 10
-    path = sheet(tmp_path / "a.csv", texts)
+    path = talk(tmp_path / "a.csv", texts)
     prepared = data.text(
         path, tokenizer="subword", vocabulary_size=300, sequence_length=40, validation_split=0
     ).prepare()
@@ -43,7 +35,7 @@ def test_pieces_of_words_are_trained_kept_as_json_and_have_no_unknowns(tmp_path)
 def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(DataError, match=r"pip install lepton-kit\[text\]"):
-        data.text(sheet(tmp_path / "a.csv"), tokenizer="subword").prepare()
+        data.text(talk(tmp_path / "a.csv"), tokenizer="subword").prepare()
 
 
 def test_a_broken_subword_model_is_a_clean_error():

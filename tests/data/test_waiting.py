@@ -28,7 +28,7 @@ def test_a_terminal_shows_one_line_that_changes():
     lines = told([1, 6, 6.1, 8, 8.1], Terminal(), total=5).split("\r")
     assert [line.strip() for line in lines] == [
         "",
-        "decoding data: 2 of 5, about 9 s left",
+        "decoding data: 2 of 5, about 15 s left",
         "decoding data: 4 of 5, about 2 s left",
         "decoding data: 5 of 5, in 8 s",
     ]
@@ -39,8 +39,17 @@ def test_a_file_gets_few_lines(monkeypatch):
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     found = told([1, 6, 7, 20, 40], io.StringIO())
     assert found.splitlines() == [
-        "decoding data: 2 of 100, about 5 min left",
-        "decoding data: 5 of 100, about 13 min left",
+        "decoding data: 2 of 100, about 8 min left",
+        "decoding data: 5 of 100, about 15 min left",
+    ]
+
+
+def test_the_time_before_the_first_sample_is_no_pace():
+    lines = told([60, 61, 62], Terminal()).split("\r")
+    assert [line.strip() for line in lines] == [
+        "",
+        "decoding data: 2 of 100, about 98 s left",
+        "decoding data: 3 of 100, about 97 s left",
     ]
 
 

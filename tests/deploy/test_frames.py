@@ -21,6 +21,24 @@ def test_a_class_has_its_name_its_probability_and_one_of_each_class():
     assert found["probability_cat"].tolist() == [0.9, 0.2]
 
 
+def test_the_likeliest_classes_are_ranked_in_place_of_a_column_for_each():
+    answer = Answer(task="classification", link="none", labels=("cat", "dog", "2"))
+    outputs = np.array([[0.2, 0.7, 0.1], [0.4, 0.2, 0.4]])
+    found = columns(answer, PLAIN, outputs, "kind_", top=2)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "kind_class": ["dog", "cat"],  # of equals the first
+        "kind_probability": [0.7, 0.4],
+        "kind_class_2": ["cat", "2"],
+        "kind_probability_2": [0.2, 0.4],
+    }
+    assert list(columns(answer, PLAIN, outputs, top=9))[-2:] == ["class_3", "probability_3"]
+    scores = columns(
+        Answer(task="classification", link="score", labels=("no", "yes")), PLAIN, np.array([[0.5]]), top=2
+    )
+    assert scores["class_2"].tolist() == ["no"]
+    assert scores["score_2"].tolist() == [-0.5]
+
+
 def test_classes_without_names_are_whole_numbers_and_one_unit_stands_for_the_second():
     found = columns(Answer(task="classification", link="sigmoid"), PLAIN, np.array([[3.0], [-3.0]]))
     assert found["class"].tolist() == [1, 0]

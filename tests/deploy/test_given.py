@@ -6,6 +6,8 @@ import pytest
 
 from lepton_kit import data
 from lepton_kit.data.array_input import preprocessing_of
+from lepton_kit.data.preprocessing import Target
+from lepton_kit.deploy.modelcard.given import card_on
 from lepton_kit.deploy.predict import Predictor
 from lepton_kit.errors import DataError
 from lepton_kit.models.answers import Answer
@@ -66,9 +68,9 @@ def test_worst_samples_are_told_in_the_values_of_the_table():
     ("on", "text"),
     [
         (ROWS.drop(columns="bad"), "no column 'bad', the target; it has age, job"),
-        (ROWS.replace("yes", "maybe"), "true answer 20: 'maybe'; expected one of the classes no, yes"),
+        (ROWS.replace("yes", "maybe"), "true answer 20: maybe; expected one of the classes no, yes"),
         ((ROWS, ["no"]), "40 inputs and 1 true answers"),
-        (7, "on: a int; expected a table with the target's column, or a pair"),
+        (7, "on: a int; expected a table with the target's column, a pair"),
         (ROWS.assign(age="?x"), "on: no input could be read; the first: column 'age'"),
     ],
 )
@@ -95,3 +97,62 @@ def test_the_fields_of_a_model():
     with pytest.raises(DataError, match="expected a pair"):
         images.report(np.zeros((4, 2)))
     assert images.report((np.eye(2), [0, 1])).metrics().loc["accuracy", "value"] == 1.0
+
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+NAMES = np.where(X[:, 0] > 0, "cat", "dog")
+
+
+def of_arrays(prepared):
+    answers = (Answer(task="classification", link="softmax", labels=("cat", "dog")),)
+    return Predictor(
+        preprocessing_of(prepared), answers, lambda x: [np.stack([9 * x[:, 0], -9 * x[:, 0]], axis=1)]
+    )
+
+
+def judged(prepared, on):
+    return card_on(of_arrays(prepared), on, prepared, "a run")
+
+
+def test_arrays_are_judged_by_names_and_numbers_of_classes_and_by_data_sets():
+    prepared = data.arrays(X, NAMES).prepare()
+    numbers = (NAMES == "dog").astype(int)
+    for on in (
+        (X, NAMES),
+        (X, numbers),
+        (X, numbers[:, None]),
+        data.arrays(X[:10], NAMES[:10], validation=(X, NAMES)),
+        data.arrays(X[:10], NAMES[:10], validation=(X, NAMES)).prepare(),
+    ):
+        card = judged(prepared, on)
+        assert card.metrics().loc["accuracy", "value"] == 1.0
+        assert (card.facts.split, card.facts.data.validation_samples) == ("given", 40)
+
+
+@pytest.mark.parametrize(
+    ("on", "text"),
+    [
+        ((X[:2], NAMES[:3]), "on: 2 inputs and 3 true answers"),
+        ((X[:2], np.array(["cat", "cow"])), "true answer 1: cow; expected one of the classes cat, dog"),
+        (
+            (X[:2], np.array([0, 2])),
+            "true answer 1: 2; expected one of the classes cat, dog, or their numbers",
+        ),
+        (data.arrays(X, NAMES, validation_split=0.0), "holds out nothing"),
+        (
+            data.arrays(X, np.where(NAMES == "cat", "cow", "dog")),
+            "the classes are cow, dog; the run learned cat, dog",
+        ),
+        (data.arrays(X[:, :2], NAMES), r"x: shape \(3,\) in train but \(2,\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(on, text):
+    with pytest.raises(DataError, match=text):
+        judged(data.arrays(X, NAMES).prepare(), on)
+
+
+def test_true_answers_keep_their_shape_and_their_unit():
+    maps = Target(task="classification", class_names=("air", "brain"))
+    assert maps.encoded(np.array([[[0, 1], [1, 1]]], np.uint8)).tolist() == [[[0, 1], [1, 1]]]
+    value = Target(task="regression", mean=(200.0,), scale=(50.0,))
+    assert value.encoded([200, 250.0]).tolist() == [0.0, 1.0]

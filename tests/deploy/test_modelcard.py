@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 CLASSES = Answer(task="classification", link="none", labels=("a", "b", "c"))
 
 
-def nothing(row: int) -> dict[str, Any]:
+def nothing(row: int, told: Any = None, truth: Any = None) -> dict[str, Any]:
     return {"name": f"row {row}"}
 
 
@@ -147,6 +147,48 @@ def test_maps_of_classes_are_judged_place_by_place():
     assert metric(card, "accuracy per position").value == 1.0
     assert metric(card, "mean IoU").value == 1.0
     assert card.worst[0].truth == "a map"
+    assert card.places
+
+
+def test_masks_have_dice_with_intervals_that_resample_samples():
+    y = np.zeros((12, 10, 10), int)
+    y[:, 2:8, 2:8] = 1
+    outputs = y[..., None] * 0.8 + 0.1
+    outputs[0, :5] = 0.1  # half of one mask is missed
+    card = judged(Answer(task="classification", labels=("other", "brain")), outputs, y, y)
+    right = 12 * 36 - 18
+    dice = metric(card, "Dice")
+    assert dice.value == pytest.approx(2 * right / (right + 12 * 36))
+    assert dice.low < dice.value < dice.high <= 1
+    assert dice.how == "bootstrap of samples"
+    assert card.classes[1].f1 == pytest.approx(dice.value)
+    assert card.classes[1].support == 12 * 36
+    assert card.classes[1].recall.low < right / (12 * 36) < card.classes[1].recall.high
+    assert card.worst[0].row == 0
+    assert card.worst[0].score == pytest.approx(2 / 3)
+    assert metric(card, "AUC").low is None
+    assert card.baseline[0].name == card.metrics[0].name == "accuracy per position"
+    missed = judged(Answer(task="classification"), np.zeros((3, 4, 4, 1)), np.zeros((3, 4, 4), int), None)
+    assert metric(missed, "Dice").value == 1.0
+    assert missed.classes[1].precision.value is None
+
+
+def test_the_worst_masks_are_drawn_over_their_images(tmp_path: Path):
+    x, y = RNG.integers(0, 255, (10, 8, 6), np.uint8), np.zeros((10, 8, 6), np.int32)
+    y[:, 2:5, 2:5] = 1
+    prepared = arrays(x, y).prepare()
+    answer = Answer(task="classification", labels=None)
+    held = np.asarray(prepared.validation.y)[..., None] * 0.8 + 0.1
+    card = make_card("m", [held], prepared, preprocessing_of(prepared), [answer], split="given")
+    assert card.facts.outputs[0].worst[0].picture.startswith("data:image/png;base64,")
+    html = card._repr_html_()
+    assert "the outline of the truth in yellow" in html
+    assert 'alt="row 0 of the validation split: the answer over the image, the truth outlined; Dice 1' in html
+    assert "F1 = Dice" in html
+    assert "F1 = Dice" in card.to_markdown()
+    assert "Figures on given samples" in html
+    assert card.facts.split == "given"
+    assert ModelCard.load(card.save(tmp_path / "card")).facts == card.facts
 
 
 def test_several_labels_have_figures_each():

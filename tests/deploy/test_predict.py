@@ -54,6 +54,21 @@ def test_rows_come_in_order_and_what_cannot_be_read_is_kept_and_named():
     assert found.attrs["notes"] == ["an older checkpoint", "capitals were made small (1 of 3 inputs)"]
 
 
+def test_the_likeliest_classes_are_asked_for_by_number():
+    answers = (Answer(task="classification", link="none", labels=("few", "some", "many")),)
+    asked = predictor(lambda x: [np.repeat([[0.3, 0.1, 0.6]], len(x), axis=0)], answers)
+    found = asked.predict(["ab", ""], top=2)
+    assert list(found.columns) == ["class", "probability", "class_2", "probability_2", "problem"]
+    assert found.iloc[0, :4].tolist() == ["many", 0.6, "few", 0.3]
+    assert found.iloc[1, :4].isna().all()
+    nothing = asked.predict([""], top=2)
+    assert list(nothing.columns) == list(found.columns)
+    with pytest.raises(ConfigError, match="top: got 0"):
+        asked.predict(["ab"], top=0)
+    with pytest.raises(ConfigError, match="top: got 2; expected none: this model gives no classes"):
+        predictor().predict(["ab"], top=2)
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "a", "bcd"]), min_size=1, max_size=40), st.integers(1, 7))
 def test_how_input_is_cut_changes_nothing(words, batch):
@@ -213,3 +228,70 @@ def test_a_prediction_in_which_nothing_is_readable_has_the_columns_of_any_other(
     assert columns is None or list(found.columns) == [*columns, "problem"]
     assert found.drop(columns="problem").isna().all(axis=None)
     assert found["problem"].notna().all()
+
+
+def array_predictor(run: Any, answer: Answer, target: Target | None = None) -> Predictor:
+    form = ArrayForm(shape=(2,), dtype="float32")
+    return Predictor(ArraysPreprocessing(inputs=(form,), target=target or Target()), (answer,), run)
+
+
+def logits(x: Any) -> list[np.ndarray]:
+    return [np.log(np.asarray([[1.0, 3.0]])) + 0 * x]
+
+
+@pytest.mark.parametrize(
+    ("answer", "columns"),
+    [
+        (
+            Answer(task="classification", link="softmax", labels=("no", "yes")),
+            ["probability_no", "probability_yes"],
+        ),
+        (Answer(task="classification", link="score", labels=("no", "yes")), ["score_no", "score_yes"]),
+        (Answer(task="multilabel", link="sigmoid", labels=("a", "b")), ["probability_a", "probability_b"]),
+        (Answer(task="regression"), ["value_0", "value_1"]),
+        (Answer(task="other"), ["output_0", "output_1"]),
+    ],
+)
+def test_an_array_holds_the_numbers_of_the_frame(answer: Answer, columns: list[str]):
+    target = Target(task="regression", mean=(1.0, 2.0), scale=(10.0, 20.0))
+    tool = array_predictor(logits, answer, target if answer.task == "regression" else None)
+    x = np.random.default_rng(0).normal(size=(7, 2))
+    found = tool.predict_array(x, batch_size=3)
+    assert found.shape == (7, 2)
+    assert np.array_equal(found, tool.predict(x, batch_size=3)[columns].to_numpy())
+    if answer.link == "softmax":
+        assert np.allclose(found, [0.25, 0.75])
+
+
+def test_long_input_is_cut_into_pieces_and_joined_again(monkeypatch):
+    from lepton_kit.deploy import predict
+
+    monkeypatch.setattr(predict, "MOST_ROWS", 4)
+    x = np.arange(22, dtype=np.float32).reshape(11, 2)
+    found = array_predictor(double, Answer(task="other")).predict_array(x, batch_size=3)
+    assert np.array_equal(found, 2 * x)
+
+
+def test_an_array_has_no_row_for_a_problem_so_it_is_an_error_that_names_the_input():
+    tool = array_predictor(double, Answer(task="other"))
+    with pytest.raises(DataError, match="input 1: x: a number that is not finite"):
+        tool.predict_array([[0, 1], [np.nan, 1], [0, 0]])
+    with (
+        pytest.raises(DataError, match="input ab: the model's output is not finite"),
+        np.errstate(divide="ignore"),
+    ):
+        predictor(lambda x: [x / (x - 2)]).predict_array(["a", "ab"])
+    with pytest.raises(DataError, match="input : an empty word"):
+        predictor().predict_array(["", ""])
+    with pytest.raises(DataError, match="nothing to predict"):
+        predictor().predict_array([])
+    with pytest.raises(DataError, match="gave 1 rows for 2 samples"):
+        predictor(lambda x: [x[:1]]).predict_array(["a", "b"])
+
+
+def test_an_array_is_of_one_output():
+    two = predictor(
+        lambda x: [x, x], (Answer(task="regression", name="a"), Answer(task="regression", name="b"))
+    )
+    with pytest.raises(ConfigError, match=r"predict_array.*2 outputs"):
+        two.predict_array(["a"])

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.data.images.preprocessing import ImagePreprocessing
+from lepton_kit.deploy import raw_model
 from lepton_kit.deploy.exports import export
 from lepton_kit.deploy.modelcard.card import ModelCard
 
@@ -34,7 +36,7 @@ for kind, (folder, raw, formats) in json.load(open(sys.argv[1])).items():
 print(json.dumps(told))
 """
 FORMATS = {
-    "images": ["litert"],
+    "images": ["keras", "saved_model", "litert"],
     "text": ["keras", "litert"],
     "table": ["saved_model", "litert"],
     "windows": ["litert"],
@@ -217,6 +219,67 @@ def test_keras_files_of_tables_and_words_hold_the_preprocessing_as_layers(
         loaded = tf.saved_model.load(str(one["folder"] / "model_raw"))
         found = loaded.serve(tensors)
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-5)
+
+
+@pytest.mark.processes
+def test_keras_files_of_images_take_decoded_images_of_any_size(answered: dict[str, Any]):
+    import keras
+    import tensorflow as tf
+
+    one = answered["images"]
+    facts = ModelCard.load(one["folder"]).facts
+    assert {"model_raw (keras)", "model_raw (saved_model)"} <= facts.formats.keys()
+    assert "1 of 255 grey levels" in facts.preprocessing
+    how = one["prepared"].preprocessing
+    loaded = keras.models.load_model(one["folder"] / "model_raw.keras")
+    served = tf.saved_model.load(str(one["folder"] / "model_raw"))  # its variables live as long as it does
+    for height, width in ((8, 8), (9, 7), (31, 44)):
+        pixels = RNG.integers(0, 256, (5, height, width, 3)).astype(np.uint8)
+        expected = one["network"].predict(how.encode(pixels).x, verbose=0)
+        exact = (height, width) == how.image_size
+        for found in (loaded({"image": pixels}), served.serve({"image": tf.constant(pixels)})):
+            np.testing.assert_allclose(np.asarray(found), expected, atol=1e-5 if exact else 0.05)
+
+
+def _pixels(how: ImagePreprocessing) -> Any:
+    """The part of a raw model before its network, as a function of images."""
+    import keras
+
+    height, width, channels = how.sample_shape
+    plain = keras.Sequential([keras.Input((height, width, channels)), keras.layers.Identity()])
+    return raw_model.build(plain, how)
+
+
+@pytest.mark.parametrize("size", [(9, 7), (40, 30), (13, 57), (100, 151), (5, 4)])
+@pytest.mark.parametrize("kind", ["noise", "edges", "ramp"])
+def test_keras_resizes_bytes_to_within_a_grey_level_of_training(size: tuple[int, int], kind: str):
+    height, width = size
+    pixels = np.random.default_rng(1).integers(0, 256, (2, height, width, 3)).astype(np.uint8)
+    if kind == "edges":
+        pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)
+    elif kind == "ramp":
+        pixels = np.broadcast_to(
+            np.linspace(0, 255, width)[None, None, :, None], (2, height, width, 3)
+        ).astype(np.uint8)
+    how = ImagePreprocessing(image_size=(12, 10), color_mode="rgb")
+    found = np.asarray(_pixels(how)({"image": pixels}))
+    difference = np.abs(found - how.encode(pixels).x.astype(np.float32))
+    assert difference.max() <= raw_model.GREY_LEVELS
+    assert np.array_equal(found, np.rint(found))
+
+
+def test_keras_scales_and_resizes_values_of_many_bits_as_training_does():
+    ramp = np.linspace(0, 24_000, 21)[None, None, :, None]  # below the window, inside it, and above
+    values = (ramp + np.random.default_rng(1).integers(0, 900, (3, 33, 21, 1))).astype(np.uint16)
+    how = ImagePreprocessing(image_size=(12, 10), color_mode="grayscale", intensity_range=(900.0, 21_000.0))
+    found = np.asarray(_pixels(how)({"image": values.astype(np.float32)}))
+    expected = how.encode(values).x
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert expected.min() < 1.0
+    assert expected.max() > 250.0
+    same = raw_model.undo(how, expected)
+    np.testing.assert_allclose(np.asarray(_pixels(how)(same)), expected, atol=1e-3)
 
 
 @pytest.mark.processes

@@ -303,3 +303,9 @@ def test_timings_whose_middle_halves_overlap_are_not_called_slower():
     within = timed("int8", 25.0, 1.3, 1.8, 2.0)
     assert any("slower" in flag for flag in flags(apart, [reference, apart]))
     assert not any("slower" in flag for flag in flags(within, [reference, within]))
+
+
+def test_the_bootstrap_interval_has_the_width_of_95_percent():
+    samples = np.arange(1000) / 1000
+    low, high = scoring.bootstrap(samples)
+    assert high - low == pytest.approx(2 * 1.96 * samples.std() / np.sqrt(1000), rel=0.08)  # 90 %: 16 % less

@@ -106,6 +106,69 @@ def test_the_classic_loop(tmp_path):
     assert len(model.variables) == len(model.get_weights())
 
 
+def test_a_loop_of_ones_own_finds_what_a_keras_model_has(tmp_path):
+    import keras
+    import tensorflow as tf
+
+    model = LeptonModel((6,), 3, 8, 2, dropout=0.5, seed=0)
+    x, y = np.eye(6, dtype=np.float32), np.arange(6) % 3
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.Adam(0.01)
+
+    @tf.function  # the network is built while this is traced
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = loss_function(labels, logits) + sum(model.losses)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+        return loss
+
+    losses = [float(step(x, y)) for _ in range(60)]
+    assert np.mean(losses[-20:]) < np.mean(losses[:20])  # dropout makes them noisy
+    assert [layer.name for layer in model.layers][-1] == "logits"
+    assert model.get_layer("logits").units == model.get_layer(index=-1).units == 3
+    assert len(model.weights) == len(model.trainable_weights) == 6
+    assert model.non_trainable_weights == []
+    assert len(model.non_trainable_variables) == 2  # the states of the two layers' random numbers
+    lines = []
+    model.summary(line_length=60, print_fn=lambda text, **_: lines.append(text))
+    assert "logits" in "".join(lines)
+    expected = model.inference(x)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = LeptonModel((6,), 3, 8, 2, dropout=0.5, seed=1)
+    assert not np.allclose(other.inference(x), expected)
+    other.load_weights(tmp_path / "m.weights.h5")
+    assert np.array_equal(other.inference(x), expected)
+
+
+def test_inference_takes_a_data_set_of_batches():
+    import tensorflow as tf
+
+    model = LeptonModel((6,), 3, 8, 2, seed=0)
+    x = np.eye(6, dtype=np.float32)
+    expected = model.inference(x)
+    alone = tf.data.Dataset.from_tensor_slices(x)
+    pairs = tf.data.Dataset.from_tensor_slices((x, np.arange(6) % 3))
+    assert np.allclose(model.inference(alone.batch(4)), expected, atol=1e-6)
+    assert np.allclose(model.inference(pairs.batch(4)), expected, atol=1e-6)
+    assert np.allclose(model.inference(tf.constant(x)), expected, atol=1e-6)
+    with pytest.raises(ModelError, match=r"shape \(6,\); got an array of shape \(6, 6, 1\)"):
+        model.inference(tf.data.Dataset.from_tensor_slices(x[..., None]).batch(6))
+    with pytest.raises(ModelError, match="takes one input; element 0 has a dictionary of 'a', 'b'"):
+        model.inference(tf.data.Dataset.from_tensor_slices({"a": x, "b": x}).batch(4))
+
+
+def test_what_it_does_not_have_is_told_with_what_to_do():
+    model = LeptonModel((6,), 3)
+    with pytest.raises(AttributeError, match=r"no attribute 'compile'; train\(\) and lk.fit need no compile"):
+        model.compile("adam")
+    with pytest.raises(AttributeError, match=r"no attribute 'to_json'; \.network is its Keras model"):
+        model.to_json()
+    assert not hasattr(model, "optimizer")
+    assert not model.built  # asking builds no network
+
+
 def test_fitted_to_takes_range_and_vocabulary_from_the_data():
     x = np.linspace(-4, 12, 40, dtype=np.float32).reshape(20, 2)
     prepared = data.arrays(x, np.arange(20) % 2, validation_split=0).prepare()

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +10,8 @@ from PIL import Image
 import lepton_kit as lk
 from lepton_kit.errors import DataError
 from lepton_kit.panels import DataModelPanel
-from lepton_kit.panels.data_model import NO_PATH, OWN, WRONG
+from lepton_kit.panels.data_model import CARD, NO_PATH, OWN
+from lepton_kit.panels.parts import _below
 from lepton_kit.panels.telling import size
 
 
@@ -63,7 +65,7 @@ def test_own_data_wait_for_a_path(panel):
 def test_a_wrong_path_is_told_beside_it(panel):
     choose(panel, "missing.zip")
     assert "no such file or folder" in panel.path_problem.value
-    assert panel.waits_for == WRONG
+    assert panel.waits_for == "see Path"
     with pytest.raises(DataError, match="no such file"):
         _ = panel.data
     panel.source.value = "digits"
@@ -81,7 +83,7 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     target = panel.pickers.fields["target"]
     assert [name for name, _ in target.options] == ["choose …", "size", "street", "sold", "price"]
     assert "which column is to be predicted?" in panel.pickers.problems["target"].value
-    assert panel.waits_for == WRONG
+    assert panel.waits_for == "see Target"
     assert "likely &#x27;price&#x27;" in panel.pickers.problems["target"].value
     assert target.label == "choose …"
     target.value = "street"
@@ -91,6 +93,37 @@ def test_a_table_waits_for_its_target_and_is_ready_with_it(panel, houses):
     assert panel.data == lk.data.table(houses, target="street")
     assert panel.model.num_classes == 2
     assert "column &#x27;country&#x27; is left out" in panel.look.value
+
+
+def test_the_first_line_is_asked_about_and_picked(panel, tmp_path):
+    (tmp_path / "bare.csv").write_text("".join(f"{k % 7},{k % 5},{'ab'[k % 2]}\n" for k in range(60)))
+    choose(panel, "bare.csv")
+    header = panel.pickers.fields["header"]
+    assert [name for name, _ in header.options] == ["choose …", "is a row of data", "names the columns"]
+    assert "does the first line name the columns?" in panel.pickers.problems["header"].value
+    header.value = False
+    panel.ready()
+    assert panel.pickers.problems["header"].layout.display == "none"
+    panel.pickers.fields["target"].value = "column_3"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.data == lk.data.table(tmp_path / "bare.csv", header=False, target="column_3")
+
+
+def test_points_in_numbers_are_picked(panel, tmp_path):
+    rows = "".join(f"{1 + k % 9}.{100 + k},{'ab'[k % 2]}\n" for k in range(60))
+    (tmp_path / "prices.csv").write_text("price,label\n" + rows)
+    choose(panel, "prices.csv")
+    points = panel.pickers.fields["thousands"]
+    assert [name for name, _ in points.options][1:] == [
+        "decimals: 1.234 is 1.234",
+        "thousands: 1.234 is 1234",
+    ]
+    points.value = {"price": "."}
+    panel.ready()
+    assert panel.waits_for is None
+    assert points.value == {"price": "."}
+    assert panel.prepared.preprocessing.columns[0].mean > 1000
 
 
 def test_the_held_out_share_is_picked(panel, houses):
@@ -167,6 +200,97 @@ def test_arrays_are_picked_by_name(panel, tmp_path):
     assert panel.data == lk.data.npz(tmp_path / "a.npz", x="pictures", y="kinds")
 
 
+@pytest.fixture
+def reviews(tmp_path):
+    """Nine of ten texts have three words, the others six."""
+    rows = [f"{'a good film' if k % 10 else 'one very long and bad film'},{'ab'[k % 2]}" for k in range(60)]
+    path = tmp_path / "reviews.csv"
+    path.write_text("review,sentiment\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_tokens_of_texts_are_picked_from_what_the_texts_have(panel, reviews):
+    choose(panel, "reviews.csv")
+    tokens, length = panel.pickers.fields["tokenizer"], panel.pickers.fields["sequence_length"]
+    assert [(label, value) for label, value in tokens.options][:3] == [
+        ("auto: words", "auto"),
+        ("words", "words"),
+        ("characters", "characters"),
+    ]
+    assert list(length.options) == [
+        ("auto: 6 words", "auto"),
+        ("3 words: 90 % of the texts whole", 3),
+        ("6 words: 100 % of the texts whole", 6),
+    ]
+    assert (tokens.value, length.value) == ("auto", "auto")
+    length.value = 3
+    panel.ready()
+    assert panel.prepared.sample_shape == (3,)
+    assert panel.data.options["sequence_length"] == 3
+    tokens.value = "characters"
+    panel.ready()
+    assert panel.waits_for is None
+    assert panel.prepared.preprocessing.tokenizer == "characters"
+    assert ("11 characters: 90 % of the texts whole", 11) in length.options
+    assert (length.label, length.value) == (
+        "3",
+        3,
+    )  # picked before, though no share of the texts is of that length
+
+
+def test_the_length_of_a_window_is_picked_from_the_recordings(panel, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {f"{part}_{kind}": rng.normal(size=(60, 2)) for part in ("train", "test") for kind in "ab"}
+    np.savez(tmp_path / "motion.npz", **arrays)
+    choose(panel, "motion.npz")
+    window = panel.pickers.fields["length"]
+    assert [value for _, value in window.options] == [5, 10, 20, 50, 60]
+    assert window.options[-1][0] == "60 rows, the shortest recording"
+    assert window.value == 20
+    window.value = 50
+    panel.ready()
+    assert panel.prepared.sample_shape == (50, 2)
+    assert panel.data == lk.data.windows(tmp_path / "motion.npz", length=50)
+
+
+def test_recordings_shorter_than_a_window_are_told_at_its_length(panel, tmp_path):
+    arrays = {f"{part}_{kind}": np.arange(24.0).reshape(12, 2) for part in ("train", "test") for kind in "ab"}
+    np.savez(tmp_path / "short.npz", **arrays)
+    choose(panel, "short.npz")
+    assert panel.waits_for == "see Window"
+    assert "has 12 rows; a window needs 20" in panel.pickers.problems["length"].value
+    assert [value for _, value in panel.pickers.fields["length"].options] == [20, 5, 10, 12]
+    panel.pickers.fields["length"].value = 10
+    panel.ready()
+    assert panel.waits_for is None
+
+
+def test_an_error_of_the_data_is_said_once_at_its_field(tmp_path, monkeypatch, houses):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    bench = lk.Workbench(warm=False)
+    panel = choose(bench.data_model, "houses.csv")
+    panel.hidden_size.value += 8
+    bench.show_code.value = True
+    shown = [one.value for one in _below(bench.view) if isinstance(one, widgets.HTML)]
+    assert sum("which column is to be predicted?" in text for text in shown) == 1
+    assert "which column is to be predicted?" in panel.pickers.problems["target"].value
+    assert "<b>Not ready</b>: see Target" in panel.look.value
+    assert bench.training.state.value == "idle; Start waits: see Target"
+    assert bench.training.complaint == panel.complaint == ""
+    assert bench.training.code.layout.display == "none"
+    panel.pickers.fields["target"].value = "street"
+    panel.ready()
+    assert bench.training.code.layout.display == ""
+    panel.source.value = OWN
+    choose(panel, "gone.csv")
+    panel.hidden_size.value += 8
+    assert bench.training.code.layout.display == "none"
+    assert "see Path" in bench.training.state.value
+    assert panel.complaint == ""
+    bench.close()
+
+
 def test_browsing_to_a_file_reads_it(panel, houses, tmp_path):
     (tmp_path / "below").mkdir()
     houses.rename(tmp_path / "below" / "houses.csv")
@@ -228,6 +352,14 @@ def test_data_from_python_are_described(tmp_path, monkeypatch):
     panel = DataModelPanel(data=given).ready()
     assert panel.waits_for is None
     assert panel.data is given
+    panel.close()
+
+
+def test_data_from_python_that_can_not_be_read_are_told_below_them(tmp_path, monkeypatch, houses):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    panel = DataModelPanel(data=lk.data.table(houses, target="rent")).ready()
+    assert "'rent'" in panel.complaint
+    assert panel.waits_for == f"see {CARD}"
     panel.close()
 
 

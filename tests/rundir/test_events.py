@@ -119,3 +119,31 @@ def test_a_second_reader_sees_everything(path: Path):
     first, second = EventReader(path), EventReader(path)
     assert first.poll() == second.poll() == [json.loads(line) for line in path.read_text().splitlines()]
     log.close()
+
+
+def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, asked = EventLog(tmp_path / "events.jsonl"), []
+    monkeypatch.setattr(os, "fsync", asked.append)
+    assert log.sync()
+    assert len(asked) == 1
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert not log.sync()
+
+
+def test_what_is_too_much_for_the_last_room_is_given_up_by_kind(path: Path, monkeypatch: pytest.MonkeyPatch):
+    log = EventLog(path)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        for n in range(100):
+            log.append("steps", n=n)
+        log.append("status", n=100)
+        log.shed("steps", 1 << 20)
+        log.shed("steps", 1000)
+    log.append("status", n=101)
+    told = EventReader(path).poll()
+    assert [event["kind"] for event in told] == ["status", "warning", "status"]
+    assert "100 reports of steps" in told[1]["text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,15 @@ def test_a_reader_that_looks_does_not_keep_a_driver_out(paths: RunPaths):
     assert lock.held(paths), "the lock passes on with its descriptor"
     os.close(duplicate)
     assert not lock.held(paths)
+
+
+def test_who_wants_a_lock_waits_for_it_a_moment(tmp_path: Path):
+    file = tmp_path / "lock"
+    held = lock.claim(file)
+    assert held is not None
+    timer = threading.Timer(0.3, os.close, [held])
+    timer.start()
+    mine = lock.claim(file, patience=10)
+    timer.join()
+    assert mine is not None
+    os.close(mine)

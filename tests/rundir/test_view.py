@@ -143,3 +143,9 @@ def test_a_series_grows_and_is_cut():
     series.truncate(10)
     series.truncate(20)
     assert len(series) == 10
+
+
+def test_a_resume_just_behind_a_report_keeps_that_report():
+    view = feed(RunView(), PLAN, generation(0), steps(0, 10), generation(10))
+    assert view.report_steps.array.tolist() == [10]
+    assert all(len(values) == 1 for values in view.metrics.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lepton_kit.rundir import EventLog, EventReader, RunPaths
+from lepton_kit.rundir import EventLog, EventReader, RunPaths, Status
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.training.state import history_array, load_history, save_checkpoint
 
@@ -45,9 +45,9 @@ def epoch(number: int, step: int) -> dict:
 
 def test_a_status_is_logged_when_it_changes_and_the_file_tells_the_last(paths: RunPaths):
     ledger = open_ledger(paths)
-    for status in ("starting", "starting", "running"):
+    for status in (Status.STARTING, Status.STARTING, Status.RUNNING):
         ledger.status(status)
-    ledger.end("failed", "a cause")
+    ledger.end(Status.FAILED, "a cause")
     assert kinds(paths).count("status") == 3
     assert json.loads(paths.status.read_text())["cause"] == "a cause"
     assert not paths.reserve.exists()
@@ -59,7 +59,7 @@ def test_workers_are_logged_when_a_state_changes_not_when_memory_does(paths: Run
     ledger.workers(1, [row])
     ledger.workers(1, [row | {"memory_bytes": 2}])
     ledger.workers(1, [row | {"state": "training", "rank": 0}])
-    ledger.end("stopped", None)
+    ledger.end(Status.STOPPED, None)
     assert kinds(paths).count("workers") == 3  # the third is the end, without workers
 
 
@@ -113,7 +113,7 @@ def test_a_new_driver_says_who_it_is_even_if_the_last_got_no_further(
     for driver in (11, 12):
         monkeypatch.setattr(os, "getpid", lambda driver=driver: driver)
         ledger = open_ledger(paths)
-        ledger.status("starting")
+        ledger.status(Status.STARTING)
         assert open_ledger(paths).view.driver_pid == driver
 
 
@@ -176,5 +176,5 @@ def test_on_a_full_disk_the_reserve_makes_room_for_the_last_words(
     monkeypatch.setattr(os, "write", full)
     ledger.append("steps", steps(0, 3))
     assert kinds(paths) == []
-    ledger.end("failed", "the disk is full")
+    ledger.end(Status.FAILED, "the disk is full")
     assert kinds(paths) == ["steps", "workers", "status"]

@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.rundir.paths import FINAL_STATES
 from tests.processes import processes_of
 
 pytestmark = pytest.mark.processes
@@ -185,7 +184,7 @@ def soak(folder: Path, seed: int, seconds: float, deeds: list[str], last: list[s
             assert left == [], (story, ports)
     zombies = [child for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
     assert zombies == [], story
-    assert run.status in FINAL_STATES
+    assert run.status.is_final
 
 
 def test_a_short_storm(tmp_path: Path):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from lepton_kit.models.loss_names import LOSSES, MEAN_FUNCTIONS, MEANS, OF_A_BATCH, SHORT, UNNAMED
 from lepton_kit.training.inputs import Inputs
-from lepton_kit.training.routes import MEAN_FUNCTIONS, MEANS, is_own, losses_of, metrics_of, why_gathered
+from lepton_kit.training.routes import is_own, losses_of, metrics_of, why_gathered
 
 X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
 K = keras.ops
@@ -93,3 +94,10 @@ def test_the_lists_name_things_that_keras_has():
         assert issubclass(getattr(keras.losses, name), keras.losses.Loss)
     for name in MEAN_FUNCTIONS:
         assert callable(getattr(keras.losses, name))
+    for name in MEANS - UNNAMED:
+        assert keras.losses.get(name).fn.__name__ in MEAN_FUNCTIONS
+
+
+def test_a_loss_is_either_a_mean_over_samples_or_one_of_the_batch():
+    assert not (MEANS | MEAN_FUNCTIONS) & OF_A_BATCH
+    assert LOSSES == (MEANS - UNNAMED) | MEAN_FUNCTIONS | OF_A_BATCH | SHORT

@@ -1,5 +1,7 @@
 """Packing, restoring and checkpoints: whole or refused, with the reason."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,3 +77,12 @@ def test_arrays_of_another_model_are_refused():
         state.restore([Variable(1), Variable(2)], [np.zeros(())], "checkpoint")
     with pytest.raises(RunError, match=r"checkpoint: kernel has shape \(3,\) there and \(2,\) in this model"):
         state.restore([Variable([1, 2])], [np.zeros(3)], "checkpoint")
+
+
+def test_each_file_of_a_checkpoint_is_on_disk_before_its_name_counts(tmp_path, monkeypatch):
+    order = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("sync"), sync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("name"), replace(a, b))[1])
+    made = state.save_checkpoint(tmp_path, 3, [np.zeros(2)], history(3), logged_epochs=0)
+    assert order == ["sync"] * len(list(made.iterdir())) + ["name"]

@@ -22,6 +22,8 @@ USUAL = (
     ("x_train", "train_labels"),
     ("images", "labels"),
     ("image", "label"),
+    ("images", "masks"),
+    ("image", "mask"),
     ("data", "labels"),
     ("data", "label"),
     ("data", "target"),
@@ -31,6 +33,8 @@ USUAL = (
     ("inputs", "outputs"),
 )
 """Names of (samples, targets) that people give, tried in this order, whatever their case."""
+FLAGS = ("is_validation", "is_val", "is_test")
+"""Names of arrays that say which rows are held out, one bool a row."""
 HELD_OUT = ("val", "valid", "validation", "dev", "test")
 
 
@@ -78,4 +82,8 @@ def found_names(reader: Reader, options: dict[str, Any]) -> tuple[dict[str, Any]
                 continue
             changed |= {"validation_x": by_name[held[0]], "validation_y": by_name[held[1]]}
             said += f"; held out are {by_name[held[0]]!r}, {by_name[held[1]]!r}"
+        flags = [by_name[name] for name in FLAGS if name in by_name]
+        if "validation_x" not in changed and flags and reader.header(flags[0])[1].kind == "b":
+            changed["is_validation"] = flags[0]
+            said += f"; held out are the rows that {flags[0]!r} marks"
     return {**options, **changed}, [said, *left]

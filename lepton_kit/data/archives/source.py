@@ -14,7 +14,7 @@ from lepton_kit.data import scaling
 from lepton_kit.data.archives.layout import found_names, open_arrays
 from lepton_kit.data.archives.readers import Reader
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
-from lepton_kit.data.checks import check_finite, range_of, task_of
+from lepton_kit.data.checks import check_finite, map_classes, range_of, task_of
 from lepton_kit.data.dataset import Dataset, dataset_of
 from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.preprocessing import Target
@@ -174,7 +174,7 @@ def _finish(
     job: Job, labels: np.ndarray | None, held_labels: np.ndarray | None, classes: rules.Classes
 ) -> None:
     asked, targets = job.options["task"], job.names("y")
-    task, count, names = "other", None, classes.names
+    task, count, names, named = "other", None, classes.names, False
     if None in targets:
         shape, dtype = job.reader.header(targets[None])
         if asked == "regression":
@@ -196,8 +196,13 @@ def _finish(
                     )
             elif dtype.kind == "f":
                 task = "regression"
+            elif names is not None and len(shape) > 1:
+                for split in job.parts:
+                    for piece in _of_split(job, targets[None], split):
+                        count = map_classes(piece, None, names)
+                named = True
     inputs = job.names("x")
-    kept = names if task in ("classification", "multilabel") else None
+    kept = names if named or task in ("classification", "multilabel") else None
     job.writer.finish(
         task=task,
         num_classes=count,
@@ -257,9 +262,9 @@ def _rows(job: Job, count: int, labels: np.ndarray | None) -> dict[str, np.ndarr
     return {"train": train, "validation": held_rows} if len(held_rows) else {"train": train}
 
 
-def _of_split(job: Job, name: str) -> Iterator[np.ndarray]:
-    """The training rows of an array, piece by piece."""
-    rows = job.parts["train"]
+def _of_split(job: Job, name: str, split: str = "train") -> Iterator[np.ndarray]:
+    """The rows of a split of an array, piece by piece."""
+    rows = job.parts[split]
     for first, piece in job.reader.pieces(name):
         low, high = np.searchsorted(rows, (first, first + len(piece)))
         yield piece if high - low == len(piece) else piece[rows[low:high] - first]

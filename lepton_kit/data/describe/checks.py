@@ -72,23 +72,23 @@ def nearly_unique(counts: Mapping[str, int]) -> str | None:
 
 
 def same_but_for_spelling(names: Sequence[str], classes: Sequence[str] | None = None) -> str | None:
-    """Labels that differ in blanks or case alone; ``classes`` are the classes that they were read as, if known.
+    """Labels that differ in blanks, case or a point at the end alone; ``classes`` are the classes that they were read as, if known.
 
     >>> same_but_for_spelling(["Yes", " Yes", "yes", "No"])
-    "labels that differ in blanks or case alone: ' Yes', 'Yes', 'yes'; they count as different classes"
+    "labels that differ in blanks, case or a point at the end alone: ' Yes', 'Yes', 'yes'; they count as different classes"
     >>> same_but_for_spelling(["Yes", " Yes"], classes=["Yes"])
-    "labels that differ in blanks or case alone: ' Yes', 'Yes'; they were read as one class"
+    "labels that differ in blanks, case or a point at the end alone: ' Yes', 'Yes'; they were read as one class"
     """
     alike: dict[str, set[str]] = {}
     for name in names:
-        alike.setdefault(" ".join(str(name).split()).casefold(), set()).add(str(name))
+        alike.setdefault(" ".join(str(name).split()).casefold().removesuffix("."), set()).add(str(name))
     found = [sorted(group) for group in alike.values() if len(group) > 1]
     if not found:
         return None
     told = "; ".join(", ".join(map(repr, group)) for group in found[:4])
     apart = classes is None or same_but_for_spelling(classes) is not None
     read = "they count as different classes" if apart else "they were read as one class"
-    return f"labels that differ in blanks or case alone: {told}; {read}"
+    return f"labels that differ in blanks, case or a point at the end alone: {told}; {read}"
 
 
 def determined(column: Any, target: Any) -> float:

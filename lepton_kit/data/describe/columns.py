@@ -8,7 +8,7 @@ from typing import Any
 
 from lepton_kit.data.describe.checks import is_id
 from lepton_kit.data.describe.description import Column
-from lepton_kit.data.describe.frames import KINDS
+from lepton_kit.data.describe.frames import look_of
 from lepton_kit.data.describe.guess import WORDS_OF_A_TEXT
 from lepton_kit.data.tables.values import MISSING
 
@@ -33,7 +33,7 @@ def column_of(values: Any, name: str, kind: str) -> Column:
 
 def columns_of(frame: Any) -> tuple[Column, ...]:
     """Every column of a frame of `head`."""
-    kinds = frame.attrs[KINDS]
+    kinds = look_of(frame).kinds
     return tuple(column_of(frame[name], str(name), kinds[str(name)]) for name in frame.columns)
 
 
@@ -88,4 +88,5 @@ def _kind(values: Any, known: Any, distinct: int, name: str, kind: str) -> str:
 
 def _short(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value).removesuffix(" 00:00:00")
+    text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -16,7 +16,8 @@ from lepton_kit.data.archives import open_arrays
 from lepton_kit.data.describe import checks
 from lepton_kit.data.describe.columns import columns_of, findings, with_classes
 from lepton_kit.data.describe.description import Column, Description
-from lepton_kit.data.describe.frames import DOUBTS, MOST_ROWS
+from lepton_kit.data.describe.frames import MOST_ROWS, Look, look_of
+from lepton_kit.data.describe.lengths import of_texts, of_windows
 from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_files
 from lepton_kit.data.describe.preview import preview
 from lepton_kit.data.describe.reading import Plan, plan, verb_of
@@ -26,7 +27,7 @@ from lepton_kit.errors import ConfigError, DataError, LeptonError
 CLASSES_IN_A_TARGET = 200
 CONCERNED = (
     "image_size", "splits", "labels", "masks", "drop", "features", "target", "label", "text", "split", "group", "time",
-    "x", "y", "length",
+    "x", "y", "length", "tokenizer", "sequence_length", "header", "sheet",
 )  # fmt: skip
 """Options that an error may name, the telling ones first."""
 SPLITS = ("ignore", "train", "validation", "test")
@@ -66,6 +67,7 @@ def describe(
         columns = tuple(
             with_classes(one, prepared.class_names) if one.name == target else one for one in columns
         )
+    lengths, meanings = _lengths(found, prepared, failure)
     return Description(
         source=_source(anything),
         kind=_kind(found, prepared),
@@ -77,7 +79,8 @@ def describe(
         held_out=held,
         left_out=_left_out(found, prepared),
         problems=tuple(_problems(found, prepared, classes, held, columns)),
-        choices=_choices(found, columns) | _ways_out(found, failure),
+        choices=_choices(found, columns) | _ways_out(found, failure) | lengths,
+        meanings=meanings,
         proposed={**found.proposed, **found.options},
         preview=preview(
             prepared,
@@ -111,7 +114,10 @@ def _counts_of_target(found: Plan) -> dict[str, int]:
     target = found.options.get("target") or found.options.get("label")
     if found.frame is None or not isinstance(target, str) or target not in found.frame.columns:
         return {}
-    counts = Counter(map(str, found.frame[target].dropna()))
+    values = found.frame[target].dropna()
+    if found.options.get("task") == "regression" or (_is_number(values) and (values % 1 != 0).any()):
+        return {}
+    counts = Counter(map(str, values))
     return dict(sorted(counts.items())) if len(counts) <= CLASSES_IN_A_TARGET else {}
 
 
@@ -199,7 +205,8 @@ def _problems(
     elif classes:
         said.append(checks.same_but_for_spelling(list(classes)))
     if found.frame is not None:
-        said += found.frame.attrs.get(DOUBTS, [])
+        look = look_of(found.frame)
+        said += [*look.doubts, _unanswerable(look, target)]
         known = ("constant", "empty") if prepared is not None else ()  # the reader has said it
         text = found.options.get("text")
         shown = [one for one in columns if one.kind not in known and one.name != text]
@@ -217,6 +224,17 @@ def _problems(
     return [sentence for sentence in said if sentence]
 
 
+def _unanswerable(look: Look, target: Any) -> str | None:
+    """What is said of columns beside the target that the rows to be predicted lack."""
+    others = [name for name in look.lacking if name != target]
+    if not isinstance(target, str) or not others:
+        return None
+    return (
+        f"{', '.join(look.predict)} lacks {', '.join(map(repr, others[:8]))}: a model that learns from them can't answer "
+        f"it; drop={others!r}"
+    )
+
+
 def _used(found: Plan, target: str) -> list[str]:
     """The columns of the frame that a table is predicted from."""
     named = found.options.get("features")
@@ -226,7 +244,8 @@ def _used(found: Plan, target: str) -> list[str]:
 
 
 def _left_out(found: Plan, prepared: PreparedData | None) -> tuple[str, ...]:
-    said = [*found.notes, *(prepared.notes if prepared is not None else ())]
+    read = look_of(found.frame).notes if prepared is None and found.frame is not None else ()
+    said = [*found.notes, *(prepared.notes if prepared is not None else read)]
     if found.kind == "text" and found.frame is not None:
         used = {found.options.get(name) for name in ("text", "label", *ROLES)}
         unused = [str(name) for name in found.frame.columns if name not in used]
@@ -242,7 +261,7 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
         useless = ("constant", "empty") if len(found.frame) < MOST_ROWS else ()
         names = tuple(one.name for one in columns if one.kind not in useless)
         few = [one for one in columns if 2 <= one.distinct <= max(2, len(found.frame) // 4)]
-        choices = {
+        choices: dict[str, tuple[Any, ...]] = {
             "target": names,
             "text": tuple(one.name for one in columns if one.kind in ("text", "category", "id")),
             "label": tuple(one.name for one in few),
@@ -251,16 +270,41 @@ def _choices(found: Plan, columns: tuple[Column, ...]) -> dict[str, tuple[Any, .
         }
         split = found.guess.split if found.guess is not None else found.options.get("split")
         choices |= {"split": (split,) if split else (), "drop": tuple(one.name for one in columns)}
+        look = look_of(found.frame)
+        if found.concerns == "header" or "header" in found.options:
+            choices["header"] = (False, True)
+        if len(look.sheets) > 1:
+            choices["sheet"] = look.sheets
+        given = found.options.get("thousands")
+        open_to_both = look.thousands or (tuple(given) if isinstance(given, dict) else ())
+        if open_to_both:
+            choices["thousands"] = tuple(dict.fromkeys(open_to_both, mark) for mark in ("", "."))
         allowed = inspect.signature(verb_of(found.kind)).parameters
         return {name: values for name, values in choices.items() if values and name in allowed}
     if found.kind == "image_folder":
         sizes = common_sizes(found.source)
         return layout_of(names_of_files(found.source))[1] | ({"image_size": sizes} if sizes else {})
+    if found.beside:
+        return {"target": found.beside}
     if found.kind == "npz":
         with open_arrays(found.source) as reader:
             arrays = tuple(reader.names)
         return {"x": arrays, "y": arrays}
     return {}
+
+
+def _lengths(
+    found: Plan, prepared: PreparedData | None, failure: DataError | None
+) -> tuple[dict[str, tuple[Any, ...]], dict[str, dict[Any, str]]]:
+    """How long a sample of texts or recordings may be: (values to pick from, what they mean)."""
+    if found.kind == "windows":
+        return of_windows(found.options, prepared, failure)
+    if found.kind != "text":
+        return {}, {}
+    texts: list[str] = []
+    if found.frame is not None and found.options.get("text") in found.frame.columns:
+        texts = found.frame[found.options["text"]].dropna().astype(str).tolist()
+    return of_texts(texts, found.options, prepared)
 
 
 def _ways_out(found: Plan, failure: DataError | None) -> dict[str, tuple[Any, ...]]:

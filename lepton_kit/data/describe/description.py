@@ -28,7 +28,8 @@ class Description:
     ``code`` is the call that reads the data. ``facts`` are what was understood, name -> text. ``classes`` counts the
     samples to train on, ``held_out`` those of validation. ``left_out`` and ``problems`` are sentences: what is not
     used or was changed and why, and what looks wrong. ``verb`` is the function of `lk.data` that reads them, with the options
-    ``proposed``; ``choices`` are values to pick from, option -> values. ``failure`` says why
+    ``proposed``; ``choices`` are values to pick from, option -> values, and ``meanings`` what such values mean where
+    they don't say it themselves, option -> value -> text. ``failure`` says why
     the data can't be trained on as they are; None if they can. ``concerns`` is the option that would help, if one would.
     """
 
@@ -43,6 +44,7 @@ class Description:
     left_out: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    meanings: Mapping[str, Mapping[Any, str]] = field(default_factory=dict)
     proposed: Mapping[str, Any] = field(default_factory=dict)
     preview: str = ""
     prepared: Any = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lepton_kit.data.split_names import split_of_cell
+
 TARGETS = (
     "target", "label", "labels", "class", "classes", "y", "outcome", "response", "intent", "category", "sentiment",
     "diagnosis", "species",
@@ -28,7 +30,6 @@ TEXTS = (
     "title",
 )
 SPLITS = ("split", "set", "fold", "subset", "partition")
-SPLIT_VALUES = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 WORDS_OF_A_TEXT = 3
 """A column whose values have more words than this in the mean, and seldom repeat, is prose."""
 ROWS = 1000
@@ -90,7 +91,7 @@ def named(names: list[str], known: tuple[str, ...]) -> str | None:
 def _is_split(values: Any, name: str) -> bool:
     if name.strip().lower() not in SPLITS:
         return False
-    return {str(value).strip().lower() for value in values.dropna().unique()} <= SPLIT_VALUES
+    return all(split_of_cell(str(value)) for value in values.dropna().unique())
 
 
 def _is_prose(values: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,14 +16,20 @@ from lepton_kit.data.archives.layout import found_names
 from lepton_kit.data.bundled import sample
 from lepton_kit.data.catalog import FOLDER, SAMPLES
 from lepton_kit.data.dataset import KINDS, Dataset
-from lepton_kit.data.describe.frames import head
-from lepton_kit.data.describe.guess import Guess, guess
-from lepton_kit.data.describe.nested import apart, of_rows, refusal
+from lepton_kit.data.describe.frames import Look, head, look_of
+from lepton_kit.data.describe.guess import TARGETS, Guess, guess, named
 from lepton_kit.data.describe.pictures import layout_of, names_of_files
-from lepton_kit.data.describe.sniff import TABLES, kind_of
+from lepton_kit.data.describe.sniff import kind_of
+from lepton_kit.data.files import is_table, of_rows, refusal_of_parts
+from lepton_kit.data.large.image_tables import looked_at
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.series import windows
+from lepton_kit.data.split_names import TRAIN, by_names, split_of_file, told_to_predict
 from lepton_kit.data.tables.chunks import is_frame
+from lepton_kit.data.tables.heading import HeaderInDoubt
+from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.splits import dialect_of
+from lepton_kit.data.texts.reading import has_no_header
 from lepton_kit.errors import ConfigError, DataError
 
 BY_ENDING = {
@@ -52,7 +58,7 @@ class Plan:
 
     ``failure`` says which choice is missing, that of the option ``concerns``. ``frame`` holds the first rows of a
     table. ``guess`` says what its columns are for. ``proposed`` are options that the verb finds by itself.
-    ``notes`` say which files are left alone.
+    ``notes`` say which files are left alone. ``beside`` are columns that stand beside images.
     """
 
     kind: str
@@ -65,6 +71,7 @@ class Plan:
     concerns: str | None = None
     proposed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> Dataset:
@@ -170,6 +177,10 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
         return Plan("stored", path, made=Dataset("arrays", path.absolute()))
     if held == "npz" and kind in (None, "npz"):
         return _of_archive(path, options)
+    if held in ("table", "splits", "recordings") and kind in (None, "parquet"):
+        pictures = looked_at(path)
+        if pictures is not None:
+            return _of_pictures(path, options, *pictures)
     if held == "table" and kind in (None, "table", "text", "parquet"):
         return _of_columns(path, kind, options)
     if held in ("splits", "partitions") and kind in (None, "table"):
@@ -194,23 +205,34 @@ def _of_path(path: Path, kind: str | None, options: dict[str, Any]) -> Plan:
 
 def _of_nested(path: Path, held: str, kind: str | None, options: dict[str, Any]) -> Plan:
     """Tables in the folders of a split: those to train on, and those held out. Raises `DataError` for partitions."""
-    names = [
-        name for name in names_of_files(path) if PurePosixPath(name.removesuffix(".gz")).suffix in TABLES
-    ]
+    names = [name for name in names_of_files(path) if is_table(name)]
     if held == "partitions":
-        raise refusal(names, str(path))
+        raise refusal_of_parts(names, str(path))
     if "pattern" in options:
         return _of_columns(path, "table", options)
-    train, held_out, notes = apart(of_rows(names), str(path))
+    named = of_rows(names)
+    if not any(split_of_file(name) == TRAIN for name in named):
+        raise DataError(
+            f"{path}: no table to train on among {', '.join(sorted(named)[:5])}; give the path of one"
+        )
+    train, held_out, notes = by_names(sorted(named))
     found = _of_columns(path, "table", {**options, "pattern": train})
     if kind is None and found.guess is not None and found.guess.kind == "text":
         raise DataError(
             f"{path}: texts (column {found.guess.text!r}) in folders of splits; put them into one folder as train.csv and "
             "test.csv, or give kind='table', which hashes them"
         )
+    notes = [*notes, *found.notes]
+    target = found.options.get("target")
     if "validation" in options or not held_out:
         return replace(found, notes=tuple(notes))
     if len(held_out) == 1:
+        lacks = (
+            target not in open_files([path / held_out[0]], dialect_of(options), options.get("sheet")).names
+        )
+        if lacks and isinstance(target, str):
+            notes.append(told_to_predict(held_out, train, [target]))
+            return replace(found, notes=tuple(notes))
         options = {**found.options, "validation": str(path / held_out[0])}
         return replace(found, options=options, notes=tuple(notes))
     if not all(name.endswith(LARGE) for name in (*train, *held_out)):
@@ -245,32 +267,95 @@ def _is_usual(value: Any, default: Any) -> bool:
 
 
 def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:
-    frame = head(source, options)
-    found = guess(frame)
+    options = {**_dialect_of_texts(source, options), **options}
+    frame, doubt = _looked(source, options)
+    found, look = guess(frame), look_of(frame)
     if kind is None:
         asks = {"text", "label"} & options.keys()
         kind = "text" if asks else "table" if "target" in options else found.kind
     verb = verb_of(kind)
-    _check_options(kind, verb, options)
     wanted = "label" if kind == "text" else "target"
     names = [str(name) for name in frame.columns]
+    _check_options(kind, verb, options)
     if kind == "text":
         options = {"text": found.text or next(iter(names), "text"), **options}
-    if wanted not in options and found.target is not None:
-        options[wanted] = found.target
+    notes = []
+    only = [name for name in look.lacking if name in names and name != options.get("text")]
+    target = found.target if not only or found.target in only else None
+    if wanted not in options and len(only) == 1:
+        target = only[0]
+        notes.append(f"{wanted} {target!r}: the one column that {', '.join(look.predict)} lacks")
+    if wanted not in options and target is not None and doubt is None:
+        options[wanted] = target
     if "split" not in options and found.split is not None and "split" in inspect.signature(verb).parameters:
         options["split"] = found.split
-    failure = None
     if kind == "text" and not isinstance(source, Path):
         told = "the frame: texts are read from a file; write it with frame.to_csv('texts.csv', index=False)"
         return Plan(kind, source, options, DataError(f"{told}, and read that"), frame, found)
-    if options.get(wanted) is None:
+    failure, concerns = doubt, "header" if doubt is not None else None
+    if options.get(wanted) is None and doubt is None:
         options.pop(wanted, None)
-        likely = f"likely {found.likely!r}: give {wanted}={found.likely!r}; " if found.likely else ""
-        failure = DataError(
-            f"{_name(source)}: which column is to be predicted? {likely}it has {', '.join(map(repr, names[:20]))}"
-        )
-    return Plan(kind, source, options, failure, frame, found, concerns=wanted if failure else None)
+        failure, concerns = _asked(_name(source), wanted, names, found, only, look), wanted
+    return Plan(kind, source, options, failure, frame, found, concerns=concerns, notes=tuple(notes))
+
+
+def _asked(name: str, wanted: str, names: list[str], found: Guess, only: list[str], look: Look) -> DataError:
+    """The question which column is to be predicted, with what speaks for one."""
+    likely = found.likely if not only or found.likely in only else only[-1]
+    told = f"likely {likely!r}: give {wanted}={likely!r}; " if likely else ""
+    lacks = f"{', '.join(look.predict)} lacks {', '.join(map(repr, only[:8]))}; " if only else ""
+    return DataError(
+        f"{name}: which column is to be predicted? {lacks}{told}it has {', '.join(map(repr, names[:20]))}"
+    )
+
+
+def _looked(source: Any, options: Mapping[str, Any]) -> tuple[Any, DataError | None]:
+    """(first rows, the question whether there is a header). A column named in the options says that there is one."""
+    named = {"header", "target", "label", "text"} & options.keys()
+    try:
+        frame = head(source, options)
+        if named or not look_of(frame).values:
+            return frame, None
+    except HeaderInDoubt:
+        if named:
+            raise
+    frame = head(source, {**options, "header": False})
+    first = ", ".join(str(frame[name].iloc[0]) for name in frame.columns[:3])
+    return frame, DataError(
+        f"{_name(source)}: does the first line name the columns? It looks like values ({first} …): header=False counts "
+        f"it as a row and names the columns column_1 to column_{len(frame.columns)}, header=True takes it as names"
+    )
+
+
+def _dialect_of_texts(source: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How a file of labels and texts without a header is read, as `has_no_header` finds it."""
+    if {"header", "separator", "text", "label", "target"} & options.keys():
+        return {}
+    if not isinstance(source, Path) or not source.is_file() or not has_no_header(source):
+        return {}
+    frame = head(source, {**options, "header": False, "separator": "\t", "quote": ""})
+    found = guess(frame)
+    if found.kind != "text" or found.text is None or len(frame.columns) != 2:
+        return {}
+    label = next(str(name) for name in frame.columns if name != found.text)
+    return {"text": found.text, "label": label, "header": False, "separator": "\t"}
+
+
+def _of_pictures(
+    path: Path, options: dict[str, Any], names: Sequence[str], classes: Mapping[str, Sequence[str]]
+) -> Plan:
+    """Images inside Parquet or Arrow files; the only column of named classes is the target, else one by its name."""
+    _check_options("parquet", verb_of("parquet"), options)
+    target = next(iter(classes)) if len(classes) == 1 else named(list(names), TARGETS)
+    if "target" not in options and target is not None:
+        options["target"] = target
+    failure = None
+    if options.get("target") is None:
+        told = f"which column is to be predicted? Beside images it has {', '.join(map(repr, names[:20])) or 'none'}"
+        failure = DataError(f"{path.name}: {told}; give target=")
+    return Plan(
+        "parquet", path, options, failure, concerns="target" if failure else None, beside=tuple(names)
+    )
 
 
 def _of_archive(path: Path, options: dict[str, Any]) -> Plan:

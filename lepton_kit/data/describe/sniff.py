@@ -6,20 +6,16 @@ import os
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from lepton_kit.data.describe.nested import kind_of_tables
+from lepton_kit.data.files import PACKED, TABLES, of_rows, partition_of
+from lepton_kit.data.split_names import lies_in_split
 from lepton_kit.errors import DataError
 
 IMAGES = {
     ".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".dcm", ".nii",
 }  # fmt: skip
-TABLES = {
-    ".csv", ".tsv", ".tab", ".psv", ".data", ".parquet", ".pq", ".feather", ".arrow", ".xlsx", ".xls", ".jsonl",
-    ".ndjson", ".json",
-}  # fmt: skip
-PACKED = {".gz", ".bz2", ".xz", ".zst"}
 RECORDS = {".tfrecord", ".tfrecords"}
 ZARR = ("zarr.json", ".zgroup", ".zarray")
 LONGEST = 1000
@@ -30,6 +26,7 @@ MOST_FILES = 20_000
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "table"),
     (b"ARROW1", "table"),
+    (b"\xff\xff\xff\xff", "table"),  # a stream of Arrow, as `datasets` of Hugging Face saves one
     (b"\x89HDF", "npz"),
     (b"MATLAB ", "npz"),
     (b"\x89PNG\r\n", "image"),
@@ -61,7 +58,7 @@ REFUSED: tuple[tuple[bytes, str], ...] = (
 def kind_of(path: Path) -> str:
     """``images``, ``table`` (of rows), ``npz`` (named arrays), ``texts`` (class folders), ``recordings`` or ``stored``.
 
-    Tables in folders below may also be ``splits`` or ``partitions``: see `nested`. Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
+    Tables in folders below may also be ``splits`` or ``partitions``: see `kind_of_tables`. Also ``tfrecord``, ``webdataset`` and ``zarr``. ``stored`` is a folder that `Dataset.store` filled. Raises `DataError` that says what the path holds instead.
     """
     try:
         path.lstat()
@@ -197,6 +194,7 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
     seen: Counter[str] = Counter()
     nested: Counter[str] = Counter()
     tables: list[str] = []
+    others: list[str] = []
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if not parts or any(part.startswith((".", "__MACOSX")) for part in parts):
@@ -208,6 +206,7 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
         seen[kind] += 1
         nested[kind] += len(parts) > 1
         tables += ["/".join(parts)] if kind == "tables" else []
+        others += ["/".join(parts)] if kind == "others" else []
     if not seen:
         raise DataError(f"{path}: holds no files")
     if seen["images"]:
@@ -225,8 +224,8 @@ def _of_names(path: Path, names: Iterable[str]) -> str:
     if seen["shards"] and path.is_dir():
         return "webdataset"
     raise DataError(
-        f"{path}: {sum(seen.values())} files, but no images, tables, texts or arrays among them; "
-        "see lk.data for what is read"
+        f"{path}: {sum(seen.values())} files, but no images, tables, texts or arrays among them by their endings; "
+        f"give the path of the one that holds the data ({', '.join(sorted(others)[:5])})"
     )
 
 
@@ -238,3 +237,19 @@ def _of_ending(ending: str) -> str:
     if ending in RECORDS:
         return "records"
     return {".txt": "texts", ".npy": "npy", ".tar": "shards"}.get(ending, "others")
+
+
+def kind_of_tables(names: Sequence[str]) -> str:
+    """``partitions``, ``splits`` or ``recordings``: what tables that all lie in folders are, by their names.
+
+    >>> kind_of_tables(["year=2023/0.parquet"]), kind_of_tables(["train/0.csv", "test/0.csv"])
+    ('partitions', 'splits')
+    >>> (
+    ...     kind_of_tables(["data/train-00000-of-00001.parquet"]),
+    ...     kind_of_tables(["train/walk/0.csv", "train/run/0.csv"]),
+    ... )
+    ('splits', 'recordings')
+    """
+    if any(partition_of(name) for name in names):
+        return "partitions"
+    return "splits" if all(map(lies_in_split, of_rows(names))) else "recordings"

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.images.layout import IGNORE, TEST, TRAIN, VALIDATION, split_of
+from lepton_kit.data.images.layout import IGNORE
+from lepton_kit.data.split_names import TEST, TRAIN, VALIDATION, split_of
 from lepton_kit.data.tables.learn import Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.values import filled
 from lepton_kit.data.zips import clean_name

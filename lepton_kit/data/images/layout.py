@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lepton_kit.data.split_names import TEST, TRAIN, VALIDATION, split_of
 from lepton_kit.errors import DataError
 
-TRAIN, VALIDATION, TEST, IGNORE = "train", "validation", "test", "ignore"
-SPELLINGS = {
-    TRAIN: {"train", "training", "trn", "tr", "trainset"},
-    VALIDATION: {
-        "val",
-        "valid",
-        "validation",
-        "validate",
-        "dev",
-        "develop",
-        "development",
-        "eval",
-        "evaluation",
-    },
-    TEST: {"test", "testing", "tst", "ts", "testset", "holdout", "pred", "prediction"},
-}
-SPELLINGS[VALIDATION] |= {"valset", "validset", "devset", "evalset"}
-FILLERS = {
-    "set",
-    "data",
-    "dataset",
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "pictures",
-    "photos",
-    "seg",
-    "split",
-    "folder",
-}
-FILLERS |= {"files", "samples", "x", "jpg", "png"}
+IGNORE = "ignore"
 
 
 @dataclass(frozen=True)
@@ -50,22 +19,6 @@ class Layout:
 
     splits: Mapping[str, Sequence[tuple[str, str | None]]]
     notes: Sequence[str] = field(default=())
-
-
-def split_of(folder: str) -> str | None:
-    """The split that a folder's name spells, or None.
-
-    >>> [
-    ...     split_of(name)
-    ...     for name in ("Training", "seg_train", "test_set", "train2017", "cats", "valid_images")
-    ... ]
-    ['train', 'train', 'test', 'train', None, 'validation']
-    """
-    words = [word for word in re.split(r"[^a-z]+", folder.lower()) if word]
-    words = [word for word in words if word not in FILLERS] or words
-    if len(words) != 1:
-        return None
-    return next((split for split, names in SPELLINGS.items() if words[0] in names), None)
 
 
 def hidden(name: str) -> bool:

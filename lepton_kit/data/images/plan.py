@@ -14,9 +14,10 @@ import numpy as np
 from lepton_kit.data.images import masks
 from lepton_kit.data.images.decode import OTHER_IMAGES, READ
 from lepton_kit.data.images.labels import LABEL_FILES, labels_of, read_rows
-from lepton_kit.data.images.layout import IGNORE, TEST, TRAIN, VALIDATION, by_folder, hidden, split_of
+from lepton_kit.data.images.layout import IGNORE, by_folder, hidden
 from lepton_kit.data.images.preprocessing import image_names
 from lepton_kit.data.images.source import outside
+from lepton_kit.data.split_names import TEST, TRAIN, VALIDATION, split_of
 from lepton_kit.data.zips import Files, open_files
 from lepton_kit.errors import DataError
 

@@ -123,7 +123,14 @@ class ImagePreprocessing(Preprocessing):
         if self.native_size and (form.height, form.width) != self.image_size:
             size = f"{self.image_size[0]} x {self.image_size[1]}"
             said.append(f"the image is not of {size} pixels as all training images; brought to that size")
-        if form.deep and self.intensity_range is None:
+        if (
+            form.deep
+            and self.intensity_range is None
+            and picture.values is not None
+            and _are_bytes(picture.values)
+        ):
+            said.append("whole numbers of 0 to 255, such as a DICOM or NIfTI holds; taken as 8 bits")
+        elif form.deep and self.intensity_range is None:
             said.append("16 bits a channel, training images had 8; divided by 257")
         elif self.intensity_range is not None and not form.deep:
             said.append("8 bits a channel, training images had more; taken as 0 to 255")
@@ -158,6 +165,8 @@ class ImagePreprocessing(Preprocessing):
             low, high = self.intensity_range
         elif values.dtype == np.uint16:
             low, high = 0.0, 65535.0
+        elif _are_bytes(values):
+            low, high = 0.0, 255.0
         else:
             raise DataError(
                 f"values of {values.dtype}, from {values.min():g} to {values.max():g}; training images had 8 bits a channel"
@@ -291,6 +300,13 @@ NO_IMAGES = (
     *decode.OTHER_IMAGES,
 )
 """Extensions of files that are not looked into."""
+
+
+def _are_bytes(values: np.ndarray) -> bool:
+    """Whether numbers of a file that is no picture of bytes are whole and between 0 and 255 all the same."""
+    if values.dtype == np.uint16 or values.min() < 0 or values.max() > 255:
+        return False
+    return bool((values == np.floor(values)).all())
 
 
 def _is_archive(path: Path) -> bool:

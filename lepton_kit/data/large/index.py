@@ -27,6 +27,7 @@ READERS = {
     "webdataset": ("shards", "ShardReader"),
     "zarr": ("zarrays", "ZarrReader"),
     "images": ("pictures", "PictureReader"),
+    "image_tables": ("image_tables", "ImageTableReader"),
 }
 """Kind of an index -> the module beside this one that reads it, and there the class."""
 ARRAYS = "index.{}.npy"

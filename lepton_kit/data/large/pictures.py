@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,24 @@ class PictureReader:
                 raise DataError(f"{where}: has changed since the run's index was made; start a new run")
             x[place] = picture(content, where, self._plain)
         return {("x", None): x}
+
+
+def common_form(
+    shapes: Counter[tuple[Any, ...]],
+    first_with: Mapping[tuple[Any, ...], str],
+    greys: set[bool],
+    size: Sequence[int] | None,
+) -> tuple[int, int, int]:
+    """(height, width, channels) of samples from images of these sizes. Raises `DataError` where a size must be given."""
+    (common, _), *others = shapes.most_common()
+    if others and size is None:
+        other = others[0][0]
+        raise DataError(
+            f"{first_with[other]} is {other[0]} x {other[1]} pixels, most are {common[0]} x {common[1]}; "
+            f"give image_size=({common[0]}, {common[1]}) to bring all to one size"
+        )
+    height, width = size or common
+    return height, width, 1 if all(greys) else 3
 
 
 def plain_of(shape: Sequence[int]) -> ImagePreprocessing:

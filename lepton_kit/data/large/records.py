@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
-from lepton_kit.data.large.examples import Values, features_of
+from lepton_kit.data.large.examples import Values, columns_of, features_of
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
 from lepton_kit.data.large.pictures import MODES, is_image, look, picture, plain_of
 from lepton_kit.data.large.reading import Samples
@@ -93,10 +94,9 @@ def build(path: Path | str, options: dict[str, Any], writer: FolderWriter) -> No
     low, high = np.inf, -np.inf
     for start in range(0, len(offsets), MANY):
         rows = np.arange(start, min(start + MANY, len(offsets)))
-        messages = [reader.message(int(row)) for row in rows]
-        values = [reader.target(message, int(row)) for message, row in zip(messages, rows, strict=True)]
-        _put(targets, start, values, reader.place(start))
-        for x in reader.encode(messages, rows).values():
+        columns = reader.columns(rows)
+        _put(targets, start, reader.targets(columns, rows), reader.place(start))
+        for x in reader.encode(columns, rows).values():
             if x.dtype.kind == "f":
                 bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
                 if bad.any():
@@ -237,64 +237,87 @@ class ExampleReader:
 
     def __init__(self, files: Files, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
         self._files, self._plans, self._target = files, state["features"], state["target"]
-        self._offsets, self._lengths, self._first_of = (
-            arrays["offsets"],
-            arrays["lengths"],
-            arrays["first_of"],
-        )
+        self._offsets, self._lengths = arrays["offsets"], arrays["lengths"]
+        self._first_of = arrays["first_of"].tolist()
         self.digests = arrays["digests"]
+
+    def _file(self, row: int) -> int:
+        return bisect_right(self._first_of, row) - 1
 
     def place(self, row: int) -> str:
         """Where a record lies, for errors."""
-        file = int(np.searchsorted(self._first_of, row, side="right")) - 1
-        return f"{self._files.files[file].name}, record {row - int(self._first_of[file])}"
+        file = self._file(row)
+        return f"{self._files.files[file].name}, record {row - self._first_of[file]}"
+
+    def content(self, row: int) -> bytes:
+        """The bytes of a record. Raises `DataError` where it is damaged or has changed."""
+        file = self._file(row)
+        start, length = int(self._offsets[row]), int(self._lengths[row])
+        content = self._files.read(file, start, length)
+        found = masked(content)
+        if found == self.digests[row]:
+            return content
+        if found == struct.unpack("<I", self._files.read(file, start + length, FOOTER))[0]:
+            raise DataError(f"{self.place(row)}: its contents have changed since the run's index was made")
+        raise DataError(f"{self.place(row)}: damaged (its checksum is wrong)")
 
     def message(self, row: int) -> dict[str, Values]:
-        """The features of a record. Raises `DataError` where it is damaged or has changed."""
-        file = int(np.searchsorted(self._first_of, row, side="right")) - 1
-        length = int(self._lengths[row])
-        content = self._files.read(file, int(self._offsets[row]), length + FOOTER)
-        stored = struct.unpack("<I", content[length:])[0]
-        if masked(content[:length]) != stored:
-            raise DataError(f"{self.place(row)}: damaged (its checksum is wrong)")
-        if stored != int(self.digests[row]):
-            raise DataError(f"{self.place(row)}: its contents have changed since the run's index was made")
+        """The features of a record. Raises `DataError` as `content` does, and for bytes that are no Example."""
         try:
-            return features_of(content[:length])
+            return features_of(self.content(row))
         except ValueError as failure:
             raise DataError(f"{self.place(row)}: {failure}") from None
 
-    def target(self, message: Mapping[str, Values], row: int) -> Any:
-        """The target of a record: a number or a text."""
-        values = message.get(self._target, [])
-        if len(values) != 1:
-            raise DataError(
-                f"{self.place(row)}: the target {self._target!r} has {len(values)} values; expected one"
-            )
-        return values[0].decode(errors="replace") if isinstance(values[0], bytes) else values[0].item()
+    def columns(self, rows: np.ndarray) -> dict[str, Any]:
+        """The features of records, as `columns_of` gives them. Raises `DataError` as `message` does."""
+        try:
+            return columns_of([self.content(row) for row in rows.tolist()])
+        except ValueError:
+            for row in rows.tolist():
+                self.message(row)  # says which one it is
+            raise
+
+    def targets(self, columns: Mapping[str, Any], rows: np.ndarray) -> list[Any]:
+        """The target of each record: a number or a text."""
+        found = columns.get(self._target, [()] * len(rows))
+        for values, row in zip(found, rows, strict=True):
+            count = 0 if values is None else len(values)
+            if count != 1:
+                raise DataError(
+                    f"{self.place(int(row))}: the target {self._target!r} has {count} values; expected one"
+                )
+        return [
+            one[0].decode(errors="replace") if isinstance(one[0], bytes) else one[0].item() for one in found
+        ]
 
     def records(self, rows: np.ndarray) -> Samples:
         """See `RecordReader.records`."""
-        return self.encode([self.message(int(row)) for row in rows], rows)
+        return self.encode(self.columns(rows), rows)
 
-    def encode(self, messages: Sequence[Mapping[str, Values]], rows: np.ndarray) -> Samples:
-        """Messages as samples."""
+    def encode(self, columns: Mapping[str, Any], rows: np.ndarray) -> Samples:
+        """Features as samples."""
         found: Samples = {}
         for plan in self._plans:
-            name, shape = plan["name"], tuple(plan["shape"])
-            x = np.empty((len(messages), *shape), plan["dtype"])
-            for place, (message, row) in enumerate(zip(messages, rows, strict=True)):
-                x[place] = self._value(message.get(name), plan, int(row)).reshape(shape)
+            name, shape, dtype = plan["name"], tuple(plan["shape"]), np.dtype(plan["dtype"])
+            values = columns.get(name, [None] * len(rows))
+            wanted = (len(rows), int(np.prod(shape)))
+            if isinstance(values, np.ndarray) and (values.shape, values.dtype) == (wanted, dtype):
+                x = values.reshape(len(rows), *shape)
+            else:
+                x = np.empty((len(rows), *shape), dtype)
+                for place, (value, row) in enumerate(zip(values, rows.tolist(), strict=True)):
+                    x[place] = self._value(value, plan, row).reshape(shape)
             found["x", None if len(self._plans) == 1 else name] = x
         return found
 
     def _value(self, values: Values | None, plan: Mapping[str, Any], row: int) -> np.ndarray:
-        where, size = f"{self.place(row)}, {plan['name']!r}", int(np.prod(plan["shape"]))
+        size = int(np.prod(plan["shape"]))
+        if isinstance(values, np.ndarray) and (len(values), values.dtype) == (size, plan["dtype"]):
+            return values
+        where = f"{self.place(row)}, {plan['name']!r}"
         if values is None:
             raise DataError(f"{where}: missing; the first record has it")
         if plan["kind"] == "numbers":
-            if isinstance(values, np.ndarray) and len(values) == size and values.dtype.name == plan["dtype"]:
-                return values
             given = f"{len(values)} {'numbers' if isinstance(values, np.ndarray) else 'texts'}"
             raise DataError(f"{where}: {given}; expected {size} of type {plan['dtype']}")
         if isinstance(values, np.ndarray) or len(values) != 1:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
-from lepton_kit.data.dataset import Dataset, dataset_of, name_of
+from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.files import partition_of
-from lepton_kit.data.large import columns
+from lepton_kit.data.large import columns, image_tables
 from lepton_kit.data.large.arrow import ARROW, PARQUET, Tables, scanned
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.index import Form, Found, opened_parts, parts_of, split_of, write
@@ -19,6 +19,7 @@ from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
 from lepton_kit.data.preprocessing import Preprocessing, Target
+from lepton_kit.data.schemas import class_names
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.learn import Seen
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
@@ -36,6 +37,7 @@ def parquet(
     task: str | None = None,
     validation_split: float = 0.2,
     seed: int = 0,
+    image_size: Sequence[int] | None = None,
     cache: bool = False,
 ) -> Dataset:
     """Parquet or Arrow files in a folder, or one of them, or such an address (``s3://…``), read by row group.
@@ -44,6 +46,10 @@ def parquet(
     missing values. Columns of lists that are all as long follow as they are (alone, they keep their type). A target of text, or of at most 20 different whole numbers, makes a classification,
     any other a regression, whose values are standardised; ``task`` says it otherwise. Files or folders called
     train and validation (or val, dev, test) are the split, else a share of each row group is held out.
+
+    A column of images, as Hugging Face stores them (a structure with ``bytes``), becomes uint8 ``(height, width,
+    channels)``; it is read without other columns. ``image_size`` is (height, width) where they have several sizes. Names of
+    classes that the file's metadata bring are taken.
 
     Samples are not copied anywhere: `prepare` reads the files through once (columns of text twice), for statistics,
     targets and a checksum of each row group, and training reads row groups ahead. With ``cache=True`` they are decoded to disk once instead.
@@ -57,12 +63,17 @@ def parquet(
         raise ConfigError("data.features", given=features, rule="a list of column names")
     if task not in (None, "classification", "regression"):
         raise ConfigError("data.task", given=task, rule="classification, regression or null")
+    if image_size is not None and not (len(image_size) == 2 and all(is_whole(n, 1) for n in image_size)):
+        raise ConfigError(
+            "data.image_size", given=image_size, rule="(height, width), whole numbers of at least 1"
+        )
     return dataset_of(
         "parquet",
         path,
         target=name_of("target", target),
         features=list(features) if features is not None else None,
         task=task,
+        image_size=list(image_size) if image_size is not None else None,
         validation_split=validation_split,
         seed=seed,
         cache=cache,
@@ -91,19 +102,25 @@ def scan(
     parts = parts_of(edges, train_rows, options["validation_split"], options["seed"])
     schema = tables.table(0).schema
     notes += _partitions([file.name for file in files], schema.names, options["target"])
-    names, left = _features(schema, options, files[0].name)
-    notes += left
+    _known(schema, options, files[0].name)
     target = options["target"]
     kind = schema.field(target).type
     if not (columns.is_number(kind) or columns.kind_of(kind) == "text"):
         raise DataError(f"{files[0].name}: the target {target!r} is of type {kind}; expected numbers or text")
+    image = image_tables.image_column(schema, options["features"], files[0].name)
+    if image is not None:
+        found, y = image_tables.scan(tables, edges, parts, files, image, options, scratch)
+        found.notes[:0] = notes
+        return _with_size(found), parts, y
+    names, left = _features(schema, options, files[0].name)
+    notes += left
     train, _, train_edges = opened_parts(parts, edges)
     looks, said = _looks(tables, schema, names)
     notes += said
     widths: dict[str, tuple[int, str]] = {}
     bounds = [np.inf, -np.inf]
     raw = allocated(scratch / "raw.npy", (int(edges[-1]),), np.float64)
-    targets = Targets(target, raw)
+    targets = Targets(target, raw, class_names(schema).get(target))
     sums = np.zeros((len(edges) - 1, len(looks)), np.uint32)
     for number in range(len(edges) - 1):
         place = tables.place(number)
@@ -156,12 +173,17 @@ def scan(
         preprocessing=_preprocessing(plans, schema.names, what, form),
         notes=notes,
     )
-    biggest = int(np.diff(edges).max()) * form.bytes
+    return _with_size(found), parts, y
+
+
+def _with_size(found: Found) -> Found:
+    """The same, with a sentence on row groups that fill the memory."""
+    biggest = int(np.diff(found.edges).max()) * found.forms[0].bytes
     if biggest > LARGE_GROUP:
-        notes.append(
+        found.notes.append(
             f"a row group of {biggest / 1e6:.0f} MB is read as a whole; smaller ones (row_group_size=) need less memory"
         )
-    return found, parts, y
+    return found
 
 
 def _partitions(files: Sequence[str], names: Sequence[str], target: str) -> list[str]:
@@ -231,14 +253,18 @@ def _preprocessing(
     return None
 
 
-def _features(schema: Any, options: Mapping[str, Any], file: str) -> tuple[list[str], list[str]]:
-    """The columns to predict from, and sentences on those that can't be."""
+def _known(schema: Any, options: Mapping[str, Any], file: str) -> None:
+    """Raise `DataError` for a name that is no column, or a target among the features."""
     for name in [options["target"], *(options["features"] or [])]:
         if name not in schema.names:
             raise DataError(f"{file}: no column {name!r}; it has {', '.join(schema.names[:30])}")
-    names = options["features"] or [name for name in schema.names if name != options["target"]]
-    if options["target"] in names:
+    if options["target"] in (options["features"] or []):
         raise DataError(f"{file}: the target {options['target']!r} is among the features")
+
+
+def _features(schema: Any, options: Mapping[str, Any], file: str) -> tuple[list[str], list[str]]:
+    """The columns to predict from, and sentences on those that can't be."""
+    names = options["features"] or [name for name in schema.names if name != options["target"]]
     unread = [name for name in names if columns.kind_of(schema.field(name).type) is None]
     if unread and options["features"]:
         kind = schema.field(unread[0]).type

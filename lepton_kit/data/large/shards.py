@@ -17,7 +17,7 @@ from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
 from lepton_kit.data.large.build import decoded
 from lepton_kit.data.large.index import Form, Found, parts_of, record_edges, split_of, write
-from lepton_kit.data.large.pictures import look, picture, plain_of
+from lepton_kit.data.large.pictures import common_form, look, picture, plain_of
 from lepton_kit.data.large.reading import Samples
 from lepton_kit.data.large.targets import Targets
 from lepton_kit.data.places import Files, files_at
@@ -234,8 +234,8 @@ def _form(
     greys: set[bool],
     size: Sequence[int] | None,
 ) -> dict[str, Any]:
-    (common, _), *others = shapes.most_common()
     if ending == "npy":
+        (common, _), *others = shapes.most_common()
         if others:
             other = others[0][0]
             raise DataError(
@@ -243,13 +243,7 @@ def _form(
             )
         dtype = "float32" if np.dtype(common[-1]).kind == "f" else common[-1]
         return {"shape": list(common[:-1]), "dtype": dtype}
-    if others and size is None:
-        other = others[0][0]
-        raise DataError(
-            f"{first_with[other]} is {other[0]} x {other[1]} pixels, most are {common[0]} x {common[1]}; "
-            f"give image_size=({common[0]}, {common[1]}) to bring all to one size"
-        )
-    return {"shape": [*(size or common), 1 if all(greys) else 3], "dtype": "uint8"}
+    return {"shape": list(common_form(shapes, first_with, greys, size)), "dtype": "uint8"}
 
 
 def _array(content: bytes, where: str) -> np.ndarray:

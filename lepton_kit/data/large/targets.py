@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,10 @@ def texts(column: Any) -> Any:
 class Targets:
     """The column to predict: seen once, row by row, then classes or standardised values."""
 
-    def __init__(self, name: str, where: Any):
+    def __init__(self, name: str, where: Any, names: Sequence[str] | None = None):
         self.name = name
+        self._names = names
+        """Those of the classes that the numbers count, where the file says them."""
         self._raw = where  # float64, one place a row of the files
         self._codes: dict[str, int] = {}
         self._text = False
@@ -88,6 +91,17 @@ class Targets:
             return place[self._raw[:].astype(np.int64)], self._classes(names)
         distinct = self._distinct
         few = distinct is not None and self._whole and len(distinct) <= MAX_CLASSES_OF_NUMBERS
+        if self._names and task != "regression":
+            bad = np.flatnonzero(
+                (self._raw < 0) | (self._raw >= len(self._names)) | (self._raw != np.round(self._raw))
+            )
+            if len(bad):
+                raise DataError(
+                    f"target {self.name!r}: row {int(bad[0])} has the class number {self._raw[bad[0]]:g}; the file names "
+                    f"{len(self._names)} classes, from 0"
+                    + ("; -1 stands for a row without a label" if self._raw[bad[0]] == -1 else "")
+                )
+            return self._raw[:].astype(np.int32), self._classes(list(self._names))
         if task == "classification" and distinct is None:
             raise DataError(
                 f"target {self.name!r}: too many different numbers for classes; give task='regression'"

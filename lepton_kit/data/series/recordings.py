@@ -14,12 +14,10 @@ from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
 from lepton_kit.data.files import partition_of
 from lepton_kit.data.series.sheets import Sheet, has_decimal_commas, is_number, sheet_of
+from lepton_kit.data.split_names import TEST, VALIDATION, split_of_word
 from lepton_kit.errors import DataError
 
-SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
-    ("test", "testing", "val", "valid", "validation", "dev", "eval"), "validation"
-)
-NAME = re.compile(rf"^(?:({'|'.join(SPLITS)})[_-])?(.+)$", re.IGNORECASE)
+NAME = re.compile(r"^(?:([A-Za-z]+)[_-])?(.+)$")
 NUMBER = re.compile(r"^(.*\D)[_-](\d+)$")
 CHANNELS = "columns"
 """An array of this name holds the names of the channels."""
@@ -169,7 +167,7 @@ def named_arrays(path: Path, unread: list[str] | None = None) -> Iterator[tuple[
     """
     unread = [] if unread is None else unread
     with open_arrays(path) as reader:
-        prefixed = [name for name in reader.names if _split_of(name)]
+        prefixed = [name for name in reader.names if _parsed(name)[0]]
         for name in reader.names:
             if prefixed and name not in (*prefixed, CHANNELS):
                 unread.append(name)
@@ -182,9 +180,20 @@ def named_arrays(path: Path, unread: list[str] | None = None) -> Iterator[tuple[
                 unread.append(name)
 
 
-def _split_of(name: str) -> str | None:
+def _parsed(name: str) -> tuple[str | None, str]:
+    """(split, rest) of a name such as train_walk_1; files held out for a test are validation here.
+
+    >>> _parsed("test_walk_1"), _parsed("stand_up")
+    (('validation', 'walk_1'), (None, 'stand_up'))
+    """
     match = NAME.match(name)
-    return SPLITS[match[1].lower()] if match and match[1] else None
+    split = _split_of(match[1]) if match and match[1] else None
+    return (split, match[2]) if match and split else (None, name)
+
+
+def _split_of(word: str) -> str | None:
+    split = split_of_word(word)
+    return VALIDATION if split == TEST else split
 
 
 def array_of(values: Any, name: str) -> np.ndarray:
@@ -231,12 +240,12 @@ def _of_arrays(path: Path, options: Mapping[str, Any]) -> Found:
     for name, array in named_arrays(path, unread):
         if name == CHANNELS:
             found.channels = tuple(str(one) for one in array)
-        elif array.dtype.kind in "biuf" or _split_of(name):
+        elif array.dtype.kind in "biuf" or _parsed(name)[0]:
             values = array_of(array, f"{path.name}: {name!r}")
             found.recordings.append(Recording(name, values, group=name))
         else:
             unread.append(name)
-    splits = [_split_of(one.name) for one in found.recordings]
+    splits = [_parsed(one.name)[0] for one in found.recordings]
     if not splits or (any(splits) and "train" not in splits):
         names = ", ".join([*(one.name for one in found.recordings), *unread][:20])
         raise DataError(f"{path.name}: no array named train_CLASS or CLASS_NUMBER; it has {names or 'none'}")
@@ -274,7 +283,7 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
     for file in files:
         parts = file.relative_to(folder).parts
         where = str(file.relative_to(folder).with_suffix(""))
-        split = SPLITS.get(parts[0].lower()) if len(parts) > 1 else None
+        split = _split_of(parts[0]) if len(parts) > 1 else None
         folders = parts[1:-1] if split else parts[:-1]
         label = folders[0] if folders else None
         if file.suffix.lower() == ".npy":
@@ -307,7 +316,7 @@ def _label_by_name(found: Found, numbered: bool | None) -> None:
     # In the folder of a split, the file's own name says the class.
     names = [Path(one.name).name if one.split else one.name for one in found.recordings]
     parsed = [
-        (one.split or _split_of(name), NAME.sub(r"\2", name))
+        (one.split or _parsed(name)[0], _parsed(name)[1])
         for one, name in zip(found.recordings, names, strict=True)
     ]
     kinds = {rest: NUMBER.match(rest) for _, rest in parsed}

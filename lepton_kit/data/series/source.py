@@ -114,7 +114,9 @@ def _prepared(found: Found, file: str, options: dict[str, Any], array: Allocate)
     check(found, file)
     held_out = _hold_out(found, options, file)
     step = _without_gaps(found, options, file)
-    found.recordings = _long_enough(_from_start(found.recordings, options, held_out), options, found, file)
+    found.recordings = _from_start(found.recordings, options, held_out)
+    shortest = min(len(one.values) for one in found.recordings)
+    found.recordings = _long_enough(found.recordings, options, found, file)
     classes = _classes(found, file)
     training = [one.values for one in found.recordings if one.split == "train"]
     rows = np.concatenate(training)
@@ -154,7 +156,7 @@ def _prepared(found: Found, file: str, options: dict[str, Any], array: Allocate)
         if found.channels and learned.mask
         else found.channels,
         value_range=(-1.0, 1.0),
-        details={"notes": found.notes} if found.notes else {},
+        details={"shortest": shortest} | ({"notes": found.notes} if found.notes else {}),
         preprocessing=learned,
     )
 

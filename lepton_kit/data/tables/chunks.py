@@ -40,7 +40,8 @@ class Chunk:
 class Table:
     """A table that is read in pieces, as often as needed. ``notes``: what was understood, once it has been read.
 
-    ``doubts`` are those notes that may well be wrong.
+    ``doubts`` are those notes that may well be wrong. ``units`` are those of a row below the header, column -> unit.
+    ``looks_like_data`` where the header seems to be a row of values. ``sheets`` are those of an Excel file.
     """
 
     source: str
@@ -50,6 +51,9 @@ class Table:
     separator: str | None = None
     hint: str = ""
     doubts: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
+    looks_like_data: bool = False
+    sheets: tuple[str, ...] = ()
 
     def chunks(self, rows: int | None = None) -> Iterator[Chunk]:
         """The table in pieces of at most ``rows`` rows. Raises `DataError` that names the line."""

@@ -53,9 +53,10 @@ class Column(Section):
 
     ``number``: standardised; ``boolean``: 0 or 1; ``date``: days since 1970, standardised, then month, day of the
     week and, where there are any, hour as points on a circle; ``category``: a feature for each category; ``hash``:
-    the same for ``buckets`` hashes of the text. ``flag`` adds a feature that is 1 where there is no value.
-    ``low``, ``high``, ``middle`` (the median) and ``whole`` say what numbers and dates (in days) the training rows had,
-    ``frequent`` the most frequent text; None in what an older version stored. Nothing is encoded by them.
+    the same for ``buckets`` hashes of the text. ``flag`` adds a feature that is 1 where there is no value. ``units`` are
+    those beside numbers in their cells, ``unit`` that of a row below the header. ``low``, ``high``, ``middle`` (the
+    median) and ``whole`` say what numbers and dates (in days) the training rows had, ``frequent`` the most frequent
+    text; None in what an older version stored. Nothing is encoded by them.
 
     >>> column = Column(name="colour", kind="category", categories=("blue", "red"))
     >>> column.encode(np.array(["red", "green"], object))[0].tolist()
@@ -70,6 +71,7 @@ class Column(Section):
     decimal: str = "."
     thousands: str = ""
     units: tuple[str, ...] = ("",)
+    unit: str | None = None
     words: tuple[str, ...] = ()
     spelling: tuple[str, str] | None = None
     format: str | None = None

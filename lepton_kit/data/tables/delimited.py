@@ -12,17 +12,21 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, BinaryIO
 
+from lepton_kit.data.tables.heading import Record, heading_of, is_number, titles_above
 from lepton_kit.errors import DataError
 
-SEPARATORS = (",", ";", "\t", "|", " ")
-NAMES = {"\t": "tab", ";": "semicolon", "|": "bar", " ": "blanks", ",": "comma"}
+SEPARATORS = (",", ";", "\t", "|", "::", " ")
+NAMES = {"\t": "tab", ";": "semicolon", "|": "bar", "::": "two colons", " ": "blanks", ",": "comma"}
+STAND_IN = "\x1f"
+"""The sign that `csv`, which takes one sign, is given for a separator of several: ASCII's unit separator."""
+FEWEST_OF_SEVERAL = 3
+"""Two colons stand in names of programs and addresses too, so that fewer fields say nothing."""
 SAMPLE_LINES = 200
 SAMPLE_BYTES = 2**20
 PIECE = 2**20
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 ESCAPED = re.compile(r"\\\"[^\"\s,;|]")
 """A backslash that belongs to the quotation mark behind it, since the field goes on; as one at its end does not."""
-ROW_NAMES = "(row name)"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Dialect:
     encoding: str | None = None
     quote: str | None = None
     comment: str | None = None
-    header: bool = True
+    header: bool | int = True
+    units: bool | None = None
 
 
 @dataclass
@@ -44,8 +49,8 @@ class Delimited:
     open: Callable[[], BinaryIO]
     dialect: Dialect
     names: list[str] = field(default_factory=list)
-    skip: list[int] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tail: str | None = None  # the last line, once all are read
@@ -149,8 +154,10 @@ class Delimited:
             # The last one may go on behind the sample.
             records = records[:-1] if len(sample) >= SAMPLE_LINES and len(records) > 2 else records
             # Blanks stand within dates and texts as well, so they come last.
-            score = _score([len(fields) for _, fields in records]) - 0.2 * (separator == " ")
+            score = _score([len(fields) for _, fields in records], separator) - 0.2 * (separator == " ")
             score += 0.01 * (escape is not None and any(ESCAPED.search(line) for line in sample))
+            if separator == " " and given is None and _is_prose([fields for _, fields in records]):
+                continue
             if score > best[0]:
                 best, found = (score, records), {"delimiter": separator, "escapechar": escape}
         self.format |= found
@@ -161,55 +168,34 @@ class Delimited:
             self.notes[f"{self.name}: its columns are separated by {NAMES[separator]}"] = 1
         self._header(records, sample)
 
-    def _header(self, records: list[tuple[int, list[str]]], sample: list[str]) -> None:
-        usual = Counter(len(fields) for _, fields in records).most_common(1)[0][0]
-        before = 0
-        while usual > 1 and before < len(records) - 2 and _is_title(records[before][1]):
-            before += 1
-        if before:
-            self.notes[f"{self.name}: {before} line{'s' * (before > 1)} before the header skipped"] = before
-        line, fields = records[before]
+    def _header(self, records: list[Record], sample: list[str]) -> None:
+        named: list[str] = self._commented(records, sample) if self.dialect.header is True else []
+        found = heading_of(records, False if named else self.dialect.header, self.dialect.units, self.name)
+        self.names, self.skip_to, self.units = named or found.names, found.skip_to, found.units
+        self.looks_like_data = bool(found.values)
+        self.doubts += found.doubts
+        self.notes.update(dict.fromkeys((*found.notes, *found.doubts), 1))
+
+    def _commented(self, records: list[Record], sample: list[str]) -> list[str]:
+        """The names in a comment above numbers, as numpy.savetxt writes them; nothing for other files."""
+        line, fields = records[titles_above([fields for _, fields in records])]
         marked = sample[line - 2][1:].strip() if self.comment and line > 1 else ""
-        named = next(csv.reader([marked], **self.format), []) if marked else []
-        if self.dialect.header and len(named) == len(fields) > 1 and all(map(_is_number, fields)):
-            names, self.skip_to = named, line - 1  # as numpy.savetxt writes it
-        elif self.dialect.header:
-            names, self.skip_to = fields, line
-        else:
-            names, self.skip_to = [f"column_{k + 1}" for k in range(len(fields))], line - 1
-        names = [name.strip().strip("\ufeff").strip() for name in names]
-        rows = [row for start, row in records if start > self.skip_to and any(row)]
-        if self.dialect.header and _has_row_names(rows, len(names)):
-            names = [ROW_NAMES, *names]
-            self.doubts.append(
-                f"{self.name}: the header has one field less than the rows ({len(fields)} and {len(names)}): the first of "
-                f"a row is taken as its name, the second as {names[1]!r}"
-            )
-        while len(names) > 1 and not names[-1] and all(not any(row[len(names) - 1 :]) for row in rows):
-            names.pop()
-        names = [name or (ROW_NAMES if not k else f"column_{k + 1}") for k, name in enumerate(names)]
-        self.looks_like_data = self.dialect.header and _looks_like_data(fields, rows)
-        if self.looks_like_data:
-            self.doubts.append(
-                f"{self.name}: line {line} is taken as the header, but looks like values ({', '.join(fields[:3])}); for a "
-                "file without a header give header=False, then columns are column_1 …"
-            )
-        self.notes.update(dict.fromkeys(self.doubts, 1))
-        name, times = Counter(names).most_common(1)[0]
-        if times > 1:
-            hint = "; or give header=False, if it holds values" if self.looks_like_data else ""
-            one, two = [place for place, other in enumerate(names, 1) if other == name][:2]
-            raise DataError(
-                f"{self.name}: line {line}: the column {name!r} appears twice (fields {one} and {two}); "
-                f"rename one of them{hint}"
-            )
-        self.names = names
+        named: list[str] = next(self._reader(iter([marked]), self.format["delimiter"]), []) if marked else []
+        fits = len(named) == len(fields) > 1 and all(map(is_number, fields))
+        return [name.strip() for name in named] if fits else []
+
+    def _reader(self, lines: Iterator[str], separator: str | None) -> Any:
+        """`csv.reader` of lines, with a stand-in for a separator of several signs."""
+        if separator is None or len(separator) == 1:
+            return csv.reader(lines, **{**self.format, "delimiter": separator})
+        told = (line.replace(separator, STAND_IN) for line in lines)
+        return csv.reader(told, **{**self.format, "delimiter": STAND_IN})
 
     def _records(self, lines: Iterator[str], separator: str | None) -> Iterator[tuple[int, list[str]]]:
         """(number of the line where it begins, fields) of each row that is not empty. Raises `DataError`."""
         if self.comment or separator == " ":
             lines = (self._plain(line, separator) for line in lines)
-        reader = csv.reader(lines, **{**self.format, "delimiter": separator})
+        reader = self._reader(lines, separator)
         line = 0
         try:
             for fields in reader:
@@ -278,52 +264,24 @@ class Delimited:
         return text
 
 
-def _score(widths: list[int]) -> float:
+def _is_prose(rows: list[list[str]]) -> bool:
+    """Whether rows of blanks are words below one name: a column of texts, which blanks do not separate.
+
+    >>> _is_prose([["text"], ["good", "film"], ["bad", "film"]]), _is_prose([["x"], ["r1", "5"], ["r2", "6"]])
+    (True, False)
+    """
+    return (
+        len(rows) > 1
+        and len(rows[0]) == 1
+        and not any(is_number(row[-1]) for row in rows[1:] if len(row) > 1)
+    )
+
+
+def _score(widths: list[int], separator: str | None) -> float:
     """How much rows of these widths look like a table: the share of the usual width, more for more columns."""
     if not widths:
         return -1.0
     usual, times = Counter(widths).most_common(1)[0]
-    if usual < 2:
+    if usual < (FEWEST_OF_SEVERAL if separator in SEPARATORS and len(separator or "") > 1 else 2):
         return 0.0
     return times / len(widths) + min(usual, 50) / 1000
-
-
-def _has_row_names(rows: list[list[str]], width: int) -> bool:
-    """Whether each row begins with a name of its own that the header lacks, as R writes tables.
-
-    Not every longer row does: a decimal comma makes two fields of one number.
-    """
-    if not rows or any(len(row) != width + 1 for row in rows) or not any(row[-1] for row in rows):
-        return False
-    names = [row[0] for row in rows]
-    counted = names in ([str(k + start) for k in range(len(names))] for start in (0, 1))
-    return counted or (len(set(names)) == len(names) and not any(map(_is_number, names)))
-
-
-def _looks_like_data(header: list[str], rows: list[list[str]]) -> bool:
-    """Whether a header is numbers where its columns are, and holds texts that its columns hold too, or is numbers alone.
-
-    >>> _looks_like_data(["5.1", "setosa"], [["4.9", "setosa"]]), _looks_like_data(["x", "1"], [["1", "2"]])
-    (True, False)
-    """
-    if all(map(_is_number, header)):
-        return True
-    shared = False
-    for name, *cells in zip(header, *rows, strict=False):
-        if name and name not in cells and not _is_number(name) and all(map(_is_number, filter(None, cells))):
-            return False
-        shared |= bool(name) and not _is_number(name) and name in cells
-    return shared
-
-
-def _is_title(fields: list[str]) -> bool:
-    """A line above a table: one field, the rest of the line empty."""
-    return bool(fields[0]) and not any(fields[1:])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

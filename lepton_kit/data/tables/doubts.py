@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lepton_kit.data.tables.values import DATE_FORMATS, date_formats, dates, filled
+from lepton_kit.data.tables.values import (
+    DATE_FORMATS,
+    PLAIN,
+    NumberForm,
+    date_formats,
+    dates,
+    filled,
+    number,
+)
 
 SAMPLED = 200
 """Cells of a piece that are looked at."""
@@ -40,14 +48,22 @@ class Spelling:
             elif cell and not self.code and cell[0] == "0" and len(cell) > 1 and cell.isdigit():
                 self.code = cell
 
-    def notes(self, name: str, decimal: str, thousands: str | None) -> list[str]:
-        """Sentences about a column that is read as numbers; ``thousands`` is what the caller gave for it."""
+    @property
+    def open(self) -> bool:
+        """Whether every point may be a decimal point or group thousands."""
+        return bool(self.pointed) and self.grouped == self.pointed
+
+    def notes(self, name: str, decimal: str, given: tuple[str | None, str | None]) -> list[str]:
+        """Sentences about a column that is read as numbers; ``given`` are the marks that the caller says for it."""
         found = []
-        if decimal == "." and thousands is None and self.pointed and self.grouped == self.pointed:
-            found.append(
-                f"column {name!r}: {self.example} is read with three digits behind the decimal point; "
-                "if points group thousands, give thousands='.'"
-            )
+        if decimal == "." and given == (None, None) and self.open:
+            one, two = (number(self.example, form) for form in (PLAIN, NumberForm(",", ".")))
+            if one is not None and two is not None:
+                found.append(
+                    f"column {name!r}: {self.example} is read as {one[0]:g}, with three digits behind the decimal point; "
+                    f"if points group thousands it is {two[0]:,.0f}: give thousands='.', or for this column alone "
+                    f"thousands={{{name!r}: '.'}}; decimal='.' says that it is right"
+                )
         if self.code:
             found.append(
                 f"column {name!r}: {self.code} is read as the number {int(self.code)}; "

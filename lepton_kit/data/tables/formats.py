@@ -1,14 +1,15 @@
-"""Tables in files of their own formats: JSON, Parquet, Feather, Excel, and what a database answers."""
+"""Tables in files of their own formats: JSON, Parquet, Feather, and what a database answers."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.data.schemas import class_names, image_columns
 from lepton_kit.data.tables.chunks import (
     CELLS,
     Chunk,
@@ -109,17 +110,27 @@ def read_parquet(path: Path) -> Table:
     parquet = _arrow("parquet", path)
     try:
         with parquet.ParquetFile(path) as file:
-            names = column_names(file.schema_arrow.names, path.name)
+            schema = file.schema_arrow
+            names = column_names(schema.names, path.name)
+            pictures, classes = image_columns(schema), class_names(schema)
     except Exception as failure:  # the library raises what it likes for a damaged file
         raise DataError(
             f"{path.name}: not a readable Parquet file ({str(failure).splitlines()[0]})"
         ) from None
 
+    if pictures:
+        raise DataError(
+            f"{path.name}: column {pictures[0]!r} holds images; lk.data.parquet(…, target=…) reads them with their labels"
+        )
+
     def batches(size: int) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=size)
 
-    return _of_batches(path, names, batches)
+    table = _of_batches(path, names, batches, classes)
+    for name in classes:
+        table.notes[f"column {name!r}: names of its classes are those in the file's metadata"] = 1
+    return table
 
 
 def read_feather(path: Path) -> Table:
@@ -130,6 +141,9 @@ def read_feather(path: Path) -> Table:
             names = column_names(file.schema.names, path.name)
     except pyarrow.ArrowInvalid:
         try:
+            if _begins(path) == b"\xff" * 4:  # a stream, whose batches can't be found but by reading it
+                with pyarrow.ipc.open_stream(path) as stream:
+                    return in_memory(dict(stream.read_pandas()), None, path.name)
             return in_memory(dict(feather.read_feather(path)), None, path.name)  # version 1
         except Exception as failure:
             raise DataError(f"{path.name}: not a readable Feather file ({failure})") from None
@@ -144,13 +158,20 @@ def read_feather(path: Path) -> Table:
     return _of_batches(path, names, batches)
 
 
-def _of_batches(path: Path, names: dict[Any, str], batches: Callable[[int], Iterator[Any]]) -> Table:
+def _of_batches(
+    path: Path,
+    names: dict[Any, str],
+    batches: Callable[[int], Iterator[Any]],
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
     def pieces(rows: int | None) -> Iterator[Chunk]:
         first = 1
         try:
             for batch in batches(rows or max(256, CELLS // max(1, len(names)))):
                 frame = batch.to_pandas()
                 frame = frame.reset_index() if set(frame.index.names) - {None} else frame
+                for key, known in (classes or {}).items():
+                    frame[key] = _named(frame[key], known)
                 columns = {new: array(frame[key], new, path.name, first) for key, new in names.items()}
                 yield Chunk(columns, range(first, first + len(frame)), path.name)
                 first += len(frame)
@@ -158,6 +179,16 @@ def _of_batches(path: Path, names: dict[Any, str], batches: Callable[[int], Iter
             raise DataError(f"{path.name}: damaged or cut off ({failure})") from None
 
     return Table(path.name, list(names.values()), pieces)
+
+
+def _named(numbers: Any, names: Sequence[str]) -> list[str | None]:
+    """The names of classes by their numbers; -1, and what is missing, is no class."""
+    return [names[int(one)] if one == one and 0 <= one < len(names) else None for one in numbers]
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(4)
 
 
 def _arrow(module: str, path: Path) -> Any:
@@ -168,38 +199,6 @@ def _arrow(module: str, path: Path) -> Any:
         raise DataError(
             f"{path.name}: Parquet and Feather files need pyarrow: pip install lepton-kit[parquet]"
         ) from None
-
-
-def read_excel(path: Path, sheet: str | int) -> Table:
-    """A sheet of an Excel file, by its name or place. Raises `DataError`."""
-    import pandas
-
-    try:
-        with pandas.ExcelFile(path) as book:
-            sheets = list(map(str, book.sheet_names))
-        if isinstance(sheet, str) and sheet not in sheets:
-            raise DataError(f"{path.name}: no sheet {sheet!r}; it has {', '.join(sheets[:20])}")
-        frame = pandas.read_excel(path, sheet_name=sheet, dtype=object, na_filter=False)
-    except ImportError:
-        raise DataError(f"{path.name}: Excel files need openpyxl: pip install lepton-kit[excel]") from None
-    except DataError:
-        raise
-    except Exception as failure:  # the library raises what it likes for a damaged file
-        raise DataError(f"{path.name}: not a readable Excel file ({str(failure).splitlines()[0]})") from None
-    frame.columns = [str(key).strip() for key in frame.columns]
-    columns = {
-        key: frame[key]
-        for key in frame.columns
-        if not (key.startswith("Unnamed:") and (frame[key] == "").all())
-    }
-    table = in_memory(columns, range(1, len(frame) + 1), path.name)
-    with pandas.ExcelFile(path) as book:
-        if len(book.sheet_names) > 1:
-            name = book.sheet_names[sheet] if isinstance(sheet, int) else sheet
-            table.notes[
-                f"{path.name}: the sheet {name!r} is read; it has {', '.join(map(str, book.sheet_names[:5]))}"
-            ] = 1
-    return table
 
 
 def of_query(address: Any, query: str) -> Any:

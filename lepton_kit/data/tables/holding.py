@@ -8,18 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.split_names import TEST, TRAIN, VALIDATION, split_of_cell
 from lepton_kit.data.splitting import split_rows
 from lepton_kit.data.tables.learn import Wishes, column_of
 from lepton_kit.data.tables.targets import Whole
 from lepton_kit.data.tables.values import MISSING, filled
 from lepton_kit.errors import DataError
-
-WORDS = {
-    "train": ("train", "training", "tr", "fit", "learn"),
-    "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation", "holdout"),
-    "test": ("test", "testing", "tst"),
-}
-SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 
 
 @dataclass(frozen=True)
@@ -65,14 +59,14 @@ def by_words(column: Whole, where: Callable[[int], str]) -> Held:
     texts = column.texts()
     kinds = {}
     for text in [*column.distinct(), None]:
-        kinds[text] = SPLIT_OF.get((text or "").lower())
+        kinds[text] = split_of_cell(text or "")
     splits = np.array([kinds.get(text) or "" for text in texts])
     wrong = np.flatnonzero(splits == "")
     if len(wrong):
         raise DataError(
             f"{where(int(wrong[0]))}, column {column.name!r} is {texts[wrong[0]]!r}; expected train, validation or test"
         )
-    found = {split: np.flatnonzero(splits == split) for split in WORDS}
+    found = {split: np.flatnonzero(splits == split) for split in (TRAIN, VALIDATION, TEST)}
     if not len(found["train"]):
         raise DataError(f"column {column.name!r} calls no row train")
     if len(found["validation"]) and len(found["test"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -47,13 +47,21 @@ class Hint(NamedTuple):
 class Wishes:
     """What the caller says about cells: see `lepton_kit.data.table`."""
 
-    decimal: str | None = None
-    thousands: str | None = None
+    decimal: str | Mapping[str, str] | None = None
+    thousands: str | Mapping[str, str] | None = None
     day_first: bool | None = None
     categorical: Sequence[str] = ()
     missing: tuple[str, ...] = ()
     max_categories: int = 64
     hash_buckets: int = 32
+
+    def marks(self, name: str) -> tuple[str | None, str | None]:
+        """(decimal mark, mark between thousands) that the caller says for a column; None for one that is left open."""
+        decimal, thousands = (
+            value.get(name) if isinstance(value, Mapping) else value
+            for value in (self.decimal, self.thousands)
+        )
+        return decimal, thousands
 
 
 @dataclass
@@ -92,16 +100,18 @@ class Seen:
             self.pointed += len(pointed)
             self.grouped += sum(map(bool, map(GROUPED.match, pointed)))
 
-    def form(self, wishes: Wishes, hint: Hint | None) -> tuple[NumberForm, dict[str, int]]:
+    def form(
+        self, marks: tuple[str | None, str | None], hint: Hint | None
+    ) -> tuple[NumberForm, dict[str, int]]:
         """The way of writing numbers that reads most cells, and the texts that it does not read.
 
-        ``hint`` is the way of the other columns, which decides where a column of its own does not.
+        ``marks`` are those that the caller says, see `Wishes.marks`. ``hint`` is the way of the other columns, which
+        decides where a column of its own does not.
         """
+        decimal, thousands = marks
         allowed = [
-            form
-            for form in FORMS
-            if wishes.decimal in (None, form.decimal) and wishes.thousands in (None, form.thousands)
-        ] or [NumberForm(wishes.decimal or ".", wishes.thousands or "")]
+            form for form in FORMS if decimal in (None, form.decimal) and thousands in (None, form.thousands)
+        ] or [NumberForm(decimal or ".", thousands or "")]
         # Whole numbers alone say nothing, so a guess from the separator is none about them.
         usual = hint.form if hint is not None and (hint.sure or self.texts) else None
         best, score, left = allowed[0], (-np.inf, False), dict[str, int]()
@@ -197,7 +207,8 @@ def _number(
     hint: Hint | None,
 ) -> tuple[Column, list[str]] | None:
     """The column as one of numbers, if it is one."""
-    form, left = seen.form(wishes, hint)
+    marks = wishes.marks(name)
+    form, left = seen.form(marks, hint)
     odd = Counter({text: count for text, count in left.items() if text in known})
     total = seen.plain + known.total() + seen.more
     good = total - odd.total() - round(seen.more * len(odd) / max(1, len(known)))
@@ -205,7 +216,7 @@ def _number(
     if not good or (odd and not few):
         return None
     # Beside a decimal comma a point groups thousands, in new rows too where no training row had one.
-    dotless = form == FORMS[2] and wishes.thousands is None and not seen.pointed
+    dotless = form == FORMS[2] and marks[1] is None and not seen.pointed
     dotless = dotless and not any("." in text for text in texts)
     column = Column(
         name=name,
@@ -222,8 +233,9 @@ def _number(
         value = number(spelled[0], form)
         notes.append(f"column {name!r}: {spelled[0]} is read as {value[0] if value else '?'}")
     elif form.decimal == "," and form.thousands == "." and seen.pointed:
-        notes.append(f"column {name!r}: points are read as thousands, as in the other columns")
-    notes += seen.spelling.notes(name, form.decimal, wishes.thousands)
+        why = "thousands='.' says" if marks[1] == "." else "in the other columns"
+        notes.append(f"column {name!r}: points are read as thousands, as {why}")
+    notes += seen.spelling.notes(name, form.decimal, marks)
     return column, notes
 
 

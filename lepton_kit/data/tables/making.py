@@ -15,10 +15,11 @@ from lepton_kit.data.prepared import FolderWriter, PreparedData, Split
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.tables.chunks import Chunk, Table
 from lepton_kit.data.tables.columns import Column
-from lepton_kit.data.tables.delimited import ROW_NAMES
+from lepton_kit.data.tables.heading import ROW_NAMES
 from lepton_kit.data.tables.holding import Held, held_rows
 from lepton_kit.data.tables.learn import Hint, Learned, Seen, Wishes, column_of, hint_of
 from lepton_kit.data.tables.preprocessing import Reading, TablePreprocessing
+from lepton_kit.data.tables.reader import other_units
 from lepton_kit.data.tables.targets import Answers, Whole, answers
 from lepton_kit.data.tables.weighing import by_class, sample_weights
 from lepton_kit.errors import DataError
@@ -94,7 +95,7 @@ def make(
         found = answers(
             [read.wholes[name] for name in targets],
             options["task"],
-            options["unit"],
+            options["unit"] or _unit_of(targets, table.units),
             wishes,
             read.hint,
             rows.where,
@@ -110,6 +111,7 @@ def make(
     learned, notes = _learn(rows, read, held.train, wishes)
     if not learned:
         raise DataError(f"{table.source}: no feature column says anything: {'; '.join(notes)}")
+    learned = [one.model_copy(update={"unit": table.units.get(one.name)}) for one in learned]
     used = {one.name for one in learned}
     others = dict.fromkeys(name for one in rows.tables for name in one.names if name not in used)
     preprocessing = TablePreprocessing(
@@ -136,6 +138,7 @@ def make(
     read_so = [note for one in rows.tables for note in one.notes]
     notes = [
         *read_so,
+        *(other_units(validation, table) if validation is not None else ()),
         *_left_out(table, features, options),
         *held.notes,
         *found.notes,
@@ -165,6 +168,12 @@ def _summary(column: Column) -> dict[str, Any]:
     if column.kind in ("number", "date"):
         told |= {"mean": column.mean, "deviation": column.scale}
     return told
+
+
+def _unit_of(targets: Sequence[str], units: Mapping[str, str]) -> str | None:
+    """The unit that all targets have in the row below the header, if they have one."""
+    found = {units.get(name) for name in targets}
+    return found.pop() if len(found) == 1 else None
 
 
 class _named:

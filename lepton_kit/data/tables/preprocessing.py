@@ -13,8 +13,9 @@ import numpy as np
 from lepton_kit.data.preprocessing import Encoded, Input, Preprocessing
 from lepton_kit.data.tables.chunks import Chunk, Table, is_frame, of_frame
 from lepton_kit.data.tables.columns import Column
-from lepton_kit.data.tables.delimited import NAMES, ROW_NAMES, Dialect
+from lepton_kit.data.tables.delimited import NAMES, Dialect
 from lepton_kit.data.tables.fields import field_of
+from lepton_kit.data.tables.heading import ROW_NAMES
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.data.tables.values import filled
 from lepton_kit.errors import DataError
@@ -30,14 +31,15 @@ class Reading(Section):
     separator: str | None = None
     quote: str | None = None
     comment: str | None = None
-    header: bool = True
-    sheet: str | int = 0
+    header: bool | int = True
+    units: bool | None = None
+    sheet: str | int | None = None
     query: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], separator: str | None) -> Reading:
         """From the options of a table and the separator of its file."""
-        names = ("quote", "comment", "header", "sheet", "query")
+        names = ("quote", "comment", "header", "units", "sheet", "query")
         return cls(separator=separator, **{name: options[name] for name in names})
 
 
@@ -107,16 +109,21 @@ class TablePreprocessing(Preprocessing):
         """Files, read as the training file was where that finds the columns, else as they look."""
         how = self.reading
 
-        def opened(separator: str | None) -> Table:
-            dialect = Dialect(separator, self.encoding, how.quote, how.comment, how.header)
+        def opened(separator: str | None, header: bool | int) -> Table:
+            # Titles above the header are found anew: only "no header" holds for every file.
+            dialect = Dialect(separator, self.encoding, how.quote, how.comment, header, how.units)
             return open_files(files, dialect, how.sheet, how.query, only_databases=True)
 
-        table = opened(how.separator)
-        if how.separator is None or table.separator is None:
-            return self._counted(table)
         needed = {column.name for column in self.columns if not column.flag}
-        if not needed <= {*table.names}:
-            own = opened(None)
+        table = opened(how.separator, how.header is not False)
+        if needed <= {*table.names}:
+            return self._counted(table)
+        if not isinstance(how.header, bool):
+            own = opened(how.separator, how.header)
+            if needed <= {*own.names}:
+                return own
+        if how.separator is not None and table.separator is not None:
+            own = opened(None, how.header is not False)
             if own.separator not in (None, how.separator) and needed <= {*own.names}:
                 return self._counted(own)
         return self._counted(table)
@@ -143,6 +150,12 @@ class TablePreprocessing(Preprocessing):
             notes.append(f"{table.source}: separated by {one}, the training rows by {two}")
         for column in self.columns:
             if column.name in table.names:
+                unit = table.units.get(column.name)
+                if unit and column.unit and unit != column.unit:
+                    notes.append(
+                        f"column {column.name!r} is in {unit}, in the training rows in {column.unit}; its values are taken "
+                        "as they stand"
+                    )
                 continue
             if column.flag:
                 notes.append(

@@ -8,13 +8,15 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lepton_kit.data.tables.chunks import CELLS, Chunk, Table, of_frame
 from lepton_kit.data.tables.delimited import Delimited, Dialect
-from lepton_kit.data.tables.formats import of_query, read_excel, read_feather, read_json, read_parquet
+from lepton_kit.data.tables.excel import read_excel
+from lepton_kit.data.tables.formats import of_query, read_feather, read_json, read_parquet
 from lepton_kit.data.tables.values import as_text, composed, filled
 from lepton_kit.errors import DataError
 
@@ -35,7 +37,7 @@ STRANGE = {
 def open_files(
     files: Sequence[Path],
     dialect: Dialect = AS_FOUND,
-    sheet: str | int = 0,
+    sheet: str | int | None = None,
     query: str | None = None,
     *,
     only_databases: bool = False,
@@ -50,7 +52,8 @@ def open_files(
         if set(part.names) != set(first.names):
             odd = sorted(set(part.names) ^ set(first.names))
             raise DataError(
-                f"{part.source}: other columns than {first.source}: {', '.join(odd[:5])}; expected the same in every file"
+                f"{part.source}: other columns than {first.source}: {', '.join(odd[:5])}; expected the same in every file; if "
+                "they are different tables, give the path of the one that is meant"
             )
     if len(parts) == 1:
         return first
@@ -61,8 +64,20 @@ def open_files(
             notes.update(part.notes)
 
     notes = {text: count for part in parts for text, count in part.notes.items()}
-    doubts = [text for part in parts for text in part.doubts]
-    return Table(first.source, first.names, pieces, notes, first.separator, doubts=doubts)
+    other = [text for part in parts[1:] for text in other_units(part, first)]
+    notes.update(dict.fromkeys(other, 1))
+    doubts = [*(text for part in parts for text in part.doubts), *other]
+    return replace(first, pieces=pieces, notes=notes, doubts=doubts)
+
+
+def other_units(table: Table, first: Table) -> list[str]:
+    """Sentences about columns whose row of units has others than that of the first table."""
+    return [
+        f"{table.source}: column {name!r} is in {unit}, in {first.source} in {first.units[name]}; its values are taken as "
+        "they stand"
+        for name, unit in table.units.items()
+        if first.units.get(name, unit) != unit
+    ]
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -85,7 +100,9 @@ def column(header: list[str], rows: list[list[str]], name: str, file: str) -> li
     return [row[index] for row in rows]
 
 
-def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None, only_databases: bool) -> Table:
+def _open(
+    path: Path, dialect: Dialect, sheet: str | int | None, query: str | None, only_databases: bool
+) -> Table:
     """A file by what is in it. Raises `DataError`."""
     try:
         with path.open("rb") as stream:
@@ -103,7 +120,7 @@ def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None, onl
         raise DataError(f"{path.name}: a query was given, but this is no SQLite database")
     if head.startswith(b"PAR1"):
         return read_parquet(path)
-    if head.startswith((b"ARROW1", b"FEA1")):
+    if head.startswith((b"ARROW1", b"FEA1", b"\xff\xff\xff\xff")):
         return read_feather(path)
     opened: Callable[[], BinaryIO] = partial(path.open, "rb")  # type: ignore[assignment]  # "rb" gives binary
     for mark, unpack in PACKED.items():
@@ -114,7 +131,7 @@ def _open(path: Path, dialect: Dialect, sheet: str | int, query: str | None, onl
         with _zipped(path) as archive:
             inside = [one for one in archive.namelist() if not one.endswith("/")]
             if any(one.startswith("xl/") for one in inside):
-                return read_excel(path, sheet)
+                return read_excel(path, sheet, dialect.header, dialect.units)
             inside = [
                 one for one in inside if "__MACOSX" not in one and not one.rsplit("/", 1)[-1].startswith(".")
             ]
@@ -212,7 +229,17 @@ def _delimited(name: str, opened: Any, dialect: Dialect) -> Table:
         if kept:
             yield _of_rows(source.names, kept, first, name)
 
-    return Table(name, source.names, pieces, source.notes, source.format["delimiter"], hint, source.doubts)
+    return Table(
+        name,
+        source.names,
+        pieces,
+        source.notes,
+        source.format["delimiter"],
+        hint,
+        source.doubts,
+        source.units,
+        source.looks_like_data,
+    )
 
 
 def _of_rows(names: list[str], rows: list[list[str]], first: int, source: str) -> Chunk:

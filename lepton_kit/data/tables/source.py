@@ -9,14 +9,13 @@ from typing import Any
 
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.prepared import FolderWriter, meta_of
-from lepton_kit.data.split_names import by_names
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import Table, is_frame, of_frame
-from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.formats import of_query
 from lepton_kit.data.tables.making import make
 from lepton_kit.data.tables.reader import column, open_files, read_csv
-from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.data.tables.splits import dialect_of, named_files, open_split
+from lepton_kit.errors import ConfigError
 
 __all__ = ["build", "column", "inputs", "read_csv", "table"]
 
@@ -43,15 +42,16 @@ def table(
     max_categories: int = 64,
     hash_buckets: int = 32,
     separator: str | None = None,
-    decimal: str | None = None,
-    thousands: str | None = None,
+    decimal: str | Mapping[str, str] | None = None,
+    thousands: str | Mapping[str, str] | None = None,
     encoding: str | None = None,
     quote: str | None = None,
     comment: str | None = None,
-    header: bool = True,
+    header: bool | int = True,
+    units: bool | None = None,
     missing: Sequence[str | float] = (),
     day_first: bool | None = None,
-    sheet: str | int = 0,
+    sheet: str | int | None = None,
     query: str | None = None,
     pattern: Names | None = None,
     validation_split: float = 0.2,
@@ -69,14 +69,20 @@ def table(
     columns, such as codes in digits; a column with missing
     values gets a feature that flags them. What was understood and what was left out is said in the notes of the
     prepared data. ``separator``, ``decimal``, ``thousands``, ``encoding``, ``quote``, ``comment``, ``day_first``
-    and ``missing`` (more words for it, or numbers such as -999) are found out where they are not given.
+    and ``missing`` (more words for it, or numbers such as -999) are found out where they are not given; ``decimal`` and
+    ``thousands`` hold for all columns, or for those named: ``thousands={"price": "."}``.
+
+    Titles above the header are skipped, a row of units below it is taken as the columns' units. ``header`` is the number
+    of the line that names the columns where another is found, or False where there is none; ``units`` says whether the row
+    below holds units. Of an Excel file with several sheets the first that holds a table is read, or the ``sheet`` of that
+    name or place.
 
     ``task``: without it texts, or at most 20 different whole numbers, are classes, all else is a regression, whose
     target is standardised within and answered in its ``unit``. Several targets make a regression of several values,
     or with 0 and 1 alone a ``multilabel`` task; so does one column of texts such as ``a|b``.
 
     Of several files those whose names or folders say ``train`` are trained on, and those for validation, else for test,
-    are held out. Held out otherwise: rows that ``split`` calls validation, whole groups of ``group``, the latest rows by ``time``, the rows of
+    are held out; a file without the target is data to predict, and left alone. Held out otherwise: rows that ``split`` calls validation, whole groups of ``group``, the latest rows by ``time``, the rows of
     the file ``validation``, or ``validation_split`` of the rows at random, every class in proportion.
 
     >>> rows = [{"size": k, "heated": "yes" if k % 2 else "no", "price": 3.0 * k} for k in range(50)]
@@ -99,16 +105,17 @@ def table(
         "categorical": _names("categorical", categorical),
         "max_categories": _whole("max_categories", max_categories),
         "hash_buckets": _whole("hash_buckets", hash_buckets),
-        "separator": _sign("separator", separator),
-        "decimal": _one_of("decimal", decimal, (".", ",")),
-        "thousands": _one_of("thousands", thousands, ("", ",", ".", " ", "'")),
+        "separator": _sign("separator", separator, most=3),
+        "decimal": _mark("decimal", decimal, (".", ",")),
+        "thousands": _mark("thousands", thousands, ("", ",", ".", " ", "'")),
         "encoding": _text("encoding", encoding),
         "quote": quote if quote == "" else _sign("quote", quote),
         "comment": _text("comment", comment),
-        "header": _truth("header", header),
+        "header": _header(header),
+        "units": None if units is None else _truth("units", units),
         "missing": _names("missing", _spelled(missing)),
         "day_first": None if day_first is None else _truth("day_first", day_first),
-        "sheet": sheet,
+        "sheet": _sheet(sheet),
         "query": _text("query", query),
         "pattern": None
         if pattern is None
@@ -155,76 +162,23 @@ def inputs(path: Path, options: Mapping[str, Any]) -> list[Path]:
 
 def build(path: Path, options: dict[str, Any], writer: FolderWriter) -> None:
     """Samples are float32 ``(features,)``; statistics and categories come from the training rows alone."""
-    dialect = _dialect(options)
-    files, named, notes = named_files(path, options)
-    found = open_files(files, dialect, options["sheet"], options["query"])
-    held = _validation(options, dialect)
-    if named:
-        held = open_files(named, dialect, options["sheet"], options["query"])
-        target = options["target"]
-        lacking = {target} - {*held.names} if isinstance(target, str) else {*target} - {*held.names}
-        train, others = (", ".join(file.name for file in some[:5]) for some in (files, named))
-        if lacking and lacking <= {*found.names}:
-            held = None
-            notes = [f"{others}: without the target, so left alone; {train} alone is read"]
-        else:
-            notes = [f"by the names of the files {train} is trained on, {others} is held out", *notes]
-    found.notes.update(dict.fromkeys(notes, 1))
-    prepared = make(found, held, options, writer)
+    target = options["target"]
+    opened = open_split(path, options, [target] if isinstance(target, str) else list(target))
+    opened.train.notes.update(dict.fromkeys(opened.notes, 1))
+    prepared = make(opened.train, opened.held or _validation(options), options, writer)
     writer.finish(**meta_of(prepared))
 
 
 def _held(found: Table, options: dict[str, Any]) -> Dataset:
     """A table in memory as prepared data, which a launch stores."""
     options = json.loads(json.dumps(options))
-    return Dataset("arrays", held=make(found, _validation(options, _dialect(options)), options, None))
+    return Dataset("arrays", held=make(found, _validation(options), options, None))
 
 
-def _dialect(options: Mapping[str, Any]) -> Dialect:
-    return Dialect(*(options[name] for name in ("separator", "encoding", "quote", "comment", "header")))
-
-
-def _validation(options: Mapping[str, Any], dialect: Dialect) -> Table | None:
+def _validation(options: Mapping[str, Any]) -> Table | None:
     if options["validation"] is None:
         return None
-    return open_files([Path(options["validation"])], dialect, options["sheet"], options["query"])
-
-
-def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:
-    """Files to train on, files that their names hold out, and sentences. Raises `DataError`."""
-    files = _files(path, options.get("pattern"))
-    if path.is_file() or options.get("split") is not None:  # a column says it
-        return files, [], []
-    of = {file.relative_to(path).as_posix(): file for file in files}
-    train, held, notes = by_names(list(of))
-    decided = next((name for name in ("group", "time", "validation") if options.get(name) is not None), None)
-    if held and decided:
-        notes = [
-            *notes,
-            f"{len(held)} files are left alone, as their names hold them out and {decided}= decides",
-        ]
-        held = []
-    return [of[name] for name in train], [of[name] for name in held], notes
-
-
-def _files(path: Path, pattern: Names | None) -> list[Path]:
-    if path.is_file():
-        return [path]
-    patterns = ["*"] if pattern is None else [pattern] if isinstance(pattern, str) else list(pattern)
-    if isinstance(pattern, list | tuple):
-        found = [path / name for name in patterns]
-    else:
-        found = sorted(
-            {
-                file
-                for one in patterns
-                for file in path.glob(one)
-                if file.is_file() and not file.name.startswith((".", "_"))
-            }
-        )
-    if not found:
-        raise DataError(f"{path}: no file {'' if pattern is None else f'like {pattern!r} '}in this folder")
-    return found
+    return open_files([Path(options["validation"])], dialect_of(options), options["sheet"], options["query"])
 
 
 def _common(paths: list[Path]) -> tuple[Path, list[str]]:
@@ -276,10 +230,33 @@ def _text(name: str, value: Any) -> str | None:
     return None if value is None else name_of(name, value)
 
 
-def _sign(name: str, value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or len(value) != 1):
-        raise ConfigError(f"data.{name}", given=value, rule="one character")
+def _sign(name: str, value: Any, most: int = 1) -> str | None:
+    if value is not None and (not isinstance(value, str) or not 1 <= len(value) <= most):
+        rule = "one character" if most == 1 else f"one character, or up to {most} such as '::'"
+        raise ConfigError(f"data.{name}", given=value, rule=rule)
     return value
+
+
+def _mark(name: str, value: Any, allowed: Sequence[str]) -> Any:
+    if not isinstance(value, Mapping):
+        return _one_of(name, value, allowed)
+    return {name_of(name, column): _one_of(name, mark, allowed) for column, mark in value.items()}
+
+
+def _header(value: Any) -> bool | int:
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ConfigError(
+        "data.header",
+        given=value,
+        rule="True, False, or the number of the line that names the columns, from 1",
+    )
+
+
+def _sheet(value: Any) -> str | int | None:
+    if value is None or isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ConfigError("data.sheet", given=value, rule="the name of a sheet, or its place, from 0")
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str | None:

@@ -161,6 +161,8 @@ def _classes(column: Whole, where: Any, wishes: Wishes) -> Answers:
     for row, text in enumerate(texts):
         if text is None or text.lower() in nothing:
             raise DataError(f"{where(row)} has no value in the target column {name!r}")
+    twins = {} if only else _with_a_point(set(names.values()))
+    names = {text: twins.get(one, one) for text, one in names.items()}
     kinds = sorted(set(names.values()), key=(lambda one: (float(one), one)) if only else None)
     if len(kinds) > MAX_CLASSES or (len(kinds) > 50 and len(kinds) > len(texts) / 2):
         raise DataError(
@@ -171,8 +173,24 @@ def _classes(column: Whole, where: Any, wishes: Wishes) -> Answers:
     code = {text: index[kind] for text, kind in names.items()}
     words = [kind for kind in kinds if kind.lower() in MISSING]
     notes = (f"target {name!r}: {', '.join(map(repr, words))} counts as a class",) if words else ()
+    if twins:
+        told = ", ".join(f"{one!r} as {other!r}" for one, other in sorted(twins.items())[:5])
+        notes = (*notes, f"target {name!r}: every class is spelt with a point at the end too; read {told}")
     y = np.fromiter((code[text] for text in texts), np.int32, len(texts))
     return Answers(y, Target(task="classification", name=name, class_names=tuple(kinds)), notes)
+
+
+def _with_a_point(names: set[str]) -> dict[str, str]:
+    """Name with a point at the end -> without, where every class is spelt both ways, as in UCI's Adult.
+
+    >>> (
+    ...     _with_a_point({"no", "yes", "no.", "yes."}) == {"no.": "no", "yes.": "yes"},
+    ...     _with_a_point({"etc", "etc.", "no"}),
+    ... )
+    (True, {})
+    """
+    twins = {name: name[:-1] for name in names if name.endswith(".") and name[:-1] in names}
+    return twins if 2 * len(twins) == len(names) else {}
 
 
 def _whole(text: str) -> int | float | None:

@@ -42,7 +42,13 @@ BOOLEANS = (
 DATE_FORMATS = (
     "ISO8601",
     *("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%y"),
-    *("%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S"),
+    *(
+        "%Y/%m/%d",
+        "%Y/%m/%d %H:%M",
+        "%Y/%m/%d %H:%M:%S",
+        "%Y/%m/%d %I:%M:%S %p",
+        "%Y/%m/%d %I:%M:%S %p GMT%z",
+    ),
     *(
         "%m/%d/%Y",
         "%m/%d/%Y %H:%M",
@@ -58,6 +64,7 @@ DATE_FORMATS = (
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2212": "-", "\u2013": "-", "’": "'"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UNIT = re.compile(rf"^(?P<sign>[+-]?)\s*(?P<a>{CURRENCIES})?\s*(?P<body>[^%]*?)\s*(?P<b>{CURRENCIES}|%)?$")
+_ZONE = re.compile(r"GMT((?P<sign>[+-])(?P<hours>\d{1,2})(:?(?P<minutes>\d\d))?)?$")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -211,9 +218,15 @@ def dates(cells: np.ndarray, form: str) -> np.ndarray:
     if cells.dtype.kind == "M":
         return cells.astype("datetime64[us]")
     codes, distinct = pandas.factorize(cells)
+    if form.endswith("GMT%z"):  # GMT+1 and GMT-3:30 as forms of Google write it
+        distinct = filled([_ZONE.sub(_zone, text) for text in distinct])
     found = pandas.to_datetime(pandas.Series(distinct, dtype=object), format=form, errors="coerce", utc=True)
     values = np.append(found.dt.tz_localize(None).to_numpy("datetime64[us]"), np.datetime64("NaT", "us"))
     return values[codes]
+
+
+def _zone(found: re.Match[str]) -> str:
+    return f"GMT{found['sign'] or '+'}{int(found['hours'] or 0):02d}{found['minutes'] or '00'}"
 
 
 def date_formats(texts: list[str], day_first: bool | None = None) -> list[str]:

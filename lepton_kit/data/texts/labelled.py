@@ -10,6 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.split_names import (
+    TRAIN,
+    by_names,
+    split_of_cell,
+    split_of_file,
+    split_of_word,
+    told_to_predict,
+)
 from lepton_kit.data.texts.reading import (
     LINES,
     TABLES,
@@ -22,14 +30,6 @@ from lepton_kit.data.texts.reading import (
 )
 from lepton_kit.errors import DataError
 
-TRAIN = {"train", "training", "trn"}
-VALIDATION = {"val", "valid", "validation", "dev", "development", "eval"}
-TEST = {"test", "testing", "tst"}
-SPLITS = {
-    name: kind
-    for kind, names in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST))
-    for name in names
-}
 TEXT_COLUMNS = (
     "text",
     "sentence",
@@ -72,6 +72,8 @@ class Labelled:
     """Whether a text may have several labels."""
     notes: list[str] = field(default_factory=list)
     column: str = "text"
+    label: str | list[str] = "label"
+    """The columns of texts and labels, where there are any."""
     whole_files: bool = False
     header: bool = True
     separator: str | None = None
@@ -102,12 +104,17 @@ def read(path: Path, options: dict[str, Any]) -> Labelled:
 
 
 def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelled:
+    rows, header, separator, bare = _rows(path, options)
+    return _of_rows(rows, options, split, header, separator, bare)
+
+
+def _rows(path: Path, options: dict[str, Any]) -> tuple[Rows, bool, str | None, bool]:
+    """(rows of a file, whether it has a header, its separator, whether these were found by a tab in each line)."""
     header, separator = options["header"], options["separator"]
     bare = header and separator is None and options["text"] is None and has_no_header(path)
     if bare:
         header, separator = False, "\t"
-    rows = rows_of(path, header, separator, options["encoding"])
-    return _of_rows(rows, options, split, header, separator, bare)
+    return rows_of(path, header, separator, options["encoding"]), header, separator, bare
 
 
 def of_memory(given: Any, options: dict[str, Any]) -> Labelled:
@@ -128,7 +135,9 @@ def _of_rows(
 ) -> Labelled:
     text, label = _shorter_is_label(rows) if bare else _columns(rows, options)
     several = isinstance(label, list) or options["label_separator"] is not None
-    found = Labelled(rows.file, column=text, header=header, separator=separator, notes=list(rows.notes))
+    found = Labelled(
+        rows.file, column=text, label=label, header=header, separator=separator, notes=list(rows.notes)
+    )
     if bare:
         found.notes.append(f"no header line: labels are {label}, texts {text}")
     values = rows.column(text)
@@ -212,35 +221,40 @@ def _of_flags(rows: Rows, names: list[str]) -> list[tuple[str, ...]]:
 
 def _given(values: Sequence[Any], name: str, file: str) -> list[str]:
     for row, value in enumerate(values):
-        if str(value).lower() not in SPLITS:
+        if split_of_cell(str(value)) is None:
             raise DataError(
                 f"{file}: row {row + 1} has {value!r} in column {name!r}; allowed: train, validation, test"
             )
-    return [SPLITS[str(value).lower()] for value in values]
+    return [str(split_of_cell(str(value))) for value in values]
 
 
 def _of_tables(folder: Path, tables: list[Path], options: dict[str, Any]) -> Labelled:
-    """A folder with a file a split: train.csv, validation.csv, test.csv."""
-    by_split: dict[str, Path] = {}
-    for table in tables:
-        split = SPLITS.get(table.name.split(".")[0].lower())
-        if split is None or split in by_split:
-            raise DataError(
-                f"{folder}: {table.name} beside {', '.join(one.name for one in tables if one != table) or 'nothing'}; "
-                "expected one file a split (train, validation, test), or give the path of one file"
-            )
-        by_split[split] = table
-    if "train" not in by_split:
-        raise DataError(f"{folder}: no train file; it has {', '.join(one.name for one in tables)}")
-    whole = _of_table(by_split.pop("train"), options, "train")
+    """A folder with a file a split: train.csv, validation.csv, test.csv. A test file without labels is left alone."""
+    names = [table.name for table in tables]
+    if not any(split_of_file(name) in (TRAIN, None) for name in names):
+        raise DataError(f"{folder}: no train file; it has {', '.join(names)}")
+    train, held, notes = by_names(names)
+    if len(train) > 1 or len(held) > 1:
+        many = train if len(train) > 1 else held
+        raise DataError(
+            f"{folder}: {many[0]} beside {', '.join(many[1:5])}; expected one file a split (train, validation, test), or "
+            "give the path of one file"
+        )
+    whole = _of_table(folder / train[0], options, TRAIN if held else None)
     whole.file = folder.name
-    if "validation" in by_split and (left := by_split.pop("test", None)):
-        whole.notes.append(f"{left.name} is left alone: there is a file of validation rows")
-    for split, table in by_split.items():
-        one = _of_table(table, {**options, "text": options["text"] or whole.column}, split)
-        for name in ("texts", "labels", "splits"):
-            getattr(whole, name).extend(getattr(one, name))
-        whole.places += [f"{table.name}: {place}" for place in one.places]
+    whole.notes += notes
+    for name in held:
+        rows = _rows(folder / name, options)[0]
+        label = whole.label if isinstance(whole.label, list) else [whole.label]
+        if whole.column in rows.columns and not {*label} & {*rows.columns}:
+            whole.notes.append(told_to_predict([name], train, label))
+            whole.splits = [None] * len(whole.splits)
+            continue
+        split = split_of_file(name)
+        one = _of_table(folder / name, {**options, "text": options["text"] or whole.column}, split)
+        for part in ("texts", "labels", "splits"):
+            getattr(whole, part).extend(getattr(one, part))
+        whole.places += [f"{name}: {place}" for place in one.places]
         whole.several |= one.several
     return whole
 
@@ -250,12 +264,10 @@ def _of_folder(folder: Path) -> Labelled:
     found = Labelled(folder.name, whole_files=True)
     loose: list[Path] = []
     tops = _folders(folder, loose)
-    while (
-        len(tops) == 1 and tops[0].name.lower() not in SPLITS and any(map(text_files, _folders(tops[0], [])))
-    ):
+    while len(tops) == 1 and not split_of_word(tops[0].name) and any(map(text_files, _folders(tops[0], []))):
         folder = tops[0]  # a folder around everything, as archives have
         tops = _folders(folder, loose)
-    splits = [one for one in tops if one.name.lower() in SPLITS]
+    splits = [one for one in tops if split_of_word(one.name)]
     if splits and len(splits) < len(tops):
         strange = next(one.name for one in tops if one not in splits)
         raise DataError(
@@ -265,7 +277,7 @@ def _of_folder(folder: Path) -> Labelled:
     encodings: Counter[str] = Counter()
     example: dict[str, str] = {}
     for top in splits or [folder]:
-        split = SPLITS[top.name.lower()] if splits else None
+        split = split_of_word(top.name) if splits else None
         classes = _folders(top, loose if splits else [])
         for place in classes:
             if place.name in UNLABELLED:

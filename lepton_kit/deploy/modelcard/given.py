@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lepton_kit.data.checks import same_kind
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
@@ -16,7 +17,8 @@ from lepton_kit.deploy.modelcard.card import ModelCard, make_card
 from lepton_kit.errors import DataError
 from lepton_kit.models.answers import Answer
 
-EXPECTED = "a table with the target's column, or a pair (raw input, its true classes or values)"
+EXPECTED = "a table with the target's column, a pair (raw input, its true classes or values), or a data set"
+SHOWN = 8
 
 
 class Predictor(Protocol):
@@ -40,6 +42,32 @@ def card_on(
     step: int | None = None,
 ) -> ModelCard:
     """The card of a model on given rows; ``prepared`` are the data that it was trained on, where they are known."""
+    if hasattr(on, "prepare") or isinstance(on, PreparedData):
+        given, names = _of_data_set(on, predictor.preprocessing.target.class_names)
+        told: list[str] = []
+    else:
+        given, names, told = _of_rows(predictor, on, prepared)
+    known = _with(prepared, given, names, predictor.preprocessing)
+    if prepared is not None:
+        for role in ("x", "y"):
+            same_kind(getattr(prepared.train, role), getattr(given, role), role)
+    return make_card(
+        name,
+        predictor.outputs(given),
+        known,
+        predictor.preprocessing,
+        predictor.answers,
+        configuration=configuration,
+        step=step,
+        limits=[*predictor.about, *told],
+        split="given",
+    )
+
+
+def _of_rows(
+    predictor: Predictor, on: Any, prepared: PreparedData | None
+) -> tuple[Split, list[str], list[str]]:
+    """Raw rows with their truth as samples, a name for each, and what was done with them."""
     raw, truth = parts(predictor.preprocessing, on)
     encoded = predictor.encode(raw)
     y = predictor.preprocessing.target.encoded(truth)
@@ -49,18 +77,32 @@ def card_on(
         raise DataError(
             f"on: no input could be read; the first: {next(iter(encoded.problems.values()), 'none')}"
         )
-    given = Split(encoded.x, y[encoded.rows])
-    return make_card(
-        name,
-        predictor.outputs(given),
-        _with(prepared, given, encoded, predictor.preprocessing),
-        predictor.preprocessing,
-        predictor.answers,
-        configuration=configuration,
-        step=step,
-        limits=[*predictor.about, *_told(encoded)],
-        split="given",
+    learned = prepared.train.y.shape[1:] if prepared and isinstance(prepared.train.y, np.ndarray) else None
+    if learned is not None and learned in ((*y.shape[1:], 1), y.shape[1:-1]):
+        y = y.reshape(len(y), *learned)  # a column of numbers, or the numbers
+    return (
+        Split(encoded.x, y[encoded.rows]),
+        [f"row {encoded.names[row]}" for row in encoded.rows],
+        _told(encoded),
     )
+
+
+def _of_data_set(on: Any, learned: tuple[str, ...] | None) -> tuple[Split, list[str] | None]:
+    """The validation split of a data set, and the names of its samples where they have any."""
+    found = on if isinstance(on, PreparedData) else on.prepare()
+    if found.validation is None or not len(found.validation):
+        raise DataError("on: this data set holds out nothing; give one with a validation split, or a pair")
+    if found.class_names != learned:
+        raise DataError(
+            f"on: the classes are {_classes(found.class_names)}; the run learned {_classes(learned)}"
+        )
+    return found.validation, found.details.get("validation_names")
+
+
+def _classes(names: tuple[str, ...] | None) -> str:
+    if names is None:
+        return "without names"
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def parts(how: Preprocessing, on: Any) -> tuple[Any, Any]:
@@ -68,7 +110,9 @@ def parts(how: Preprocessing, on: Any) -> tuple[Any, Any]:
     if isinstance(on, tuple) and len(on) == 2:
         return on
     if not isinstance(how, TablePreprocessing):
-        raise DataError(f"on: a {type(on).__name__}; expected a pair (raw input, its true classes or values)")
+        raise DataError(
+            f"on: a {type(on).__name__}; expected a pair (raw input, its true classes or values), or a data set"
+        )
     if not isinstance(on, str | Path) and not hasattr(on, "columns") and not isinstance(on, list | dict):
         raise DataError(f"on: a {type(on).__name__}; expected {EXPECTED}")
     table = how.table(on)
@@ -83,19 +127,22 @@ def parts(how: Preprocessing, on: Any) -> tuple[Any, Any]:
     return on, found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
-def _with(prepared: PreparedData | None, given: Split, encoded: Encoded, how: Preprocessing) -> PreparedData:
-    names = [f"row {encoded.names[row]}" for row in encoded.rows]
+def _with(
+    prepared: PreparedData | None, given: Split, names: list[str] | None, how: Preprocessing
+) -> PreparedData:
+    """The data of the run with the given samples in the place of its validation split."""
+    details: dict[str, Any] = {"held_out": "the given samples"}
+    details |= {} if names is None else {"validation_names": names}
     if prepared is not None:
-        details = {**prepared.details, "validation_names": names}
-        return dataclasses.replace(prepared, validation=given, details=details)
-    classes = how.target.class_names
+        kept = {name: one for name, one in prepared.details.items() if name != "validation_names"}
+        return dataclasses.replace(prepared, validation=given, details=kept | details)
     return PreparedData(
         train=Split(given.x[:0] if isinstance(given.x, np.ndarray) else given.x),
         validation=given,
         task=how.target.task,
-        class_names=classes,
+        class_names=how.target.class_names,
         feature_names=how.feature_names if isinstance(how, TablePreprocessing) else None,
-        details={"validation_names": names},
+        details=details,
         preprocessing=how,
     )
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.preprocessing import Target
-from lepton_kit.deploy.modelcard import figures
+from lepton_kit.deploy import overlaps
+from lepton_kit.deploy.modelcard import figures, maps
 from lepton_kit.deploy.modelcard.sections import Bin, Metric, OutputCard, Residuals, WorstSample
 from lepton_kit.models.answers import Answer
 
@@ -16,8 +17,8 @@ WORST = 12
 POINTS = 400
 ROUGH = 30  # fewer samples of a class give figures that another draw would change much
 UNCALIBRATED = 0.1  # of this calibration error the card warns
-Show = Callable[[int], dict[str, Any]]
-"""The row of a held-out sample to what is shown of it: name, picture, text."""
+Show = Callable[..., dict[str, Any]]
+"""The row of a held-out sample (and of a mask what was answered and what is true) to its name, picture, text."""
 
 
 def judge(
@@ -73,12 +74,15 @@ def _classes(
     table = figures.confusion(truth, chosen, count)
     right = truth == chosen
     alone = truth.ndim == 1
-    metrics = [
-        figures.share("accuracy", int(right.sum()), right.size)
-        if alone
-        else figures.mean("accuracy per position", right.reshape(len(right), -1).mean(axis=1)),
-        *figures.macro_metrics(table),
-    ]
+    overlap = None if alone else overlaps.counts(truth, chosen, count)
+    if overlap is None:
+        metrics = [
+            figures.share("accuracy", int(right.sum()), right.size),
+            *figures.macro_metrics(table),
+        ]
+    else:
+        each_right = right.reshape(len(right), -1).mean(axis=1)
+        metrics = [figures.mean("accuracy per position", each_right), *maps.metrics(overlap)]
     of_truth = np.take_along_axis(each, truth[..., None], axis=-1)[..., 0]
     limits: list[str] = []
     calibrated: tuple[Bin, ...] = ()
@@ -91,18 +95,25 @@ def _classes(
     else:
         limits.append("There are no probabilities; scores only rank the classes.")
     if count == 2:
-        metrics.append(figures.auc(each[..., 1].ravel(), truth.ravel() == 1))
-    if alone is False:
-        metrics.append(_overlap(table))
-    baseline, rule = _majority(answer, truth, train_y, outputs.shape, names)
+        area = figures.auc(each[..., 1].ravel(), truth.ravel() == 1)
+        # Its interval counts places as if each was drawn by itself.
+        metrics.append(area if alone else Metric(name=area.name, value=area.value))
+    baseline, rule = _majority(answer, truth, train_y, outputs.shape, names, metrics[0].name)
     limits += _class_limits(table, names, metrics[0], baseline, alone)
-    worst = np.argsort(of_truth.reshape(len(of_truth), -1).mean(axis=1), kind="stable")[:WORST]
+    if overlap is None:
+        worth = of_truth
+        classes = figures.of_classes(table, names)
+    else:
+        worth = overlaps.dice(overlap.right, overlap.told, overlap.are)
+        classes = maps.of_classes(overlap, names)
+    worst = np.argsort(worth, kind="stable")[:WORST]
     return OutputCard(
         **about,
+        places=not alone,
         metrics=tuple(metrics),
         baseline=baseline,
         baseline_rule=rule,
-        classes=figures.of_classes(table, names),
+        classes=classes,
         confusion=tuple(map(tuple, table.tolist())) if count <= figures.MOST_CLASSES else None,
         calibration=calibrated,
         worst=tuple(
@@ -110,8 +121,8 @@ def _classes(
                 row=int(row),
                 truth=names[int(truth[row])] if alone else "a map",
                 answer=names[int(chosen[row])] if alone else "a map",
-                score=float(of_truth[row].mean()),
-                **show(int(row)),
+                score=float(worth[row]),
+                **(show(int(row)) if alone else show(int(row), chosen[row], truth[row])),
             )
             for row in worst
         ),
@@ -129,14 +140,8 @@ def _calibration_limit(error: float, said: float, true: float) -> list[str]:
     ]
 
 
-def _overlap(table: np.ndarray) -> Metric:
-    both = table.sum(axis=0) + table.sum(axis=1) - np.diag(table)
-    there = both > 0
-    return Metric(name="mean IoU", value=float((np.diag(table)[there] / both[there]).mean()))
-
-
 def _majority(
-    answer: Answer, truth: np.ndarray, train_y: Any, shape: tuple[int, ...], names: list[str]
+    answer: Answer, truth: np.ndarray, train_y: Any, shape: tuple[int, ...], names: list[str], figure: str
 ) -> tuple[tuple[Metric, ...], str | None]:
     """Always answering the class that training had most of."""
     if train_y is None:
@@ -146,11 +151,11 @@ def _majority(
         return (), None
     most = int(np.bincount(known.ravel(), minlength=len(names)).argmax())
     rule = f"always {names[most]!r}, the most frequent class in training"
-    found = [figures.share("accuracy", int((truth == most).sum()), truth.size)]
-    if (truth == most).any():  # of the classes that are there it answers one right
+    found = [figures.share(figure, int((truth == most).sum()), truth.size)]
+    if figure == "accuracy" and (truth == most).any():  # of the classes that are there it answers one right
         found.append(Metric(name="balanced accuracy", value=1 / len(np.unique(truth))))
-    if len(names) == 2:
-        found.append(Metric(name="AUC", value=0.5))
+        if len(names) == 2:
+            found.append(Metric(name="AUC", value=0.5))
     return tuple(found), rule
 
 

@@ -14,23 +14,34 @@ from lepton_kit.data.tables.fields import told
 from lepton_kit.data.tables.preprocessing import TablePreprocessing
 
 SIDE = 64
+MAP_SIDE = 160
 MOST_WORDS = 30
 MOST_FIGURES = 6
 
 
 def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
-    """A function from the row of a held-out sample to ``name``, and ``picture`` or ``text`` where there is one."""
+    """A function from the row of a held-out sample to ``name``, and ``picture`` or ``text`` where there is one.
+
+    Of a mask it also takes what was answered and what is true, to be drawn over the image.
+    """
     held = prepared.validation
     names = prepared.details.get("validation_names")
+    where = prepared.details.get("held_out", "the validation split")
 
-    def show(row: int) -> dict[str, Any]:
+    def show(row: int, answer: np.ndarray | None = None, truth: np.ndarray | None = None) -> dict[str, Any]:
         assert held is not None
         known = names is not None and row < len(names)
-        about = {"name": str(names[row]) if known else f"row {row} of the validation split"}
+        about = {"name": str(names[row]) if known else f"row {row} of {where}"}
         x = held.rows(np.array([row]))[0]
         if not isinstance(x, np.ndarray):
             return about
         sample = x[0]
+        if (
+            answer is not None
+            and answer.ndim == 2
+            and sample.shape in (answer.shape, (*answer.shape, 1), (*answer.shape, 3))
+        ):
+            return {**about, "picture": masked(sample, answer, truth)}
         if sample.ndim == 3 and sample.shape[-1] in (1, 3, 4):
             return {**about, "picture": picture(sample, prepared.value_range)}
         if prepared.vocabulary is not None and sample.ndim == 1 and sample.dtype.kind in "iu":
@@ -57,6 +68,16 @@ def picture(sample: np.ndarray, value_range: Any) -> str:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def masked(sample: np.ndarray, answer: np.ndarray, truth: np.ndarray | None) -> str:
+    """A PNG as a data URI of an image with the answered mask in colour and the true one outlined in yellow."""
+    from lepton_kit.data.images.overlay import overlay
+
+    scale = max(1, MAP_SIDE // max(answer.shape))
+    drawn = overlay([sample], [answer], truth=None if truth is None else [truth], scale=scale)
+    drawn.image.thumbnail((MAP_SIDE, MAP_SIDE))
+    return "data:image/png;base64," + base64.b64encode(drawn.png()).decode()
 
 
 def words(sample: np.ndarray, vocabulary: tuple[str, ...]) -> str:

@@ -53,7 +53,9 @@ class WorstSample(Section):
     name: str
     truth: str
     answer: str
-    score: float = Field(description="probability of the truth, or the distance from it")
+    score: float = Field(
+        description="probability of the truth, the distance from it, or of a map the Dice coefficient"
+    )
     picture: str | None = None
     text: str | None = None
 
@@ -82,6 +84,7 @@ class OutputCard(Section):
     residuals: Residuals | None = None
     worst: tuple[WorstSample, ...] = ()
     limits: tuple[str, ...] = ()
+    places: bool = Field(False, description="a class for each place of a sample, such as a pixel")
 
 
 class DataFacts(Section):

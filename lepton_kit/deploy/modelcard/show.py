@@ -20,6 +20,7 @@ font-variant-numeric:tabular-nums}
 .lk-model-card .small{font-size:.85em;overflow-wrap:anywhere}
 .lk-model-card figure{margin:0;padding:.5em;border:1px solid rgba(127,127,127,.3);border-radius:4px;max-width:16em}
 .lk-model-card figure img{width:64px;image-rendering:pixelated;display:block}
+.lk-model-card figure.map img{width:auto;max-width:160px}
 .lk-model-card svg text{fill:currentColor;font-size:11px}
 """
 SPLITS = {"given": "given", "validation": "held-out", None: "held-out"}
@@ -93,7 +94,8 @@ def _output(output: OutputCard, split: str | None) -> Iterator[str]:
             )
             for one in output.classes
         ]
-        yield _table(("class", "precision", "recall", "F1", "support"), rows) + "</div>"
+        heads = ("F1 = Dice", "places") if output.places else ("F1", "support")
+        yield _table(("class", "precision", "recall", *heads), rows) + "</div>"
     yield "</div>"
     if output.residuals is not None:
         yield "<h3>Residuals</h3>"
@@ -102,9 +104,28 @@ def _output(output: OutputCard, split: str | None) -> Iterator[str]:
         yield _table(("predicted − true", *told), [("quantile", *map(number, told.values()))])
     if output.worst:
         yield "<h3>Worst samples</h3>"
-        kind = "how far the answer is off" if output.residuals else "the probability of the true class"
-        yield f'<p class="quiet">In parentheses: {kind}.</p>'
-        yield '<div class="worst">' + "".join(map(_sample, output.worst)) + "</div>"
+        if output.places:
+            kind = "The answer in colour, the outline of the truth in yellow."
+        else:
+            beside = "how far the answer is off" if output.residuals else "the probability of the true class"
+            kind = f"In parentheses: {beside}."
+        yield f'<p class="quiet">{kind}</p>'
+        tell = _map if output.places else _sample
+        yield '<div class="worst">' + "".join(map(tell, output.worst)) + "</div>"
+
+
+def _map(one: WorstSample) -> str:
+    said = f"Dice {number(one.score)}"
+    about = f"{one.name}: the answer over the image, the truth outlined; {said}"
+    picture = (
+        f'<img alt="{escape(about, quote=True)}" src="{escape(one.picture, quote=True)}">'
+        if one.picture
+        else ""
+    )
+    return (
+        f'<figure class="map">{picture}<figcaption>{said}'
+        f'<div class="quiet">{escape(one.name)}</div></figcaption></figure>'
+    )
 
 
 def _sample(one: WorstSample) -> str:
@@ -190,7 +211,8 @@ def markdown(facts: Facts) -> str:
             lines += [f"Baseline: {output.baseline_rule}.", ""]
         lines += [f"- {text}" for text in output.limits]
         if output.classes:
-            lines += ["", "| class | precision | recall | F1 | support |", "|---|---|---|---|---|"]
+            heads = "F1 = Dice | places" if output.places else "F1 | support"
+            lines += ["", f"| class | precision | recall | {heads} |", "|---|---|---|---|---|"]
             lines += [
                 f"| {_cell(one.name)} | {number(one.precision.value)} {interval(one.precision)} | "
                 f"{number(one.recall.value)} {interval(one.recall)} | {number(one.f1)} | {one.support} |"

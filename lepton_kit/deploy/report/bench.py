@@ -204,7 +204,7 @@ class Bench:
     def _judged(self, row: Row, outputs: np.ndarray, trunk: str) -> Row:
         """The row with its score, its difference to float, and its sizes."""
         facts = self.facts[trunk]
-        result = scoring.score(outputs, np.asarray(self.held.y), self.data.task)
+        result = scoring.score(outputs, np.asarray(self.held.y), self.data.task, self.job.metric)
         self.metric = self.metric or result
         self.scores[row.name] = result
         figures = {"score": Figure(result.value, "measured", result.low, result.high)}

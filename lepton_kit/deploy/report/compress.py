@@ -18,6 +18,7 @@ from lepton_kit.data.prepared import open_folder
 from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.job_file import PROGRESS, Job, add_progress
+from lepton_kit.deploy.report.scoring import check_metric
 from lepton_kit.deploy.subject import (
     check_layers,
     find_control,
@@ -117,6 +118,7 @@ def compress(
     sparsity: float | Iterable[float] | None = None,
     structured: float | Iterable[float] | None = None,
     quantize: str | Sequence[str] = QUANTIZE,
+    metric: str = "auto",
     max_accuracy_drop: float | None = None,
     cost: str = "balanced",
     pattern: str = "unstructured",
@@ -146,6 +148,8 @@ def compress(
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     skip : layers that are neither pruned nor trained with rounding.
+    metric : what the score is. ``auto``: accuracy, of maps per position, or mean absolute error. ``dice``: of maps of
+        classes the Dice coefficient of all held-out places (of two classes that of the second, else the mean).
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
         point) among the given shares (0: leave that out; by default a range of them).
     cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
@@ -170,6 +174,7 @@ def compress(
         "skip": _names(skip),
     }
     check_precisions(settings["quantize"], keep_float=settings["keep_float"])
+    check_metric(metric)
     if cost not in COSTS:
         raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
     if pattern not in PATTERNS:
@@ -201,6 +206,7 @@ def compress(
             model=str(model_path),
             data=str(data_path),
             pattern=pattern,
+            metric=metric,
             max_accuracy_drop=max_accuracy_drop,
             cost=cost,
             fine_tune_epochs=fine_tune_epochs,

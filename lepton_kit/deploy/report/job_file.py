@@ -37,6 +37,7 @@ class Job:
     seed: int = 0
     control_run: str | None = None
     gpu: str | None = None
+    metric: str = "auto"
 
     @classmethod
     def load(cls, path: str | Path) -> Job:

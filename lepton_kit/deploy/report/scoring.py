@@ -7,29 +7,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lepton_kit.deploy import overlaps
 from lepton_kit.errors import CompressionError
 
+METRICS = ("auto", "dice")
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """The mean of ``samples`` (one number per held-out sample) with its 95 % interval."""
+    """The mean of ``samples`` (one number per held-out sample) with its 95 % interval.
+
+    A Dice coefficient is no mean over samples: it is computed from the sums of ``counts``, and ``samples`` holds that of
+    each sample alone.
+    """
 
     metric: str
     higher_is_better: bool
     samples: np.ndarray
     low: float
     high: float
+    counts: overlaps.Counts | None = None
 
     @property
     def value(self) -> float:
-        """The mean over the held-out samples."""
-        return float(self.samples.mean())
+        """The mean over the held-out samples; of a Dice coefficient that of all their places together."""
+        if self.counts is None:
+            return float(self.samples.mean())
+        found = self.counts
+        return float(overlaps.dice(found.right.sum(0), found.told.sum(0), found.are.sum(0)))
 
 
-def score(predictions: np.ndarray, targets: np.ndarray, task: str) -> Score:
-    """Accuracy for classes and label maps, mean absolute error for numbers.
+def check_metric(metric: str) -> None:
+    """Raise `CompressionError` for a metric that is none of `METRICS`."""
+    if metric not in METRICS:
+        raise CompressionError(f"metric: got {metric!r}; expected one of {', '.join(METRICS)}")
+
+
+def score(predictions: np.ndarray, targets: np.ndarray, task: str, metric: str = "auto") -> Score:
+    """Accuracy for classes and label maps, mean absolute error for numbers; ``metric="dice"`` for label maps.
 
     ``predictions`` has shape ``(samples, …)`` as the model returns it. The interval of an accuracy of single labels
     is Wilson's (1927, doi:10.1080/01621459.1927.10502953); any other one is a percentile bootstrap.
@@ -44,7 +60,11 @@ def score(predictions: np.ndarray, targets: np.ndarray, task: str) -> Score:
         raise CompressionError(
             f"the model answered NaN or infinity for {int(bad.sum())} of {len(bad)} samples"
         )
+    if metric == "dice" and targets.dtype.kind == "f" and bool((targets == np.floor(targets)).all()):
+        targets, task = targets.astype(np.int64), "classification"  # masks are often written as 0.0 and 1.0
     chosen = _classes(predictions, targets, task)
+    if metric == "dice":
+        return _dice(chosen, predictions)
     if chosen is None:
         if predictions.size != targets.size:
             raise CompressionError(f"predictions {predictions.shape} do not fit the targets {targets.shape}")
@@ -55,6 +75,18 @@ def score(predictions: np.ndarray, targets: np.ndarray, task: str) -> Score:
     if guess.ndim == 1:
         return Score("accuracy", True, each, *wilson(int(each.sum()), len(each)))
     return Score("accuracy per position", True, each, *bootstrap(each))
+
+
+def _dice(chosen: tuple[np.ndarray, np.ndarray] | None, predictions: np.ndarray) -> Score:
+    if chosen is None or chosen[0].ndim == 1:
+        raise CompressionError(
+            "metric: got 'dice'; the targets are no maps of class numbers, so leave it out (accuracy or absolute error)"
+        )
+    guess, truth = chosen
+    units = predictions.shape[-1] if predictions.ndim > guess.ndim else 1
+    found = overlaps.counts(truth, guess, max(units, 2, int(truth.max()) + 1))
+    ends = overlaps.interval(found.resampled(overlaps.dice))
+    return Score("Dice", True, overlaps.dice(found.right, found.told, found.are), *ends, counts=found)
 
 
 def _classes(predictions: np.ndarray, targets: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -101,5 +133,8 @@ def bootstrap(samples: np.ndarray, resamples: int = 1000, seed: int = 0) -> tupl
 
 def difference(score_: Score, reference: Score) -> tuple[float, float, float]:
     """(mean, low, high) of this score minus the reference's, paired sample by sample."""
+    if score_.counts is not None and reference.counts is not None:  # both draw the same samples
+        drawn = score_.counts.resampled(overlaps.dice) - reference.counts.resampled(overlaps.dice)
+        return score_.value - reference.value, *overlaps.interval(drawn)
     paired = score_.samples - reference.samples + 0.0
     return float(paired.mean()), *bootstrap(paired)

@@ -95,17 +95,19 @@ def sensitivity(
     data: Any = None,
     *,
     precision: str = "int8",
+    metric: str = "auto",
     calibration_size: int = 200,
     seed: int = 0,
     call: Call | None = None,
 ) -> Sensitivity:
     """Quantize one layer at a time and measure what the score loses.
 
-    ``model`` and ``data`` are what `compress` takes. ``int8`` rounds the layer's weights and activations, ``int4``
+    ``model``, ``data`` and ``metric`` are what `compress` takes. ``int8`` rounds the layer's weights and activations, ``int4``
     its weights. Raises `CompressionError` for a model without a layer that can be quantized.
     """
     if precision not in FORMATS:
         raise CompressionError(f"precision: got {precision!r}; expected one of {', '.join(FORMATS)}")
+    scoring.check_metric(metric)
     from lepton_kit.data.prepared import open_folder
 
     with tempfile.TemporaryDirectory(prefix="lepton-sensitivity-") as folder, Workshop() as workshop:
@@ -135,7 +137,7 @@ def sensitivity(
         )
         target = np.asarray(held.y)
         scores = {
-            name: scoring.score(np.load(home / f"{index}.npy"), target, prepared.task)
+            name: scoring.score(np.load(home / f"{index}.npy"), target, prepared.task, metric)
             for index, name in enumerate(["", *layers])
         }
     return _rank(precision, scores, found)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import keras
 
+from lepton_kit.models import Dice
 from lepton_kit.models.metrics import BalancedAccuracy
 from tests.conformance import own
 from tests.conformance.makers import (
     BINARY,
     CLASSES,
+    MASKS,
     MULTILABEL,
     ONE_HOT,
     PADDED,
@@ -85,6 +87,7 @@ SITUATIONS = [
     exact("F1Score per class, macro, micro, weighted; FBetaScore", lambda: hot(metrics=[M.F1Score(), M.F1Score("macro", name="macro"), M.F1Score("micro", name="micro"), M.F1Score("weighted", name="by_count"), M.FBetaScore(beta=2.0)]), ONE_HOT, fast=True),
     exact("R2Score per output", lambda: regressor(out=3, metrics=[M.R2Score(class_aggregation=None)]), VECTORS),
     exact("MeanIoU, IoU on a label map", lambda: segmenter(ce(), 3, None, metrics=[M.MeanIoU(3, sparse_y_pred=False), M.IoU(3, [0, 2], sparse_y_pred=False)]), PIXELS),
+    exact("lepton_kit.models.Dice of masks, with the loss Dice", lambda: segmenter("dice", metrics=[Dice()]), MASKS),
     exact("OneHotIoU, OneHotMeanIoU", lambda: hot(metrics=[M.OneHotIoU(3, [0, 1]), M.OneHotMeanIoU(3)]), ONE_HOT),
     exact("Accuracy of equal values", lambda: regressor(metrics=[M.Accuracy(), M.MeanMetricWrapper(own.within(0.5), name="within")]), VALUES),
     exact("Mean and Sum of own functions", lambda: regressor(metrics=[own.within(1.0), M.MeanMetricWrapper(keras.losses.huber, name="huber", delta=0.5)]), VALUES),

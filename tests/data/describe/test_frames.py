@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lepton_kit.data.describe.frames import KINDS, head
+from lepton_kit.data.describe.frames import head, look_of
 from lepton_kit.errors import DataError
 
 
@@ -15,7 +15,7 @@ def test_a_german_table_is_read_as_numbers_and_dates(tmp_path):
     assert frame["größe"].tolist() == [1.5, 2.5]
     assert frame["preis"].isna().tolist() == [False, True]
     assert frame["tag"].dt.day.tolist() == [5, 25]
-    assert frame.attrs[KINDS] == {"größe": "number", "preis": "number", "tag": "date"}
+    assert look_of(frame).kinds == {"größe": "number", "preis": "number", "tag": "date"}
 
 
 def test_whole_numbers_stay_whole_and_at_most_so_many_rows_are_read(tmp_path):
@@ -52,4 +52,4 @@ def test_no_rows(tmp_path):
 
 def test_kinds_are_not_copied_for_every_column():
     frame = head(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), {})
-    assert frame["a"].attrs[KINDS] is frame.attrs[KINDS]
+    assert look_of(frame["a"]) is look_of(frame)

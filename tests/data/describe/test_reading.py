@@ -150,7 +150,7 @@ def test_tables_in_folders_of_splits_are_no_recordings(tmp_path):
     found = lk.data.describe(tmp_path)
     assert (found.verb, found.failure, found.classes) == ("table", None, {"a": 20, "b": 20})
     assert found.held_out == {"a": 10, "b": 10}
-    assert "test/0.csv: left alone, as 'val' is the validation" in found.left_out
+    assert "test/0.csv (test): left alone, as val/0.csv is held out" in found.left_out
     put(tmp_path, **{"val/1.csv": ROWS})
     with pytest.raises(DataError, match=r"2 tables are held out, such as val/0\.csv; a table has one file"):
         lk.data.read(tmp_path)

@@ -1,4 +1,4 @@
-"""Keep the file tree in README.md true: each file of the project with the first line it says about itself."""
+"""Keep the file tree in docs/files.md true: each file of the project with the first line it says about itself."""
 
 import argparse
 import ast
@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-BEGIN, END = "<!-- tree: written by scripts/readme_tree.py -->", "<!-- end of tree -->"
+TREE = ROOT / "docs" / "files.md"
+BEGIN, END = "<!-- tree: written by scripts/file_tree.py -->", "<!-- end of tree -->"
 FOLDERS = {
     "lepton_kit": "the package",
     "notebooks": "tutorials that run as tests",
+    "notebooks/domains": "one notebook a field, from its data to answers for new input",
     "benchmarks": "comparisons side by side, printed as ratios",
     "scripts": "set-up and checks",
 }
@@ -76,30 +77,30 @@ def _line(depth: int, name: str, about: str) -> str:
 
 
 def replaced(text: str, lines: str) -> str:
-    """The README with its tree replaced. Raises `ValueError` when the markers are not there."""
+    """The page with its tree replaced. Raises `ValueError` when the markers are not there."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md: the markers {BEGIN} and {END} are missing")
+        raise ValueError(f"docs/files.md: the markers {BEGIN} and {END} are missing")
     return f"{before}{BEGIN}\n```\n{lines}\n```\n{END}{after}"
 
 
 def main() -> int:
     """Check the tree, or write it; 1 if it is out of date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="write the tree into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tree into docs/files.md")
     options = parser.parse_args()
     files = project_files()
     silent = [str(path.relative_to(ROOT)) for path in files if not describe(path)]
     if silent:
         print(f"no first line that says what it is for: {', '.join(silent)}", file=sys.stderr)
         return 1
-    text = README.read_text(encoding="utf-8")
+    text = TREE.read_text(encoding="utf-8")
     fresh = replaced(text, tree(files))
     if options.write:
-        README.write_text(fresh, encoding="utf-8")
+        TREE.write_text(fresh, encoding="utf-8")
     elif fresh != text:
-        print("README.md: its file tree is out of date; `make format` renews it", file=sys.stderr)
+        print("docs/files.md: out of date; `make format` renews it", file=sys.stderr)
         return 1
     return 0
 

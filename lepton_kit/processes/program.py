@@ -1,0 +1,36 @@
+"""Runs a module of this very package as a program, and nothing from the folder in which it is started.
+
+``python -P program.py lepton_kit.some.module arguments``: with -P neither that folder nor this one is searched for
+modules, so no file there stands in for one of a library. The package itself is taken from where this file lies, so
+that a process has the version of the process that started it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module of lepton_kit as a program."""
+    return [sys.executable, "-P", __file__, module, *arguments]
+
+
+def _bind(package: Path) -> None:
+    """Have `import lepton_kit` mean this folder."""
+    spec = importlib.util.spec_from_file_location(
+        package.name, package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{package}: is no package")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[package.name] = module
+    spec.loader.exec_module(module)
+
+
+if __name__ == "__main__":
+    _bind(Path(__file__).resolve().parents[1])
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

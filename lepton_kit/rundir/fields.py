@@ -1,0 +1,68 @@
+"""What readers rely on in an event: the fields of its kind and their types, so that a foreign line harms nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What applying an event raises whose fields are not those of its kind."""
+
+NOTHING: frozenset[type] = frozenset({type(None)})
+WHOLE: frozenset[type] = frozenset({int})
+NUMBER: frozenset[type] = frozenset({int, float})
+TEXT: frozenset[type] = frozenset({str})
+LIST: frozenset[type] = frozenset({list, tuple})
+MAPPING: frozenset[type] = frozenset({dict})
+
+FIELDS: dict[str, dict[str, frozenset[type]]] = {
+    "status": {"status": TEXT, "cause": TEXT | NOTHING},
+    "plan": {"total_steps": WHOLE | NOTHING, "steps_per_epoch": WHOLE | NOTHING},
+    "workers": {"wanted": WHOLE, "workers": LIST},
+    "generation": {"step": WHOLE, "ranks": LIST},
+    "steps": {
+        **{"first": WHOLE, "last": WHOLE, "seconds": NUMBER, "world_size": WHOLE},
+        **{"loss": LIST, "samples": LIST, "busy": LIST, "metrics": MAPPING},
+    },
+    "epoch": {"epoch": WHOLE, "step": WHOLE, "metrics": MAPPING, "validation": MAPPING | NOTHING},
+    "compression": {"step": WHOLE, "sparsity": MAPPING, "total": NUMBER},
+    "checkpoint": {"step": WHOLE},
+    "request": {"verb": TEXT},
+    "incident": {"what": TEXT},
+    "warning": {"text": TEXT},
+    "output": {"text": TEXT},
+}
+ITEMS: dict[tuple[str, str], frozenset[type]] = {
+    ("workers", "workers"): MAPPING,
+    ("generation", "ranks"): WHOLE,
+    ("steps", "loss"): NUMBER | NOTHING,
+    ("steps", "samples"): NUMBER,
+    ("steps", "busy"): NUMBER,
+    ("steps", "metrics"): NUMBER | NOTHING,
+    ("compression", "sparsity"): NUMBER,
+}
+"""What a list, or a mapping's values, consist of."""
+
+
+def check(event: dict[str, Any]) -> None:
+    """Raise one of `WRONG` unless an event has what readers need of its kind; a kind that is unknown needs nothing.
+
+    >>> check({"time": 1.0, "kind": "checkpoint", "step": 7})
+    """
+    kind = event["kind"]
+    for name, types in {"time": NUMBER, **FIELDS.get(kind, {})}.items():
+        value = event.get(name)
+        if type(value) not in types and not (isinstance(value, str) and str in types):  # an enumeration's
+            raise TypeError(f"{kind}.{name}: {value!r:.80}")
+        items = ITEMS.get((kind, name))
+        if items is not None:
+            found = value.values() if isinstance(value, dict) else value
+            if not set(map(type, found)) <= items:
+                raise TypeError(f"{kind}.{name}: {value!r:.80}")
+    if kind == "steps":
+        count = event["last"] - event["first"]
+        if count < 1 or len(event["loss"]) != count or len(event["samples"]) != len(event["busy"]):
+            raise ValueError("steps, losses or ranks do not agree in number")
+    if kind == "workers":
+        for row in event["workers"]:
+            if type(row.get("worker")) is not int or not isinstance(row.get("state"), str):
+                raise TypeError(f"workers: {row!r:.80}")

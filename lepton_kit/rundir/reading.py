@@ -1,0 +1,35 @@
+"""Reading files of a run's folder, which anybody may have written: no pipe is waited for, no depth of JSON is fatal."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+NOT_JSON = (ValueError, RecursionError)
+"""What `json.loads` raises of a text that is not JSON, not UTF-8, or nested too deep."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises `OSError` naming it, also where it is a folder, a pipe or a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises `OSError` naming the file, or `ValueError`."""
+    with open_regular(path) as file:
+        text = file.read()
+    try:
+        values = json.loads(text)
+    except NOT_JSON as failure:
+        raise ValueError(str(failure)) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"it holds {type(values).__name__}, not an object")
+    return values

@@ -1,0 +1,52 @@
+"""The states of a run, as its log, its readers and its panels name them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What a run does; equal to its name as text.
+
+    >>> Status("paused") == "paused", Status.FAILED.is_final, Status.INTERRUPTED.is_final, Status("later")
+    (True, True, False, 'unknown')
+    """
+
+    CREATED = "created"
+    """Its folder is there, and no driver has taken it yet."""
+    STARTING = "starting"
+    """Its workers start, or prepare their data."""
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    """It trained to its end."""
+    STOPPED = "stopped"
+    """It was asked to end before its end."""
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """Its driver has gone without a last word; readers say so, no driver does."""
+    UNKNOWN = "unknown"
+    """What another version or a damaged folder says."""
+
+    @property
+    def is_final(self) -> bool:
+        """The run itself has said that it has no process any more."""
+        return self in (Status.FINISHED, Status.STOPPED, Status.FAILED)
+
+    @property
+    def is_over(self) -> bool:
+        """No process of the run is left, whether it said so or not."""
+        return self.is_final or self is Status.INTERRUPTED
+
+    @property
+    def is_active(self) -> bool:
+        """A driver has the run, or is about to."""
+        return self in (Status.CREATED, Status.STARTING, Status.RUNNING, Status.PAUSED, Status.STOPPING)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    @classmethod
+    def _missing_(cls, value: object) -> Status:
+        return cls.UNKNOWN

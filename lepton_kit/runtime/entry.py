@@ -1,0 +1,28 @@
+"""The beginning of a driver that is started as a program: if its libraries can't be loaded, the run says so at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Be the driver that these arguments describe; see `lepton_kit.runtime.driver`."""
+    try:
+        from lepton_kit.runtime import driver
+    except BaseException as failure:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("run", nargs="?")
+        parser.add_argument("--lock", type=int)
+        known, _ = parser.parse_known_args(arguments)
+        if known.run is not None and known.lock is not None:
+            from lepton_kit.runtime.failing import write_failure
+
+            write_failure(Path(known.run), f"the driver could not start: {type(failure).__name__}: {failure}")
+        raise
+    return driver.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Change pure modules one operator at a time and name the changes that no test notices.
+
+    python scripts/mutants.py                                     # the modules of the list below, 40 changes each
+    python scripts/mutants.py lepton_kit/data/order.py --most 200
+    python scripts/mutants.py lepton_kit/data/scaling.py --tests tests/data/test_scaling.py
+
+Works on a copy of the project in a temporary folder. A module's tests are those of the same name, unless given. A change
+that no test notices is either a test that is missing, or a line that could be simpler; some change nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = (
+    "lepton_kit/data/sharding.py",
+    "lepton_kit/data/order.py",
+    "lepton_kit/data/proofs.py",
+    "lepton_kit/data/splitting.py",
+    "lepton_kit/training/length.py",
+    "lepton_kit/training/history.py",
+    "lepton_kit/runtime/coordinator.py",
+    "lepton_kit/rundir/view.py",
+    "lepton_kit/compression/pruning/masks.py",
+    "lepton_kit/panels/decimate.py",
+)
+SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt,),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt,),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Add,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Div: (ast.Mult,),
+    ast.Mod: (ast.Mult,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Not: (ast.UAdd,),
+}
+SECONDS = 300
+
+
+def mutants(source: str) -> Iterator[tuple[int, str, str]]:
+    """(line, what was changed, the whole changed source) for each change of one operator or number.
+
+    >>> [what for _, what, _ in mutants("def f(a):\\n    return a < 2")]
+    ['Lt -> LtE', 'Lt -> Gt', '2 -> 3']
+    """
+    tree = ast.parse(source)
+    for place, node in enumerate(ast.walk(tree)):
+        for what, change in _changes(node):
+            changed = copy.deepcopy(tree)
+            other = next(one for at, one in enumerate(ast.walk(changed)) if at == place)
+            change(other)
+            yield getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(changed))
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    if isinstance(node, ast.Compare):
+        for at, operator in enumerate(node.ops):
+            for kind in SWAPS.get(type(operator), ()):
+                yield _name(operator, kind), lambda other, at=at, kind=kind: other.ops.__setitem__(at, kind())
+    elif isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign | ast.UnaryOp):
+        for kind in SWAPS.get(type(node.op), ()):
+            yield _name(node.op, kind), lambda other, kind=kind: setattr(other, "op", kind())
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield f"{node.value} -> {node.value + 1}", lambda other: setattr(other, "value", other.value + 1)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} -> {not node.value}", lambda other: setattr(other, "value", not other.value)
+
+
+def _name(operator: ast.AST, kind: type[ast.AST]) -> str:
+    return f"{type(operator).__name__} -> {kind.__name__}"
+
+
+def file_of_tests(module: str) -> str:
+    """The test file of a module, by its name.
+
+    >>> file_of_tests("lepton_kit/data/order.py"), file_of_tests("lepton_kit/compression/pruning/masks.py")
+    ('tests/data/test_order.py', 'tests/compression/test_masks.py')
+    """
+    parts = Path(module).parts
+    return str(Path("tests", parts[1], f"test_{parts[-1]}"))
+
+
+def passes(folder: Path, tests: list[str]) -> bool:
+    """Whether these tests pass in this copy of the project."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return False  # a loop that never ends is noticed too
+    return done.returncode == 0
+
+
+def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
+    """The changes of a module that its tests let pass, a line each; at most ``most`` are tried, drawn by ``seed``."""
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "project")
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "notebooks", "docs"))
+        file = folder / module
+        source = file.read_text(encoding="utf-8")
+        file.write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
+        if not passes(folder, tests):
+            raise SystemExit(f"{module}: {' '.join(tests)} fail without any change")
+        tried = list(mutants(source))
+        random.Random(seed).shuffle(tried)
+        for line, what, changed in tried[:most]:
+            file.write_text(changed, encoding="utf-8")
+            if passes(folder, tests):
+                found.append(f"{module}:{line}: {what}")
+                print(found[-1], flush=True)
+        print(f"{module}: {len(found)} of {min(most, len(tried))} changes were not noticed", flush=True)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("modules", nargs="*", default=MODULES, help="files of the package")
+    parser.add_argument("--tests", nargs="+", help="test files (default: the one of the module's name)")
+    parser.add_argument("--most", type=int, default=40, help="changes that are tried of each module")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    for module in asked.modules:
+        survivors(module, asked.tests or [file_of_tests(module)], asked.most, asked.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

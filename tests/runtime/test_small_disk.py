@@ -1,0 +1,124 @@
+"""A run on a disk that is full at its launch, in its midst, at its end and at its resume: said in words, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+import lepton_kit as lk
+
+small = Path(sys.argv[1])
+runs = small / "runs"
+model, data = lk.LeptonModel((8, 8, 1), 10, 16, 1), lk.data.sample("digits")
+
+
+def fill():
+    with open(small / "filler", "ab", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                pass
+
+
+def free():
+    (small / "filler").unlink()
+
+
+def until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, (run.status, run.cause)
+        time.sleep(0.02)
+
+
+def said(act):
+    try:
+        return act()
+    except lk.errors.LeptonError as failure:
+        print(type(failure).__name__, str(failure).replace(str(small), "SMALL"))
+
+
+runs.mkdir()
+fill()
+said(lambda: lk.launch(model, data, workers=1, runs_dir=runs))
+print("left", sorted(path.name for path in runs.iterdir()))
+free()
+run = lk.launch(
+    model, data, workers=2, global_batch=100, epochs=100_000, max_steps=3000, checkpoint_seconds=0.2, log_seconds=0.05, runs_dir=runs
+)
+until(lambda: run.view().step > 20 and run.view().checkpoints)
+run.pause()
+until(lambda: run.status == "paused")
+fill()
+said(run.resume)
+assert run.alive
+free()
+run.resume()
+until(lambda: run.view().status == "running")
+fill()
+told = run.view().step
+until(lambda: not run.alive)
+print("end", run.status, run.cause.replace(str(run.directory), "RUN"))
+print("final", (run.directory / "final").exists(), [path.name for path in run.directory.glob(".*")])
+fill()
+said(run.resume)
+free()
+run.resume()
+run.wait(120)
+print("end", run.status, run.view().step)
+print("warned", any("was not written" in text and "step-" in text for text in run.warnings))
+print("audit", lk.audit(run).problems)
+print("left", [path.name for path in run.directory.glob(".*")])
+run.model()
+"""
+
+
+@pytest.mark.processes
+def test_a_run_on_a_disk_that_fills_up(tmp_path: Path):
+    small = tmp_path / "small"
+    small.mkdir()
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        possible = subprocess.run([*inside, f"mount -t tmpfs none {small}"], capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare on this system")
+    if possible.returncode:
+        pytest.skip(f"no file system of one's own here: {possible.stderr.decode().strip()}")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = f"mount -t tmpfs -o size=8m none {small} && exec {sys.executable} {script} {small}"
+    answer = subprocess.run(
+        [*inside, command],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    print(answer.stdout)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    full = "No space left on device"
+    lines = answer.stdout.splitlines()
+    at_launch, left, no_request, end, final, no_resume, *rest = lines
+    assert at_launch.startswith(("RunError SMALL/runs: ", "DataError SMALL/runs: "))
+    assert full in at_launch
+    assert left == "left []"
+    assert no_request.startswith("RunError SMALL/runs/")
+    assert "/control: the request could not be written" in no_request
+    assert end.startswith("end failed worker ")
+    assert f"RUN/final: the trained model can't be stored ({full}" in end
+    assert "last checkpoint: checkpoints/step-" in end
+    assert final == "final False []"
+    assert no_resume.startswith("RunError SMALL/runs/")
+    assert f"the run can't start ({full}" in no_resume
+    assert rest == ["end finished 3000", "warned True", "audit ()", "left []"]
