@@ -286,8 +286,15 @@ def _restore(part: Any, state: tuple[Any, dict[str, Any]]) -> None:
 def _finish(part: Any) -> None:
     """Renew what refers to objects by their address, once all are there."""
     import keras
+    from keras.src.ops.function import Function, make_node_key
     from keras.src.utils.tracking import Tracker
 
+    if (
+        isinstance(part, Function) and "_nodes_by_depth" in part.__dict__
+    ):  # without which Keras can't write it
+        nodes = [node for level in part._nodes_by_depth.values() for node in level]
+        keys = {make_node_key(one.operation, one.operation._inbound_nodes.index(one)) for one in nodes}
+        object.__setattr__(part, "_nodes", keys)
     if isinstance(part, Tracker):
         part.stored_ids = {name: {id(one) for one in store} for name, (_, store) in part.config.items()}
     elif isinstance(part, keras.optimizers.Optimizer):

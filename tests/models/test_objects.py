@@ -100,6 +100,20 @@ def test_what_was_shared_stays_shared_and_what_was_tracked_is_tracked():
     assert int(copy.optimizer.iterations) == int(model.optimizer.iterations) + 1
 
 
+def test_a_graph_of_layers_can_be_written_by_keras_after_its_journey(tmp_path):
+    import keras
+
+    inside = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dropout(0.5)])
+    given = keras.Input((3,))
+    parts = [inside(given), keras.layers.Dense(2)(given), inside(given)]
+    model = keras.Model(given, keras.layers.Dense(2)(keras.layers.Concatenate()(parts)))
+    there = objects.loads(objects.dumps(model))
+    there.save(tmp_path / "there.keras")
+    rows = np.arange(12, dtype="float32").reshape(4, 3)
+    again = keras.models.load_model(tmp_path / "there.keras")
+    np.testing.assert_array_equal(again.predict(rows, verbose=0), model.predict(rows, verbose=0))
+
+
 def test_a_layer_that_is_not_built_yet_is_built_after_its_journey():
     import keras
 
