@@ -2,6 +2,8 @@
 
 import openpyxl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit import data
@@ -240,6 +242,7 @@ def test_a_header_in_doubt_may_be_settled(tmp_path):
         ("kg,°C,", {}, 60, "line 2 holds units"),
         ("[kg],[°C],-", {}, 60, "a in kg, b in °C"),
         ("kg,,unit", {}, 60, "line 2 holds units"),
+        ("kg,how warm,", {}, 60, "line 2 holds units"),
         ("kg,°C,p", {"units": False}, 61, "'kg' (1) taken as missing"),
         ("how heavy,how warm,which", {}, 61, "holds texts where the rows below hold numbers"),
         ("how heavy,how warm,which", {"units": True}, 60, "line 2 holds units"),
@@ -360,3 +363,36 @@ def test_lines_below_a_table_are_named(tmp_path):
         "row 91 has no value in the target column 'b'; 2 of 92 rows have none: take them out",
     )
     assert found.classes == {}
+
+
+CELL = st.one_of(
+    st.just(""), st.integers(-99, 99).map(str), st.sampled_from(["red", "a b", "kg", "n/a", "2.5"])
+)
+
+
+@given(st.integers(2, 6), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_header_is_no_title_and_titles_above_it_are(width, draw):
+    rows = draw.draw(
+        st.lists(st.lists(CELL, min_size=width, max_size=width).filter(any), min_size=2, max_size=12)
+    )
+    header = [f"name {k}" for k in range(width)]
+    assert titles_above([header, *rows]) == 0
+    full = [[*map(str, range(width))] for _ in rows]
+    titles = [
+        ["Report", *[""] * draw.draw(st.integers(0, width - 1))] for _ in range(draw.draw(st.integers(1, 3)))
+    ]
+    assert titles_above([*titles, header, *full, *full, *full]) == len(titles)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-99, 99), st.sampled_from(["red", "kg", "", "m"])), min_size=2, max_size=12
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_row_with_a_number_is_never_one_of_units(rows):
+    cells = [[str(number), word] for number, word in rows]
+    assert units_below(["a", "b"], cells) is None
+    found = units_below(["a", "b"], [["kg", ""], *cells])
+    assert found == ({"a": "kg"}, True)

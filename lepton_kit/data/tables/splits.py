@@ -49,6 +49,7 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
     held: list[Path] = []
     predict: list[Path] = []
     lacking: dict[str, None] = {}
+    one: Table | None = None
     for file in named:
         opened = open_files([file], *how)
         names = {*opened.names}
@@ -57,6 +58,7 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
         if targets and not asked and not gone:
             asked = [name for name in targets if name in train.names and _is_empty(opened, name)]
         (predict if asked else held).append(file)
+        one = one if asked else opened
         lacking |= dict.fromkeys([*gone, *asked] if asked else ())
     told = [file.name for file in files]
     notes = list(notes)
@@ -73,7 +75,7 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
             )
     return Opened(
         train,
-        open_files(held, *how) if held else None,
+        one if len(held) < 2 else open_files(held, *how),
         tuple(notes),
         tuple(lacking),
         tuple(file.name for file in predict),
