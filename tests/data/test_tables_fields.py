@@ -111,7 +111,7 @@ def test_true_answers_become_targets():
         (
             Target(task="classification", class_names=("a", "b")),
             ["a", "c"],
-            "true answer 1: 'c'; expected one of",
+            "true answer 1: c; expected one of the classes a, b",
         ),
         (Target(task="regression"), [1.0, np.nan], "true answer 1 is nan; expected a number"),
         (Target(task="regression"), ["x"], "expected numbers"),
