@@ -13,6 +13,9 @@ Names = str | tuple[str, ...] | dict[str, str]
 
 
 Byte = Annotated[int, Field(ge=0, le=255)]
+Thousands = Literal["", ",", ".", " ", "'"]
+Header = bool | PositiveInt
+HEADER = "whether there is a line that names the columns, or the number of that line, from 1; true: as found"
 
 
 class Section(pydantic.BaseModel):
@@ -202,20 +205,27 @@ class TableSpec(_Split):
         64, ge=1, description="different texts of a column up to which each is a feature"
     )
     hash_buckets: int = Field(32, ge=1, description="features of a column of more different texts")
-    separator: str | None = Field(None, min_length=1, max_length=1, description="of columns; null: as found")
-    decimal: Literal[".", ","] | None = Field(None, description="decimal mark; null: as found")
-    thousands: Literal["", ",", ".", " ", "'"] | None = Field(
-        None, description="mark between thousands; null: as found"
+    separator: str | None = Field(None, min_length=1, max_length=3, description="of columns; null: as found")
+    decimal: Literal[".", ","] | dict[str, Literal[".", ","]] | None = Field(
+        None, description="decimal mark, or column -> mark; null: as found"
+    )
+    thousands: Thousands | dict[str, Thousands] | None = Field(
+        None, description="mark between thousands, or column -> mark; null: as found"
     )
     encoding: str | None = Field(None, description="of the text; null: as found")
     quote: str | None = Field(
         None, max_length=1, description="quotation mark; empty: none; null: the double one"
     )
     comment: str | None = Field(None, description="what a line to skip begins with")
-    header: bool = Field(True, description="whether the first line names the columns")
+    header: Header = Field(True, description=HEADER)
+    units: bool | None = Field(
+        None, description="whether the row below the header holds units; null: as found"
+    )
     missing: tuple[str, ...] = Field((), description="more words for a missing value")
     day_first: bool | None = Field(None, description="whether dates begin with the day; null: as found")
-    sheet: str | int = Field(0, description="of an Excel file, by name or place")
+    sheet: str | int | None = Field(
+        None, description="of an Excel file, by name or place; null: the first that holds a table"
+    )
     query: str | None = Field(None, description="what a SQLite file is asked for")
     pattern: str | tuple[str, ...] | None = Field(None, description="which files of a folder are read")
 
@@ -232,7 +242,7 @@ class TextSpec(_Split):
         None, min_length=1, description="stands between the labels of a text; null: it has one"
     )
     split: str | None = Field(None, description="column that says train, validation or test")
-    header: bool = Field(True, description="whether the first line names the columns")
+    header: Header = Field(True, description=HEADER)
     separator: str | None = Field(None, description="character between two fields; null: found out")
     encoding: str | None = Field(None, description="of a table; null: found out")
     tokenizer: Literal["auto", "words", "characters", "subword"] = Field(
@@ -253,6 +263,9 @@ class ParquetSpec(_Split):
     features: tuple[str, ...] | None = Field(None, description="columns to predict from; null: all others")
     task: Literal["classification", "regression"] | None = Field(
         None, description="null: as the target looks"
+    )
+    image_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="(height, width) of a column of images; null: as they are, all alike"
     )
     cache: bool = Field(False, description=CACHE)
 
@@ -310,7 +323,7 @@ class WindowsSpec(_Split):
     label: str | None = Field(None, description="column of labels in a long table; null: by its name")
     recording: str | None = Field(None, description="column that tells recordings apart; null: by its name")
     time: str | None = Field(None, description="column of times; null: by its name")
-    header: bool = Field(True, description="whether the first line of a table names its columns")
+    header: Header = Field(True, description=HEADER)
     gaps: Literal["refuse", "split", "interpolate"] = Field(
         "refuse", description="what happens where rows or values are missing"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 import time
@@ -135,11 +136,17 @@ def describe(options: argparse.Namespace) -> int:
 
 
 def plain(text: str) -> Any:
-    """A value as JSON has it, such as a number or list; all else is a text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    """A value as JSON or Python spells it, such as a number, a list or False; all else is a text.
+
+    >>> plain("[1, 2]"), plain("False"), plain("{'price': '.'}"), plain("price")
+    ([1, 2], False, {'price': '.'}, 'price')
+    """
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
 
 
 def doctor(options: argparse.Namespace) -> int:

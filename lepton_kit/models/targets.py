@@ -240,6 +240,13 @@ def task_of_target(target: Target) -> Task:
     given = tuple(y.shape[1:])
     if y.dtype.kind in "biu" and shape and (units or 0) > 1 and _fits(given, shape[:-1]):
         return Task(labelled, units, target.activation not in PROBABILITIES)
+    places_of_one = places and units == 1 and target.activation == "sigmoid"
+    if (
+        places_of_one
+        and (_fits((*given, 1), shape or ()) or _fits(given, shape or ()))
+        and _zeros_and_ones(y)
+    ):
+        return Task(labelled, 2, False)  # masks, with a loss such as Dice and cross-entropy together
     if y.dtype.kind == "f" and shape is not None and (_fits(given, shape) or _fits((*given, 1), shape)):
         return Task("regression")
     return Task("other")

@@ -78,7 +78,7 @@ def lines(
     drawn.append(_text(LEFT, 14, y, "start"))
     for name, value in levels.items():
         drawn.append(_line(LEFT, at_y(value), right, at_y(value), GREY, 'stroke-dasharray="5 4"'))
-        drawn.append(_text(right, at_y(value) - 5, name, "end"))
+        drawn.append(_text(LEFT + 5, at_y(value) - 5, name, "start"))
     for name, value in moments.items():
         drawn.append(_line(at_x(value), TOP, at_x(value), bottom, GREY, 'stroke-dasharray="5 4"'))
         drawn.append(_text(at_x(value) - 5, TOP + 10, name, "end"))

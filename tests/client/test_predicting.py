@@ -139,6 +139,10 @@ def test_the_shell_predicts_and_reports(tmp_path: Path, capsys):
     np.testing.assert_allclose(pd.read_csv(tmp_path / "a.csv")["probability"], before["probability"])
     assert main([*base, "predict", str(run.directory / "final"), str(tmp_path / "x.npy")]) == 0
     assert "probability_cat" in capsys.readouterr().out
+    assert main([*base, "predict", "demo", str(tmp_path / "x.npy"), "--top", "1", "--json"]) == 0
+    ranked = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(row) for row in ranked] == 3 * [["name", "class", "probability"]]
+    assert run.predict(X[:3], top=1)["class"].tolist() == before["class"].tolist()
     assert main([*base, "predict", "demo", str(tmp_path / "x.npy"), "--output", "a.txt"]) == 1
     assert "output: got 'a.txt'" in capsys.readouterr().err
     assert main([*base, "report", "demo"]) == 0

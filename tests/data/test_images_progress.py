@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import sys
 from pathlib import Path
 
 from lepton_kit import data
@@ -31,7 +32,10 @@ def test_progress_comes_before_half_of_the_work_and_only_grows(two_classes):
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_the_line_of_a_preparation_tells_the_time_that_is_left_before_half_of_the_work(two_classes):
+def test_the_line_of_a_preparation_tells_the_time_that_is_left_before_half_of_the_work(
+    two_classes, monkeypatch
+):
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)  # as in a file, a line each
     stream = io.StringIO()
     data.image_folder(two_classes, image_size=(4, 4)).prepare(progress=Waiting(stream=stream, clock=Clock()))
     first, *_, last = stream.getvalue().splitlines()

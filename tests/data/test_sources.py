@@ -1,13 +1,18 @@
 """Arrays, specs and the bundled samples."""
 
+import importlib
+import inspect
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from lepton_kit import data
 from lepton_kit.data import Dataset
+from lepton_kit.data.dataset import KINDS
 from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.specs import FOUND, DataSpec
 
 X = np.arange(40, dtype=np.float64).reshape(20, 2)
 Y = np.arange(20) % 2
@@ -153,3 +158,20 @@ def test_samples_that_cannot_be_found(tmp_path, monkeypatch):
     monkeypatch.setenv("LEPTON_DATA_SAMPLES", str(tmp_path))
     with pytest.raises(DataError, match=r"digits.zip: no such file"):
         data.sample("digits").prepare()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("arrays", "sample")])
+def test_what_a_verb_takes_is_what_a_configuration_holds(kind):
+    module, name = KINDS[kind]
+    verb = getattr(importlib.import_module(f"lepton_kit.data.{module}"), name)
+    taken = {name: one.default for name, one in inspect.signature(verb).parameters.items()}
+    (spec,) = [
+        one
+        for one in get_args(get_args(DataSpec)[0])
+        if get_args(one.model_fields["kind"].annotation) == (kind,)
+    ]
+    held = {name: field.default for name, field in spec.model_fields.items()}
+    assert set(taken) == set(held) - {"kind", *FOUND}
+    for name in set(taken) - {"path"}:
+        if taken[name] is not inspect.Parameter.empty:
+            assert held[name] == (tuple(taken[name]) if isinstance(taken[name], list) else taken[name]), name

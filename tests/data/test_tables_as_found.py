@@ -2,9 +2,13 @@
 
 import openpyxl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit import data
+from lepton_kit.config import RunConfig
+from lepton_kit.data import Dataset
 from lepton_kit.data.tables.heading import heading_of, titles_above
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.data.tables.units import is_unit, units_below
@@ -238,6 +242,7 @@ def test_a_header_in_doubt_may_be_settled(tmp_path):
         ("kg,°C,", {}, 60, "line 2 holds units"),
         ("[kg],[°C],-", {}, 60, "a in kg, b in °C"),
         ("kg,,unit", {}, 60, "line 2 holds units"),
+        ("kg,how warm,", {}, 60, "line 2 holds units"),
         ("kg,°C,p", {"units": False}, 61, "'kg' (1) taken as missing"),
         ("how heavy,how warm,which", {}, 61, "holds texts where the rows below hold numbers"),
         ("how heavy,how warm,which", {"units": True}, 60, "line 2 holds units"),
@@ -272,3 +277,122 @@ def test_units_in_words():
     assert units_below(["a", "b"], [["kg", "x"], ["1", "x"], ["2", "y"]]) is None
     assert titles_above([["a", "b"]]) == 0
     assert heading_of([(1, ["a", "b"]), (2, ["1", "2"])], False, None, "t").names == ["column_1", "column_2"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"header": 4},
+        {"header": False, "target": "column_1"},
+        {"units": False},
+        {"sheet": "Sales"},
+        {"sheet": 1},
+        {"thousands": {"a": "."}, "decimal": {"a": ","}},
+        {"separator": "::"},
+    ],
+)
+def test_how_a_file_is_written_stands_in_the_configuration_of_a_run(tmp_path, options):
+    source = data.table(tmp_path / "t.csv", **{"target": "y", **options})
+    config = RunConfig(model=lk.LeptonModel(input_shape=(2,), num_classes=2).spec(), data=source.spec())
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    for read in (
+        RunConfig.load(tmp_path / "run.yaml"),
+        RunConfig.model_validate_json(config.model_dump_json()),
+    ):
+        found = Dataset.from_spec(read.data, tmp_path)
+        assert found == source
+        assert {name: type(found.options[name]) for name in options} == {
+            name: type(one) for name, one in options.items()
+        }
+
+
+def test_units_and_titles_of_recordings_and_texts_are_said(tmp_path):
+    for kind in ("walk", "run"):
+        for number in range(2):
+            below = shapes.rows(lambda k, dice: (k / 10, f"{dice.uniform(0, 9):.2f}"), 60)
+            shapes.write(tmp_path / "moves", f"{kind}/{number}.csv", f"Sensor log,\ntime,x\ns,m/s²\n{below}")
+    prepared = data.windows(tmp_path / "moves", length=5).prepare()
+    said(prepared.notes, "line 1 above the header skipped: 'Sensor log'", "line 3 holds units", "x in m/s²")
+    assert sum("holds units" in note for note in prepared.notes) == 1
+    talk = "A collection of talk\n\ntext,label\n" + shapes.rows(
+        lambda k, _: (f"word {k} of talk", "pq"[k % 2])
+    )
+    path = shapes.write(tmp_path, "talk.csv", talk)
+    for header in (True, 3):
+        prepared = data.text(path, header=header).prepare()
+        assert len(prepared.train) + len(prepared.validation) == ROWS
+        assert prepared.class_names == ("p", "q")
+    said(data.text(path).prepare().notes, "line 1 above the header skipped: 'A collection of talk'")
+
+
+def test_blanks_with_a_tab_before_the_last_column(tmp_path):
+    rows = shapes.rows(
+        lambda k, _: (f"{9 + k}.5   {k % 5}   {100 + k}.0   ?   35{k:02d}.", f'"a car {k % 9}"'), 60, "\t"
+    )
+    prepared = data.table(
+        shapes.write(tmp_path, "auto-mpg.data", rows), header=False, target="column_1"
+    ).prepare()
+    assert (prepared.task, len(prepared.train)) == ("regression", 48)
+    assert prepared.feature_names[:3] == ("column_2", "column_3", "column_5")
+
+
+def test_a_file_whose_target_is_empty_is_to_be_predicted(tmp_path):
+    for name, label in (("train", True), ("test", False)):
+        rows = shapes.rows(
+            lambda k, _, label=label: (k % 7, "pq"[k % 2] if label else ""), 60 if label else 20
+        )
+        shapes.write(tmp_path / "d", f"{name}.csv", "a,y\n" + rows)
+    prepared = data.table(tmp_path / "d", target="y").prepare()
+    assert (len(prepared.train), len(prepared.validation)) == (48, 12)
+    said(prepared.notes, "test.csv: without the target 'y', so data to predict")
+    shapes.write(tmp_path / "d", "test.csv", "a,y\n1,\n2,q\n")
+    with pytest.raises(
+        DataError, match=r"^test\.csv: row 1 has no value in the target column 'y'; 1 of 62 rows have none"
+    ):
+        data.table(tmp_path / "d", target="y").prepare()
+
+
+def test_lines_below_a_table_are_named(tmp_path):
+    rows = shapes.rows(lambda k, _: (f"Land {k}", k / 2, k * 2.5))
+    path = shapes.write(
+        tmp_path, "t.csv", f"name,a,b\n{rows},,\nData from database: World Bank,,\nLast Updated: today,,\n"
+    )
+    found = lk.data.describe(path, target="b")
+    said(
+        [str(found.failure)],
+        "row 91 has no value in the target column 'b'; 2 of 92 rows have none: take them out",
+    )
+    assert found.classes == {}
+
+
+CELL = st.one_of(
+    st.just(""), st.integers(-99, 99).map(str), st.sampled_from(["red", "a b", "kg", "n/a", "2.5"])
+)
+
+
+@given(st.integers(2, 6), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_header_is_no_title_and_titles_above_it_are(width, draw):
+    rows = draw.draw(
+        st.lists(st.lists(CELL, min_size=width, max_size=width).filter(any), min_size=2, max_size=12)
+    )
+    header = [f"name {k}" for k in range(width)]
+    assert titles_above([header, *rows]) == 0
+    full = [[*map(str, range(width))] for _ in rows]
+    titles = [
+        ["Report", *[""] * draw.draw(st.integers(0, width - 1))] for _ in range(draw.draw(st.integers(1, 3)))
+    ]
+    assert titles_above([*titles, header, *full, *full, *full]) == len(titles)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-99, 99), st.sampled_from(["red", "kg", "", "m"])), min_size=2, max_size=12
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_row_with_a_number_is_never_one_of_units(rows):
+    cells = [[str(number), word] for number, word in rows]
+    assert units_below(["a", "b"], cells) is None
+    found = units_below(["a", "b"], [["kg", ""], *cells])
+    assert found == ({"a": "kg"}, True)

@@ -103,6 +103,16 @@ def test_what_only_the_targets_say_of_a_loss_of_the_models_own():
     assert answers(described(3, "linear", OWN), Target(), np.zeros((5, 7)))[0].task == "other"
 
 
+@pytest.mark.parametrize("places", [(4, 4), (4, 4, 1)])
+def test_masks_with_a_loss_of_the_models_own_are_two_classes(places):
+    y = (np.arange(2 * 16) % 2).reshape(2, *places).astype(np.uint8)
+    target = Target(task="other", class_names=("other", "brain"))
+    one = answers(described([4, 4, 1], "sigmoid", OWN), target, y)[0]
+    assert (one.task, one.link, one.labels) == ("classification", "none", ("other", "brain"))
+    assert answers(described([4, 4, 1], "sigmoid", OWN), target, y * 2)[0].task == "other"
+    assert answers(described([4, 4, 1], "linear", OWN), target, y)[0].task == "other"
+
+
 def test_several_outputs_keep_their_names_and_losses():
     many = {
         "inputs": [4],

@@ -7,6 +7,7 @@ from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.panels import Workbench
 from lepton_kit.panels.data_model import OWN
 from lepton_kit.panels.training import allowed
+from lepton_kit.rundir import Status
 from tests.configs import any_config
 
 
@@ -271,8 +272,8 @@ def test_own_data_and_model(tmp_path):
 
 
 def test_allowed_buttons():
-    assert allowed("finished") == {"start": True, "pause": False, "resume": False, "stop": False}
-    assert allowed("interrupted")["resume"]
-    assert allowed("paused") == {"start": False, "pause": False, "resume": True, "stop": True}
-    assert not any(allowed("stopping").values())
+    assert allowed(Status.FINISHED) == {"start": True, "pause": False, "resume": False, "stop": False}
+    assert allowed(Status.INTERRUPTED)["resume"]
+    assert allowed(Status.PAUSED) == {"start": False, "pause": False, "resume": True, "stop": True}
+    assert not any(allowed(Status.STOPPING).values())
     assert not allowed(None, busy=True)["start"]

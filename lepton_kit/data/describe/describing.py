@@ -22,6 +22,7 @@ from lepton_kit.data.describe.pictures import common_sizes, layout_of, names_of_
 from lepton_kit.data.describe.preview import preview
 from lepton_kit.data.describe.reading import Plan, plan, verb_of
 from lepton_kit.data.prepared import PreparedData
+from lepton_kit.data.tables.targets import MAX_CLASSES_OF_NUMBERS
 from lepton_kit.errors import ConfigError, DataError, LeptonError
 
 CLASSES_IN_A_TARGET = 200
@@ -115,7 +116,9 @@ def _counts_of_target(found: Plan) -> dict[str, int]:
     if found.frame is None or not isinstance(target, str) or target not in found.frame.columns:
         return {}
     values = found.frame[target].dropna()
-    if found.options.get("task") == "regression" or (_is_number(values) and (values % 1 != 0).any()):
+    if found.options.get("task") == "regression":
+        return {}
+    if _is_number(values) and (values.nunique() > MAX_CLASSES_OF_NUMBERS or (values % 1 != 0).any()):
         return {}
     counts = Counter(map(str, values))
     return dict(sorted(counts.items())) if len(counts) <= CLASSES_IN_A_TARGET else {}

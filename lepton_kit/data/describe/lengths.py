@@ -52,7 +52,9 @@ def of_texts(
     lengths = {
         int(np.clip(np.quantile(counts, share, method="inverted_cdf"), 1, MAX_LENGTH)) for share in SHARES
     }
-    meanings["sequence_length"] = {"auto": f"auto: {auto_length(counts.tolist())} {units}"} | {
+    found = options.get("sequence_length", "auto") == "auto" and how is not None
+    usual = how.sequence_length if found else auto_length(counts.tolist())  # of the training texts; of all
+    meanings["sequence_length"] = {"auto": f"auto: {usual} {units}"} | {
         length: f"{length} {units}: {np.mean(counts <= length):.0%} of the texts whole".replace("%", " %")
         for length in sorted(lengths)
     }

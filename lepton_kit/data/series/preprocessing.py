@@ -56,7 +56,7 @@ class WindowsPreprocessing(Preprocessing):
     """The usual time between two rows."""
     recording: str | None = None
     """The column that tells recordings apart."""
-    header: bool = True
+    header: bool | int = True
     """Whether the first line of a table names its columns."""
 
     def scaled(self, values: np.ndarray) -> np.ndarray:

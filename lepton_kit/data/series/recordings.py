@@ -78,7 +78,7 @@ def sheet_recordings(
     sheet: Sheet, options: Mapping[str, Any], channels: Sequence[str] | None, is_long: bool
 ) -> Found:
     """The recordings of one table: one, or (``is_long``) one for each id and run of one label."""
-    found = Found(time=sheet.usual(options.get("time"), TIMES))
+    found = Found(time=sheet.usual(options.get("time"), TIMES), notes=list(sheet.notes))
     label = sheet.usual(options.get("label"), LABELS, "label") if is_long else None
     # One recording has no column of ids, unless that is said.
     found.recording = sheet.usual(options.get("recording"), IDS if is_long else ())
@@ -279,7 +279,7 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
         len(one.relative_to(folder).parts) > 2 for one in files
     ):
         folder /= files[0].relative_to(folder).parts[0]
-    found = Found()
+    found, said = Found(), False
     for file in files:
         parts = file.relative_to(folder).parts
         where = str(file.relative_to(folder).with_suffix(""))
@@ -290,7 +290,11 @@ def _of_folder(folder: Path, options: Mapping[str, Any]) -> Found:
             values = array_of(next(a for n, a in named_arrays(file.parent) if n == file.stem), where)
             one = Recording(where, values)
         else:
-            sheet = Sheet(where, sheet_of(file, options["header"]).columns)
+            read = sheet_of(file, options["header"])
+            sheet = Sheet(
+                where, read.columns, () if said else read.notes
+            )  # what is said of one is true of many
+            said |= bool(read.notes)
             time = found.time if found.time in sheet.columns else options["time"]
             got = sheet_recordings(sheet, {"time": time}, found.channels, is_long=False)
             found.channels, found.time = got.channels, got.time

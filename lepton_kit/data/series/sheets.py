@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.tables.delimited import Dialect
+from lepton_kit.data.tables.heading import HeaderInDoubt
 from lepton_kit.data.tables.reader import open_files
 from lepton_kit.errors import DataError
 
@@ -24,6 +25,7 @@ class Sheet:
 
     name: str
     columns: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def usual(self, given: str | None, names: Sequence[str], needed: str | None = None) -> str | None:
         """The column that was named, else the first of usual names. Raises `DataError`."""
@@ -85,10 +87,14 @@ def has_decimal_commas(cells: Sequence[str]) -> bool:
     return bool(parts) and plain and any(len(part) != 3 for part in parts)
 
 
-def sheet_of(path: Path, header: bool = True) -> Sheet:
+def sheet_of(path: Path, header: bool | int = True) -> Sheet:
     """A table from a file; one whose first row is numbers has no header, and its columns are numbered."""
-    found = open_files([path], Dialect(header=header))
-    if header and all(is_number(name) for name in found.names):
+    try:
+        found = open_files([path], Dialect(header=header))
+        bare = header is True and all(is_number(name) for name in found.names)
+    except HeaderInDoubt:  # the same number twice in the first line
+        bare = True
+    if bare:
         found = open_files([path], Dialect(header=False))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in found.names}
     for chunk in found.chunks():
@@ -96,7 +102,8 @@ def sheet_of(path: Path, header: bool = True) -> Sheet:
             parts[name].append(cells)
     if not next(iter(parts.values())):
         raise DataError(f"{path.name}: no rows")
-    return Sheet(path.name, {name: np.concatenate(cells) for name, cells in parts.items()})
+    columns = {name: np.concatenate(cells) for name, cells in parts.items()}
+    return Sheet(path.name, columns, () if bare else tuple(found.notes))
 
 
 def is_number(text: str) -> bool:

@@ -19,6 +19,7 @@ from lepton_kit.data.series.preprocessing import WindowsPreprocessing
 from lepton_kit.data.series.recordings import Found, Recording, check, named, of_memory, read
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import is_frame
+from lepton_kit.data.tables.heading import header_of
 from lepton_kit.errors import ConfigError, DataError
 
 SHORT = ("refuse", "skip", "pad")
@@ -40,7 +41,7 @@ def windows(
     label: str | None = None,
     recording: str | None = None,
     time: str | None = None,
-    header: bool = True,
+    header: bool | int = True,
     gaps: Literal["refuse", "split", "interpolate"] = "refuse",
     short: Literal["refuse", "skip", "pad"] = "refuse",
     seed: int = 0,
@@ -87,7 +88,7 @@ def windows(
         "label": label,
         "recording": recording,
         "time": time,
-        "header": bool(header),
+        "header": header_of(header),
         "gaps": gaps,
         "short": short,
         "seed": seed,

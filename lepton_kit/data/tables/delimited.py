@@ -160,6 +160,13 @@ class Delimited:
                 continue
             if score > best[0]:
                 best, found = (score, records), {"delimiter": separator, "escapechar": escape}
+        if given is None and found["delimiter"] == "\t" and _hold_numbers([fields for _, fields in best[1]]):
+            self.format |= {"delimiter": " "}  # a tab before the last of columns that blanks separate
+            records = [
+                (line, [one.strip() for one in fields]) for line, fields in self._records(iter(sample), " ")
+            ]
+            if len({len(fields) for _, fields in records}) == 1:
+                best, found = (best[0], records), {**found, "delimiter": " "}
         self.format |= found
         separator, records = self.format["delimiter"], best[1]
         if not records:
@@ -262,6 +269,20 @@ class Delimited:
         if self.format["delimiter"] == "," and len(fields) > len(self.names):
             return f"{text}; is a decimal comma or a comma in a text not quoted there?"
         return text
+
+
+def _hold_numbers(rows: list[list[str]]) -> bool:
+    """Whether a column holds several numbers with blanks between in each row: it is several columns.
+
+    >>> _hold_numbers([["1.5  8 3", "a b"], ["2.5  4 ?", "c"]]), _hold_numbers([["2024-01-01 10:00", "5"]])
+    (True, False)
+    """
+
+    def several(cell: str) -> bool:
+        parts = cell.split()
+        return len(parts) > 2 and all(is_number(part) or part in ("?", "NA") for part in parts)
+
+    return any(all(map(several, cells)) for cells in zip(*rows, strict=False))
 
 
 def _is_prose(rows: list[list[str]]) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from typing import Any
 
 from lepton_kit.data.tables.units import units_below
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 
 ROW_NAMES = "(row name)"
 MOST_TITLES = 30
@@ -22,6 +22,17 @@ Record = tuple[int, list[str]]
 
 class HeaderInDoubt(DataError):
     """The line that would be the header holds values: the caller has to say whether it is one."""
+
+
+def header_of(value: Any) -> bool | int:
+    """The option ``header``: True, False, or the number of a line. Raises `ConfigError`."""
+    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
+        return value
+    raise ConfigError(
+        "data.header",
+        given=value,
+        rule="True, False, or the number of the line that names the columns, from 1",
+    )
 
 
 @dataclass
@@ -110,15 +121,17 @@ def titles_above(rows: Sequence[Sequence[str]]) -> int:
     >>> titles_above([["a", "b"], ["1", "2"]]), titles_above([["", "b"], ["r", "2"]])
     (0, 0)
     """
-    usual = Counter(map(len, rows[len(rows) // 2 :])).most_common(1)[0][0]  # titles are above
-    typical = median(_filled(row) for row in rows if len(row) == usual)
+    below = rows[len(rows) // 2 :]  # titles are above
+    usual = Counter(map(len, below)).most_common(1)[0][0]
+    filled = sorted(_filled(row) for row in below if len(row) == usual)
+    typical = filled[round(0.75 * (len(filled) - 1))]
     place = 0
     while typical > 1 and place < min(len(rows) - 2, MOST_TITLES) and _is_title(rows[place], typical):
         place += 1
     return place
 
 
-def _is_title(row: Sequence[str], typical: float) -> bool:
+def _is_title(row: Sequence[str], typical: int) -> bool:
     if not any(row):
         return True
     return bool(row[0]) and (_filled(row) < TITLE_SHARE * typical or len(row) < typical - 1)

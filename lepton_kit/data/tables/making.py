@@ -91,7 +91,7 @@ def make(
         _known(table, name)
     special = {role: options[role] for role in SPECIAL if options[role] is not None}
     read = _read(rows, features, [*targets, *special.values()], table.separator)
-    with _named(table.source):
+    with _named(*(one.source for one in rows.tables)):
         found = answers(
             [read.wholes[name] for name in targets],
             options["task"],
@@ -179,15 +179,16 @@ def _unit_of(targets: Sequence[str], units: Mapping[str, str]) -> str | None:
 class _named:
     """Within it, the text of a `DataError` begins with the file's name."""
 
-    def __init__(self, source: str):
-        self.source = source
+    def __init__(self, *sources: str):
+        self.sources = sources
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, failure: Any, trace: Any) -> None:
-        if isinstance(failure, DataError) and not str(failure).startswith(f"{self.source}: "):
-            raise DataError(f"{self.source}: {failure}") from None
+        begins = tuple(f"{source}: " for source in self.sources)
+        if isinstance(failure, DataError) and not str(failure).startswith(begins):
+            raise DataError(f"{self.sources[0]}: {failure}") from None
 
 
 def _known(table: Table, name: str) -> None:

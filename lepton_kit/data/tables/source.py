@@ -12,6 +12,7 @@ from lepton_kit.data.prepared import FolderWriter, meta_of
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import Table, is_frame, of_frame
 from lepton_kit.data.tables.formats import of_query
+from lepton_kit.data.tables.heading import header_of
 from lepton_kit.data.tables.making import make
 from lepton_kit.data.tables.reader import column, open_files, read_csv
 from lepton_kit.data.tables.splits import dialect_of, named_files, open_split
@@ -111,7 +112,7 @@ def table(
         "encoding": _text("encoding", encoding),
         "quote": quote if quote == "" else _sign("quote", quote),
         "comment": _text("comment", comment),
-        "header": _header(header),
+        "header": header_of(header),
         "units": None if units is None else _truth("units", units),
         "missing": _names("missing", _spelled(missing)),
         "day_first": None if day_first is None else _truth("day_first", day_first),
@@ -241,16 +242,6 @@ def _mark(name: str, value: Any, allowed: Sequence[str]) -> Any:
     if not isinstance(value, Mapping):
         return _one_of(name, value, allowed)
     return {name_of(name, column): _one_of(name, mark, allowed) for column, mark in value.items()}
-
-
-def _header(value: Any) -> bool | int:
-    if isinstance(value, bool) or (isinstance(value, int) and value >= 1):
-        return value
-    raise ConfigError(
-        "data.header",
-        given=value,
-        rule="True, False, or the number of the line that names the columns, from 1",
-    )
 
 
 def _sheet(value: Any) -> str | int | None:

@@ -12,6 +12,7 @@ from lepton_kit.data.split_names import by_names, told_to_predict
 from lepton_kit.data.tables.chunks import Table
 from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.values import is_missing
 from lepton_kit.errors import DataError
 
 DIALECT = ("separator", "encoding", "quote", "comment", "header", "units")
@@ -48,12 +49,17 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
     held: list[Path] = []
     predict: list[Path] = []
     lacking: dict[str, None] = {}
+    one: Table | None = None
     for file in named:
-        names = {*open_files([file], *how).names}
+        opened = open_files([file], *how)
+        names = {*opened.names}
         gone = [name for name in train.names if name not in names]
         asked = gone if targets is None else [name for name in targets if name in gone]
+        if targets and not asked and not gone:
+            asked = [name for name in targets if name in train.names and _is_empty(opened, name)]
         (predict if asked else held).append(file)
-        lacking |= dict.fromkeys(gone if asked else ())
+        one = one if asked else opened
+        lacking |= dict.fromkeys([*gone, *asked] if asked else ())
     told = [file.name for file in files]
     notes = list(notes)
     if held:
@@ -69,11 +75,16 @@ def open_split(path: Path, options: Mapping[str, Any], targets: Sequence[str] | 
             )
     return Opened(
         train,
-        open_files(held, *how) if held else None,
+        one if len(held) < 2 else open_files(held, *how),
         tuple(notes),
         tuple(lacking),
         tuple(file.name for file in predict),
     )
+
+
+def _is_empty(table: Table, name: str) -> bool:
+    """Whether no row has a value in a column; reading ends at the first that has one."""
+    return all(is_missing(chunk.columns[name]).all() for chunk in table.chunks(256))
 
 
 def named_files(path: Path, options: Mapping[str, Any]) -> tuple[list[Path], list[Path], list[str]]:

@@ -158,9 +158,9 @@ def _classes(column: Whole, where: Any, wishes: Wishes) -> Answers:
     for text in distinct:
         if text.lower() not in nothing:
             names[text] = str(numeric[text]) if only else text
-    for row, text in enumerate(texts):
-        if text is None or text.lower() in nothing:
-            raise DataError(f"{where(row)} has no value in the target column {name!r}")
+    without = [row for row, text in enumerate(texts) if text is None or text.lower() in nothing]
+    if without:
+        raise _without_target(where(without[0]), name, len(without), len(texts))
     twins = {} if only else _with_a_point(set(names.values()))
     names = {text: twins.get(one, one) for text, one in names.items()}
     kinds = sorted(set(names.values()), key=(lambda one: (float(one), one)) if only else None)
@@ -178,6 +178,13 @@ def _classes(column: Whole, where: Any, wishes: Wishes) -> Answers:
         notes = (*notes, f"target {name!r}: every class is spelt with a point at the end too; read {told}")
     y = np.fromiter((code[text] for text in texts), np.int32, len(texts))
     return Answers(y, Target(task="classification", name=name, class_names=tuple(kinds)), notes)
+
+
+def _without_target(where: str, name: str, count: int, total: int) -> DataError:
+    return DataError(
+        f"{where} has no value in the target column {name!r}; {count} of {total} rows have none: take them out of the file "
+        "(a line below the table, a row to predict)"
+    )
 
 
 def _with_a_point(names: set[str]) -> dict[str, str]:
@@ -253,7 +260,8 @@ def _values(
     if bad:
         text = column.texts()[bad[0]]
         if not text or text.lower() in MISSING or bad[0] not in wrong:
-            raise DataError(f"{where(bad[0])} has no value in the target column {column.name!r}")
+            count = int(np.isnan(values).sum()) - len(wrong)
+            raise _without_target(where(bad[0]), column.name, max(1, count), len(values))
         raise DataError(f"{where(bad[0])}, target {column.name!r} is {text!r}; expected a number")
     large = np.flatnonzero(~(np.abs(values) <= LARGEST))
     if len(large):

@@ -75,7 +75,7 @@ class Labelled:
     label: str | list[str] = "label"
     """The columns of texts and labels, where there are any."""
     whole_files: bool = False
-    header: bool = True
+    header: bool | int = True
     separator: str | None = None
 
     def part(self, kept: Sequence[int]) -> None:
@@ -108,10 +108,10 @@ def _of_table(path: Path, options: dict[str, Any], split: str | None) -> Labelle
     return _of_rows(rows, options, split, header, separator, bare)
 
 
-def _rows(path: Path, options: dict[str, Any]) -> tuple[Rows, bool, str | None, bool]:
+def _rows(path: Path, options: dict[str, Any]) -> tuple[Rows, bool | int, str | None, bool]:
     """(rows of a file, whether it has a header, its separator, whether these were found by a tab in each line)."""
     header, separator = options["header"], options["separator"]
-    bare = header and separator is None and options["text"] is None and has_no_header(path)
+    bare = header is True and separator is None and options["text"] is None and has_no_header(path)
     if bare:
         header, separator = False, "\t"
     return rows_of(path, header, separator, options["encoding"]), header, separator, bare
@@ -129,7 +129,7 @@ def _of_rows(
     rows: Rows,
     options: dict[str, Any],
     split: str | None = None,
-    header: bool = True,
+    header: bool | int = True,
     separator: str | None = None,
     bare: bool = False,
 ) -> Labelled:

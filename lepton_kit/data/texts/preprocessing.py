@@ -39,7 +39,7 @@ class TextPreprocessing(Preprocessing):
     """The JSON of the subword tokenizer."""
     column: str = "text"
     """Where the texts of a table stand."""
-    header: bool = True
+    header: bool | int = True
     separator: str | None = None
     """How the lines of a table are read."""
     whole_files: bool = False

@@ -39,7 +39,7 @@ class Rows:
 
 
 def rows_of(
-    path: Path, header: bool = True, separator: str | None = None, encoding: str | None = None
+    path: Path, header: bool | int = True, separator: str | None = None, encoding: str | None = None
 ) -> Rows:
     """The rows of a table or of JSON lines. Raises `DataError` that names the line.
 
@@ -50,7 +50,7 @@ def rows_of(
         return _of_objects(list(_objects(path)), path.name)
     if path.suffix.lower() in PLAIN and decoded(path)[0].lstrip().startswith(FASTTEXT):
         return _of_fasttext(path)
-    quote = "" if separator == "\t" and not header else None
+    quote = "" if separator == "\t" and header is False else None
     found = open_files([path], Dialect(separator, encoding, quote, header=header))
     columns: dict[str, list[Any]] = {name: [] for name in found.names}
     for chunk in found.chunks():

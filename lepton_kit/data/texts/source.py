@@ -15,6 +15,7 @@ from lepton_kit.data.prepared import FolderWriter, PreparedData, Split, write_fo
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split, split_rows
 from lepton_kit.data.tables.chunks import is_frame
+from lepton_kit.data.tables.heading import header_of
 from lepton_kit.data.texts import subword
 from lepton_kit.data.texts.labelled import Labelled, of_memory, read
 from lepton_kit.data.texts.preprocessing import TextPreprocessing, splitter
@@ -29,7 +30,7 @@ def text(
     label: str | Sequence[str] | None = None,
     label_separator: str | None = None,
     split: str | None = None,
-    header: bool = True,
+    header: bool | int = True,
     separator: str | None = None,
     encoding: str | None = None,
     tokenizer: Literal["auto", "words", "characters", "subword"] = "auto",
@@ -79,7 +80,7 @@ def text(
         "label": name_of("label", label) if isinstance(label, str) else label,
         "label_separator": label_separator,
         "split": split,
-        "header": bool(header),
+        "header": header_of(header),
         "separator": separator,
         "encoding": encoding,
         "tokenizer": tokenizer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from lepton_kit.models import Dice
+from lepton_kit.models.metrics import BalancedAccuracy
 from tests.conformance import own
 from tests.conformance.makers import (
     BINARY,
@@ -91,6 +92,7 @@ SITUATIONS = [
     exact("Accuracy of equal values", lambda: regressor(metrics=[M.Accuracy(), M.MeanMetricWrapper(own.within(0.5), name="within")]), VALUES),
     exact("Mean and Sum of own functions", lambda: regressor(metrics=[own.within(1.0), M.MeanMetricWrapper(keras.losses.huber, name="huber", delta=0.5)]), VALUES),
     exact("Per-output dictionary of metrics", lambda: two_outputs(TWO_LOSSES, metrics={"a": [M.SparseTopKCategoricalAccuracy(2, name="top2")], "b": ["mae", M.R2Score()]}), TWO),
+    exact("Balanced accuracy, a default where classes differ much in size", lambda: mlp(metrics=["accuracy", BalancedAccuracy(3)], weighted_metrics=[BalancedAccuracy(3, name="weighted")]), CLASSES.weighted(*shares()), fast=True),
     exact("weighted_metrics without weights", lambda: mlp(weighted_metrics=["accuracy"]), CLASSES),
     exact("weighted_metrics with sample weights", lambda: mlp(metrics=["accuracy"], weighted_metrics=["accuracy", M.SparseCategoricalCrossentropy(from_logits=True, name="wce")]), CLASSES.weighted(*shares()), fast=True),
     exact("weighted AUC and F1Score", lambda: hot(weighted_metrics=[M.AUC(), M.F1Score("macro")]), ONE_HOT.weighted(*shares())),
