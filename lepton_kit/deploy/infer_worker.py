@@ -59,4 +59,5 @@ def loader(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # last, where a model's own modules may lie
     main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

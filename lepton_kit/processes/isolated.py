@@ -234,6 +234,7 @@ def _answer_once(function: str, arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # last, where a model's own modules may lie
     if sys.argv[1:]:
         _answer_once(*sys.argv[1:])
     else:

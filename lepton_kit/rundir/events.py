@@ -12,6 +12,9 @@ from typing import Any
 from lepton_kit.errors import RunError
 from lepton_kit.rundir.reading import NOT_JSON, open_regular
 
+SHED = "the disk was full"
+"""How a warning begins that stands for events that were given up."""
+
 BACKLOG_LIMIT = 100_000
 """Events held in memory while the disk is full, before the oldest ones are given up."""
 
@@ -71,12 +74,12 @@ class EventLog:
 
     def shed(self, kind: str, limit: int) -> None:
         """Give up waiting events of a kind, with a warning in their place, if more than ``limit`` bytes wait."""
-        if sum(map(len, self._backlog)) <= limit:
-            return
-        kept = [line for line in self._backlog if json.loads(line)["kind"] != kind]
+        kept = [line for line in self._backlog if json.loads(line)["kind"] != kind or SHED.encode() in line]
         lost = len(self._backlog) - len(kept)
-        self._backlog = deque(kept)
-        self.append("warning", text=f"the disk was full: {lost} reports of {kind} are not in this log")
+        if lost and sum(map(len, self._backlog)) > limit:
+            self._backlog = deque(kept)
+            text = f"{SHED}: {lost} events of the kind {kind!r} are not in this log"
+            self.append("warning", text=text)
 
     def sync(self) -> bool:
         """Have the disk hold every event so far, whatever happens to the machine; False if some wait in memory."""

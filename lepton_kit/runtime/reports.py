@@ -20,6 +20,9 @@ from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
 
+GIVEN_UP = ("steps", "warning", "output", "compression", "epoch")
+"""Kinds of events that are left out, in this order, where the disk has no room for all that a run has yet to say."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -193,12 +196,13 @@ class Ledger:
     def end(self, status: Status, cause: str | None) -> None:
         """Write the last lines. On a full disk the reserved space is given up for them.
 
-        If they are too many even so, the reports of steps are left out: the last checkpoint has what they tell.
+        If they are too many even so, first the reports of steps are left out, which the last checkpoint has too.
         """
         self._remove_unfinished()
         self.workers(0, [])
         if self._log.blocked:
-            self._log.shed("steps", RESERVE_BYTES // 2)
+            for kind in GIVEN_UP:
+                self._log.shed(kind, RESERVE_BYTES // 2)
             self.paths.reserve.unlink(missing_ok=True)
         self.status(status, cause)
         self.paths.reserve.unlink(missing_ok=True)

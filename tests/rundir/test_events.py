@@ -133,7 +133,7 @@ def test_what_is_too_much_for_the_last_room_is_given_up_by_kind(path: Path, monk
     log.append("status", n=101)
     told = EventReader(path).poll()
     assert [event["kind"] for event in told] == ["status", "warning", "status"]
-    assert "100 reports of steps" in told[1]["text"]
+    assert "100 events of the kind 'steps'" in told[1]["text"]
 
 
 def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

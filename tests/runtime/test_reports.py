@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, Status
+from lepton_kit.rundir.paths import RESERVE_BYTES
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.training.state import history_array, load_history, save_checkpoint
 
@@ -178,3 +179,39 @@ def test_on_a_full_disk_the_reserve_makes_room_for_the_last_words(
     assert kinds(paths) == []
     ledger.end(Status.FAILED, "the disk is full")
     assert kinds(paths) == ["steps", "workers", "status"]
+
+
+def test_the_last_words_of_a_run_fit_into_the_reserve_whatever_waits(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = open_ledger(paths)
+    write, room = os.write, [0]
+
+    def limited(descriptor: int, data: bytes) -> int:
+        if room[0] <= 0:
+            raise OSError(28, "No space left on device")
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    unlink = type(paths.reserve).unlink
+
+    def released(path: object, **options: bool) -> None:
+        if path == paths.reserve and paths.reserve.exists():
+            room[0] += RESERVE_BYTES
+        unlink(path, **options)  # type: ignore[arg-type]  # the path that it was called of
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", limited)
+        disk.setattr(type(paths.reserve), "unlink", released)
+        for k in range(2000):
+            ledger.append("steps", steps(k, k + 1))
+            ledger.append("warning", {"text": f"checkpoint at step {k} was not written"})
+            ledger.append("epoch", epoch(k, k + 1))
+        ledger.end(Status.FAILED, "the disk is full")
+    view = open_ledger(paths).view
+    assert (view.status, view.cause) == (Status.FAILED, "the disk is full")
+    assert [warning["text"] for warning in view.warnings] == [
+        f"the disk was full: 2000 events of the kind {kind!r} are not in this log"
+        for kind in ("steps", "warning", "epoch")
+    ]

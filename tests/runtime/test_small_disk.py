@@ -35,7 +35,7 @@ def free():
 
 
 def until(condition):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline, (run.status, run.cause)
         time.sleep(0.02)
@@ -74,9 +74,9 @@ fill()
 said(run.resume)
 free()
 run.resume()
-run.wait(120)
+run.wait(240)
 print("end", run.status, run.view().step)
-print("warned", any("was not written" in text and "step-" in text for text in run.warnings))
+print("told", any("the disk was full" in text for text in run.warnings))
 print("audit", lk.audit(run).problems)
 print("left", [path.name for path in run.directory.glob(".*")])
 run.model()
@@ -101,7 +101,7 @@ def test_a_run_on_a_disk_that_fills_up(tmp_path: Path):
         [*inside, command],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -121,4 +121,4 @@ def test_a_run_on_a_disk_that_fills_up(tmp_path: Path):
     assert final == "final False []"
     assert no_resume.startswith("RunError SMALL/runs/")
     assert f"the run can't start ({full}" in no_resume
-    assert rest == ["end finished 3000", "warned True", "audit ()", "left []"]
+    assert rest == ["end finished 3000", "told True", "audit ()", "left []"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -122,4 +123,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.append(os.getcwd())  # last, where a model's own modules may lie
     sys.exit(main(sys.argv[1]))
