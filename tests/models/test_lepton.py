@@ -163,7 +163,7 @@ def test_what_it_does_not_have_is_told_with_what_to_do():
     model = LeptonModel((6,), 3)
     with pytest.raises(AttributeError, match=r"no attribute 'compile'; train\(\) and lk.fit need no compile"):
         model.compile("adam")
-    with pytest.raises(AttributeError, match="no attribute 'to_json'; .network is its Keras model"):
+    with pytest.raises(AttributeError, match=r"no attribute 'to_json'; \.network is its Keras model"):
         model.to_json()
     assert not hasattr(model, "optimizer")
     assert not model.built  # asking builds no network
