@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ModelError
-from lepton_kit.models.objects import by_value, users_module
+from lepton_kit.models.objects import CodeReader, by_value, users_module
 
 CODE = "custom.pkl"
 
@@ -118,10 +119,8 @@ def read_custom(path: Path) -> dict[str, Any]:
     """Name -> class or function, also by the name under which Keras registers it. Raises `ModelError`."""
     if not path.is_file():
         return {}
-    import cloudpickle
-
     try:
-        found = cloudpickle.loads(path.read_bytes())
+        found = CodeReader(io.BytesIO(path.read_bytes())).load()
     except Exception as failure:
         raise ModelError(f"{path}: the stored classes cannot be read ({failure})") from failure
     import keras

@@ -14,6 +14,7 @@ import pickle
 import sys
 import sysconfig
 import types
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,17 @@ import cloudpickle
 from lepton_kit.errors import ModelError
 from lepton_kit.models.reductions import PROXIES, is_variable, noting, reduce_python, reduce_tensorflow
 
-__all__ = ["Reached", "by_value", "dumps", "foreign", "forget", "loads", "reached", "users_module"]
+__all__ = [
+    "CodeReader",
+    "Reached",
+    "by_value",
+    "dumps",
+    "foreign",
+    "forget",
+    "loads",
+    "reached",
+    "users_module",
+]
 
 # Modules whose classes a .keras file carries faithfully, or that are no part of a model's meaning.
 STOCK = {"keras", "tensorflow", "lepton_kit", "numpy", "ml_dtypes", "wrapt", "cloudpickle"}
@@ -110,7 +121,8 @@ def by_value(modules: Iterable[Any] | None = None) -> Iterator[None]:
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        yield
+        with owning():
+            yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
@@ -204,7 +216,54 @@ def _stock(value: Any) -> bool:
     return root in STOCK or root in sys.stdlib_module_names or root == "builtins"
 
 
-class _Reader(pickle.Unpickler):
+OWN: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes that began in this process and have been written; those that came with a pickle are not among them."""
+TRACKER = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}
+"""Functions by which cloudpickle makes a class, and where among their arguments its identity stands."""
+
+
+@contextlib.contextmanager
+def owning() -> Iterator[None]:
+    """Notes which classes are written meanwhile that no pickle has brought: they get an identity now."""
+    from cloudpickle import cloudpickle as tracking
+
+    before = set(tracking._DYNAMIC_CLASS_TRACKER_BY_ID)
+    try:
+        yield
+    finally:
+        for identity, kind in list(tracking._DYNAMIC_CLASS_TRACKER_BY_ID.items()):
+            if identity not in before:
+                OWN.add(kind)
+
+
+class CodeReader(pickle.Unpickler):
+    """Reads classes that travel with their code; those that a notebook has itself stay as they are there.
+
+    cloudpickle would give a notebook's own class the methods that it reads, which see a copy of the notebook's
+    variables. Here what is read gets a class of its own then, under the same identity in other processes.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if name not in TRACKER or module.split(".")[0] != "cloudpickle":
+            return found
+        return functools.partial(_class_of_its_own, found, TRACKER[name])
+
+
+def _class_of_its_own(make: Any, place: int, *arguments: Any) -> type:
+    from cloudpickle import cloudpickle as tracking
+
+    identity = arguments[place]
+    known = tracking._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if known not in OWN:
+        return make(*arguments)
+    kind = make(*arguments[:place], None, *arguments[place + 1 :])
+    with tracking._DYNAMIC_CLASS_TRACKER_LOCK:
+        tracking._DYNAMIC_CLASS_TRACKER_BY_CLASS[kind] = identity
+    return kind
+
+
+class _Reader(CodeReader):
     def __init__(self, file: io.BytesIO):
         super().__init__(file)
         self.parts: dict[int, Any] = {}

@@ -8,11 +8,12 @@ import threading
 import weakref
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from lepton_kit.errors import ModelError
-from lepton_kit.models import objects
+from lepton_kit.models import custom, objects
 from tests.models import object_facts
 from tests.models.object_table import TABLE
 
@@ -250,6 +251,74 @@ def test_code_of_a_class_may_name_objects_that_come_before_their_own():
     copy = objects.loads(objects.dumps(model))
     assert copy.train_step(None).name == "outside"
     assert copy.count_params() == 3
+
+
+NOTEBOOK = """
+loss_tracker = keras.metrics.Mean(name="loss")
+FACTOR = 2.0
+
+class Own(keras.Model):
+    def train_step(self, data):
+        loss_tracker.update_state(FACTOR)
+        return {"loss": loss_tracker.result()}
+
+    @property
+    def metrics(self):
+        return [loss_tracker]
+"""
+
+
+@pytest.fixture
+def notebook():
+    """A notebook's variables, with a model whose class reads some of them."""
+    import keras
+
+    space = {"keras": keras}
+    exec(NOTEBOOK, space)
+    space["Own"].__module__ = "__main__"
+    inputs = keras.Input((2,))
+    space["model"] = space["Own"](inputs, keras.layers.Dense(1)(inputs))
+    return space
+
+
+def test_reading_a_copy_leaves_the_class_of_the_notebook_alone(notebook):
+    model, kind = notebook["model"], notebook["Own"]
+    step = kind.train_step
+    one, two = (objects.loads(objects.dumps(model)) for _ in range(2))
+    assert kind.train_step is step
+    assert model.metrics[0] is notebook["loss_tracker"]
+    notebook["FACTOR"] = 3.0  # as a later cell would
+    assert float(model.train_step(None)["loss"]) == 3.0
+    # Each copy has what it needs for itself: two ranks in threads of a process don't share a metric.
+    assert float(one.train_step(None)["loss"]) == 2.0
+    assert len({id(each.metrics[0]) for each in (model, one, two)}) == 3
+
+
+def test_a_copy_goes_on_under_the_identity_of_its_class(notebook):
+    """What travels beside it, such as a callback that asks for the class, meets the same class in the worker."""
+    copy = objects.loads(objects.dumps(notebook["model"]))
+    script = """
+import sys, cloudpickle, lepton_kit.models.objects as objects
+kind, content = cloudpickle.load(sys.stdin.buffer)
+assert isinstance(objects.loads(content), kind)
+assert isinstance(objects.loads(content), kind)
+"""
+    sent = cloudpickle.dumps((notebook["Own"], objects.dumps(copy)))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, input=sent, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_code_beside_a_keras_file_leaves_the_class_of_the_notebook_alone(notebook, tmp_path):
+    kind = notebook["Own"]
+    step = kind.train_step
+    custom.write_custom({"Own": kind}, tmp_path)
+    read = custom.read_custom(tmp_path / custom.CODE)["Own"]
+    assert kind.train_step is step
+    assert read is not kind
+    assert read.__name__ == "Own"
 
 
 def test_what_a_closure_of_the_loss_reads_is_reached_in_the_same_order():
