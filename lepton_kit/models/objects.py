@@ -121,7 +121,8 @@ def by_value(modules: Iterable[Any] | None = None) -> Iterator[None]:
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        yield
+        with owning():
+            yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
@@ -215,10 +216,24 @@ def _stock(value: Any) -> bool:
     return root in STOCK or root in sys.stdlib_module_names or root == "builtins"
 
 
-LOADED: weakref.WeakSet[type] = weakref.WeakSet()
-"""Classes that this process has from pickles alone."""
+OWN: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes that began in this process and have been written; those that came with a pickle are not among them."""
 TRACKER = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}
 """Functions by which cloudpickle makes a class, and where among their arguments its identity stands."""
+
+
+@contextlib.contextmanager
+def owning() -> Iterator[None]:
+    """Notes which classes are written meanwhile that no pickle has brought: they get an identity now."""
+    from cloudpickle import cloudpickle as tracking
+
+    before = set(tracking._DYNAMIC_CLASS_TRACKER_BY_ID)
+    try:
+        yield
+    finally:
+        for identity, kind in list(tracking._DYNAMIC_CLASS_TRACKER_BY_ID.items()):
+            if identity not in before:
+                OWN.add(kind)
 
 
 class CodeReader(pickle.Unpickler):
@@ -240,10 +255,8 @@ def _class_of_its_own(make: Any, place: int, *arguments: Any) -> type:
 
     identity = arguments[place]
     known = tracking._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
-    if known is None or known in LOADED:
-        kind = make(*arguments)
-        LOADED.add(kind)
-        return kind
+    if known not in OWN:
+        return make(*arguments)
     kind = make(*arguments[:place], None, *arguments[place + 1 :])
     with tracking._DYNAMIC_CLASS_TRACKER_LOCK:
         tracking._DYNAMIC_CLASS_TRACKER_BY_CLASS[kind] = identity
