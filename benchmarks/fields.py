@@ -4,13 +4,14 @@
 
 Every notebook of `notebooks/domains/` runs whole, on the CPU, once for each seed from 0: ``SEED = 0`` in its cell tagged
 ``parameters`` becomes the seed. Runs and exports go to a temporary folder. The dictionaries ``figures`` and ``baseline``
-are read from the kernel at the end. ``--write`` renews the rows of these notebooks in `docs/fields.md`; those of
-others stay. A minute or so for each notebook and seed on two quiet cores.
+are read from the kernel at the end. ``--write`` renews the rows of these notebooks in `docs/fields.md`
+after each seed; those of others stay. A minute or so for each notebook and seed on two quiet cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -28,10 +29,13 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+import lepton_kit as lk
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks" / "domains"
 PAGE = ROOT / "docs" / "fields.md"
 CELL_SECONDS = 1800
+END_SECONDS = 60
 MARK = "figures of this run: "
 ASK = f"import json as _json; print({MARK!r} + _json.dumps([figures, baseline], default=float))"
 HEAD = """\
@@ -114,8 +118,19 @@ def execute(path: Path, seed: int) -> Outcome:
             record_timing=False,
             store_widget_state=False,
         )
-        client.execute(env=environment)
+        try:
+            client.execute(env=environment)
+        finally:
+            _end_runs(home / "runs")
         return outcome(notebook.cells[-1].outputs)
+
+
+def _end_runs(folder: Path) -> None:
+    """End what a notebook that failed or was interrupted left training; runs outlive their kernel."""
+    for run in lk.runs(folder):
+        if run.alive:
+            with contextlib.suppress(lk.errors.LeptonError, TimeoutError):
+                run.stop().wait(END_SECONDS)
 
 
 def lines(name: str, outcomes: Sequence[Outcome]) -> list[str]:
@@ -182,24 +197,23 @@ def main() -> int:
         parser.error(str(failure))
     failed = []
     for path in paths:
-        outcomes = []
+        outcomes: list[Outcome] = []
         try:
             for seed in range(options.seeds):
                 began = time.monotonic()
                 outcomes.append(execute(path, seed))
                 told = ", ".join(f"{name} {shown(value)}" for name, value in outcomes[-1].figures.items())
                 print(f"{path.stem}, seed {seed}, {time.monotonic() - began:.0f} s: {told}", flush=True)
-            found = lines(path.stem, outcomes)
+                found = lines(path.stem, outcomes)
+                if options.write:  # after each seed, so that what was measured survives an interruption
+                    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+                    PAGE.write_text(page(old, {path.stem: found}), encoding="utf-8")
+            print("\n".join(["", *HEAD.splitlines()[-2:], *found, ""]), flush=True)
         except (CellExecutionError, ValueError) as failure:
             failed.append(path.stem)
             print(f"{path.stem}, seed {len(outcomes)}: {failure}", file=sys.stderr, flush=True)
-            continue
-        print("\n".join(["", *HEAD.splitlines()[-2:], *found, ""]), flush=True)
-        if options.write:
-            old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            PAGE.write_text(page(old, {path.stem: found}), encoding="utf-8")
     if failed:
-        print(f"failed: {', '.join(failed)}; their rows stay as they were", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}; their rows hold the seeds before that, if any", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import nbformat
+import psutil
 import pytest
+from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 
@@ -105,9 +107,29 @@ def test_a_notebook_runs_with_its_seed_away_from_the_project(fields, tmp_path):
     code = "from pathlib import Path\nassert Path('../../data_samples/image_recognition').is_dir()\nPath('runs').mkdir()"
     path = tmp_path / "small.ipynb"
     nbformat.write(notebook(f"{code}\nSEED = 0"), path)
+    before = sorted(fields.NOTEBOOKS.glob("runs/*"))
     assert fields.execute(path, 3).figures == {"seed": 1.5}
     assert [entry.name for entry in tmp_path.iterdir()] == ["small.ipynb"]
-    assert not (fields.NOTEBOOKS / "runs").exists()
+    assert not [one for one in fields.NOTEBOOKS.glob("runs/*") if one not in before]
+
+
+@pytest.mark.processes
+def test_a_notebook_that_fails_leaves_no_run_behind(fields, tmp_path):
+    launch = (
+        "import lepton_kit as lk, numpy as np\n"
+        "run = lk.launch(lk.LeptonModel((2,), 2, 8), (np.zeros((64, 2)), np.arange(64) % 2), workers=1, epochs=100_000)\n"
+        f"open({str(tmp_path / 'run')!r}, 'w').write(str(run.directory.resolve()))\n"
+        "while not run.view().step: pass\n"
+        "1 / 0"
+    )
+    path = tmp_path / "failing.ipynb"
+    nbformat.write(notebook(f"SEED = 0\n{launch}"), path)
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        fields.execute(path, 0)
+    folder = (tmp_path / "run").read_text()
+    assert not [
+        one for one in psutil.process_iter(["cmdline"]) if folder in " ".join(one.info["cmdline"] or ())
+    ]
 
 
 def test_all_notebooks_are_tutorials_then_fields(script, tmp_path):
