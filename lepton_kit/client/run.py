@@ -205,6 +205,7 @@ class Run:
     def model(self) -> Any:
         """The trained Keras model; while the run goes on or was cut off, the last checkpoint's. Loads TensorFlow."""
         from lepton_kit import models
+        from lepton_kit.models.objects import own_classes
         from lepton_kit.training import state
 
         if self.config.quantization_aware is not None:
@@ -212,7 +213,8 @@ class Run:
         stored = self.paths.final_model.with_suffix(".pkl")
         for kind, path in (("object", stored), ("keras", self.paths.final_model)):
             if path.exists():
-                return models.build({"kind": kind, "path": str(path)}, self.directory, self.config.seed)
+                with own_classes():
+                    return models.build({"kind": kind, "path": str(path)}, self.directory, self.config.seed)
         folders = state.checkpoint_folders(self.paths.checkpoints)
         if not folders:
             raise RunError(f"{self.id}: there is no checkpoint yet; status {self.status}")
@@ -299,9 +301,11 @@ class Run:
         return report_of(self, model, on)
 
     def _model_of(self, checkpoint: Path, arrays: list[Any]) -> Any:
+        from lepton_kit.models.objects import own_classes
         from lepton_kit.training import job, state
 
-        model = job.build_model(self.config, self.directory, self.data().prepare())
+        with own_classes():
+            model = job.build_model(self.config, self.directory, self.data().prepare())
         state.restore(model.variables, arrays[: len(model.variables)], str(checkpoint))
         return model
 

@@ -17,6 +17,7 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "foreign",
     "forget",
     "loads",
+    "own_classes",
     "reached",
     "users_module",
 ]
@@ -236,6 +238,23 @@ def owning() -> Iterator[None]:
                 OWN.add(kind)
 
 
+_AS_THEY_ARE: ContextVar[bool] = ContextVar("classes of this process as they are", default=False)
+
+
+@contextlib.contextmanager
+def own_classes() -> Iterator[None]:
+    """What is read meanwhile is of this process's own classes, as they are now, where it has them.
+
+    So `isinstance` tells what one expects of a trained model. Without it what is read has classes of its own, with the
+    code that was written.
+    """
+    token = _AS_THEY_ARE.set(True)
+    try:
+        yield
+    finally:
+        _AS_THEY_ARE.reset(token)
+
+
 class CodeReader(pickle.Unpickler):
     """Reads classes that travel with their code; those that a notebook has itself stay as they are there.
 
@@ -245,9 +264,17 @@ class CodeReader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
-        if name not in TRACKER or module.split(".")[0] != "cloudpickle":
+        if module.split(".")[0] != "cloudpickle":
+            return found
+        if _AS_THEY_ARE.get():
+            return functools.partial(_unless_own, found) if name == "_class_setstate" else found
+        if name not in TRACKER:
             return found
         return functools.partial(_class_of_its_own, found, TRACKER[name])
+
+
+def _unless_own(fill: Any, kind: type, state: Any) -> type:
+    return kind if kind in OWN else fill(kind, state)
 
 
 def _class_of_its_own(make: Any, place: int, *arguments: Any) -> type:

@@ -294,6 +294,21 @@ def test_reading_a_copy_leaves_the_class_of_the_notebook_alone(notebook):
     assert len({id(each.metrics[0]) for each in (model, one, two)}) == 3
 
 
+def test_a_trained_model_is_of_the_class_of_the_notebook(notebook):
+    model, kind = notebook["model"], notebook["Own"]
+    content, step = objects.dumps(model), kind.train_step
+    with objects.own_classes():
+        trained = objects.loads(content)
+    assert isinstance(trained, kind)
+    assert kind.train_step is step
+    assert not isinstance(objects.loads(content), kind)
+    strange = "import sys, lepton_kit.models.objects as o\nwith o.own_classes(): m = o.loads(sys.stdin.buffer.read())"
+    command = [sys.executable, "-c", f"{strange}\nassert float(m.train_step(None)['loss']) == 2.0"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, input=content, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]  # a process without the class takes it from the code
+
+
 def test_a_copy_goes_on_under_the_identity_of_its_class(notebook):
     """What travels beside it, such as a callback that asks for the class, meets the same class in the worker."""
     copy = objects.loads(objects.dumps(notebook["model"]))
