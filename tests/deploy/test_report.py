@@ -183,6 +183,7 @@ def test_a_card_as_table_figure_and_text():
         ({"quantize": "mixed"}, "needs keep_float"),
         ({"cost": "money"}, "cost: got 'money'"),
         ({"pattern": "3:4"}, "pattern: got '3:4'"),
+        ({"metric": "iou"}, "metric: got 'iou'; expected one of auto, dice"),
         ({"fine_tune_epochs": 0}, "fine_tune_epochs: got 0"),
         ({"repetitions": 2.5}, "repetitions: got 2.5"),
         ({"calibration_size": 0}, "calibration_size: got 0"),
