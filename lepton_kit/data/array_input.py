@@ -106,7 +106,7 @@ class ArraysPreprocessing(Preprocessing):
         if len(self.inputs) > 1 or not (flat or (len(form.shape) == 3 and form.shape[2] in (1, 3))):
             shapes = " and ".join(str(one.shape) for one in self.inputs)
             raise DataError(
-                f"input: image files; the model was trained on arrays of shape {shapes}: give these"
+                f"input: files; the model was trained on arrays of shape {shapes}, so give arrays: of files, what you read from them"
             )
         if form.dtype != "uint8":
             raise DataError(

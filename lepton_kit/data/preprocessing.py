@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pydantic
 
 from lepton_kit.data.structure import Arrays
@@ -68,6 +67,8 @@ class Target(Section):
         """
         given = np.asarray(truth)
         if self.task == "classification" and self.class_names is not None:
+            import pandas as pd
+
             place = {name: number for number, name in enumerate(self.class_names)}
             where, distinct = pd.factorize(given.ravel(), use_na_sentinel=False)
             codes = [place.get(_text(name)) for name in distinct]

@@ -283,9 +283,16 @@ def test_a_stream_of_batches_is_encoded_as_the_array_that_it_makes():
         how.encode(Batches([(X[:8, :, None],)]))
 
 
-def test_files_given_to_a_model_of_arrays_are_refused_with_what_to_give():
-    with pytest.raises(DataError, match="give arrays: of files, what you read from them"):
-        preprocessing_of(data.arrays(X, Y).prepare()).encode(["photo.png"])
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["photo.png"], r"input: files; the model was trained on arrays of shape \(2,\), so give arrays"),
+        (["rows.csv"], "give arrays: of files, what you read from them"),
+    ],
+)
+def test_files_given_to_a_model_of_arrays_are_refused_with_what_to_give(files, said):
+    with pytest.raises(DataError, match=said):
+        preprocessing_of(data.arrays(X, Y).prepare()).encode(files)
 
 
 class Batches:

@@ -62,8 +62,8 @@ def test_a_nifti_of_whole_numbers_up_to_255_is_bytes_and_that_is_said(tmp_path):
     ("x", "said"),
     [
         (SLICES.astype(np.float32), "trained on arrays of float32, whose range no file tells"),
-        (SLICES[:, 0], r"trained on arrays of shape \(5,\): give these"),
-        (np.repeat(SLICES[..., None], 2, -1), r"trained on arrays of shape \(7, 5, 2\): give these"),
+        (SLICES[:, 0], r"trained on arrays of shape \(5,\), so give arrays"),
+        (np.repeat(SLICES[..., None], 2, -1), r"trained on arrays of shape \(7, 5, 2\), so give arrays"),
     ],
 )
 def test_arrays_that_no_file_can_become_are_named(x, said):
@@ -78,5 +78,5 @@ def test_arrays_that_are_scaled_take_other_numbers_too_so_no_file_is_sure():
 
 def test_several_inputs_are_named():
     how = preprocessing_of(data.arrays({"a": SLICES, "b": SLICES}, MASKS).prepare())
-    with pytest.raises(DataError, match=r"shape \(7, 5\) and \(7, 5\): give these"):
+    with pytest.raises(DataError, match=r"shape \(7, 5\) and \(7, 5\), so give arrays"):
         how.encode(["slice.png"])

@@ -276,7 +276,7 @@ def test_keras_scales_and_resizes_values_of_many_bits_as_training_does():
     expected = how.encode(values).x
     assert expected.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert expected.min() < 1.0
+    assert expected.min() < 10.0  # two columns are averaged, and the first is below the window
     assert expected.max() > 250.0
     same = raw_model.undo(how, expected)
     np.testing.assert_allclose(np.asarray(_pixels(how)(same)), expected, atol=1e-3)
