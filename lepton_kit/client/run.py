@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lepton_kit.deploy.predict import Predictor
 
 POLL_SECONDS = 0.05
+HEARD_SECONDS = 2.0
+"""A driver that was just killed may hold its lock for a moment yet; one that lives takes a request within a tick."""
 
 
 class Run:
@@ -173,7 +175,12 @@ class Run:
     def resume(self) -> Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
         if self.alive:
-            return self._ask("resume")
+            request = send_request(self.paths, "resume")
+            waiting, deadline = self.paths.control / f"{request.id}.json", time.monotonic() + HEARD_SECONDS
+            while self.alive and waiting.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if self.alive:
+                return self
         if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         start_driver(self.paths)

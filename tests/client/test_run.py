@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import lepton_kit as lk
 from lepton_kit.client.launch import plan
 from lepton_kit.client.run import Run
 from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.rundir import EventLog, RunPaths, lock
+from lepton_kit.rundir import EventLog, RunPaths, lock, read_requests
 from lepton_kit.training import state
 from tests.configs import any_config
 
@@ -131,3 +133,28 @@ def test_the_model_of_a_run_that_kept_an_object_is_that_object(tmp_path: Path):
         run.model()
     lk.models.store(model, run.paths.final_model.parent)
     assert np.allclose(run.model()(X), model(X))
+
+
+def test_a_resume_that_a_dying_driver_never_hears_starts_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, started = made(tmp_path), []
+    told(run, "status", status="running", cause=None, driver_pid=1)
+    monkeypatch.setattr("lepton_kit.client.run.start_driver", started.append)
+    dying = lock.take(run.paths)
+    threading.Timer(0.2, os.close, [dying]).start()
+    assert run.resume() is run
+    assert started == [run.paths]
+
+
+def test_a_resume_that_a_driver_takes_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run, started = made(tmp_path), []
+    told(run, "status", status="paused", cause=None, driver_pid=1)
+    monkeypatch.setattr("lepton_kit.client.run.start_driver", started.append)
+    driver = lock.take(run.paths)
+    taken: list[Any] = []
+    threading.Timer(0.2, lambda: taken.extend(read_requests(run.paths)[0])).start()
+    assert run.resume() is run
+    assert [request.verb for request in taken] == ["resume"]
+    assert started == []
+    os.close(driver)
