@@ -44,7 +44,8 @@ HEAD = """\
 Each notebook in [notebooks/domains](../notebooks/domains) trains a small model on the sample data of one field and tells a
 figure on held-out samples that no choice saw. One run may be lucky, so here is each figure over several seeds: weights at
 the start and the order of samples change with the seed, the held-out samples do not. The baselines are those of the
-`NOTES.md` beside the data; where none is known the cell is empty.
+`NOTES.md` beside the data, or a rule that the notebook names, such as always the more frequent class; where none is known the
+cell is empty.
 
 `python benchmarks/fields.py --write` (`--only NAME` for one notebook); the standard deviation is that of the seeds (n - 1).
 

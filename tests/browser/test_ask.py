@@ -30,7 +30,6 @@ def test_a_sentence_is_answered_while_it_is_typed(open_notebook):
     answer.filter(has_text="no text yet").wait_for(timeout=SLOW)
     text.press_sequentially("cancel or book")
     answer.filter(has_text="Not sure (below 0.60)").wait_for(timeout=SLOW)
-    text.press_sequentially(" or rather cancel")
-    answer.filter(has_text="Answer").wait_for(timeout=SLOW)
-    assert answer.locator("td").first.inner_text() == "cancel"
+    text.press_sequentially(" no, greet and greet")  # before the last words no text is answered so
+    answer.filter(has_text="Answer").locator("td").first.filter(has_text="greet").wait_for(timeout=SLOW)
     desk.photograph_themes("ask")
