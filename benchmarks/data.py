@@ -1,9 +1,9 @@
 """Data larger than memory: training from a file that is 4 times the memory allowed, and reading beside others.
 
-    python benchmarks/data.py [--memory 1.5] [--rounds 3] [--seconds 8] [--only training]
+    python benchmarks/data.py [--memory 1.5] [--rounds 3] [--seconds 8] [--only training] [--format arrow]
 
 Two runs with two workers each take turns on the same small convolutional network (64 x 64 inputs, batches of 128): one
-has its samples in memory, the other reads a Parquet file of 4 times ``--memory`` GB by row group. All processes of the
+has its samples in memory, the other reads a Parquet or an Arrow file of 4 times ``--memory`` GB by row group. All processes of the
 second one share a control group of that memory (cgroup v1 or v2, where this user may make one; else each has an
 address-space limit on its data). Then reading alone, on one and the same TFRecord file: lepton_kit, tf.data and grain,
 shuffled in windows of as many records; and lepton_kit's order by blocks against one of single rows. Printed are ratios,
@@ -52,8 +52,8 @@ def model() -> Any:
     return keras.Sequential([keras.Input((SIDE * SIDE,)), *stack, layers.Flatten(), layers.Dense(10)])
 
 
-def write_parquet(path: Path, size: int) -> int:
-    """A file of random rows of about ``size`` bytes; returns the number of rows."""
+def write_rows(path: Path, size: int) -> int:
+    """A Parquet or Arrow file of random rows of about ``size`` bytes; returns the number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -62,8 +62,12 @@ def write_parquet(path: Path, size: int) -> int:
         x, y = samples(GROUP, number)
         column = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), SIDE * SIDE)
         table = pa.table({"x": column, "y": y})
-        writer = writer or pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False)
-        writer.write_table(table, row_group_size=GROUP)
+        if path.suffix == ".arrow":
+            writer = writer or pa.ipc.new_file(path, table.schema)
+            writer.write_table(table, max_chunksize=GROUP)
+        else:
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False)
+            writer.write_table(table, row_group_size=GROUP)
     writer.close()
     return groups * GROUP
 
@@ -135,17 +139,18 @@ def wait(run: Any, status: str) -> None:
         time.sleep(0.05)
 
 
-def training(folder: Path, limit: int, rounds: int, seconds: float) -> None:
+def training(folder: Path, kind: str, limit: int, rounds: int, seconds: float) -> None:
     import lepton_kit as lk
 
-    rows = write_parquet(folder / "rows.parquet", 4 * limit)
+    path = folder / f"rows.{kind}"
+    rows = write_rows(path, 4 * limit)
     how, enter, leave = limited(limit)
     atexit.register(_quietly, leave)  # also where something fails on the way
     print(
-        f"{rows * ROW_BYTES / GIGA:.1f} GB on disk; {how} of {limit / GIGA:.2f} GB for its processes",
+        f"{rows * ROW_BYTES / GIGA:.1f} GB on disk ({kind}); {how} of {limit / GIGA:.2f} GB for its processes",
         flush=True,
     )
-    command = [sys.executable, __file__, "--child", str(folder / "rows.parquet"), str(folder / "limited")]
+    command = [sys.executable, __file__, "--child", str(path), str(folder / "limited")]
     begun = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=enter)
     assert begun.stdout is not None
     by_index = lk.open_run(begun.stdout.readline().strip())
@@ -280,6 +285,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--only", choices=("reading", "training"))
+    parser.add_argument("--format", choices=("parquet", "arrow"), default="parquet")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -290,7 +296,7 @@ def main() -> None:
         if asked.only != "training":
             reading(Path(folder), asked.rounds, asked.seconds / 2)
         if asked.only != "reading":
-            training(Path(folder), int(asked.memory * GIGA), asked.rounds, asked.seconds)
+            training(Path(folder), asked.format, int(asked.memory * GIGA), asked.rounds, asked.seconds)
 
 
 if __name__ == "__main__":
