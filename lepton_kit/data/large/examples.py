@@ -38,7 +38,7 @@ def columns_of(contents: Sequence[bytes]) -> dict[str, Any]:
 
     Examples that differ in their values alone, as those of one writer do, are read all at once.
 
-    >>> columns_of([b"\\n\\x0b\\n\\t\\n\\x01a\\x12\\x04\\x1a\\x02\\x08\\x05"] * 2)["a"].tolist()
+    >>> columns_of([b"\\n\\x0c\\n\\n\\n\\x01a\\x12\\x05\\x1a\\x03\\n\\x01\\x05"] * 2)["a"].tolist()
     [[5], [5]]
     """
     places: dict[int, list[int]] = {}
