@@ -24,7 +24,7 @@ AIM = 0.05
 def synthetic_run(folder: Path, ranks: int, steps: int) -> Any:
     """A run of that many ranks with that many steps of history, and room for as many again."""
     place = PROJECT / "tests/panels/conftest.py"
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what it imports lies in the project
+    sys.path.insert(0, str(PROJECT))  # what it imports lies in the project
     specification = importlib.util.spec_from_file_location("synthetic", place)
     assert specification is not None
     assert specification.loader is not None
