@@ -38,7 +38,7 @@ def said(how: Preprocessing) -> str:
             f"as strings ('' for none){rest}. Reading numbers from text is left to preprocessing.json: {beside}."
         )
     if how.kind == "images":
-        numbers = "bytes" if how.intensity_range is None else "their own values"  # type: ignore[attr-defined]
+        numbers = "bytes" if how.intensity_range is None else "their own values"  # type: ignore[attr-defined]  # only images have it
         return (
             f"{NAME} takes decoded images of any size in the colours of training, as {numbers}, all of a call in one "
             f"size, and resizes them itself, to within {GREY_LEVELS} of 255 grey levels of the pixels of training. Decoding, "

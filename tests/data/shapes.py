@@ -116,7 +116,7 @@ def wine(folder: Path) -> Path:
 
 def messages(folder: Path) -> Path:
     """Label, tab, text; no header, no ending, quotation marks that mean nothing, and Latin-1."""
-    words = "free win call now prize ok see you later lar joking oni go until jurong point crazy".split()  # noqa: SIM905
+    words = "free win call now prize ok see you later lar joking oni go until jurong point crazy".split()  # noqa: SIM905  # a sentence reads better than a list
 
     def cells(k, dice):
         return [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import on_a_small_disk
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -46,26 +45,7 @@ print(sorted(str(path.relative_to(small)) for path in small.rglob("*") if path.i
 
 @pytest.mark.processes
 def test_every_place_where_much_is_written_says_that_the_disk_is_full(tmp_path: Path):
-    small = tmp_path / "small"
-    small.mkdir()
-    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        possible = subprocess.run([*inside, f"mount -t tmpfs none {small}"], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no unshare on this system")
-    if possible.returncode:
-        pytest.skip(f"no file system of one's own here: {possible.stderr.decode().strip()}")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = f"mount -t tmpfs -o size=4m none {small} && exec {sys.executable} {script} {small}"
-    answer = subprocess.run(
-        [*inside, command],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    answer = on_a_small_disk(tmp_path, SCRIPT, size="4m", timeout=120)
     assert answer.returncode == 0, answer.stderr
     *lines, left = answer.stdout.splitlines()
     full = "No space left on device"

@@ -168,7 +168,7 @@ def test_batches_of_many_sizes_are_no_mistake_that_tensorflow_has_to_warn_of() -
 
     told: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # a handler that keeps what it is told
     logger = logging.getLogger("tensorflow")
     logger.addHandler(handler)
     try:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import lepton_kit as lk
 from lepton_kit.errors import RunError
 from lepton_kit.runtime.start import start_driver
-from tests.processes import processes_of
+from tests.processes import eventually, processes_of
 
 pytestmark = pytest.mark.processes
 PATIENCE = 120.0
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in {PATIENCE:.0f} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

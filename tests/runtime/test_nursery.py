@@ -21,20 +21,12 @@ from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime import start
 from lepton_kit.runtime.nursery import fixed
 from tests.conftest import left_behind
-from tests.processes import processes_of
+from tests.processes import eventually, processes_of
 
 pytestmark = pytest.mark.processes
 PATIENCE = 120.0
 ENDLESS = 100_000
 """Epochs of a run that is to be stopped."""
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in {PATIENCE:.0f} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def launch(runs_dir: Path, width: int = 4, **options: Any) -> lk.Run:

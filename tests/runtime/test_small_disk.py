@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import on_a_small_disk
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -85,26 +84,7 @@ run.model()
 
 @pytest.mark.processes
 def test_a_run_on_a_disk_that_fills_up(tmp_path: Path):
-    small = tmp_path / "small"
-    small.mkdir()
-    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        possible = subprocess.run([*inside, f"mount -t tmpfs none {small}"], capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no unshare on this system")
-    if possible.returncode:
-        pytest.skip(f"no file system of one's own here: {possible.stderr.decode().strip()}")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = f"mount -t tmpfs -o size=8m none {small} && exec {sys.executable} {script} {small}"
-    answer = subprocess.run(
-        [*inside, command],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    answer = on_a_small_disk(tmp_path, SCRIPT, size="8m", timeout=900)
     print(answer.stdout)
     assert answer.returncode == 0, answer.stderr[-3000:]
     full = "No space left on device"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,9 @@ from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, lock
 from lepton_kit.runtime import driver, start
 from tests.configs import any_config
+from tests.processes import eventually
 
 PATIENCE = 120.0
-
-
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in {PATIENCE:.0f} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 def launch(runs_dir: Path, **options: Any) -> lk.Run:

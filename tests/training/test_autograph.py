@@ -42,7 +42,7 @@ def test_an_error_names_the_lines_of_the_user(tf):
     @tf.function
     def wrong(x):
         for _ in tf.range(2):
-            x = x + undefined_name  # noqa: F821
+            x = x + undefined_name  # noqa: F821  # the error is the test
         return x
 
     with pytest.raises(NameError) as caught:

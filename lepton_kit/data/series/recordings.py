@@ -13,8 +13,9 @@ import numpy as np
 from lepton_kit.data.archives.layout import HDF5, open_arrays
 from lepton_kit.data.archives.readers import NotRows
 from lepton_kit.data.files import partition_of
-from lepton_kit.data.series.sheets import Sheet, has_decimal_commas, is_number, sheet_of
+from lepton_kit.data.series.sheets import Sheet, has_decimal_commas, sheet_of
 from lepton_kit.data.split_names import TEST, VALIDATION, split_of_word
+from lepton_kit.data.tables.values import is_number
 from lepton_kit.errors import DataError
 
 NAME = re.compile(r"^(?:([A-Za-z]+)[_-])?(.+)$")

@@ -13,6 +13,7 @@ import numpy as np
 from lepton_kit.data.tables.delimited import Dialect
 from lepton_kit.data.tables.heading import HeaderInDoubt
 from lepton_kit.data.tables.reader import open_files
+from lepton_kit.data.tables.values import is_number
 from lepton_kit.errors import DataError
 
 COMMA = re.compile(r"[+-]?\d*,(\d+)$")
@@ -104,12 +105,3 @@ def sheet_of(path: Path, header: bool | int = True) -> Sheet:
         raise DataError(f"{path.name}: no rows")
     columns = {name: np.concatenate(cells) for name, cells in parts.items()}
     return Sheet(path.name, columns, () if bare else tuple(found.notes))
-
-
-def is_number(text: str) -> bool:
-    """Whether Python reads it as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, BinaryIO
 
-from lepton_kit.data.tables.heading import Record, heading_of, is_number, titles_above
+from lepton_kit.data.tables.heading import Record, heading_of, titles_above
+from lepton_kit.data.tables.values import is_number
 from lepton_kit.errors import DataError
 
 SEPARATORS = (",", ";", "\t", "|", "::", " ")

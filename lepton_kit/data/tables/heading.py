@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lepton_kit.data.tables.units import units_below
+from lepton_kit.data.tables.values import is_number
 from lepton_kit.errors import ConfigError, DataError
 
 ROW_NAMES = "(row name)"
@@ -215,12 +216,3 @@ def _looks_like_data(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bo
             return False
         shared |= bool(name) and not is_number(name) and name in cells
     return shared
-
-
-def is_number(text: str) -> bool:
-    """Whether Python reads it as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -246,3 +246,12 @@ def date_formats(texts: list[str], day_first: bool | None = None) -> list[str]:
         if not np.isnat(dates(filled(texts), form)).any():
             found.append(form)
     return found
+
+
+def is_number(text: str) -> bool:
+    """Whether Python reads it as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
