@@ -208,11 +208,11 @@ class Workbench(Panel):
     def _data_changed(self) -> None:
         waits_for = self.data_model.waits_for
         self.training.hold(waits_for)
-        if waits_for is not None and self.show_code.value:
-            self._code()
         if waits_for is None and self._chosen != self.data_model.choice:
             self._chosen = self.data_model.choice
             self._changed()
+        elif self.show_code.value:
+            self._code()  # hidden while the data are read, back when they are the same as before
 
     def _changed(self) -> None:
         if self.show_code.value:

@@ -205,6 +205,7 @@ def test_attach_by_id_and_from_the_list(bench, synthetic, tmp_path, monkeypatch)
 
 def test_show_the_code_before_a_run_gives_the_same_configuration(bench):
     bench.epochs.value = 3
+    bench.data_model.ready()
     bench.show_code.value = True
     assert bench.training.complaint == ""
     told = bench.training.code.value
@@ -212,6 +213,15 @@ def test_show_the_code_before_a_run_gives_the_same_configuration(bench):
     assert "hidden_size: 64" in told
     bench.show_code.value = False
     assert bench.training.code.layout.display == "none"
+
+
+def test_code_asked_for_while_the_data_are_read_comes_when_they_are(bench):
+    bench.data_model.ready()
+    bench.data_model.refresh()  # the same data, read again
+    bench.show_code.value = True
+    bench.data_model.ready()
+    assert bench.training.code.layout.display != "none"
+    assert "Python of the next run" in bench.training.code.value
 
 
 def test_own_data_stand_in_the_code_and_start_waits_for_them(bench, tmp_path):
