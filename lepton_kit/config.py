@@ -175,10 +175,10 @@ class RunSettings(Section):
     quantization_aware: QuantizationAwareConfig | None = None
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any], *, source: str = "configuration") -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Validate a plain dictionary. Raises `ConfigError` that names the first wrong field."""
         if not isinstance(values, dict):
-            raise ConfigError(source, given=type(values).__name__, rule="a mapping of sections")
+            raise ConfigError("configuration", given=type(values).__name__, rule="a mapping of sections")
         try:
             return cls.model_validate(values)
         except pydantic.ValidationError as failure:
@@ -246,7 +246,7 @@ class RunConfig(RunSettings):
 
     @classmethod
     def load(cls, path: str | Path) -> RunConfig:
-        """Read a YAML or JSON file. Raises `ConfigError` that names the file or the wrong field."""
+        """Read a YAML or JSON file. Raises `ConfigError` that names the file, and the first wrong field in it."""
         path = Path(path)
         try:
             if path.exists() and not path.is_file():
@@ -258,7 +258,10 @@ class RunConfig(RunSettings):
             values = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as failure:
             raise ConfigError(str(path), given=str(failure), rule="valid YAML") from None
-        return cls.from_dict(values, source=str(path))
+        try:
+            return cls.from_dict(values)
+        except ConfigError as failure:
+            raise ConfigError(f"{path}: {failure.field}", given=failure.given, rule=failure.rule) from None
 
     def to_yaml(self) -> str:
         """The file that `load` reads back to an equal configuration."""
@@ -288,7 +291,10 @@ UNIONS = {
 
 
 def _explain(failure: pydantic.ValidationError, root: type[Section]) -> ConfigError:
-    first = failure.errors(include_url=False)[0]
+    found = failure.errors(include_url=False)
+    first = next(
+        (one for one in found if one["type"] == "extra_forbidden"), found[0]
+    )  # why another is missing
     given, kind = first["input"], first["type"]
     where, section, choices = _where(root, first["loc"])
     field = ".".join(where) or "configuration"

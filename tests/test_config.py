@@ -134,6 +134,8 @@ def test_a_mistake_is_named_with_the_rule(values: dict[str, Any], words: list[st
         (b"a: [", "valid YAML"),
         (b"\xff\xfe\x00", "readable YAML or JSON file"),
         (b"- 1", "a mapping of sections"),
+        (b"training: {epochs: 0}", r"training\.epochs: got 0"),
+        (b"modle: {}", "did you mean 'model'"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: bytes, words: str):

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
-        return options.verb(options)
+        return int(options.verb(options))
     except LeptonError as failure:
         print(f"lepton: {failure}", file=sys.stderr)
         return 1

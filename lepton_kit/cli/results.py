@@ -53,6 +53,7 @@ def export(options: argparse.Namespace) -> int:
 def cache(options: argparse.Namespace) -> int:
     """List or clear decoded data."""
     from lepton_kit.data import cache
+    from lepton_kit.data.files import cache_root
 
     if options.action == "list" and (options.id or options.all):
         raise ConfigError("cache list", given=options.id or "--all", rule="nothing more; clear takes these")
@@ -71,7 +72,7 @@ def cache(options: argparse.Namespace) -> int:
         )
     total = sum(entry.size_bytes for entry in found) / 1e6
     kept = f"; {len(cache.entries())} are kept" if cleared else ""
-    print(f"{len(found)} {'removed from' if cleared else 'in'} {cache.cache_root()}, {total:,.1f} MB{kept}")
+    print(f"{len(found)} {'removed from' if cleared else 'in'} {cache_root()}, {total:,.1f} MB{kept}")
     return 0
 
 

@@ -31,6 +31,7 @@ class Audit:
 
     @property
     def exactly_once(self) -> bool:
+        """Whether no sample of any epoch was left out or used twice."""
         return not self.problems
 
     def __str__(self) -> str:

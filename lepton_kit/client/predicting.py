@@ -25,20 +25,39 @@ class Run(Protocol):
     paths: RunPaths
 
     @property
-    def config(self) -> RunConfig: ...
+    def config(self) -> RunConfig:
+        """How the run was launched."""
+
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Name of its folder."""
+
     @property
-    def directory(self) -> Path: ...
+    def directory(self) -> Path:
+        """Its folder."""
+
     @property
-    def status(self) -> Status: ...
+    def status(self) -> Status:
+        """What it is doing."""
+
     @property
-    def best(self) -> dict[str, Any] | None: ...
-    def model(self) -> Any: ...
-    def best_model(self) -> Any: ...
-    def data(self) -> Dataset: ...
-    def view(self) -> RunView: ...
-    def predictor(self, model: str = "last") -> Predictor: ...
+    def best(self) -> dict[str, Any] | None:
+        """The best epoch so far, if any was kept."""
+
+    def model(self) -> Any:
+        """The model as it was last saved."""
+
+    def best_model(self) -> Any:
+        """The model of the best epoch."""
+
+    def data(self) -> Dataset:
+        """The data that it was trained on."""
+
+    def view(self) -> RunView:
+        """What its log tells so far."""
+
+    def predictor(self, model: str = "last") -> Predictor:
+        """What answers raw input."""
 
 
 def predictor_of(run: Run, model: str = "last") -> Predictor:

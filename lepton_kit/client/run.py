@@ -13,7 +13,7 @@ from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
-from lepton_kit.errors import ConfigError, LeptonError, RunError
+from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.view import describe
@@ -49,20 +49,16 @@ class Run:
     @functools.cached_property
     def config(self) -> RunConfig:
         """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
-        file = self.paths.config
-        try:
-            return RunConfig.load(file)
-        except ConfigError as failure:
-            if str(file) in failure.field:
-                raise
-            raise ConfigError(f"{file}: {failure.field}", given=failure.given, rule=failure.rule) from None
+        return RunConfig.load(self.paths.config)
 
     @property
     def id(self) -> str:
+        """Name of the run's folder."""
         return self.paths.id
 
     @property
     def directory(self) -> Path:
+        """The run's folder."""
         return self.paths.root
 
     def view(self) -> RunView:

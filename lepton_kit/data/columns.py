@@ -37,6 +37,7 @@ class Column:
 
     @property
     def is_padded(self) -> bool:
+        """Whether samples differ in length, so that shorter ones are filled up."""
         return self.ragged or len(self.shapes) > 1
 
     @property

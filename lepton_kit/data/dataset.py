@@ -48,7 +48,8 @@ class Dataset:
     @property
     def options(self) -> dict[str, Any]:
         """The options as plain types (a copy)."""
-        return json.loads(self.settings)
+        result: dict[str, Any] = json.loads(self.settings)
+        return result
 
     def spec(self) -> dict[str, Any]:
         """What stands under ``data:`` in a configuration. Raises `DataError` for arrays that live in memory only."""
@@ -86,7 +87,8 @@ class Dataset:
                     f"data.{name}", given=options[name], rule=f"for {kind} one of {', '.join(allowed)}"
                 )
         try:
-            return make(path if is_address(path) else Path(base, path), **options)
+            result: Dataset = make(path if is_address(path) else Path(base, path), **options)
+            return result
         except TypeError as failure:
             raise ConfigError("data", given=dict(spec), rule=str(failure).replace("()", "")) from None
 

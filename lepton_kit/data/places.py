@@ -233,7 +233,7 @@ class Files:
         except Exception as failure:
             raise DataError(f"{file.address}: cannot be read ({_line(failure)})") from None
         _keep(kept, _digest(found) + found)
-        return found
+        return bytes(found)
 
     def _check(self, number: int, size: int, stamp: str) -> None:
         file = self.files[number]

@@ -307,7 +307,10 @@ def _typed(meta: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _read_by_index(folder: Path, source: Any, found: Any) -> tuple[Split, Split | None]:
     # By name: what reads large data is built on this module.
     large = importlib.import_module("lepton_kit.data.large.index")
-    return large.splits(folder, source, {split: joined(parts) for (split, _), parts in found.items()})
+    result: tuple[Split, Split | None] = large.splits(
+        folder, source, {split: joined(parts) for (split, _), parts in found.items()}
+    )
+    return result
 
 
 def _set(frozen: Any, name: str, value: Any) -> None:

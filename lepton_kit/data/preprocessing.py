@@ -198,7 +198,10 @@ def parse(content: Any, where: str) -> Preprocessing:
         )
     module, name = KINDS[kind]
     try:
-        return getattr(importlib.import_module(f"lepton_kit.data.{module}"), name).model_validate(content)
+        result: Preprocessing = getattr(
+            importlib.import_module(f"lepton_kit.data.{module}"), name
+        ).model_validate(content)
+        return result
     except pydantic.ValidationError as failure:
         first = failure.errors()[0]
         place = ".".join(map(str, first["loc"]))

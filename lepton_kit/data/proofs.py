@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -20,7 +21,8 @@ def _mixed(z: np.ndarray) -> np.ndarray:
     """splitmix64's finaliser (Steele et al. 2014): every bit of the input changes half of the output's."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    result: np.ndarray = z ^ (z >> np.uint64(31))
+    return result
 
 
 @lru_cache(maxsize=16)
@@ -71,7 +73,14 @@ def content_hashes(arrays: Iterable[np.ndarray], rows: int) -> np.ndarray:
             found[start : start + count] = _mixed(
                 (found[start : start + count] + np.uint64(size + 1)) * GOLDEN + into.sum(axis=1)
             )
+            _let_go(array)
     return found
+
+
+def _let_go(array: np.ndarray) -> None:
+    """Have what was read of a mapped file no longer count as this process's memory; the kernel's cache keeps it."""
+    if isinstance(array, np.memmap) and array.mode == "r":
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def sample_hashes(indices: np.ndarray, contents: np.ndarray | None = None) -> np.ndarray:

@@ -23,10 +23,12 @@ class Scaling:
     offset: tuple[float, ...]
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Values of shape ``(rows, …)`` with the factor and the offset applied."""
         with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
-            return (values.astype(np.float64) * self._broad(self.factor) + self._broad(self.offset)).astype(
-                np.float32
-            )
+            result: np.ndarray = (
+                values.astype(np.float64) * self._broad(self.factor) + self._broad(self.offset)
+            ).astype(np.float32)
+            return result
 
     @staticmethod
     def _broad(values: tuple[float, ...]) -> Any:

@@ -149,7 +149,10 @@ def _drawn(rows: np.ndarray, wanted: int, values: np.ndarray | None, whole: bool
     if wanted >= len(rows):
         return rows
     here = None if values is None else values[rows]
-    return rows[split_rows(len(rows), wanted / len(rows), seed, **{"groups" if whole else "labels": here})[1]]
+    result: np.ndarray = rows[
+        split_rows(len(rows), wanted / len(rows), seed, **{"groups" if whole else "labels": here})[1]
+    ]
+    return result
 
 
 def _share(name: str, value: Any) -> None:

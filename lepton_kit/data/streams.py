@@ -21,9 +21,10 @@ from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.elements import Elements, Source, is_stream, row_hashes, source_of
 from lepton_kit.data.files import cache_root
 from lepton_kit.data.memory import Rows, convert, describe, pair
-from lepton_kit.data.prepared import FolderWriter, Split, meta_of, open_folder
+from lepton_kit.data.prepared import Split, meta_of, open_folder
 from lepton_kit.data.structure import Key, form, joined, label
 from lepton_kit.data.weights import check_class_weights, class_weights
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 COMPARED_ROWS = 512  # read twice, to see whether a second reading brings the same

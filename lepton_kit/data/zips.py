@@ -224,7 +224,7 @@ class _Tar(Files):
             content = self._stream.read(size)
         if len(content) != size:
             raise DataError(f"{self.where(name)}: cannot be read (the archive ends too early)")
-        return content
+        return bytes(content)
 
     def head(self, name: str, size: int = 512) -> bytes:
         start, whole = self._places[name]

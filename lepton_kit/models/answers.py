@@ -62,13 +62,13 @@ class Answer(Section):
             found = _sigmoid(plain) if self.link == "sigmoid" else plain
             return found if self.task == "multilabel" else np.concatenate([1 - found, found], axis=-1)
         if self.link == "softmax":
-            powers = np.exp(plain - plain.max(axis=-1, keepdims=True))
-            return powers / powers.sum(axis=-1, keepdims=True)
+            powers: np.ndarray = np.exp(plain - plain.max(axis=-1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
         if self.link == "sigmoid":
             plain = _sigmoid(plain)
         if self.link != "none":
             plain = np.clip(plain, SMALLEST, None)
-            return plain / plain.sum(axis=-1, keepdims=True)
+            return np.asarray(plain / plain.sum(axis=-1, keepdims=True))
         return plain
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
@@ -88,7 +88,8 @@ class Answer(Section):
         found = self.probabilities(outputs)
         if self.task == "multilabel":
             return (np.asarray(outputs) > self.middle if found is None else found > 0.5).astype(np.int64)
-        return (self.scores(outputs) if found is None else found).argmax(axis=-1)
+        result: np.ndarray = (self.scores(outputs) if found is None else found).argmax(axis=-1)
+        return result
 
     def label(self, number: int) -> Any:
         """The name of a class, or its number where classes have no names."""
@@ -225,4 +226,5 @@ def load(path: Path) -> tuple[Answer, ...]:
 
 
 def _sigmoid(plain: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -plain))
+    result: np.ndarray = np.exp(-np.logaddexp(0, -plain))
+    return result

@@ -43,7 +43,8 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
         hvd = _horovod()
         if hvd is None:
-            return super()._moments(inputs, mask)
+            result: tuple[Any, Any] = super()._moments(inputs, mask)
+            return result
         import tensorflow as tf
 
         counted, scaled = _counted.get()

@@ -131,42 +131,42 @@ class LeptonModel:
     @property
     def trainable_variables(self) -> list[Any]:
         """The Keras variables that training changes."""
-        return self.network.trainable_variables
+        return list(self.network.trainable_variables)
 
     @property
     def variables(self) -> list[Any]:
         """All Keras variables."""
-        return self.network.variables
+        return list(self.network.variables)
 
     @property
     def weights(self) -> list[Any]:
         """All Keras variables that are weights, trained or not."""
-        return self.network.weights
+        return list(self.network.weights)
 
     @property
     def trainable_weights(self) -> list[Any]:
         """The weights that training changes."""
-        return self.network.trainable_weights
+        return list(self.network.trainable_weights)
 
     @property
     def non_trainable_variables(self) -> list[Any]:
         """The variables that training leaves alone."""
-        return self.network.non_trainable_variables
+        return list(self.network.non_trainable_variables)
 
     @property
     def non_trainable_weights(self) -> list[Any]:
         """The weights that training leaves alone."""
-        return self.network.non_trainable_weights
+        return list(self.network.non_trainable_weights)
 
     @property
     def losses(self) -> list[Any]:
         """What layers add to the loss; a loop of one's own adds it up. Empty, unless the network was changed."""
-        return self.network.losses
+        return list(self.network.losses)
 
     @property
     def layers(self) -> list[Any]:
         """The Keras layers, from input to output."""
-        return self.network.layers
+        return list(self.network.layers)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """One Keras layer, by its name or its place."""
@@ -175,7 +175,7 @@ class LeptonModel:
     @property
     def trainable(self) -> bool:
         """Whether training changes the weights."""
-        return self.network.trainable
+        return bool(self.network.trainable)
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
@@ -183,7 +183,7 @@ class LeptonModel:
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights."""
-        return self.network.get_weights()
+        return list(self.network.get_weights())
 
     def set_weights(self, weights: Iterable[np.ndarray]) -> None:
         """Replace all weights."""
@@ -199,7 +199,7 @@ class LeptonModel:
 
     def count_params(self) -> int:
         """Number of weights."""
-        return self.network.count_params()
+        return int(self.network.count_params())
 
     def summary(self, **options: Any) -> None:
         """Print the layers; ``options`` are those of Keras' `summary`, such as ``line_length``."""
@@ -257,7 +257,8 @@ class LeptonModel:
         """Read what `save` wrote. Raises `ModelError` for another kind of model."""
         from lepton_kit.models.fit import load_network
 
-        return load_network(cls, Path(path))
+        result: LeptonModel = load_network(cls, Path(path))
+        return result
 
     def __getattr__(self, name: str) -> Any:
         hint = ""

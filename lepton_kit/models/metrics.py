@@ -55,6 +55,7 @@ class BalancedAccuracy(keras.metrics.Metric):
         return ops.sum(recall * there) / ops.maximum(ops.sum(there), 1.0)
 
     def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the metric again from."""
         return {**super().get_config(), "num_classes": self.num_classes, "threshold": self.threshold}
 
 

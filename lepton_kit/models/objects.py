@@ -263,6 +263,7 @@ class CodeReader(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
+        """The class or function of that name, with the notebook's own classes in the place of copies."""
         found = super().find_class(module, name)
         if module.split(".")[0] != "cloudpickle":
             return found
@@ -283,7 +284,8 @@ def _class_of_its_own(make: Any, place: int, *arguments: Any) -> type:
     identity = arguments[place]
     known = tracking._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
     if known not in OWN:
-        return make(*arguments)
+        kind: type = make(*arguments)
+        return kind
     kind = make(*arguments[:place], None, *arguments[place + 1 :])
     with tracking._DYNAMIC_CLASS_TRACKER_LOCK:
         tracking._DYNAMIC_CLASS_TRACKER_BY_CLASS[kind] = identity

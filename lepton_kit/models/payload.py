@@ -128,7 +128,7 @@ def faithful(model: Any, copy: Any) -> bool:
     optimizer = getattr(model, "optimizer", None)
     # One that has not trained has no variables yet; Keras makes them when it reads the copy.
     trained = optimizer is not None and optimizer.built
-    return _facts(model, trained) == _facts(copy, trained)
+    return bool(_facts(model, trained) == _facts(copy, trained))
 
 
 def _facts(model: Any, trained: bool) -> Any:
@@ -156,4 +156,4 @@ def _optimizer(model: Any, trained: bool) -> Any:
 
 
 def _bytes(variable: Any) -> bytes:
-    return variable.numpy().tobytes()
+    return bytes(variable.numpy().tobytes())

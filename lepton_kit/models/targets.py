@@ -32,6 +32,7 @@ class Target:
 
     @property
     def label(self) -> str:
+        """What messages about this output begin with; empty where there is one output."""
         return f"output {self.name!r}: " if self.name is not None else ""
 
 
@@ -77,7 +78,8 @@ def _loss_of(losses: Any, name: str | None, index: int) -> dict[str, Any] | None
     if isinstance(losses, dict) and not {"name", "stock"} <= set(losses):
         found = losses.get(name)
         return found if isinstance(found, dict) else None
-    return losses
+    one: dict[str, Any] | None = losses
+    return one
 
 
 def default_loss(target: Target) -> dict[str, Any] | None:

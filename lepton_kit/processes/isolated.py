@@ -56,7 +56,7 @@ class Workshop:
 
     def __init__(self, log: str | Path | None = None, paths: Sequence[str | Path] = ()):
         self._log, self._paths = log, paths  # paths: folders whose modules can be called too
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Workshop:
         return self
@@ -167,7 +167,8 @@ def _fork(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"crash": signal.Signals(os.WTERMSIG(status)).name, "function": function, "tail": tail}
     if not answer:
         return {"crash": f"exit code {os.WEXITSTATUS(status)}", "function": function, "tail": tail}
-    return json.loads(answer)
+    result: dict[str, Any] = json.loads(answer)
+    return result
 
 
 def _in_child(function: str, arguments: dict[str, Any], write: int, said: int) -> None:

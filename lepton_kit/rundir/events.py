@@ -90,6 +90,7 @@ class EventLog:
         return not self.blocked
 
     def close(self) -> None:
+        """Write what waits and close the file."""
         self.flush()
         os.close(self._descriptor)
 

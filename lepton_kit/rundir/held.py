@@ -68,6 +68,7 @@ class HeldFolder:
         return not os.path.samefile(self.inside, self.path) if self.path.exists() else True
 
     def close(self) -> None:
+        """Let the folder go."""
         os.close(self._descriptor)
 
 

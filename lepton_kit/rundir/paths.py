@@ -30,30 +30,37 @@ class RunPaths:
 
     @property
     def id(self) -> str:
+        """Name of the run's folder."""
         return self.root.name
 
     @property
     def config(self) -> Path:
+        """The run's whole configuration."""
         return self.root / "config.yaml"
 
     @property
     def status(self) -> Path:
+        """What listings read instead of the log."""
         return self.root / "status.json"
 
     @property
     def events(self) -> Path:
+        """The log: one event in JSON a line."""
         return self.root / "events.jsonl"
 
     @property
     def control(self) -> Path:
+        """Folder of requests to the driver."""
         return self.root / "control"
 
     @property
     def lock(self) -> Path:
+        """The file that a driver locks while it lives."""
         return self.root / "driver.lock"
 
     @property
     def reserve(self) -> Path:
+        """Room on the disk for a last word when it is full."""
         return self.root / ".reserve"
 
     @property
@@ -63,6 +70,7 @@ class RunPaths:
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of the checkpoints, one folder each."""
         return self.root / "checkpoints"
 
     @property
@@ -72,6 +80,7 @@ class RunPaths:
 
     @property
     def final_model(self) -> Path:
+        """The trained model."""
         return self.root / "final" / "model.keras"
 
     @property
@@ -81,13 +90,16 @@ class RunPaths:
 
     @property
     def logs(self) -> Path:
+        """Folder of what driver and workers print."""
         return self.root / "logs"
 
     @property
     def driver_log(self) -> Path:
+        """What the driver prints."""
         return self.logs / "driver.log"
 
     def worker_log(self, worker: int) -> Path:
+        """What a worker prints."""
         return self.logs / f"worker-{worker}.log"
 
     def create(self) -> None:

@@ -35,9 +35,11 @@ class Series:
 
     @property
     def array(self) -> np.ndarray:
+        """The values so far; a view, not a copy."""
         return self._buffer[: self._length]
 
     def extend(self, values: Any) -> None:
+        """Add values at the end."""
         values = np.asarray(values, self._buffer.dtype)
         needed = self._length + len(values)
         if needed > len(self._buffer):
@@ -48,6 +50,7 @@ class Series:
         self._length = needed
 
     def truncate(self, length: int) -> None:
+        """Drop what is beyond this length."""
         self._length = min(self._length, length)
 
 
@@ -120,26 +123,32 @@ class RunView:
 
     @property
     def steps(self) -> np.ndarray:
+        """Step numbers, int64, shape ``(steps,)``."""
         return self.step_series["step"].array
 
     @property
     def loss(self) -> np.ndarray:
+        """Loss of each step's global batch, shape ``(steps,)``."""
         return self.step_series["loss"].array
 
     @property
     def time(self) -> np.ndarray:
+        """When each step ended, in seconds since 1970: its report's time, spread evenly over the report's steps."""
         return self.step_series["time"].array
 
     @property
     def throughput(self) -> np.ndarray:
+        """Samples per second of each report."""
         return self.report_throughput.array
 
     @property
     def world_size(self) -> int:
+        """Workers that train now; 0 when the run is over."""
         return len(self.generations[-1]["ranks"]) if self.generations and not self.done else 0
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
+        """Values of the compiled metrics, by name, one for each report."""
         return {name: series.array for name, series in self.metric_series.items()}
 
     @property
@@ -153,14 +162,17 @@ class RunView:
 
     @property
     def done(self) -> bool:
+        """Whether the run is over."""
         return self.status.is_final
 
     @property
     def total_steps(self) -> int | None:
+        """Steps that the run is to make; None where that is not known."""
         return self.plan.get("total_steps")
 
     @property
     def progress(self) -> float:
+        """Share of all steps that are done, 0 to 1."""
         return min(1.0, self.step / self.total_steps) if self.total_steps else 0.0
 
     @property

@@ -251,9 +251,9 @@ def acts(callback: Any, hook: str) -> bool:
     if hook not in STEP_HOOKS or not isinstance(home, str):
         return True
     if home == "keras.src.callbacks.model_checkpoint":
-        return callback.save_freq != "epoch"
+        return bool(callback.save_freq != "epoch")
     if home == "keras.src.callbacks.tensorboard":
-        return callback.update_freq != "epoch" or callback._should_trace
+        return bool(callback.update_freq != "epoch" or callback._should_trace)
     return True
 
 

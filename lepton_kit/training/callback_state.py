@@ -63,9 +63,11 @@ class Parts:
                 self._name_of.setdefault(id(part), (kind, index))
 
     def name_of(self, part: Any) -> tuple[Any, ...] | None:
+        """The name under which a part of the model is known; None for other objects."""
         return self._name_of.get(id(part))
 
     def named(self, name: tuple[Any, ...]) -> Any:
+        """The part of that name. Raises `pickle.UnpicklingError` if there is none."""
         if name in self._of_name:
             return self._of_name[name]
         same = [part for known, part in self._of_name.items() if known[0] == "layer" == name[0]]

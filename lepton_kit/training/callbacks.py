@@ -130,7 +130,8 @@ class Callbacks:
     @property
     def history(self) -> dict[str, list[Any]]:
         """What Keras' `History` holds so far."""
-        return self._history.history
+        result: dict[str, list[Any]] = self._history.history
+        return result
 
     # ------------------------------------------------------------------ inside
 

@@ -212,7 +212,9 @@ class RingCollective(HorovodCollective):
         super().leave()
 
     def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
-        return self._operations.lepton_ring_sum(tensors=[*means, *totals], scale=scale, scaled=len(means))
+        return list(
+            self._operations.lepton_ring_sum(tensors=[*means, *totals], scale=scale, scaled=len(means))
+        )
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         import tensorflow as tf
@@ -223,7 +225,7 @@ class RingCollective(HorovodCollective):
         )
 
     def waited_seconds(self) -> float:
-        return self._functions.lepton_ring_waited() / 1e9
+        return float(self._functions.lepton_ring_waited() / 1e9)
 
 
 def make(kind: Kind, wire: str = "float32") -> HorovodCollective:

@@ -79,7 +79,8 @@ class Evaluation:
             size = int(np.prod(variable.shape))
             variable.assign(vector[offset : offset + size].reshape(variable.shape))
             offset += size
-        return {"loss": float(vector[0])} | step.metrics()
+        result: dict[str, float] = {"loss": float(vector[0])} | step.metrics()
+        return result
 
     def _part(self, data: Any) -> tuple[Any, list[Any]]:
         import keras

@@ -32,14 +32,17 @@ class Hook(Protocol):
 
     state_variables: list[Any]
 
-    def attach(self, model: Any) -> None: ...
+    def attach(self, model: Any) -> None:
+        """Take the model that will be trained."""
 
     def next_boundary(self, step: int) -> int | None:
         """The smallest step >= ``step`` at which `update` has to be called."""
 
-    def update(self, step: int) -> dict[str, Any]: ...
+    def update(self, step: int) -> dict[str, Any]:
+        """Do what is due at this step; returns what the log should say of it."""
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        """Bring the model to its final form."""
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Job:
 
     @property
     def global_batch(self) -> int:
+        """Samples in a step of the whole run."""
         return self.config.training.global_batch
 
     def batch_size(self, step: int) -> int:
@@ -151,6 +155,7 @@ class Job:
         return scaled or any(isinstance(one, keras.callbacks.TerminateOnNaN) for one in self.callbacks)
 
     def set_learning_rate(self, value: float) -> None:
+        """Set the rate of an optimizer that has no schedule of its own."""
         if self.schedule is None:
             self.step.optimizer.learning_rate = value
 

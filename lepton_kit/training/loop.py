@@ -67,7 +67,7 @@ class Worker:
 
     @property
     def parameters(self) -> int:
-        return self._step.model.count_params()
+        return int(self._step.model.count_params())
 
     @property
     def is_root(self) -> bool:
@@ -161,7 +161,7 @@ class Worker:
                 self._channel.send("paused", generation=self._generation, step=self.position)
                 answer = self._channel.wait_for("resume", "reform", "stop")["kind"]
                 if answer != "resume":
-                    return answer
+                    return str(answer)
                 self._desired["action"] = TRAIN
                 continue
             if plan.action in (REFORM, STOP):

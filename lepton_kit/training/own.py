@@ -55,18 +55,21 @@ class OwnStep(Step):
 
     @property
     def reduced_bytes(self) -> int:
+        """Most bytes that one sum over the ranks may need."""
         floats = sum(int(np.prod(v.shape)) for v in self.model.variables)
         whole = self._batch * (self.inputs.floats_a_row + self.floats_a_row)
         return 4 * max(floats, whole, self.evaluation.floats) + 8192
 
     @property
     def state_variables(self) -> list[Any]:
+        """All variables that belong to the state: of model, optimizers and what they reach."""
         found = [*self.model.variables]
         for optimizer in optimizers_of(self.model):
             found += optimizer.variables
         return with_outside(self.model, found, self._position)
 
     def warm(self) -> None:
+        """Trace what will be needed, before it is."""
         if (
             self._held_example is not None
         ):  # without samples to validate a model may have no way to be evaluated
@@ -93,10 +96,12 @@ class OwnStep(Step):
     try_once = train
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of each of the last steps, shape ``(steps,)``, and the proofs of what they were fed."""
         return self._record[0][:steps], self._record[1][:steps]
 
     @property
     def tells_loss(self) -> bool:
+        """Whether the model's own step reports a loss."""
         return not is_own(self.model, "train_step") or "loss" in self.metrics()
 
     def metrics(self) -> dict[str, float]:

@@ -38,6 +38,7 @@ class MemoryRing:
         self._lock = threading.Lock()
 
     def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+        """Sum over the threads that play ranks, as workers would."""
         import tensorflow as tf
 
         share = float(scale)
@@ -54,9 +55,11 @@ class MemoryRing:
         return [tf.convert_to_tensor(value) for value in found]
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
+        """The same vector summed over ranks."""
         return np.asarray(self.sum([], [vector], 1.0)[0])
 
     def abort(self) -> None:
+        """Wake the ranks that wait for one another."""
         self._barrier.abort()
 
 

@@ -32,7 +32,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     file = folder / META
     try:
-        noted = json.loads(file.read_text(encoding="utf-8"))
+        noted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         known = noted.pop("crc32", None)
         int(noted["step"])
         whole = known == _of_text(noted) if known is not None else "files" not in noted

@@ -30,6 +30,7 @@ class PruningCallback(keras.callbacks.Callback):
         self.hook: PruningHook | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start the schedule and prune at step 0 if it asks for that. Raises `CompressionError` for data of unknown length."""
         total = self.total_steps
         if total is None:
             steps, epochs = self.params.get("steps"), self.params.get("epochs")
@@ -47,18 +48,22 @@ class PruningCallback(keras.callbacks.Callback):
         self._update_if_due()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the epoch's batches from zero."""
         self._done = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Prune where the schedule has a boundary."""
         self._step += batch + 1 - self._done
         self._done = batch + 1
         self._update_if_due()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.hook.finish()
+        """Prune to the final sparsity and let the model train without masks again."""
+        if self.hook is not None:
+            self.hook.finish()
         self.model.train_function = None  # the traced one still reads the masks
 
     def _update_if_due(self) -> None:
-        if self._due is not None and self._step >= self._due:
+        if self.hook is not None and self._due is not None and self._step >= self._due:
             self.history.append({"step": self._step, **self.hook.update(self._step)})
             self._due = self.hook.next_boundary(self._step + 1)

@@ -61,25 +61,30 @@ class Channels:
         self._pins: list[tuple[np.ndarray, str]] = []
 
     def new(self, count: int) -> np.ndarray:
+        """Numbers of `count` new channels, shape ``(count,)``."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         return np.arange(first, first + count)
 
     def root(self, channel: int) -> int:
+        """The channel that stands for all that must be kept or removed together with this one."""
         while self._parent[channel] != channel:
             self._parent[channel] = self._parent[self._parent[channel]]
             channel = self._parent[channel]
         return channel
 
     def roots(self, channels: np.ndarray) -> np.ndarray:
+        """`root` of each channel."""
         return np.array([self.root(channel) for channel in channels], int)
 
     def unite(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Have the channels of both lists, pair by pair, kept or removed together."""
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
             low, high = sorted((self.root(one), self.root(other)))
             self._parent[high] = low
 
     def pin(self, channels: np.ndarray, reason: str) -> None:
+        """Keep these channels whatever their scores, for this reason."""
         self._pins.append((np.asarray(channels), reason))
 
     def survivors(self, removed: set[int]) -> np.ndarray:
@@ -114,6 +119,7 @@ class ChannelGraph:
     model_inputs: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
     def producers(self) -> list[Place]:
+        """The places of layers that make channels."""
         return [place for place in self.places.values() if is_producer(place.layer)]
 
 
@@ -318,4 +324,5 @@ def _reshape(graph: ChannelGraph, node: Any, incoming: np.ndarray) -> np.ndarray
     rows = flat.reshape(-1, int(target[-1]))
     for row in rows[1:]:
         graph.channels.unite(rows[0], row)
-    return rows[0]
+    result: np.ndarray = rows[0]
+    return result

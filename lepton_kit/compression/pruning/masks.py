@@ -114,7 +114,7 @@ def from_matrix(matrix: np.ndarray, shape: tuple[int, ...], order: tuple[int, ..
 
 def group_fits(weights: np.ndarray, output_axes: Sequence[int] = (-1,), size: int = GROUP_SIZE) -> bool:
     """Whether the reduction size divides into whole groups, which 2:4 needs."""
-    return as_matrix(weights, output_axes)[0].shape[0] % size == 0
+    return bool(as_matrix(weights, output_axes)[0].shape[0] % size == 0)
 
 
 def group_mask(
@@ -157,7 +157,8 @@ def block_scores(
     sums = np.add.reduceat(np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1)
     heights = np.diff(np.append(row_starts, matrix.shape[0]))
     widths = np.diff(np.append(column_starts, matrix.shape[1]))
-    return sums / (heights[:, None] * widths[None])
+    result: np.ndarray = sums / (heights[:, None] * widths[None])
+    return result
 
 
 def spread_blocks(

@@ -15,13 +15,16 @@ def channel_sums(layer: Any, values: list[np.ndarray], *, biases: bool) -> np.nd
     """Sum of per-weight values (same shapes as the layer's weights) for every channel the layer makes."""
     kind = type(layer).__name__
     width = int(getattr(layer, PRODUCERS[kind]))
+    total: np.ndarray
     if kind in _GATED:
         kernels, rest = values[:2], values[2:]
         parts = [part.reshape(-1, part.shape[-1] // width, width).sum((0, 1)) for part in kernels]
         parts += [part.reshape(-1, width).sum(0) for part in rest if biases]
-        return np.sum(parts, axis=0)
+        total = np.sum(parts, axis=0)
+        return total
     if kind == "Embedding":
-        return values[0].sum(0)
+        total = values[0].sum(0)
+        return total
     if kind.endswith("Transpose"):
         kernel, rest = np.moveaxis(values[0], -2, -1), values[1:]
     elif kind.startswith("SeparableConv"):
@@ -34,7 +37,7 @@ def channel_sums(layer: Any, values: list[np.ndarray], *, biases: bool) -> np.nd
 
 def new_settings(layer: Any, kept: np.ndarray, output_shape: tuple[int | None, ...]) -> dict[str, Any]:
     """The layer's config with as many channels as are kept; a Reshape's target ends in them."""
-    config = layer.get_config()
+    config: dict[str, Any] = layer.get_config()
     kind = type(layer).__name__
     if kind in PRODUCERS:
         config[PRODUCERS[kind]] = len(kept)

@@ -35,7 +35,7 @@ def convert(
     by 4-bit and mixed formats.
     """
     try:
-        return call(
+        result: dict[str, Any] = call(
             "lepton_kit.compression.quantization.convert:convert_file",
             model=str(model),
             precision=precision,
@@ -44,6 +44,7 @@ def convert(
             keep_float=list(keep_float),
             float_file=None if float_file is None else str(float_file),
         )
+        return result
     except Crash as crash:
         raise CompressionError(
             f"{precision}: the converter was ended by {crash.signal_name} on {Path(model).name}"
@@ -155,7 +156,7 @@ def _with_trained_ranges(model: Any, precision: str) -> bytes:
             converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
         try:
-            return converter.convert()
+            return bytes(converter.convert())
         except Exception as failure:
             raise CompressionError(explain_failure(precision, str(failure), names)) from None
 

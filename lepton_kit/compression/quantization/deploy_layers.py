@@ -19,7 +19,7 @@ class StaticFlatten(keras.layers.Layer):
         """The same numbers in rows."""
         return tf.reshape(inputs, (-1, self.size))
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """``(batch, size)``."""
         return (input_shape[0], self.size)
 

@@ -33,7 +33,7 @@ def fold_batch_norm(model: Any) -> Any:
         if id(layer) in folded:
             return call.inputs[0]
         norm = _norm_after(call)
-        new = made.get(id(layer))
+        new: Any = made.get(id(layer))
         if new is None and hasattr(layer, "get_config"):
             settings = layer.get_config() | {"name": call.name}
             if norm is not None:

@@ -101,7 +101,8 @@ def _classes(labels: np.ndarray | None) -> np.ndarray | None:
         return None
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return labels.argmax(-1)
+        result: np.ndarray | None = labels.argmax(-1)
+        return result
     labels = labels.reshape(len(labels), -1)
     if labels.shape[1] != 1 or not np.issubdtype(labels.dtype, np.integer):
         return None

@@ -59,7 +59,8 @@ class LiteRTModel:
         """Run one prepared batch that is already in the input's numbers; the raw output."""
         self.interpreter.set_tensor(self.input["index"], x)
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(self.output["index"])
+        result: np.ndarray = self.interpreter.get_tensor(self.output["index"])
+        return result
 
     def predict(self, x: np.ndarray, batch: int = 32) -> np.ndarray:
         """Outputs for all samples in order; shape ``(samples, …)``."""
@@ -96,9 +97,10 @@ def quantise(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     if not scale or dtype.kind not in "iu":
         return np.ascontiguousarray(x, dtype=dtype)
     limits = np.iinfo(dtype)
-    return np.clip(
+    result: np.ndarray = np.clip(
         np.round(np.asarray(x, np.float32) / np.float32(scale)) + zero, limits.min, limits.max
     ).astype(dtype)
+    return result
 
 
 def dequantise(y: np.ndarray, details: dict[str, Any]) -> np.ndarray:
@@ -106,4 +108,5 @@ def dequantise(y: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     scale, zero = details["quantization"]
     if not scale or y.dtype.kind not in "iu":
         return y
-    return (y.astype(np.float32) - zero) * np.float32(scale)
+    result: np.ndarray = (y.astype(np.float32) - zero) * np.float32(scale)
+    return result

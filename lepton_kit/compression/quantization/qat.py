@@ -147,7 +147,8 @@ class _Builder:
     def _activation(self, visit: Visit) -> _Value:
         name = _activation_of(visit.layer)
         if name == "linear":
-            return visit.inputs[0]
+            result: _Value = visit.inputs[0]
+            return result
         if name in _FUSED and _only_joined(visit):
             return _Value(self._call(visit, visit.layer))
         if name in _FUSED:
@@ -180,7 +181,7 @@ class _Builder:
 
     def _call(self, visit: Visit, layer: Any, tensors: list[Any] | None = None) -> Any:
         """Call a fresh copy of a layer that isn't rounded itself."""
-        new = self._made.get(id(layer))
+        new: Any = self._made.get(id(layer))
         fresh = new is None
         if fresh:
             new = type(layer).from_config(layer.get_config() | {"name": visit.name})

@@ -6,7 +6,7 @@ Ranges travel through the graph as a second tensor ``(low, high)``, so that a la
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ def weight_levels(bits: int) -> int:
     >>> [weight_levels(bits) for bits in (8, 4, 3, 2)]
     [127, 7, 3, 1]
     """
-    return 2 ** (bits - 1) - 1
+    return int(2 ** (bits - 1) - 1)
 
 
 def int8_parts(bits: int) -> int:
@@ -72,13 +72,15 @@ class ActivationRange(keras.layers.Layer):
         self.exported: tuple[float, float] | None = None
 
     def build(self, input_shape: Any) -> None:
+        """Make the variable of the moving means, unless the range is fixed."""
         if self.fixed is None:
             self.moments = self.add_weight(name="moments", shape=(5,), initializer="zeros", trainable=False)
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> list[Any]:
-        if self.exported is not None or self.fixed is not None:
-            low, high = self.exported or self.fixed
+        """Round ``x`` within the range; in training the range follows it, for later steps."""
+        if (known := self.exported or self.fixed) is not None:
+            low, high = known
             return [_fake_quant(x, low, high), tf.constant([low, high], tf.float32)]
         moments = tf.convert_to_tensor(self.moments.value)
         low, high = _range_of(moments, self.non_negative)
@@ -114,9 +116,11 @@ class ActivationRange(keras.layers.Layer):
         return float(low), float(high)
 
     def compute_output_shape(self, input_shape: Any) -> list[Any]:
+        """The shape of ``x`` and that of the range."""
         return [input_shape, (2,)]
 
     def get_config(self) -> dict[str, Any]:
+        """What `from_config` makes the layer again from."""
         return {
             **super().get_config(),
             "fixed": self.fixed,
@@ -143,6 +147,7 @@ class SameRange(keras.layers.Layer):
     exported = False
 
     def call(self, inputs: list[Any]) -> Any:
+        """``[x, (low, high)]`` to ``x`` rounded within that range."""
         x, bounds = inputs
         if self.exported:
             return x  # the converter hands the range on by itself
@@ -156,10 +161,15 @@ class SameRange(keras.layers.Layer):
         return tf.where(known, exact, x)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of ``x``."""
         return input_shape[0]
 
 
-class _Quantized:
+_Layer: Any = keras.layers.Layer if TYPE_CHECKING else object
+"""What a mixin of layers is for a type checker; at run time each quantized layer brings its own kind of layer."""
+
+
+class _Quantized(_Layer):
     """What the quantized dense and convolutional layers share; takes ``[x, (low, high)]``."""
 
     def __init__(self, *args: Any, bits: int = 8, **settings: Any):

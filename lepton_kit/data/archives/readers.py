@@ -167,7 +167,8 @@ class Folder(Reader):
         shape, dtype = self.header(name)
         if 0 in shape:
             return np.zeros(shape, dtype)
-        return np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        result: np.ndarray = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return result
 
     def read(self, name: str) -> np.ndarray:
         """A whole array."""
@@ -216,7 +217,7 @@ def _exactly(stream: Any, size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
         raise EOFError("it ends too early")
-    return content
+    return bytes(content)
 
 
 def _line(failure: BaseException) -> str:

@@ -16,10 +16,10 @@ from lepton_kit.data.archives.readers import Reader
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.checks import check_finite, map_classes, range_of, task_of
 from lepton_kit.data.dataset import Dataset, dataset_of
-from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.scaling import Scaling
 from lepton_kit.data.splitting import check_split, split_rows
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 MAX_FLAGS = 4096
@@ -104,6 +104,7 @@ class Job:
 
     @property
     def file(self) -> str:
+        """Name of the file or folder of arrays."""
         return self.reader.path.name
 
     def names(self, option: str) -> dict[str | None, str]:

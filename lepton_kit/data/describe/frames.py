@@ -50,7 +50,8 @@ class Look:
 
 def look_of(frame: Any) -> Look:
     """What was understood of the table of which `head` gave the first rows."""
-    return frame.attrs[_LOOK]
+    result: Look = frame.attrs[_LOOK]
+    return result
 
 
 def head(source: Any, options: Mapping[str, Any], rows: int = MOST_ROWS) -> Any:

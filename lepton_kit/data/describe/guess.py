@@ -111,4 +111,4 @@ def _varies(values: Any) -> bool:
 
 def _is_label(values: Any) -> bool:
     known = values.dropna()
-    return 2 <= known.nunique() <= min(MOST_CLASSES, max(2, len(known) // 2))
+    return bool(2 <= known.nunique() <= min(MOST_CLASSES, max(2, len(known) // 2)))

@@ -49,7 +49,8 @@ def verb_of(kind: str) -> Callable[..., Dataset]:
     if kind not in KINDS:
         raise ConfigError("data.kind", given=kind, rule=f"one of {', '.join(KINDS)}")
     module, name = KINDS[kind]
-    return getattr(importlib.import_module(f"lepton_kit.data.{module}"), name)
+    result: Callable[..., Dataset] = getattr(importlib.import_module(f"lepton_kit.data.{module}"), name)
+    return result
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,9 @@ def _of_dataset(made: Dataset) -> Plan:
 
 def _is_usual(value: Any, default: Any) -> bool:
     """Whether an option, perhaps from JSON, has its default."""
-    return value == (list(default) if isinstance(value, list) and isinstance(default, tuple) else default)
+    return bool(
+        value == (list(default) if isinstance(value, list) and isinstance(default, tuple) else default)
+    )
 
 
 def _of_columns(source: Any, kind: str | None, options: dict[str, Any]) -> Plan:

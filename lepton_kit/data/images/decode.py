@@ -268,7 +268,7 @@ def _is_deep(image: Any, kind: str) -> bool:
         return True
     if kind == "TIFF":
         bits = image.tag_v2.get(258, (8,))
-        return max(bits if isinstance(bits, tuple) else (bits,)) > 8 and image.mode != "1"
+        return bool(max(bits if isinstance(bits, tuple) else (bits,)) > 8 and image.mode != "1")
     return kind == "PNG" and "16" in _raw_mode(image)
 
 

@@ -148,7 +148,8 @@ def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.floor((np.arange(new) + 0.5) * old / new).astype(np.intp)
         for new, old in zip(size, mask.shape, strict=True)
     )
-    return mask[rows][:, columns]
+    result: np.ndarray = mask[rows][:, columns]
+    return result
 
 
 def classes_of(

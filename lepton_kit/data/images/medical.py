@@ -73,7 +73,7 @@ def _place(count: int, where: str, volume_slice: Any) -> int:
 def _dicom(content: bytes, where: str, volume_slice: Any) -> np.ndarray:
     try:
         import pydicom
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels.utils import pixel_array
     except ImportError:
         raise DataError(f"{where}: DICOM needs pydicom; pip install lepton-kit[medical]") from None
     header = pydicom.dcmread(io.BytesIO(content))

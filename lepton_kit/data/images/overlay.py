@@ -152,7 +152,8 @@ def _fitted(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         np.minimum((np.arange(size) + 0.5) * own / size, own - 1).astype(np.int64)
         for size, own in zip(shape, mask.shape, strict=True)
     )
-    return mask.astype(np.int64)[rows][:, columns]
+    result: np.ndarray = mask.astype(np.int64)[rows][:, columns]
+    return result
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:

@@ -67,7 +67,8 @@ class ImagePreprocessing(Preprocessing):
         else:
             found = self._bytes(picture.image).reshape(self.sample_shape)
         if self.intensity_range is None and found.dtype != np.uint8:
-            return np.rint(found).astype(np.uint8)
+            result: np.ndarray = np.rint(found).astype(np.uint8)
+            return result
         return found.astype(self.dtype)
 
     def count(self, raw: Any) -> int | None:

@@ -16,9 +16,9 @@ import numpy as np
 from lepton_kit.data.images import decode, masks
 from lepton_kit.data.images.plan import Plan, plan_of
 from lepton_kit.data.images.preprocessing import ImagePreprocessing
-from lepton_kit.data.prepared import FolderWriter
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import split_rows
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.data.zips import Files, open_files
 from lepton_kit.devices import usable_cores
 from lepton_kit.errors import DataError

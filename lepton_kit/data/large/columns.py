@@ -52,7 +52,8 @@ class Text:
 
     def cells(self, rows: Any = slice(None)) -> np.ndarray:
         """The cells of these rows."""
-        return self.distinct[self.codes[rows]]
+        result: np.ndarray = self.distinct[self.codes[rows]]
+        return result
 
 
 Values = np.ndarray | Text
@@ -63,6 +64,7 @@ def read(column: Any, name: str, where: str) -> Values:
     import pyarrow as pa
 
     kind = column.type
+    read: np.ndarray
     if kind_of(kind) == "text":
         column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         coded = column if pa.types.is_dictionary(kind) else column.dictionary_encode()
@@ -72,11 +74,14 @@ def read(column: Any, name: str, where: str) -> Values:
         return Text(distinct, coded.indices.fill_null(len(texts)).to_numpy().astype(np.int64))
     if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and not column.null_count:
         wide = np.float64 if pa.types.is_floating(kind) or kind == pa.uint64() else np.int64
-        return column.to_numpy().astype(wide, copy=False)
+        read = column.to_numpy().astype(wide, copy=False)
+        return read
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        read = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return read
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[us]")
+        read = column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[us]")
+        return read
     return array(column.to_pandas(), name, where)
 
 
@@ -97,7 +102,8 @@ def vectors(column: Any, width: int, where: str, first: int) -> np.ndarray:
     if flat.null_count:
         raise DataError(f"{where}: a missing number inside a list; expected {width} numbers in each row")
     values = flat.to_numpy(zero_copy_only=False).reshape(len(column), width)
-    return values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
+    result: np.ndarray = values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
+    return result
 
 
 def checksum(part: Values) -> int:

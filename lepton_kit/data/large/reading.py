@@ -72,13 +72,17 @@ class Store(Protocol):
 
     horizon: int
 
-    def take(self, rows: np.ndarray) -> Samples: ...
+    def take(self, rows: np.ndarray) -> Samples:
+        """The samples of these rows, in this order."""
 
-    def prefetch(self, rows: np.ndarray) -> None: ...
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Begin to read these rows, which are asked for next."""
 
-    def hashes(self, rows: np.ndarray) -> np.ndarray: ...
+    def hashes(self, rows: np.ndarray) -> np.ndarray:
+        """Content hashes of these rows, uint64, shape ``(rows,)``."""
 
-    def readable(self, rows: np.ndarray) -> np.ndarray: ...
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows could be read, bool, shape ``(rows,)``."""
 
 
 class Blocks:
@@ -329,4 +333,5 @@ class Column:
         from lepton_kit.data.structure import items
 
         parts = dict(zip("xyw", self._source.take(rows), strict=True))
-        return dict(items(parts[self._role]))[self._key]
+        result: np.ndarray = dict(items(parts[self._role]))[self._key]
+        return result

@@ -177,7 +177,7 @@ def masked(content: bytes) -> int:
     except ImportError:
         raise DataError("TFRecord files need google-crc32c: pip install lepton-kit[large]") from None
     crc = google_crc32c.value(content)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    return int((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _plans(reader: ExampleReader, options: Mapping[str, Any]) -> list[dict[str, Any]]:

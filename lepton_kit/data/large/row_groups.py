@@ -281,11 +281,13 @@ def _inside(train: Any, train_edges: np.ndarray, edges: np.ndarray, number: int)
     """The training rows of a block, counted from its first row."""
     if number + 1 >= len(train_edges):
         return np.arange(0)
-    return train.rows(np.arange(train_edges[number], train_edges[number + 1])) - edges[number]
+    result: np.ndarray = train.rows(np.arange(train_edges[number], train_edges[number + 1])) - edges[number]
+    return result
 
 
 def _places(train: Any) -> np.ndarray:
-    return train.rows(np.arange(len(train)))
+    result: np.ndarray = train.rows(np.arange(len(train)))
+    return result
 
 
 class TableReader:

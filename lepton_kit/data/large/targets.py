@@ -21,8 +21,8 @@ def numbers(column: Any) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type) and not column.null_count:
-        return column.to_numpy().astype(np.float64, copy=False)
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return np.asarray(column.to_numpy(), np.float64)
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def texts(column: Any) -> Any:

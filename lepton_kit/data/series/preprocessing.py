@@ -19,12 +19,11 @@ from lepton_kit.data.series.recordings import (
     TABLES,
     Found,
     Recording,
-    Sheet,
     array_of,
     named_arrays,
-    sheet_of,
     sheet_recordings,
 )
+from lepton_kit.data.series.sheets import Sheet, sheet_of
 from lepton_kit.errors import DataError
 
 LEFT_OUT = "columns that no training recording has are left out"
@@ -62,7 +61,7 @@ class WindowsPreprocessing(Preprocessing):
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Rows of a recording, float32 ``(rows, channels)``, standardised; padded to a window, and with the mask."""
         with np.errstate(over="ignore"):  # becomes infinite, which is a problem of its windows
-            rows = ((values - np.array(self.mean)) / np.array(self.deviation)).astype(np.float32)
+            rows = np.asarray((values - np.array(self.mean)) / np.array(self.deviation), np.float32)
         if not self.mask:
             return rows
         count = max(len(rows), self.length)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
-from lepton_kit.data.prepared import FolderWriter, PreparedData, Split, meta_of
+from lepton_kit.data.prepared import PreparedData, Split, meta_of
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.series import gaps as gap_rules
 from lepton_kit.data.series.holding import cut, held_groups
@@ -20,6 +20,7 @@ from lepton_kit.data.series.recordings import Found, Recording, check, named, of
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import is_frame
 from lepton_kit.data.tables.heading import header_of
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 SHORT = ("refuse", "skip", "pad")

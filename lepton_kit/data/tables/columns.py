@@ -235,7 +235,7 @@ class Column(Section):
         return none
 
     def _standardised(self, values: np.ndarray, wrong: list[int], out: np.ndarray) -> np.ndarray:
-        none = np.isnan(values)
+        none: np.ndarray = np.isnan(values)
         with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that row
             out[:, 0] = np.where(none, 0.0, (values - self.mean) / self.scale)
         none[wrong] = False
@@ -245,7 +245,7 @@ class Column(Section):
         values, wrong = self.truths(cells)
         for place in wrong:
             found.problems[place] = f"column {self.name!r}: {cells[place]!r} is neither true nor false"
-        none = np.isnan(values)
+        none: np.ndarray = np.isnan(values)
         out[:, 0] = np.where(none, 0.0, values)
         none[wrong] = False
         return none

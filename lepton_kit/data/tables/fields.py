@@ -86,5 +86,5 @@ def _cell(column: Column, block: np.ndarray) -> str:
         return (column.spelling or ("false", "true"))[bool(block[0] > 0.5)]
     chosen = np.flatnonzero(block[: len(block) - column.flag])
     if column.kind == "category" and len(chosen):
-        return column.categories[chosen[0]]
+        return str(column.categories[chosen[0]])
     return "hashed" if column.kind == "hash" else "none of the known"

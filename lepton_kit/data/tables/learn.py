@@ -265,6 +265,7 @@ class Even:
     seen: int = 0
 
     def add(self, values: np.ndarray) -> None:
+        """Take in the next values of a column."""
         self.parts.append(values[-self.seen % self.stride :: self.stride].astype(np.float64))
         self.seen += len(values)
         while sum(map(len, self.parts)) > MEDIAN_OF:
@@ -272,6 +273,7 @@ class Even:
 
     @property
     def median(self) -> float:
+        """The median of the values kept so far."""
         return float(np.median(np.concatenate(self.parts)))
 
 

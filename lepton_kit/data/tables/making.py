@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.checks import check_classes
-from lepton_kit.data.prepared import FolderWriter, PreparedData, Split
+from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.tables.chunks import Chunk, Table
 from lepton_kit.data.tables.columns import Column
@@ -22,6 +22,7 @@ from lepton_kit.data.tables.preprocessing import Reading, TablePreprocessing
 from lepton_kit.data.tables.reader import other_units
 from lepton_kit.data.tables.targets import Answers, Whole, answers
 from lepton_kit.data.tables.weighing import by_class, sample_weights
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import DataError
 
 KEEP_CELLS = 2**19

@@ -177,7 +177,7 @@ class _Unpacked:
 
     def read(self, size: int = -1) -> bytes:
         try:
-            return self.stream.read(size)
+            return bytes(self.stream.read(size))
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as failure:
             raise DataError(f"{self.name}: damaged or cut off ({failure})") from None
 
@@ -186,7 +186,7 @@ class _Unpacked:
     @property
     def closed(self) -> bool:
         """These five are what `io.TextIOWrapper` asks a stream for."""
-        return self.stream.closed
+        return bool(self.stream.closed)
 
     def readable(self) -> bool:
         return True

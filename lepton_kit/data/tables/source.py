@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
-from lepton_kit.data.prepared import FolderWriter, meta_of
+from lepton_kit.data.prepared import meta_of
 from lepton_kit.data.splitting import check_split
 from lepton_kit.data.tables.chunks import Table, is_frame, of_frame
 from lepton_kit.data.tables.formats import of_query
@@ -16,6 +16,7 @@ from lepton_kit.data.tables.heading import header_of
 from lepton_kit.data.tables.making import make
 from lepton_kit.data.tables.reader import column, open_files, read_csv
 from lepton_kit.data.tables.splits import dialect_of, named_files, open_split
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError
 
 __all__ = ["build", "column", "inputs", "read_csv", "table"]
@@ -251,9 +252,9 @@ def _sheet(value: Any) -> str | int | None:
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str | None:
-    if value is not None and value not in allowed:
-        raise ConfigError(f"data.{name}", given=value, rule=f"one of {', '.join(map(repr, allowed))}")
-    return value
+    if value is None or value in allowed:
+        return None if value is None else str(value)
+    raise ConfigError(f"data.{name}", given=value, rule=f"one of {', '.join(map(repr, allowed))}")
 
 
 def _truth(name: str, value: Any) -> bool:

@@ -148,7 +148,8 @@ def _floats(texts: list[str]) -> np.ndarray:
     pyarrow = _pyarrow()
     if pyarrow is not None:  # a fourth of the time, and rounded as Python rounds
         try:
-            return pyarrow.array(texts, pyarrow.string()).cast(pyarrow.float64()).to_numpy()
+            read: np.ndarray = pyarrow.array(texts, pyarrow.string()).cast(pyarrow.float64()).to_numpy()
+            return read
         except pyarrow.ArrowInvalid:  # such as a sign or blanks before a number, which Python reads
             pass
     return np.fromiter(map(float, texts), np.float64, len(texts))
@@ -165,10 +166,9 @@ def _pyarrow() -> Any:
 
 def is_missing(cells: np.ndarray, words: Iterable[str] = MISSING) -> np.ndarray:
     """Which cells hold nothing: None, or one of the words (in lower case)."""
-    if cells.dtype.kind == "M":
-        return np.isnat(cells)
-    if cells.dtype.kind == "f":
-        return np.isnan(cells)
+    if cells.dtype.kind in "Mf":
+        blank: np.ndarray = np.isnat(cells) if cells.dtype.kind == "M" else np.isnan(cells)
+        return blank
     if cells.dtype != object:
         return np.zeros(len(cells), bool)
     words = words if isinstance(words, set) else set(words)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lepton_kit.data.checks import check_classes
 from lepton_kit.data.dataset import Dataset, dataset_of, is_whole, name_of
-from lepton_kit.data.prepared import FolderWriter, PreparedData, Split, write_folder
+from lepton_kit.data.prepared import PreparedData, Split, write_folder
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import check_split, split_rows
 from lepton_kit.data.tables.chunks import is_frame
@@ -20,6 +20,7 @@ from lepton_kit.data.texts import subword
 from lepton_kit.data.texts.labelled import Labelled, of_memory, read
 from lepton_kit.data.texts.preprocessing import TextPreprocessing, splitter
 from lepton_kit.data.texts.tokens import FITS, MAX_LENGTH, RESERVED, TOKENIZERS, auto_length, choose
+from lepton_kit.data.writing import FolderWriter
 from lepton_kit.errors import ConfigError, DataError
 
 

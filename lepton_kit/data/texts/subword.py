@@ -38,7 +38,7 @@ def trained(texts: Iterable[str], size: int, lowercase: bool) -> str:
         show_progress=False,
     )
     tokenizer.train_from_iterator((normal(text, lowercase) for text in texts), trainer)
-    return tokenizer.to_str()
+    return str(tokenizer.to_str())
 
 
 @lru_cache(maxsize=4)
