@@ -19,6 +19,7 @@ from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.wire import Connection, pair
 from lepton_kit.runtime.zygote import Process
+from lepton_kit.training import messages
 
 Started = tuple[Process, Connection]
 """A zygote that is there already, and the connection to it."""
@@ -106,11 +107,12 @@ class Crew:
         """Take in what the zygote says: that it lives, and how workers ended."""
         for message in self.zygote_connection.receive(wait=False):
             self._zygote_heard = time.monotonic()
-            self._zygote_failure = message.get("cause")
-            member = self.members.get(message.get("worker", -1))
-            if message["kind"] == "exited" and member is not None:
-                member.exit_code = message["code"]
-                member.cause = member.cause or message.get("said")
+            match message:
+                case messages.NotLoaded(cause=cause):
+                    self._zygote_failure = cause
+                case messages.Exited(worker=worker, code=code, said=said) if worker in self.members:
+                    member = self.members[worker]
+                    member.exit_code, member.cause = code, member.cause or said
 
     def zygote_failure(self) -> str | None:
         """Why the zygote could not even start, in words; None of one that did, or that somebody has killed."""
@@ -147,12 +149,9 @@ class Crew:
         self.members[member.worker] = member
         self._next += 1
         self.zygote_connection.send(
-            "fork",
-            descriptor=end.fileno(),
-            worker=member.worker,
-            log=self.log,
-            threads=threads,
-            device=device,
+            messages.Fork(
+                descriptor=end.fileno(), worker=member.worker, log=self.log, threads=threads, device=device
+            )
         )
         end.close()
         return member
@@ -162,16 +161,17 @@ class Crew:
         member.state = "starting"
         log = folder / "logs" / f"worker-{member.worker}.log"
         member.connection.send(
-            "prepare",
-            folder=str(folder),
-            log=str(log if log.parent.is_dir() else self.log),
-            token=token,
-            search=[os.getcwd(), *self.search],
+            messages.Prepare(
+                folder=str(folder),
+                log=str(log if log.parent.is_dir() else self.log),
+                token=token,
+                search=[os.getcwd(), *self.search],
+            )
         )
 
     def dismiss(self, member: Member) -> None:
         member.state, member.rank = "leaving", None
-        member.connection.send("exit")
+        member.connection.send(messages.Exit())
 
     def kill(self, member: Member) -> None:
         if member.pid is not None:
@@ -211,7 +211,7 @@ class Crew:
     def close(self, grace_seconds: float = 2.0) -> None:
         """End all workers and the zygote, and wait until they are gone."""
         for member in self.members.values():
-            member.connection.send("exit")
+            member.connection.send(messages.Exit())
         deadline = time.monotonic() + grace_seconds
         while waiting := [m.connection for m in self.members.values() if not m.connection.closed]:
             readable, _, _ = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))

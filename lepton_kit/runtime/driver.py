@@ -1,44 +1,34 @@
-"""The driver: one process per run that owns its workers, writes its event log and obeys its control folder.
-
-`python -m lepton_kit.runtime.driver RUN_FOLDER` drives a run to its end. With ``--standby`` it warms workers first and
-reads from standard input what to prepare and, at last, which run to drive; it ends when its input does.
-"""
+"""The driver: one process per run that owns its workers, writes its event log and obeys its control folder."""
 
 from __future__ import annotations
 
-import argparse
 import selectors
 import shutil
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
-from lepton_kit.runtime.crew import Crew, Member, Started
+from lepton_kit.runtime.crew import Crew, Member
 from lepton_kit.runtime.deaths import describe, memory_kills
-from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.reports import Ledger
-from lepton_kit.runtime.standby import Standby, accept
 from lepton_kit.runtime.wishes import Wishes, busy_seconds, default_threads
+from lepton_kit.training import messages
 
 TICK_SECONDS = 0.05
 CHECK_SECONDS = 0.5
 NOBODY_SECONDS = 600.0
 """Longest time without a worker that trains or could: large data may take minutes to prepare."""
 STOP_SECONDS = 60.0
-LOGGED = ("epoch", "compression", "warning", "output")
-"""Messages of workers that go into the event log as they are."""
 CLOSE_SECONDS = 2.0
 DELETED_SECONDS = 1.0
+COMMANDS = {"pause": messages.Pause, "resume": messages.Resume, "stop": messages.Stop}
 VERDICT_SECONDS = 0.5
 """After a worker's error the others get this long to say what they know, such as the last losses."""
 
@@ -177,7 +167,7 @@ class Driver:
                 self._ring.abort()
             case decisions.Command(kind):
                 self._ring.asked.add(kind)
-                self._ring.command(kind)
+                self._ring.tell(COMMANDS[kind](generation=self._ring.number))
                 if kind == "resume":
                     self._ring.asked.discard("pause")
                     self._ring.enter("training")
@@ -197,7 +187,7 @@ class Driver:
             free = memory()[1] if request.verb == "scale" else None
             cause = self._wishes.apply(request.verb, request.arguments, free)
             if request.verb == "set" and cause is None:
-                self._ring.command("set", **request.arguments)
+                self._ring.tell(messages.Set(generation=self._ring.number, **request.arguments))
             self._log_request(request, cause)
 
     def _refuse_requests(self, cause: str) -> None:
@@ -216,11 +206,7 @@ class Driver:
             return
         for message in member.connection.receive(wait=False):
             member.last_heard = time.monotonic()
-            kind = message.pop("kind")
-            if kind in LOGGED:
-                self._ledger.append(kind, message)
-            else:
-                getattr(self, f"_on_{kind}")(member, message)
+            self._hear(member, message)
         if member.connection.closed:
             self._selector.unregister(member.connection)
             self._on_gone(member)
@@ -239,39 +225,60 @@ class Driver:
         self._selector.register(self._crew.zygote_connection, selectors.EVENT_READ, None)
         self._fail("the process that forks the workers has died")
 
-    def _on_hello(self, member: Member, message: dict[str, Any]) -> None:
-        member.pid = message["pid"]
+    def _hear(self, member: Member, message: messages.Message) -> None:
+        match message:
+            case messages.Alive():
+                self._on_alive(member, message)
+            case messages.Hello(pid=pid):
+                member.pid = pid
+            case messages.Ready():
+                self._on_ready(member, message)
+            case messages.Formed():
+                self._on_formed(member, message)
+            case messages.Paused():
+                self._on_paused(member, message)
+            case messages.Detached():
+                self._on_detached(member, message)
+            case messages.Failed():
+                self._on_failed(member, message)
+            case messages.Logged():
+                self._on_logged(member, message)
+            case _:
+                raise RunError(f"worker {member.worker} said what no worker says: {message}")
 
-    def _on_alive(self, member: Member, message: dict[str, Any]) -> None:
-        member.memory_bytes = message["memory_bytes"]
-        self._crew.own_seconds += message["cpu_seconds"] - member.cpu_seconds
-        member.cpu_seconds = message["cpu_seconds"]
+    def _on_alive(self, member: Member, message: messages.Alive) -> None:
+        member.memory_bytes = message.memory_bytes
+        self._crew.own_seconds += message.cpu_seconds - member.cpu_seconds
+        member.cpu_seconds = message.cpu_seconds
 
-    def _on_ready(self, member: Member, message: dict[str, Any]) -> None:
-        if message["token"] == self._token:
+    def _on_ready(self, member: Member, message: messages.Ready) -> None:
+        if message.token == self._token:
             member.state = "standby"
-            member.slot_bytes, member.parameters = message["slot_bytes"], message["parameters"]
+            member.slot_bytes, member.parameters = message.slot_bytes, message.parameters
             self._ledger.plan(self.config, member.parameters)
 
-    def _on_formed(self, member: Member, message: dict[str, Any]) -> None:
-        if message["generation"] == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
-            self._ring.formed(message["step"])
+    def _on_formed(self, member: Member, message: messages.Formed) -> None:
+        if message.generation == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
+            self._ring.formed(message.step)
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 
-    def _on_steps(self, member: Member, message: dict[str, Any]) -> None:
-        if message["last"] > self._failed_at and message["world_size"] >= self._wishes.workers:
-            self._failures = 0
-        member.step = message["last"]
-        self._ledger.append("steps", message)
+    def _on_logged(self, member: Member, message: messages.Logged) -> None:
+        if isinstance(message, messages.Steps):
+            if message.last > self._failed_at and message.world_size >= self._wishes.workers:
+                self._failures = 0
+            member.step = message.last
+        self._ledger.append(message.event, message.content)
+        if isinstance(message, messages.Saved):
+            self._ledger.sync()
+            self._tell_durable()
 
-    def _on_checkpoint(self, member: Member, message: dict[str, Any]) -> None:
-        self._ledger.append("checkpoint", message)
-        self._ledger.sync()
-        self._ring.command("durable", step=self._ledger.durable_step)
+    def _tell_durable(self) -> None:
+        step = self._ledger.durable_step
+        self._ring.tell(messages.Durable(generation=self._ring.number, step=step))
 
-    def _on_paused(self, member: Member, message: dict[str, Any]) -> None:
-        if message["generation"] == self._ring.number:
+    def _on_paused(self, member: Member, message: messages.Paused) -> None:
+        if message.generation == self._ring.number:
             member.outcome = "paused"
             self._note_pause()
 
@@ -283,23 +290,23 @@ class Driver:
             self._ring.enter("paused")
             self._ledger.status(Status.PAUSED)
 
-    def _on_detached(self, member: Member, message: dict[str, Any]) -> None:
-        if message["generation"] != self._ring.number:
+    def _on_detached(self, member: Member, message: messages.Detached) -> None:
+        if message.generation != self._ring.number:
             return
-        member.step, member.outcome = message["step"], message["outcome"]
-        member.stopped_by = message["stopped_by"]
+        member.step, member.outcome = message.step, message.outcome
+        member.stopped_by = message.stopped_by
         # One who left before it had the state of the others is as good as new.
-        member.state = "detached" if message["whole"] else "standby"
-        if message["trained_until"] is not None:
-            self._ring.left(message["trained_until"])
+        member.state = "detached" if message.whole else "standby"
+        if message.trained_until is not None:
+            self._ring.left(message.trained_until)
         if member.outcome == "broken" and self._ring.phase in ("forming", "training", "paused"):
             self._fail(f"worker {member.worker} (rank {member.rank}) lost its ring")
             self._ring.abort()
 
-    def _on_failed(self, member: Member, message: dict[str, Any]) -> None:
-        member.cause = message["cause"] if message["what"] == "error" else message["what"]
-        if message["what"] == "error" and self._fatal is None:
-            self._fatal = (time.monotonic(), f"worker {member.worker}: {message['cause']}")
+    def _on_failed(self, member: Member, message: messages.Failed) -> None:
+        member.cause = message.cause if message.what == "error" else message.what
+        if message.what == "error" and self._fatal is None:
+            self._fatal = (time.monotonic(), f"worker {member.worker}: {message.cause}")
 
     def _on_gone(self, member: Member) -> None:
         if member.state == "leaving":
@@ -348,50 +355,3 @@ class Driver:
             self._memory_kills = memory_kills()
         if self._wishes.auto and self._ring.phase == "training":
             self._wishes.follow_load(now, busy_seconds(), self._crew.own_seconds + time.process_time())
-
-
-def main(arguments: list[str] | None = None, started: Started | None = None) -> int:
-    """Drive a run to its end, with a zygote if one has ``started``; returns 0 if it finished."""
-    parser = argparse.ArgumentParser(prog="lepton_kit.runtime.driver", description=__doc__)
-    parser.add_argument("run", nargs="?", help="folder of the run to drive")
-    parser.add_argument("--lock", type=int, help="descriptor of the run's lock, held already")
-    parser.add_argument(
-        "--standby", metavar="FOLDER", help="warm workers, logging to this folder, and wait for orders"
-    )
-    parser.add_argument("--nursery", type=int, help="descriptor of a client that a nursery shall serve")
-    parser.add_argument("--search", nargs="*", default=(), help="folders where workers look for modules too")
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if options.standby:
-        standby = Standby(Path(options.standby), started, options.nursery)
-        options.run = standby.wait_for_run()
-        if options.run is None:
-            return 0
-        standby.move_log(RunPaths(Path(options.run)).driver_log)
-    paths, held = RunPaths(Path(options.run)), options.lock
-
-    def hire() -> Crew:
-        if options.standby:
-            return standby.crew
-        return Crew(str(paths.driver_log), started, options.nursery, options.search)
-
-    try:
-        held = lock.take(paths) if held is None else held
-        paths = lock.place(paths, held)
-        driver = Driver(paths, hire, held)
-        if options.standby or started is not None:
-            accept()
-    except Exception as failure:
-        cause = str(failure)
-        if not isinstance(failure, LeptonError):
-            traceback.print_exc()
-            cause = f"the driver could not start: {type(failure).__name__}: {failure}"
-        if held is not None:  # else another driver has the run, and speaks for it
-            write_failure(paths.root, cause)
-        print(cause, file=sys.stderr)
-        return 1
-    return 0 if driver.run() is Status.FINISHED else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> int:
-    """Be the driver that these arguments describe; see `lepton_kit.runtime.driver`."""
+    """Be the driver that these arguments describe; see `lepton_kit.runtime.command`."""
     try:
-        from lepton_kit.runtime import driver
+        from lepton_kit.runtime import command
     except BaseException as failure:
         parser = argparse.ArgumentParser()
         parser.add_argument("run", nargs="?")
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
 
             write_failure(Path(known.run), f"the driver could not start: {type(failure).__name__}: {failure}")
         raise
-    return driver.main(arguments)
+    return command.main(arguments)
 
 
 if __name__ == "__main__":

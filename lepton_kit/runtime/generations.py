@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.coordinator import Phase
@@ -13,6 +12,8 @@ from lepton_kit.runtime.crew import Crew, Member
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.runtime.reports import Checkpoint, Ledger
 from lepton_kit.runtime.wishes import Wishes
+from lepton_kit.training import messages
+from lepton_kit.training.collective import Membership, segment_bytes
 
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
@@ -53,19 +54,19 @@ class Generations:
         self._open_segment(len(members), slot_bytes)
         for rank, member in enumerate(members):
             member.rank, member.state, member.outcome = rank, "training", None
-            member.connection.send(
-                "join",
+            membership = Membership(
+                generation=self.number,
+                rank=rank,
+                world_size=len(members),
+                rendezvous_host=self._rendezvous.host,
+                rendezvous_port=self._rendezvous.port,
+                interface="lo",
+                slot_bytes=slot_bytes,
+                timeout_seconds=max(5, int(self._config.workers.hang_seconds)),
+            )
+            join = messages.Join(
                 descriptor=self._descriptor,
-                membership={
-                    "generation": self.number,
-                    "rank": rank,
-                    "world_size": len(members),
-                    "rendezvous_host": self._rendezvous.host,
-                    "rendezvous_port": self._rendezvous.port,
-                    "interface": "lo",
-                    "slot_bytes": slot_bytes,
-                    "timeout_seconds": max(5, int(self._config.workers.hang_seconds)),
-                },
+                membership=membership,
                 weights=self._weights(len(members)),
                 checkpoint=checkpoint.name if checkpoint else None,
                 reported_step=self._ledger.reported_step,
@@ -75,6 +76,7 @@ class Generations:
                 learning_rate=wishes.learning_rate,
                 paused=wishes.paused,
             )
+            member.connection.send(join)
         self.enter("forming")
 
     def formed(self, step: int) -> None:
@@ -92,14 +94,14 @@ class Generations:
     def break_off(self, cause: str) -> None:
         """Have the members leave at their next commit."""
         self.cause = cause
-        self.command("reform")
+        self.tell(messages.Reform(generation=self.number))
         self.enter("breaking")
 
     def abort(self) -> None:
         """Wake the members that wait for one who is lost; they leave with the last whole step."""
         self.wake()
         self.left(time.monotonic())
-        self.command("reform")
+        self.tell(messages.Reform(generation=self.number))
         self._broke_while_forming = self.phase == "forming"
         if self._broke_while_forming:
             self._rendezvous.refuse()
@@ -112,16 +114,16 @@ class Generations:
         """End whatever the members wait for of each other, in shared memory or in Horovod's ring."""
         if self._segment is not None:
             self._segment[0:4] = b"\x01\0\0\0"
-        self.command("abort")
+        self.tell(messages.Abort(generation=self.number))
 
     def left(self, trained_until: float) -> None:
         """Note when training stood still, in seconds of the monotonic clock; the earliest time counts."""
         self._trained_until = min(self._trained_until or trained_until, trained_until)
 
-    def command(self, kind: str, **fields: Any) -> None:
-        """Tell all members, in the current generation."""
+    def tell(self, message: messages.InGeneration) -> None:
+        """Send this to all members."""
         for member in self.members:
-            member.connection.send(kind, generation=self.number, **fields)
+            member.connection.send(message)
 
     def overdue(self) -> list[Member]:
         """Members that should have left a broken ring long ago."""
@@ -143,8 +145,6 @@ class Generations:
         return list(given) if given is not None and len(given) == world_size else [1.0] * world_size
 
     def _open_segment(self, world_size: int, slot_bytes: int) -> None:
-        from lepton_kit.training.collective import segment_bytes
-
         self._close_segment()
         size = segment_bytes(world_size, slot_bytes)
         self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC)

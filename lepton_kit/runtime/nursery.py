@@ -15,10 +15,10 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from lepton_kit.runtime import zygote
 from lepton_kit.runtime.wire import Connection
+from lepton_kit.training import messages
 
 READ_WHILE_LOADING = (
     *("TF_", "XLA_", "KERAS_", "HOROVOD_", "CUDA_", "NVIDIA_", "NCCL_", "ABSL_", "ONEDNN_", "DNNL_", "MKL_"),
@@ -50,7 +50,7 @@ def branch_off(descriptor: int, added: Mapping[str, str], serving: Connection) -
 
 def serve(client: Connection, added: Mapping[str, str]) -> int:
     """Fork a driver for each order until the client closes the connection or ends."""
-    from lepton_kit.runtime import driver  # imported here, where no first run waits for it
+    from lepton_kit.runtime import command  # imported here, where no first run waits for it
 
     os.setsid()
     os.chdir("/")
@@ -60,37 +60,40 @@ def serve(client: Connection, added: Mapping[str, str]) -> int:
     os.close(null)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes the drivers' exit status
     gc.freeze()  # the forks share these objects; the collector need not touch, and so copy, them
-    client.send("ready", pid=os.getpid())
+    client.send(messages.NurseryReady(pid=os.getpid()))
     while not client.closed:
         for order in client.receive():
+            if not isinstance(order, messages.ForkDriver) or order.descriptor is None:
+                continue
             try:
                 pid = os.fork()
             except OSError:
                 pid = -1  # no memory, say: the client sees its end close and starts a driver itself
             if pid == 0:
                 client.close()
-                zygote.end_after(partial(_become_driver, driver.main, order, added))
-            os.close(order["descriptor"])
+                zygote.end_after(partial(_become_driver, command.main, order, added))
+            os.close(order.descriptor)
     return 0
 
 
-def _become_driver(drive: Callable[..., int], order: dict[str, Any], added: Mapping[str, str]) -> int:
+def _become_driver(drive: Callable[..., int], order: messages.ForkDriver, added: Mapping[str, str]) -> int:
     """Put on what a program started by the client would have, and be the driver."""
+    assert order.descriptor is not None, "serve asks for it"
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for standard in (1, 2):
         os.dup2(log, standard)
     os.close(log)
     os.environ.clear()
-    os.environ.update({**added, **order["environment"]})
-    os.chdir(order["cwd"])
-    os.sched_setaffinity(0, order["cores"])
+    os.environ.update({**added, **order.environment})
+    os.chdir(order.cwd)
+    os.sched_setaffinity(0, order.cores)
     importlib.invalidate_caches()
-    started = zygote.fork(order["descriptor"])
-    os.dup2(order["descriptor"], 0)
-    os.close(order["descriptor"])
-    return drive(order["arguments"], started)
+    started = zygote.fork(order.descriptor)
+    os.dup2(order.descriptor, 0)
+    os.close(order.descriptor)
+    return drive(order.arguments, started)
 
 
 def main(descriptor: int, parent: int, client: int) -> None:

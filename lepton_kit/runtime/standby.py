@@ -16,6 +16,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.processes.detached import private
 from lepton_kit.runtime.crew import Crew, Started
 from lepton_kit.runtime.wishes import default_threads
+from lepton_kit.training import messages
 
 
 class Standby:
@@ -65,7 +66,7 @@ class Standby:
                     file.write(text)
                 for standard in (1, 2):
                     os.dup2(file.fileno(), standard)
-                self.crew.zygote_connection.send("log", descriptor=file.fileno())
+                self.crew.zygote_connection.send(messages.LogTo(descriptor=file.fileno()))
         except OSError as failure:  # a full disk, say
             print(f"{log}: can't be written ({failure})", file=sys.stderr)
 
@@ -100,8 +101,8 @@ class Standby:
                 continue
             for message in member.connection.receive(wait=False):
                 member.last_heard = time.monotonic()
-                if message["kind"] == "hello":
-                    member.pid = message["pid"]
+                if isinstance(message, messages.Hello):
+                    member.pid = message.pid
             if member.connection.closed:
                 self.crew.remove(member)
 

@@ -22,6 +22,7 @@ from lepton_kit.rundir import RunPaths, lock, read_requests
 from lepton_kit.rundir.paths import RESERVE_BYTES
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
+from lepton_kit.training import messages
 
 DRIVER = "lepton_kit.runtime.entry"
 TAKE_OVER_SECONDS = 10.0
@@ -42,13 +43,13 @@ class _Nursery:
     def serves(self) -> bool:
         """True unless it ended, or loaded its libraries under variables that have changed since."""
         for message in self._connection.receive(wait=False):
-            self.pid = message["pid"]
+            if isinstance(message, messages.NurseryReady):
+                self.pid = message.pid
         return not self._connection.closed and self._fixed == fixed(os.environ)
 
     def fork_driver(self, arguments: Sequence[str], log: Path, orders: socket.socket) -> bool:
         """Have a driver forked that reads ``orders`` as its standard input; False if the nursery is gone."""
-        return self._connection.send(
-            "driver",
+        order = messages.ForkDriver(
             descriptor=orders.fileno(),
             arguments=list(arguments),
             log=str(log),
@@ -56,6 +57,7 @@ class _Nursery:
             environment=dict(os.environ),
             cores=sorted(os.sched_getaffinity(0)),
         )
+        return self._connection.send(order)
 
     def close(self) -> None:
         self.theirs.close()

@@ -1,23 +1,25 @@
-"""Messages between driver, zygote and workers: length-prefixed JSON over socket pairs that no other process can open."""
+"""Messages between the processes of a run: length-prefixed over socket pairs that no other process can open."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
 import threading
-from typing import Any
+
+from lepton_kit.errors import RunError
+from lepton_kit.training.messages import Carrying, Message, decode, encode
 
 MAX_MESSAGE_BYTES = 1 << 28
-_LENGTH = struct.Struct("!I")
+_HEAD = struct.Struct("!IB")
+"""Length of a message, and how many descriptors ride along."""
 _INT = struct.Struct("i")
 CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 """Descriptors that arrive are not handed on to other programs (Linux)."""
 
 
 class Connection:
-    """One end of a socket pair. Messages are dictionaries with a ``kind``; file descriptors can ride along."""
+    """One end of a socket pair. File descriptors can ride along with the messages that are `Carrying`."""
 
     def __init__(self, end: socket.socket):
         self._socket = end
@@ -29,12 +31,11 @@ class Connection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, kind: str, *, descriptor: int | None = None, **fields: Any) -> bool:
+    def send(self, message: Message) -> bool:
         """Send one message; False if the other end is gone."""
-        fields["kind"] = kind
-        fields["descriptors"] = 0 if descriptor is None else 1
-        body = json.dumps(fields, separators=(",", ":")).encode()
-        data = _LENGTH.pack(len(body)) + body
+        body = encode(message)
+        descriptor = message.descriptor if isinstance(message, Carrying) else None
+        data = _HEAD.pack(len(body), descriptor is not None) + body
         with self._send_lock:
             try:
                 sent = 0
@@ -45,10 +46,10 @@ class Connection:
                 return False  # what the other end has sent before it went can still be received
         return True
 
-    def receive(self, *, wait: bool = True) -> list[dict[str, Any]]:
+    def receive(self, *, wait: bool = True) -> list[Message]:
         """All whole messages that one read brings, none if there is nothing and `wait` is off; sets `closed` at the end.
 
-        A message that brought a file descriptor holds its number under ``descriptor``.
+        Raises `RunError` that names a message which is not known.
         """
         try:
             flags = CLOSE_ON_EXEC | (0 if wait else socket.MSG_DONTWAIT)
@@ -67,19 +68,23 @@ class Connection:
                 self._descriptors += [number for (number,) in _INT.iter_unpack(content[:whole])]
         self._buffer += data
         messages = []
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
+        while len(self._buffer) >= _HEAD.size:
+            length, carried = _HEAD.unpack_from(self._buffer)
             if length > MAX_MESSAGE_BYTES:
                 self.closed = True
                 break
-            end = _LENGTH.size + length
+            end = _HEAD.size + length
             if len(self._buffer) < end:
                 break
-            message = json.loads(self._buffer[_LENGTH.size : end])
+            body = self._buffer[_HEAD.size : end]
             del self._buffer[:end]
-            if message.pop("descriptors"):
-                message["descriptor"] = self._descriptors.pop(0)
-            messages.append(message)
+            descriptor = self._descriptors.pop(0) if carried else None
+            try:
+                messages.append(decode(body, descriptor))
+            except RunError:
+                if descriptor is not None:
+                    os.close(descriptor)
+                raise
         return messages
 
     def close(self) -> None:

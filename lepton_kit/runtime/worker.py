@@ -23,6 +23,8 @@ from lepton_kit.errors import LeptonError
 from lepton_kit.rundir.held import HeldFolder, named
 from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
+from lepton_kit.training import messages
+from lepton_kit.training.channel import Answer
 
 HEARTBEAT_SECONDS = 0.5
 
@@ -32,8 +34,8 @@ class DriverChannel:
 
     def __init__(self, connection: Connection):
         self._connection = connection
-        self._incoming: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._kept: deque[dict[str, Any]] = deque()
+        self._incoming: queue.SimpleQueue[messages.Message] = queue.SimpleQueue()
+        self._kept: deque[messages.Message] = deque()
         self.generation = 0
         self.on_abort: Callable[[int], None] = lambda generation: None
         self.held: HeldFolder | None = None
@@ -41,49 +43,55 @@ class DriverChannel:
         threading.Thread(target=self._receive, daemon=True, name="receive").start()
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
-    def send(self, kind: str, **fields: Any) -> None:
-        self._connection.send(kind, **fields)
+    def send(self, message: messages.FromWorker) -> None:
+        self._connection.send(message)
 
-    def take_commands(self) -> list[dict[str, Any]]:
-        while True:
-            try:
-                self._kept.append(self._incoming.get_nowait())
-            except queue.Empty:
-                break
-        commands, self._kept = list(self._kept), deque()
+    def take_commands(self) -> list[messages.Command]:
+        self._read_all()
+        commands = [one for one in self._kept if isinstance(one, messages.Command)]
+        self._kept = deque(one for one in self._kept if not isinstance(one, messages.Command))
         return [command for command in commands if self._is_current(command)]
 
-    def newest(self, kind: str, *, keep: bool = False) -> dict[str, Any] | None:
+    def _read_all(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._kept.append(self._incoming.get_nowait())
+
+    def newest(self, kind: type[Answer], *, keep: bool = False) -> Answer | None:
         """The last waiting message of a kind, taken with all before it unless it is to be kept; None without one."""
-        self._kept = deque(self.take_commands())
-        waiting = [message for message in self._kept if message["kind"] == kind]
+        self._read_all()
+        waiting = [message for message in self._kept if isinstance(message, kind)]
         if not keep:
-            self._kept = deque(message for message in self._kept if message["kind"] != kind)
+            self._kept = deque(message for message in self._kept if not isinstance(message, kind))
         return waiting[-1] if waiting else None
 
-    def wait_for(self, *kinds: str) -> dict[str, Any]:
+    def wait_for(self, *kinds: type[Answer]) -> Answer:
         for message in list(self._kept):
-            if message["kind"] in kinds and self._is_current(message):
+            if isinstance(message, kinds) and self._is_current(message):
                 self._kept.remove(message)
                 return message
         while True:
             message = self._incoming.get()
-            if message["kind"] in kinds and self._is_current(message):
+            if isinstance(message, kinds) and self._is_current(message):
                 return message
-            if message["kind"] == "exit":
+            if isinstance(message, messages.Exit):
                 leave(0)
             self._kept.append(message)
 
-    def _is_current(self, message: dict[str, Any]) -> bool:
-        return message.get("generation", self.generation) == self.generation
+    def _is_current(self, message: messages.Message) -> bool:
+        return not isinstance(message, messages.InGeneration) or message.generation == self.generation
 
     def _receive(self) -> None:
-        while not self._connection.closed:
-            for message in self._connection.receive():
-                if message["kind"] == "abort":
-                    self.on_abort(message["generation"])  # here, for the others may wait in an operation
-                else:
-                    self._incoming.put(message)
+        try:
+            while not self._connection.closed:
+                for message in self._connection.receive():
+                    if isinstance(message, messages.Abort):
+                        self.on_abort(message.generation)  # here, for the others may wait in an operation
+                    else:
+                        self._incoming.put(message)
+        except BaseException:  # a message that is not known, say
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)  # the driver is gone, and with it all reason to go on
 
     def _beat(self) -> None:
@@ -92,45 +100,46 @@ class DriverChannel:
             with open("/proc/self/statm", encoding="ascii") as file:
                 resident, shared = (int(field) for field in file.read().split()[1:3])
             used = time.process_time()
-            self._connection.send("alive", memory_bytes=(resident - shared) * page, cpu_seconds=used)
+            memory = (resident - shared) * page
+            self._connection.send(messages.Alive(memory_bytes=memory, cpu_seconds=used))
             time.sleep(HEARTBEAT_SECONDS)
 
 
-def main(start: dict[str, Any]) -> int:
-    """Run as worker number ``start["worker"]``; returns the exit code."""
+def main(start: messages.Fork) -> int:
+    """Be the worker that the driver has ordered; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout, sys.stderr = printing_to(1), printing_to(2)
-    _log_to(start["log"])
+    _log_to(start.log)
     os.environ["CUDA_VISIBLE_DEVICES"] = (
-        os.environ.get("CUDA_VISIBLE_DEVICES", "") if start["device"] == "gpu" else "-1"
+        os.environ.get("CUDA_VISIBLE_DEVICES", "") if start.device == "gpu" else "-1"
     )
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(start["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(start["threads"])
-    if start["device"] == "gpu":
-        _take_one_gpu(tf, start["worker"])
-    channel = DriverChannel(Connection(socket.socket(fileno=start["descriptor"])))
-    channel.send("hello", pid=os.getpid())
+    tf.config.threading.set_intra_op_parallelism_threads(start.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(start.threads)
+    if start.device == "gpu":
+        _take_one_gpu(tf, start.worker)
+    channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
+    channel.send(messages.Hello(pid=os.getpid()))
     tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
     prepared: tuple[str, Any] | None = None
     while True:
-        message = channel.wait_for("prepare", "join", "exit")
-        if message["kind"] == "exit":
+        message: messages.Message = channel.wait_for(messages.Prepare, messages.Join, messages.Exit)
+        if isinstance(message, messages.Exit):
             return 0
         try:
-            if message["kind"] == "prepare":
-                message = channel.newest("prepare") or message
-                _log_to(message["log"])
-                prepared = _prepare(message, prepared, channel)
-            else:
+            if isinstance(message, messages.Prepare):
+                last = channel.newest(messages.Prepare) or message
+                _log_to(last.log)
+                prepared = _prepare(last, prepared, channel)
+            elif isinstance(message, messages.Join):
                 assert prepared is not None, "the driver sends join only to prepared workers"
                 _serve(prepared[1], message, channel)
         except MemoryError as failure:
             _fail(channel, "out of memory", failure)
             return 1
         except Exception as failure:
-            if message["kind"] == "prepare" and channel.newest("prepare", keep=True):
+            if isinstance(message, messages.Prepare) and channel.newest(messages.Prepare, keep=True):
                 continue  # what it was to prepare is wanted no more, and may be gone
             kind = "out of memory" if type(failure).__name__ == "ResourceExhaustedError" else "error"
             _fail(channel, kind, failure)
@@ -161,15 +170,15 @@ def job_key(config: RunConfig, base: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> tuple[str, Any]:
+def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -> tuple[str, Any]:
     from lepton_kit.training import job
     from lepton_kit.training.loop import Worker
 
-    held = HeldFolder(Path(message["folder"]))
+    held = HeldFolder(Path(message.folder))
     config = RunConfig.load(held.inside / "config.yaml")
     while True:
         folder = held.path
-        for entry in (*message["search"], str(folder)):
+        for entry in (*message.search, str(folder)):
             if entry not in sys.path:
                 sys.path.append(entry)
         key = job_key(config, str(folder))
@@ -187,28 +196,30 @@ def _prepare(message: dict[str, Any], prepared: Any, channel: DriverChannel) -> 
     earlier, channel.held = channel.held, held
     if earlier is not None:
         earlier.close()
-    channel.send("ready", slot_bytes=built.slot_bytes, parameters=built.parameters, token=message["token"])
+    channel.send(
+        messages.Ready(slot_bytes=built.slot_bytes, parameters=built.parameters, token=message.token)
+    )
     return key, built
 
 
-def _serve(worker: Any, message: dict[str, Any], channel: DriverChannel) -> None:
-    channel.generation = message["membership"]["generation"]
-    descriptor = message.pop("descriptor", None)
+def _serve(worker: Any, join: messages.Join, channel: DriverChannel) -> None:
+    channel.generation = join.membership.generation
     try:
-        outcome = worker.run(message, descriptor)
+        outcome = worker.run(join)
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        if join.descriptor is not None:
+            os.close(join.descriptor)
     if outcome in ("finished", "stop") and worker.is_root:
         worker.finish()
     channel.send(
-        "detached",
-        generation=channel.generation,
-        step=worker.position,
-        outcome=outcome,
-        whole=worker.holds_state,
-        stopped_by=worker.stopped_by,
-        trained_until=worker.trained_until,
+        messages.Detached(
+            generation=channel.generation,
+            step=worker.position,
+            outcome=outcome,
+            whole=worker.holds_state,
+            stopped_by=worker.stopped_by,
+            trained_until=worker.trained_until,
+        )
     )
 
 
@@ -218,7 +229,7 @@ def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
     text = str(failure).strip() or type(failure).__name__
     if not isinstance(failure, LeptonError):
         text = f"{type(failure).__name__}: {text}"
-    channel.send("failed", what=what, cause=named(text)[:2000])
+    channel.send(messages.Failed(what=what, cause=named(text)[:2000]))
 
 
 def _log_to(path: str) -> None:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from lepton_kit.runtime.wire import Connection, pair
+from lepton_kit.training import messages
 
 PR_SET_PDEATHSIG = 1
 ALIVE_SECONDS = 1.0
@@ -117,27 +118,28 @@ def serve(connection: Connection) -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    connection.send("warm", pid=os.getpid())
+    connection.send(messages.Warm(pid=os.getpid()))
     children: dict[int, int] = {}
     zygote = os.getpid()
     while not connection.closed:
         ready, _, _ = select.select([connection.fileno(), wake_read], [], [], ALIVE_SECONDS)
         if not ready:
-            connection.send("alive")
+            connection.send(messages.StillThere())
         if wake_read in ready:
             _drain(wake_read)
             _report_exits(connection, children)
         if connection.fileno() in ready:
             for message in connection.receive():
-                if message["kind"] == "log":
-                    _log_to(message["descriptor"])
+                if isinstance(message, messages.LogTo) and message.descriptor is not None:
+                    _log_to(message.descriptor)
+                if not isinstance(message, messages.Fork) or message.descriptor is None:
                     continue
                 try:
                     pid = os.fork()
                 except OSError as failure:  # no memory, say
                     said = f"could not be forked: {failure.strerror}"
-                    connection.send("exited", worker=message["worker"], code=None, said=said)
-                    os.close(message["descriptor"])
+                    connection.send(messages.Exited(worker=message.worker, code=None, said=said))
+                    os.close(message.descriptor)
                     continue
                 if pid == 0:
                     die_with_parent(zygote)
@@ -147,8 +149,8 @@ def serve(connection: Connection) -> int:
                     os.close(wake_write)
                     connection.close()
                     end_after(partial(worker.main, message))
-                os.close(message["descriptor"])
-                children[pid] = message["worker"]
+                os.close(message.descriptor)
+                children[pid] = message.worker
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:
@@ -187,7 +189,8 @@ def _report_exits(connection: Connection, children: dict[int, int]) -> None:
             return
         if pid == 0:
             return
-        connection.send("exited", worker=children.pop(pid), code=os.waitstatus_to_exitcode(status))
+        code = os.waitstatus_to_exitcode(status)
+        connection.send(messages.Exited(worker=children.pop(pid), code=code))
 
 
 def main(descriptor: int, parent: int, before_serving: Callable[[Connection], Any] = lambda _: None) -> None:
@@ -198,7 +201,7 @@ def main(descriptor: int, parent: int, before_serving: Callable[[Connection], An
     try:
         load()
     except BaseException as failure:
-        connection.send("failed", cause=_in_words(failure))
+        connection.send(messages.NotLoaded(cause=_in_words(failure)))
         raise
     before_serving(connection)
     serve(connection)

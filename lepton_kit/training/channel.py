@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
+
+from lepton_kit.training.messages import Command, FromWorker, Message
+
+Answer = TypeVar("Answer", bound=Message)
 
 
 class Channel(Protocol):
-    """What a worker needs of its connection to the driver; messages are JSON-safe dictionaries."""
+    """What a worker needs of its connection to the driver."""
 
-    def send(self, kind: str, **fields: Any) -> None: ...
+    def send(self, message: FromWorker) -> None: ...
 
-    def take_commands(self) -> list[dict[str, Any]]:
+    def take_commands(self) -> list[Command]:
         """Commands that came since the last call, without waiting."""
 
-    def wait_for(self, *kinds: str) -> dict[str, Any]:
+    def wait_for(self, *kinds: type[Answer]) -> Answer:
         """The next message of one of these kinds; others before it are kept for `take_commands`."""

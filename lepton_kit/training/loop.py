@@ -11,16 +11,16 @@ import numpy as np
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
-from lepton_kit.training import state
+from lepton_kit.training import messages, state
 from lepton_kit.training.channel import Channel
-from lepton_kit.training.collective import Membership, is_collective_failure
+from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.decisions import decisions_of
+from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
 from lepton_kit.training.history import History, finite
 from lepton_kit.training.job import Job
 from lepton_kit.training.saver import CALLBACKS, Saver, save_final
 from lepton_kit.training.step import MAX_BLOCK_STEPS
 
-TRAIN, REFORM, PAUSE, STOP = range(4)
 BLOCK_SECONDS = 0.1
 
 
@@ -47,14 +47,13 @@ class Worker:
         of_hooks = [v for hook in job.hooks for v in hook.state_variables]
         self._variables = [*job.step.state_variables, *of_hooks]
         self._history = History(job.batch_size)
-        self._reported = self._durable = self._logged_epochs = 0
+        self._reported = self._logged_epochs = 0
         self._busy = self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}
         self.holds_state = False
         self.trained_until: float | None = None
-        self._desired: dict[str, Any] = {"action": TRAIN, "learning_rate": 0.0}
 
     def attach(self, config: RunConfig, folder: Path) -> None:
         """Serve this run; its configuration may differ from the job's in what does not change the job."""
@@ -73,21 +72,19 @@ class Worker:
     def is_root(self) -> bool:
         return self._rank == 0
 
-    def run(self, join: dict[str, Any], segment: int | None) -> str:
+    def run(self, join: messages.Join) -> str:
         """Train as a member of one generation; returns why it ended: reform, stop, finished, or broken."""
-        membership = Membership(**join["membership"])
+        membership = join.membership
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
-        self._weights = join["weights"]
-        self._reported, self._logged_epochs = join["reported_step"], join["logged_epochs"]
-        self._durable, self._log_seconds = join["durable_step"], join["log_seconds"]
-        self._busy_of_ranks, action = np.zeros(self._size), PAUSE if join["paused"] else TRAIN
-        self._desired = {"action": action, "learning_rate": join["learning_rate"] or 0.0}
+        self._weights = join.weights
+        self._reported, self._logged_epochs = join.reported_step, join.logged_epochs
+        self._busy_of_ranks, self._desired = np.zeros(self._size), desired_at(join)
         try:
             try:
                 if self._rank == 0 and self._size > 1 and self.holds_state:
                     self._save()  # Horovod aborts this process if a peer dies while the ring forms
-                self._collective.join(membership, segment)
+                self._collective.join(membership, join.descriptor)
                 self._synchronise(join)
                 return self._train()
             except Exception as failure:
@@ -110,9 +107,9 @@ class Worker:
         """Which callback has ended the run, in words."""
         return self._decisions.stop
 
-    def _synchronise(self, join: dict[str, Any]) -> None:
-        if join["checkpoint"] and self._rank == 0:
-            folder = self._folder / join["checkpoint"]
+    def _synchronise(self, join: messages.Join) -> None:
+        if join.checkpoint and self._rank == 0:
+            folder = self._folder / join.checkpoint
             _, arrays, _ = state.load_checkpoint(folder)
             state.restore(self._variables, arrays, str(folder))
             self._history.replace(state.load_history(folder))
@@ -132,13 +129,15 @@ class Worker:
             self._step.reset_metrics()
         self.holds_state = True
         self._last_report = self._epoch_start = time.monotonic()
-        self._channel.send("formed", generation=self._generation, step=self.position)
+        self._channel.send(messages.Formed(generation=self._generation, step=self.position))
         self._report(force=True)
 
     def _share_history(self) -> None:
         """What the log may yet lose, and the losses of this epoch: any rank may be the one that tells them."""
         each = self._job.length.steps_per_epoch
-        mine = self._history.array(min(self._reported, self._durable, self._logged_epochs * each))
+        mine = self._history.array(
+            min(self._reported, self._desired.durable_step, self._logged_epochs * each)
+        )
         count = int(self._collective.agree(np.array([len(mine) * (self._rank == 0)], np.float32))[0])
         if count:
             like = mine if self._rank == 0 else np.zeros((count, state.HISTORY_COLUMNS))
@@ -158,11 +157,11 @@ class Worker:
             if plan.action == PAUSE:
                 self._report(force=True)
                 self._save()
-                self._channel.send("paused", generation=self._generation, step=self.position)
-                answer = self._channel.wait_for("resume", "reform", "stop")["kind"]
-                if answer != "resume":
-                    return str(answer)
-                self._desired["action"] = TRAIN
+                self._channel.send(messages.Paused(generation=self._generation, step=self.position))
+                answer = self._channel.wait_for(messages.Resume, messages.Reform, messages.Stop)
+                if not isinstance(answer, messages.Resume):
+                    return "stop" if isinstance(answer, messages.Stop) else "reform"
+                self._desired.action = TRAIN
                 continue
             if plan.action in (REFORM, STOP):
                 self._report(force=True)
@@ -186,9 +185,10 @@ class Worker:
         """All ranks take rank 0's decision, and learn how long each was busy in the last block."""
         vector = np.zeros(3 + self._size, np.float32)
         if self._rank == 0:
-            self._read_commands()
-            vector[:3] = self._desired["action"], self._block_steps(), self._desired["learning_rate"]
-            self._desired["learning_rate"] = 0.0
+            for command in self._channel.take_commands():
+                self._desired.obey(command)
+            vector[:3] = self._desired.action, self._block_steps(), self._desired.learning_rate
+            self._desired.learning_rate = 0.0
         vector[3 + self._rank] = self._busy
         agreed = self._collective.agree(vector)
         plan = _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]), agreed[3:])
@@ -196,28 +196,12 @@ class Worker:
         self._busy = 0.0
         return plan
 
-    def _read_commands(self) -> None:
-        for command in self._channel.take_commands():
-            if command["kind"] == "reform":
-                self._desired["action"] = REFORM
-            elif command["kind"] == "stop":
-                self._desired["action"] = STOP
-            elif command["kind"] == "pause" and self._desired["action"] == TRAIN:
-                self._desired["action"] = PAUSE
-            elif command["kind"] == "resume" and self._desired["action"] == PAUSE:
-                self._desired["action"] = TRAIN
-            elif command["kind"] == "durable":
-                self._durable = command["step"]
-            elif command["kind"] == "set":
-                self._log_seconds = command.get("log_seconds", self._log_seconds)
-                self._desired["learning_rate"] = command.get("learning_rate", self._desired["learning_rate"])
-
     def _set_learning_rate(self, value: float) -> None:
         if self._job.schedule is None:
             self._job.set_learning_rate(value)
         elif self._rank == 0:
             text = f"learning_rate {value:g} was not set: the optimizer has a schedule ({self._job.schedule})"
-            self._channel.send("warning", text=text)
+            self._channel.send(messages.Warned(text=text))
 
     def _block_steps(self) -> int:
         """As many steps as fit in the target time, up to the next point where all ranks have to stop."""
@@ -275,7 +259,7 @@ class Worker:
             if hook.next_boundary(self.position) == self.position:
                 found = hook.update(self.position)
                 if self._rank == 0:
-                    self._channel.send("compression", step=self.position, **found)
+                    self._channel.send(messages.Compressed(step=self.position, **found))
 
     # ------------------------------------------------------------------ epochs
 
@@ -288,9 +272,9 @@ class Worker:
                 self._save()
             raise
         for text in self._decisions.messages():
-            self._channel.send("warning", text=text)
+            self._channel.send(messages.Warned(text=text))
         if text := self._decisions.output():
-            self._channel.send("output", text=text)
+            self._channel.send(messages.Printed(text=text))
 
     def _begin_epoch_if_due(self) -> None:
         number, within = divmod(self.position, self._job.length.steps_per_epoch)
@@ -322,13 +306,12 @@ class Worker:
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
         self._report(force=True)
         if self._rank == 0:
+            told = metrics | self._decisions.added
+            seconds = round(time.monotonic() - self._epoch_start, 4)
             self._channel.send(
-                "epoch",
-                epoch=epoch,
-                step=self.position,
-                metrics=metrics | self._decisions.added,
-                validation=validation,
-                seconds=round(time.monotonic() - self._epoch_start, 4),
+                messages.EpochDone(
+                    epoch=epoch, step=self.position, metrics=told, validation=validation, seconds=seconds
+                )
             )
         self._epoch_start = time.monotonic()
         self._logged_epochs = completed
@@ -358,13 +341,12 @@ class Worker:
     def _report(self, force: bool = False) -> None:
         """Rank 0 sends what the driver has not logged yet; any rank could, since all know the global loss."""
         now = time.monotonic()
-        if self._rank != 0 or (not force and now - self._last_report < self._log_seconds):
+        if self._rank != 0 or (not force and now - self._last_report < self._desired.log_seconds):
             return
         fields = self._history.report(self._reported, self._weights)
         if fields is None:
             return
-        self._channel.send(
-            "steps",
+        told = messages.Steps(
             generation=self._generation,
             world_size=self._size,
             metrics={name: finite(value) for name, value in self._step.metrics().items()},
@@ -373,10 +355,11 @@ class Worker:
             learning_rate=self._job.learning_rate(),
             **fields,
         )
+        self._channel.send(told)
         self._busy_of_ranks[:] = 0
         self._reported, self._last_report = fields["last"], now
         each = self._job.length.steps_per_epoch
-        self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, self._durable))
+        self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, self._desired.durable_step))
 
     def _save(self, background: bool = False) -> None:
         if self._rank == 0:

@@ -16,7 +16,7 @@ import numpy as np
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
 from lepton_kit.rundir.held import named
-from lepton_kit.training import state
+from lepton_kit.training import messages, state
 
 CALLBACKS = "callbacks.pkl"
 UNFINISHED = ".final"
@@ -25,7 +25,7 @@ UNFINISHED = ".final"
 class Saver:
     """Checkpoints of one worker; ``send`` tells the driver of each that is written, or was not."""
 
-    def __init__(self, send: Callable[..., None]):
+    def __init__(self, send: Callable[[messages.FromWorker], None]):
         self._send = send
         self._thread: threading.Thread | None = None
         self._saved = 0
@@ -83,10 +83,11 @@ class Saver:
                 logged_epochs=logged_epochs,
             )
         except OSError as failure:
-            self._send("warning", text=named(f"checkpoint at step {step} was not written: {failure}"))
+            text = f"checkpoint at step {step} was not written: {failure}"
+            self._send(messages.Warned(text=named(text)))
             return
         self._saved = step
-        self._send("checkpoint", step=step, path=f"checkpoints/{path.name}")
+        self._send(messages.Saved(step=step, path=f"checkpoints/{path.name}"))
 
     def save_best(self, folder: Path, variables: Sequence[Any], **about: Any) -> None:
         """Keep these weights as the best so far: ``best/`` in the form of a checkpoint."""
@@ -100,10 +101,8 @@ class Saver:
                 **{name: value for name, value in about.items() if name != "step"},
             )
         except OSError as failure:
-            self._send(
-                "warning",
-                text=named(f"the best weights, of epoch {about['epoch']}, were not written: {failure}"),
-            )
+            text = f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
+            self._send(messages.Warned(text=named(text)))
 
 
 def save_final(

@@ -13,7 +13,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, lock
-from lepton_kit.runtime import driver, start
+from lepton_kit.runtime import command, start
 from tests.configs import any_config
 from tests.processes import eventually
 
@@ -67,14 +67,14 @@ def test_a_driver_without_memory_for_its_processes_says_so(tmp_path: Path, monke
     paths = RunPaths(tmp_path / "run")
     paths.create()
     paths.config.write_text(any_config().to_yaml())
-    monkeypatch.setattr(driver.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(driver, "Crew", full)
+    monkeypatch.setattr(command, "Crew", full)
     held = lock.take(paths)
-    assert driver.main([str(paths.root), "--lock", str(held)]) == 1
+    assert command.main([str(paths.root), "--lock", str(held)]) == 1
     assert "Cannot allocate memory" in str(lk.Run(paths).cause)
     assert lk.Run(paths).view().status == "failed"
     os.close(held)

@@ -9,31 +9,33 @@ from typing import Any
 from lepton_kit.client.launch import plan
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.rendezvous import Rendezvous
-from lepton_kit.training import job
-from lepton_kit.training.collective import segment_bytes
+from lepton_kit.training import job, messages
+from lepton_kit.training.collective import Membership, segment_bytes
 from lepton_kit.training.loop import Worker
 
 
 class Channel:
     """What the driver would see and say."""
 
-    def __init__(self, commands: dict[int, list[dict[str, Any]]] | None = None):
-        self.sent: list[dict[str, Any]] = []
+    def __init__(self, commands: dict[int, list[messages.Command]] | None = None):
+        self.sent: list[messages.Message] = []
         self._commands = commands or {}
         self._asked = 0
 
-    def send(self, kind: str, **fields: Any) -> None:
-        self.sent.append({"kind": kind, **fields})
+    def send(self, message: messages.FromWorker) -> None:
+        self.sent.append(messages.decode(messages.encode(message)))
 
-    def take_commands(self) -> list[dict[str, Any]]:
+    def take_commands(self) -> list[messages.Command]:
         self._asked += 1
         return self._commands.pop(self._asked, [])
 
-    def wait_for(self, *kinds: str) -> dict[str, Any]:
-        return {"kind": kinds[0]}
+    def wait_for(self, *kinds: Any) -> Any:
+        return kinds[0](generation=1)
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [message for message in self.sent if message["kind"] == kind]
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The events of this kind that the driver would log."""
+        told = [one for one in self.sent if isinstance(one, messages.Logged)]
+        return [one.content for one in told if one.event == event]
 
 
 def prepare(folder: Path, model: Any, data: Any, **options: Any) -> RunConfig:
@@ -49,7 +51,7 @@ def train(
     folder: Path,
     config: RunConfig,
     *,
-    commands: dict[int, list[dict[str, Any]]] | None = None,
+    commands: dict[int, list[messages.Command]] | None = None,
     checkpoint: Path | None = None,
     logged_epochs: int = 0,
 ) -> tuple[str, Worker, Channel]:
@@ -62,29 +64,30 @@ def train(
     rendezvous.begin(1, 1)
     segment = os.memfd_create("test-ring")
     os.ftruncate(segment, segment_bytes(1, worker.slot_bytes))
-    membership = {
-        "generation": 1,
-        "rank": 0,
-        "world_size": 1,
-        "rendezvous_host": rendezvous.host,
-        "rendezvous_port": rendezvous.port,
-        "interface": "lo",
-        "slot_bytes": worker.slot_bytes,
-        "timeout_seconds": 10,
-    }
-    join = {
-        "membership": membership,
-        "weights": [1.0],
-        "checkpoint": str(checkpoint) if checkpoint else None,
-        "reported_step": 0,
-        "logged_epochs": logged_epochs,
-        "durable_step": 0,
-        "log_seconds": 0.01,
-        "learning_rate": None,
-        "paused": False,
-    }
+    membership = Membership(
+        generation=1,
+        rank=0,
+        world_size=1,
+        rendezvous_host=rendezvous.host,
+        rendezvous_port=rendezvous.port,
+        interface="lo",
+        slot_bytes=worker.slot_bytes,
+        timeout_seconds=10,
+    )
+    join = messages.Join(
+        descriptor=segment,
+        membership=membership,
+        weights=[1.0],
+        checkpoint=str(checkpoint) if checkpoint else None,
+        reported_step=0,
+        logged_epochs=logged_epochs,
+        durable_step=0,
+        log_seconds=0.01,
+        learning_rate=None,
+        paused=False,
+    )
     try:
-        return worker.run(join, segment), worker, channel
+        return worker.run(join), worker, channel
     finally:
         os.close(segment)
         rendezvous.close()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lepton_kit.data import arrays, sharding
-from lepton_kit.training import job, state
+from lepton_kit.training import job, messages, state
 from lepton_kit.training.loop import DivergedError
 from lepton_kit.training.step import MAX_BLOCK_STEPS
 from tests.training.harness import prepare, train, weights_of
@@ -125,7 +125,7 @@ def test_a_regression_with_a_regularized_layer(tmp_path):
 def test_stopped_in_mid_epoch_and_continued_ends_like_an_undisturbed_run(tmp_path):
     model = dense_model(keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3))
     config = prepare(tmp_path, model, classes((4,)), global_batch=8, epochs=3)
-    outcome, worker, channel = train(tmp_path, config, commands={4: [{"kind": "stop"}]})
+    outcome, worker, channel = train(tmp_path, config, commands={4: [messages.Stop(generation=1)]})
     assert outcome == "stop"
     assert 0 < worker.position < 15
     folder = state.checkpoint_folders(tmp_path / "checkpoints")[-1]
@@ -139,14 +139,14 @@ def test_stopped_in_mid_epoch_and_continued_ends_like_an_undisturbed_run(tmp_pat
 @pytest.mark.parametrize(("durable", "first"), [(0, 0), (100, 100), (10**6, 400 - 5 - MAX_BLOCK_STEPS)])
 def test_a_checkpoint_tells_the_steps_that_the_log_may_lose(tmp_path, durable, first):
     config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=80)
-    train(tmp_path, config, commands={3: [{"kind": "durable", "step": durable}]})
+    train(tmp_path, config, commands={3: [messages.Durable(generation=1, step=durable)]})
     folder = state.checkpoint_folders(tmp_path / "checkpoints")[-1]
     assert [entry[0] for entry in state.load_history(folder)] == list(range(first, 400))
 
 
 def test_a_new_learning_rate_counts_from_the_next_block(tmp_path):
     config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=4)
-    _, _, channel = train(tmp_path, config, commands={3: [{"kind": "set", "learning_rate": 0.25}]})
+    _, _, channel = train(tmp_path, config, commands={3: [messages.Set(generation=1, learning_rate=0.25)]})
     rates = [report["learning_rate"] for report in channel.of("steps")]
     assert rates[0] == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(0.25)

@@ -22,8 +22,8 @@ class Told:
     def __init__(self) -> None:
         self.messages: list[tuple[str, dict[str, Any]]] = []
 
-    def __call__(self, kind: str, **fields: Any) -> None:
-        self.messages.append((kind, fields))
+    def __call__(self, message: Any) -> None:
+        self.messages.append((message.event, message.content))
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""The command line of a driver: it drives a run, or warms workers first and waits to be told which run.
+
+With ``--standby`` it reads from standard input what to prepare and, at last, which run to drive; it ends when its input
+does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from lepton_kit.errors import LeptonError
+from lepton_kit.rundir import RunPaths, Status, lock
+from lepton_kit.runtime.crew import Crew, Started
+from lepton_kit.runtime.driver import Driver
+from lepton_kit.runtime.failing import write_failure
+from lepton_kit.runtime.standby import Standby, accept
+
+
+def main(arguments: list[str] | None = None, started: Started | None = None) -> int:
+    """Drive a run to its end, with a zygote if one has ``started``; returns 0 if it finished."""
+    parser = argparse.ArgumentParser(prog="lepton_kit.runtime.entry", description=__doc__)
+    parser.add_argument("run", nargs="?", help="folder of the run to drive")
+    parser.add_argument("--lock", type=int, help="descriptor of the run's lock, held already")
+    parser.add_argument(
+        "--standby", metavar="FOLDER", help="warm workers, logging to this folder, and wait for orders"
+    )
+    parser.add_argument("--nursery", type=int, help="descriptor of a client that a nursery shall serve")
+    parser.add_argument("--search", nargs="*", default=(), help="folders where workers look for modules too")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if options.standby:
+        standby = Standby(Path(options.standby), started, options.nursery)
+        options.run = standby.wait_for_run()
+        if options.run is None:
+            return 0
+        standby.move_log(RunPaths(Path(options.run)).driver_log)
+    paths, held = RunPaths(Path(options.run)), options.lock
+
+    def hire() -> Crew:
+        if options.standby:
+            return standby.crew
+        return Crew(str(paths.driver_log), started, options.nursery, options.search)
+
+    try:
+        held = lock.take(paths) if held is None else held
+        paths = lock.place(paths, held)
+        driver = Driver(paths, hire, held)
+        if options.standby or started is not None:
+            accept()
+    except Exception as failure:
+        cause = str(failure)
+        if not isinstance(failure, LeptonError):
+            traceback.print_exc()
+            cause = f"the driver could not start: {type(failure).__name__}: {failure}"
+        if held is not None:  # else another driver has the run, and speaks for it
+            write_failure(paths.root, cause)
+        print(cause, file=sys.stderr)
+        return 1
+    return 0 if driver.run() is Status.FINISHED else 1

@@ -1,0 +1,368 @@
+"""What the processes of a run say to each other: one class a message, and how it becomes bytes and comes back.
+
+Client, nursery, driver, zygote and workers send each other nothing else. An event that goes into the run's log as it
+is told is a `Logged` message: its fields are those of the event.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Any, ClassVar, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lepton_kit.errors import RunError
+from lepton_kit.training.collective import Membership
+
+Numbers = dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """Something that one process tells another; its fields are what JSON can hold."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Field name -> value, without a file descriptor, which does not travel as a number."""
+        names = (field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names if name != "descriptor"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrying(Message):
+    """A message with which a file descriptor may ride; whoever receives it has to close it."""
+
+    descriptor: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InGeneration(Message):
+    """A message that counts in one generation alone."""
+
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged(Message):
+    """A message that is an event of the run's log."""
+
+    event: ClassVar[str]
+
+
+# ---------------------------------------------------------------------- client and nursery
+
+
+@dataclass(frozen=True, kw_only=True)
+class NurseryReady(Message):
+    """The nursery, to its client: it can fork drivers."""
+
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkDriver(Carrying):
+    """A client, to its nursery: fork a driver, with this socket as its standard input."""
+
+    arguments: list[str]
+    log: str
+    cwd: str
+    environment: dict[str, str]
+    cores: list[int]
+
+
+# ---------------------------------------------------------------------- driver and zygote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fork(Carrying):
+    """The driver, to its zygote: fork a worker, which serves this end of a socket pair."""
+
+    worker: int
+    log: str
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogTo(Carrying):
+    """The driver, to its zygote: go on printing into this file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm(Message):
+    """The zygote: the libraries are loaded."""
+
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillThere(Message):
+    """The zygote has nothing to do, and lives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotLoaded(Message):
+    """The zygote's last word: why the libraries can't be loaded."""
+
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exited(Message):
+    """The zygote: a worker has ended, or could not be forked; ``said`` is why, if it is known."""
+
+    worker: int
+    code: int | None
+    said: str | None = None
+
+
+# ---------------------------------------------------------------------- driver to worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Message):
+    """Build the job of the run in this folder, and answer `Ready` with the same token."""
+
+    folder: str
+    log: str
+    token: str
+    search: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join(Carrying):
+    """Train in a generation. The descriptor is that of the generation's shared segment."""
+
+    membership: Membership
+    weights: list[float]
+    checkpoint: str | None
+    reported_step: int
+    logged_epochs: int
+    durable_step: int
+    log_seconds: float
+    learning_rate: float | None
+    paused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit(Message):
+    """End."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abort(InGeneration):
+    """A member is lost: break off whatever waits for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reform(InGeneration):
+    """Leave the ring at the next commit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(InGeneration):
+    """Hold at the next commit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(InGeneration):
+    """Go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(InGeneration):
+    """End training at the next commit, with a checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durable(InGeneration):
+    """All steps before this one are in the log on disk."""
+
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Set(InGeneration):
+    """Change a setting; None leaves it as it is."""
+
+    log_seconds: float | None = None
+    learning_rate: float | None = None
+
+
+# ---------------------------------------------------------------------- worker to driver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello(Message):
+    """The worker is there."""
+
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alive(Message):
+    """The heartbeat: memory of its own, and CPU seconds since the worker's start."""
+
+    memory_bytes: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready(Message):
+    """The job is built: the answer to `Prepare`."""
+
+    slot_bytes: int
+    parameters: int
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formed(InGeneration):
+    """The ring has formed and this rank has the state of that step."""
+
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(InGeneration):
+    """This rank holds."""
+
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detached(InGeneration):
+    """This rank has left its ring; ``whole`` is whether it holds the state, ``trained_until`` monotonic seconds."""
+
+    step: int
+    outcome: str
+    whole: bool
+    stopped_by: str | None
+    trained_until: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Message):
+    """The worker ends; ``what`` is "error", which ends the run, or "out of memory", which does not."""
+
+    what: str
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Logged):
+    """Losses and proofs of the steps from ``first`` to before ``last``."""
+
+    event = "steps"
+    generation: int
+    world_size: int
+    metrics: Numbers
+    seconds: float
+    busy: list[float]
+    learning_rate: float | None
+    first: int
+    last: int
+    loss: list[float | None]
+    samples: list[int]
+    fed: list[int]
+    checksum: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone(Logged):
+    """The figures of an epoch."""
+
+    event = "epoch"
+    epoch: int
+    step: int
+    metrics: dict[str, Any]
+    validation: dict[str, Any] | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compressed(Logged):
+    """Shares of zeros, by layer and in total."""
+
+    event = "compression"
+    step: int
+    sparsity: dict[str, float]
+    total: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Logged):
+    """A checkpoint is written."""
+
+    event = "checkpoint"
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Logged):
+    """Something that the user should know."""
+
+    event = "warning"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed(Logged):
+    """What callbacks have printed."""
+
+    event = "output"
+    text: str
+
+
+Command = Reform | Pause | Resume | Stop | Durable | Set
+ToWorker = Prepare | Join | Exit | Abort | Command
+FromWorker = (
+    Hello | Alive | Ready | Formed | Paused | Detached | Failed
+    | Steps | EpochDone | Compressed | Saved | Warned | Printed
+)  # fmt: skip
+OfZygote = Fork | LogTo | Warm | StillThere | NotLoaded | Exited
+OfNursery = NurseryReady | ForkDriver
+KINDS: dict[str, type[Message]] = {
+    one.__name__: one for union in (ToWorker, FromWorker, OfZygote, OfNursery) for one in get_args(union)
+}
+"""All messages, by the names that they travel under."""
+
+
+def encode(message: Message) -> bytes:
+    """A message as bytes; its descriptor is not in them.
+
+    >>> encode(Hello(pid=7))
+    b'{"kind":"Hello","content":{"pid":7}}'
+    """
+    told = {"kind": type(message).__name__, "content": message.content}
+    return json.dumps(told, separators=(",", ":"), default=asdict).encode()
+
+
+def decode(data: bytes | bytearray, descriptor: int | None = None) -> Message:
+    """The message in these bytes. Raises `RunError` that names a message or a field that is not known.
+
+    >>> decode(b'{"kind":"Hello","content":{"pid":7}}')
+    Hello(pid=7)
+    """
+    told = json.loads(data)
+    kind, content = told["kind"], told["content"]
+    if kind not in KINDS:
+        raise RunError(f"message {kind!r}: unknown; expected one of {', '.join(KINDS)}")
+    if descriptor is not None:
+        content["descriptor"] = descriptor
+    try:
+        return _reader(kind).validate_python(content)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"message {kind}: {field}: {first['msg']}; got {first['input']!r:.80}") from None
+
+
+@cache
+def _reader(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(KINDS[kind])
