@@ -11,7 +11,7 @@ _HOMES = {
     "RunConfig": "config",
     "Run": "client.run",
     "open_run": "client.run",
-    "runs": "client.run",
+    "runs": "client.table",
     "launch": "client.launch",
     "launch_config": "client.launch",
     "fit": "fitting",

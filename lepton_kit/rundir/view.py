@@ -178,13 +178,26 @@ class RunView:
         return (self.total_steps - self.step) * seconds / steps
 
     def summary(self) -> dict[str, Any]:
-        """What a list of runs shows: step, total_steps, loss, val_…, seconds."""
-        last = self.epochs[-1] if self.epochs else {}
+        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds.
+
+        Loss and metrics are the last epoch's, before its end those of the last report; workers are those of the last
+        generation, once there is one.
+        """
+        figures: dict[str, Any] = {"loss": float(self.loss[-1]) if len(self.loss) else None}
+        if self.epochs:
+            figures |= {
+                name: value
+                for name, value in self.epochs[-1].items()
+                if name not in ("epoch", "step", "seconds")
+            }
+        else:
+            figures |= {name: float(values[-1]) for name, values in self.metrics.items() if len(values)}
+        workers = {"workers": len(self.generations[-1]["ranks"])} if self.generations else {}
         return {
+            **workers,
             "step": self.step,
             "total_steps": self.total_steps,
-            "loss": float(self.loss[-1]) if len(self.loss) else None,
-            **{name: value for name, value in last.items() if name.startswith("val_")},
+            **figures,
             "seconds": self.seconds,
         }
 

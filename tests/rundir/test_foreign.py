@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lepton_kit import cli
-from lepton_kit.client.run import Run, open_run, runs
+from lepton_kit.client.run import Run, open_run
+from lepton_kit.client.table import runs
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import EventLog, RunPaths, RunView, Status, list_runs
 from lepton_kit.runtime.reports import Ledger
