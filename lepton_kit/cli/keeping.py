@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,15 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--remove", nargs="+", default=[], metavar="TAG", help="tags to take away")
     made = verb("note", note, "Write a note on a run, or print it.", run=True)
     made.add_argument("text", nargs="?", help="the note; '' takes it away")
+    made = verb(
+        "compare", compare, "Put runs beside each other: last figures, options that differ.", reads=True
+    )
+    made.add_argument("runs", nargs="+", metavar="ID", help="two runs or more, as for other verbs")
+    made.add_argument("--output", metavar="FILE", help="write a page with curves (.html) or the tables (.md)")
+    made.add_argument("--smoothing", type=float, default=0.0, help="of the curves, from 0 to below 1")
+    made.add_argument("--x", default="step", help="step, epoch or seconds")
+    made.add_argument("--log-x", action="store_true")
+    made.add_argument("--log-y", action="store_true")
     made = verb("rm", remove, "Move runs into the trash, or remove them for good.")
     made.add_argument("runs", nargs="+", metavar="ID", help="as for other verbs")
     made.add_argument("--forever", action="store_true", help="remove the files; nothing brings them back")
@@ -124,6 +134,27 @@ def note(options: argparse.Namespace) -> int:
     if options.text is not None:
         run.note = options.text
     print(run.note)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare runs."""
+    from lepton_kit import compare
+
+    found = compare(*options.runs, runs_dir=options.runs_dir)
+    if options.output:
+        drawn = {
+            "x": options.x,
+            "smoothing": options.smoothing,
+            "log_x": options.log_x,
+            "log_y": options.log_y,
+        }
+        print(found.save(options.output, **drawn))
+    else:
+        print(
+            json.dumps(found.to_dict()) if options.json else found.to_markdown(),
+            end="\n" if options.json else "",
+        )
     return 0
 
 

@@ -315,3 +315,16 @@ def describe(view: RunView, now: float | None = None) -> str:
     if view.cause:
         parts.append(view.cause)
     return " · ".join(parts)
+
+
+def main_metric(names: list[str]) -> str | None:
+    """The metric worth a plot of its own: balanced accuracy, an accuracy, else the first that is not the loss.
+
+    >>> main_metric(["loss", "mae", "sparse_categorical_accuracy"])
+    'sparse_categorical_accuracy'
+    >>> main_metric(["accuracy", "balanced_accuracy"])
+    'balanced_accuracy'
+    """
+    shown = [name for name in names if name != "loss" and not name.endswith("_loss")]
+    accuracies = [name for name in shown if "acc" in name.lower()]
+    return min(accuracies or shown, key=lambda name: "balanced" not in name.lower(), default=None)
