@@ -10,12 +10,13 @@ from lepton_kit import panels as panels
 from lepton_kit import training as training
 from lepton_kit.client.audit import audit as audit
 from lepton_kit.client.certify import certify as certify
+from lepton_kit.client.compare import compare as compare
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
-from lepton_kit.client.run import runs as runs
+from lepton_kit.client.table import runs as runs
 from lepton_kit.config import RunConfig as RunConfig
 from lepton_kit.deploy import compress as compress
 from lepton_kit.deploy import export as export
@@ -36,6 +37,7 @@ __all__ = [
     "Workbench",
     "audit",
     "certify",
+    "compare",
     "compress",
     "compression",
     "config",

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import results, runs
+from lepton_kit.cli import keeping, results, runs
 from lepton_kit.errors import LeptonError
 
 
@@ -84,7 +84,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=versions())
     parser.add_argument(
-        "--runs-dir", default="runs", help="folder that holds the runs (default: %(default)s)"
+        "--runs-dir", help="folder that holds the runs (default: $LEPTON_RUNS_DIR, else runs)"
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
@@ -104,7 +104,7 @@ def _parser() -> Parser:
     )
     made.add_argument("config", help="YAML or JSON file")
     made.add_argument("--detach", action="store_true", help="return at once; the run goes on")
-    made = verb("runs", runs.runs, "List the runs.", reads=True)
+    keeping.add_verbs(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
     made = verb("scale", runs.scale, "Change the number of workers of a run that is under way.", run=True)

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 ANSWER_SECONDS = 3.0
@@ -28,22 +27,6 @@ def open_run_of(options: argparse.Namespace) -> Any:
     from lepton_kit.client.run import open_run
 
     return open_run(options.run, options.runs_dir)
-
-
-def runs(options: argparse.Namespace) -> int:
-    """List the runs."""
-    from lepton_kit.client.run import runs
-
-    table = runs(options.runs_dir).table()
-    if options.json:
-        print(table.to_json(orient="records"))
-    else:
-        print(
-            table.to_string(index=False, na_rep="-")
-            if len(table)
-            else f"no runs in {Path(options.runs_dir).resolve()}"
-        )
-    return 0
 
 
 def watch(options: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ class Audit:
         return f"{self.steps} steps, {self.samples} samples, {self.generations} generations: {verdict}"
 
 
-def audit(run: Run | str | Path, runs_dir: str | Path = "runs", *, contents: bool = False) -> Audit:
+def audit(run: Run | str | Path, runs_dir: str | Path | None = None, *, contents: bool = False) -> Audit:
     """Check a run's log: which steps were trained, on how many samples, and the hashes of these samples.
 
     Every rank adds the hashes of the samples that it fed, each of its place and of the contents that it had when it

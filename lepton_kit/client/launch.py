@@ -31,7 +31,9 @@ from lepton_kit.runtime.start import prepare
 from lepton_kit.runtime.wishes import WORKER_BYTES
 
 
-def launch(model: Any, data: Any, *, runs_dir: str | Path = "runs", **options: Unpack[LaunchOptions]) -> Run:
+def launch(
+    model: Any, data: Any, *, runs_dir: str | Path | None = None, **options: Unpack[LaunchOptions]
+) -> Run:
     """Train ``model`` on ``data`` with data-parallel workers; returns at once.
 
     ``model`` is a `LeptonModel` or any Keras 3 model, ``data`` a `Dataset` or what `fit` takes: (x, y) or
@@ -57,7 +59,7 @@ def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:
     prepare(fill)
 
 
-def launch_config(config: RunConfig | str | Path, runs_dir: str | Path = "runs") -> Run:
+def launch_config(config: RunConfig | str | Path, runs_dir: str | Path | None = None) -> Run:
     """Start the run that a configuration (or its file) describes; returns at once."""
     base = Path.cwd()
     if not isinstance(config, RunConfig):

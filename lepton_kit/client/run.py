@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.client.kept import KeptRun
 from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
-from lepton_kit.rundir import RunPaths, RunView, Status, find_run, list_runs, lock, send_request
-from lepton_kit.rundir.paths import write_atomically
+from lepton_kit.rundir import RunPaths, RunView, Status, find_run, lock, send_request
+from lepton_kit.rundir.paths import runs_folder, write_atomically
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
@@ -32,17 +33,17 @@ HEARD_SECONDS = 2.0
 """A driver that was just killed may hold its lock for a moment yet; one that lives takes a request within a tick."""
 
 
-class Run:
+class Run(KeptRun):
     """A handle on a run directory; any number of them may watch and steer one run."""
 
     def __init__(self, paths: RunPaths):
-        self.paths = paths
-        self._view = RunView(paths.events)
+        super().__init__(paths)
+        self._view: RunView | None = None  # a list of runs needs none of those that have ended
         self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
         try:
-            return f"<Run {self.config.name}: {self.status}>"
+            return f"<Run {self.labels.name or self.config.name}: {self.status}>"
         except LeptonError:
             return f"<Run {self.id}: unreadable>"
 
@@ -51,18 +52,14 @@ class Run:
         """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
         return RunConfig.load(self.paths.config)
 
-    @property
-    def id(self) -> str:
-        """Name of the run's folder."""
-        return self.paths.id
-
-    @property
-    def directory(self) -> Path:
-        """The run's folder."""
-        return self.paths.root
+    def _lie_at(self, paths: RunPaths) -> None:
+        super()._lie_at(paths)
+        self._view = None
 
     def view(self) -> RunView:
         """The run as its events tell it so far; the same object every time, refreshed."""
+        if self._view is None:
+            self._view = RunView(self.paths.events)
         self._view.refresh()
         return self._view
 
@@ -100,7 +97,7 @@ class Run:
             if self.view().first_time is None:
                 return f"the driver could not start: {said or 'it left no word'} ({self.paths.driver_log})"
             folder = self.directory.parent
-            where = "" if folder == Path("runs").resolve() else f"--runs-dir {folder} "
+            where = "" if folder == runs_folder() else f"--runs-dir {folder} "
             return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
         last = self._last_state if self.view().driver_pid is not None else self.paths.read_status()
         return self.view().cause or (last or {}).get("cause")
@@ -354,37 +351,11 @@ class Run:
         return as_python(absolute(self.config, self.directory))
 
 
-def open_run(run: str | Path, runs_dir: str | Path = "runs") -> Run:
-    """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there."""
+def open_run(run: str | Path, runs_dir: str | Path | None = None) -> Run:
+    """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there.
+
+    ``runs_dir`` is ``$LEPTON_RUNS_DIR`` where that is set, else ``runs`` in the current folder.
+    """
     found = Run(find_run(run, runs_dir))
     _ = found.config  # a folder whose configuration can't be read is no run
     return found
-
-
-class Runs(list[Run]):
-    """The runs of a folder, oldest first; shows as a table."""
-
-    def table(self) -> pd.DataFrame:
-        """One row per run: id, status, workers, step, total_steps, loss, val_loss, seconds.
-
-        A run whose files can't be read is ``unreadable``, and a column ``problem`` says why.
-        """
-        import pandas as pd
-
-        return pd.DataFrame([_row(run) for run in self])
-
-
-def _row(run: Run) -> dict[str, Any]:
-    """A run in a table; of one that has ended from its small status file alone."""
-    try:
-        known = run.paths.read_summary()
-        if known is None:
-            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
-    except (LeptonError, OSError) as failure:
-        return {"id": run.id, "status": "unreadable", "problem": str(failure)}
-    return {"id": run.id} | {name: known[name] for name in known if name not in ("cause", "log_bytes")}
-
-
-def runs(runs_dir: str | Path = "runs") -> Runs:
-    """All runs of a folder, oldest first."""
-    return Runs(Run(paths) for paths in list_runs(runs_dir))

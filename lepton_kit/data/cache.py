@@ -24,6 +24,7 @@ from lepton_kit.data.files import cache_root, walk
 from lepton_kit.data.prepared import PreparedData, open_folder
 from lepton_kit.data.writing import META, ORIGIN, FolderWriter
 from lepton_kit.errors import FULL, DataError, why_not_written
+from lepton_kit.rundir.paths import TRASH
 
 HOLDERS = ".holders"
 """The folder in a cache where runs register: ``.holders/KEY/RUN.json``."""
@@ -226,7 +227,9 @@ def _holders(folder: Path) -> list[tuple[Path, bool]]:
             run, linked = Path(said["run"]), bool(said["linked"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if run.exists() or run.with_name(f".{run.name}").exists():  # hidden, while it is launched
+        hidden = run.with_name(f".{run.name}")  # while it is launched
+        deleted = run.parent / TRASH / run.name  # until it is brought back or removed for good
+        if any(place.exists() for place in (run, hidden, deleted)):
             found.append((run, linked))
         else:
             file.unlink(missing_ok=True)

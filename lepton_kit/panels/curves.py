@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lepton_kit.panels.decimate import thin
-from lepton_kit.rundir.view import RunView
+from lepton_kit.rundir.decimate import thin
+from lepton_kit.rundir.view import RunView, main_metric
 
 POINTS = 600
 """Points a curve may have on the screen: a plot is 300 to 600 pixels wide."""
@@ -38,19 +38,6 @@ class Curves:
         ),
         repr=False,
     )  # fmt: skip
-
-
-def main_metric(names: list[str]) -> str | None:
-    """The metric worth a plot of its own: balanced accuracy, an accuracy, else the first that is not the loss.
-
-    >>> main_metric(["loss", "mae", "sparse_categorical_accuracy"])
-    'sparse_categorical_accuracy'
-    >>> main_metric(["accuracy", "balanced_accuracy"])
-    'balanced_accuracy'
-    """
-    shown = [name for name in names if name != "loss" and not name.endswith("_loss")]
-    accuracies = [name for name in shown if "acc" in name.lower()]
-    return min(accuracies or shown, key=lambda name: "balanced" not in name.lower(), default=None)
 
 
 def curves_of(view: RunView, points: int = POINTS) -> Curves:

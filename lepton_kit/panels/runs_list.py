@@ -41,7 +41,7 @@ def _state(paths: RunPaths) -> dict[str, Any]:
 class RunsPanel(Panel):
     """All runs of a folder; Attach shows one in the live view with every point it ever logged."""
 
-    def __init__(self, runs_dir: str | Path = "runs", on_attach: Callable[[Any], None] | None = None):
+    def __init__(self, runs_dir: str | Path | None = None, on_attach: Callable[[Any], None] | None = None):
         super().__init__()
         self.runs_dir = runs_dir
         self.run: Any = None

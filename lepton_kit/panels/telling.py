@@ -6,10 +6,9 @@ import html
 import math
 import time
 
-from lepton_kit.panels.curves import main_metric
 from lepton_kit.panels.parts import Markup, bar, chip, table
 from lepton_kit.rundir import Status
-from lepton_kit.rundir.view import RunView
+from lepton_kit.rundir.view import RunView, main_metric
 
 INCIDENTS_SHOWN = 6
 WORKERS_SHOWN = 32

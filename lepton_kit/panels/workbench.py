@@ -45,7 +45,7 @@ class Workbench(Panel):
         *,
         data: Any = None,
         model: Any = None,
-        runs_dir: str | Path = "runs",
+        runs_dir: str | Path | None = None,
         warm: bool = True,
     ):
         super().__init__()

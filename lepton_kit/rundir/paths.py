@@ -14,6 +14,10 @@ from lepton_kit.errors import RunError
 from lepton_kit.rundir.reading import read_mapping
 from lepton_kit.rundir.status import Status
 
+RUNS_DIR = "LEPTON_RUNS_DIR"
+"""The environment variable that names the folder of runs, where none is given."""
+TRASH = ".trash"
+"""The folder beside runs where deleted ones lie until they are removed for good."""
 RESERVE_BYTES = 1 << 16
 """Kept free in a run's folder, so that a run that a full disk ends can still say so."""
 
@@ -42,6 +46,11 @@ class RunPaths:
     def status(self) -> Path:
         """What listings read instead of the log."""
         return self.root / "status.json"
+
+    @property
+    def labels(self) -> Path:
+        """Name, tags and note that were given since its launch, if any."""
+        return self.root / "labels.json"
 
     @property
     def events(self) -> Path:
@@ -148,9 +157,14 @@ def new_run_id(name: str) -> str:
     return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def list_runs(runs_dir: str | Path = "runs") -> list[RunPaths]:
+def runs_folder(runs_dir: str | Path | None = None) -> Path:
+    """The folder of runs: the given one, else what ``$LEPTON_RUNS_DIR`` names, else ``runs`` in the current folder."""
+    return Path(runs_dir if runs_dir is not None else os.environ.get(RUNS_DIR) or "runs").resolve()
+
+
+def list_runs(runs_dir: str | Path | None = None) -> list[RunPaths]:
     """All runs of a folder, oldest first."""
-    folder = Path(runs_dir).resolve()
+    folder = runs_folder(runs_dir)
     if not folder.is_dir():
         return []
     found = []
@@ -164,7 +178,7 @@ def list_runs(runs_dir: str | Path = "runs") -> list[RunPaths]:
     return [RunPaths(path) for _, _, path in sorted(found)]
 
 
-def find_run(run: str | Path, runs_dir: str | Path = "runs") -> RunPaths:
+def find_run(run: str | Path, runs_dir: str | Path | None = None) -> RunPaths:
     """The run with this id, this unambiguous beginning of an id, this path, or ``"latest"``.
 
     Raises `RunError` that lists what is there.
@@ -182,4 +196,7 @@ def find_run(run: str | Path, runs_dir: str | Path = "runs") -> RunPaths:
         return matches[0]
     shown = ", ".join(paths.id for paths in (matches or known)[-8:]) or "no run at all"
     rule = "is the beginning of several runs" if matches else "is no run"
-    raise RunError(f"{run!s} {rule} in {Path(runs_dir).resolve()}; there: {shown}")
+    folder = runs_folder(runs_dir)
+    buried = run and any(paths.id.startswith(str(run)) for paths in list_runs(folder / TRASH))
+    hint = "; the trash has it: `lepton restore` brings it back" if buried and not matches else ""
+    raise RunError(f"{run!s} {rule} in {folder}; there: {shown}{hint}")

@@ -190,13 +190,26 @@ class RunView:
         return (self.total_steps - self.step) * seconds / steps
 
     def summary(self) -> dict[str, Any]:
-        """What a list of runs shows: step, total_steps, loss, val_…, seconds."""
-        last = self.epochs[-1] if self.epochs else {}
+        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds.
+
+        Loss and metrics are the last epoch's, before its end those of the last report; workers are those of the last
+        generation, once there is one.
+        """
+        figures: dict[str, Any] = {"loss": float(self.loss[-1]) if len(self.loss) else None}
+        if self.epochs:
+            figures |= {
+                name: value
+                for name, value in self.epochs[-1].items()
+                if name not in ("epoch", "step", "seconds")
+            }
+        else:
+            figures |= {name: float(values[-1]) for name, values in self.metrics.items() if len(values)}
+        workers = {"workers": len(self.generations[-1]["ranks"])} if self.generations else {}
         return {
+            **workers,
             "step": self.step,
             "total_steps": self.total_steps,
-            "loss": float(self.loss[-1]) if len(self.loss) else None,
-            **{name: value for name, value in last.items() if name.startswith("val_")},
+            **figures,
             "seconds": self.seconds,
         }
 
@@ -314,3 +327,16 @@ def describe(view: RunView, now: float | None = None) -> str:
     if view.cause:
         parts.append(view.cause)
     return " · ".join(parts)
+
+
+def main_metric(names: list[str]) -> str | None:
+    """The metric worth a plot of its own: balanced accuracy, an accuracy, else the first that is not the loss.
+
+    >>> main_metric(["loss", "mae", "sparse_categorical_accuracy"])
+    'sparse_categorical_accuracy'
+    >>> main_metric(["accuracy", "balanced_accuracy"])
+    'balanced_accuracy'
+    """
+    shown = [name for name in names if name != "loss" and not name.endswith("_loss")]
+    accuracies = [name for name in shown if "acc" in name.lower()]
+    return min(accuracies or shown, key=lambda name: "balanced" not in name.lower(), default=None)

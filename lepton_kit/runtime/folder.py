@@ -10,17 +10,17 @@ from pathlib import Path
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import FULL, RunError, why_not_written
 from lepton_kit.rundir import RunPaths, lock, new_run_id
-from lepton_kit.rundir.paths import write_atomically
+from lepton_kit.rundir.paths import runs_folder, write_atomically
 from lepton_kit.runtime.start import start_driver
 
 
-def begin(name: str, runs_dir: str | Path, fill: Callable[[Path], RunConfig]) -> RunPaths:
+def begin(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig]) -> RunPaths:
     """Make the folder of a run and start its driver; whatever fails, no folder is left.
 
     ``fill`` writes what belongs to the run (model, data, callbacks) into the folder that it is given, and returns the
     configuration. The folder has its name once it is complete. Raises `RunError` where the disk is full.
     """
-    paths = RunPaths((Path(runs_dir) / new_run_id(name)).resolve())
+    paths = RunPaths(runs_folder(runs_dir) / new_run_id(name))
     hidden = RunPaths(paths.root.with_name(f".{paths.id}"))
     try:
         hidden.create()

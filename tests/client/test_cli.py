@@ -359,7 +359,7 @@ def test_version_names_what_a_report_of_a_fault_needs(capsys):
         (["cache", "lst"], "did you mean list?"),
         (["watch", "latest", "--jsn"], "did you mean --json?"),
         (["report", "latest", "--ouput=x"], "did you mean --output?"),
-        (["frobnicate"], "not one of run, runs, watch"),
+        (["frobnicate"], "not one of run, runs, rename"),
     ],
 )
 def test_a_misspelt_word_is_told_the_nearest_one(words, meant, capsys):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lepton_kit import cli
-from lepton_kit.client.run import Run, open_run, runs
+from lepton_kit.client.run import Run, open_run
+from lepton_kit.client.table import runs
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import EventLog, RunPaths, RunView, Status, list_runs
 from lepton_kit.runtime.reports import Ledger
@@ -100,11 +101,11 @@ def test_an_ended_run_is_listed_without_its_log_unless_that_has_grown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     paths = make(tmp_path, "run")
-    before = runs(tmp_path).table().to_dict("records")
+    before = runs(tmp_path).table().to_json()
     with monkeypatch.context() as patch:
         patch.setattr(RunView, "refresh", None)
         patch.setattr("lepton_kit.client.run.RunConfig.load", None)
-        assert runs(tmp_path).table().to_dict("records") == before
+        assert runs(tmp_path).table().to_json() == before
     EventLog(paths.events).append("steps", **{**TOLD, "first": 2, "last": 4})
     assert runs(tmp_path).table()["step"].tolist() == [4]
 

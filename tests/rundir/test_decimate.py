@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lepton_kit.panels.decimate import keep, thin
+from lepton_kit.rundir.decimate import keep, thin
 
 CURVES = arrays(np.float64, st.integers(0, 400), elements=st.floats(-1e6, 1e6) | st.just(float("nan")))
 

@@ -1,0 +1,120 @@
+"""The runs of a folder as a table: found, sorted, and read from small files where a run has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lepton_kit.client import finding
+from lepton_kit.client.run import Run
+from lepton_kit.errors import LeptonError
+from lepton_kit.rundir import list_runs
+from lepton_kit.rundir.labels import Labels, first_name
+from lepton_kit.rundir.paths import TRASH, runs_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIRST = ("id", "name", "status", "workers", "step", "total_steps", "loss")
+LAST = ("seconds", "energy_joules", "began", "tags", "note", "problem")
+"""Columns before and after the metrics."""
+
+
+class Runs(list[Run]):
+    """The runs of a folder, oldest first; shows as a table, is found in and sorted.
+
+    >>> lk.runs().find("status=finished val_accuracy>0.9").sort_by("-val_accuracy").table()  # doctest: +SKIP
+    """
+
+    def __init__(self, found: Iterable[Run] = (), folder: Path | None = None):
+        super().__init__(found)
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"<Runs: {len(self)} in {self.folder}>"
+
+    def find(self, query: str) -> Runs:
+        """The runs that fit all words and conditions, such as ``"conv tag=baseline loss<0.2 time>2min"``.
+
+        A word is looked for in id, name, status, tags and note. A condition names a column of the table. Raises
+        `ConfigError` for a column that is none.
+        """
+        return Runs((self[place] for place in finding.matching(self.rows(), query)), self.folder)
+
+    def sort_by(self, column: str) -> Runs:
+        """The runs in the order of a column, ``"-loss"`` downwards; unknown figures last. Raises `ConfigError`."""
+        return Runs((self[place] for place in finding.ordered(self.rows(), column)), self.folder)
+
+    def refresh(self) -> Runs:
+        """What the folder holds now, with the handles that are known already; so their logs are not read again."""
+        known = {run.paths.root: run for run in self}
+        there = [known.get(paths.root) or Run(paths) for paths in list_runs(self.folder)]
+        return Runs(there, self.folder)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping a run, of plain values; ``began`` is in unix seconds. See `table`."""
+        return [_row(run) for run in self]
+
+    def table(self) -> pd.DataFrame:
+        """One row a run: id, name, status, workers, step, total_steps, loss, metrics, seconds, energy, began, tags, note.
+
+        Loss and metrics are those of the last epoch, on the training split and with ``val_`` on the validation split;
+        before its end those of the last report. ``began`` is local time. A run whose files can't be read is
+        ``unreadable``, and a column ``problem`` says why. Figures that are not known are NaN; ``energy_joules`` is one
+        wherever the machine has no counter that this user may read.
+        """
+        import pandas as pd
+
+        rows = self.rows()
+        names = finding.columns(rows)
+        middle = [name for name in names if name not in FIRST and name not in LAST]
+        last = [name for name in LAST if name in names or name != "problem"]
+        table = pd.DataFrame(rows, columns=[*FIRST, *middle, *last])
+        table["began"] = [_local(row.get("began")) for row in rows]
+        return table
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(max_rows=60, notebook=True))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run in a table; of one that has ended from its small files alone."""
+    labels = run.labels
+    row = {"id": run.id, "name": labels.name or first_name(run.id)} | _state(run) | _written(labels)
+    try:
+        row["began"] = run.paths.config.stat().st_mtime
+    except OSError:
+        row["began"] = None
+    return row
+
+
+def _state(run: Run) -> dict[str, Any]:
+    try:
+        known = run.paths.read_summary()
+        if known is None:
+            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
+    except (LeptonError, OSError) as failure:
+        return {"status": "unreadable", "problem": str(failure)}
+    return {name: known[name] for name in known if name not in ("cause", "log_bytes")}
+
+
+def _written(labels: Labels) -> dict[str, Any]:
+    return {"tags": ", ".join(labels.tags), "note": labels.note}
+
+
+def _local(seconds: float | None) -> str | None:
+    return None if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def runs(runs_dir: str | Path | None = None, *, trash: bool = False) -> Runs:
+    """All runs of a folder, oldest first; with ``trash`` those that were deleted, the last deleted one at the end.
+
+    The folder is ``$LEPTON_RUNS_DIR`` where that is set, else ``runs`` in the current folder.
+    """
+    folder = runs_folder(runs_dir) / TRASH if trash else runs_folder(runs_dir)
+    found = [Run(paths) for paths in list_runs(folder)]
+    if trash:
+        found.sort(key=lambda run: run.labels.deleted or 0.0)
+    return Runs(found, folder)
