@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.drawing import in_notebook
 from lepton_kit.rundir.view import RunView
 
 PANEL_SECONDS = 0.5
@@ -89,16 +90,6 @@ class Progress:
         if self._epochs > 1:
             print(f"Epoch {epoch + 1}/{self._epochs}", flush=True)
         self._bar = keras.utils.Progbar(steps, verbose=self._verbose, unit_name="step", stateless_metrics=())
-
-
-def in_notebook() -> bool:
-    """Whether the output of this process goes to a page that can show widgets."""
-    if "ipykernel" not in sys.modules:
-        return False
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def _values(row: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.drawing import BLUE, GREY
 from lepton_kit.errors import ConfigError
-from lepton_kit.panels.figure import BLUE, GREY
 from lepton_kit.panels.parts import PALETTE, Panel, card, field, framed, on_change, set_html
 from lepton_kit.panels.picture import SCALE, WIDTH, text_at
+from lepton_kit.panels.still import bundle_of
 
 LINE = 22
 """Height of a line of the still picture, in pixels of the page."""
@@ -86,12 +87,11 @@ class AskPanel(Panel):
             )
             set_html(self.shown, self._told())
 
-    def picture(self) -> str | None:
-        """Text and bars as a PNG, for readers without a kernel."""
+    def still(self) -> dict[str, str]:
         from PIL import Image, ImageDraw
 
         if not self.ranked:
-            return None
+            return super().still()
         letters = self.text.value
         letters = letters if len(letters) <= MOST_LETTERS else letters[: MOST_LETTERS - 1] + "…"
         size = (WIDTH, LINE * (len(self.ranked) + 2))
@@ -110,7 +110,8 @@ class AskPanel(Panel):
             text_at(draw, end + 8, middle, f"{share:.2f}", anchor="lm", size=12)
         buffer = io.BytesIO()
         image.quantize(64).save(buffer, "PNG", optimize=True)
-        return base64.b64encode(buffer.getvalue()).decode()
+        told = f"Asked “{self.text.value}”, the model answers: {self.said}"
+        return bundle_of(told, png=base64.b64encode(buffer.getvalue()).decode())
 
     @property
     def _wrong(self) -> str:

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.drawing import BLUE, GREEN, GREY, ORANGE, VIOLET
 from lepton_kit.panels.curves import Curves, curves_of
 from lepton_kit.rundir.view import RunView
 
-GREY = "#7d8590"
 GRID = "rgba(125,133,144,0.22)"
 CLEAR = "rgba(0,0,0,0)"
-BLUE, ORANGE, GREEN, VIOLET = "#3d85c6", "#e08a1e", "#3c9d5b", "#9a72c7"
-"""Mid-tones that can be told apart, with a contrast of at least 3:1, on white and on JupyterLab's dark ground."""
 
 PLACES = {
     "loss": (1, 1), "validation_loss": (1, 1),

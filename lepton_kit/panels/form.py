@@ -85,13 +85,10 @@ class InputForm(Panel):
         self._silent = True
         try:
             for name, value in values.items():
-                one, text = self.fields[name], _text(value)
-                if hasattr(one, "options"):
-                    if text not in [known for _, known in one.options]:
-                        one.options = (*one.options, (str(text), text))
-                    one.value = text
-                else:
-                    one.value = text or ""
+                one, text = self.fields[name], _text(value) or ""
+                if hasattr(one, "options") and text not in [known for _, known in one.options]:
+                    one.options = (*one.options, (text, text))
+                one.value = text
         finally:
             self._silent = False
         self.ask()
@@ -110,34 +107,16 @@ class InputForm(Panel):
         set_html(self.result, "" if self.complaint else _answer(self.answer))
         set_html(self.remarks, "" if self.answer is None else _notes(self.answer))
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **more: Any) -> dict[str, Any]:
-        bundle = super()._repr_mimebundle_(include=include, exclude=exclude, **more)
-        bundle["text/html"] = self.still()
-        return bundle
-
-    def still(self) -> str:
-        """Row and answer as plain HTML, for readers without a kernel."""
-        row = table(
-            ["field", "value"],
-            [[name, NOTHING if value is None else value] for name, value in self.row.items()],
-        )
-        told = (
-            _answer(self.answer) + _notes(self.answer)
-            if self.answer is not None
-            else html.escape(self.complaint)
-        )
-        return f"<div>{row}{told}</div>"
-
 
 def _widget(one: Input) -> Any:
     if one.kind in ("category", "boolean"):
-        options = [*((text, text) for text in one.choices), (NOTHING, None), (OTHER, OTHER)]
+        options = [*((text, text) for text in one.choices), (NOTHING, ""), (OTHER, OTHER)]
         return field(
             widgets.Dropdown,
             one.name,
             _about(one),
             options=options,
-            value=one.typical if one.typical in one.choices else None,
+            value=one.typical if one.typical in one.choices else "",
         )
     ends = "" if one.low is None else f"{one.low} to {one.high}{' ' + one.unit if one.unit else ''}"
     return field(

@@ -18,6 +18,8 @@ from lepton_kit.panels.parts import Panel, card, framed, note, set_html
 from lepton_kit.panels.picture import picture_text
 from lepton_kit.panels.presence import Presence
 from lepton_kit.panels.pump import Pump
+from lepton_kit.panels.sentences import sentence
+from lepton_kit.panels.still import bundle_of, renew_displayed
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import RunPaths
 from lepton_kit.rundir.view import RunView
@@ -87,12 +89,19 @@ class LivePanel(Panel):
             return None
         return Status.INTERRUPTED if self.interrupted else self.seen.status
 
-    def picture(self) -> str | None:
+    def still(self) -> dict[str, str]:
+        if self.seen is None:
+            return super().still()
+        with self._lock:  # the pump's thread feeds the view
+            picture = picture_text(self.seen)
+            told = sentence(self.seen, self.run.id, self.state)
+        return super().still() if picture is None else bundle_of(told, png=picture)
+
+    def still_mark(self) -> Any:
         if self.seen is None:
             return None
         self.update()
-        with self._lock:  # the pump's thread feeds the view
-            return picture_text(self.seen)
+        return self.run.id, self.state, self.seen.step
 
     def on_update(self, listener: Callable[[RunView], None]) -> None:
         """Call ``listener(view)`` after every change of the run that the panel has seen."""
@@ -198,7 +207,10 @@ class LivePanel(Panel):
         if self._failing:
             self.complain(None)
             self._failing = False
-        return not self.seen.done or bool(self._repeat_at) or time.monotonic() < self._hope_until
+        goes_on = not self.seen.done or bool(self._repeat_at) or time.monotonic() < self._hope_until
+        if not goes_on:
+            renew_displayed()
+        return goes_on
 
     def _show(self) -> None:
         set_html(self.summary, telling.summary(self.seen, self.run.id, self.state))

@@ -9,9 +9,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.drawing import in_notebook
 from lepton_kit.errors import LeptonError
+from lepton_kit.panels import still
 
-STYLE = """<style>
+STYLE = (
+    """<style>
 .lk-panel{font-size:13px;color:var(--jp-ui-font-color1);overflow:hidden}
 .lk-panel .widget-html-content{line-height:1.45}
 .lk-card .widget-label{text-align:left}
@@ -60,7 +63,10 @@ STYLE = """<style>
 .lk-panel .lk-row{overflow:hidden}
 .lk-pages>.widget-tab-contents,.lk-pages>.jupyter-widget-TabPanel-tabContents{border:none!important;padding:10px 0 0!important;
  overflow:hidden;background:none!important}
-</style>"""
+"""
+    + still.HIDDEN
+    + "</style>"
+)
 
 PALETTE = ("#3d85c6", "#c2740c", "#2f8a4b", "#8a5fbf", "#b3475e", "#3b8f8f", "#8c6d31", "#6b7280")
 LABEL_WIDTH = "118px"
@@ -73,6 +79,7 @@ class Panel:
         self.view: widgets.Widget = widgets.VBox([])
         self.problem = widgets.HTML("", layout=widgets.Layout(display="none", margin="4px 0 0 0"))
         self.problem.add_class("lk-problem")
+        self.still_output = still.StillOutput(lambda: self.still(), lambda: self.still_mark())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -80,15 +87,22 @@ class Panel:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, Any]:
         bundle = self.view._repr_mimebundle_(include=include, exclude=exclude) or {}
         bundle = dict(bundle[0] if isinstance(bundle, tuple) else bundle)
-        bundle["text/plain"] = repr(self)
-        picture = self.picture()
-        if picture is not None:
-            bundle["image/png"] = picture
-        return bundle
+        return bundle | {"text/plain": repr(self)}
 
-    def picture(self) -> str | None:
-        """A still picture for readers without a kernel: PNG in base64, or None while there is nothing to see."""
-        return None
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)
+        if in_notebook():
+            self.still_output.show()
+
+    def still(self) -> dict[str, str]:
+        """A picture for readers without a kernel, with its alternative text: by type, as a notebook stores it."""
+        return still.drawn_words(still.title_of(type(self).__name__), list(still.words_of(self.view)))
+
+    def still_mark(self) -> Any:
+        """What tells that the still picture is another now; cheap, for it is asked after each cell."""
+        return tuple(still.words_of(self.view))
 
     def complain(self, problem: BaseException | str | None) -> None:
         """Show an error's text in the panel, in place; None takes it away."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.drawing import BLUE, GREEN, GREY, ORANGE
 from lepton_kit.panels.curves import Curve, Curves, curves_of
-from lepton_kit.panels.figure import BLUE, GREEN, GREY, ORANGE
 from lepton_kit.rundir.view import RunView
 
 WIDTH, HEIGHT, SCALE = 840, 190, 2

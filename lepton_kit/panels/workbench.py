@@ -87,8 +87,11 @@ class Workbench(Panel):
         state = self.run.status if self.run is not None else "idle"
         return f"<Workbench: {count} worker{'' if count == 1 else 's'}, {state}>"
 
-    def picture(self) -> str | None:
-        return self.live.picture()
+    def still(self) -> dict[str, str]:
+        return self.live.still() if self.run is not None else super().still()
+
+    def still_mark(self) -> Any:
+        return self.live.still_mark() if self.run is not None else super().still_mark()
 
     def settings(self) -> dict[str, Any]:
         """The keyword arguments of `lepton_kit.launch` that the panels choose."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,7 +61,8 @@ def test_several_stand_side_by_side_and_a_small_mask_is_fitted():
 def test_it_shows_itself_with_a_text_and_can_be_saved(tmp_path):
     found = data.overlay(GREY, MASK, truth=MASK)
     bundle, about = found._repr_mimebundle_()
-    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert base64.b64decode(bundle["image/png"]) == found.png()
+    assert 'alt="a picture with the mask in colour' in bundle["text/html"]
     assert about["image/png"]["alt"] == "a picture with the mask in colour, the true mask outlined in yellow"
     assert data.overlay(GREY, MASK, text="a head").text in repr(data.overlay(GREY, MASK, text="a head"))
     assert Image.open(found.save(tmp_path / "x.png")).size == (8, 6)

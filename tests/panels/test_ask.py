@@ -38,7 +38,7 @@ def panel(text: str = "", **more: float) -> AskPanel:
 def test_a_text_is_answered_while_it_is_typed():
     made = panel(threshold=0.6)
     assert repr(made) == "<AskPanel: '', no text yet>"
-    assert made.picture() is None
+    assert "no text yet" in made.still()["text/html"]
     made.text.value = "book"
     assert made.sure
     assert made.ranked[0][0] == "book"
@@ -58,7 +58,7 @@ def test_words_that_are_unknown_and_signs_without_any_are_told():
     assert "(1 of 1 inputs)" not in made.shown.value
     made.text.value = "\u200b"  # which no reader sees
     assert made.said == "the text is empty"
-    assert made.picture() is None
+    assert "the text is empty" in made.still()["text/html"]
     assert "the text is empty" in made.shown.value
 
 
@@ -72,8 +72,10 @@ def test_names_are_shown_as_text():
 
 
 def test_a_page_without_a_kernel_has_a_picture():
-    bundle = panel("book book, please")._repr_mimebundle_()
-    assert bundle["text/plain"] == "<AskPanel: 'book book, please', book (0.96)>"
+    made = panel("book book, please")
+    assert made._repr_mimebundle_()["text/plain"] == "<AskPanel: 'book book, please', book (0.96)>"
+    bundle = made.still()
+    assert 'alt="Asked “book book, please”, the model answers: book (0.96)"' in bundle["text/html"]
     picture = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert picture.size == (1680, 220)
     assert len(bundle["image/png"]) < 40_000

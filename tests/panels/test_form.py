@@ -33,7 +33,7 @@ def test_fields_begin_with_what_is_typical_and_every_change_is_answered(asked):
     form = InputForm(asked)
     assert form.row == {"age": "35", "income": "50", "job": "fixed"}
     assert form.fields["age"].placeholder == "20 to 50"
-    assert [known for _, known in form.fields["job"].options] == ["fixed", "others", None, OTHER]
+    assert [known for _, known in form.fields["job"].options] == ["fixed", "others", "", OTHER]
     pd.testing.assert_frame_equal(form.answer, asked.predict([{"age": 35, "income": 50, "job": "fixed"}]))
     before = form.answer["probability_yes"].iloc[0]
     form.fields["age"].value = "50"
@@ -59,12 +59,12 @@ def test_missing_and_never_seen_values_say_what_was_done(asked):
     form.close()
 
 
-def test_it_stands_as_html_without_a_kernel(asked):
-    form = InputForm(asked, row={"income": None})
-    shown = form._repr_mimebundle_()
-    assert f"<td>{NOTHING}</td>" in shown["text/html"]
-    assert "probability" in shown["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in shown
+def test_a_page_without_a_kernel_has_its_fields_and_answer(asked):
+    form = InputForm(asked, row={"income": None, "job": None})
+    shown = form.still()["text/html"]
+    assert f"job: {NOTHING}" in shown
+    assert "answer · probability" in shown
+    assert set(form._repr_mimebundle_()) >= {"application/vnd.jupyter.widget-view+json", "text/plain"}
     form.close()
 
 

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from lepton_kit.drawing import WIDTH
 from lepton_kit.errors import ConfigError
 from lepton_kit.panels import lines
-from lepton_kit.panels.lines import BOTTOM, LEFT, RIGHT, TOP, WIDTH
+from lepton_kit.panels.lines import BOTTOM, LEFT, RIGHT, TOP
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -48,7 +49,9 @@ def test_words_are_there_and_escaped():
     told = [one.text for one in root.findall(f"{SVG}text")]
     assert {"a < b", "seconds", "m/s", "limit", "crash"} <= set(told)
     assert root.find(f"{SVG}title").text == root.get("aria-label") == 'A "line" & more'
-    assert picture._repr_svg_() == picture.svg
+    bundle = picture._repr_mimebundle_()
+    assert bundle["image/svg+xml"] == picture.svg
+    assert 'alt="A &quot;line&quot; &amp; more"' in bundle["text/html"]
     assert repr(picture) == '<Picture: A "line" & more>'
 
 

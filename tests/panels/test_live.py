@@ -130,7 +130,7 @@ def test_pictures_wait_while_the_pump_feeds_the_view(panel, synthetic, monkeypat
     panel.detach()
     monkeypatch.setattr(panel, "update", lambda: False)
     drawn = []
-    for draw in (panel.picture, panel.plotly):
+    for draw in (panel.still, panel.plotly):
         thread = threading.Thread(target=lambda draw=draw: drawn.append(draw()))
         with panel._lock:
             thread.start()
@@ -269,12 +269,27 @@ def test_still_picture(synthetic):
 
 
 def test_a_saved_notebook_holds_text_and_picture(panel, synthetic):
-    assert "image/png" not in panel._repr_mimebundle_()
+    assert "No run yet" in panel.still()["text/html"]
     run = synthetic().begin()
     run.advance(5)
     run.end()
     panel.attach(run)
     bundle = panel._repr_mimebundle_()
     assert bundle["text/plain"] == "<LivePanel: demo-1, finished>"
-    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert base64.b64decode(panel.still()["image/png"]).startswith(b"\x89PNG")
+    assert 'alt="Run demo-1, finished, step 5 of 60. Training loss' in panel.still()["text/html"]
+
+
+def test_the_end_of_a_run_renews_the_displayed_stills(panel, synthetic, monkeypatch):
+    renewed = []
+    monkeypatch.setattr("lepton_kit.panels.live.renew_displayed", lambda: renewed.append(panel.state))
+    run = synthetic().begin()
+    run.advance(5)
+    panel.attach(run)
+    panel.detach()
+    assert panel._tick()
+    assert renewed == []
+    run.end()
+    assert not panel._tick()
+    assert renewed == ["finished"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.images import decode
+from lepton_kit.drawing import PNG, still
 from lepton_kit.errors import DataError
 
 COLOURS = ((245, 133, 24), (76, 120, 200), (60, 157, 91), (214, 76, 129), (148, 103, 189), (23, 170, 190))
@@ -41,7 +43,8 @@ class Overlay:
         return Path(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return {"image/png": self.png(), "text/plain": repr(self)}, {"image/png": {"alt": self.text}}
+        picture = still(PNG, base64.b64encode(self.png()).decode(), self.text)
+        return picture | {"text/plain": repr(self)}, {PNG: {"alt": self.text}}
 
 
 def overlay(

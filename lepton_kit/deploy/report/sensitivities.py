@@ -13,6 +13,7 @@ from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import representative
 from lepton_kit.compression.quantization.scopes import layer_scopes, operations
 from lepton_kit.deploy.report import scoring
+from lepton_kit.deploy.report.rows import Figure
 from lepton_kit.deploy.subject import find_subject
 from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, Workshop
@@ -67,7 +68,8 @@ class Sensitivity:
         """A plotly bar a layer with the 95 % interval of its loss."""
         import plotly.graph_objects as go
 
-        from lepton_kit.deploy.report.show import KINDS, neutral
+        from lepton_kit.deploy.report.show import neutral
+        from lepton_kit.deploy.report.still import KINDS, losses_picture, with_picture
 
         figure = go.Figure()
         figure.add_bar(
@@ -83,7 +85,10 @@ class Sensitivity:
         )
         figure.update_xaxes(title=f"only this layer in {self.precision}")
         figure.update_yaxes(title=f"{self.metric} lost, measured on {self.held_out} samples")
-        return neutral(figure)
+        names = [one.layer for one in self.layers]
+        lost = [Figure(one.lost, "measured", one.low, one.high) for one in self.layers]
+        picture = losses_picture(names, lost, self.precision, self.metric, self.held_out) if names else None
+        return with_picture(neutral(figure), picture)
 
     def worst(self, count: int = 1) -> tuple[str, ...]:
         """The names of the layers that lose most; what ``keep_float`` of `compress` may hold."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.deploy.report.still import KINDS, front_picture, with_picture
 
 if TYPE_CHECKING:
     import pandas
     import plotly.graph_objects
 
 GREY, GRID = "#7f7f7f", "rgba(127,127,127,0.25)"  # readable on light and dark backgrounds
-KINDS = {"float": "#4c78a8", "control": "#9d9d9d", "variant": "#f58518"}
 
 
 class Card(Protocol):
@@ -104,7 +104,7 @@ def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects
     )
     figure.update_xaxes(title=f"{COLUMNS[cost][0]} ({COLUMNS[cost][1]}), measured", type="log")
     figure.update_yaxes(title=f"{card.metric} on {card.held_out} held-out samples")
-    return neutral(figure)
+    return with_picture(neutral(figure), front_picture(card, cost))
 
 
 def neutral(figure: plotly.graph_objects.Figure) -> plotly.graph_objects.Figure:

@@ -1,0 +1,100 @@
+"""What the curves of a run show now, in sentences: for screen readers, beside plots, and as the text of still pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lepton_kit.panels.curves import main_metric
+from lepton_kit.rundir.view import RunView
+
+
+def sentence(view: RunView, run_id: str, state: str | None = None) -> str:
+    """A run in one line: its state, how far it is, and what its curves show."""
+    total = f" of {view.total_steps:,}" if view.total_steps else ""
+    return f"Run {run_id}, {state or view.status}, step {view.step:,}{total}. {curves_told(view)}".strip()
+
+
+def curves_told(view: RunView) -> str:
+    """What the curves show now: where each began, where it stands, and its best; empty before the first step."""
+    metric = main_metric(list(view.metrics))
+    told = [_moved("Training loss", view.loss, lowest=True)]
+    told.append(_held_out("Validation loss", [row.get("val_loss") for row in view.epochs], lowest=True))
+    if metric is not None:
+        name = metric.replace("_", " ")
+        told.append(_moved(f"Training {name}", view.metrics[metric], lowest=_better_low(metric)))
+        values = [row.get(f"val_{metric}") for row in view.epochs]
+        told.append(_held_out(f"Validation {name}", values, lowest=_better_low(metric)))
+    if view.total_sparsity is not None:
+        told.append(f"{view.total_sparsity:.1%} of the weights are zero.")
+    told += [_speed(view), _workers(view)]
+    return " ".join(one for one in told if one)
+
+
+def _better_low(metric: str) -> bool:
+    return not any(
+        word in metric.lower() for word in ("acc", "auc", "precision", "recall", "iou", "dice", "r2")
+    )
+
+
+def _moved(name: str, values: np.ndarray, lowest: bool) -> str:
+    """From where to where a curve went.
+
+    >>> _moved("Training loss", np.array([2.0, 0.4, 0.5]), lowest=True)
+    'Training loss fell from 2 to 0.5, lowest 0.4.'
+    """
+    known = values[np.isfinite(values)]
+    broken = "; it is not finite any more" if len(values) and not math.isfinite(values[-1]) else ""
+    if not len(known):
+        return f"{name} is not finite." if broken else ""
+    first, last = float(known[0]), float(known[-1])
+    if len(known) == 1:
+        return f"{name} is {_figure(last)}{broken}."
+    way = "fell" if last < first else "rose" if last > first else "stayed"
+    path = f"at {_figure(last)}" if way == "stayed" else f"from {_figure(first)} to {_figure(last)}"
+    best = float(known.min() if lowest else known.max())
+    extreme = (
+        f", {'lowest' if lowest else 'highest'} {_figure(best)}" if _figure(best) != _figure(last) else ""
+    )
+    return f"{name} {way} {path}{extreme}{broken}."
+
+
+def _held_out(name: str, values: Sequence[float | None], lowest: bool) -> str:
+    """The last value of each epoch's, and in which epoch the best was.
+
+    >>> _held_out("Validation accuracy", [0.5, 0.9, 0.8], lowest=False)
+    'Validation accuracy is 0.8 after epoch 3, best 0.9 after epoch 2.'
+    """
+    known = [
+        (epoch, value) for epoch, value in enumerate(values, 1) if value is not None and math.isfinite(value)
+    ]
+    if not known:
+        return ""
+    epoch, last = known[-1]
+    at, best = min(known, key=lambda one: one[1] if lowest else -one[1])
+    extreme = "" if best == last else f", best {_figure(best)} after epoch {at}"
+    return f"{name} is {_figure(last)} after epoch {epoch}{extreme}."
+
+
+def _speed(view: RunView) -> str:
+    rates = view.throughput[np.isfinite(view.throughput)]
+    if not len(rates):
+        return ""
+    return f"Throughput is {rates[-1]:,.0f} samples/s, median {float(np.median(rates)):,.0f}."
+
+
+def _workers(view: RunView) -> str:
+    sizes = [int(one) for one in view.report_world_size.array]
+    if not sizes:
+        return ""
+    steps = [size for place, size in enumerate(sizes) if place == 0 or size != sizes[place - 1]]
+    if len(steps) == 1:
+        return f"{steps[0]} worker{'s' * (steps[0] != 1)} trained throughout."
+    path = ", then ".join(map(str, steps[:6])) + (", …" if len(steps) > 6 else "")
+    return f"Workers: {path}."
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
