@@ -30,6 +30,7 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
     "incident": {"what": TEXT},
     "warning": {"text": TEXT},
     "output": {"text": TEXT},
+    "progress": {"text": TEXT},
 }
 ITEMS: dict[tuple[str, str], frozenset[type]] = {
     ("workers", "workers"): MAPPING,

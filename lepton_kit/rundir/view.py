@@ -76,6 +76,8 @@ class RunView:
         self.warnings: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
+        self.doing: str | None = None
+        """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
         self.total_sparsity: float | None = None
         self.learning_rate: float | None = None
@@ -309,6 +311,9 @@ class RunView:
 
     def _on_output(self, event: dict[str, Any]) -> None:
         self.outputs.append(event)
+
+    def _on_progress(self, event: dict[str, Any]) -> None:
+        self.doing = event["text"]
 
 
 def describe(view: RunView, now: float | None = None) -> str:

@@ -19,6 +19,7 @@ from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.subject import find_home, find_subject
 from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Crash, Workshop, fresh_call
+from lepton_kit.rundir import Status, send_request
 from tests.processes import processes_of
 
 
@@ -166,8 +167,9 @@ def test_a_bounded_search_in_its_own_process_is_watched_and_names_its_winner(dig
     said = []
     card = job.result(said.append)
     assert said[0] == "loading TensorFlow"
-    assert said[-1] == "finished"
-    assert job.progress()[-1]["finished"]
+    view = job.view()
+    assert view.doing == said[-1]
+    assert view.status is job.status is Status.FINISHED
     assert not job.running
     assert card.best == "int8"
     assert card.trail[0]["trunk"] == "as it came"
@@ -175,7 +177,7 @@ def test_a_bounded_search_in_its_own_process_is_watched_and_names_its_winner(dig
 
 
 @pytest.mark.processes
-def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_path):
+def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_path, monkeypatch):
     data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
     options = {"quantize": ("int8",), "memory": False, "folder": tmp_path, "wait": False}
     compress(digits_cnn, data, **options)
@@ -185,8 +187,16 @@ def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_pa
         CompressionError, match=r"a compression is under way here.*CompressionJob\('/.*'\)\.result\(\)"
     ):
         compress(digits_cnn, data, **options)
-    group = int((tmp_path / "lock").read_text())
+    group = driver_of(elsewhere)
+    send_request(elsewhere.paths, "pause")
     elsewhere.cancel()
+    pause, stop = elsewhere.view().requests
+    assert (pause["verb"], pause["accepted"], pause["cause"]) == (
+        "pause",
+        False,
+        "a compression can only be stopped",
+    )
+    assert (stop["verb"], stop["accepted"]) == ("stop", True)
     assert not elsewhere.running
     assert processes_of(group) == []
     deadline = time.monotonic() + 30
@@ -196,7 +206,22 @@ def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_pa
     with pytest.raises(CompressionError, match="the compression was cancelled"):
         elsewhere.result()
     elsewhere.cancel()
-    assert repr(elsewhere) == f"CompressionJob({tmp_path.name}, ended)"
+    assert repr(elsewhere) == f"CompressionJob({tmp_path.name}, stopped)"
+
+    deaf = compress(digits_cnn, data, **options)
+    os.killpg(driver_of(deaf), signal.SIGSTOP)
+    monkeypatch.setattr("lepton_kit.deploy.report.compress.CANCEL_SECONDS", 0.5)
+    deaf.cancel()
+    assert deaf.status is Status.INTERRUPTED
+
+
+def driver_of(job):
+    """The number of the job's process, once it has one."""
+    deadline = time.monotonic() + 60
+    while not (pid := job.paths.read_status()["driver_pid"]):
+        assert time.monotonic() < deadline, "the job never said that it began"
+        time.sleep(0.01)
+    return pid
 
 
 @pytest.mark.processes
@@ -208,11 +233,12 @@ def test_a_job_that_fails_or_dies_says_so(digits, digits_cnn, tmp_path):
             CompressionError, match=f"{option}: no layer 'conv'; expected one of .*mean 'conv_[ab]'"
         ):
             compress(digits_cnn, data, **{**options, option: "conv", "quantize": formats})
-    assert not (tmp_path / "job.log").exists()
+    assert not (tmp_path / "job.json").exists()
     job = compress(digits_cnn, data, wait=False, **options)
-    os.killpg(int((tmp_path / "lock").read_text()), signal.SIGKILL)
-    with pytest.raises(CompressionError, match=r"ended before it had a card; see .*job\.log"):
+    os.killpg(driver_of(job), signal.SIGKILL)
+    with pytest.raises(CompressionError, match=r"ended before it had a card; see .*driver\.log"):
         job.result()
+    assert job.status is Status.INTERRUPTED
 
 
 @pytest.mark.processes

@@ -210,7 +210,7 @@ def test_calibration_data_that_does_not_fit_is_refused_before_any_process(sample
     data = (np.zeros((8, 2), np.float32), np.arange(8) % 2)
     with pytest.raises(CompressionError, match=message):
         compress(tmp_path / "model.keras", data, calibration=samples, folder=tmp_path / "card")
-    assert not (tmp_path / "card" / "job.log").exists()
+    assert not (tmp_path / "card" / "job.json").exists()
 
 
 def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp_path):

@@ -10,14 +10,14 @@ import lepton_kit as lk
 from lepton_kit.deploy import fpga
 from lepton_kit.deploy.fpga import FpgaModel
 from lepton_kit.deploy.report.card import ReportCard
-from lepton_kit.deploy.report.job_file import add_progress
+from lepton_kit.deploy.report.job_file import Record
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
 from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN
 from lepton_kit.panels.report import SEARCH
-from lepton_kit.rundir import lock
+from lepton_kit.rundir import RunPaths, Status, lock
 
 
 def measured(value):
@@ -321,13 +321,15 @@ def test_a_compression_that_another_notebook_began_is_followed_to_its_card(card,
     run.end()
     folder = run.directory / "compression"
     folder.mkdir()
-    held = lock.claim(folder / "lock")
-    add_progress(folder, "timing 3 variants")
+    paths = RunPaths(folder)
+    held = lock.take(paths)
+    record = Record(paths)
+    record.tell("timing 3 variants")
     panel = ReportPanel(run)
     wait_for(lambda: panel.state.value == "timing 3 variants")
     assert panel.compress.disabled
     card.save(folder)
-    add_progress(folder, "finished", finished=True)
+    record.status(Status.FINISHED)
     os.close(held)
     panel._job._thread.join(30)
     assert "int8" in panel.result.value

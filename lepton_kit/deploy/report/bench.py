@@ -125,7 +125,6 @@ class Bench:
             pattern=self.job.pattern,
             keep=list(self.job.skip),
             learning_rate=self.job.learning_rate,
-            progress=str(self.folder / "fit.jsonl"),
             **what,
         )
 

@@ -17,7 +17,7 @@ from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.report.card import ReportCard
-from lepton_kit.deploy.report.job_file import PROGRESS, Job, add_progress
+from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.report.scoring import check_metric
 from lepton_kit.deploy.subject import (
     check_layers,
@@ -26,26 +26,28 @@ from lepton_kit.deploy.subject import (
     find_subject,
     store_calibration,
 )
-from lepton_kit.errors import CompressionError, ModelError
+from lepton_kit.errors import CompressionError, ModelError, RunError
 from lepton_kit.models.description import description
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.isolated import child_environment
-from lepton_kit.rundir import lock
+from lepton_kit.rundir import EventReader, RunPaths, RunView, Status, lock, send_request
+from lepton_kit.rundir.paths import write_atomically
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
 SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
 SEARCH_SPARSITY = (0.5, 0.8)
 COSTS = ("balanced", "latency", "size")
 PATTERNS = ("unstructured", "2:4", "block")
-LOCK = "lock"
-"""The lock file of a compression's folder; it holds the number of the process."""
+CANCEL_SECONDS = 10.0
+"""A job that has not heard by then that it shall end is killed."""
 
 
 @dataclass(frozen=True)
 class CompressionJob:
     """A compression that runs in a process of its own, known by its folder from any notebook or shell.
 
-    The folder holds ``progress.jsonl``, then ``card.json``; its lock is held while the process works.
+    The folder is one as a run's is: ``events.jsonl``, ``status.json``, ``control/`` and a lock that is held while the
+    process works; at the end ``card.json``.
 
     >>> CompressionJob(run.directory / "compression").running  # doctest: +SKIP
     """
@@ -56,59 +58,71 @@ class CompressionJob:
         object.__setattr__(self, "folder", Path(self.folder))
 
     def __repr__(self) -> str:
-        return f"CompressionJob({self.folder.name}, {'running' if self.running else 'ended'})"
+        return f"CompressionJob({self.folder.name}, {self.status})"
+
+    @property
+    def paths(self) -> RunPaths:
+        """The names of its files, which are those of a run's."""
+        return RunPaths(self.folder)
 
     @property
     def running(self) -> bool:
         """Whether the process still works."""
-        return lock.claimed(self.folder / LOCK)
+        return lock.held(self.paths)
 
-    def progress(self) -> list[dict[str, Any]]:
-        """Every progress line so far: ``time``, ``text``, at the end ``finished`` or ``error``."""
-        try:
-            text = (self.folder / PROGRESS).read_text(encoding="utf-8")
-        except OSError:
-            return []
-        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    @property
+    def status(self) -> Status:
+        """What the job does; ``interrupted`` if its process has gone without a last word."""
+        running = self.running  # before the file is read: what it says then is the last word
+        said = Status(self.paths.read_status()["status"])
+        return said if running or said.is_final or said is Status.CREATED else Status.INTERRUPTED
+
+    def view(self) -> RunView:
+        """Its log so far: ``status``, ``cause``, and in ``doing`` what it said last that it does."""
+        view = RunView(self.paths.events)
+        view.refresh()
+        return view
 
     def cancel(self) -> None:
-        """End the job and all its children; who waits for its card is told."""
-        while self.running and not (pid := (self.folder / LOCK).read_text(encoding="utf-8")):
-            time.sleep(0.02)  # it is about to start
+        """Have the job end itself and all its children; who waits for its card is told.
+
+        One that does not hear within 10 s is killed.
+        """
         if not self.running:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(int(pid), signal.SIGKILL)
-        text = "the compression was cancelled"
-        add_progress(self.folder, text, error="CompressionError", message=text)
+        send_request(self.paths, "stop")
+        deadline = time.monotonic() + CANCEL_SECONDS
         while self.running:
+            pid = self.paths.read_status()["driver_pid"]
+            if time.monotonic() > deadline and pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             time.sleep(0.02)
 
     def result(self, tell: Callable[[str], None] | None = None) -> ReportCard:
         """Wait for the card. Raises what stopped the job; an interrupt (Ctrl-C) ends the job too."""
-        seen = 0
+        reader, last = EventReader(self.paths.events), {}  # type: ignore[var-annotated]  # filled below
         try:
             while True:
                 ended = not self.running
-                lines = self.progress()
-                for line in lines[seen:] if tell else ():
-                    tell(line["text"])
-                seen = len(lines)
+                for event in reader.poll():
+                    if event["kind"] == "progress" and tell:
+                        tell(event["text"])
+                    if event["kind"] == "status":
+                        last = event
                 if ended:
                     break
                 time.sleep(0.1)
         except KeyboardInterrupt:
             self.cancel()
             raise
-        last = lines[-1] if lines else {}
-        if "error" in last:
-            kind = getattr(errors, last["error"], CompressionError)
-            raise (kind if kind is not errors.ConfigError else CompressionError)(last["message"])
-        if "finished" not in last:
-            raise CompressionError(
-                f"the compression ended before it had a card; see {self.folder / 'job.log'}"
-            )
-        return ReportCard.load(self.folder)
+        status = Status(last.get("status"))
+        if status is Status.FINISHED:
+            return ReportCard.load(self.folder)
+        if not status.is_final:
+            raise CompressionError(f"the compression ended before it had a card; see {self.paths.driver_log}")
+        kind = getattr(errors, last.get("error", ""), CompressionError)
+        raise (kind if kind is not errors.ConfigError else CompressionError)(last["cause"])
 
 
 def compress(
@@ -234,34 +248,42 @@ def _answer_beside(home: Path, model: Path, data: Path) -> None:
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[int]:
     """The descriptor of the folder's lock. Raises `CompressionError` if a compression is under way in it."""
-    descriptor = lock.claim(home / LOCK)
-    if descriptor is None:
+    try:
+        descriptor = lock.take(RunPaths(home))
+    except RunError:
         raise CompressionError(
             f"{home}: a compression is under way here. Give another folder, wait for its card with "
             f"lepton_kit.deploy.CompressionJob({str(home)!r}).result(), or end it with .cancel()"
-        )
+        ) from None
     try:
-        os.truncate(descriptor, 0)
+        _clear(RunPaths(home))
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def _clear(paths: RunPaths) -> None:
+    """Begin a new log; requests that come from now on are this job's. The old card stays until the job starts."""
+    for folder in (paths.control, paths.logs):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for old in (paths.events, *paths.control.glob("*.json")):
+        old.unlink(missing_ok=True)
+    write_atomically(paths.status, json.dumps({"status": Status.CREATED, "cause": None, "driver_pid": None}))
+
+
 def _start(job: Job, descriptor: int) -> CompressionJob:
     """Start the job's process in a session of its own; it holds the lock until it ends."""
-    folder = Path(job.folder)
-    for old in (PROGRESS, "fit.jsonl", "card.json"):
-        (folder / old).unlink(missing_ok=True)
-    job.save(folder / "job.json")
-    process = start_detached(
+    paths = RunPaths(Path(job.folder))
+    (paths.root / "card.json").unlink(missing_ok=True)
+    job.save(paths.root / "job.json")
+    start_detached(
         "lepton_kit.deploy.report.job",
-        [str(folder / "job.json")],
-        folder / "job.log",
+        [str(paths.root / "job.json")],
+        paths.driver_log,
         descriptors=(descriptor,),
         environment=child_environment(),
     )
-    (folder / LOCK).write_text(str(process.pid), encoding="utf-8")
-    return CompressionJob(folder)
+    return CompressionJob(paths.root)
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.compression.quantization.formats import PRECISIONS
 from lepton_kit.deploy.report.bench import Bench
 from lepton_kit.deploy.report.card import ReportCard
-from lepton_kit.deploy.report.job_file import Job, add_progress
+from lepton_kit.deploy.report.job_file import Job, Record
 from lepton_kit.deploy.report.search import (
     Outcome,
     Trunk,
@@ -24,6 +26,11 @@ from lepton_kit.deploy.report.search import (
     why_skip,
 )
 from lepton_kit.processes.isolated import Call, fork_call, load_tensorflow
+from lepton_kit.rundir import RunPaths, Status, read_requests
+
+CANCELLED = "the compression was cancelled"
+LOOK_SECONDS = 0.1
+"""A client's request waits at most so long."""
 
 
 def needs_training(job: Job) -> bool:
@@ -108,18 +115,35 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
 
 
 def main(path: str) -> int:
-    """``python -m lepton_kit.deploy.report.job job.json``: progress goes to ``progress.jsonl`` beside it."""
+    """``python -m lepton_kit.deploy.report.job job.json``: a driver as a run has one, in the job's folder."""
     job = Job.load(path)
-    add_progress(job.folder, "loading TensorFlow")
+    record = Record(RunPaths(Path(job.folder)))
+    record.status(Status.STARTING)
+    threading.Thread(target=_obey, args=(record,), daemon=True).start()
+    record.tell("loading TensorFlow")
     load_tensorflow()
+    record.status(Status.RUNNING)
     try:
-        run_job(job, fork_call, partial(add_progress, job.folder))
+        run_job(job, fork_call, record.tell)
     except Exception as failure:
-        kind = type(failure).__name__
-        add_progress(job.folder, f"failed: {failure}", error=kind, message=str(failure))
+        record.status(Status.FAILED, str(failure), type(failure).__name__)
         return 1
-    add_progress(job.folder, "finished", finished=True)
+    record.status(Status.FINISHED)
     return 0
+
+
+def _obey(record: Record) -> None:
+    """Do what clients ask for until the process ends: it can be stopped, with all that it has started."""
+    while True:
+        requests, _ = read_requests(record.paths)
+        for request in requests:
+            stops = request.verb == "stop"
+            record.request(
+                request.verb, request.id, stops, None if stops else "a compression can only be stopped"
+            )
+            if stops and record.status(Status.STOPPED, CANCELLED):
+                os.killpg(0, signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""The files by which a compression job is known: what it has to do, and how far it is."""
+"""The files of a compression job: what it has to do, and its log and status, which it keeps as a run does."""
 
 from __future__ import annotations
 
 import json
-import time
+import os
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PROGRESS = "progress.jsonl"
+from lepton_kit.rundir import EventLog, RunPaths, Status
+from lepton_kit.rundir.paths import write_atomically
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,32 @@ class Job:
         Path(path).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
 
-def add_progress(folder: str | Path, text: str, **more: Any) -> None:
-    """Add a line to the job's progress."""
-    with open(Path(folder) / PROGRESS, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"time": time.time(), "text": text, **more}) + "\n")
+class Record:
+    """The one writer of a job's events and of its status file, as a driver is of a run's."""
+
+    def __init__(self, paths: RunPaths):
+        self.paths = paths
+        self._log = EventLog(paths.events)
+        self._lock = threading.RLock()
+        self._status = Status.CREATED
+
+    def tell(self, text: str) -> None:
+        """Say what the job does now."""
+        with self._lock:
+            self._log.append("progress", text=text)
+
+    def request(self, verb: str, identity: str, accepted: bool, cause: str | None = None) -> None:
+        """Note what became of a client's request."""
+        with self._lock:
+            self._log.append("request", verb=verb, id=identity, accepted=accepted, cause=cause)
+
+    def status(self, status: Status, cause: str | None = None, error: str | None = None) -> bool:
+        """Note a status, and of a failure the class of its error; False if the job has ended already."""
+        with self._lock:
+            if self._status.is_final:
+                return False
+            self._status = status
+            state = {"status": status, "cause": cause, "driver_pid": os.getpid()}
+            self._log.append("status", **state, **({"error": error} if error else {}))
+            write_atomically(self.paths.status, json.dumps(state))
+            return True

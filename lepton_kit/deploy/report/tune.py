@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ def fine_tune(
     keep: Sequence[str] = (),
     batch: int = 64,
     learning_rate: float = 2e-3,
-    progress: str | None = None,
 ) -> dict[str, Any]:
     """Load, remove channels (``structured``), round (``bits``), prune (``sparsity``) while fitting, save.
 
@@ -57,9 +54,7 @@ def fine_tune(
     x, y = np.asarray(prepared.train.x), np.asarray(prepared.train.y)
     batch = min(batch, len(x))
     steps = -(-len(x) // batch) * epochs
-    callbacks: list[Any] = [_Report(progress, epochs)] if progress else []
-    if sparsity:
-        callbacks.append(pruning_callback(sparsity, pattern, keep, steps))
+    callbacks = [pruning_callback(sparsity, pattern, keep, steps)] if sparsity else []
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     network.compile(keras.optimizers.Adam(schedule), loss=loss)
     keras.utils.set_random_seed(seed)  # of the order; not before, because loading a model seeds too
@@ -107,22 +102,3 @@ def pruning_callback(sparsity: float, pattern: str, keep: Sequence[str], steps: 
         skip=tuple(keep),
     )
     return PruningCallback(config)
-
-
-class _Report:
-    """Imitates a Keras callback that appends one JSON line an epoch."""
-
-    def __new__(cls, path: str, epochs: int) -> Any:
-        import keras
-
-        def epoch_end(epoch: int, logs: dict | None = None) -> None:
-            line = {
-                "time": time.time(),
-                "epoch": epoch + 1,
-                "epochs": epochs,
-                "loss": float((logs or {}).get("loss", 0)),
-            }
-            with open(path, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-
-        return keras.callbacks.LambdaCallback(on_epoch_end=epoch_end)
