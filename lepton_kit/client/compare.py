@@ -367,4 +367,4 @@ def _along(view: RunView, steps: np.ndarray, x: str) -> np.ndarray:
     if not len(view.time):
         return np.full(len(steps), np.nan)
     began = view.first_time if view.first_time is not None else view.time[0]
-    return np.interp(steps, view.steps + 1, np.maximum.accumulate(view.time) - began)
+    return np.asarray(np.interp(steps, view.steps + 1, np.maximum.accumulate(view.time) - began))

@@ -356,11 +356,12 @@ def decode(data: bytes | bytearray, descriptor: int | None = None) -> Message:
     if descriptor is not None:
         content["descriptor"] = descriptor
     try:
-        return _reader(kind).validate_python(content)
+        message: Message = _reader(kind).validate_python(content)
     except ValidationError as failure:
         first = failure.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise RunError(f"message {kind}: {field}: {first['msg']}; got {first['input']!r:.80}") from None
+    return message
 
 
 @cache

@@ -130,3 +130,9 @@ def test_a_shard_is_its_slice_of_the_order_of_its_own_seed_and_epoch(seed, epoch
         (indices,) = sharding.shard(seed=seed, step=step, samples=50, global_batch=8, weights=[1])
         expected = np.random.Generator(np.random.Philox(key=(seed % 2**64) * 2**64 + epoch)).permutation(50)
         assert np.array_equal(indices, expected[within * 8 : (within + 1) * 8])
+
+
+def test_an_epoch_is_shuffled_unless_told_otherwise():
+    asked = {"seed": 3, "samples": 50, "global_batch": 50}
+    assert sharding.batch_of(0, **asked).tolist() == sharding.batch_of(0, shuffle=True, **asked).tolist()
+    assert sharding.batch_of(0, **asked).tolist() != sharding.batch_of(0, shuffle=False, **asked).tolist()

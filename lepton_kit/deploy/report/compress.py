@@ -101,7 +101,7 @@ class CompressionJob:
 
     def result(self, tell: Callable[[str], None] | None = None) -> ReportCard:
         """Wait for the card. Raises what stopped the job; an interrupt (Ctrl-C) ends the job too."""
-        reader, last = EventReader(self.paths.events), {}  # type: ignore[var-annotated]  # filled below
+        reader, last = EventReader(self.paths.events), {}
         try:
             while True:
                 ended = not self.running
