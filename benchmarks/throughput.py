@@ -179,17 +179,16 @@ class Processes:
     def _start(self, contestant: str, kind: str, rank: int, ranks: int) -> subprocess.Popen[str]:
         environment = dict(os.environ)
         if contestant != "fit" and self._rendezvous is None:
+            from lepton_kit.runtime.places import on_this_machine
             from lepton_kit.runtime.rendezvous import Rendezvous
 
             self._rendezvous = Rendezvous()
-            self._rendezvous.begin(1, ranks)
+            self._members = on_this_machine(ranks, self._rendezvous.address, timeout_seconds=3600)
+            self._rendezvous.begin(self._members)
         if ranks > 1:
-            place = {
-                "RANK": rank, "SIZE": ranks, "LOCAL_RANK": rank, "LOCAL_SIZE": ranks, "CROSS_RANK": 0, "CROSS_SIZE": 1,
-                "HOSTNAME": "generation-1", "CONTROLLER": "gloo", "CPU_OPERATIONS": "gloo", "GLOO_IFACE": "lo",
-                "GLOO_TIMEOUT_SECONDS": 3600, "GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "GLOO_RENDEZVOUS_PORT": self._rendezvous.port,
-            }  # fmt: skip
-            environment |= {f"HOROVOD_{name}": str(value) for name, value in place.items()}
+            from lepton_kit.training import collective
+
+            environment |= collective.environment(self._members[rank], cycle_milliseconds=1.0)
             environment |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
             environment |= {"MASTER_PORT": str(20000 + os.getpid() % 20000), "GLOO_SOCKET_IFNAME": "lo"}
         command = [sys.executable, __file__, "--serve", contestant, "--models", kind]

@@ -12,11 +12,15 @@ import sys
 import traceback
 from pathlib import Path
 
+from lepton_kit.config import RunConfig
+from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import RunPaths, Status, lock
-from lepton_kit.runtime.crew import Crew, Started
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.failing import write_failure
+from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.local import LocalExecutor, Started
+from lepton_kit.runtime.places import local_places
 from lepton_kit.runtime.standby import Standby, accept
 
 
@@ -40,10 +44,14 @@ def main(arguments: list[str] | None = None, started: Started | None = None) -> 
         standby.move_log(RunPaths(Path(options.run)).driver_log)
     paths, held = RunPaths(Path(options.run)), options.lock
 
-    def hire() -> Crew:
+    def hire(config: RunConfig) -> WorkerGroup:
         if options.standby:
-            return standby.crew
-        return Crew(str(paths.driver_log), started, options.nursery, options.search)
+            executor, group = standby.executor, standby.group
+        else:
+            executor = LocalExecutor(str(paths.driver_log), started, options.nursery)
+            group = WorkerGroup(executor, options.search)
+        executor.offer(local_places(config, usable_cores()))
+        return group
 
     try:
         held = lock.take(paths) if held is None else held

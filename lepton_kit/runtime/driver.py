@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import selectors
+import select
 import shutil
 import signal
 import time
@@ -14,11 +14,13 @@ from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
-from lepton_kit.runtime.crew import Crew, Member
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
+from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.reports import Ledger
-from lepton_kit.runtime.wishes import Wishes, busy_seconds, default_threads
+from lepton_kit.runtime.roster import Member
+from lepton_kit.runtime.wishes import Wishes, busy_seconds
 from lepton_kit.training import messages
 
 TICK_SECONDS = 0.05
@@ -36,7 +38,9 @@ VERDICT_SECONDS = 0.5
 class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
-    def __init__(self, paths: RunPaths, hire: Callable[[], Crew], held_lock: int | None = None):
+    def __init__(
+        self, paths: RunPaths, hire: Callable[[RunConfig], WorkerGroup], held_lock: int | None = None
+    ):
         self.config = RunConfig.load(paths.config)
         self._lock = lock.take(paths) if held_lock is None else held_lock
         self._token, self._held = paths.id, HeldFolder(paths.root)
@@ -53,17 +57,18 @@ class Driver:
         model = self.config.model
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self._ledger.append("warning", {"text": note})
-        self._crew = hire()
-        self._crew.log = str(RunPaths(self._held.shared).driver_log)
-        self._ring = Generations(self.config, self._crew, self._ledger)
+        self._group = hire(self.config)
+        self._executor, self._roster = self._group.executor, self._group.roster
+        self._executor.log = str(RunPaths(self._held.shared).driver_log)
+        self._ring = Generations(self.config, self._group, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._crew.zygote_connection, selectors.EVENT_READ, None)
-        for member in self._crew.members.values():
-            self._adopt(member)
+        self._group.settle()
+        for member in self._roster.members.values():
+            if member.state != "leaving":
+                self._prepare(member)
 
     # ------------------------------------------------------------------ main loop
 
@@ -73,43 +78,42 @@ class Driver:
         cause: str | None = "the driver ended unexpectedly"
         signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
         try:
-            status, cause = self._loop()
+            while (ended := self.turn()) is None:
+                select.select(self._executor.filenos(), [], [], TICK_SECONDS)
+            status, cause = ended
         except LeptonError as failure:
             cause = str(failure)
         except Exception as failure:
             cause = f"the driver failed: {type(failure).__name__}: {failure}"
             raise
         finally:
-            self._crew.close(0.0 if self._deleted() else CLOSE_SECONDS)
+            self._executor.close(0.0 if self._deleted() else CLOSE_SECONDS)
             self._ring.close()
-            self._selector.close()
             self._refuse_requests("the run has ended")
             if self._ledger.lost and not self._held.gone:
                 time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
-    def _loop(self) -> tuple[Status, str | None]:
-        while True:
-            for key, _ in self._selector.select(TICK_SECONDS):
-                self._receive(key.data)
-            self._read_requests()
-            self._look_after()
-            if (moved := self._held.moved()) is not None:
-                self._ledger.append("warning", {"text": moved})
-            ended = self._ending()
-            if ended is not None:
-                return ended
-            for action in decisions.decide(self._situation()) if self._fatal is None else []:
-                if isinstance(action, decisions.End):
-                    return action.status, None
-                self._do(action)
-            self._ledger.workers(
-                self._wishes.workers, [member.row() for member in self._crew.members.values()]
-            )
+    def turn(self) -> tuple[Status, str | None] | None:
+        """Take in what is new and do what follows from it; the final status and its cause, once the run is over."""
+        self._receive()
+        self._read_requests()
+        self._look_after()
+        if (moved := self._held.moved()) is not None:
+            self._ledger.append("warning", {"text": moved})
+        if (ended := self._ending()) is not None:
+            return ended
+        for action in decisions.decide(self._situation()) if self._fatal is None else []:
+            if isinstance(action, decisions.End):
+                return action.status, None
+            self._do(action)
+        rows = [member.row() for member in self._roster.members.values()]
+        self._ledger.workers(self._wishes.workers, rows)
+        return None
 
     def _situation(self) -> decisions.Situation:
-        workers = [member.observed() for member in self._crew.members.values()]
+        workers = [member.observed() for member in self._roster.members.values()]
         ring = self._ring
         return decisions.Situation(
             self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked)
@@ -118,8 +122,8 @@ class Driver:
     def _ending(self) -> tuple[Status, str | None] | None:
         if (deleted := self._deleted()) is not None:
             return Status.FAILED, deleted
-        now, states = time.monotonic(), {member.state for member in self._crew.members.values()}
-        root = next((m for m in self._crew.members.values() if m.rank == 0 and m.state == "detached"), None)
+        now, states = time.monotonic(), {member.state for member in self._roster.members.values()}
+        root = next((m for m in self._roster.members.values() if m.rank == 0 and m.state == "detached"), None)
         if root is not None and root.outcome in ("finished", "stop"):
             return (Status.FINISHED if root.outcome == "finished" else Status.STOPPED), root.stopped_by
         if self._fatal is not None:
@@ -151,16 +155,17 @@ class Driver:
         match action:
             case decisions.Spawn(count):
                 for _ in range(count):
-                    threads = self.config.workers.threads or default_threads(self.config)
-                    self._adopt(self._crew.spawn(threads=threads, device=self.config.workers.device))
+                    self._prepare(self._group.spawn())
             case decisions.Dismiss(workers):
                 for worker in workers:
-                    self._crew.dismiss(self._crew.members[worker])
+                    self._group.dismiss(self._roster.members[worker])
             case decisions.Form(workers, fresh):
                 checkpoint = self._ledger.return_to_checkpoint() if fresh else None
                 if checkpoint is not None and self._ring.cause == "start":
                     self._ring.cause = f"resumed from the checkpoint at step {checkpoint.step}"
-                self._ring.form([self._crew.members[worker] for worker in workers], checkpoint, self._wishes)
+                self._ring.form(
+                    [self._roster.members[worker] for worker in workers], checkpoint, self._wishes
+                )
             case decisions.Reform(cause):
                 self._ring.break_off(cause)
             case decisions.Abort():
@@ -175,9 +180,8 @@ class Driver:
                 elif kind == "stop":
                     self._ledger.status(Status.STOPPING)
 
-    def _adopt(self, member: Member) -> None:
-        self._selector.register(member.connection, selectors.EVENT_READ, member)
-        self._crew.prepare(member, self._held.shared, self._token)
+    def _prepare(self, member: Member) -> None:
+        self._group.prepare(member, self._held.shared, self._token)
 
     def _read_requests(self) -> None:
         requests, refused = read_requests(self._ledger.paths)
@@ -200,35 +204,20 @@ class Driver:
 
     # ------------------------------------------------------------------ what comes in
 
-    def _receive(self, member: Member | None) -> None:
-        if member is None:
-            self._hear_zygote()
-            return
-        for message in member.connection.receive(wait=False):
+    def _receive(self) -> None:
+        for worker, message in self._executor.receive():
+            member = self._roster.members[worker]
             member.last_heard = time.monotonic()
             self._hear(member, message)
-        if member.connection.closed:
-            self._selector.unregister(member.connection)
-            self._on_gone(member)
-
-    def _hear_zygote(self) -> None:
-        """Without the process that forks them all workers end (the kernel sees to it); a new one starts."""
-        connection = self._crew.zygote_connection
-        self._crew.hear_zygote()
-        if not connection.closed:
-            return
-        self._selector.unregister(connection)
-        if (failure := self._crew.zygote_failure()) is not None:
-            self._fatal = (time.monotonic(), failure)
-            return
-        self._crew.replace_zygote()
-        self._selector.register(self._crew.zygote_connection, selectors.EVENT_READ, None)
-        self._fail("the process that forks the workers has died")
+        for loss in self._executor.losses():
+            self._on_loss(loss)
+        for ended in self._executor.ended():
+            self._on_ended(self._roster.members[ended.worker], ended)
 
     def _hear(self, member: Member, message: messages.Message) -> None:
         match message:
-            case messages.Alive():
-                self._on_alive(member, message)
+            case messages.Alive(memory_bytes=memory_bytes, cpu_seconds=seconds):
+                self._roster.hear(member, memory_bytes, seconds)
             case messages.Hello(pid=pid):
                 member.pid = pid
             case messages.Ready():
@@ -245,11 +234,6 @@ class Driver:
                 self._on_logged(member, message)
             case _:
                 raise RunError(f"worker {member.worker} said what no worker says: {message}")
-
-    def _on_alive(self, member: Member, message: messages.Alive) -> None:
-        member.memory_bytes = message.memory_bytes
-        self._crew.own_seconds += message.cpu_seconds - member.cpu_seconds
-        member.cpu_seconds = message.cpu_seconds
 
     def _on_ready(self, member: Member, message: messages.Ready) -> None:
         if message.token == self._token:
@@ -308,19 +292,26 @@ class Driver:
         if message.what == "error" and self._fatal is None:
             self._fatal = (time.monotonic(), f"worker {member.worker}: {message.cause}")
 
-    def _on_gone(self, member: Member) -> None:
+    def _on_loss(self, loss: Loss) -> None:
+        if loss.final:
+            self._fatal = (time.monotonic(), loss.cause)
+        else:
+            self._fail(loss.cause)
+
+    def _on_ended(self, member: Member, ended: Ended) -> None:
         if member.state == "leaving":
-            self._crew.remove(member)
+            self._roster.remove(member)
             return
-        self._crew.await_exit_code(member)
-        what = describe(member.exit_code, member.cause, memory_kills() > self._memory_kills)
+        excused = member.excused or (ended.excused and member.cause is None)
+        short = memory_kills() > self._memory_kills
+        what = describe(ended.exit_code, member.cause or ended.cause, short)
         self._ledger.append("incident", {"worker": member.worker, "rank": member.rank, "what": what})
-        if not member.excused:
+        if not excused:
             self._fail(f"worker {member.worker} lost: {what}")
         if member.state == "training" and self._ring.phase in ("forming", "training", "paused"):
             member.state = "lost"
             return
-        self._crew.remove(member)
+        self._roster.remove(member)
         if member.state == "training":  # in a ring that is breaking up already
             self._ring.wake()
 
@@ -340,18 +331,18 @@ class Driver:
         """Silent workers, log lines that wait, the load of the machine."""
         now = time.monotonic()
         if now - self._last_tick > 2.0:  # this process itself was held up: the others' silence proves nothing
-            self._crew.forgive(now - self._last_tick)
+            self._roster.forgive(now - self._last_tick)
         self._last_tick = now
+        self._executor.tend(self.config.workers.hang_seconds)
         if now - self._last_check < CHECK_SECONDS:
             return
         self._last_check = now
         self._ledger.flush()
-        self._crew.kill_silent(now, self.config.workers.hang_seconds)
+        self._group.end_silent(now, self.config.workers.hang_seconds)
         for member in self._ring.overdue():
             if member.cause is None:
-                member.cause, member.excused = "did not leave its broken ring; killed", True
-                self._crew.kill(member)
+                self._group.end(member, "did not leave its broken ring; killed", excused=True)
         if self._failures == 0:
             self._memory_kills = memory_kills()
         if self._wishes.auto and self._ring.phase == "training":
-            self._wishes.follow_load(now, busy_seconds(), self._crew.own_seconds + time.process_time())
+            self._wishes.follow_load(now, busy_seconds(), self._roster.own_seconds + time.process_time())

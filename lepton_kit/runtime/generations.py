@@ -8,12 +8,14 @@ import time
 
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.coordinator import Phase
-from lepton_kit.runtime.crew import Crew, Member
+from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.places import memberships
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.runtime.reports import Checkpoint, Ledger
+from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes
 from lepton_kit.training import messages
-from lepton_kit.training.collective import Membership, segment_bytes
+from lepton_kit.training.collective import segment_bytes
 
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
@@ -24,8 +26,9 @@ SAVED_BREAK_SECONDS = 2.0
 class Generations:
     """The ring of the current generation, with its shared segment and its rendezvous."""
 
-    def __init__(self, config: RunConfig, crew: Crew, ledger: Ledger):
-        self._config, self._crew, self._ledger = config, crew, ledger
+    def __init__(self, config: RunConfig, group: WorkerGroup, ledger: Ledger):
+        self._config, self._ledger = config, ledger
+        self._executor, self._roster = group.executor, group.roster
         self._rendezvous = Rendezvous()
         self._segment: mmap.mmap | None = None
         self._descriptor: int | None = None
@@ -41,33 +44,31 @@ class Generations:
     @property
     def members(self) -> list[Member]:
         """Those who are in the ring now, in rank order."""
-        training = [member for member in self._crew.members.values() if member.state == "training"]
-        return sorted(training, key=lambda member: member.rank or 0)
+        return self._roster.ring()
 
     def form(self, members: list[Member], checkpoint: Checkpoint | None, wishes: Wishes) -> None:
-        """Send these members, in rank order, into a new generation; rank 0 loads the checkpoint if there is one."""
+        """Send these members into a new generation; the first is rank 0, and loads the checkpoint if there is one."""
         self.number += 1
         self.asked = {"pause"} if wishes.paused else set()
         self._broke_while_forming = False
-        self._rendezvous.begin(self.number, len(members))
         slot_bytes = max(member.slot_bytes for member in members)
+        ranks = memberships(
+            self.number,
+            [member.place for member in members],
+            self._rendezvous.address,
+            slot_bytes=slot_bytes,
+            timeout_seconds=max(5, int(self._config.workers.hang_seconds)),
+        )
+        self._rendezvous.begin(ranks)
         self._open_segment(len(members), slot_bytes)
-        for rank, member in enumerate(members):
-            member.rank, member.state, member.outcome = rank, "training", None
-            membership = Membership(
-                generation=self.number,
-                rank=rank,
-                world_size=len(members),
-                rendezvous_host=self._rendezvous.host,
-                rendezvous_port=self._rendezvous.port,
-                interface="lo",
-                slot_bytes=slot_bytes,
-                timeout_seconds=max(5, int(self._config.workers.hang_seconds)),
-            )
+        for member, membership in zip(members, ranks, strict=True):
+            member.rank, member.state, member.outcome = membership.rank, "training", None
+        speeds = self._speeds()
+        for member, membership in zip(members, ranks, strict=True):
             join = messages.Join(
                 descriptor=self._descriptor,
                 membership=membership,
-                weights=self._weights(len(members)),
+                weights=speeds,
                 checkpoint=checkpoint.name if checkpoint else None,
                 reported_step=self._ledger.reported_step,
                 logged_epochs=self._ledger.logged_epochs,
@@ -76,7 +77,7 @@ class Generations:
                 learning_rate=wishes.learning_rate,
                 paused=wishes.paused,
             )
-            member.connection.send(join)
+            self._executor.send(member.worker, join)
         self.enter("forming")
 
     def formed(self, step: int) -> None:
@@ -85,8 +86,8 @@ class Generations:
         seconds = None if self._trained_until is None else round(time.monotonic() - self._trained_until, 4)
         for member in ranks:
             member.step = step
-        weights = self._weights(len(ranks))
-        self._ledger.generation(self.number, [m.worker for m in ranks], weights, step, self.cause, seconds)
+        workers = [member.worker for member in ranks]
+        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds)
         self.formed_before = True
         self._trained_until = None
         self.enter("training")
@@ -105,9 +106,9 @@ class Generations:
         self._broke_while_forming = self.phase == "forming"
         if self._broke_while_forming:
             self._rendezvous.refuse()
-        for member in list(self._crew.members.values()):
+        for member in list(self._roster.members.values()):
             if member.state == "lost":
-                self._crew.remove(member)
+                self._roster.remove(member)
         self.enter("breaking")
 
     def wake(self) -> None:
@@ -123,7 +124,7 @@ class Generations:
     def tell(self, message: messages.InGeneration) -> None:
         """Send this to all members."""
         for member in self.members:
-            member.connection.send(message)
+            self._executor.send(member.worker, message)
 
     def overdue(self) -> list[Member]:
         """Members that should have left a broken ring long ago."""
@@ -140,12 +141,14 @@ class Generations:
         self._rendezvous.close()
         self._close_segment()
 
-    def _weights(self, world_size: int) -> list[float]:
-        given = self._config.workers.weights
-        return list(given) if given is not None and len(given) == world_size else [1.0] * world_size
+    def _speeds(self) -> list[float]:
+        """Of the members' places, in rank order."""
+        return [member.place.speed for member in self.members]
 
     def _open_segment(self, world_size: int, slot_bytes: int) -> None:
         self._close_segment()
+        if not self._executor.ability.shared_memory or not self._executor.ability.descriptors:
+            return
         size = segment_bytes(world_size, slot_bytes)
         self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, size)

@@ -6,11 +6,14 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from horovod.runner.common.util.hosts import SlotInfo
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
+
+from lepton_kit.training.collective import Membership
 
 POLL_SECONDS = 0.05
 """How long the server's thread may take to see that it is to end; the library's 0.5 s would hold up the end of every run."""
@@ -61,20 +64,29 @@ class Rendezvous:
     """Horovod's key-value server with one generation's keys at a time."""
 
     def __init__(self, host: str = "127.0.0.1"):
-        self.host = host
         self._server = _Server((host, 0), _Handler, False)
-        self.port: int = self._server.server_address[1]
+        self.address = (host, int(self._server.server_address[1]))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), daemon=True, name="rendezvous"
         )
         self._thread.start()
 
-    def begin(self, generation: int, world_size: int) -> None:
+    def begin(self, members: Iterable[Membership]) -> None:
         """Forget all keys and expect the ranks of a new generation."""
         self._server.refusing = False
-        name = f"generation-{generation}"
         self._server.init(
-            [SlotInfo(name, rank, rank, 0, world_size, world_size, 1) for rank in range(world_size)]
+            [
+                SlotInfo(
+                    one.host,
+                    one.rank,
+                    one.local_rank,
+                    one.cross_rank,
+                    one.world_size,
+                    one.local_size,
+                    one.cross_size,
+                )
+                for one in members
+            ]
         )
 
     def refuse(self) -> None:

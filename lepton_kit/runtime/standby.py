@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
+from lepton_kit.devices import usable_cores
+from lepton_kit.errors import RunError
 from lepton_kit.processes.detached import private
-from lepton_kit.runtime.crew import Crew, Started
-from lepton_kit.runtime.wishes import default_threads
+from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.local import LocalExecutor, Started
+from lepton_kit.runtime.places import local_places
 from lepton_kit.training import messages
 
 
@@ -24,7 +27,8 @@ class Standby:
 
     def __init__(self, folder: Path, started: Started | None = None, nursery: int | None = None):
         self._folder = folder
-        self.crew = Crew(str(folder / "standby.log"), started, nursery)
+        self.executor = LocalExecutor(str(folder / "standby.log"), started, nursery)
+        self.group = WorkerGroup(self.executor)
         self._buffer = b""
 
     def wait_for_run(self) -> str | None:
@@ -34,23 +38,20 @@ class Standby:
         """
         try:
             while True:
-                connections = [m.connection for m in self.crew.members.values() if not m.connection.closed]
-                ready, _, _ = select.select(
-                    [sys.stdin.fileno(), self.crew.zygote_connection, *connections], [], []
-                )
+                ready, _, _ = select.select([sys.stdin.fileno(), *self.executor.filenos()], [], [])
                 for order in self._read_orders() if sys.stdin.fileno() in ready else []:
                     if order is None:
-                        self.crew.close()
+                        self.executor.close()
                         shutil.rmtree(self._folder, ignore_errors=True)  # a client that was killed did not
                         return None
                     os.chdir(order["cwd"])
-                    self.crew.search = order["search"]
+                    self.group.search = order["search"]
                     if "run" in order:
                         return order["run"]
                     self._prepare(Path(order["prepare"]))
-                self._listen(ready)
+                self._listen()
         except BaseException:
-            self.crew.close()
+            self.executor.close()
             raise
 
     def move_log(self, log: Path) -> None:
@@ -59,14 +60,14 @@ class Standby:
         for name in ("driver.log", "standby.log"):
             with contextlib.suppress(OSError):
                 texts.append((self._folder / name).read_bytes())
-        self.crew.log = str(log)
+        self.executor.log = str(log)
         try:
             with open(log, "ab", buffering=0, opener=private) as file:
                 for text in texts:
                     file.write(text)
                 for standard in (1, 2):
                     os.dup2(file.fileno(), standard)
-                self.crew.zygote_connection.send(messages.LogTo(descriptor=file.fileno()))
+                self.executor.log_to(str(log), file.fileno())
         except OSError as failure:  # a full disk, say
             print(f"{log}: can't be written ({failure})", file=sys.stderr)
 
@@ -81,30 +82,23 @@ class Standby:
         config = RunConfig.load(folder / "config.yaml")
         count = config.workers.count
         wanted = (int(count) if count != "auto" else 1) + config.workers.standby
-        threads = config.workers.threads or default_threads(config)
-        for member in list(self.crew.members.values()):
-            if (member.threads, member.device) != (threads, config.workers.device):
-                self.crew.dismiss(member)
-                self.crew.remove(member)
-        while len(self.crew.members) < wanted:
-            self.crew.spawn(threads=threads, device=config.workers.device)
-        for member in self.crew.members.values():
-            self.crew.prepare(member, folder, str(folder))
+        self.executor.offer(local_places(config, usable_cores()))
+        self.group.settle()
+        standing = [one for one in self.group.roster.members.values() if one.state != "leaving"]
+        standing += [self.group.spawn() for _ in range(wanted - len(standing))]
+        for member in standing:
+            self.group.prepare(member, folder, str(folder))
 
-    def _listen(self, ready: list[Any]) -> None:
-        if self.crew.zygote_connection in ready:
-            self.crew.hear_zygote()
-            if self.crew.zygote_connection.closed:
-                raise RuntimeError("the process that forks workers has died")
-        for member in list(self.crew.members.values()):
-            if member.connection not in ready:
-                continue
-            for message in member.connection.receive(wait=False):
-                member.last_heard = time.monotonic()
-                if isinstance(message, messages.Hello):
-                    member.pid = message.pid
-            if member.connection.closed:
-                self.crew.remove(member)
+    def _listen(self) -> None:
+        members = self.group.roster.members
+        for worker, message in self.executor.receive():
+            members[worker].last_heard = time.monotonic()
+            if isinstance(message, messages.Hello):
+                members[worker].pid = message.pid
+        for loss in self.executor.losses():
+            raise RunError(loss.cause)
+        for ended in self.executor.ended():
+            self.group.roster.remove(members[ended.worker])
 
 
 def accept() -> None:

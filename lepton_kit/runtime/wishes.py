@@ -26,13 +26,12 @@ class Wishes:
     """
 
     def __init__(self, config: RunConfig, cores: int):
-        workers, count = config.workers, config.workers.count
+        count = config.workers.count
         self._config = config
         self._cores = cores
         self.auto = count == "auto"
         first = cores if count == "auto" else int(count)
-        highest = workers.max_workers or (cores if self.auto else max(first, MOST_WORKERS))
-        self._limit = min(highest, config.training.global_batch)
+        self._limit = most_workers(config, cores)
         self.workers = max(1, min(first, self._limit))
         self.paused = False
         self.stopping_since: float | None = None
@@ -118,6 +117,13 @@ class Wishes:
             highest = min(self._config.workers.max_workers or self._cores, self._config.training.global_batch)
             self.workers = max(1, min(highest, max(self._config.workers.min_workers, left)))
         self._seen_left = left
+
+
+def most_workers(config: RunConfig, cores: int) -> int:
+    """How many workers a run may have: none without a sample of the global batch."""
+    count = config.workers.count
+    usual = cores if count == "auto" else max(int(count), MOST_WORKERS)
+    return min(config.workers.max_workers or usual, config.training.global_batch)
 
 
 def default_threads(config: RunConfig) -> int:

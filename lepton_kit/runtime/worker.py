@@ -118,7 +118,7 @@ def main(start: messages.Fork) -> int:
     tf.config.threading.set_intra_op_parallelism_threads(start.threads)
     tf.config.threading.set_inter_op_parallelism_threads(start.threads)
     if start.device == "gpu":
-        _take_one_gpu(tf, start.worker)
+        _take_one_gpu(tf, start.slot)
     channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
     channel.send(messages.Hello(pid=os.getpid()))
     tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
@@ -130,7 +130,7 @@ def main(start: messages.Fork) -> int:
         try:
             if isinstance(message, messages.Prepare):
                 last = channel.newest(messages.Prepare) or message
-                _log_to(last.log)
+                _log_to_run(Path(last.folder), start.worker)
                 prepared = _prepare(last, prepared, channel)
             elif isinstance(message, messages.Join):
                 assert prepared is not None, "the driver sends join only to prepared workers"
@@ -146,11 +146,11 @@ def main(start: messages.Fork) -> int:
             return 1
 
 
-def _take_one_gpu(tf: Any, worker: int) -> None:
-    """Let this process see one GPU, in turn by worker number, and take its memory only as needed."""
+def _take_one_gpu(tf: Any, slot: int) -> None:
+    """Let this process see the GPU of its slot, and take its memory only as needed."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        mine = gpus[worker % len(gpus)]
+        mine = gpus[slot % len(gpus)]
         tf.config.set_visible_devices(mine, "GPU")
         tf.config.experimental.set_memory_growth(mine, True)
 
@@ -176,6 +176,8 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
 
     held = HeldFolder(Path(message.folder))
     config = RunConfig.load(held.inside / "config.yaml")
+    if not message.shared_memory:
+        config = config.replace(**{"workers.allreduce": "horovod"})
     while True:
         folder = held.path
         for entry in (*message.search, str(folder)):
@@ -230,6 +232,11 @@ def _fail(channel: DriverChannel, what: str, failure: BaseException) -> None:
     if not isinstance(failure, LeptonError):
         text = f"{type(failure).__name__}: {text}"
     channel.send(messages.Failed(what=what, cause=named(text)[:2000]))
+
+
+def _log_to_run(folder: Path, worker: int) -> None:
+    if (folder / "logs").is_dir():  # else it is a folder of warm workers, which have a log
+        _log_to(str(folder / "logs" / f"worker-{worker}.log"))
 
 
 def _log_to(path: str) -> None:

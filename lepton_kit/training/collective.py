@@ -26,16 +26,43 @@ FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
 
 @dataclass(frozen=True)
 class Membership:
-    """A worker's place in one generation of the ring."""
+    """What a worker is in one generation of the ring; ``host`` and ``interface`` are those of its place."""
 
     generation: int
     rank: int
     world_size: int
+    local_rank: int
+    local_size: int
+    cross_rank: int
+    cross_size: int
+    host: str
     rendezvous_host: str
     rendezvous_port: int
     interface: str
     slot_bytes: int
     timeout_seconds: int
+
+
+def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, str]:
+    """The variables from which Horovod learns what this process is."""
+    told = {
+        "RANK": membership.rank,
+        "SIZE": membership.world_size,
+        "LOCAL_RANK": membership.local_rank,
+        "LOCAL_SIZE": membership.local_size,
+        "CROSS_RANK": membership.cross_rank,
+        "CROSS_SIZE": membership.cross_size,
+        "HOSTNAME": membership.host,
+        "CONTROLLER": "gloo",
+        "CPU_OPERATIONS": "gloo",
+        "GLOO_IFACE": membership.interface,
+        "GLOO_RENDEZVOUS_ADDR": membership.rendezvous_host,
+        "GLOO_RENDEZVOUS_PORT": membership.rendezvous_port,
+        "GLOO_TIMEOUT_SECONDS": membership.timeout_seconds,
+        "CYCLE_TIME": cycle_milliseconds,
+        "STALL_CHECK_DISABLE": 1,
+    }
+    return {f"HOROVOD_{name}": str(value) for name, value in told.items()}
 
 
 def choose(allreduce: str, device: str) -> Kind:
@@ -100,24 +127,7 @@ class HorovodCollective:
         """Form the ring with the other members. Raises `CollectiveError` if a member does not come."""
         import horovod.tensorflow as hvd
 
-        place = {
-            "RANK": membership.rank,
-            "SIZE": membership.world_size,
-            "LOCAL_RANK": membership.rank,
-            "LOCAL_SIZE": membership.world_size,
-            "CROSS_RANK": 0,
-            "CROSS_SIZE": 1,
-            "HOSTNAME": f"generation-{membership.generation}",
-            "CONTROLLER": "gloo",
-            "CPU_OPERATIONS": "gloo",
-            "GLOO_IFACE": membership.interface,
-            "GLOO_RENDEZVOUS_ADDR": membership.rendezvous_host,
-            "GLOO_RENDEZVOUS_PORT": membership.rendezvous_port,
-            "GLOO_TIMEOUT_SECONDS": membership.timeout_seconds,
-            "CYCLE_TIME": self.cycle_milliseconds,
-            "STALL_CHECK_DISABLE": 1,
-        }
-        os.environ.update({f"HOROVOD_{name}": str(value) for name, value in place.items()})
+        os.environ.update(environment(membership, self.cycle_milliseconds))
         others = sockets()
         try:
             hvd.init()

@@ -82,6 +82,7 @@ class Fork(Carrying):
     """The driver, to its zygote: fork a worker, which serves this end of a socket pair."""
 
     worker: int
+    slot: int
     log: str
     threads: int
     device: str
@@ -125,12 +126,15 @@ class Exited(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare(Message):
-    """Build the job of the run in this folder, and answer `Ready` with the same token."""
+    """Build the job of the run in this folder, and answer `Ready` with the same token.
+
+    ``shared_memory`` is whether the ranks can have some; without it they sum by Horovod alone.
+    """
 
     folder: str
-    log: str
     token: str
     search: list[str]
+    shared_memory: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from lepton_kit.errors import ModelError
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous
+from lepton_kit.training import collective
 from tests.models import sync_rank
 
 HERE = Path(__file__).parent
@@ -18,22 +20,20 @@ HERE = Path(__file__).parent
 
 def two_ranks(cuts):
     server = Rendezvous()
-    server.begin(0, 2)
-    common = {"SIZE": 2, "LOCAL_SIZE": 2, "CROSS_RANK": 0, "CROSS_SIZE": 1, "HOSTNAME": "generation-0"}
-    common |= {"CONTROLLER": "gloo", "CPU_OPERATIONS": "gloo", "GLOO_IFACE": "lo", "GLOO_TIMEOUT_SECONDS": 60}
-    common |= {"GLOO_RENDEZVOUS_ADDR": server.host, "GLOO_RENDEZVOUS_PORT": server.port}
+    members = on_this_machine(2, server.address)
+    server.begin(members)
     ranks = []
     try:
-        for rank in range(2):
-            place = {f"HOROVOD_{k}": str(v) for k, v in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
-            environment = {**os.environ, **place, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+        for member in members:
+            own = {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+            environment = {**os.environ, **collective.environment(member, cycle_milliseconds=1.0), **own}
             command = [sys.executable, str(HERE / "sync_rank.py"), json.dumps(cuts)]
             ranks.append(
                 subprocess.Popen(
                     command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                 )
             )
-        outputs = [rank.communicate(timeout=120) for rank in ranks]
+        outputs = [rank.communicate(timeout=300) for rank in ranks]
     finally:
         for rank in ranks:
             if rank.poll() is None:

@@ -1,47 +1,232 @@
-"""What a driver writes before its first worker is there."""
+"""What a driver decides, on an executor without processes: whom it starts, joins, wakes, kills, and what it writes."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime.driver import Driver
-from lepton_kit.runtime.wire import pair
+from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.training import messages
 from tests.configs import MODEL, any_config
+from tests.runtime.fakes import FakeExecutor
+
+PLACES = [Place(host, slot, "cpu", 1, speed, "eth0") for host, slot, speed in
+          (("a", 0, 1.0), ("b", 0, 3.0), ("a", 1, 1.0), ("b", 1, 3.0))]  # fmt: skip
+
+
+class Stage:
+    """A driver, its executor, and what the workers would say."""
+
+    def __init__(self, paths: RunPaths, executor: FakeExecutor, group: WorkerGroup | None = None):
+        self.paths, self.executor = paths, executor
+        group = group or WorkerGroup(executor)
+        self.driver = Driver(paths, lambda config: group)
+        self.pids = iter(range(1000, 2000))
+
+    def turn(self, *said: tuple[int, messages.Message]) -> Any:
+        self.executor.said += said
+        return self.driver.turn()
+
+    def ready(self, *workers: int) -> None:
+        said: list[tuple[int, messages.Message]] = []
+        for worker in workers:
+            said.append((worker, messages.Hello(pid=next(self.pids))))
+            said.append((worker, messages.Ready(slot_bytes=64, parameters=9, token=self.paths.id)))
+        assert self.turn(*said) is None
+
+    def joins(self) -> dict[int, messages.Join]:
+        """The last order to join that each worker got."""
+        return {worker: one for worker, one in self.executor.sent if isinstance(one, messages.Join)}
+
+    def train(self, generation: int) -> None:
+        """All members of a generation say that it has formed."""
+        members = [w for w, join in self.joins().items() if join.membership.generation == generation]
+        assert self.turn(*((w, messages.Formed(generation=generation, step=0)) for w in members)) is None
+
+    def leave(self, generation: int, *workers: int, outcome: str = "reform") -> Any:
+        def left(worker: int) -> messages.Detached:
+            return messages.Detached(
+                generation=generation,
+                step=4,
+                outcome=outcome,
+                whole=True,
+                stopped_by=None,
+                trained_until=None,
+            )
+
+        return self.turn(*((worker, left(worker)) for worker in workers))
+
+    def told(self, kind: type[messages.Message]) -> list[int]:
+        return [worker for worker, one in self.executor.sent if isinstance(one, kind)]
+
+    def view(self) -> RunView:
+        view = RunView(self.paths.events)
+        view.refresh()
+        return view
+
+    def close(self) -> None:
+        self.driver._ring.close()
+        self.driver._ledger._log.close()
+        os.close(self.driver._lock)
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> RunPaths:
-    made = RunPaths(tmp_path / "run")
-    made.create()
-    model = {**MODEL, "notes": ["batch statistics differ", "random layers differ"]}
-    made.config.write_text(any_config(model=model).to_yaml())
+def stages() -> Iterator[list[Stage]]:
+    made: list[Stage] = []
+    yield made
+    for stage in made:
+        stage.close()
+
+
+@pytest.fixture
+def begin(tmp_path: Path, stages: list[Stage]) -> Any:
+    def made(executor: FakeExecutor, group: WorkerGroup | None = None, **workers: Any) -> Stage:
+        paths = RunPaths(tmp_path / "run")
+        paths.create()
+        model = {**MODEL, "notes": ["batch statistics differ", "random layers differ"]}
+        config = any_config(model=model, workers=workers, training={"global_batch": 80})
+        paths.config.write_text(config.to_yaml())
+        stages.append(Stage(paths, executor, group))
+        return stages[-1]
+
     return made
 
 
-def start_and_leave(paths: RunPaths) -> Any:
-    connection, other = pair()
-    driver = Driver(paths, lambda: SimpleNamespace(zygote_connection=connection, members={}))  # type: ignore[arg-type, return-value]  # a stand-in for the standby
-    driver._ring.close()
-    driver._selector.close()
-    other.close()
-    connection.close()
-    import os
-
-    os.close(driver._lock)
-    return driver
+def trained(begin: Any, count: int, **options: Any) -> Stage:
+    """A run of so many workers at the first places, whose first generation trains."""
+    stage = begin(FakeExecutor(PLACES), count=count, **options)
+    stage.turn()
+    stage.ready(*range(count))
+    stage.train(1)
+    return stage
 
 
-def test_notes_of_a_model_become_warnings_once(paths: RunPaths):
-    for _ in ("a fresh run", "the same run, resumed"):
-        start_and_leave(paths)
-        view = RunView(paths.events)
-        view.refresh()
-        assert [warning["text"] for warning in view.warnings] == [
-            "batch statistics differ",
-            "random layers differ",
-        ]
+def test_workers_start_at_the_first_places_and_join_once_all_are_ready(begin: Any):
+    stage = begin(FakeExecutor(PLACES), count=2)
+    stage.turn()
+    assert stage.executor.at == {0: PLACES[0], 1: PLACES[1]}
+    assert stage.told(messages.Prepare) == [0, 1]
+    stage.ready(0)
+    assert not stage.joins()
+    stage.ready(1)
+    stage.train(1)
+    assert sorted(stage.joins()) == [0, 1]
+    assert stage.view().status == "running"
+
+
+def test_ranks_of_a_host_stand_together_and_each_has_the_speed_of_its_place(begin: Any):
+    stage = trained(begin, 4)
+    found = {worker: one.membership for worker, one in stage.joins().items()}
+    assert [found[worker].rank for worker in range(4)] == [0, 2, 1, 3]
+    assert [(one.local_rank, one.local_size, one.cross_size) for one in found.values()] == [
+        (0, 2, 2), (0, 2, 2), (1, 2, 2), (1, 2, 2),
+    ]  # fmt: skip
+    assert {one.interface for one in found.values()} == {"eth0"}
+    assert all(one.weights == [1.0, 1.0, 3.0, 3.0] for one in stage.joins().values())
+    (generation,) = stage.view().generations
+    assert generation["ranks"] == [0, 2, 1, 3]
+    assert generation["cut"] == [10, 10, 30, 30]
+
+
+def test_the_survivors_of_a_worker_are_woken_and_its_place_is_given_again(begin: Any):
+    stage = trained(begin, 3)
+    stage.executor.over.append(Ended(1, -9))
+    stage.turn()
+    assert stage.told(messages.Abort) == [0, 2]
+    stage.leave(1, 0, 2, outcome="broken")
+    assert [one.membership.generation for one in stage.joins().values()] == [2, 1, 2]
+    stage.train(2)
+    assert stage.executor.at[3] == PLACES[1], "the slot that is free again, with its speed"
+    view = stage.view()
+    assert [one["what"] for one in view.incidents] == ["killed by signal 9 (SIGKILL)"]
+    assert view.generations[-1]["cut"] == [40, 40]
+
+
+def test_a_host_that_is_lost_is_one_failure_for_all_its_workers(begin: Any):
+    stage = trained(begin, 4, max_failures=1)
+    stage.executor.lost.append(Loss("host b is gone"))
+    stage.executor.over += [Ended(worker, None, "went with host b", excused=True) for worker in (1, 3)]
+    assert stage.turn() is None
+    stage.leave(1, 0, 2, outcome="broken")
+    stage.train(2)
+    view = stage.view()
+    assert [one["what"] for one in view.incidents] == ["went with host b"] * 2
+    assert view.generations[-1]["cause"] == "host b is gone"
+
+
+def test_failures_without_progress_end_the_run(begin: Any):
+    stage = trained(begin, 2, max_failures=0)
+    stage.executor.over.append(Ended(1, 1))
+    status, cause = stage.turn()
+    assert status == "failed"
+    assert "worker 1 lost: exited with code 1" in cause
+
+
+def test_where_nothing_can_be_started_the_run_fails_with_the_cause(
+    begin: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lepton_kit.runtime.driver.VERDICT_SECONDS", 0.0)
+    stage = begin(FakeExecutor(PLACES), count=1)
+    stage.executor.lost.append(Loss("TensorFlow can't be loaded", final=True))
+    stage.turn()
+    assert stage.turn() == ("failed", "TensorFlow can't be loaded")
+
+
+def test_whoever_says_nothing_for_too_long_is_killed_and_named(begin: Any, monkeypatch: pytest.MonkeyPatch):
+    stage = trained(begin, 2, hang_seconds=30.0)
+    late = time.monotonic() + 1.0
+    for seconds, said in ((0.0, (0, 1)), (1.5, (0,)), (29.0, (0,)), (31.0, (0,))):
+        # In steps, since a driver that was held up itself forgives the silence of that time.
+        monkeypatch.setattr(time, "monotonic", lambda now=late + seconds: now)
+        stage.driver._last_tick = late + seconds - 0.1
+        stage.turn(*((worker, messages.Alive(memory_bytes=1, cpu_seconds=0.0)) for worker in said))
+    assert stage.executor.killed == [1]
+    stage.executor.over.append(Ended(1, -9))
+    stage.turn()
+    assert stage.view().incidents[0]["what"] == "hung: nothing heard for 31 s; killed"
+
+
+def test_without_shared_memory_there_is_no_segment_and_the_workers_know(begin: Any):
+    executor = FakeExecutor(PLACES, Ability(shared_memory=False, descriptors=False, run_folder="fetched"))
+    stage = begin(executor, count=1)
+    stage.turn()
+    stage.ready(0)
+    assert [one.shared_memory for _, one in executor.sent if isinstance(one, messages.Prepare)] == [False]
+    assert stage.joins()[0].descriptor is None
+
+
+def test_warm_workers_at_places_that_the_run_does_not_have_are_dismissed(begin: Any):
+    executor = FakeExecutor(PLACES)
+    group = WorkerGroup(executor)
+    group.spawn(), group.spawn()
+    executor.offered = [Place("a", 0, "cpu", threads=2), PLACES[1]]
+    stage = begin(executor, group, count=2)
+    stage.turn()
+    assert stage.told(messages.Exit) == [0]
+    assert executor.at[2] == executor.offered[0]
+
+
+def test_what_no_worker_says_is_an_error_that_names_it(begin: Any):
+    stage = begin(FakeExecutor(PLACES), count=1)
+    stage.turn()
+    with pytest.raises(Exception, match=r"worker 0 said what no worker says: Exit\(\)"):
+        stage.turn((0, messages.Exit()))
+
+
+def test_notes_of_a_model_become_warnings_once(begin: Any, stages: list[Stage]):
+    notes = ["batch statistics differ", "random layers differ"]
+    stage = begin(FakeExecutor(PLACES), count=1)
+    assert [warning["text"] for warning in stage.view().warnings] == notes
+    stages.remove(stage)
+    stage.close()
+    stages.append(Stage(stage.paths, FakeExecutor(PLACES)))  # the same run, resumed
+    assert [warning["text"] for warning in stage.view().warnings] == notes

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from lepton_kit.runtime import rendezvous as module
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous, owner_of_connection
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -22,14 +23,14 @@ TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 @pytest.fixture
 def server() -> Iterator[Rendezvous]:
     made = Rendezvous()
-    made.begin(1, 2)
+    made.begin(on_this_machine(2, made.address))
     yield made
     made.close()
 
 
 def ask(server: Rendezvous, data: bytes | None = None) -> bytes:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{server.port}/scope/key", data=data, method="GET" if data is None else "PUT"
+        f"http://127.0.0.1:{server.address[1]}/scope/key", data=data, method="GET" if data is None else "PUT"
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
         return answer.read()
@@ -63,14 +64,14 @@ def test_it_listens_on_loopback_only(server: Rendezvous):
     listening = [
         connection.laddr
         for connection in psutil.Process().net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.address[1]
     ]
     assert [address.ip for address in listening] == ["127.0.0.1"]
 
 
 def test_a_new_generation_forgets_the_keys_of_the_last(server: Rendezvous):
     ask(server, b"address")
-    server.begin(2, 2)
+    server.begin(on_this_machine(2, server.address))
     with pytest.raises(urllib.error.HTTPError, match="404"):
         ask(server)
 
@@ -80,6 +81,6 @@ def test_a_refused_generation_gets_no_answers_and_the_next_one_does(server: Rend
     server.refuse()
     with pytest.raises(urllib.error.HTTPError, match="503"):
         ask(server)
-    server.begin(2, 1)
+    server.begin(on_this_machine(1, server.address))
     ask(server, b"other")
     assert ask(server) == b"other"

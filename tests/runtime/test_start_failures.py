@@ -72,7 +72,7 @@ def test_a_driver_without_memory_for_its_processes_says_so(tmp_path: Path, monke
     def full(*_: object) -> None:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(command, "Crew", full)
+    monkeypatch.setattr(command, "LocalExecutor", full)
     held = lock.take(paths)
     assert command.main([str(paths.root), "--lock", str(held)]) == 1
     assert "Cannot allocate memory" in str(lk.Run(paths).cause)

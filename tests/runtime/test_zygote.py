@@ -11,8 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from lepton_kit.runtime import zygote
-from lepton_kit.runtime.crew import Crew
+from lepton_kit.runtime.executor import Ended
+from lepton_kit.runtime.local import LocalExecutor
+from lepton_kit.runtime.places import HERE, Place
 from lepton_kit.runtime.wire import Connection, pair
+from lepton_kit.training import messages
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +29,8 @@ def signals() -> Iterator[None]:
 
 def test_the_driver_hears_why_a_worker_is_not_there(monkeypatch: pytest.MonkeyPatch):
     mine, theirs = pair()
-    crew = Crew("", (zygote.Forked(0), mine))
-    member = crew.spawn(threads=1, device="cpu")
+    executor = LocalExecutor("", (zygote.Forked(0), mine))
+    executor.start(0, Place(HERE, 0, "cpu", 1))
 
     def full() -> int:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
@@ -36,10 +39,8 @@ def test_the_driver_hears_why_a_worker_is_not_there(monkeypatch: pytest.MonkeyPa
     socket.socket(fileno=os.dup(mine.fileno())).shutdown(socket.SHUT_WR)
     serving = Connection(theirs)
     assert zygote.serve(serving) == 0
-    crew.hear_zygote()
-    crew.hear_zygote()
-    assert member.cause == "could not be forked: Cannot allocate memory"
-    assert member.connection.receive() == []
-    assert member.connection.closed, "its end went as that of a worker that dies"
+    assert executor.receive() == executor.receive() == []
+    assert executor.ended() == [Ended(0, None, "could not be forked: Cannot allocate memory")]
+    assert not executor.send(0, messages.Exit())
     serving.close()
     mine.close()

@@ -8,9 +8,10 @@ from typing import Any
 
 from lepton_kit.client.launch import plan
 from lepton_kit.config import RunConfig
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import job, messages
-from lepton_kit.training.collective import Membership, segment_bytes
+from lepton_kit.training.collective import segment_bytes
 from lepton_kit.training.loop import Worker
 
 
@@ -61,19 +62,11 @@ def train(
     worker = Worker(built, channel)
     worker.attach(config, folder)
     rendezvous = Rendezvous()
-    rendezvous.begin(1, 1)
+    slot_bytes = worker.slot_bytes
+    (membership,) = on_this_machine(1, rendezvous.address, slot_bytes=slot_bytes, timeout_seconds=10)
+    rendezvous.begin([membership])
     segment = os.memfd_create("test-ring")
-    os.ftruncate(segment, segment_bytes(1, worker.slot_bytes))
-    membership = Membership(
-        generation=1,
-        rank=0,
-        world_size=1,
-        rendezvous_host=rendezvous.host,
-        rendezvous_port=rendezvous.port,
-        interface="lo",
-        slot_bytes=worker.slot_bytes,
-        timeout_seconds=10,
-    )
+    os.ftruncate(segment, segment_bytes(1, slot_bytes))
     join = messages.Join(
         descriptor=segment,
         membership=membership,

@@ -1,0 +1,71 @@
+"""What a driver asks of whatever starts and ends its workers: an executor knows hosts and processes, not runs or ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.training.messages import Message
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker has ended. ``excused``: it went with its host, or with what starts workers there."""
+
+    worker: int
+    exit_code: int | None
+    cause: str | None = None
+    excused: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A host is gone, or what starts workers there; one incident for all its workers.
+
+    ``final``: no worker can be started any more, for this cause.
+    """
+
+    cause: str
+    final: bool = False
+
+
+class Executor(Protocol):
+    """Starts and ends workers at places. No method waits, but `close`."""
+
+    @property
+    def ability(self) -> Ability: ...
+
+    log: str
+    """The file into which workers print until they have a run."""
+
+    def places(self) -> Sequence[Place]:
+        """All places, taken or free, the preferred ones first."""
+
+    def start(self, worker: int, place: Place) -> None:
+        """Start a process there under this number; it says hello when it is there."""
+
+    def send(self, worker: int, message: Message) -> bool:
+        """Tell a worker something; False if it is gone."""
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once; `ended` tells when it has."""
+
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when `receive`, `ended` or `losses` have news."""
+
+    def receive(self) -> list[tuple[int, Message]]:
+        """What workers have said, in their order."""
+
+    def ended(self) -> list[Ended]:
+        """Workers that have ended since this was asked last; all that they said has been received by then."""
+
+    def losses(self) -> list[Loss]:
+        """Hosts that were lost since this was asked last; the executor has begun anew where it can."""
+
+    def tend(self, hang_seconds: float) -> None:
+        """Look after what the executor itself runs; to be called often."""
+
+    def close(self, grace_seconds: float = 2.0) -> None:
+        """End everything, and wait until it is gone."""

@@ -1,0 +1,227 @@
+"""The executor of this machine: workers are forked by a zygote and speak over socket pairs; none is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lepton_kit.processes.program import command
+from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.failing import last_words
+from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.runtime.wire import Connection, pair
+from lepton_kit.runtime.zygote import Process
+from lepton_kit.training import messages
+
+Started = tuple[Process, Connection]
+"""A zygote that is there already, and the connection to it."""
+EXIT_SECONDS = 0.2
+"""How long the zygote's word on how a worker ended is waited for."""
+HELD_UP_SECONDS = 2.0
+
+
+@dataclass
+class _Worker:
+    connection: Connection
+    pid: int | None = None
+    exit_code: int | None = None
+    said: str | None = None
+    excused: bool = False
+    closed_at: float | None = None
+
+
+class LocalExecutor:
+    """Workers on this machine, each a fork of one zygote, which it starts anew when it has died."""
+
+    ability = Ability(shared_memory=True, descriptors=True, run_folder="same")
+
+    def __init__(self, log: str, started: Started | None = None, nursery: int | None = None):
+        """Without a zygote that has ``started`` one starts, and forks a nursery off if ``nursery`` is a client's socket."""
+        self.log = log
+        self._places: Sequence[Place] = ()
+        self._workers: dict[int, _Worker] = {}
+        self._losses: list[Loss] = []
+        self._gone = False
+        self._heard: float | None = None
+        self._failure: str | None = None
+        self._memory_kills = memory_kills()
+        self._tended = time.monotonic()
+        self._zygote: Process
+        if started is not None:
+            self._zygote, self._connection = started
+        else:
+            self._start_zygote(nursery)
+
+    def _start_zygote(self, nursery: int | None = None) -> None:
+        self._connection, end = pair()
+        module, descriptors = "lepton_kit.runtime.zygote", [end.fileno()]
+        if nursery is not None:
+            module, descriptors = "lepton_kit.runtime.nursery", [end.fileno(), nursery]
+        numbers = [str(number) for number in (end.fileno(), os.getpid(), *descriptors[1:])]
+        self._zygote = subprocess.Popen(
+            command(module, *numbers), pass_fds=descriptors, stdin=subprocess.DEVNULL
+        )
+        end.close()
+        if nursery is not None:
+            os.close(nursery)
+        self._heard = None
+
+    # ------------------------------------------------------------------ places and workers
+
+    def offer(self, places: Sequence[Place]) -> None:
+        """Have these places from now on; workers at others stay where they are."""
+        self._places = places
+
+    def places(self) -> Sequence[Place]:
+        return self._places
+
+    def start(self, worker: int, place: Place) -> None:
+        connection, end = pair()
+        self._workers[worker] = _Worker(connection)
+        order = messages.Fork(
+            descriptor=end.fileno(),
+            worker=worker,
+            slot=place.slot,
+            log=self.log,
+            threads=place.threads,
+            device=place.device,
+        )
+        self._connection.send(order)
+        end.close()
+
+    def send(self, worker: int, message: messages.Message) -> bool:
+        found = self._workers.get(worker)
+        return found is not None and found.connection.send(message)
+
+    def kill(self, worker: int) -> None:
+        found = self._workers.get(worker)
+        if found is not None and found.pid is not None and found.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found.pid, signal.SIGKILL)
+
+    def log_to(self, log: str, descriptor: int) -> None:
+        """Go on in another log, open under this descriptor."""
+        self.log = log
+        self._connection.send(messages.LogTo(descriptor=descriptor))
+
+    # ------------------------------------------------------------------ news
+
+    def filenos(self) -> list[int]:
+        connections = [one.connection for one in self._workers.values()]
+        return [one.fileno() for one in (self._connection, *connections) if not one.closed]
+
+    def receive(self) -> list[tuple[int, messages.Message]]:
+        ready = select.select(self.filenos(), [], [], 0.0)[0]
+        told: list[tuple[int, messages.Message]] = []
+        for number, worker in self._workers.items():
+            if worker.connection.closed or worker.connection.fileno() not in ready:
+                continue
+            for message in worker.connection.receive(wait=False):
+                if isinstance(message, messages.Hello):
+                    worker.pid = message.pid
+                told.append((number, message))
+            if worker.connection.closed:
+                worker.closed_at = time.monotonic()
+        if not self._connection.closed and self._connection.fileno() in ready:
+            self._hear_zygote()
+        return told
+
+    def ended(self) -> list[Ended]:
+        found, now = [], time.monotonic()
+        for number, worker in list(self._workers.items()):
+            if worker.closed_at is None:
+                continue
+            known = worker.exit_code is not None or worker.said is not None
+            if known or self._gone or now - worker.closed_at > EXIT_SECONDS:
+                worker.connection.close()
+                del self._workers[number]
+                found.append(Ended(number, worker.exit_code, worker.said, worker.excused))
+        return found
+
+    def losses(self) -> list[Loss]:
+        found, self._losses = self._losses, []
+        return found
+
+    # ------------------------------------------------------------------ the zygote
+
+    def _hear_zygote(self) -> None:
+        """Take in what the zygote says. Without it all workers end (the kernel sees to it), and a new one starts."""
+        for message in self._connection.receive(wait=False):
+            self._heard = time.monotonic()
+            match message:
+                case messages.NotLoaded(cause=cause):
+                    self._failure = cause
+                case messages.Exited(worker=number, code=code, said=said) if number in self._workers:
+                    self._workers[number].exit_code, self._workers[number].said = code, said
+        if not self._connection.closed:
+            return
+        if (failure := self._why_not_started()) is not None:
+            self._losses.append(Loss(failure, final=True))
+            self._gone = True
+            return
+        self._zygote.kill()
+        self._zygote.wait()
+        self._connection.close()
+        for worker in self._workers.values():
+            if worker.exit_code is None:
+                worker.said, worker.excused = "ended with the process that forks workers", True
+        self._start_zygote()
+        self._losses.append(Loss("the process that forks the workers has died"))
+
+    def _why_not_started(self) -> str | None:
+        """Why the zygote could not even start, in words; None of one that did, or that somebody has killed."""
+        said = self._failure
+        if said is None and self._heard is not None:
+            return None
+        try:
+            code = self._zygote.wait(1.0)
+        except subprocess.TimeoutExpired:
+            code = None
+        short = memory_kills() > self._memory_kills
+        killed = code == -signal.SIGKILL and not short
+        if said is None and (killed or code in (None, 0, -signal.SIGTERM)):
+            return None
+        words = (
+            said or f"{describe(code, None, short)}; its last words: {last_words(Path(self.log)) or 'none'}"
+        )
+        return f"TensorFlow and what belongs to it can't be loaded: {words}"
+
+    def tend(self, hang_seconds: float) -> None:
+        """Kill a zygote that is silent for too long; its end is then noticed like any other."""
+        now = time.monotonic()
+        held_up, self._tended = now - self._tended, now
+        if self._heard is None:
+            return
+        if held_up > HELD_UP_SECONDS:
+            self._heard += held_up  # this process itself was held up: the other's silence proves nothing
+        if now - self._heard > max(5.0, hang_seconds):
+            self._zygote.kill()
+
+    def close(self, grace_seconds: float = 2.0) -> None:
+        connections = [one.connection for one in self._workers.values()]
+        for connection in connections:
+            connection.send(messages.Exit())
+        deadline = time.monotonic() + grace_seconds
+        while waiting := [one for one in connections if not one.closed]:
+            readable, _, _ = select.select(waiting, [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                break
+            for connection in readable:
+                connection.receive(wait=False)
+        for number in list(self._workers):
+            self.kill(number)
+            self._workers.pop(number).connection.close()
+        self._connection.close()
+        try:
+            self._zygote.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self._zygote.kill()
+            self._zygote.wait()

@@ -1,0 +1,104 @@
+"""What a driver knows of its workers: who they are, where, and what they have said last. Nothing here acts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lepton_kit.runtime.coordinator import Observed, State
+from lepton_kit.runtime.places import Place
+
+
+@dataclass
+class Member:
+    """A worker and what it has said last."""
+
+    worker: int
+    place: Place
+    state: State = "starting"
+    pid: int | None = None
+    rank: int | None = None
+    step: int = 0
+    memory_bytes: int | None = None
+    slot_bytes: int = 0
+    parameters: int | None = None
+    outcome: str | None = None
+    stopped_by: str | None = None
+    cause: str | None = None
+    excused: bool = False
+    cpu_seconds: float = 0.0
+    last_heard: float = field(default_factory=time.monotonic)
+
+    def observed(self) -> Observed:
+        return Observed(self.worker, self.state, self.rank, self.step)
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "worker": self.worker,
+            "pid": self.pid,
+            "state": self.state,
+            "rank": self.rank,
+            "memory_bytes": self.memory_bytes,
+        }
+
+
+class Roster:
+    """All workers that are not known to have ended, by number; numbers are never used again."""
+
+    def __init__(self) -> None:
+        self.members: dict[int, Member] = {}
+        self.own_seconds = 0.0
+        """CPU seconds of all workers, those that have ended too."""
+        self._next = 0
+
+    def add(self, place: Place) -> Member:
+        """A worker that is about to start there."""
+        member = Member(self._next, place)
+        self.members[member.worker] = member
+        self._next += 1
+        return member
+
+    def remove(self, member: Member) -> None:
+        self.members.pop(member.worker, None)
+
+    def free(self, places: Iterable[Place]) -> Place | None:
+        """The first place that no worker holds; one that leaves or is lost holds none."""
+        held = [one.place for one in self.members.values() if one.state not in ("leaving", "lost")]
+        return next((place for place in places if not any(place.is_for(one) for one in held)), None)
+
+    def settle(self, places: Sequence[Place]) -> list[Member]:
+        """Note the places as they are now; returns the workers that stand at none of them."""
+        astray = []
+        for member in self.members.values():
+            found = next((place for place in places if place.is_for(member.place)), None)
+            if found is None:
+                astray.append(member)
+            else:
+                member.place = found
+        return astray
+
+    def ring(self) -> list[Member]:
+        """Those who train, in rank order."""
+        training = [member for member in self.members.values() if member.state == "training"]
+        return sorted(training, key=lambda member: member.rank or 0)
+
+    def hear(self, member: Member, memory_bytes: int, cpu_seconds: float) -> None:
+        """Take in a heartbeat."""
+        member.memory_bytes = memory_bytes
+        self.own_seconds += cpu_seconds - member.cpu_seconds
+        member.cpu_seconds = cpu_seconds
+
+    def silent(self, now: float, hang_seconds: float) -> list[Member]:
+        """Workers that have said hello once and nothing for too long, as far as that is not known of them yet."""
+        return [
+            one
+            for one in self.members.values()
+            if one.pid is not None and one.cause is None and now - one.last_heard > hang_seconds
+        ]
+
+    def forgive(self, seconds: float) -> None:
+        """The driver itself was held up for this long: nobody's silence of that time counts."""
+        for member in self.members.values():
+            member.last_heard += seconds

@@ -1,0 +1,54 @@
+"""An executor without processes: it notes what it is asked, and tests say what its workers would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.training.messages import Message
+
+
+@dataclass
+class FakeExecutor:
+    offered: list[Place]
+    ability: Ability = field(default_factory=lambda: Ability(True, True, "same"))
+    log: str = ""
+    at: dict[int, Place] = field(default_factory=dict)
+    sent: list[tuple[int, Message]] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    said: list[tuple[int, Message]] = field(default_factory=list)
+    over: list[Ended] = field(default_factory=list)
+    lost: list[Loss] = field(default_factory=list)
+
+    def places(self) -> list[Place]:
+        return self.offered
+
+    def start(self, worker: int, place: Place) -> None:
+        self.at[worker] = place
+
+    def send(self, worker: int, message: Message) -> bool:
+        self.sent.append((worker, message))
+        return True
+
+    def kill(self, worker: int) -> None:
+        self.killed.append(worker)
+
+    def filenos(self) -> list[int]:
+        return []
+
+    def receive(self) -> list[tuple[int, Message]]:
+        told, self.said = self.said, []
+        return told
+
+    def ended(self) -> list[Ended]:
+        over, self.over = self.over, []
+        return over
+
+    def losses(self) -> list[Loss]:
+        lost, self.lost = self.lost, []
+        return lost
+
+    def tend(self, hang_seconds: float) -> None: ...
+
+    def close(self, grace_seconds: float = 2.0) -> None: ...
