@@ -91,7 +91,9 @@ class WorkersConfig(Section):
     )
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")
-    weights: tuple[float, ...] | None = Field(None, description="relative speed of each place, the first slot first; null: all equal")
+    weights: tuple[float, ...] | None = Field(
+        None, description="relative speed of each place, the first slot first; null: all equal"
+    )
     device: Literal["cpu", "gpu"] = Field("cpu", description="what each worker computes on")
     allreduce: Literal["auto", "horovod", "shared_memory"] = Field(
         "auto", description="how gradients are summed; auto: shared memory on one host, else Horovod"
