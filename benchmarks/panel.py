@@ -71,7 +71,7 @@ def measure(seconds: float, ranks: int, steps: int) -> dict[str, float]:
             code = (
                 "from types import SimpleNamespace\n"
                 f"run = SimpleNamespace(id='bench-1', directory={str(run.directory)!r}, alive=True)\n"
-                "panel = lk.panels.LivePanel(run).ready()\ndisplay(panel)"
+                "panel = lk.panels.LivePanel(run)\ndisplay(panel)"
             )
             client.execute_interactive(code, timeout=120, output_hook=lambda message: None)
             time.sleep(2)

@@ -22,19 +22,19 @@ OTHER = (
     ("docs/", "architecture, set-up, and one page a topic"),
     ("tests/", "mirrors the package"),
 )
-SHOWN = (".py", ".ipynb", ".cc")
+SHOWN = (".py", ".ipynb", ".cc", ".js", ".css")
 WIDTH = 34
 
 
 def describe(path: Path) -> str:
-    """The first line that a Python module, a notebook or a C++ file says about itself. Empty if it says nothing."""
+    """The first line that a Python module, a notebook, a C++ file or a page's file says about itself. Empty if it says nothing."""
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
     if path.suffix == ".ipynb":
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         return "".join(cells[0]["source"]).partition("\n")[0].lstrip("# ") if cells else ""
     first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.lstrip("/ ")
+    return first.strip("/* ")
 
 
 def project_files(root: Path = ROOT) -> list[Path]:

@@ -12,12 +12,11 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels import telling
-from lepton_kit.panels.background import Background
-from lepton_kit.panels.figure import LiveFigure, static_figure
-from lepton_kit.panels.parts import Panel, card, framed, note, set_html
+from lepton_kit.panels.parts import Panel, card, framed, note, send_again, set_html
 from lepton_kit.panels.picture import picture_text
-from lepton_kit.panels.presence import Presence
+from lepton_kit.panels.presence import Send
 from lepton_kit.panels.pump import Pump
+from lepton_kit.panels.run_plots import LiveFigure
 from lepton_kit.panels.sentences import sentence
 from lepton_kit.panels.still import bundle_of, renew_displayed
 from lepton_kit.rundir import Status
@@ -28,8 +27,6 @@ FASTEST_SECONDS = 0.5
 """Plots move at most twice a second: faster costs the kernel and the page much and shows little more."""
 QUIET_SECONDS = 3.0
 """A run under way that logs nothing for so long is asked whether its driver still lives."""
-REPEAT_SECONDS = (1.0, 4.0, 12.0)
-"""When all curves are sent again to a page that has just begun to show the panel."""
 RESUME_SECONDS = 60.0
 """How long a run that had ended may take to come back after `resumed`."""
 
@@ -47,10 +44,9 @@ class LivePanel(Panel):
         self._context = contextvars.copy_context()
         self._pump: Pump | None = None
         self._listeners: list[Callable[[RunView], None]] = []
-        self._presence = Presence(self._arrived)
+        self._arrivals: list[Callable[[], None]] = []
         self._hope_until = 0.0
         self._last_news = 0.0
-        self._repeat_at: list[float] = []
         self._failing = False
         self.interrupted = False
         self._stale = False
@@ -64,16 +60,16 @@ class LivePanel(Panel):
             (self.incidents, "lk-log"),
         ):
             part.add_class(name)
-        self.figure: LiveFigure | None = None
-        self._building = Background(lambda _: LiveFigure(), self._built)
+        self.figure = LiveFigure()
+        self.figure.plots.on_arrival = self._arrived
         self._place = widgets.VBox(
-            [], layout=widgets.Layout(width="100%", overflow="hidden", margin="6px 0 0 0")
+            [self.figure.widget],
+            layout=widgets.Layout(width="100%", overflow="hidden", margin="6px 0 0 0", display="none"),
         )
         self._place.add_class("lk-figure")
         self.view = framed(
             card("Live view", self.problem, self.summary, self._place, self.workers_table, self.incidents)
         )
-        self._building.start()
         if run is not None:
             self.attach(run)
 
@@ -107,19 +103,25 @@ class LivePanel(Panel):
         """Call ``listener(view)`` after every change of the run that the panel has seen."""
         self._listeners.append(listener)
 
+    def on_arrival(self, listener: Callable[[], None]) -> None:
+        """Call ``listener()`` when a page has begun to show the panel, and may have missed what was sent before."""
+        self._arrivals.append(listener)
+
     def attach(self, run: Any) -> None:
         """Follow a run, with every point from its first step."""
         self.detach()
-        self.run = run
-        self.interrupted = False
-        self._last_news = time.monotonic()
-        self._presence.hear()
-        self.seen = RunView(RunPaths(Path(run.directory)).events)
-        self.seen.refresh()
-        self.complain(None)
-        self.interrupted = not self.seen.done and self.seen.status is not Status.CREATED and not run.alive
+        seen = RunView(RunPaths(Path(run.directory)).events)
+        seen.refresh()  # a long log takes seconds: what is shown meanwhile is still the run before
+        alive = seen.done or seen.status is Status.CREATED or run.alive
+        with self._lock:
+            self.run, self.seen, self.interrupted = run, seen, not alive
+            self._last_news = time.monotonic()
+            self.figure.plots.presence.hear()
+            self.figure.widget.name = run.id
+            self._place.layout.display = ""
+            self.complain(None)
         self.update(force=True)
-        if not self.seen.done:
+        if not seen.done:
             self.follow()
 
     def follow(self) -> None:
@@ -139,11 +141,6 @@ class LivePanel(Panel):
             self._pump.stop()
             self._pump = None
 
-    def ready(self, timeout: float | None = 60.0) -> LivePanel:
-        """Wait until the plots are built; the rest of the panel does not wait for them."""
-        self._building.result(timeout)
-        return self
-
     @property
     def following(self) -> bool:
         return self._pump is not None and self._pump.running
@@ -154,9 +151,12 @@ class LivePanel(Panel):
             changed = self.seen.refresh() or force
             changed |= self._check_driver(changed)
             self._stale |= changed
-            if self._stale and (force or self.seen.done or self._presence.may_send()):
+            plan = Send.CHANGES if force or self.seen.done else self.figure.plots.plan()
+            if self._stale and plan is not Send.NOTHING:
                 self._show()
                 self._stale = False
+                if plan is Send.EVERYTHING:
+                    self.figure.plots.send_everything()
         if changed:
             for listener in self._listeners:
                 listener(self.seen)
@@ -173,32 +173,30 @@ class LivePanel(Panel):
             self.interrupted = not self.run.alive
         return self.interrupted != before
 
-    def plotly(self) -> Any:
-        """The plots as a plain plotly `Figure`, to restyle or save."""
+    def plotly(self, *, smoothing: float = 0.0, log: bool = False, all_values: bool = False) -> Any:
+        """The plots as a plain plotly `Figure`, to restyle or save.
+
+        ``smoothing`` from 0 to below 1 is the weight of a running mean, ``log`` gives logarithmic axes, and
+        ``all_values`` shows single values that are far from all others, which an axis otherwise leaves out.
+        """
+        from lepton_kit.panels.figure import static_figure
+
         with self._lock:
-            return static_figure(self.seen if self.seen is not None else RunView())
+            seen = self.seen if self.seen is not None else RunView()
+            return static_figure(seen, smoothing=smoothing, log=log, all_values=all_values)
 
     def close(self) -> None:
         self.detach()
-        self._building.join()
         super().close()
 
     def _arrived(self) -> None:
-        """A page has begun to show the panel. It loads plotly for seconds, and may miss what is sent meanwhile."""
-        self._presence.hear()
-        now = time.monotonic()
-        self._repeat_at = [now + seconds for seconds in REPEAT_SECONDS]
-        if self.seen is not None:
-            self.follow()
+        """A page has begun to show the panel, and may have missed anything that was sent while it loaded."""
+        send_again(self.view)
+        for listener in self._arrivals:
+            listener()
 
     def _tick(self) -> bool:
         try:
-            due = [when for when in self._repeat_at if when <= time.monotonic()]
-            if due and self.figure is not None:
-                self._repeat_at = [when for when in self._repeat_at if when not in due]
-                with self._lock:
-                    self.figure.forget()
-                    self._stale = True
             self.update()
         except Exception as failure:
             self.complain(failure)
@@ -207,7 +205,7 @@ class LivePanel(Panel):
         if self._failing:
             self.complain(None)
             self._failing = False
-        goes_on = not self.seen.done or bool(self._repeat_at) or time.monotonic() < self._hope_until
+        goes_on = not self.seen.done or time.monotonic() < self._hope_until
         if not goes_on:
             renew_displayed()
         return goes_on
@@ -216,17 +214,4 @@ class LivePanel(Panel):
         set_html(self.summary, telling.summary(self.seen, self.run.id, self.state))
         set_html(self.workers_table, telling.workers(self.seen))
         set_html(self.incidents, telling.incidents(self.seen))
-        if self.figure is not None:
-            self.figure.show(self.seen)
-            self.figure.open()
-            self._place.children = (self.figure.widget, self._presence.widget)
-
-    def _built(self, figure: LiveFigure | None, failure: BaseException | None) -> None:
-        """The plots are ready: importing plotly takes seconds, which neither a cell nor Start waits for."""
-        if failure is not None:
-            self.complain(failure)
-            return
-        with self._lock:
-            self.figure = figure
-            if self.seen is not None:
-                self._show()
+        self.figure.show(self.seen)

@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from lepton_kit.drawing import in_notebook
 from lepton_kit.errors import LeptonError
 from lepton_kit.panels import still
+from lepton_kit.panels.farewell import farewell
 
 STYLE = (
     """<style>
@@ -146,10 +147,18 @@ def _below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
     yield widget
 
 
+def send_again(widget: widgets.Widget) -> None:
+    """Send the state of a widget and of all below it, to a page that may have missed some of it while it loaded."""
+    for one in _below(widget):
+        one.send_state()
+        if isinstance(one, widgets.DOMWidget):
+            one.layout.send_state()
+
+
 def framed(*children: widgets.Widget, classes: tuple[str, ...] = ("lk-panel",)) -> widgets.VBox:
     """A column that brings the panels' style with it, so that each panel can stand alone."""
     box = widgets.VBox(
-        [widgets.HTML(STYLE, layout=widgets.Layout(display="none")), *children],
+        [widgets.HTML(STYLE, layout=widgets.Layout(display="none")), farewell(), *children],
         layout=widgets.Layout(width="100%", margin="0", overflow="hidden"),
     )
     for name in classes:

@@ -1,70 +1,67 @@
-"""Tells whether a page shows a panel: the page sends a beat now and then, and silence means that nobody looks."""
+"""What is known of the pages that show a panel: whether one listens, and whether it has drawn what was sent. Pure."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
 
-BEAT_SECONDS = 10
 UNHEARD_SECONDS = 90.0
 """After this silence the page counts as closed. Browsers beat a hidden tab's clock only once a minute."""
 PROBE_SECONDS = 30.0
 """How often a message is still sent then: the kernel may only have been busy, and deaf."""
-
-_ESM = f"""
-export default {{
-  render({{ model }}) {{
-    const beat = () => {{ model.set("beat", Date.now() / 1000); model.save_changes(); }};
-    model.set("arrivals", model.get("arrivals") + 1);
-    beat();
-    const clock = setInterval(beat, {BEAT_SECONDS * 1000});
-    return () => clearInterval(clock);
-  }},
-}};
-"""
+DRAWN_SECONDS = 4.0
+"""A page that has not drawn what was sent so long ago gets everything again."""
+KEPT_VERSIONS = 64
 
 
-def may_send(now: float, heard: float, sent: float) -> bool:
-    """Whether a message is worth sending: freely while a page was heard lately, seldom otherwise.
+class Send(Enum):
+    """What is worth sending to the pages of a panel."""
 
-    >>> may_send(now=100, heard=95, sent=99.5), may_send(now=100, heard=5, sent=99.5), may_send(100, 5, 60)
-    (True, False, True)
+    NOTHING = "nothing"
+    CHANGES = "changes"
+    EVERYTHING = "everything"
+
+
+def worth_sending(now: float, heard: float, sent: float) -> Send:
+    """Changes while a page was heard lately; else seldom, and then everything, for whoever may have come unheard.
+
+    >>> worth_sending(now=100, heard=95, sent=99.5).value, worth_sending(now=100, heard=5, sent=99.5).value
+    ('changes', 'nothing')
+    >>> worth_sending(now=100, heard=5, sent=60).value
+    'everything'
     """
-    return now - heard <= UNHEARD_SECONDS or now - sent >= PROBE_SECONDS
+    if now - heard <= UNHEARD_SECONDS:
+        return Send.CHANGES
+    return Send.EVERYTHING if now - sent >= PROBE_SECONDS else Send.NOTHING
 
 
 class Presence:
-    """Holds an invisible widget whose page beats; `may_send` says whether messages have a reader.
+    """Remembers when a page was heard and which versions were sent when.
 
-    Without it, messages for a closed page pile up in the server for as long as the run goes on. ``on_arrival`` is
-    called whenever a page begins to show the panel.
+    Without it, messages for a closed page pile up in the server for as long as the run goes on.
     """
 
-    def __init__(self, on_arrival: Callable[[], None]) -> None:
-        import anywidget
-        import traitlets
-
-        class Beat(anywidget.AnyWidget):
-            _esm = _ESM
-            beat = traitlets.Float(0.0).tag(sync=True)
-            arrivals = traitlets.Int(0).tag(sync=True)
-
-        self.widget: Any = Beat()
-        self.widget.layout.display = "none"
-        self.widget.observe(lambda _: self.hear(), names="beat")
-        self.widget.observe(lambda _: on_arrival(), names="arrivals")
-        self.heard = time.monotonic()
-        self._sent = float("-inf")
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.heard = clock()
+        self._sent: deque[tuple[int, float]] = deque(maxlen=KEPT_VERSIONS)
 
     def hear(self) -> None:
         """A page has shown a sign of life, or is about to."""
-        self.heard = time.monotonic()
+        self.heard = self._clock()
 
-    def may_send(self) -> bool:
-        """True if a message should be sent now; the caller then sends it."""
-        now = time.monotonic()
-        if not may_send(now, self.heard, self._sent):
-            return False
-        self._sent = now
-        return True
+    def sent(self, version: int) -> None:
+        """A version has gone out."""
+        self._sent.append((version, self._clock()))
+
+    def behind(self, drawn: int) -> bool:
+        """Whether a page that has drawn this version should have drawn a newer one by now."""
+        due = self._clock() - DRAWN_SECONDS
+        return any(version > drawn and when <= due for version, when in self._sent)
+
+    def plan(self) -> Send:
+        """What to send now, if there is something new."""
+        last = self._sent[-1][1] if self._sent else float("-inf")
+        return worth_sending(self._clock(), self.heard, last)

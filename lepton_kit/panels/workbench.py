@@ -16,7 +16,7 @@ from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.live import LivePanel
-from lepton_kit.panels.parts import Panel, column, columns, framed, on_change
+from lepton_kit.panels.parts import Panel, column, columns, framed, on_change, send_again
 from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -146,6 +146,7 @@ class Workbench(Panel):
         on_change(self.learning_rate, self._rate_moved)
         self.data_model.on_update(self._data_changed)
         self.live.on_update(self._follow)
+        self.live.on_arrival(lambda: send_again(self.view))
 
     @property
     def training_now(self) -> bool:

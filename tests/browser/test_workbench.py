@@ -10,8 +10,8 @@ from tests.browser.conftest import KERNEL_IDLE
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks/00_quickstart.ipynb"
 POINTS = """() => {
-  const plots = Array.from(document.querySelectorAll('.js-plotly-plot')).filter(plot => plot.data?.length);
-  return Math.max(0, ...plots.map(plot => plot.data[0].x?.length ?? 0));
+  const lines = Array.from(document.querySelectorAll('.lk-plot[data-plot=loss] svg path'));
+  return Math.max(0, ...lines.map(line => (line.getAttribute('d').match(/[ML]/g) ?? []).length));
 }"""
 SLOW = 240_000
 

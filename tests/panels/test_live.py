@@ -1,31 +1,28 @@
 import base64
 import io
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import lepton_kit as lk
+from lepton_kit.errors import ConfigError
 from lepton_kit.panels import LivePanel, telling
-from lepton_kit.panels.curves import POINTS, curves_of, main_metric
-from lepton_kit.panels.figure import ORDER, LiveFigure, static_figure
+from lepton_kit.panels.curves import POINTS, curves_of, far_values, main_metric, smooth
+from lepton_kit.panels.figure import static_figure
 from lepton_kit.panels.picture import picture_of, picture_text
+from lepton_kit.rundir.view import RunView
 
 
 @pytest.fixture
 def panel():
-    made = LivePanel().ready()
+    made = LivePanel()
     yield made
     made.close()
 
 
 def curve(panel, name):
-    return panel.figure.widget.data[ORDER.index(name)]
+    return panel.figure.plots.curve(name)
 
 
 def test_attach_shows_every_point_and_follows(panel, synthetic):
@@ -33,15 +30,15 @@ def test_attach_shows_every_point_and_follows(panel, synthetic):
     for _ in range(6):
         run.advance(4)
     panel.attach(run)
-    assert np.array_equal(curve(panel, "loss").x, np.arange(1, 25))
-    assert list(curve(panel, "validation_loss").x) == [12, 24]
-    assert list(curve(panel, "per_rank").x) == [0, 1, 2]
+    assert np.array_equal(curve(panel, "loss")[0], np.arange(1, 25))
+    assert list(curve(panel, "validation_loss")[0]) == [12, 24]
+    assert list(curve(panel, "per_rank")[0]) == [0, 1, 2]
     assert panel.following
     assert repr(panel) == "<LivePanel: demo-1, running>"
     panel.detach()
     run.advance(4)
     panel.update()
-    assert curve(panel, "loss").x[-1] == 28
+    assert curve(panel, "loss")[0][-1] == 28
     run.end()
     panel.update()
     assert repr(panel) == "<LivePanel: demo-1, finished>"
@@ -62,12 +59,13 @@ def test_nothing_is_sent_when_nothing_changed(panel, synthetic):
     run.advance(4)
     panel.attach(run)
     panel.detach()
-    sent = panel.figure.sent
+    version = panel.figure.widget.version
     assert not panel.update()
     assert not panel.figure.show(panel.seen)
-    assert panel.figure.sent == sent
-    panel.figure.forget()
-    assert panel.figure.show(panel.seen)
+    assert panel.figure.widget.version == version
+    run.advance(1)
+    assert panel.update()
+    assert panel.figure.widget.version == version + 1
 
 
 def test_a_reloaded_page_would_get_the_data_of_now(panel, synthetic):
@@ -75,14 +73,14 @@ def test_a_reloaded_page_would_get_the_data_of_now(panel, synthetic):
     run.advance(10)
     panel.attach(run)
     state = panel.figure.widget.get_state()
-    loss = state["_widget_data"][ORDER.index("loss")]
-    assert loss["x"]["shape"] == (10,)
-    assert state["_widget_layout"]["height"] == 430
+    loss = np.frombuffer(state["curve_loss"], np.float32)
+    assert list(loss[:10]) == list(range(1, 11))
+    assert [plot["name"] for plot in state["plots"]][:2] == ["loss", "metric"]
 
 
 def test_two_panels_watch_one_run(panel, synthetic):
     run = synthetic().begin()
-    other = LivePanel().ready()
+    other = LivePanel()
     panel.attach(run)
     other.attach(run)
     for shown in (panel, other):
@@ -107,19 +105,44 @@ def test_a_dead_driver_is_told_and_its_return_too(panel, synthetic):
     assert panel.state == "running"
 
 
-def test_a_page_that_arrives_gets_everything_again(panel, synthetic):
+def test_a_page_that_arrives_gets_everything_again(panel, synthetic, monkeypatch):
     run = synthetic().begin()
     run.advance(5)
     run.end()
     panel.attach(run)
     assert not panel.following
-    panel._arrived()
-    assert panel.following
-    panel._repeat_at = [0.0]
-    sent = panel.figure.sent
+    sent, told = [], []
+    for part in (panel.figure.widget, panel.summary, panel.workers_table, panel.problem.layout):
+        monkeypatch.setattr(part, "send_state", lambda *_, part=part, **__: sent.append(part))
+    panel.on_arrival(lambda: told.append(True))
+    panel.figure.plots.hear({"kind": "arrived", "version": 0})
+    assert told == [True]
+    assert {id(part) for part in sent} == {
+        id(part) for part in (panel.figure.widget, panel.summary, panel.workers_table, panel.problem.layout)
+    }
+
+
+def test_a_page_that_arrives_while_a_log_is_read_draws_only_whole_runs(panel, synthetic, monkeypatch):
+    old, new = synthetic("old-1").begin(), synthetic("new-1").begin()
+    for _ in range(30):
+        old.advance(1)
+        new.advance(1)
+    panel.attach(old)
     panel.detach()
-    assert not panel._tick()
-    assert panel.figure.sent == sent + 1
+    shown: list[int] = []
+    real = RunView._on_steps
+
+    def slowly(view, event):
+        real(view, event)
+        if event["last"] == 20:  # half of the log is read
+            panel._tick()
+            shown.append(len(curve(panel, "loss")[0]))
+
+    monkeypatch.setattr(RunView, "_on_steps", slowly)
+    panel.attach(new)
+    panel.detach()
+    assert shown == [30]
+    assert panel.run is new
 
 
 def test_pictures_wait_while_the_pump_feeds_the_view(panel, synthetic, monkeypatch):
@@ -141,28 +164,6 @@ def test_pictures_wait_while_the_pump_feeds_the_view(panel, synthetic, monkeypat
     assert None not in drawn
 
 
-def test_plots_are_fed_while_a_cell_imports_pandas_for_the_first_time(tmp_path):
-    (tmp_path / "pandas.py").write_text(
-        "import time\ntime.sleep(1)\nclass Series: pass\nDataFrame = Index = Series\n"
-    )
-    code = """
-import sys, threading
-from lepton_kit.panels.figure import LiveFigure
-from lepton_kit.rundir.view import RunView
-figure = LiveFigure()
-threading.Thread(target=__import__, args=("pandas",)).start()
-while "pandas" not in sys.modules:
-    pass
-assert figure.show(RunView())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(lk.__file__).parents[1]}"},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-
-
 def test_a_run_that_vanishes_is_told_in_the_panel(panel, synthetic, monkeypatch):
     panel.attach(synthetic().begin())
     panel.detach()
@@ -180,7 +181,7 @@ def test_curves_stay_bounded_however_long_the_run(synthetic):
     for _ in range(10):
         run.advance(2000)
     curves = curves_of(run.view())
-    for name in ORDER:
+    for name in curves.order:
         x, y = getattr(curves, name)
         assert len(x) == len(y) <= POINTS
 
@@ -193,8 +194,15 @@ def test_world_size_is_a_staircase(synthetic):
             run.advance(2)
     x, y = curves_of(run.view()).world_size
     assert list(y) == [1, 3, 2, 2]
-    assert x[0] == 0
-    assert x[-1] == 18
+    assert list(x) == [0, 8, 14, 18]
+
+
+def test_one_report_is_a_staircase_of_one_step(synthetic):
+    run = synthetic(ranks=2).begin()
+    run.advance(6)
+    x, y = curves_of(run.view()).world_size
+    assert list(x) == [0, 6]
+    assert list(y) == [2, 2]
 
 
 def test_metric_worth_a_plot():
@@ -208,7 +216,7 @@ def test_sparsity_joins_the_accuracy(synthetic):
     run.advance(12)
     figure = static_figure(run.view())
     assert "share of zeros" in figure.layout.annotations[1].text
-    assert len(figure.data[ORDER.index("sparsity")].x) == 1
+    assert [len(trace.x) for trace in figure.data if trace.name == "share of zeros"] == [1]
 
 
 def test_a_run_that_has_ended_names_the_epoch_of_its_last_step(synthetic):
@@ -220,16 +228,42 @@ def test_a_run_that_has_ended_names_the_epoch_of_its_last_step(synthetic):
     assert "EarlyStopping: val_loss has not improved" in told
 
 
-def test_many_points_are_a_line_without_markers_also_when_sent_again(synthetic):
+def test_a_figure_shows_what_the_switches_of_the_live_view_do(synthetic):
     run = synthetic(steps_per_epoch=40).begin()
     run.advance(30)
-    figure = LiveFigure()
-    loss = figure.widget.data[ORDER.index("loss")]
-    for _ in range(2):
-        figure.show(run.view())
-        assert loss.mode == "lines"
-        figure.forget()
-    figure.close()
+    run.write("steps", generation=0, first=30, last=31, world_size=2, loss=[5000.0], metrics={"loss": 5000.0},
+              seconds=0.1, busy=[0.1, 0.1], samples=[64, 64], checksum=[0, 0], learning_rate=0.001)  # fmt: skip
+    view = run.view()
+    plain, every = static_figure(view), static_figure(view, all_values=True)
+    assert plain.layout.yaxis.range[1] < 10
+    assert every.layout.yaxis.range is None
+    loss = [trace for trace in static_figure(view, smoothing=0.5, log=True).data if trace.name == "training"][
+        :2
+    ]
+    assert len(loss[0].x) == len(loss[1].x) == 31
+    assert loss[1].y[-1] < loss[0].y[-1]
+    assert static_figure(view, log=True).layout.yaxis.type == "log"
+
+
+def test_far_values_are_left_out_and_counted():
+    falling = 2.3 * np.exp(-np.arange(400) / 60) + 0.05
+    assert far_values([falling]) is None
+    spiked = falling.copy()
+    spiked[[100, 200]] = 900.0
+    low, high, count = far_values([spiked, np.array([0.5, np.nan])])
+    assert (high, count) == (pytest.approx(2.35), 2)
+    assert low == pytest.approx(falling.min())
+    assert far_values([np.array([]), np.array([np.nan])]) is None
+    assert far_values([np.zeros(50)]) is None
+
+
+def test_smoothing_forgets_and_skips_what_is_not_finite():
+    assert smooth(np.array([1.0, np.nan, 3.0]), 0.0).tolist() == pytest.approx(
+        [1.0, np.nan, 3.0], nan_ok=True
+    )
+    assert smooth(np.full(5, 2.0), 0.9).tolist() == pytest.approx([2.0] * 5)
+    with pytest.raises(ConfigError, match="smoothing: got 1"):
+        smooth(np.ones(3), 1)
 
 
 def test_telling_a_run(synthetic):

@@ -4,7 +4,6 @@ import threading
 import pytest
 
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.presence import PROBE_SECONDS, UNHEARD_SECONDS, may_send
 from lepton_kit.panels.pump import CPU_SHARE, SLOWEST_SECONDS, TRIES, Debounced, Pump, pause_after
 
 WAIT = 10
@@ -99,12 +98,6 @@ def test_debounced_calls_by_itself():
     called = threading.Event()
     Debounced(lambda _: called.set(), seconds=0.001)(1)
     assert called.wait(WAIT)
-
-
-def test_messages_stop_when_no_page_answers():
-    assert may_send(now=1000, heard=1000 - UNHEARD_SECONDS, sent=1000)
-    assert not may_send(now=1000, heard=999 - UNHEARD_SECONDS, sent=1000)
-    assert may_send(now=1000, heard=0, sent=1000 - PROBE_SECONDS)
 
 
 def test_background_shows_only_the_newest_request():

@@ -1,0 +1,34 @@
+"""An invisible part of every panel by which its page says that the kernel has ended, once it has."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+TEXT = (
+    "The kernel of this panel has ended, so nothing in it acts any more. Runs go on without it: run the cell again to "
+    "see and steer them."
+)
+
+
+@functools.cache
+def _kind() -> type:
+    import anywidget
+    import traitlets
+
+    here = Path(__file__).parent
+
+    class Farewell(anywidget.AnyWidget):
+        _esm = (here / "farewell.js").read_text(encoding="utf-8")
+        _css = (here / "farewell.css").read_text(encoding="utf-8")
+        text = traitlets.Unicode(TEXT).tag(sync=True)
+
+    return Farewell
+
+
+def farewell() -> Any:
+    """The widget, to be put among the children of a panel's frame."""
+    made = _kind()()
+    made.layout.display = "none"
+    return made
