@@ -15,18 +15,23 @@ from pydantic import Field, PositiveInt
 from lepton_kit.errors import ConfigError
 from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
+MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
+"""Beyond these a number is a slip of the hand rather than a wish; our choice, 2026-11."""
+
 
 class TrainingConfig(Section):
     """What is optimised, and for how long."""
 
-    global_batch: int = Field(128, ge=1, description="samples per step, over all workers together")
-    epochs: int = Field(5, ge=1, description="passes over the training split")
+    global_batch: int = Field(
+        128, ge=1, le=MOST_BATCH, description="samples per step, over all workers together"
+    )
+    epochs: int = Field(5, ge=1, le=MOST_EPOCHS, description="passes over the training split")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps, whatever the epoch")
     optimizer: str | None = Field(
         None, description="Keras optimizer name; null takes the compiled model's own, else adam"
     )
     learning_rate: float | None = Field(
-        None, gt=0, description="null takes the compiled model's own, else 0.001"
+        None, gt=0, le=MOST_RATE, description="null takes the compiled model's own, else 0.001"
     )
     loss: str | None = Field(
         None, description="Keras loss name; null takes the model's own or suits the labels"
@@ -57,7 +62,7 @@ class TrainingConfig(Section):
         1, description="epochs between two validations, or the numbers (from 1) of the epochs to validate"
     )
     validation_batch_size: int | None = Field(
-        None, ge=1, description="samples per validation batch; null: the global batch"
+        None, ge=1, le=MOST_BATCH, description="samples per validation batch; null: the global batch"
     )
     callbacks: tuple[dict[str, Any], ...] = Field(
         (), description="Keras callbacks in order: {kind: NAME, options…}, or objects stored with the run"
@@ -87,7 +92,10 @@ class WorkersConfig(Section):
     )
     min_workers: int = Field(1, ge=1, description="auto never goes below this")
     max_workers: int | None = Field(
-        None, ge=1, description="neither count nor any request goes above this; null: 64, with auto the cores"
+        None,
+        ge=1,
+        le=MOST_WORKERS,
+        description="neither count nor any request goes above this; null: 64, with auto the cores",
     )
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")
@@ -280,6 +288,7 @@ def json_schema() -> str:
 
 
 UNIONS = {
+    "name": "letters, digits, '.', '_' and '-', beginning with a letter or a digit, at most 64 of them",
     "training.order.blocks": "a whole number of at least 1, or pairs (rows, how many such blocks)",
     "workers.count": "a whole number of at least 1, or auto",
     "training.validate_every_epochs": "a whole number of at least 1, or a list of epochs, counted from 1",
@@ -289,7 +298,7 @@ UNIONS = {
     "data.validation_y": "an array's name, a list of names, or output -> name",
     "data.scale": "standardize, (factor, offset), or name -> one of them",
 }
-"""What is allowed in fields of several types: pydantic's own words tell of the first type alone."""
+"""What is allowed where pydantic's own words tell of the first of several types alone, or show a pattern."""
 
 
 def _explain(failure: pydantic.ValidationError, root: type[Section]) -> ConfigError:

@@ -55,8 +55,8 @@ class LeptonModel:
     ):
         self.input_shape = _shape(input_shape, vocabulary_size)
         self.num_classes = _count("num_classes", num_classes, 2 if task == "classification" else 1)
-        self.hidden_size = _count("hidden_size", hidden_size, 1)
-        self.num_layers = _count("num_layers", num_layers, 1)
+        self.hidden_size = _count("hidden_size", hidden_size, 1, 65_536)
+        self.num_layers = _count("num_layers", num_layers, 1, 1000)
         self.vocabulary_size = (
             None if vocabulary_size is None else _count("vocabulary_size", vocabulary_size, 2)
         )
@@ -282,9 +282,11 @@ class LeptonModel:
         return f"LeptonModel({self.input_shape}, {self.num_classes}, {', '.join(shown)})"
 
 
-def _count(name: str, value: Any, low: int) -> int:
+def _count(name: str, value: Any, low: int, high: int | None = None) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < low:
         raise ConfigError(f"model.{name}", given=value, rule=f"a whole number of at least {low}")
+    if high is not None and value > high:
+        raise ConfigError(f"model.{name}", given=value, rule=f"a whole number of at most {high}")
     return int(value)
 
 

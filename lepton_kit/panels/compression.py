@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
 
 PATTERNS = {
@@ -44,15 +45,21 @@ class CompressionPanel(Panel):
         super().__init__()
         self.pattern = field(widgets.Dropdown, "Pruning", "which weights become zero", options=list(PATTERNS))
         self.sparsity = field(
-            widgets.FloatSlider, "Share of zeros", "share of the weights that are zero at the end", value=0.8, min=0.0,
-            max=0.95, step=0.05, readout_format=".0%", continuous_update=False,
+            Number, "Share of zeros", "share of the weights that are zero at the end", value=0.8, max=0.99, step=0.05,
+            factor=100, unit=" %", slided=True,
         )  # fmt: skip
         self.scope = field(
             widgets.Dropdown, "Compared", "weights compete within their layer, or over the whole network",
             options=[("within each layer", "layer"), ("over all layers", "global")],
         )  # fmt: skip
         self.frequency = field(
-            widgets.IntText, "Every … steps", "steps between two updates of the masks", value=20
+            Number,
+            "Every … steps",
+            "steps between two updates of the masks",
+            value=20,
+            min=1,
+            max=1_000_000,
+            whole=True,
         )
         self.bits = field(
             widgets.Dropdown, "Train for bits", "round weights while training, so that they bear it",

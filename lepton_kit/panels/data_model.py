@@ -16,7 +16,19 @@ from lepton_kit.panels.background import Background
 from lepton_kit.panels.browse import Browse
 from lepton_kit.panels.described import described
 from lepton_kit.panels.drop import Drop
-from lepton_kit.panels.parts import Panel, card, column, field, framed, note, on_change, row, set_html
+from lepton_kit.panels.number import Number
+from lepton_kit.panels.parts import (
+    Panel,
+    card,
+    column,
+    field,
+    framed,
+    note,
+    on_change,
+    row,
+    set_html,
+    show_problem,
+)
 from lepton_kit.panels.paths import completions, shown
 from lepton_kit.panels.pickers import Pickers
 from lepton_kit.panels.pump import Debounced
@@ -68,12 +80,11 @@ class DataModelPanel(Panel):
         where.layout.flex_flow, where.layout.max_width = "row nowrap", "460px"
         self.own = column(where, self.path_problem, self.browse.view, self.drop.widget, gap="4px")
         self.hidden_size = field(
-            widgets.IntSlider, "Hidden size", "units of a layer: more can learn more, and cost more", value=64, min=8,
-            max=256, step=8, continuous_update=False,
+            Number, "Hidden size", "units of a layer: more can learn more, and cost more", value=64, min=1,
+            max=256, step=1, whole=True, slided=True,
         )  # fmt: skip
         self.num_layers = field(
-            widgets.IntSlider, "Layers", "layers of the network before its output", value=3, min=1, max=8,
-            continuous_update=False,
+            Number, "Layers", "layers of the network before its output", value=3, min=1, max=8, whole=True, slided=True,
         )  # fmt: skip
         self.look = note("")
         self.look.add_class("lk-glance")
@@ -266,11 +277,7 @@ class DataModelPanel(Panel):
             self.complain(failure)
 
     def _complain_of_path(self, failure: BaseException | None) -> None:
-        text = (
-            "" if failure is None else f'<div class="lk-error" role="alert">{html.escape(str(failure))}</div>'
-        )
-        set_html(self.path_problem, text)
-        self.path_problem.layout.display = "none" if failure is None else ""
+        show_problem(self.path_problem, failure)
 
     def _describe_model(self, prepared: Any = None) -> None:
         if prepared is None and (self._where is not None or self._lacks_path or self._reading.busy):

@@ -11,6 +11,7 @@ import ipywidgets as widgets
 from lepton_kit.deploy import fpga
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import WAITING_FOR_RUN, WITH_MODEL
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, button, card, field, framed, note, on_change, row, set_html
 from lepton_kit.rundir.view import RunView
 
@@ -33,13 +34,13 @@ class FpgaPanel(Panel):
         self.run: Any = None
         self.design: Any = None
         self._on_design = on_design
-        self.bits = field(widgets.BoundedIntText, "Bits", "width of every number", value=16, min=2, max=32)
+        self.bits = field(Number, "Bits", "width of every number", value=16, min=2, max=32, whole=True)
         self.whole = field(
-            widgets.BoundedIntText, "Of them whole", "bits before the binary point, with the sign", value=6, min=1, max=32,
+            Number, "Of them whole", "bits before the binary point, with the sign", value=6, min=1, max=32, whole=True,
         )  # fmt: skip
         self.reuse = field(
-            widgets.BoundedIntText, "Reuse factor", "how often one multiplier works per inference: more is smaller and slower",
-            value=1, min=1, max=4096,
+            Number, "Reuse factor", "how often one multiplier works per inference: more is smaller and slower",
+            value=1, min=1, max=4096, whole=True,
         )  # fmt: skip
         self.estimate = widgets.Checkbox(
             value=True, description="estimate the circuit's size", tooltip="trace the design with alkaid", indent=False

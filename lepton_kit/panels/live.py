@@ -12,12 +12,13 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels import telling
+from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.parts import Panel, card, framed, note, send_again, set_html
 from lepton_kit.panels.picture import picture_text
 from lepton_kit.panels.presence import Send
 from lepton_kit.panels.pump import Pump
 from lepton_kit.panels.run_plots import LiveFigure
-from lepton_kit.panels.sentences import sentence
+from lepton_kit.panels.sentences import announced, sentence, words_beside
 from lepton_kit.panels.still import bundle_of, renew_displayed
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import RunPaths
@@ -52,6 +53,8 @@ class LivePanel(Panel):
         self._stale = False
         self._lock = threading.RLock()
         self.summary = note("No run yet. Press <b>Start</b>, or attach to one under <b>Runs</b>.")
+        self.in_words = note()
+        self.heard = Announcer()
         self.workers_table = note()
         self.incidents = note()
         for part, name in (
@@ -68,7 +71,16 @@ class LivePanel(Panel):
         )
         self._place.add_class("lk-figure")
         self.view = framed(
-            card("Live view", self.problem, self.summary, self._place, self.workers_table, self.incidents)
+            card(
+                "Live view",
+                self.problem,
+                self.summary,
+                self._place,
+                self.in_words,
+                self.workers_table,
+                self.incidents,
+                self.heard,
+            )
         )
         if run is not None:
             self.attach(run)
@@ -212,6 +224,8 @@ class LivePanel(Panel):
 
     def _show(self) -> None:
         set_html(self.summary, telling.summary(self.seen, self.run.id, self.state))
+        set_html(self.in_words, words_beside(self.seen))
+        self.heard.text = announced(self.seen, self.run.id, self.state)
         set_html(self.workers_table, telling.workers(self.seen))
         set_html(self.incidents, telling.incidents(self.seen))
         self.figure.show(self.seen)

@@ -35,6 +35,22 @@ STYLE = (
 .lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
 .lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
 .lk-chip-failed,.lk-chip-lost,.lk-chip-interrupted{background:#cf222e}
+.lk-number{display:flex;flex-wrap:wrap;align-items:center;gap:2px 8px;margin:2px;min-height:28px;padding-right:2px;overflow:visible!important}
+.lk-number-label{flex:0 0 118px;font-size:13px}
+.lk-row .lk-number+.lk-number .lk-number-label{flex-basis:auto}
+.lk-panel .lk-number-range{flex:1 1 90px;min-width:60px;margin:0;accent-color:var(--jp-brand-color1,#1976d2);height:20px}
+.lk-panel .lk-number-range[hidden],.lk-panel .lk-number-problem[hidden]{display:none}
+.lk-number-value{display:inline-flex;align-items:center;gap:4px;white-space:pre}
+.lk-panel .lk-number-field{width:76px;height:26px;box-sizing:border-box;font:inherit;padding:0 6px;text-align:right;
+ font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1);background:var(--jp-input-background,var(--jp-layout-color1));
+ border:1px solid var(--jp-border-color1)}
+.lk-panel .lk-number-field:disabled,.lk-panel .lk-number-range:disabled{opacity:.55}
+.lk-panel .lk-number-field[aria-invalid=true]{border-color:var(--jp-error-color1,#d33)}
+.lk-number-problem{flex:1 1 100%;font-size:12px}
+.lk-panel :is(button,input,select,textarea,[tabindex]):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
+.lk-panel details.lk-words{font-size:12px;color:var(--jp-ui-font-color2)}.lk-panel .lk-words summary{cursor:pointer}
+.lk-panel .widget-html-content{overflow-x:auto}
+.lk-heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lk-tiles{display:flex;flex-wrap:wrap;gap:6px 20px}
 .lk-tile b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;
  color:var(--jp-ui-font-color0)}
@@ -43,7 +59,7 @@ STYLE = (
 .lk-bar div{min-width:2px;font-size:10px;line-height:14px;color:#fff;text-align:center;overflow:hidden}
 .lk-code{white-space:pre;overflow-x:auto;font-family:var(--jp-code-font-family,monospace);font-size:12px;
  background:var(--jp-layout-color2);color:var(--jp-ui-font-color1);padding:8px 10px;border-radius:4px;margin:0}
-.lk-codes{display:grid;grid-template-columns:repeat(auto-fit,minmax(360px,1fr));gap:10px;align-items:start}
+.lk-codes{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(360px,100%),1fr));gap:10px;align-items:start}
 .lk-codes>div{min-width:0}
 .lk-panel pre.lk-code{padding:8px 10px;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
 .lk-track{height:8px;border-radius:4px;background:var(--jp-layout-color3,#ccc);overflow:hidden}
@@ -107,16 +123,7 @@ class Panel:
 
     def complain(self, problem: BaseException | str | None) -> None:
         """Show an error's text in the panel, in place; None takes it away."""
-        if problem is None:
-            if self.problem.value:
-                self.problem.value = ""
-            self.problem.layout.display = "none"
-            return
-        text = str(problem) or type(problem).__name__
-        if isinstance(problem, BaseException) and not isinstance(problem, LeptonError):
-            text = f"{type(problem).__name__}: {text}"
-        self.problem.value = f'<div class="lk-error" role="alert">{html.escape(text)}</div>'
-        self.problem.layout.display = ""
+        show_problem(self.problem, problem)
 
     @property
     def complaint(self) -> str:
@@ -139,6 +146,15 @@ class Panel:
         """Take the panel off the page; a run goes on without it."""
         for child in _below(self.view):
             child.close()
+
+
+def show_problem(place: widgets.HTML, problem: BaseException | str | None) -> None:
+    """Show an error's text in a place of its own, such as below its field; None takes it away."""
+    text = "" if problem is None else str(problem) or type(problem).__name__
+    if isinstance(problem, BaseException) and not isinstance(problem, LeptonError):
+        text = f"{type(problem).__name__}: {text}"
+    set_html(place, text and f'<div class="lk-error" role="alert">{html.escape(text)}</div>')
+    place.layout.display = "" if text else "none"
 
 
 def _below(widget: widgets.Widget) -> Iterator[widgets.Widget]:
@@ -194,7 +210,7 @@ def columns(*children: widgets.Widget) -> widgets.Box:
     return widgets.Box(
         list(children),
         layout=widgets.Layout(
-            display="grid", grid_template_columns="repeat(auto-fit, minmax(360px, 1fr))", grid_gap="10px", width="100%",
+            display="grid", grid_template_columns="repeat(auto-fit, minmax(min(360px, 100%), 1fr))", grid_gap="10px", width="100%",
             margin="0", overflow="hidden", align_items="flex-start",
         ),
     )  # fmt: skip
@@ -215,13 +231,9 @@ def field(
     **options: Any,
 ) -> Any:
     """An input with a label of the common width and a tooltip that tells what it does."""
-    return widget(
-        description=description,
-        tooltip=tooltip,
-        style={"description_width": label_width},
-        layout=options.pop("layout", widgets.Layout(width="98%", min_width="240px", max_width="460px")),
-        **options,
-    )
+    layout = options.pop("layout", None) or widgets.Layout(width="98%", max_width="460px")
+    style = {"style": {"description_width": label_width}} if hasattr(widget, "style") else {}
+    return widget(description=description, tooltip=tooltip, layout=layout, **style, **options)
 
 
 def note(text: str = "") -> widgets.HTML:

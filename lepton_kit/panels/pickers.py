@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels.parts import column, field, on_change, set_html
+from lepton_kit.panels.parts import column, field, on_change, show_problem
 
 SHARES = (0.2, 0.1, 0.3, 0.0)
 CHOOSE = "choose …"
@@ -142,11 +141,7 @@ class Pickers:
             self._on_choice(self.options())
 
     def _complain(self, name: str, problem: BaseException | None) -> None:
-        text = (
-            "" if problem is None else f'<div class="lk-error" role="alert">{html.escape(str(problem))}</div>'
-        )
-        set_html(self.problems[name], text)
-        self.problems[name].layout.display = "none" if problem is None else ""
+        show_problem(self.problems[name], problem)
 
 
 def _offered(name: str, description: Any) -> list[tuple[str, Any]]:

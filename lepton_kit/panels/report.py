@@ -17,6 +17,7 @@ from lepton_kit.deploy.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, WITH_MODEL, card_table, describe_row
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import (
     Panel,
     button,
@@ -74,32 +75,32 @@ class ReportPanel(Panel):
             for name, ticked in FORMATS.items()
         }  # fmt: skip
         self.structured = field(
-            widgets.FloatSlider, "Remove channels", "share of filters and units taken out: smaller and faster; fine-tuned after",
-            value=0.0, min=0.0, max=0.875, step=0.125, readout_format=".1%", continuous_update=False,
+            Number, "Remove channels", "share of filters and units taken out: smaller and faster; fine-tuned after",
+            value=0.0, max=0.875, step=0.125, factor=100, unit=" %", slided=True,
         )  # fmt: skip
         self.sparsity = field(
-            widgets.FloatSlider, "Zeros", "share of weights made zero: a smaller gzip file, no gain in speed; fine-tuned after",
-            value=0.0, min=0.0, max=0.95, step=0.05, readout_format=".0%", continuous_update=False,
+            Number, "Zeros", "share of weights made zero: a smaller gzip file, no gain in speed; fine-tuned after",
+            value=0.0, max=0.99, step=0.05, factor=100, unit=" %", slided=True,
         )  # fmt: skip
         self.bits = field(
             widgets.Dropdown, "Fine-tune for", "train on with weights rounded to so many bits, so that they bear it",
             options=list(BITS),
         )  # fmt: skip
         self.keep_float = field(
-            widgets.IntSlider, "Keep in float", "so many layers, those that lose most, stay float beside an int8 rest ('mixed')",
-            value=0, min=0, max=5, continuous_update=False,
+            Number, "Keep in float", "so many layers, those that lose most, stay float beside an int8 rest ('mixed')",
+            value=0, max=5, whole=True, slided=True,
         )  # fmt: skip
         self.control = widgets.Checkbox(
             value=True, description="Control of the run first", indent=False,
             tooltip="the same run without pruning and rounding, as long: what the card compares it with",
         )  # fmt: skip
         self.epochs = field(
-            widgets.BoundedIntText, "Extra epochs", "of fine-tuning; an uncompressed control trains as long",
-            value=3, min=1, max=1000,
+            Number, "Extra epochs", "of fine-tuning; an uncompressed control trains as long",
+            value=3, min=1, max=1000, whole=True,
         )  # fmt: skip
         self.drop = field(
-            widgets.FloatSlider, "May lose, points", "accuracy that the searched model may lose, in points of 100",
-            value=0.5, min=0.0, max=5.0, step=0.1, readout_format=".1f", continuous_update=False,
+            Number, "May lose, points", "accuracy that the searched model may lose, in points of 100",
+            value=0.5, max=5.0, step=0.1, digits=3, slided=True,
         )  # fmt: skip
         self.explanation, self.reason = note(), note()
         self.compress = button(
@@ -113,7 +114,7 @@ class ReportPanel(Panel):
         self.state, self.result = note(WAITING_FOR_RUN), note()
         self.cost = field(widgets.Dropdown, "Front over", "what a variant costs", options=list(COSTS))
         self.choice = field(
-            widgets.SelectionSlider,
+            widgets.Dropdown,
             "Along the front",
             "from the cheapest to the most accurate variant",
             options=["–"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels.parts import Panel, button, card, chip, framed, note, row, set_html, table
+from lepton_kit.panels.parts import Panel, button, card, chip, field, framed, note, row, set_html, table
 from lepton_kit.panels.telling import number
 from lepton_kit.rundir import RunPaths, list_runs
 
@@ -46,9 +46,7 @@ class RunsPanel(Panel):
         self.runs_dir = runs_dir
         self.run: Any = None
         self._on_attach = on_attach
-        self.choice = widgets.Dropdown(
-            options=[], layout=widgets.Layout(width="330px"), tooltip="a run of this folder"
-        )
+        self.choice = field(widgets.Dropdown, "Run", "a run of this folder", "44px", options=[])
         self.attach = button("Attach", "show this run in the live view", "info", "eye", "100px")
         self.reload = button("Refresh", "read the folder again", "", "refresh", "100px")
         self.listing = note()

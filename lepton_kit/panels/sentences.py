@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 
@@ -31,6 +32,37 @@ def curves_told(view: RunView) -> str:
         told.append(f"{view.total_sparsity:.1%} of the weights are zero.")
     told += [_speed(view), _workers(view)]
     return " ".join(one for one in told if one)
+
+
+def words_beside(view: RunView) -> str:
+    """`curves_told` as HTML that opens below the plots; empty before the first step."""
+    told = html.escape(curves_told(view))
+    return f'<details class="lk-words"><summary>The plots in words</summary>{told}</details>' if told else ""
+
+
+def announced(view: RunView, run_id: str, state: str | None = None) -> str:
+    """What a screen reader says by itself: the state, the epochs that are done, who trains; it changes with these alone."""
+    told = [f"Run {run_id}: {state or view.status}"]
+    if view.cause:
+        told.append(view.cause)
+    if view.epochs:
+        last = {
+            name: value
+            for name, value in view.epochs[-1].items()
+            if name.startswith("val_") and value is not None
+        }
+        figures = ", ".join(
+            f"{name.replace('val_', 'validation ').replace('_', ' ')} {value:.3g}"
+            for name, value in last.items()
+        )
+        told.append(f"epoch {len(view.epochs)} done" + (f", {figures}" if figures else ""))
+    if view.world_size:
+        told.append(f"{view.world_size} worker{'s' * (view.world_size != 1)} training")
+    if view.incidents:
+        told.append(
+            f"{len(view.incidents)} incident{'s' * (len(view.incidents) != 1)}: {view.incidents[-1]['what']}"
+        )
+    return "; ".join(told)
 
 
 def _better_low(metric: str) -> bool:

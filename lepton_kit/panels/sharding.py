@@ -6,33 +6,50 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.config import MOST_BATCH
 from lepton_kit.data.sharding import cut
 from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
 from lepton_kit.panels.telling import cut_bar
 
 
-def explain_cut(global_batch: int, workers: int) -> tuple[tuple[int, ...], str]:
-    """The parts of a global batch for equal workers, and what they mean in a sentence.
+def explain_cut(global_batch: int, workers: int, samples: int | None = None) -> tuple[tuple[int, ...], str]:
+    """The parts of a step for equal workers, and what they mean in words; ``samples`` is the size of the training split.
 
-    Raises `ConfigError` for a batch that leaves a worker without samples.
+    Raises `ConfigError` for a batch or a training split that leaves a worker without samples.
 
     >>> explain_cut(128, 3)[0]
     (43, 43, 42)
+    >>> explain_cut(128, 1, samples=300)[1]
+    'Each step trains on 128 samples in one process; the last step of an epoch on the 44 that are left.'
     """
     if global_batch < max(1, workers):
         raise ConfigError(
             "global_batch", given=global_batch, rule=f"at least one sample for each of {workers} workers"
         )
-    parts = cut(global_batch, [1.0] * workers)
-    shares = " + ".join(str(part) for part in parts[:8]) + (" + …" if len(parts) > 8 else "")
+    if samples is not None and samples < workers:
+        raise ConfigError("workers", given=workers, rule=f"at most the {samples} training samples")
+    taken = global_batch if samples is None else min(global_batch, samples)
+    left = 0 if samples is None else samples % taken
+    parts = cut(taken, [1.0] * workers)
+    many = "sample" if taken == 1 else "samples"
+    every = f"all {taken} training {many}" if taken != global_batch else f"the next {taken} {many}"
     if workers == 1:
-        return parts, f"Each step trains on {global_batch} samples in one process."
+        every = every.removeprefix("the next ")
+        tail = f"; the last step of an epoch on the {left} that {_are(left)} left." if left else "."
+        return parts, f"Each step trains on {every} in one process{tail}"
+    shares = " + ".join(str(part) for part in parts[:8]) + (" + …" if len(parts) > 8 else "")
+    tail = f" The last step of an epoch takes the {left} that {_are(left)} left." if left else ""
     return parts, (
-        f"Each step takes the next {global_batch} samples and cuts them into {shares}, one part a rank. An allreduce "
-        f"sums the gradients, each weighted by its share, so a step equals one on all {global_batch} samples."
+        f"Each step takes {every} and cuts them into {shares}, one part a rank. An allreduce sums the gradients, "
+        f"each weighted by its share, so a step equals one process on all of them.{tail}"
     )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 class ShardingPanel(Panel):
@@ -42,13 +59,15 @@ class ShardingPanel(Panel):
         super().__init__()
         most = max_workers or max(4, usable_cores())
         self.workers = field(
-            widgets.IntSlider, "Workers", "processes that train together; during a run the slider changes it live",
-            value=min(workers, most), min=1, max=most, continuous_update=False,
+            Number, "Workers", "processes that train together; during a run the slider changes it live",
+            value=min(workers, most), min=1, max=most, whole=True, slided=True,
         )  # fmt: skip
         self.global_batch = field(
-            widgets.IntText, "Global batch", "samples per step, over all workers together", value=global_batch,
+            Number, "Global batch", "samples per step, over all workers together", value=global_batch, min=1,
+            max=MOST_BATCH, whole=True,
         )  # fmt: skip
         self.workers.add_class("lk-workers-slider")
+        self.samples: int | None = None
         self.picture_of_cut = widgets.HTML("", layout=widgets.Layout(margin="4px 0 0 0"))
         self.explanation = note()
         self.observed = note()
@@ -66,19 +85,27 @@ class ShardingPanel(Panel):
     def __repr__(self) -> str:
         return f"<ShardingPanel: {self.workers.value} workers, global batch {self.global_batch.value}>"
 
+    def know(self, samples: int | None) -> None:
+        """Take the size of the training split into account; None: it is not known."""
+        if samples != self.samples:
+            self.samples = samples
+            self.refresh()
+
     def refresh(self) -> None:
-        """Draw the cut of the chosen numbers, or say why there is none."""
-        with self.reporting():
-            set_html(self.picture_of_cut, "")
-            set_html(self.explanation, "")
-            parts, text = explain_cut(self.global_batch.value, self.workers.value)
-            set_html(self.picture_of_cut, cut_bar(parts))
-            set_html(self.explanation, text)
+        """Draw the cut of the chosen numbers, or say beside the field why there is none."""
+        self.workers.problem = self.global_batch.problem = ""
+        try:
+            parts, text = explain_cut(self.global_batch.value, self.workers.value, self.samples)
+        except ConfigError as failure:
+            getattr(self, failure.field).problem = str(failure)
+            parts, text = (), ""
+        set_html(self.picture_of_cut, cut_bar(parts) if parts else "")
+        set_html(self.explanation, text)
 
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.launch` that this panel chooses."""
         return {"workers": self.workers.value, "global_batch": self.global_batch.value} | (
-            {"max_workers": self.workers.max} if self.workers.max > usable_cores() else {}
+            {"max_workers": int(self.workers.max)} if self.workers.max > usable_cores() else {}
         )
 
     def observe_counts(self, counts: dict[str, int] | None) -> None:

@@ -75,8 +75,6 @@ def _told(widget: widgets.Widget) -> str:
     value = getattr(widget, "label", None) or widget.value
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and getattr(widget, "readout_format", None):
-        return format(value, widget.readout_format)
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels.parts import Panel, button, card, field, framed, note, row, set_html
+from lepton_kit.config import MOST_EPOCHS, RunSettings
+from lepton_kit.errors import ConfigError
+from lepton_kit.panels.number import Number
+from lepton_kit.panels.parts import (
+    Panel,
+    button,
+    card,
+    field,
+    framed,
+    note,
+    on_change,
+    row,
+    set_html,
+    show_problem,
+)
 from lepton_kit.rundir import Status
 
 
@@ -35,30 +50,37 @@ class TrainingPanel(Panel):
     def __init__(self, epochs: int = 5, learning_rate: float = 1e-3, seed: int = 0, name: str = "run"):
         super().__init__()
         self.epochs = field(
-            widgets.IntText,
+            Number,
             "Epochs",
             "passes over the training split",
             value=epochs,
-            layout=widgets.Layout(width="198px"),
+            layout=widgets.Layout(width="auto"),
+            min=1,
+            max=MOST_EPOCHS,
+            whole=True,
         )
         self.learning_rate = field(
-            widgets.FloatLogSlider, "Learning rate", "size of the optimizer's steps; during a run it changes at once",
-            value=learning_rate, base=10, min=-5, max=0, step=0.05, readout_format=".2g", continuous_update=False,
+            Number, "Learning rate", "size of the optimizer's steps; during a run it changes at once",
+            value=learning_rate, min=1e-7, max=10.0, step=0.05, log=True, digits=3, slided=True,
         )  # fmt: skip
         self.schedule = note("")
         self.schedule.add_class("lk-schedule")
         self.schedule.layout.display = "none"
         self.seed = field(
-            widgets.IntText,
+            Number,
             "Seed",
             "of weights, order, dropout and augmentation",
-            label_width="44px",
             value=seed,
-            layout=widgets.Layout(width="130px"),
+            layout=widgets.Layout(width="auto"),
+            max=2**32 - 1,
+            whole=True,
         )
+        self._named: list[Callable[[], None]] = []
         self.name = field(
             widgets.Text, "Name", "first part of the run's id", value=name, continuous_update=False
         )
+        on_change(self.name, lambda _: self._check_name())
+        self.name_problem = widgets.HTML("", layout=widgets.Layout(display="none"))
         self.start = button("Start", "launch a run with these settings", "success", "play", "80px")
         self.pause = button("Pause", "hold the run after its current step", "", "pause", "82px")
         self.resume = button(
@@ -78,7 +100,7 @@ class TrainingPanel(Panel):
         self.state.add_class("lk-state")
         self.enable(None)
         self.controls = card(
-            "Training", row(self.epochs, self.seed), self.learning_rate, self.schedule, self.name,
+            "Training", row(self.epochs, self.seed), self.learning_rate, self.schedule, self.name, self.name_problem,
             row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem,
         )  # fmt: skip
         self.view = framed(self.controls, self.code)
@@ -91,6 +113,25 @@ class TrainingPanel(Panel):
         """The arguments of `lepton_kit.launch` that this panel chooses."""
         rate = {} if self.scheduled else {"learning_rate": self.rate}
         return {"epochs": self.epochs.value, **rate, "seed": self.seed.value, "name": self.name.value}
+
+    @property
+    def waits_for(self) -> str | None:
+        """Which field must be put right before a run can start; None if none."""
+        return f"see {self.name.description}" if self.name_problem.value else None
+
+    def on_name(self, listener: Callable[[], None]) -> None:
+        """Call ``listener()`` when the name has changed, and has been checked."""
+        self._named.append(listener)
+
+    def _check_name(self) -> None:
+        try:
+            RunSettings.from_dict({"name": self.name.value})
+        except ConfigError as failure:
+            show_problem(self.name_problem, failure)
+        else:
+            show_problem(self.name_problem, None)
+        for listener in self._named:
+            listener()
 
     @property
     def rate(self) -> float:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.errors import ModelError
+from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, column, columns, framed, on_change, send_again
 from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
@@ -145,8 +148,16 @@ class Workbench(Panel):
         on_change(self.workers, self._workers_moved)
         on_change(self.learning_rate, self._rate_moved)
         self.data_model.on_update(self._data_changed)
+        self.training.on_name(self._data_changed)
+        for one in self._numbers():
+            one.observe(lambda _: self._data_changed(), names=["wrong", "problem"])
         self.live.on_update(self._follow)
         self.live.on_arrival(lambda: send_again(self.view))
+
+    def _numbers(self) -> list[Number]:
+        """The fields whose error keeps Start from starting."""
+        owners = (self.data_model, self.sharding, self.training, self.compression)
+        return [one for owner in owners for one in vars(owner).values() if isinstance(one, Number)]
 
     @property
     def training_now(self) -> bool:
@@ -165,7 +176,7 @@ class Workbench(Panel):
             return
         self.training.enable(Status.CREATED, busy=True)
         try:
-            with self.training.reporting():
+            with self.training.reporting(), self._beside_its_field():
                 run = lk.launch(
                     self.data_model.model, self.data_model.data, runs_dir=self.runs_dir, **self.settings()
                 )
@@ -174,6 +185,21 @@ class Workbench(Panel):
         finally:
             if not self.training_now:
                 self._follow(self.live.seen)
+                self._data_changed()  # fields are held against their bounds again, now that they are no longer grey
+
+    @contextmanager
+    def _beside_its_field(self) -> Iterator[None]:
+        """A setting that a launch refuses is said beside the field that it was chosen in, where there is one."""
+        try:
+            yield
+        except ConfigError as failure:
+            name = failure.field.split(".")[-1]
+            owners = (self.data_model, self.sharding, self.training, self.compression)
+            fields = [getattr(owner, name, None) for owner in owners]
+            field = next((one for one in fields if isinstance(one, Number)), None)
+            if field is None:
+                raise
+            field.problem = str(failure)
 
     def _resume(self) -> None:
         over = self.live.state is not None and self.live.state.is_over
@@ -211,6 +237,11 @@ class Workbench(Panel):
 
     def _data_changed(self) -> None:
         waits_for = self.data_model.waits_for
+        if waits_for is None:
+            found = self.data_model.prepared
+            self.sharding.know(None if found is None else len(found.train))
+            refused = [one.description for one in self._numbers() if one.refusal and not one.disabled]
+            waits_for = f"see {refused[0]}" if refused else self.training.waits_for
         self.training.hold(waits_for)
         if waits_for is None and self._chosen != self.data_model.choice:
             self._chosen = self.data_model.choice

@@ -48,7 +48,7 @@ def test_quickstart_runs_and_start_trains(open_notebook):
 
     panel = page.locator(".lk-workbench").first
     panel.scroll_into_view_if_needed()
-    epochs = panel.locator("input[type=number]").nth(1)
+    epochs = panel.get_by_label("Epochs")
     epochs.fill("5000")
     epochs.press("Tab")
     before = panel.locator(".lk-summary b").first.inner_text()
@@ -88,8 +88,7 @@ def test_slider_scales_and_a_reloaded_page_steers_on(open_notebook):
     panel.locator("button.lk-start").click()
     panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
 
-    handle = panel.locator(".lk-workers-slider [role=slider]")
-    handle.focus()
+    panel.get_by_role("slider", name="Workers").focus()
     page.keyboard.press("ArrowRight")
     panel.locator(".lk-observed", has_text=re.compile(r"3 wanted .* 3 training")).wait_for(timeout=SLOW)
 
@@ -101,7 +100,7 @@ def test_slider_scales_and_a_reloaded_page_steers_on(open_notebook):
     show_again(desk)
     panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
     page.wait_for_function(f"seen => ({POINTS})() >= seen", arg=min(seen, 100), timeout=SLOW)
-    assert panel.locator(".lk-workers-slider .widget-readout").inner_text() == "3"
+    assert panel.get_by_label("Workers", exact=True).input_value() == "3"
     desk.photograph("elastic-reloaded")
 
     panel.locator("button.lk-stop").click()

@@ -1,9 +1,13 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lepton_kit as lk
+from lepton_kit.data.sharding import batch_size, steps_per_epoch
 from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.panels import (
     CompressionPanel,
@@ -24,12 +28,76 @@ def test_sharding_panel_draws_the_cut():
     assert "43 + 43 + 42" in panel.explanation.value
     assert panel.settings()["workers"] == 3
     panel.global_batch.value = 2
-    assert panel.complaint == "global_batch: got 2; expected at least one sample for each of 3 workers"
+    text = "global_batch: got 2; expected at least one sample for each of 3 workers"
+    assert (panel.global_batch.problem, panel.workers.problem) == (text, "")
     assert panel.picture_of_cut.value == ""
     panel.global_batch.value = 90
-    assert panel.complaint == ""
+    assert panel.global_batch.problem == ""
+    panel.know(2)
+    assert panel.workers.problem == "workers: got 3; expected at most the 2 training samples"
+    panel.know(None)
     assert "30 + 30 + 30" in panel.explanation.value
     assert repr(panel) == "<ShardingPanel: 3 workers, global batch 90>"
+    panel.close()
+
+
+@given(st.integers(1, 2000), st.integers(1, 40), st.integers(1, 5000) | st.none())
+def test_the_sentence_about_a_batch_is_true_for_every_input(global_batch, workers, samples):
+    wrong = "global_batch" if global_batch < workers else "workers" if samples and workers > samples else None
+    if wrong is not None:
+        with pytest.raises(ConfigError, match=f"^{wrong}: got "):
+            explain_cut(global_batch, workers, samples)
+        return
+    parts, text = explain_cut(global_batch, workers, samples)
+    rows = samples if samples is not None else 10 * global_batch
+    sizes = [batch_size(step, rows, global_batch) for step in range(steps_per_epoch(rows, global_batch))]
+    taken = int(re.search(r"(?:the next|all|trains on) (\d+) ", text).group(1))
+    assert (sum(parts), len(parts)) == (taken, workers)
+    assert max(parts) - min(parts) <= 1
+    assert taken == sizes[0]
+    assert ("all " in text.split(" sample")[0]) == (taken < global_batch)
+    left = re.search(r"last step of an epoch (?:takes|on) the (\d+)", text)
+    assert (int(left.group(1)) if left else taken) == sizes[-1]
+    if workers > 1:
+        shares = re.search(r"into ([\d +]+)", text).group(1)
+        assert tuple(map(int, re.findall(r"\d+", shares))) == parts[:8]
+
+
+@pytest.mark.parametrize(
+    ("panel", "name", "value", "said"),
+    [
+        (ShardingPanel, "workers", 10_000, "Workers: got 10000.*a whole number from 1 to"),
+        (ShardingPanel, "workers", 1.5, "Workers: got 1.5"),
+        (ShardingPanel, "global_batch", 0, "Global batch: got 0.*from 1 to 10,000,000"),
+        (TrainingPanel, "learning_rate", -1, "Learning rate: got -1.*1e-07 to 10"),
+        (TrainingPanel, "learning_rate", float("nan"), "Learning rate: got nan"),
+        (TrainingPanel, "epochs", 10**9, "Epochs: got 1000000000.*from 1 to 10,000,000"),
+        (TrainingPanel, "seed", -1, "Seed: got -1"),
+        (CompressionPanel, "frequency", 0, "Every … steps: got 0"),
+        (CompressionPanel, "sparsity", 1.0, "Share of zeros: got 1; expected 0 to 99 %"),
+    ],
+)
+def test_absurd_numbers_are_refused_by_the_name_of_their_field(panel, name, value, said):
+    made = panel()
+    field = getattr(made, name)
+    before = field.value
+    with pytest.raises(ConfigError, match=said):
+        field.value = value
+    assert field.value == before
+    made.close()
+
+
+def test_what_a_field_says_is_wrong_goes_when_it_is_mended():
+    panel = TrainingPanel()
+    panel.epochs.wrong = "Epochs: got 0; expected a whole number from 1 to 10,000,000"
+    assert panel.epochs.refusal.startswith("Epochs: got 0")
+    panel.epochs.value = 7
+    assert panel.epochs.refusal == ""
+    panel.name.value = "a/b"
+    assert "name: got &#x27;a/b&#x27;" in panel.name_problem.value
+    assert panel.waits_for == "see Name"
+    panel.name.value = "fine"
+    assert (panel.name_problem.value, panel.waits_for) == ("", None)
     panel.close()
 
 

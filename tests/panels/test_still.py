@@ -13,6 +13,7 @@ import pytest
 
 from lepton_kit import panels
 from lepton_kit.panels import still
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import STYLE, framed, note
 from lepton_kit.panels.still import StillOutput, drawn_words, plain, words_of
 
@@ -40,10 +41,10 @@ def test_what_can_be_read_is_told_and_what_is_hidden_is_not():
     hidden.layout.display = "none"
     box = framed(
         note("<b>int8</b>: <i>small</i>"), hidden, widgets.Dropdown(options=["a", "b"], description="Letter"),
-        widgets.FloatSlider(value=0.5, description="Share", readout_format=".0%"), widgets.Button(description="Go"),
+        Number(value=0.5, description="Share", factor=100, unit=" %"), widgets.Button(description="Go"),
         widgets.Checkbox(True, description="keep"), widgets.SelectMultiple(options=["x", "y"], value=("x", "y"), description="Two"),
     )  # fmt: skip
-    assert list(words_of(box)) == ["int8: small", "Letter: a", "Share: 50%", "keep: yes", "Two: x, y"]
+    assert list(words_of(box)) == ["int8: small", "Letter: a", "Share: 50 %", "keep: yes", "Two: x, y"]
 
 
 def test_a_picture_inside_text_is_read_by_its_label_alone():

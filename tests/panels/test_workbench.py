@@ -155,12 +155,21 @@ def test_learning_rate_reaches_the_running_run(bench):
 
 def test_a_wrong_setting_is_told_in_the_panel(bench, monkeypatch):
     def refuse(*_, **__):
-        raise ConfigError("training.epochs", given=0, rule="a whole number of at least 1")
+        raise ConfigError(*refused, given=0, rule="another one")
 
     monkeypatch.setattr(lk, "launch", refuse, raising=False)
-    bench.epochs.value = 0
+    refused = ["training.epochs"]
     bench.start.click()
-    assert bench.training.complaint == "training.epochs: got 0; expected a whole number of at least 1"
+    assert bench.epochs.problem == "training.epochs: got 0; expected another one"
+    assert bench.training.complaint == ""
+    assert bench.start.disabled
+    assert "Start waits: see Epochs" in bench.training.state.value
+    bench.epochs.value = 6
+    assert bench.epochs.problem == ""
+    assert not bench.start.disabled
+    refused = ["data.path"]
+    bench.start.click()
+    assert bench.training.complaint == "data.path: got 0; expected another one"
     assert bench.run is None
     assert not bench.start.disabled
 

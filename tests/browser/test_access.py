@@ -1,0 +1,128 @@
+"""Panels for everybody: nothing serious for axe-core, all by keyboard, names for screen readers, 320 px, stills hidden."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.test_workbench import all_cells_ran
+
+SLOW = 240_000
+SMALL = """
+import numpy as np
+from pathlib import Path
+import lepton_kit as lk
+from lepton_kit.data.texts.preprocessing import TextPreprocessing
+from lepton_kit.deploy.predict import Predictor
+from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.rows import Figure, Row
+from lepton_kit.models.answers import Answer
+from tests.panels.conftest import SyntheticRun
+
+measured = lambda value, low=None, high=None: Figure(value, "measured", low, high)
+rows = tuple(
+    Row(name, "LiteRT", role=role, flags=flags, figures={"score": measured(score, score - 0.01, score + 0.01),
+        "file_bytes": measured(size), "gzip_bytes": measured(size / 2), "latency_1_one": measured(ms, 0.9 * ms, 1.1 * ms)})
+    for name, role, score, size, ms, flags in (
+        ("float32", "float", 0.99, 400_000, 0.2, ()), ("int8", "variant", 0.98, 110_000, 0.05, ("worse than float beyond chance",)),
+        ("float16", "variant", 0.99, 200_000, 0.21, ()), ("control", "control", 0.991, 400_000, 0.22, ())))
+card = ReportCard((*rows, Row("broken", "LiteRT", error="the converter crashed")), "accuracy", True, 360, best="int8")
+report = lk.panels.ReportPanel()
+report.present(card)
+report
+----
+names = ("book", "cancel", "greet")
+how = TextPreprocessing(vocabulary=("[padding]", "[unknown]", *names), sequence_length=8)
+answers = (Answer(task="classification", link="softmax", labels=names),)
+run = lambda x: [np.stack([2.0 * (x == word).sum(1) for word in (2, 3, 4)], 1)]
+lk.panels.AskPanel(Predictor(how, answers, run), "book a table", threshold=0.6)
+----
+import pandas as pd
+table = pd.DataFrame({"age": [20, 30, 40, 50] * 10, "job": ["fixed", "others"] * 20, "bad": ["no"] * 20 + ["yes"] * 20})
+how = lk.data.table(table, target="bad", validation_split=0.0).prepare().preprocessing
+yes_no = (Answer(task="classification", link="softmax", labels=("no", "yes")),)
+lk.panels.InputForm(Predictor(how, yes_no, lambda x: [np.tile([[0.3, 0.7]], (len(x), 1))]))
+----
+run = SyntheticRun(Path("runs/demo-1").absolute(), sparsity=True).begin()
+run.advance(30)
+run.reform(1, "worker 1 (rank 1): killed by signal 9", wanted=2)
+run.advance(6)
+lk.panels.LivePanel(run)
+----
+lk.panels.RunsPanel()
+----
+lk.data.describe(lk.data.sample("digits"))
+----
+bench = lk.Workbench(warm=False)
+bench
+"""
+CELLS = [cell.strip() for cell in SMALL.split("----")]
+LIVE, WORKBENCH = 3, 6
+TABS = ("Set up", "Compress", "Runs", "Machine")
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+LOOK = """async ([chosen, options]) => {
+  const found = await axe.run(chosen, options);
+  return found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => ({
+    rule: one.id, help: one.help,
+    where: one.nodes.map((node) => node.html.slice(0, 220) + ' ' + (node.any[0]?.message ?? '')).slice(0, 6),
+  }));
+}"""
+
+
+def axe() -> str:
+    """The text of axe-core."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or found.origin is None:
+        pytest.fail("axe-playwright-python is missing; `make setup` installs it")
+    return Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+def cell(desk: Any, place: int) -> str:
+    """Bring a cell into view (cells far away are not on the page at all); a CSS selector of its output."""
+    desk.page.evaluate(
+        "place => window.jupyterapp.shell.currentWidget.content.scrollToItem(place, 'start')", place
+    )
+    chosen = f'.jp-Cell[data-windowed-list-index="{place}"] .jp-Cell-outputWrapper'
+    desk.page.locator(chosen).locator(".lk-panel, .lk-described").first.wait_for(timeout=60_000)
+    return chosen
+
+
+@pytest.fixture
+def desk(open_notebook: Any) -> Any:
+    made = open_notebook("access.ipynb", CELLS)
+    made.page.set_viewport_size({"width": 1280, "height": 1600})
+    made.command("notebook:run-all-cells")
+    all_cells_ran(made.page)
+    made.page.locator(cell(made, WORKBENCH)).locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
+    return made
+
+
+def found_by_axe(page: Any, chosen: str) -> list[str]:
+    if not page.evaluate("() => Boolean(window.axe)"):
+        page.evaluate(axe())
+    return [json.dumps(one) for one in page.evaluate(LOOK, [chosen, RULES])]
+
+
+def test_axe_finds_nothing_serious_in_any_panel(desk):
+    page = desk.page
+    found = []
+    for theme in ("Light", "Dark"):
+        desk.command("apputils:change-theme", theme=f"JupyterLab {theme}")
+        page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+        page.wait_for_timeout(1500)
+        for place in range(len(CELLS)):
+            chosen = cell(desk, place)
+            for tab in TABS if place == WORKBENCH else ("",):
+                if tab:
+                    page.get_by_role("tab", name=tab, exact=True).click()
+                page.wait_for_timeout(500)
+                desk.photograph(f"access-{place}-{tab or 'all'}-{theme.lower()}")
+                found += [f"{theme}, cell {place} {tab}: {one}" for one in found_by_axe(page, chosen)]
+    assert not found, "\n".join(found)
