@@ -222,6 +222,9 @@ class Driver:
                 member.pid = pid
             case messages.Ready():
                 self._on_ready(member, message)
+            case messages.Joining(generation=generation) | messages.Joined(generation=generation):
+                if generation == self._ring.number:
+                    member.joining = isinstance(message, messages.Joining)
             case messages.Formed():
                 self._on_formed(member, message)
             case messages.Paused():

@@ -19,8 +19,8 @@ from lepton_kit.training.collective import segment_bytes
 
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
-SAVED_BREAK_SECONDS = 2.0
-"""The same where the ring broke while it formed and the state lies in a checkpoint, so that nothing is lost."""
+JOINING_BREAK_SECONDS = 1.8
+"""The same for one that still waits for a lost peer in Horovod: it would end anyway, but only after hang_seconds."""
 
 
 class Generations:
@@ -33,7 +33,6 @@ class Generations:
         self._segment: mmap.mmap | None = None
         self._descriptor: int | None = None
         self._trained_until: float | None = None
-        self._broke_while_forming = False
         self.phase: Phase = "none"
         self.since = time.monotonic()
         self.number = 0
@@ -50,7 +49,6 @@ class Generations:
         """Send these members into a new generation; the first is rank 0, and loads the checkpoint if there is one."""
         self.number += 1
         self.asked = {"pause"} if wishes.paused else set()
-        self._broke_while_forming = False
         slot_bytes = max(member.slot_bytes for member in members)
         ranks = memberships(
             self.number,
@@ -62,7 +60,8 @@ class Generations:
         self._rendezvous.begin(ranks)
         self._open_segment(len(members), slot_bytes)
         for member, membership in zip(members, ranks, strict=True):
-            member.rank, member.state, member.outcome = membership.rank, "training", None
+            member.rank, member.state = membership.rank, "training"
+            member.outcome, member.joining = None, False
         speeds = self._speeds()
         for member, membership in zip(members, ranks, strict=True):
             join = messages.Join(
@@ -103,8 +102,7 @@ class Generations:
         self.wake()
         self.left(time.monotonic())
         self.tell(messages.Reform(generation=self.number))
-        self._broke_while_forming = self.phase == "forming"
-        if self._broke_while_forming:
+        if self.phase == "forming":
             self._rendezvous.refuse()
         for member in list(self._roster.members.values()):
             if member.state == "lost":
@@ -130,9 +128,9 @@ class Generations:
         """Members that should have left a broken ring long ago."""
         if self.phase != "breaking":
             return []
-        saved = self._ledger.last_saved_step >= max((m.step for m in self.members), default=0)
-        limit = SAVED_BREAK_SECONDS if self._broke_while_forming and saved else BREAK_SECONDS
-        return self.members if time.monotonic() - self.since > limit else []
+        waited = time.monotonic() - self.since
+        limits = {True: JOINING_BREAK_SECONDS, False: BREAK_SECONDS}
+        return [member for member in self.members if waited > limits[member.joining]]
 
     def enter(self, phase: Phase) -> None:
         self.phase, self.since = phase, time.monotonic()

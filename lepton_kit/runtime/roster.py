@@ -24,6 +24,8 @@ class Member:
     memory_bytes: int | None = None
     slot_bytes: int = 0
     parameters: int | None = None
+    joining: bool = False
+    """In the midst of Horovod's forming a ring, from which no word calls it back."""
     outcome: str | None = None
     stopped_by: str | None = None
     cause: str | None = None

@@ -127,6 +127,8 @@ class HorovodCollective:
         """Form the ring with the other members. Raises `CollectiveError` if a member does not come."""
         import horovod.tensorflow as hvd
 
+        if self._broken == membership.generation:
+            raise CollectiveError(f"generation {membership.generation} has lost a member before it formed")
         os.environ.update(environment(membership, self.cycle_milliseconds))
         others = sockets()
         try:

@@ -84,7 +84,9 @@ class Worker:
             try:
                 if self._rank == 0 and self._size > 1 and self.holds_state:
                     self._save()  # Horovod aborts this process if a peer dies while the ring forms
+                self._channel.send(messages.Joining(generation=self._generation))
                 self._collective.join(membership, join.descriptor)
+                self._channel.send(messages.Joined(generation=self._generation))
                 self._synchronise(join)
                 return self._train()
             except Exception as failure:

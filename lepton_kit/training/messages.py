@@ -225,6 +225,16 @@ class Ready(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joining(InGeneration):
+    """This rank waits for its peers in Horovod, which ends the process if one of them is lost before all are there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined(InGeneration):
+    """This rank has its peers; if one is lost from now on, it leaves the ring."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Formed(InGeneration):
     """The ring has formed and this rank has the state of that step."""
 
@@ -326,7 +336,7 @@ class Printed(Logged):
 Command = Reform | Pause | Resume | Stop | Durable | Set
 ToWorker = Prepare | Join | Exit | Abort | Command
 FromWorker = (
-    Hello | Alive | Ready | Formed | Paused | Detached | Failed
+    Hello | Alive | Ready | Joining | Joined | Formed | Paused | Detached | Failed
     | Steps | EpochDone | Compressed | Saved | Warned | Printed
 )  # fmt: skip
 OfZygote = Fork | LogTo | Warm | StillThere | NotLoaded | Exited

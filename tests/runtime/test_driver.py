@@ -230,3 +230,41 @@ def test_notes_of_a_model_become_warnings_once(begin: Any, stages: list[Stage]):
     stage.close()
     stages.append(Stage(stage.paths, FakeExecutor(PLACES)))  # the same run, resumed
     assert [warning["text"] for warning in stage.view().warnings] == notes
+
+
+def break_while_forming(begin: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *said: Any) -> Stage:
+    """Three workers that join; the last one dies, and so much time goes by."""
+    stage = begin(FakeExecutor(PLACES), count=3)
+    stage.turn()
+    stage.ready(0, 1, 2)
+    stage.turn(*said)
+    stage.executor.over.append(Ended(2, -9))
+    stage.turn()
+    start = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: start + seconds)
+    stage.turn()
+    return stage
+
+
+@pytest.mark.parametrize(("seconds", "killed"), [(1.0, []), (2.0, [1])])
+def test_whoever_waits_in_horovod_for_a_lost_peer_is_ended_and_no_other(
+    begin: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, killed: list[int]
+):
+    """At the first start too, when no checkpoint is there and no step is done."""
+    joining, joined = messages.Joining(generation=1), messages.Joined(generation=1)
+    stage = break_while_forming(begin, monkeypatch, seconds, (0, joining), (1, joining), (0, joined))
+    assert stage.executor.killed == killed
+    assert stage.told(messages.Abort) == [0, 1]
+
+
+def test_whoever_still_saves_the_state_is_left_alone(begin: Any, monkeypatch: pytest.MonkeyPatch):
+    stage = break_while_forming(begin, monkeypatch, 60.0)
+    assert stage.executor.killed == []
+
+
+def test_one_that_was_ended_so_is_no_failure_of_its_own(begin: Any, monkeypatch: pytest.MonkeyPatch):
+    stage = break_while_forming(begin, monkeypatch, 2.0, (0, messages.Joining(generation=1)))
+    stage.executor.over.append(Ended(0, -9))
+    stage.turn()
+    assert stage.driver._failures == 1
+    assert stage.view().incidents[-1]["what"] == "did not leave its broken ring; killed"

@@ -3,6 +3,7 @@
 import pytest
 
 from lepton_kit.errors import CollectiveError, DeviceError
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.training import collective, native
 
 
@@ -44,3 +45,12 @@ def test_only_errors_of_the_collective_count_as_a_lost_peer():
     assert collective.is_collective_failure(CollectiveError("x"))
     assert collective.is_collective_failure(RuntimeError("AbortedError: LeptonRing: a rank has left"))
     assert not collective.is_collective_failure(ValueError("shapes differ"))
+
+
+def test_a_ring_that_has_lost_a_member_already_is_not_waited_for():
+    """Horovod would wait for the lost one, and end this process, with the state that it holds."""
+    ring = collective.HorovodCollective()
+    (member,) = on_this_machine(1, ("127.0.0.1", 1))
+    ring.break_off(member.generation)
+    with pytest.raises(CollectiveError, match="generation 1 has lost a member before it formed"):
+        ring.join(member)
