@@ -50,6 +50,7 @@ class Generations:
         self.number += 1
         self.asked = {"pause"} if wishes.paused else set()
         slot_bytes = max(member.slot_bytes for member in members)
+        self._roster.seat(members, self._executor.places())
         ranks = memberships(
             self.number,
             [member.place for member in members],

@@ -27,14 +27,14 @@ class Place:
     speed: float = 1.0
     interface: str = "lo"
 
+    @property
+    def kind(self) -> tuple[str, str, int, int | None]:
+        """Equal for places that are one to a process: it sees the device of its slot, but all cores of its host."""
+        return self.host, self.device, self.threads, None if self.device == "cpu" else self.slot
+
     def is_for(self, other: Place) -> bool:
         """Whether a worker that was started at the other place may count as one of this place."""
-        return (self.host, self.slot, self.device, self.threads) == (
-            other.host,
-            other.slot,
-            other.device,
-            other.threads,
-        )
+        return (self.kind, self.slot) == (other.kind, other.slot)
 
 
 @dataclass(frozen=True)

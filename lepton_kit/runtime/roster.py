@@ -81,6 +81,18 @@ class Roster:
                 member.place = found
         return astray
 
+    def seat(self, ring: Sequence[Member], places: Sequence[Place]) -> None:
+        """Have those who are to train stand at the first places of each kind, so that speeds do not depend on chance."""
+        numbers = {member.worker for member in ring}
+        standing = [one for one in self.members.values() if one.state not in ("leaving", "lost")]
+        standing.sort(key=lambda one: (one.worker not in numbers, one.place.slot))
+        for kind in dict.fromkeys(place.kind for place in places):
+            of_kind = [place for place in places if place.kind == kind]
+            for member, place in zip(
+                (one for one in standing if one.place.kind == kind), of_kind, strict=False
+            ):
+                member.place = place
+
     def ring(self) -> list[Member]:
         """Those who train, in rank order."""
         training = [member for member in self.members.values() if member.state == "training"]

@@ -51,7 +51,11 @@ def test_survivors_see_a_killed_rank_without_waiting_for_the_time_out(tmp_path: 
         checkpoint_seconds=1,
     )  # fmt: skip
     try:
-        until(run, lambda: run.view().counts()["training"] == 3 and run.view().step > 3, "training")
+        until(
+            run,
+            lambda: run.view().counts()["training"] == 3,
+            "forming for the first time, without a checkpoint",
+        )
         for pause in [draw.uniform(0, 0.3) for _ in range(5)]:
             ranks = [worker for worker in run.view().workers if worker["state"] == "training"]
             generations = len(run.view().generations)
