@@ -163,7 +163,7 @@ def _answer(answer: Any) -> str:
 
 
 def _bar(share: float, colour: str) -> str:
-    return f'<div style="width:{max(1, round(220 * share))}px;height:12px;border-radius:3px;background:{colour}"></div>'
+    return f'<div style="min-width:min(220px,24vw)"><div style="width:{max(0.5, 100 * share):.1f}%;min-width:1px;height:12px;border-radius:3px;background:{colour}"></div></div>'
 
 
 def _notes(answer: Any) -> str:

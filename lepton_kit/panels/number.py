@@ -37,7 +37,6 @@ function render({ model, el }) {
   };
   const draw = () => {
     label.textContent = get("description");
-    range.hidden = !get("slided");
     range.setAttribute("aria-label", get("description") + ", slider");
     range.min = place(get("min"));
     range.max = place(get("max"));
@@ -82,7 +81,7 @@ function render({ model, el }) {
   field.addEventListener("keydown", key);
   model.on("change", draw);
   el.classList.add("lk-number");
-  el.append(label, range, make("span", { className: "lk-number-value" }, field, unit), problem);
+  el.append(label, ...(get("slided") ? [range] : []), make("span", { className: "lk-number-value" }, field, unit), problem);
   draw();
   return () => model.off("change", draw);
 }

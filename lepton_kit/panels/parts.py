@@ -39,7 +39,7 @@ STYLE = (
 .lk-number-label{flex:0 0 118px;font-size:13px}
 .lk-row .lk-number+.lk-number .lk-number-label{flex-basis:auto}
 .lk-panel .lk-number-range{flex:1 1 90px;min-width:60px;margin:0;accent-color:var(--jp-brand-color1,#1976d2);height:20px}
-.lk-panel .lk-number-range[hidden],.lk-panel .lk-number-problem[hidden]{display:none}
+.lk-panel .lk-number-problem[hidden]{display:none}
 .lk-number-value{display:inline-flex;align-items:center;gap:4px;white-space:pre}
 .lk-panel .lk-number-field{width:76px;height:26px;box-sizing:border-box;font:inherit;padding:0 6px;text-align:right;
  font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1);background:var(--jp-input-background,var(--jp-layout-color1));
@@ -50,6 +50,17 @@ STYLE = (
 .lk-panel :is(button,input,select,textarea,[tabindex]):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .lk-panel details.lk-words{font-size:12px;color:var(--jp-ui-font-color2)}.lk-panel .lk-words summary{cursor:pointer}
 .lk-panel .widget-html-content{overflow-x:auto}
+.lk-panel{container-type:inline-size}
+@container (max-width:420px){
+ .lk-panel .widget-inline-hbox:has(>select,>input:not([type=checkbox]),>textarea){flex-wrap:wrap;height:auto}
+ .lk-panel .widget-inline-hbox:has(>select,>input:not([type=checkbox]),>textarea)>.widget-label{width:100%!important;text-align:left}
+ .lk-panel .widget-inline-hbox>:is(select,input:not([type=checkbox]),textarea){flex:1 1 90px}
+ .lk-panel .lk-table :is(th,td){min-width:60px}
+ .lk-pages .lm-TabBar-content{flex-wrap:wrap}
+ .lk-pages .lm-TabBar-tab{flex:1 0 auto!important;min-width:fit-content!important}
+ .lk-card{padding:10px 8px}
+}
+.lk-plot svg{max-width:100%;height:auto;display:block}
 .lk-heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lk-tiles{display:flex;flex-wrap:wrap;gap:6px 20px}
 .lk-tile b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;

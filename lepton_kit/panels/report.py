@@ -16,7 +16,16 @@ from lepton_kit.deploy.report.compress import CompressionJob
 from lepton_kit.deploy.subject import compresses
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels.background import Background
-from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, WITH_MODEL, card_table, describe_row
+from lepton_kit.panels.card_text import (
+    OLDER,
+    WAITING_FOR_RUN,
+    WITH_MODEL,
+    card_table,
+    describe_row,
+    downloads,
+    layer_choices,
+    plot,
+)
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import (
     Panel,
@@ -31,6 +40,7 @@ from lepton_kit.panels.parts import (
     row,
     set_html,
 )
+from lepton_kit.panels.still import bundle_of
 from lepton_kit.rundir.view import RunView
 
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
@@ -90,6 +100,14 @@ class ReportPanel(Panel):
             Number, "Keep in float", "so many layers, those that lose most, stay float beside an int8 rest ('mixed')",
             value=0, max=5, whole=True, slided=True,
         )  # fmt: skip
+        self.layers = field(
+            widgets.SelectMultiple, "Layers in float", "the layers that stay float beside an int8 rest ('mixed'); Ctrl picks several",
+            options=[], rows=5, layout=widgets.Layout(width="98%", max_width="460px", display="none"),
+        )  # fmt: skip
+        self.measure_layers = button(
+            "Measure layers", "round one layer at a time to int8 and see what the score loses", icon="search"
+        )
+        self.losses = note()
         self.control = widgets.Checkbox(
             value=True, description="Control of the run first", indent=False,
             tooltip="the same run without pruning and rounding, as long: what the card compares it with",
@@ -112,6 +130,7 @@ class ReportPanel(Panel):
         )
         self.cancel = button("Cancel", "end the compression that is under way", icon="stop")
         self.state, self.result = note(WAITING_FOR_RUN), note()
+        self.plot, self.save = note(), note()
         self.cost = field(widgets.Dropdown, "Front over", "what a variant costs", options=list(COSTS))
         self.choice = field(
             widgets.Dropdown,
@@ -121,9 +140,11 @@ class ReportPanel(Panel):
         )
         self.chosen = note()
         self.front_box = widgets.VBox(
-            [self.cost, self.choice, self.chosen], layout=widgets.Layout(display="none")
+            [self.cost, self.plot, self.choice, self.chosen, self.save], layout=widgets.Layout(display="none")
         )
-        self.compress.disabled = self.cancel.disabled = True
+        self.compress.disabled = self.cancel.disabled = self.measure_layers.disabled = True
+        self.measure_layers.on_click(lambda _: self._measure_layers())
+        self._looking = Background(self._look, self._show_layers)
         self.compress.on_click(lambda _: self._start())
         self.cancel.on_click(lambda _: self._cancel())
         for widget in (
@@ -132,6 +153,7 @@ class ReportPanel(Panel):
             self.sparsity,
             self.bits,
             self.keep_float,
+            self.layers,
             *self.formats.values(),
         ):
             on_change(widget, lambda _: self.refresh())
@@ -141,7 +163,8 @@ class ReportPanel(Panel):
         self.refresh()
         formats = column(
             self.kind, row(*self.formats.values()), self.explanation,
-            self.keep_float, note("int8 but for the layers that lose most"),
+            self.keep_float, note("int8 but for so many layers, those that lose most; or choose them:"),
+            row(self.measure_layers), self.layers, self.losses,
             self.bits, note("train on with weights rounded to so many bits"), gap="0",
         )  # fmt: skip
         network = column(
@@ -174,13 +197,14 @@ class ReportPanel(Panel):
 
     def _precisions(self) -> tuple[str, ...]:
         chosen = [name for name, box in self.formats.items() if box.value]
-        chosen += ["mixed"] * (self.keep_float.value > 0) + [BITS[self.bits.value]]
+        chosen += ["mixed"] * bool(self.keep_float.value or self.layers.value) + [BITS[self.bits.value]]
         return tuple(name for name in chosen if name is not None)
 
     def offer(self, run: Any, view: RunView | None) -> None:
         """Take a run as the one to compress, once it has a model; the card that it has already is shown."""
         ready = run is not None and view is not None and view.status in WITH_MODEL
         self.compress.disabled = not ready or self._job.busy
+        self.measure_layers.disabled = not ready or self._looking.busy
         if self._job.busy:
             return
         if not ready:
@@ -194,6 +218,8 @@ class ReportPanel(Panel):
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.compress` that this panel chooses."""
         chosen: dict[str, Any] = {"quantize": self._precisions()}
+        if self.layers.value:
+            chosen["keep_float"] = self.layers.value
         if compresses(self.run) and not self.control.value:
             chosen["control"] = False
         if self.kind.value == SEARCH:
@@ -211,6 +237,7 @@ class ReportPanel(Panel):
             found = design.added_to(found)
         self.card = found
         set_html(self.result, card_table(found))
+        set_html(self.save, downloads(found, self.run.id if self.run is not None else "report-card"))
         self._draw_front()
 
     def add(self, design: Any) -> None:
@@ -219,15 +246,21 @@ class ReportPanel(Panel):
         if self.card is not None:
             self.present(self.card)
 
+    def still(self) -> dict[str, str]:
+        picture = None if self.card is None else self.card.picture(COSTS[self.cost.value])
+        return super().still() if picture is None else bundle_of(picture.text, svg=picture.svg)
+
     def close(self) -> None:
         self._job.join()
+        self._looking.join()
         super().close()
 
     def _clear(self) -> None:
         self.card, self.designs = None, []
         self.complain(None)
-        for text in (self.state, self.result, self.chosen):
+        for text in (self.state, self.result, self.chosen, self.losses):
             set_html(text, "")
+        self.layers.options, self.layers.layout.display = [], "none"
         self.front_box.layout.display = "none"
         folder = Path(self.run.directory) / "compression"
         if (folder / "card.json").is_file():
@@ -244,6 +277,27 @@ class ReportPanel(Panel):
         if self.run is not None and not self._job.busy:
             self._follow(partial(self._begin, self.run, self.settings(), self.keep_float.value))
 
+    def _measure_layers(self) -> None:
+        if self.run is not None and not self._looking.busy:
+            self.measure_layers.disabled = True
+            self.complain(None)
+            set_html(self.losses, "rounding one layer at a time …")
+            self._looking.start(self.run)
+
+    def _look(self, run: Any) -> Any:
+        import lepton_kit as lk
+
+        return lk.sensitivity(run)
+
+    def _show_layers(self, found: Any, failure: BaseException | None) -> None:
+        self.measure_layers.disabled = self.run is None
+        set_html(self.losses, "")
+        self.complain(failure)
+        if failure is None:
+            self.layers.options = layer_choices(found)
+            self.layers.layout.display = ""
+            set_html(self.losses, plot(found.picture()))
+
     def _follow(self, begin: Callable[[], CompressionJob]) -> None:
         self.compress.disabled = True
         self.complain(None)
@@ -258,7 +312,7 @@ class ReportPanel(Panel):
     def _begin(self, run: Any, settings: dict[str, Any], kept: int) -> CompressionJob:
         import lepton_kit as lk
 
-        if kept:
+        if kept and "keep_float" not in settings:
             self._tell("looking which layers lose most in int8")
             settings["keep_float"] = lk.sensitivity(run).worst(kept)
             if not settings["keep_float"]:
@@ -286,6 +340,7 @@ class ReportPanel(Panel):
         if self.card is None:
             return
         with self.reporting():
+            set_html(self.plot, plot(self.card.picture(COSTS[self.cost.value])))
             front = self.card.front(COSTS[self.cost.value])
             self.front_box.layout.display = "" if front else "none"
             if front:

@@ -48,7 +48,7 @@ def test_quickstart_runs_and_start_trains(open_notebook):
 
     panel = page.locator(".lk-workbench").first
     panel.scroll_into_view_if_needed()
-    epochs = panel.get_by_label("Epochs")
+    epochs = panel.get_by_label("Epochs", exact=True)
     epochs.fill("5000")
     epochs.press("Tab")
     before = panel.locator(".lk-summary b").first.inner_text()

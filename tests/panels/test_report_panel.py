@@ -1,6 +1,9 @@
 """The report panel and the FPGA panel: options, the card, the front, and designs beside it."""
 
+import base64
+import json
 import os
+import re
 import threading
 import time
 
@@ -15,7 +18,7 @@ from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
-from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN
+from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, card_table
 from lepton_kit.panels.report import SEARCH
 from lepton_kit.rundir import RunPaths, Status, lock
 
@@ -77,6 +80,56 @@ def test_report_panel_shows_the_card_and_walks_the_front(card):
     panel.cost.value = "file size"
     assert list(panel.choice.options) == ["int8", "float32"]
     assert repr(panel) == "<ReportPanel: measured>"
+    assert 'aria-label="accuracy against file size. Worth having' in panel.plot.value
+    assert 'alt="accuracy against file size' in panel.still()["text/html"]
+    for heading in ("accuracy (95 % interval)", "file (KiB)", "latency, batch 1 (ms; middle half)"):
+        assert f">{heading}</th>" in panel.result.value
+    csv, saved = re.findall(r'href="data:[a-z/]+;base64,([^"]+)"', panel.save.value)
+    assert base64.b64decode(csv).decode() == card.to_csv()
+    assert "file size (bytes)" in card.to_csv().splitlines()[0]
+    assert json.loads(base64.b64decode(saved))["best"] == "int8"
+    panel.close()
+
+
+def test_intervals_stand_beside_their_figures():
+    figures = {
+        "score": Figure(0.98, "measured", 0.962, 0.991),
+        "latency_1_one": Figure(0.05, "measured", 0.045, 0.06),
+    }
+    found = ReportCard((Row("int8", "LiteRT", figures=figures),), "accuracy", True, 360)
+    assert "0.9800 (0.962–0.991)" in card_table(found)
+    assert "0.05 (0.045–0.06)" in card_table(found)
+
+
+def test_layers_that_stay_float_are_chosen_by_what_they_lose(card, synthetic, monkeypatch):
+    asked = []
+    losses = (LayerLoss("dense", 0.9, 0.05, 0.01, 0.1, 100), LayerLoss("conv", 0.95, 0.0, 0.0, 0.0, 100))
+    found = Sensitivity("int8", "accuracy", 9, 0.95, 400, losses)
+    monkeypatch.setattr(lk, "sensitivity", lambda run: found, raising=False)
+    monkeypatch.setattr(
+        lk, "compress", lambda run, wait, **settings: asked.append(settings) or Job(card), raising=False
+    )
+    run = synthetic().begin()
+    run.end()
+    panel = ReportPanel()
+    assert panel.measure_layers.disabled
+    panel.offer(run, run.view())
+    panel.measure_layers.click()
+    panel._looking.settled(30)
+    assert panel.layers.options == (
+        ("dense: loses 0.0500 (0.010 to 0.100)", "dense"),
+        ("conv: loses 0.0000 (0.000 to 0.000)", "conv"),
+    )
+    assert "accuracy lost when only one layer is int8" in panel.losses.value
+    panel.layers.value = ("conv",)
+    panel.keep_float.value = 1
+    panel.compress.click()
+    panel._job.settled(30)
+    assert asked == [{"quantize": ("float16", "int8", "mixed"), "keep_float": ("conv",)}]
+    monkeypatch.setattr(lk, "sensitivity", lambda run: 1 / 0, raising=False)
+    panel.measure_layers.click()
+    panel._looking.settled(30)
+    assert panel.complaint == "ZeroDivisionError: division by zero"
     panel.close()
 
 

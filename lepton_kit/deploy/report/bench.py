@@ -259,6 +259,7 @@ class Bench:
                 threads=threads,
                 repetitions=self.job.repetitions,
                 energy=self.job.energy and label == "one",
+                against="float32" if label == "one" else None,
             )
             for name, by_batch in times.items():
                 for batch in measure.BATCHES:

@@ -13,6 +13,8 @@ from typing import Any
 from lepton_kit.data.preprocessing import SIDECAR
 from lepton_kit.deploy.report import show
 from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.deploy.report.still import front_picture
+from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.answers import FILE as ANSWERS
 
@@ -87,6 +89,18 @@ class ReportCard:
         float_name = name.removesuffix(row.precision) + "float32"
         return tensor_errors(self.path(float_name), self.path(name))
 
+    def picture(self, cost: str = "latency_1_one") -> Picture | None:
+        """`figure` as a still picture that needs no JavaScript, with its words; None where no figure is known."""
+        return front_picture(self, cost)
+
+    def to_csv(self) -> str:
+        """The table as CSV: a line a variant, units in the headings, intervals as columns of their own."""
+        return str(self.table().to_csv())
+
+    def to_json(self) -> str:
+        """The whole card as JSON, as ``card.json`` holds it."""
+        return json.dumps(asdict(replace(self, folder=None)), indent=1)
+
     def to_markdown(self) -> str:
         """The card as text: table, flags, and how it was measured."""
         return show.markdown(self)
@@ -105,8 +119,7 @@ class ReportCard:
             for name in (*files, SIDECAR, ANSWERS):
                 if (Path(self.folder) / name).is_file():
                     shutil.copy2(Path(self.folder) / name, folder / name)
-        values = asdict(replace(self, folder=None))
-        for name, text in (("card.md", self.to_markdown()), ("card.json", json.dumps(values, indent=1))):
+        for name, text in (("card.md", self.to_markdown()), ("card.json", self.to_json())):
             temporary = folder / f"{name}.part"
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / name)

@@ -20,7 +20,11 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
     said = []
     size, time = _ratio(row, reference, "file_bytes"), _ratio(row, reference, "latency_1_one")
     if time is not None and _overlap(row, reference, "latency_1_one"):
-        time = 1.0  # the middle halves of the two timings overlap: no difference that this run can show
+        said.append(
+            f"latency not distinguishable from float LiteRT's on this machine now ({time:.2f} × at the median; the middle "
+            "halves of the timings overlap)"
+        )
+        time = 1.0  # no difference that these timings can show
     if size and time and size < 1 - SAME and time > SLOWER:
         said.append(f"smaller but slower: {1 / size:.1f} × smaller, {time:.2f} × the latency of float LiteRT")
     if size and time and size >= 1 and time >= 1 and row.role != "control" and not row.sparsity:

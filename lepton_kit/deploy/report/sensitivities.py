@@ -14,7 +14,9 @@ from lepton_kit.compression.quantization.formats import representative
 from lepton_kit.compression.quantization.scopes import layer_scopes, operations
 from lepton_kit.deploy.report import scoring
 from lepton_kit.deploy.report.rows import Figure
+from lepton_kit.deploy.report.still import KINDS, losses_picture, with_picture
 from lepton_kit.deploy.subject import find_subject
+from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, Workshop
 
@@ -69,7 +71,6 @@ class Sensitivity:
         import plotly.graph_objects as go
 
         from lepton_kit.deploy.report.show import neutral
-        from lepton_kit.deploy.report.still import KINDS, losses_picture, with_picture
 
         figure = go.Figure()
         figure.add_bar(
@@ -85,10 +86,15 @@ class Sensitivity:
         )
         figure.update_xaxes(title=f"only this layer in {self.precision}")
         figure.update_yaxes(title=f"{self.metric} lost, measured on {self.held_out} samples")
+        return with_picture(neutral(figure), self.picture())
+
+    def picture(self) -> Picture | None:
+        """`figure` as a still picture that needs no JavaScript, with its words; None without layers."""
+        if not self.layers:
+            return None
         names = [one.layer for one in self.layers]
         lost = [Figure(one.lost, "measured", one.low, one.high) for one in self.layers]
-        picture = losses_picture(names, lost, self.precision, self.metric, self.held_out) if names else None
-        return with_picture(neutral(figure), picture)
+        return losses_picture(names, lost, self.precision, self.metric, self.held_out)
 
     def worst(self, count: int = 1) -> tuple[str, ...]:
         """The names of the layers that lose most; what ``keep_float`` of `compress` may hold."""
