@@ -12,13 +12,16 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import keeping, results, runs
+from lepton_kit.cli import completion, keeping, results, runs
 from lepton_kit.errors import LeptonError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == [completion.ASK]:
+        return completion.answer(_parser(), given[1:])
+    options = _parser().parse_args(given)
     try:
         return int(options.verb(options))
     except LeptonError as failure:
@@ -204,5 +207,9 @@ def _parser() -> Parser:
         "options", nargs="*", metavar="NAME=VALUE", help="options of the source, such as target=price"
     )
     made.add_argument("--json", action="store_true", help="print JSON")
+    made = verb(
+        "completion", completion.script, "Print the script that completes words of this command in a shell."
+    )
+    made.add_argument("shell", choices=tuple(completion.SCRIPTS))
     verb("doctor", results.doctor, "Say whether this machine can train.", reads=True)
     return parser

@@ -14,6 +14,7 @@ from lepton_kit.client.run import Run, open_run
 from lepton_kit.deploy.modelcard import sections
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.scoring import wilson
+from lepton_kit.drawing import SVG, Picture, still
 from lepton_kit.errors import CompressionError, ConfigError, DataError
 from lepton_kit.rundir.view import RunView, main_metric
 
@@ -174,6 +175,21 @@ class Comparison:
         self._check("loss", x, smoothing)
         return draw(self, quantities or self.main, x, smoothing, log_x, log_y)
 
+    def picture(
+        self,
+        quantity: str = "loss",
+        *,
+        x: str = "step",
+        smoothing: float = 0.0,
+        log_x: bool = False,
+        log_y: bool = False,
+    ) -> Picture:
+        """A still picture (SVG) of one quantity, with words for those who can't see it; `figure` is the one to explore."""
+        from lepton_kit.client import compare_picture
+
+        self._check(quantity, x, smoothing)
+        return compare_picture.draw(self, quantity, x, smoothing, log_x, log_y)
+
     def to_markdown(self) -> str:
         """Notes and tables as text."""
         from lepton_kit.client.compare_show import markdown
@@ -220,11 +236,9 @@ class Comparison:
             },
         }
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import HTML, display
-
-        display(self.figure())
-        display(HTML(self.to_html()))
+    def _repr_html_(self) -> str:
+        shown = [still(SVG, one.svg, one.text)["text/html"] for one in map(self.picture, self.main)]
+        return "".join([*shown, self.to_html()])
 
     def _check(self, quantity: str, x: str, smoothing: float) -> None:
         if quantity not in self.quantities:
@@ -363,7 +377,7 @@ def _along(view: RunView, steps: np.ndarray, x: str) -> np.ndarray:
     if x == "step":
         return steps
     if x == "epoch":
-        return steps / (view.plan.get("steps_per_epoch") or max(view.step, 1))
+        return np.asarray(steps / (view.plan.get("steps_per_epoch") or max(view.step, 1)))
     if not len(view.time):
         return np.full(len(steps), np.nan)
     began = view.first_time if view.first_time is not None else view.time[0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html as escaping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lepton_kit.client.compare_picture import COLOURS, POINTS, Compared
 from lepton_kit.deploy.report.show import neutral
 from lepton_kit.rundir.decimate import thin
 
@@ -15,24 +16,41 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from lepton_kit.client.compare import Comparison
-
-POINTS = 600
-"""Points a curve may have: a plot is 300 to 900 pixels wide."""
-COLOURS = ("#3d85c6", "#e08a1e", "#3c9d5b", "#9a72c7", "#c45a6e", "#3b8f8f", "#a07b35", "#7d8590")
-"""Mid-tones with a contrast of at least 3:1 on white and on dark pages; from the ninth run on they come again."""
 STYLE = (
     ".lk-compare table{border-collapse:collapse;font-size:13px;margin:4px 0 14px}"
     ".lk-compare th,.lk-compare td{text-align:left;padding:3px 14px 3px 0;border-bottom:1px solid rgba(127,127,127,.3)}"
     ".lk-compare .wide{overflow-x:auto}.lk-compare caption{text-align:left;font-weight:600;padding:4px 0}"
     ".lk-compare ul{margin:4px 0 10px;padding-left:18px}"
 )
+
+
+class Told(Compared, Protocol):
+    """What is shown of a `Comparison`."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of all."""
+        ...
+
+    def options(self) -> pd.DataFrame:
+        """What differs."""
+        ...
+
+    def figures(self) -> pd.DataFrame:
+        """The last figures."""
+        ...
+
+    def cards(self) -> pd.DataFrame:
+        """The compressed models."""
+        ...
+
+
 MAIN = ("file size (bytes)", "latency, batch 1, one thread (ms)", "latency, batch 32, one thread (ms)")
 """What a comparison shows of report cards, beside the score; `Comparison.cards` has all of it."""
 
 
 def draw(
-    found: Comparison, quantities: Sequence[str], x: str, smoothing: float, log_x: bool, log_y: bool
+    found: Told, quantities: Sequence[str], x: str, smoothing: float, log_x: bool, log_y: bool
 ) -> go.Figure:
     """One plot a quantity, one colour a run. Under a smoothed curve the plain one is faint."""
     from plotly.subplots import make_subplots
@@ -64,7 +82,7 @@ def draw(
 
 def _curves(
     figure: go.Figure,
-    found: Comparison,
+    found: Told,
     name: str,
     x: str,
     smoothing: float,
@@ -108,18 +126,24 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def markdown(found: Comparison) -> str:
+def markdown(found: Told) -> str:
     """Notes and tables as Markdown."""
     parts = []
     for title, heads, rows in _tables(found):
+        if not rows:
+            parts += [f"{title}.", ""]
+            continue
         parts += [f"### {title}", "", _row(heads), _row(["---"] * len(heads)), *map(_row, rows), ""]
     return "\n".join([*parts, *(f"- {note}" for note in found.notes)]) + "\n"
 
 
-def html(found: Comparison) -> str:
+def html(found: Told) -> str:
     """Notes and tables as HTML; every text is escaped."""
     parts = [f"<style>{STYLE}</style>", '<div class="lk-compare">']
     for title, heads, rows in _tables(found):
+        if not rows:
+            parts.append(f"<p>{escaping.escape(title)}.</p>")
+            continue
         head = "".join(f'<th scope="col">{escaping.escape(text)}</th>' for text in heads)
         body = "".join(
             f'<tr><th scope="row">{escaping.escape(first)}</th>'
@@ -135,7 +159,7 @@ def html(found: Comparison) -> str:
     return "".join([*parts, f"<ul>{notes}</ul></div>"])
 
 
-def page(found: Comparison, figure: go.Figure) -> str:
+def page(found: Told, figure: go.Figure) -> str:
     """A whole page that needs no network."""
     title = escaping.escape(" · ".join(found.names))
     drawn = figure.to_html(full_html=False, include_plotlyjs=True)
@@ -150,14 +174,14 @@ def page(found: Comparison, figure: go.Figure) -> str:
 Table = tuple[str, list[str], list[list[str]]]
 
 
-def _tables(found: Comparison) -> list[Table]:
+def _tables(found: Told) -> list[Table]:
     """Titles, headings and cells of all tables that have something to say."""
     tables = [("Last figures, with 95 % intervals", *_cells(found.figures()))]
     options = found.options()
     if len(options):
         tables.append(("What differs in the configurations", *_cells(options)))
     else:
-        tables.append(("The configurations do not differ", ["option", *found.names], []))
+        tables.append(("The configurations do not differ", [], []))
     cards = found.cards()
     if len(cards):
         kept = [name for name in cards.columns if name in MAIN or name in _scores(cards)]

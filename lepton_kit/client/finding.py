@@ -14,7 +14,7 @@ from typing import Any
 from lepton_kit.errors import ConfigError
 
 Row = Mapping[str, Any]
-SEARCHED = ("id", "name", "status", "tags", "note")
+SEARCHED = ("id", "name", "status", "tags", "note", "cause", "problem")
 _WORDS = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 _TERM = re.compile(r"(\w+)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -58,7 +58,7 @@ def terms(query: str) -> tuple[Term, ...]:
 def matching(rows: Sequence[Row], query: str) -> list[int]:
     """Which rows fit a query. Raises `ConfigError` for a column that no row has, or a value that is no number.
 
-    A word is looked for in id, name, status, tags and note. A condition is a column, one of ``= != < <= > >=`` and a
+    A word is looked for in id, name, status, tags, note and cause. A condition is a column, one of ``= != < <= > >=`` and a
     value: of texts without regard to case, with ``*`` for anything; of numbers with a unit if need be.
 
     >>> rows = [{"id": "a-1", "loss": 0.2, "tags": "wide, old"}, {"id": "b-1", "loss": None, "tags": ""}]

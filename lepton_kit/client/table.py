@@ -11,15 +11,17 @@ from lepton_kit.client import finding
 from lepton_kit.client.run import Run
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import list_runs
-from lepton_kit.rundir.labels import Labels, first_name
+from lepton_kit.rundir.labels import first_name
 from lepton_kit.rundir.paths import TRASH, runs_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("id", "name", "status", "workers", "step", "total_steps", "loss")
-LAST = ("seconds", "energy_joules", "began", "tags", "note", "problem")
+LAST = ("seconds", "energy_joules", "began", "tags", "note", "cause", "problem")
 """Columns before and after the metrics."""
+SELDOM = ("cause", "problem")
+"""Columns that a table has only where a run has them."""
 
 
 class Runs(list[Run]):
@@ -38,7 +40,7 @@ class Runs(list[Run]):
     def find(self, query: str) -> Runs:
         """The runs that fit all words and conditions, such as ``"conv tag=baseline loss<0.2 time>2min"``.
 
-        A word is looked for in id, name, status, tags and note. A condition names a column of the table. Raises
+        A word is looked for in id, name, status, tags, note and cause. A condition names a column of the table. Raises
         `ConfigError` for a column that is none.
         """
         return Runs((self[place] for place in finding.matching(self.rows(), query)), self.folder)
@@ -62,7 +64,7 @@ class Runs(list[Run]):
 
         Loss and metrics are those of the last epoch, on the training split and with ``val_`` on the validation split;
         before its end those of the last report. ``began`` is local time. A run whose files can't be read is
-        ``unreadable``, and a column ``problem`` says why. Figures that are not known are NaN; ``energy_joules`` is one
+        ``unreadable``, and a column ``problem`` says why; ``cause`` says why runs ended early. Figures that are not known are NaN; ``energy_joules`` is one
         wherever the machine has no counter that this user may read.
         """
         import pandas as pd
@@ -70,8 +72,10 @@ class Runs(list[Run]):
         rows = self.rows()
         names = finding.columns(rows)
         middle = [name for name in names if name not in FIRST and name not in LAST]
-        last = [name for name in LAST if name in names or name != "problem"]
+        told = {name for row in rows for name in SELDOM if row.get(name)}
+        last = [name for name in LAST if name in told or name not in SELDOM]
         table = pd.DataFrame(rows, columns=[*FIRST, *middle, *last])
+        table["energy_joules"] = table["energy_joules"].astype("float64")
         table["began"] = [_local(row.get("began")) for row in rows]
         return table
 
@@ -82,7 +86,8 @@ class Runs(list[Run]):
 def _row(run: Run) -> dict[str, Any]:
     """A run in a table; of one that has ended from its small files alone."""
     labels = run.labels
-    row = {"id": run.id, "name": labels.name or first_name(run.id)} | _state(run) | _written(labels)
+    row = {"id": run.id, "name": labels.name or first_name(run.id)} | _state(run)
+    row |= {"energy_joules": row.get("energy_joules"), "tags": ", ".join(labels.tags), "note": labels.note}
     try:
         row["began"] = run.paths.config.stat().st_mtime
     except OSError:
@@ -94,14 +99,11 @@ def _state(run: Run) -> dict[str, Any]:
     try:
         known = run.paths.read_summary()
         if known is None:
-            known = {"status": run.status, "workers": run.config.workers.count, **run.view().summary()}
+            status, wanted = run.status, run.config.workers.count
+            known = {"status": status, "cause": run.cause, "workers": wanted, **run.view().summary()}
     except (LeptonError, OSError) as failure:
         return {"status": "unreadable", "problem": str(failure)}
-    return {name: known[name] for name in known if name not in ("cause", "log_bytes")}
-
-
-def _written(labels: Labels) -> dict[str, Any]:
-    return {"tags": ", ".join(labels.tags), "note": labels.note}
+    return {name: value for name, value in known.items() if name != "log_bytes"}
 
 
 def _local(seconds: float | None) -> str | None:

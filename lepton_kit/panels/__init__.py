@@ -1,6 +1,7 @@
 """Panels for notebooks: small ones that stand alone, and the workbench that joins them."""
 
 from lepton_kit.panels.ask import AskPanel
+from lepton_kit.panels.compare import ComparePanel
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
@@ -16,6 +17,7 @@ from lepton_kit.panels.workbench import Workbench
 
 __all__ = [
     "AskPanel",
+    "ComparePanel",
     "CompressionPanel",
     "DataModelPanel",
     "DevicePanel",

@@ -73,6 +73,18 @@ STYLE = (
 .lk-codes{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(360px,100%),1fr));gap:10px;align-items:start}
 .lk-codes>div{min-width:0}
 .lk-panel pre.lk-code{padding:8px 10px;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere}
+.lk-compared svg{width:100%;height:auto;max-height:420px}
+.lk-runs-wide{overflow-x:auto;max-height:520px;overflow-y:auto;margin:4px 0 8px}
+.lk-panel .lk-runs th,.lk-panel .lk-runs td{white-space:nowrap;padding:4px 12px 4px 0;vertical-align:middle}
+.lk-panel .lk-runs thead th{position:sticky;top:0;background:var(--jp-layout-color1);z-index:1}
+.lk-panel .lk-runs thead button,.lk-more{background:none;border:none;padding:2px 0;font:inherit;color:inherit;cursor:pointer}
+.lk-panel .lk-runs thead button:hover,.lk-more:hover{color:var(--jp-ui-font-color0);text-decoration:underline}
+.lk-panel .lk-runs tbody th{font-weight:500;color:var(--jp-ui-font-color0);cursor:pointer;max-width:230px;overflow:hidden;
+ text-overflow:ellipsis}
+.lk-panel .lk-runs tr.lk-chosen{background:color-mix(in srgb,var(--jp-brand-color1,#1976d2) 12%,transparent)}
+.lk-panel .lk-runs input[type=checkbox]{margin:0 2px;vertical-align:middle}
+.lk-tag{display:inline-block;border:1px solid var(--jp-border-color1);border-radius:9px;padding:0 7px;margin-right:4px;font-size:11px}
+.lk-empty{color:var(--jp-ui-font-color2);margin:6px 0}.lk-more{padding:6px 0;font-size:12px}
 .lk-track{height:8px;border-radius:4px;background:var(--jp-layout-color3,#ccc);overflow:hidden}
 .lk-track div{height:100%;border-radius:4px;background:var(--jp-brand-color1,#1976d2)}
 .lk-incidents{margin:4px 0 0;padding:0;list-style:none;font-size:12px}

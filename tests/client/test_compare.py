@@ -149,6 +149,45 @@ def test_a_figure_has_one_colour_a_run_and_one_plot_a_quantity(both: Comparison)
     assert len(both.figure("loss").data) == 4
 
 
+def test_a_picture_shows_the_same_curves_with_words(both: Comparison):
+    picture = both.picture("accuracy", x="epoch")
+    assert picture.text == "accuracy over epoch of wide, narrow"
+    assert picture.svg.count("<path") == 4
+    assert "<title>narrow, validation: 0.5 at the end</title>" in picture.svg
+    assert both.picture("loss", smoothing=0.5).svg.count('stroke-opacity="0.25"') == 4
+    assert both._repr_html_().count("<img alt=") == 2
+
+
+def test_a_logarithmic_picture_leaves_out_what_has_no_logarithm(folder: Path):
+    run = make(folder, "flat", epochs=1)
+    log = EventLog(run.paths.events)
+    log.append("steps", generation=1, first=4, last=8, world_size=1, loss=[0.001, 0.0, -1.0, 100.0], metrics={},
+               seconds=0.1, busy=[0.1], samples=[8], fed=[8] * 4, checksum=[1] * 4, learning_rate=0.1)  # fmt: skip
+    log.close()
+    picture = compare(run, "wide", runs_dir=folder).picture("loss", log_y=True, log_x=True)
+    assert "nan" not in picture.svg
+    assert ">0.01<" in picture.svg
+    assert ">100<" in picture.svg
+    _, path = picture.svg.split("<title>flat, training")
+    assert path.split('d="')[1].split('"')[0].count("M") == 2  # broken where a value has none
+
+
+def test_nothing_to_draw_is_said(folder: Path):
+    for name in ("new-1", "new-2"):
+        make(folder, name, epochs=0)
+    found = compare("new-1", "new-2", runs_dir=folder)
+    assert found.picture("loss").text == "loss: none of new-1, new-2 has a value to draw"
+
+
+def test_the_legend_of_many_runs_takes_more_rows(tmp_path: Path):
+    for number in range(14):
+        make(tmp_path, f"a-run-with-a-long-name-{number}")
+    picture = compare(lk.runs(tmp_path)).picture("loss")
+    assert (
+        picture.svg.count(">a-run-with-a-long-name-") == 14 + 28
+    )  # names, and what a pointer over a curve reads
+
+
 def test_runs_of_one_name_are_told_apart_by_their_ids(folder: Path):
     for run in lk.runs(folder):
         run.name = "twin"

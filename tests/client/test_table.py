@@ -41,7 +41,7 @@ def make(
         first = epoch * 4
         book.append(
             "steps",
-            {"generation": 1, "first": first, "last": first + 4, "world_size": workers, "loss": [0.5] * 4,
+            {"generation": 1, "first": first, "last": first + 4, "world_size": workers, "loss": [1 / (first + k + workers) for k in range(4)],
              "metrics": {"accuracy": 0.25}, "seconds": 0.1, "busy": [0.1] * workers, "samples": [8] * workers,
              "fed": [8] * 4, "checksum": [1] * 4, "learning_rate": 0.1},
         )  # fmt: skip

@@ -12,7 +12,6 @@ from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.panels import (
     CompressionPanel,
     DevicePanel,
-    RunsPanel,
     ShardingPanel,
     TrainingPanel,
 )
@@ -186,34 +185,6 @@ def test_device_panel_names_this_machine():
     assert "cores usable" in panel.line.value
     assert "train and infer" in panel.listing.value
     assert "cpu" in repr(panel)
-    panel.close()
-
-
-def test_runs_panel_lists_newest_first(synthetic, tmp_path):
-    first, second = synthetic("first-1"), synthetic("second-1")
-    (second.directory / "status.json").write_text("{broken")
-    panel = RunsPanel(tmp_path / "runs")
-    assert {value for _, value in panel.choice.options} == {first.id, second.id}
-    assert "unknown" in panel.listing.value
-    assert repr(panel) == "<RunsPanel: 2 runs>"
-    panel.close()
-
-
-def test_runs_panel_of_an_empty_folder(tmp_path):
-    panel = RunsPanel(tmp_path)
-    assert panel.attach.disabled
-    assert panel.listing.value == "No run yet."
-    panel.close()
-
-
-def test_runs_panel_tells_of_a_run_that_is_gone(synthetic, tmp_path):
-    import shutil
-
-    run = synthetic("gone-1")
-    panel = RunsPanel(tmp_path / "runs")
-    shutil.rmtree(run.directory)
-    panel.attach.click()
-    assert "gone-1 is no run" in panel.complaint
     panel.close()
 
 
