@@ -32,7 +32,7 @@ def as_python(config: RunConfig) -> str:
     for name, value in _arguments(config):
         arguments.append(f"{name}={value!r}")
     lines = ["import lepton_kit as lk", "", f"model = {_model_code(config.model)}"]
-    lines += [f"data = {_data_code(config.data)}", "run = lk.launch("]
+    lines += [f"data = {data_code(config.data)}", "run = lk.launch("]
     lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
     return "\n".join(lines) + "\n"
 
@@ -63,7 +63,8 @@ def _model_code(spec: Spec) -> str:
     return f"lk.LeptonModel({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
-def _data_code(spec: Spec) -> str:
+def data_code(spec: Spec) -> str:
+    """The Python that gives the data of a configuration."""
     if spec.kind == "arrays":
         return f"lk.data.Dataset.from_spec({dict(spec)!r})"
     if spec.kind == "sample":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,18 @@ class TrainingPanel(Panel):
     def scheduled(self) -> bool:
         """Whether a schedule decides the learning rate, and so no slider does."""
         return self.schedule.layout.display == ""
+
+    def show_run(self, config: Any, rate: float | None) -> None:
+        """Show epochs, seed and name of a run, and the learning rate that it has now."""
+        self.epochs.show(config.training.epochs)
+        self.seed.show(config.seed)
+        self.name.value = config.name
+        self.show_rate(config.training.learning_rate if rate is None else rate)
+
+    def show_rate(self, rate: float | None) -> None:
+        """Put the slider where a learning rate is; it reaches as far as it has to."""
+        if rate and rate > 0 and not math.isclose(self.rate, rate, rel_tol=0.01):
+            self.learning_rate.show(rate)
 
     def show_schedule(self, schedule: str | None, rate: float | None = None) -> None:
         """Show the optimizer's own schedule, and the rate that it gives now, in place of the slider; None: the slider."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lepton_kit as lk
 from lepton_kit.data.sharding import cut
 from lepton_kit.rundir import EventLog, RunPaths, RunView
 from tests.configs import any_config
@@ -138,6 +139,9 @@ class SyntheticRun:
 
     def to_config(self) -> str:
         return self.config.to_yaml()
+
+    def data(self) -> Any:
+        return lk.data.sample("digits")
 
     def code(self) -> str:
         return "import lepton_kit as lk\n"
