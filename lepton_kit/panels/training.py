@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from lepton_kit.config import MOST_EPOCHS, RunSettings
 from lepton_kit.errors import ConfigError
+from lepton_kit.panels.code_box import CodeBox
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import (
     Panel,
@@ -93,7 +94,7 @@ class TrainingPanel(Panel):
             layout=widgets.Layout(width="auto"),
         )  # fmt: skip
         self.show_code.add_class("lk-show-code")
-        self.code = widgets.HTML("", layout=widgets.Layout(display="none", width="100%", margin="6px 0 0 0"))
+        self.code = CodeBox()
         self._status: Status | None = None
         self._busy = False
         self._held: str | None = None
@@ -104,7 +105,7 @@ class TrainingPanel(Panel):
             "Training", row(self.epochs, self.seed), self.learning_rate, self.schedule, self.name, self.name_problem,
             row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem,
         )  # fmt: skip
-        self.view = framed(self.controls, self.code)
+        self.view = framed(self.controls, self.code.widget)
 
     def __repr__(self) -> str:
         rate = "by schedule" if self.scheduled else f"{self.learning_rate.value:.3g}"
@@ -181,13 +182,10 @@ class TrainingPanel(Panel):
         self._held = reason
         self.enable(self._status, self._busy)
 
-    def present(self, yaml: str, python: str, whose: str = "this run") -> None:
-        """Show the file and the Python that repeat a run."""
-        blocks = [(f"Python of {whose}", python), (f"File of {whose}: lepton run config.yaml", yaml)]
-        shown = "".join(
-            f'<div><div class="lk-note">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre></div>'
-            for title, text in blocks
-        )
-        shown = f'<div class="lk-codes">{shown}</div>'
-        set_html(self.code, shown)
-        self.code.layout.display = ""
+    def blocks(self, yaml: str, python: str, whose: str) -> list[tuple[str, str, str]]:
+        """The file and the Python that repeat a run, as `CodeBox` shows them."""
+        name = self.name.value or "run"
+        return [
+            (f"Python of {whose}", python, f"{name}.py"),
+            (f"File of {whose}: lepton run {name}.yaml", yaml, f"{name}.yaml"),
+        ]

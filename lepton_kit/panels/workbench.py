@@ -58,6 +58,7 @@ class Workbench(Panel):
         self.runs_dir = runs_dir
         self._asked: dict[str, tuple[float, float]] = {}
         self._reconciling: int | None = None
+        self._told_requests = 0
         self._locked: bool | None = None
         self._chosen: tuple[Any, ...] | None = None
         self.data_model = DataModelPanel(data, model)
@@ -149,7 +150,7 @@ class Workbench(Panel):
         right = column(self.sharding.view, self.training.controls)
         pages = widgets.Tab(
             [
-                column(columns(self.data_model.view, right), self.training.code),
+                column(columns(self.data_model.view, right), self.training.code.widget),
                 column(columns(self.compression.view, self.fpga.view), self.report.view),
                 column(self.runs.view),
                 column(self.device.view),
@@ -289,19 +290,21 @@ class Workbench(Panel):
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
 
     def _code(self) -> None:
+        self._told_requests = len(self.live.seen.requests) if self.live.seen is not None else 0
         waits = not self.training_now and self.data_model.waits_for is not None  # which its field says
-        if not self.show_code.value or waits:
-            self.training.code.layout.display = "none"
+        if not self.show_code.value or (waits and self.run is None):
+            self.training.code.hide()
             return
         with self.training.reporting():
-            if self.training_now:
-                shown = (self.run.to_config(), self.run.code(), "this run")
-            else:
-                shown = (
-                    *code_of(self.data_model.model, self.data_model.data, self.settings()),
-                    "the next run",
+            blocks = []
+            if not self.training_now and not waits:
+                blocks += self.training.blocks(
+                    *code_of(self.data_model.model, self.data_model.data, self.settings()), "the next run"
                 )
-            self.training.present(*shown)
+            if self.run is not None and (self.training_now or waits or self._told_requests):
+                whose = "this run" if self.training_now else self.run.id
+                blocks += self.training.blocks(self.run.to_config(), self.run.code(), whose)
+            self.training.code.show(blocks)
 
     def _follow(self, view: RunView | None) -> None:
         """Bring buttons, slider and counts in line with what the run is seen to do."""
@@ -317,6 +320,8 @@ class Workbench(Panel):
                 self.runs.refresh()
                 self._offer(view)
         self.sharding.observe_counts(view.counts() if running and view.wanted else None)
+        if view is not None and self.show_code.value and len(view.requests) != self._told_requests:
+            self._code()
         if running:
             self._reconcile(view)
 

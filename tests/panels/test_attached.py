@@ -149,3 +149,37 @@ def test_nothing_is_offered_where_nothing_trains(tmp_path, synthetic):
     write_atomically(synthetic("odd-1").begin().paths.status, "[1")
     assert runs_under_way(tmp_path / "runs") == []
     assert UnderWay(tmp_path / "none", lambda _: None).view.layout.display == "none"
+
+
+def test_the_code_tells_what_was_changed_live_and_after_which_step(bench, synthetic):
+    run = other_run(synthetic)
+    run.advance(12)
+    bench.attach(run)
+    bench.live.detach()
+    bench.show_code.value = True
+    assert "Changed" not in bench.training.code.texts["Python of this run"]
+    run.write("request", verb="scale", workers=3, id="a", accepted=True, cause=None)
+    run.write("request", verb="scale", workers=99, id="b", accepted=False, cause="at most 4")
+    run.advance(5)
+    run.write("request", verb="set", learning_rate=0.01, id="c", accepted=True, cause=None)
+    bench.live.update()
+    told = bench.training.code.texts["Python of this run"]
+    assert "#   after step 12: run.scale(3)\n#   after step 17: run.set(learning_rate=0.01)\n" in told
+    assert "99" not in told
+    compile(told, "told", "exec")
+    run.end()
+    bench.data_model.ready()
+    bench.live.update()
+    bench._code()
+    assert next(iter(bench.training.code.texts)) == "Python of the next run"
+    assert "run.scale(3)" in bench.training.code.texts["Python of other-1"]
+
+
+def test_the_code_of_a_run_with_a_stored_model_stays_to_be_read(bench, synthetic):
+    run = other_run(synthetic)
+    run.config = any_config(model={"kind": "keras", "path": "a.keras"})
+    run.end()
+    bench.attach(run)
+    bench.data_model.ready()
+    bench.show_code.value = True
+    assert next(iter(bench.training.code.texts)) == "Python of other-1"
