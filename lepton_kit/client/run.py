@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client.kept import KeptRun
-from lepton_kit.client.script import absolute, as_python
+from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
@@ -347,8 +347,8 @@ class Run(KeptRun):
         return text
 
     def code(self) -> str:
-        """The Python that repeats this run."""
-        return as_python(absolute(self.config, self.directory))
+        """The Python that repeats this run; what was changed while it trained stands below as comments, with the steps."""
+        return with_changes(as_python(absolute(self.config, self.directory)), self.view().requests)
 
 
 def open_run(run: str | Path, runs_dir: str | Path | None = None) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from lepton_kit.client.options import SAME
 from lepton_kit.config import RunConfig, TrainingConfig, WorkersConfig
 from lepton_kit.data.places import is_address
 from lepton_kit.specs import LeptonSpec, Spec
+
+EVENT = ("verb", "id", "accepted", "cause", "time", "kind", "step")
+"""What an event of a request holds beside the request's own arguments."""
 
 
 def absolute(config: RunConfig, base: Path) -> RunConfig:
@@ -32,9 +35,42 @@ def as_python(config: RunConfig) -> str:
     for name, value in _arguments(config):
         arguments.append(f"{name}={value!r}")
     lines = ["import lepton_kit as lk", "", f"model = {_model_code(config.model)}"]
-    lines += [f"data = {_data_code(config.data)}", "run = lk.launch("]
+    lines += [f"data = {data_code(config.data)}", "run = lk.launch("]
     lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
     return "\n".join(lines) + "\n"
+
+
+def told_changes(requests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What clients changed while a run trained, as lines of Python with the step after which each was asked.
+
+    >>> told_changes(
+    ...     [{"verb": "scale", "workers": 3, "step": 120, "accepted": True}, {"verb": "pause", "step": 300}]
+    ... )
+    ['after step 120: run.scale(3)', 'after step 300: run.pause()']
+    """
+    lines = []
+    for request in requests:
+        if request.get("accepted") is False:
+            continue
+        arguments = {name: value for name, value in request.items() if name not in EVENT}
+        if request["verb"] == "scale":
+            given = repr(arguments.pop("workers", None))
+        else:
+            given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        lines.append(f"after step {request['step']}: run.{request['verb']}({given})")
+    return lines
+
+
+def with_changes(code: str, requests: Iterable[Mapping[str, Any]]) -> str:
+    """A script that repeats a run, with what was changed while it trained as comments."""
+    lines = told_changes(requests)
+    if not lines:
+        return code
+    return (
+        code
+        + "\n# Changed while it trained, at the next commit; this script does not repeat it:\n"
+        + "".join(f"#   {line}\n" for line in lines)
+    )
 
 
 def _arguments(config: RunConfig) -> Iterator[tuple[str, Any]]:
@@ -63,7 +99,8 @@ def _model_code(spec: Spec) -> str:
     return f"lk.LeptonModel({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
 
 
-def _data_code(spec: Spec) -> str:
+def data_code(spec: Spec) -> str:
+    """The Python that gives the data of a configuration."""
     if spec.kind == "arrays":
         return f"lk.data.Dataset.from_spec({dict(spec)!r})"
     if spec.kind == "sample":

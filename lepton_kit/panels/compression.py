@@ -94,6 +94,22 @@ class CompressionPanel(Panel):
         told = [f"{name}: {reason}" for name, reason in reasons.items() if pruned]
         set_html(self.reason, "; ".join(told))
 
+    def show_run(self, config: Any) -> None:
+        """Show how a run prunes and rounds while it trains."""
+        pruning, bits = config.pruning, config.quantization_aware
+        if pruning is not None:
+            self.sparsity.show(pruning.sparsity)
+            self.frequency.show(pruning.frequency)
+            self.scope.value = pruning.scope
+        pattern, rounded = (
+            "none" if pruning is None else pruning.pattern,
+            "off" if bits is None else str(bits.bits),
+        )
+        if pattern in PATTERNS:  # blocks are chosen in Python only
+            self.pattern.value = pattern
+        if rounded in BITS:
+            self.bits.value = rounded
+
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.launch` that this panel chooses; nothing for a plain run."""
         chosen: dict[str, Any] = {}

@@ -18,6 +18,7 @@ from lepton_kit.panels.described import described
 from lepton_kit.panels.drop import Drop
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import (
+    Markup,
     Panel,
     card,
     column,
@@ -32,6 +33,7 @@ from lepton_kit.panels.parts import (
 from lepton_kit.panels.paths import completions, shown
 from lepton_kit.panels.pickers import Pickers
 from lepton_kit.panels.pump import Debounced
+from lepton_kit.panels.shown_run import of_run, repeated, told_origin
 from lepton_kit.panels.telling import reading
 
 OWN = "own file or folder"
@@ -56,6 +58,8 @@ class DataModelPanel(Panel):
             name = getattr(data, "__name__", type(data).__name__)
             raise DataError(f"data: got {name!r} itself, not what it gives; call it: data={name}(…)")
         self.given_data, self.given_model = data, model
+        self.shown_run: Any = None
+        self._locked = False
         choices = ([GIVEN] if data is not None else []) + sample_names() + [OWN]
         self.source = field(
             widgets.Dropdown, "Data", "a bundled real data set, or your own", options=choices,
@@ -100,7 +104,6 @@ class DataModelPanel(Panel):
         on_change(self.browsing, self.browse.toggle)
         for widget in (self.hidden_size, self.num_layers):
             on_change(widget, lambda _: self._describe_model())
-            widget.disabled = model is not None
         self.view = framed(
             card(
                 CARD, self.source, self.own, self.pickers.view, self.look, self.hidden_size, self.num_layers,
@@ -126,6 +129,34 @@ class DataModelPanel(Panel):
         self._reading.settled(timeout)
         return self
 
+    def show_run(self, run: Any) -> None:
+        """Show what a run trains on and what it trains; Start repeats it until something else is picked."""
+        old, self.shown_run = self.shown_run, run
+        options = [one for one in self.source.options if old is None or one != of_run(old)]
+        spec = run.config.model
+        if spec.kind == "lepton":
+            for field_of_size, size in (
+                (self.hidden_size, spec.hidden_size),
+                (self.num_layers, spec.num_layers),
+            ):
+                field_of_size.show(size)
+        self._soon.cancel()
+        self.source.options = [of_run(run), *(one for one in options if one != of_run(run))]
+        self.source.value = of_run(run)
+        self.refresh()
+
+    @property
+    def shows_run(self) -> bool:
+        """Whether the choice is what the shown run trains on."""
+        return self.shown_run is not None and self.source.value == of_run(self.shown_run)
+
+    @property
+    def _sized_here(self) -> bool:
+        """Whether width and depth of the model are chosen here."""
+        if self.shows_run:
+            return bool(self.shown_run.config.model.kind == "lepton")
+        return self.given_model is None
+
     @property
     def waits_for(self) -> str | None:
         """What must be chosen or put right before a run can start, or the field whose red text says it; None if nothing."""
@@ -135,8 +166,8 @@ class DataModelPanel(Panel):
             return "reading the data …"
         try:
             found = self._reading.result()
-            if found.dataset is not None and self.given_model is None:
-                model_for(found.prepared, self.hidden_size.value, self.num_layers.value)
+            if found.dataset is not None and (self.shows_run or self.given_model is None):
+                self._model_of(found.prepared)
         except Exception:
             return f"see {self._where or CARD}"
         return None
@@ -165,14 +196,22 @@ class DataModelPanel(Panel):
     def data(self) -> Any:
         """The chosen `Dataset`, as `lepton_kit.launch` takes it."""
         found = self.description
+        if self.shows_run:
+            return self.shown_run.data()
         return self.given_data if self.source.value == GIVEN and found.dataset else found.dataset
 
     @property
     def model(self) -> Any:
         """The model that suits the data, or the one that Python gave."""
-        if self.given_model is not None:
+        if self.given_model is not None and not self.shows_run:
             return self.given_model
-        return model_for(self.prepared, self.hidden_size.value, self.num_layers.value)
+        return self._model_of(self.prepared)
+
+    def _model_of(self, prepared: Any) -> Any:
+        """A `LeptonModel` of this size for these data, or as the shown run has it. Raises `ModelError` if it can't be."""
+        if self.shows_run:
+            return repeated(self.shown_run, self.hidden_size.value, self.num_layers.value)
+        return model_for(prepared, self.hidden_size.value, self.num_layers.value)
 
     def lock(self, locked: bool) -> None:
         """A run that trains keeps its data and model: the choices wait."""
@@ -180,8 +219,12 @@ class DataModelPanel(Panel):
             widget.disabled = locked
         self.drop.widget.locked = locked
         self.pickers.lock(locked)
+        self._locked = locked
+        self._lock_sizes()
+
+    def _lock_sizes(self) -> None:
         for widget in (self.hidden_size, self.num_layers):
-            widget.disabled = locked or self.given_model is not None
+            widget.disabled = self._locked or not self._sized_here
 
     def close(self) -> None:
         self._soon.cancel()
@@ -204,6 +247,7 @@ class DataModelPanel(Panel):
 
     def _read_with(self, options: dict[str, Any]) -> None:
         self._soon.cancel()
+        self._lock_sizes()
         self.own.layout.display = "" if self.source.value == OWN else "none"
         self._complain_of_path(None)
         self._where = None
@@ -233,6 +277,8 @@ class DataModelPanel(Panel):
                 shown_at = now
                 set_html(self.look, reading(done, total, now - begun))
 
+        if self.shown_run is not None and source == of_run(self.shown_run):
+            return data.describe(self.shown_run.data(), progress=tell)
         if source == GIVEN:
             return data.describe(self.given_data, progress=tell)
         return data.describe(path if source == OWN else data.sample(source), progress=tell, **options)
@@ -260,7 +306,8 @@ class DataModelPanel(Panel):
         self._where = self.pickers.complain(found.concerns, found.failure)
         if self._where is None and found.failure is not None:
             self._complain_of_data(found.failure)
-        set_html(self.look, described(found, self._where))
+        origin = Markup("") if not self.shows_run else told_origin(self.shown_run)
+        set_html(self.look, origin + described(found, self._where))
         if found.failure is None:
             self._describe_model(found.prepared)
         else:
@@ -284,12 +331,12 @@ class DataModelPanel(Panel):
             return  # an error stands where it belongs; data that are being read describe the model themselves
         self.complain(None)
         try:
-            if self.given_model is not None:
+            if self.shows_run and not self._sized_here:
+                text = f"the Keras model of {self.shown_run.id}"
+            elif self.given_model is not None and not self.shows_run:
                 text = f"{GIVEN}: {self.given_model!r}"
             else:
-                text = repr(
-                    model_for(prepared or self.prepared, self.hidden_size.value, self.num_layers.value)
-                )
+                text = repr(self._model_of(prepared or self.prepared))
         except LeptonError as failure:
             self.complain(failure)
             text = ""

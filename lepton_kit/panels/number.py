@@ -151,6 +151,14 @@ class Number(anywidget.AnyWidget):
         shown = value * self.factor
         return f"{shown:,.0f}" if self.whole else f"{shown:.12g}"
 
+    def show(self, value: float) -> None:
+        """Take a value that stands elsewhere, such as in a run; the range widens as far as it has to."""
+        if value < self.min:
+            self.min = value
+        if value > self.max:
+            self.max = value
+        self.value = value
+
     @property
     def label(self) -> str:
         """The value as it is read, with its unit.

@@ -108,6 +108,18 @@ class ShardingPanel(Panel):
             {"max_workers": int(self.workers.max)} if self.workers.max > usable_cores() else {}
         )
 
+    def show_run(self, config: Any, wanted: int | None) -> None:
+        """Show the global batch of a run, and the workers that it wants."""
+        count = config.workers.count
+        if (workers := wanted or (count if isinstance(count, int) else None)) is not None:
+            self.show_workers(workers)
+        self.global_batch.show(config.training.global_batch)
+
+    def show_workers(self, workers: int) -> None:
+        """Put the slider where a run's workers are; it reaches as far as it has to."""
+        if self.workers.value != workers and self.workers.min <= workers:
+            self.workers.show(workers)
+
     def observe_counts(self, counts: dict[str, int] | None) -> None:
         """Say how many workers are wanted and observed; None while no run trains."""
         if counts is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import ipywidgets as widgets
 
 from lepton_kit.config import MOST_EPOCHS, RunSettings
 from lepton_kit.errors import ConfigError
+from lepton_kit.panels.code_box import CodeBox
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import (
     Panel,
@@ -92,7 +94,7 @@ class TrainingPanel(Panel):
             layout=widgets.Layout(width="auto"),
         )  # fmt: skip
         self.show_code.add_class("lk-show-code")
-        self.code = widgets.HTML("", layout=widgets.Layout(display="none", width="100%", margin="6px 0 0 0"))
+        self.code = CodeBox()
         self._status: Status | None = None
         self._busy = False
         self._held: str | None = None
@@ -103,7 +105,7 @@ class TrainingPanel(Panel):
             "Training", row(self.epochs, self.seed), self.learning_rate, self.schedule, self.name, self.name_problem,
             row(self.start, self.pause, self.resume, self.stop, self.show_code), self.state, self.problem,
         )  # fmt: skip
-        self.view = framed(self.controls, self.code)
+        self.view = framed(self.controls, self.code.widget)
 
     def __repr__(self) -> str:
         rate = "by schedule" if self.scheduled else f"{self.learning_rate.value:.3g}"
@@ -143,6 +145,18 @@ class TrainingPanel(Panel):
         """Whether a schedule decides the learning rate, and so no slider does."""
         return self.schedule.layout.display == ""
 
+    def show_run(self, config: Any, rate: float | None) -> None:
+        """Show epochs, seed and name of a run, and the learning rate that it has now."""
+        self.epochs.show(config.training.epochs)
+        self.seed.show(config.seed)
+        self.name.value = config.name
+        self.show_rate(config.training.learning_rate if rate is None else rate)
+
+    def show_rate(self, rate: float | None) -> None:
+        """Put the slider where a learning rate is; it reaches as far as it has to."""
+        if rate and rate > 0 and not math.isclose(self.rate, rate, rel_tol=0.01):
+            self.learning_rate.show(rate)
+
     def show_schedule(self, schedule: str | None, rate: float | None = None) -> None:
         """Show the optimizer's own schedule, and the rate that it gives now, in place of the slider; None: the slider."""
         now = f", now {rate:.4g}" if rate is not None else ""
@@ -168,13 +182,10 @@ class TrainingPanel(Panel):
         self._held = reason
         self.enable(self._status, self._busy)
 
-    def present(self, yaml: str, python: str, whose: str = "this run") -> None:
-        """Show the file and the Python that repeat a run."""
-        blocks = [(f"Python of {whose}", python), (f"File of {whose}: lepton run config.yaml", yaml)]
-        shown = "".join(
-            f'<div><div class="lk-note">{title}</div><pre class="lk-code">{html.escape(text.strip())}</pre></div>'
-            for title, text in blocks
-        )
-        shown = f'<div class="lk-codes">{shown}</div>'
-        set_html(self.code, shown)
-        self.code.layout.display = ""
+    def blocks(self, yaml: str, python: str, whose: str) -> list[tuple[str, str, str]]:
+        """The file and the Python that repeat a run, as `CodeBox` shows them."""
+        name = self.name.value or "run"
+        return [
+            (f"Python of {whose}", python, f"{name}.py"),
+            (f"File of {whose}: lepton run {name}.yaml", yaml, f"{name}.yaml"),
+        ]

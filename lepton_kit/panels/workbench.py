@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
 from lepton_kit.panels.training import TrainingPanel
+from lepton_kit.panels.under_way import UnderWay
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView
 
@@ -54,8 +56,9 @@ class Workbench(Panel):
         super().__init__()
         self.run: Any = None
         self.runs_dir = runs_dir
-        self._asked: tuple[int, float] | None = None
+        self._asked: dict[str, tuple[float, float]] = {}
         self._reconciling: int | None = None
+        self._told_requests = 0
         self._locked: bool | None = None
         self._chosen: tuple[Any, ...] | None = None
         self.data_model = DataModelPanel(data, model)
@@ -67,6 +70,7 @@ class Workbench(Panel):
         self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
+        self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         for name in ("start", "pause", "resume", "stop", "show_code", "epochs", "learning_rate", "seed"):
             setattr(self, name, getattr(self.training, name))
@@ -101,12 +105,33 @@ class Workbench(Panel):
         return self.sharding.settings() | self.training.settings() | self.compression.settings()
 
     def attach(self, run: Any) -> None:
-        """Show a run, with every point from its first step; the sliders act on it from now on."""
+        """Show a run with its set-up and every point from its first step; the sliders act on it from now on."""
+        self._show_run(run)
+        with self._unasked(), self.training.reporting():
+            config, view = run.config, self.live.seen
+            self.data_model.show_run(run)
+            self.sharding.show_run(config, view.wanted if self.training_now else None)
+            self.training.show_run(config, view.learning_rate)
+            self.compression.show_run(config)
+
+    def _show_run(self, run: Any) -> None:
+        for later in (self._scale, self._rate):
+            later.cancel()  # meant for the run before
         self.run = run
-        self._asked = None
+        self._asked = {}
+        self.under_way.show([])
         self.live.attach(run)
         self._offer(self.live.seen)
         self._follow(self.live.seen)
+
+    @contextmanager
+    def _unasked(self) -> Iterator[None]:
+        """What this thread sets inside shows what is, and asks for nothing."""
+        before, self._reconciling = self._reconciling, threading.get_ident()
+        try:
+            yield
+        finally:
+            self._reconciling = before
 
     def close(self) -> None:
         """Take the panel off the page and give warm processes back; a run goes on without it."""
@@ -125,7 +150,7 @@ class Workbench(Panel):
         right = column(self.sharding.view, self.training.controls)
         pages = widgets.Tab(
             [
-                column(columns(self.data_model.view, right), self.training.code),
+                column(columns(self.data_model.view, right), self.training.code.widget),
                 column(columns(self.compression.view, self.fpga.view), self.report.view),
                 column(self.runs.view),
                 column(self.device.view),
@@ -135,7 +160,9 @@ class Workbench(Panel):
         pages.titles = ("Set up", "Compress", "Runs", "Machine")
         pages.add_class("lk-pages")
         self.pages = pages
-        box = framed(pages, self.live.view, self.problem, classes=("lk-panel", "lk-workbench"))
+        box = framed(
+            self.under_way.view, pages, self.live.view, self.problem, classes=("lk-panel", "lk-workbench")
+        )
         box.layout.grid_gap = "10px"
         return box
 
@@ -180,7 +207,7 @@ class Workbench(Panel):
                 run = lk.launch(
                     self.data_model.model, self.data_model.data, runs_dir=self.runs_dir, **self.settings()
                 )
-                self.attach(run)
+                self._show_run(run)
                 self.runs.refresh()
         finally:
             if not self.training_now:
@@ -216,7 +243,7 @@ class Workbench(Panel):
         if self._reconciling == threading.get_ident():
             return
         if self.training_now:
-            self._asked = (workers, time.monotonic())
+            self._asked["workers"] = (workers, time.monotonic())
             self._scale(workers)
         else:
             self._changed()
@@ -227,7 +254,8 @@ class Workbench(Panel):
                 self.run.scale(workers)
 
     def _rate_moved(self, _: float) -> None:
-        if self.training_now:
+        if self._reconciling != threading.get_ident() and self.training_now:
+            self._asked["rate"] = (self.training.rate, time.monotonic())
             self._rate(self.training.rate)
 
     def _send_rate(self, rate: float) -> None:
@@ -262,19 +290,21 @@ class Workbench(Panel):
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
 
     def _code(self) -> None:
+        self._told_requests = len(self.live.seen.requests) if self.live.seen is not None else 0
         waits = not self.training_now and self.data_model.waits_for is not None  # which its field says
-        if not self.show_code.value or waits:
-            self.training.code.layout.display = "none"
+        if not self.show_code.value or (waits and self.run is None):
+            self.training.code.hide()
             return
         with self.training.reporting():
-            if self.training_now:
-                shown = (self.run.to_config(), self.run.code(), "this run")
-            else:
-                shown = (
-                    *code_of(self.data_model.model, self.data_model.data, self.settings()),
-                    "the next run",
+            blocks = []
+            if not self.training_now and not waits:
+                blocks += self.training.blocks(
+                    *code_of(self.data_model.model, self.data_model.data, self.settings()), "the next run"
                 )
-            self.training.present(*shown)
+            if self.run is not None and (self.training_now or waits or self._told_requests):
+                whose = "this run" if self.training_now else self.run.id
+                blocks += self.training.blocks(self.run.to_config(), self.run.code(), whose)
+            self.training.code.show(blocks)
 
     def _follow(self, view: RunView | None) -> None:
         """Bring buttons, slider and counts in line with what the run is seen to do."""
@@ -290,6 +320,8 @@ class Workbench(Panel):
                 self.runs.refresh()
                 self._offer(view)
         self.sharding.observe_counts(view.counts() if running and view.wanted else None)
+        if view is not None and self.show_code.value and len(view.requests) != self._told_requests:
+            self._code()
         if running:
             self._reconcile(view)
 
@@ -307,22 +339,25 @@ class Workbench(Panel):
         self.report.offer(self.run, view)
         self.fpga.offer(self.run, view)
 
-    def _reconcile(self, view: RunView) -> None:
-        """The slider shows what the run wants, but does not jump back while a request is on its way."""
-        if view.wanted is None or self._scale.waiting:
-            return
-        if self._asked is not None:
-            asked, when = self._asked
-            if view.wanted != asked and time.monotonic() - when < PATIENCE_SECONDS:
-                return
-            self._asked = None
-        if self.workers.value != view.wanted and self.workers.min <= view.wanted:
-            self._reconciling = threading.get_ident()
-            try:
-                self.workers.max = max(self.workers.max, view.wanted)
-                self.workers.value = view.wanted
-            finally:
-                self._reconciling = None
+    def _reconcile(self, view: RunView | None) -> None:
+        """The sliders show what the run wants and has, but do not jump back while a request is on its way."""
+        assert view is not None
+        with self._unasked():
+            wanted, rate = view.wanted, view.learning_rate
+            if wanted is not None and self._may_show("workers", wanted, self._scale):
+                self.sharding.show_workers(wanted)
+            if rate is not None and self._may_show("rate", rate, self._rate):
+                self.training.show_rate(rate)
+
+    def _may_show(self, name: str, seen: float, later: Debounced) -> bool:
+        """Whether a slider may follow what is seen: nothing was asked that the run may yet obey."""
+        if later.waiting:
+            return False
+        asked, when = self._asked.get(name, (seen, 0.0))
+        if not math.isclose(asked, seen, rel_tol=0.01) and time.monotonic() - when < PATIENCE_SECONDS:
+            return False
+        self._asked.pop(name, None)
+        return True
 
 
 def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:

@@ -301,7 +301,7 @@ class RunView:
         self.checkpoints.append(event)
 
     def _on_request(self, event: dict[str, Any]) -> None:
-        self.requests.append(event)
+        self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked
 
     def _on_incident(self, event: dict[str, Any]) -> None:
         self.incidents.append(event)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lepton_kit as lk
+from lepton_kit.client.script import with_changes
 from lepton_kit.data.sharding import cut
 from lepton_kit.rundir import EventLog, RunPaths, RunView
 from tests.configs import any_config
@@ -139,8 +141,11 @@ class SyntheticRun:
     def to_config(self) -> str:
         return self.config.to_yaml()
 
+    def data(self) -> Any:
+        return lk.data.sample("digits")
+
     def code(self) -> str:
-        return "import lepton_kit as lk\n"
+        return with_changes("import lepton_kit as lk\n", self.view().requests)
 
 
 @pytest.fixture

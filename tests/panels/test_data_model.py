@@ -278,14 +278,14 @@ def test_an_error_of_the_data_is_said_once_at_its_field(tmp_path, monkeypatch, h
     assert "<b>Not ready</b>: see Target" in panel.look.value
     assert bench.training.state.value == "idle; Start waits: see Target"
     assert bench.training.complaint == panel.complaint == ""
-    assert bench.training.code.layout.display == "none"
+    assert not bench.training.code.shown
     panel.pickers.fields["target"].value = "street"
     panel.ready()
-    assert bench.training.code.layout.display == ""
+    assert bench.training.code.shown
     panel.source.value = OWN
     choose(panel, "gone.csv")
     panel.hidden_size.value += 8
-    assert bench.training.code.layout.display == "none"
+    assert not bench.training.code.shown
     assert "see Path" in bench.training.state.value
     assert panel.complaint == ""
     bench.close()

@@ -216,11 +216,11 @@ def test_show_the_code_before_a_run_gives_the_same_configuration(bench):
     bench.data_model.ready()
     bench.show_code.value = True
     assert bench.training.complaint == ""
-    told = bench.training.code.value
+    told = "".join(bench.training.code.texts.values())
     assert "epochs=3" in told
     assert "hidden_size: 64" in told
     bench.show_code.value = False
-    assert bench.training.code.layout.display == "none"
+    assert not bench.training.code.shown
 
 
 def test_code_asked_for_while_the_data_are_read_comes_when_they_are(bench):
@@ -228,8 +228,8 @@ def test_code_asked_for_while_the_data_are_read_comes_when_they_are(bench):
     bench.data_model.refresh()  # the same data, read again
     bench.show_code.value = True
     bench.data_model.ready()
-    assert bench.training.code.layout.display != "none"
-    assert "Python of the next run" in bench.training.code.value
+    assert bench.training.code.shown
+    assert "Python of the next run" in bench.training.code.texts
 
 
 def test_own_data_stand_in_the_code_and_start_waits_for_them(bench, tmp_path):
@@ -249,8 +249,8 @@ def test_own_data_stand_in_the_code_and_start_waits_for_them(bench, tmp_path):
     assert not bench.start.disabled
     assert bench.training.state.value == "idle"
     bench.show_code.value = True
-    assert "t.csv" in bench.training.code.value
-    assert "target: kind" in bench.training.code.value
+    assert "t.csv" in "".join(bench.training.code.texts.values())
+    assert "target: kind" in "".join(bench.training.code.texts.values())
     bench.start.click()
     assert bench.launched[0][1] == lk.data.table(path, target="kind")
 
@@ -259,8 +259,8 @@ def test_show_the_code_of_a_run_is_that_run(bench):
     bench.start.click()
     run = quiet(bench)
     bench.show_code.value = True
-    assert "import lepton_kit as lk" in bench.training.code.value
-    assert f"epochs: {run.config.training.epochs}" in bench.training.code.value
+    assert "import lepton_kit as lk" in "".join(bench.training.code.texts.values())
+    assert f"epochs: {run.config.training.epochs}" in "".join(bench.training.code.texts.values())
 
 
 def test_warms_what_the_panels_say(tmp_path, monkeypatch):

@@ -1,0 +1,55 @@
+"""Shows texts of code side by side, each with buttons that copy it and save it as a file."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+CSS = """
+.lk-codes .lk-code-head{display:flex;align-items:center;gap:6px;margin-bottom:3px}
+.lk-codes .lk-code-head span{flex:1 1 auto}
+.lk-codes .lk-code-head button{font:inherit;font-size:11px;padding:1px 8px;border-radius:4px;cursor:pointer;
+ color:var(--jp-ui-font-color1,#333);background:var(--jp-layout-color2,#eee);border:1px solid var(--jp-border-color2,#ccc)}
+"""
+
+
+@functools.cache
+def _kind() -> type:
+    import anywidget
+    import traitlets
+
+    class Code(anywidget.AnyWidget):
+        _esm = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+        _css = CSS
+        blocks: Any = traitlets.List().tag(sync=True)
+
+    return Code
+
+
+class CodeBox:
+    """The widget; `show` takes triples (title, text, name of a file to save it as), `hide` takes them away."""
+
+    def __init__(self) -> None:
+        self.widget: Any = _kind()()
+        self.widget.layout.display, self.widget.layout.margin = "none", "6px 0 0 0"
+
+    @property
+    def shown(self) -> bool:
+        return bool(self.widget.layout.display != "none")
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts that are shown, by their titles."""
+        return {block["title"]: block["text"] for block in self.widget.blocks} if self.shown else {}
+
+    def show(self, blocks: list[tuple[str, str, str]]) -> None:
+        """Show these texts."""
+        made = [{"title": title, "text": text.strip() + "\n", "file": file} for title, text, file in blocks]
+        if self.widget.blocks != made:
+            self.widget.blocks = made
+        self.widget.layout.display = ""
+
+    def hide(self) -> None:
+        """Show nothing."""
+        self.widget.layout.display = "none"
