@@ -19,8 +19,7 @@ test-setup:
 	@$(PYTHON) scripts/setup.py --tests
 
 lab: setup  ## open JupyterLab on the quickstart (headless: make lab ARGS=--no-browser, or NO_BROWSER=1)
-	@exec $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
-	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(ROOT_FLAG) $(BROWSER_FLAG) $(ARGS)
+	@exec $(BIN)/python scripts/lab.py --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(ROOT_FLAG) $(BROWSER_FLAG) $(ARGS)
 
 test: test-setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
 	@$(BIN)/python scripts/check.py $(ARGS)

@@ -60,6 +60,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+LAB = ROOT / "lepton_kit" / "lab" / "labextension"
 LOCK = ROOT / "requirements.lock"
 TEST_LOCK = ROOT / "requirements-test.lock"
 STAMP = VENV / "lepton-setup.json"
@@ -133,7 +134,7 @@ def _steps(tests: bool) -> Iterable[tuple[str, str, Callable[[], None], bool]]:
         *more,
         ("horovod", key_of(LOCK, builder, text=gpu), install_horovod, False),
         ("project", key_of(ROOT / "pyproject.toml"), install_project, False),
-        ("jupyterlab", key_of(Path(__file__)), write_lab_settings, False),
+        ("jupyterlab", key_of(Path(__file__), *LAB.parent.rglob("*.js*")), write_lab_files, False),
         (
             "native",
             key_of(LOCK, *native.glob("*.cc"), *native.glob("*.h"), *native.glob("*.py")),
@@ -321,6 +322,22 @@ def install_project() -> None:
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
     command = [*pip_install(), "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     run(command, "installing this project failed", quiet)
+
+
+def write_lab_files() -> None:
+    """What JupyterLab finds in this environment: its defaults, the launcher card and the sidebar of runs."""
+    write_lab_settings()
+    write_lab_extension(VENV / "share" / "jupyter", VENV / "etc" / "jupyter")
+
+
+def write_lab_extension(share: Path, etc: Path) -> None:
+    """Put the extension below ``share``, and what has a server load its part below ``etc``."""
+    target = share / "labextensions" / "lepton-kit-lab"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(LAB, target)
+    folder = etc / "jupyter_server_config.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(LAB.parent / "lepton_kit.json", folder / "lepton_kit.json")
 
 
 def write_lab_settings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -204,12 +205,41 @@ def dry(*arguments: str) -> str:
 
 def test_make_lab_sets_up_then_opens_the_quickstart_on_loopback_with_its_token():
     told = dry("lab")
-    assert told.index("scripts/setup.py") < told.index("jupyterlab")
-    assert "--ServerApp.ip=127.0.0.1" in told
+    assert told.index("scripts/setup.py") < told.index("scripts/lab.py")
     assert "/lab/tree/notebooks/00_quickstart.ipynb" in told
     assert "token" not in told
     assert "--no-browser" not in told
     assert ("--allow-root" in told) == (os.geteuid() == 0)
+
+
+def test_make_lab_serves_this_checkout_on_loopback_with_its_command_on_the_path(script, monkeypatch):
+    lab = script("lab")
+    became: list[tuple[str, list[str], dict[str, str]]] = []
+    monkeypatch.setattr(lab.os, "execve", lambda *words: became.append(words))
+    monkeypatch.setattr(sys, "argv", ["lab.py", "--no-browser"])
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.delenv("LEPTON_RUNS_DIR", raising=False)
+    lab.main()
+    ((program, words, environment),) = became
+    assert program == sys.executable
+    assert {"--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}"} <= set(words)
+    assert words[-1] == "--no-browser"  # what a caller says counts
+    assert environment["PATH"] == f"{Path(sys.executable).parent}:/usr/bin"
+    assert environment["LEPTON_RUNS_DIR"] == str(ROOT / "runs")
+
+
+def test_the_extension_of_jupyterlab_is_installed_whole_and_anew(setup, tmp_path):
+    share, etc = tmp_path / "share", tmp_path / "etc"
+    for _ in range(2):
+        setup.write_lab_extension(share, etc)
+        there = share / "labextensions" / "lepton-kit-lab"
+        about = json.loads((there / "package.json").read_text())
+        assert about["name"] == there.name
+        assert (there / about["jupyterlab"]["_build"]["load"]).is_file()
+        enabled = json.loads((etc / "jupyter_server_config.d" / "lepton_kit.json").read_text())
+        assert enabled == {"ServerApp": {"jpserver_extensions": {"lepton_kit.lab": True}}}
+        assert sorted(path.name for path in there.iterdir()) == ["package.json", "static"]
+        (there / "left over").touch()
 
 
 @pytest.mark.parametrize("way", ["ARGS=--no-browser", "NO_BROWSER=1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, trash
@@ -24,6 +24,8 @@ class KeptRun:
 
     def __init__(self, paths: RunPaths):
         self.paths = paths
+        self.listed: tuple[Any, dict[str, Any]] | None = None
+        """What a list has read of an ended run, with the stamps of the files that it was read from."""
 
     @property
     def id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,26 +85,42 @@ class Runs(list[Run]):
 
 
 def _row(run: Run) -> dict[str, Any]:
-    """A run in a table; of one that has ended from its small files alone."""
+    """A run in a table; of one that has ended from its small files alone, and once as long as they stay the same."""
+    stamp = tuple(_stamp(path) for path in (run.paths.status, run.paths.events, run.paths.labels))
+    if run.listed is not None and run.listed[0] == stamp:
+        return dict(run.listed[1])
     labels = run.labels
-    row = {"id": run.id, "name": labels.name or first_name(run.id)} | _state(run)
+    state, over = _state(run)
+    row = {"id": run.id, "name": labels.name or first_name(run.id)} | state
     row |= {"energy_joules": row.get("energy_joules"), "tags": ", ".join(labels.tags), "note": labels.note}
     try:
         row["began"] = run.paths.config.stat().st_mtime
     except OSError:
         row["began"] = None
+    run.listed = (stamp, dict(row)) if over else None
     return row
 
 
-def _state(run: Run) -> dict[str, Any]:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written anew or grows."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _state(run: Run) -> tuple[dict[str, Any], bool]:
+    """The figures of a run, and whether they are its last ones."""
     try:
         known = run.paths.read_summary()
+        over = known is not None
         if known is None:
             status, wanted = run.status, run.config.workers.count
             known = {"status": status, "cause": run.cause, "workers": wanted, **run.view().summary()}
     except (LeptonError, OSError) as failure:
-        return {"status": "unreadable", "problem": str(failure)}
-    return {name: value for name, value in known.items() if name != "log_bytes"}
+        return {"status": "unreadable", "problem": str(failure)}, False
+    return {name: value for name, value in known.items() if name != "log_bytes"}, over
 
 
 def _local(seconds: float | None) -> str | None:

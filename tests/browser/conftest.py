@@ -9,13 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -54,8 +54,10 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, script: Callable[..., ModuleType]) -> Iterator[Lab]:
+    """JupyterLab as `make lab` starts it, with folders of its own and the extension as `make setup` installs it."""
     root, home = tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("home")
+    script("setup").write_lab_extension(home / "data", home / "config")
     quiet = home / "settings/@jupyterlab/apputils-extension"
     quiet.mkdir(parents=True)
     (quiet / "notification.jupyterlab-settings").write_text(
@@ -65,8 +67,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
+    given = {name: value for name, value in os.environ.items() if name != "LEPTON_RUNS_DIR"}
     environment = {
-        **os.environ,
+        **script("lab").environment(given, root / "runs"),
         "PYTHONPATH": str(PROJECT),
         "LEPTON_DATA_SAMPLES": str(PROJECT / "data_samples"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
@@ -76,11 +79,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "IPYTHONDIR": str(home / "ipython"),
     }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+    more = [
+        "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
         f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
     ]  # fmt: skip
+    command = script("lab").command("/bin/bash", more)
     with open(home / "lab.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     made = Lab(f"http://127.0.0.1:{port}", token, root)

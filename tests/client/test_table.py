@@ -147,6 +147,21 @@ def test_refresh_keeps_handles_and_sees_what_came_and_went(folder: Path):
     assert first.id == "a"
 
 
+def test_an_ended_run_is_read_once_until_a_file_of_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    run = make(folder, "a")
+    found = lk.runs(folder)
+    before = found.rows()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunPaths, "read_summary", None)
+        assert found.refresh().rows() == before
+    run.note = "seen"
+    assert found.rows()[0]["note"] == "seen"
+    log = EventLog(run.paths.events)
+    log.append("status", status="failed", cause="the disk is full", driver_pid=1)
+    log.close()
+    assert found.rows()[0]["cause"] == "the disk is full"
+
+
 def test_an_empty_folder_has_an_empty_table_with_columns(tmp_path: Path):
     table = lk.runs(tmp_path).table()
     assert len(table) == 0
