@@ -132,9 +132,7 @@ def test_axe_finds_nothing_serious_in_any_panel(desk):
 def test_a_run_is_started_changed_and_stopped_by_keyboard_alone(open_notebook):
     desk = open_notebook(
         "keys.ipynb",
-        [
-            "import lepton_kit as lk\npanel = lk.Workbench(warm=False)\npanel"
-        ],
+        ["import lepton_kit as lk\npanel = lk.Workbench(warm=False)\npanel"],
     )
     page = desk.page
     desk.command("notebook:run-all-cells")
