@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup test-setup lab test conformance lint format bench soak notebooks lock clean
+.PHONY: help setup test-setup lab test conformance lint format bench soak notebooks screenshots lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -43,6 +43,9 @@ soak: test-setup  ## the long fault-injection run
 
 notebooks: setup  ## execute the notebooks again and keep their outputs (some: ARGS=notebooks/03_elastic.ipynb)
 	@$(BIN)/python scripts/notebooks.py $(ARGS)
+
+screenshots: test-setup  ## take the pictures of the docs again, in a real JupyterLab
+	@$(BIN)/python scripts/screenshots.py $(ARGS)
 
 lock: setup  ## renew both locks and environment.yml (newer versions: ARGS=--upgrade)
 	@$(BIN)/python scripts/lock.py $(ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import sys
@@ -16,6 +15,8 @@ from types import ModuleType
 import numpy as np
 import psutil
 import pytest
+
+from tests.loading import load_script
 
 SESSION = f"LEPTON_TEST_SESSION_{uuid.uuid4().hex}"
 """A name that this session puts into its environment, so that every process it starts can be told, detached or not."""
@@ -86,18 +87,7 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def script() -> Callable[..., ModuleType]:
     """Loads one of the project's scripts or benchmarks, by name, as a fresh module."""
-
-    def load(name: str, folder: str = "scripts") -> ModuleType:
-        path = Path(__file__).resolve().parent.parent / folder / f"{name}.py"
-        specification = importlib.util.spec_from_file_location(f"script_{name}", path)
-        assert specification is not None
-        assert specification.loader is not None
-        module = importlib.util.module_from_spec(specification)
-        sys.modules[specification.name] = module  # dataclasses look their module up
-        specification.loader.exec_module(module)
-        return module
-
-    return load
+    return load_script
 
 
 @pytest.fixture(scope="session")

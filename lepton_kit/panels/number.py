@@ -81,6 +81,7 @@ function render({ model, el }) {
   field.addEventListener("keydown", key);
   model.on("change", draw);
   el.classList.add("lk-number");
+  el.dataset.lmSuppressShortcuts = "true";  // JupyterLab's own keys would be taken before these fields see them
   el.append(label, ...(get("slided") ? [range] : []), make("span", { className: "lk-number-value" }, field, unit), problem);
   draw();
   return () => model.off("change", draw);

@@ -11,8 +11,9 @@ import pytest
 
 from tests.browser.test_workbench import all_cells_ran
 
-SLOW = 240_000
+SLOW = 120_000
 SMALL = """
+import time
 import numpy as np
 from pathlib import Path
 import lepton_kit as lk
@@ -47,7 +48,7 @@ how = lk.data.table(table, target="bad", validation_split=0.0).prepare().preproc
 yes_no = (Answer(task="classification", link="softmax", labels=("no", "yes")),)
 lk.panels.InputForm(Predictor(how, yes_no, lambda x: [np.tile([[0.3, 0.7]], (len(x), 1))]))
 ----
-run = SyntheticRun(Path("runs/demo-1").absolute(), sparsity=True).begin()
+run = SyntheticRun(Path(f"runs/demo-{time.time_ns()}").absolute(), sparsity=True).begin()
 run.advance(30)
 run.reform(1, "worker 1 (rank 1): killed by signal 9", wanted=2)
 run.advance(6)
@@ -126,3 +127,94 @@ def test_axe_finds_nothing_serious_in_any_panel(desk):
                 desk.photograph(f"access-{place}-{tab or 'all'}-{theme.lower()}")
                 found += [f"{theme}, cell {place} {tab}: {one}" for one in found_by_axe(page, chosen)]
     assert not found, "\n".join(found)
+
+
+def test_a_run_is_started_changed_and_stopped_by_keyboard_alone(open_notebook):
+    desk = open_notebook(
+        "keys.ipynb",
+        ["import lepton_kit as lk\npanel = lk.Workbench(warm=False)\npanel"],
+    )
+    page = desk.page
+    desk.command("notebook:run-all-cells")
+    panel = page.locator(".lk-workbench")
+    panel.locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
+    panel.get_by_role("tab", name="Set up").focus()
+    passed = tabbed_to(page, "Epochs")
+    assert {"Data", "Hidden size", "Hidden size, slider", "Workers, slider", "Global batch"} <= set(passed)
+
+    page.keyboard.type("0")  # the field is chosen whole when it is tabbed to
+    page.keyboard.press("Tab")
+    problem = panel.get_by_text("Epochs: got 0; expected a whole number from 1 to")
+    problem.wait_for(timeout=SLOW)
+    panel.locator(".lk-state").filter(has_text="Start waits: see Epochs").wait_for(timeout=SLOW)
+    assert panel.get_by_label("Epochs", exact=True).get_attribute("aria-invalid") == "true"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.type("100000")
+    page.keyboard.press("Enter")
+    problem.wait_for(state="hidden", timeout=SLOW)
+    panel.locator("button.lk-start").and_(page.locator(":enabled")).wait_for(timeout=SLOW)
+
+    tabbed_to(page, "Start")
+    page.keyboard.press("Enter")
+    panel.locator(".lk-summary .lk-chip-running").wait_for(timeout=SLOW)
+    panel.get_by_role("slider", name="Workers").focus()
+    page.keyboard.press("ArrowLeft")
+    panel.locator(".lk-observed", has_text="1 wanted").wait_for(timeout=SLOW)
+    tabbed_to(page, "Stop")
+    page.keyboard.press("Space")
+    panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
+    said = panel.locator(".lk-heard").text_content()
+    assert "stopped" in said
+    assert panel.locator(".lk-words").text_content().startswith("The plots in wordsTraining loss")
+
+
+def tabbed_to(page: Any, name: str, most: int = 60) -> list[str]:
+    """Press Tab until the focus is on the control of this name; the names of all that were passed."""
+    passed: list[str] = []
+    while len(passed) < most:
+        page.keyboard.press("Tab")
+        passed.append(page.evaluate(FOCUSED))
+        if passed[-1] == name:
+            return passed
+    pytest.fail(f"no way by keyboard to {name!r}; passed {passed}")
+
+
+FOCUSED = """() => {
+  const one = document.activeElement;
+  return (one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent || one.title || '').trim();
+}"""
+CLIPPED = """(chosen) => {
+  const panel = document.querySelector(chosen);
+  const width = panel.getBoundingClientRect();
+  const scrolls = (one) => one.closest('.widget-html-content, .lk-code, .jp-RenderedHTMLCommon') !== null;
+  const small = Array.from(panel.querySelectorAll('select')).filter((one) => one.checkVisibility() && one.offsetWidth < 80)
+    .map((one) => `too small to read: ${one.outerHTML.slice(0, 120)}`);
+  return small.concat(Array.from(panel.querySelectorAll('input, select, button, label, .lk-title, .lk-note, .lk-slider, svg.main-svg'))
+    .filter((one) => one.checkVisibility() && !scrolls(one) && !one.classList.contains('lk-heard'))
+    .filter((one) => { const at = one.getBoundingClientRect(); return at.width > 2 && at.right > width.right + 1; })
+    .map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 40)} ${one.getBoundingClientRect().right}`));
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_nothing_is_clipped_in_a_narrow_page_or_enlarged_fourfold(desk, width):
+    """A page of 1280 pixels enlarged to 400 % has as much room as one of 320 pixels."""
+    page = desk.page
+    desk.command("application:toggle-left-area")
+    if width == 1280:
+        page.evaluate("() => { document.body.style.zoom = 4; }")
+        page.set_viewport_size({"width": 1280, "height": 1600})
+    else:
+        page.set_viewport_size({"width": 320, "height": 1200})
+    clipped = []
+    for place in range(len(CELLS)):
+        if place == 5:
+            continue  # a description: its tables scroll
+        chosen = cell(desk, place)
+        for tab in TABS if place == WORKBENCH else ("",):
+            if tab:
+                page.get_by_role("tab", name=tab, exact=True).click()
+            page.wait_for_timeout(700)
+            desk.photograph(f"narrow-{width}-{place}-{tab or 'all'}")
+            clipped += [f"{place} {tab}: {one}" for one in page.evaluate(CLIPPED, f"{chosen} .lk-panel")]
+    assert not clipped, "\n".join(clipped)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.browser.conftest import KERNEL_IDLE
+from tests.browser.desk import KERNEL_IDLE
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks/00_quickstart.ipynb"
 POINTS = """() => {
