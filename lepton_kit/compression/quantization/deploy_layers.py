@@ -52,7 +52,7 @@ class FoldedTime(keras.layers.Layer):
         self.layer = layer
         self.supports_masking = True
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """The inner layer sees no time."""
         self.layer.build((input_shape[0], *input_shape[2:]))
 
