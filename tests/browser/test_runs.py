@@ -9,7 +9,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.rundir import Status
-from tests.browser.conftest import Lab
+from tests.browser.desk import Lab
 from tests.client.test_table import make
 
 SLOW = 120_000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lepton_kit.rundir import lock
-from tests.browser.conftest import START_SECONDS, Desk, Lab, _shut_down
+from tests.browser.desk import START_SECONDS, Desk, Lab, shut_down
 from tests.client.test_table import make
 
 SLOW = 120_000
@@ -40,7 +40,7 @@ def desk(lab: Lab, browser: Any, request: pytest.FixtureRequest) -> Any:
     page.wait_for_function("() => window.jupyterapp?.shell.currentWidget", timeout=START_SECONDS * 1000)
     yield Desk(page)
     Desk(page).photograph(f"{request.node.name}-end")
-    _shut_down(page)
+    shut_down(page)
     context.close()
 
 
