@@ -183,15 +183,37 @@ def cpu_name() -> str:
 
 def gpus() -> tuple[Device, ...]:
     """The GPUs that `nvidia-smi` lists; none where it is missing or fails."""
+    return parse_gpus(_ask_gpus("name,memory.total"))
+
+
+def gpu_loads() -> list[tuple[float, int]]:
+    """Of each GPU the share of the last moment in which it computed, and its used memory in bytes, as `nvidia-smi` says."""
+    return parse_gpu_loads(_ask_gpus("utilization.gpu,memory.used"))
+
+
+def _ask_gpus(query: str) -> str:
     command = shutil.which("nvidia-smi")
     if command is None:
-        return ()
-    query = [command, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+        return ""
+    asked = [command, f"--query-gpu={query}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
-        return ()
-    return parse_gpus(answer)
+        return ""
+
+
+def parse_gpu_loads(answer: str) -> list[tuple[float, int]]:
+    """Loads from `nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits` (per cent, MiB).
+
+    >>> parse_gpu_loads("50, 1\\n")
+    [(0.5, 1048576)]
+    """
+    rows = [[field.strip() for field in row] for row in csv.reader(answer.splitlines())]
+    return [
+        (int(row[0]) / 100, int(row[1]) * MEBIBYTE)
+        for row in rows
+        if len(row) == 2 and all(field.isdigit() for field in row)
+    ]
 
 
 def parse_gpus(answer: str) -> tuple[Device, ...]:

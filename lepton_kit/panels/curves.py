@@ -35,11 +35,15 @@ class Curves:
     throughput: Curve = EMPTY
     world_size: Curve = EMPTY
     per_rank: Curve = EMPTY
+    cores: Curve = EMPTY
+    memory: Curve = EMPTY
+    gpu: Curve = EMPTY
+    gpu_memory: Curve = EMPTY
     metric_name: str = "accuracy"
     order: tuple[str, ...] = field(
         default=(
             "loss", "validation_loss", "metric", "validation_metric", "sparsity",
-            "throughput", "world_size", "per_rank",
+            "throughput", "world_size", "per_rank", "cores", "memory", "gpu", "gpu_memory",
         ),
         repr=False,
     )  # fmt: skip
@@ -53,6 +57,10 @@ def curves_of(view: RunView, points: int = POINTS) -> Curves:
     steps, shares = view.sparsity_series
     world_size = view.report_world_size.array
     return Curves(
+        cores=_taken(view, "cores", points),
+        memory=_taken(view, "memory_bytes", points),
+        gpu=_taken(view, "gpu", points),
+        gpu_memory=_taken(view, "gpu_memory_bytes", points),
         loss=_finite(*thin(view.steps + 1, view.loss, points)),
         validation_loss=_epochs(view, "val_loss"),
         metric=_finite(*thin(reports, view.metrics[metric], points)) if metric else EMPTY,
@@ -110,6 +118,10 @@ def smooth(values: np.ndarray, weight: float) -> np.ndarray:
 def _finite(x: np.ndarray, y: np.ndarray) -> Curve:
     good = np.isfinite(y)
     return x[good].astype(np.float64), y[good].astype(np.float32)
+
+
+def _taken(view: RunView, name: str, points: int) -> Curve:
+    return _finite(*thin(view.resource_series["step"].array, view.resource_series[name].array, points))
 
 
 def _epochs(view: RunView, name: str) -> Curve:

@@ -81,6 +81,22 @@ def plots_of(curves: Curves) -> list[Plot]:
             x="rank",
             log=False,
         ),
+        Plot(
+            "cores", "Cores at work", (PlotCurve("cores", "all workers", GREEN, format="cores"),), height=150,
+            log=False, optional=True,
+        ),
+        Plot(
+            "memory", "Memory", (PlotCurve("memory", "all workers", BLUE, format="bytes"),), height=150, log=False,
+            optional=True,
+        ),
+        Plot(
+            "gpu", "GPU load", (PlotCurve("gpu", "mean of all", ORANGE, format="share"),), height=150, log=False,
+            range=(0.0, 1.02), optional=True,
+        ),
+        Plot(
+            "gpu_memory", "GPU memory", (PlotCurve("gpu_memory", "all GPUs", VIOLET, format="bytes"),), height=150,
+            log=False, optional=True,
+        ),
     ]  # fmt: skip
 
 

@@ -26,6 +26,10 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
     "epoch": {"epoch": WHOLE, "step": WHOLE, "metrics": MAPPING, "validation": MAPPING | NOTHING},
     "compression": {"step": WHOLE, "sparsity": MAPPING, "total": NUMBER},
     "checkpoint": {"step": WHOLE},
+    "resources": {
+        **{"step": WHOLE, "cores": NUMBER, "memory_bytes": NUMBER},
+        **{"gpu": NUMBER | NOTHING, "gpu_memory_bytes": NUMBER | NOTHING},
+    },
     "request": {"verb": TEXT},
     "incident": {"what": TEXT},
     "warning": {"text": TEXT},

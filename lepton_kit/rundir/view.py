@@ -13,6 +13,7 @@ from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.status import Status
 
+RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
 
@@ -98,6 +99,8 @@ class RunView:
         self.report_world_size = Series(np.int64)
         self.metric_series: dict[str, Series] = {}
         self.sparsity_series = (Series(np.int64), Series())
+        self.resource_series = {name: Series() for name in RESOURCES}
+        """What all workers took of the machine: at which step, cores, bytes, and of GPUs the mean load and bytes."""
         self._recent: deque[tuple[float, float, int, int]] = deque()
 
     def refresh(self) -> bool:
@@ -251,6 +254,9 @@ class RunView:
             *self.metric_series.values(),
         ):
             report.truncate(reports)
+        measured = int(np.searchsorted(self.resource_series["step"].array, step, side="right"))
+        for series in self.resource_series.values():
+            series.truncate(measured)
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
         self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
@@ -299,6 +305,11 @@ class RunView:
 
     def _on_checkpoint(self, event: dict[str, Any]) -> None:
         self.checkpoints.append(event)
+
+    def _on_resources(self, event: dict[str, Any]) -> None:
+        for name, series in self.resource_series.items():
+            value = event.get(name)
+            series.extend([np.nan if value is None else value])
 
     def _on_request(self, event: dict[str, Any]) -> None:
         self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked

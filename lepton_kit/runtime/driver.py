@@ -19,6 +19,7 @@ from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.reports import Ledger
+from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes, busy_seconds
 from lepton_kit.training import messages
@@ -65,6 +66,7 @@ class Driver:
         self._fatal: tuple[float, str] | None = None
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
+        self._resources = Resources()
         self._group.settle()
         for member in self._roster.members.values():
             if member.state != "leaving":
@@ -347,5 +349,17 @@ class Driver:
                 self._group.end(member, "did not leave its broken ring; killed", excused=True)
         if self._failures == 0:
             self._memory_kills = memory_kills()
+        self._measure(now)
         if self._wishes.auto and self._ring.phase == "training":
             self._wishes.follow_load(now, busy_seconds(), self._roster.own_seconds + time.process_time())
+
+    def _measure(self, now: float) -> None:
+        """Log what the workers take of the machine while they train."""
+        if self._ring.phase != "training":
+            self._resources.rest()
+            return
+        members = self._roster.members.values()
+        memory = [member.memory_bytes for member in members if member.memory_bytes is not None]
+        on_gpu = any(member.place.device == "gpu" for member in members)
+        if (taken := self._resources.measure(now, self._roster.own_seconds, memory, on_gpu)) is not None:
+            self._ledger.append("resources", {"step": self._ledger.view.step, **taken})

@@ -327,3 +327,24 @@ def test_the_end_of_a_run_renews_the_displayed_stills(panel, synthetic, monkeypa
     run.end()
     assert not panel._tick()
     assert renewed == ["finished"]
+
+
+def test_what_a_run_takes_of_the_machine_is_drawn_once_it_is_known(panel, synthetic):
+    run = synthetic().begin()
+    run.advance(6)
+    panel.attach(run)
+    panel.detach()
+    shown = {plot["name"]: plot for plot in panel.figure.widget.plots}
+    assert shown["cores"]["optional"]
+    assert len(curve(panel, "cores")[0]) == 0
+    assert len(static_figure(run.view()).data) == 8
+    run.write("resources", step=6, cores=1.5, memory_bytes=800_000_000)
+    run.write("resources", step=9, cores=1.75, memory_bytes=900_000_000)
+    run.write("resources", step=9, cores="many", memory_bytes=1)
+    panel.update()
+    assert list(curve(panel, "cores")[1]) == [1.5, 1.75]
+    assert list(curve(panel, "memory")[1]) == [8e8, 9e8]
+    assert len(curve(panel, "gpu")[0]) == 0
+    assert [trace.name for trace in static_figure(run.view()).data][-2:] == ["all workers", "all workers"]
+    run.reform(1, "worker 1 was lost")  # goes on from step 6
+    assert list(curves_of(run.view()).cores[0]) == [6]
