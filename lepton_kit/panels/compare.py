@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.panels import still
 from lepton_kit.panels.parts import Panel, button, card, framed, on_change, row, set_html
 
 AXES = (("steps", "step"), ("epochs", "epoch"), ("seconds", "seconds"))
@@ -21,6 +22,7 @@ class ComparePanel(Panel):
     def __init__(self, comparison: Any = None):
         super().__init__()
         self.comparison: Any = None
+        self.drawn: Any = None
         label = {"description_width": "70px"}
         self.quantity = widgets.Dropdown(
             options=["loss"], description="Quantity", style=label, layout=widgets.Layout(width="230px")
@@ -70,15 +72,24 @@ class ComparePanel(Panel):
         self._draw()
         set_html(self.tables, comparison.to_html())
 
+    def still(self) -> dict[str, str]:
+        """The plot that is shown, with its words."""
+        if self.drawn is None:
+            return super().still()
+        return still.bundle_of(self.drawn.text, svg=self.drawn.svg)
+
+    def still_mark(self) -> Any:
+        return self.plot.value
+
     def _draw(self) -> None:
         if self.comparison is None:
             return
         with self.reporting():
-            drawn = self.comparison.picture(
+            self.drawn = self.comparison.picture(
                 self.quantity.value, x=self.x.value, smoothing=self.smoothing.value,
                 log_x=self.log_x.value, log_y=self.log_y.value,
             )  # fmt: skip
-            set_html(self.plot, drawn.svg)
+            set_html(self.plot, self.drawn.svg)
 
     def _hide(self) -> None:
         self.view.layout.display = "none"

@@ -9,12 +9,15 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.panels import still
 from lepton_kit.panels.compare import ComparePanel
 from lepton_kit.panels.parts import Panel, button, card, column, framed, note, on_change, row, set_html
 from lepton_kit.panels.runs_table import RunsTable
 
 SHOWN = 50
 """Rows that a page gets at once, and with each `Show more`."""
+STILL_ROWS = 20
+"""Rows in the picture that a saved notebook keeps."""
 SEARCH = "words, and conditions such as  val_accuracy>0.9  tag=baseline  status=finished  time>2min"
 
 
@@ -118,6 +121,18 @@ class RunsPanel(Panel):
         """Read the folder again."""
         with self.reporting():
             self._read()
+
+    def still(self) -> dict[str, str]:
+        """The first rows of the table in words: its widget has none of its own."""
+        columns = [column["title"] for column in self.table.widget.columns]
+        rows = [
+            " · ".join(cell for cell in line["cells"] if cell) for line in self.table.widget.rows[:STILL_ROWS]
+        ]
+        told = [self.telling.value, " · ".join(columns), *rows] if rows else [self.table.widget.empty]
+        return still.drawn_words("Runs", told)
+
+    def still_mark(self) -> Any:
+        return self.table.widget.rows[:STILL_ROWS]
 
     def close(self) -> None:
         self.comparison.close()

@@ -243,6 +243,19 @@ def test_selected_runs_are_compared(panel: RunsPanel):
     assert shown.view.layout.display == "none"
 
 
+def test_a_saved_notebook_shows_the_rows_and_the_curves(panel: RunsPanel, folder: Path):
+    words = panel.still()["text/html"]
+    assert "narrow · stopped" in words or "narrow · finished" in words
+    before = panel.still_mark()
+    lk.open_run("narrow", folder).name = "slim"
+    panel.refresh()
+    assert panel.still_mark() != before
+    compared = ComparePanel(lk.compare(lk.runs(folder)))
+    assert "loss over step of wide, slim, odd" in compared.still()["text/html"]
+    assert "text/html" in ComparePanel().still()
+    compared.close()
+
+
 def test_the_compare_panel_stands_alone(folder: Path):
     assert repr(ComparePanel()) == "<ComparePanel>"
     panel = ComparePanel(lk.compare(lk.runs(folder)))
