@@ -41,7 +41,7 @@ def test_what_can_be_read_is_told_and_what_is_hidden_is_not():
     hidden.layout.display = "none"
     box = framed(
         note("<b>int8</b>: <i>small</i>"), hidden, widgets.Dropdown(options=["a", "b"], description="Letter"),
-        Number(value=0.5, description="Share", factor=100, unit=" %"), widgets.Button(description="Go"),
+        Number(value=0.5, max=1, description="Share", factor=100, unit=" %"), widgets.Button(description="Go"),
         widgets.Checkbox(True, description="keep"), widgets.SelectMultiple(options=["x", "y"], value=("x", "y"), description="Two"),
     )  # fmt: skip
     assert list(words_of(box)) == ["int8: small", "Letter: a", "Share: 50 %", "keep: yes", "Two: x, y"]
