@@ -169,3 +169,14 @@ def test_an_executed_notebook_converts_with_a_picture_and_words_of_every_panel(t
         set(one.data) for cell in notebook.cells for one in cell.outputs if "text/html" in one.get("data", {})
     ]
     assert all(kinds & {"image/png", "image/svg+xml"} for kinds in plain_host)
+
+
+def test_no_panel_uses_a_slider_that_has_neither_name_nor_number_field():
+    """Stock sliders of ipywidgets 8.1 give their handle no name; a stock number field clamps in silence."""
+    folder = Path(panels.__file__).parent
+    stock = re.compile(r"widgets\.\w*(Slider|IntText|FloatText)\b")
+    assert {
+        path.name: stock.findall(path.read_text())
+        for path in folder.glob("*.py")
+        if stock.search(path.read_text())
+    } == {}
