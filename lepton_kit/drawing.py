@@ -46,11 +46,10 @@ def still(mime: str, data: str, text: str, css: str = "") -> dict[str, str]:
     return {mime: data, "text/html": shown}
 
 
-def svg(inside: Iterable[str], height: float, text: str, width: float = WIDTH, css: str = "") -> str:
-    """A whole SVG picture around drawn parts, named for screen readers; ``css`` is a class of its element."""
-    kind = f'class="{css}" ' if css else ""
+def svg(inside: Iterable[str], height: float, text: str, width: float = WIDTH) -> str:
+    """A whole SVG picture around drawn parts, named for screen readers."""
     return (
-        f'<svg {kind}xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" '
         f'role="img" aria-label="{escape(text)}" font-family="sans-serif" font-size="12">'
         f"<title>{escape(text)}</title>{''.join(inside)}</svg>"
     )

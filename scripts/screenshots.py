@@ -48,11 +48,11 @@ def take(desk: Any, folder: Path) -> list[Path]:
     panel.locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
     panel.locator("button.lk-start:enabled").click(timeout=SLOW)
     panel.locator(".lk-summary .lk-chip-finished").wait_for(timeout=SLOW)
-    panel.locator(".lk-figure .js-plotly-plot").first.wait_for(timeout=SLOW)
+    panel.locator(".lk-plots svg path").first.wait_for(timeout=SLOW)
     page.wait_for_timeout(3000)
     written = photograph(desk, "workbench", ".lk-workbench", folder)
     desk.command("notebook:run-cell-and-select-next")
-    chosen = ".lk-panel:not(.lk-workbench):has(.lk-plot svg)"
+    chosen = ".lk-panel:not(.lk-workbench):has(.lk-drawn svg)"
     page.locator(chosen).first.wait_for(timeout=SLOW)
     page.locator(chosen).first.scroll_into_view_if_needed()
     return written + photograph(desk, "report-card", chosen, folder)

@@ -94,7 +94,7 @@ def plot(picture: Any) -> str:
     """A still picture as it stands in a panel, as wide as there is room."""
     if picture is None:
         return ""
-    return f'<div class="lk-plot">{picture.svg}</div><details class="lk-words"><summary>The plot in words</summary>{html.escape(picture.text)}</details>'
+    return f'<div class="lk-drawn">{picture.svg}</div><details class="lk-words"><summary>The plot in words</summary>{html.escape(picture.text)}</details>'
 
 
 def layer_choices(found: Any) -> list[tuple[str, str]]:

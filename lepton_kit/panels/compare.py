@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from lepton_kit.panels import still
+from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, button, card, framed, on_change, row, set_html
 
 AXES = (("steps", "step"), ("epochs", "epoch"), ("seconds", "seconds"))
@@ -33,9 +34,9 @@ class ComparePanel(Panel):
             style={"description_width": "36px"},
             layout=widgets.Layout(width="140px"),
         )
-        self.smoothing = widgets.FloatSlider(
-            0.0, min=0.0, max=0.98, step=0.02, description="Smoothing", readout_format=".2f", continuous_update=False,
-            style={"description_width": "84px"}, layout=widgets.Layout(width="270px"),
+        self.smoothing = Number(
+            value=0.0, max=0.98, step=0.02, slided=True, description="Smoothing", tooltip="share of a point that comes from those before it",
+            layout=widgets.Layout(width="300px"),
         )  # fmt: skip
         self.log_x = widgets.Checkbox(
             False, description="log x", indent=False, layout=widgets.Layout(width="70px")

@@ -90,6 +90,25 @@ export default { render };
 """
 
 
+class _Figure(traitlets.TraitType[Any, Any]):
+    """A number as its `Number` takes it: an int where it is whole. What the page sends is checked by the same rules.
+
+    A cross-validator would not do: while a message of the page is applied, those run after the observers.
+    """
+
+    default_value = 0.0
+    info_text = "a number"
+
+    def __init__(self, bounded: bool):
+        super().__init__()
+        self._bounded = bounded
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.error(obj, value)
+        return obj.checked(value) if self._bounded else obj.typed(value)
+
+
 class Number(anywidget.AnyWidget):
     """A number from ``min`` to ``max`` that is typed, or moved where it is ``slided``; ``whole``, or on a ``log`` scale.
 
@@ -102,9 +121,9 @@ class Number(anywidget.AnyWidget):
     _esm = _ESM
     description = traitlets.Unicode("").tag(sync=True)
     tooltip = traitlets.Unicode("").tag(sync=True)
-    value = traitlets.Float(0.0).tag(sync=True)
-    min = traitlets.Float(0.0).tag(sync=True)
-    max = traitlets.Float(1.0).tag(sync=True)
+    value = _Figure(bounded=True).tag(sync=True)
+    min = _Figure(bounded=False).tag(sync=True)
+    max = _Figure(bounded=False).tag(sync=True)
     step = traitlets.Float(1.0).tag(sync=True)
     rule = traitlets.Unicode("").tag(sync=True)
     slided = traitlets.Bool(False).tag(sync=True)
@@ -117,24 +136,21 @@ class Number(anywidget.AnyWidget):
     wrong = traitlets.Unicode("").tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, **settings: Any):
-        value = settings.pop("value")  # after its bounds
-        super().__init__(**settings)
+    def __init__(self, *, value: float, max: float, min: float = 0.0, whole: bool = False, **settings: Any):
+        super().__init__(whole=whole, **settings)  # each is held against the ones before it
+        self.min, self.max = min, max
         self.value = value
-        self._tell_rule()
 
-    @traitlets.validate("value")
-    def _in_range(self, proposal: dict[str, Any]) -> float:
-        value = proposal["value"]
-        value = int(value) if math.isfinite(value) and value == int(value) else value
-        good = math.isfinite(value) and self.min <= value <= self.max
-        if not good or (self.whole and not isinstance(value, int)):
-            raise ConfigError(self.description, given=value, rule=self._rule())
-        return value if self.whole else float(value)
+    def typed(self, value: float) -> float:
+        """A number as this field has them: an int where it is whole."""
+        return int(value) if self.whole else float(value)
 
-    @traitlets.validate("min", "max")
-    def _bound(self, proposal: dict[str, Any]) -> float:
-        return int(proposal["value"]) if self.whole else proposal["value"]
+    def checked(self, value: float) -> float:
+        """A value in range. Raises `ConfigError` for another one."""
+        shown = int(value) if math.isfinite(value) and value == int(value) else value
+        if not self.min <= value <= self.max or (self.whole and not isinstance(shown, int)):
+            raise ConfigError(self.description, given=shown, rule=self._rule())
+        return self.typed(value)
 
     @traitlets.observe("value")
     def _mended(self, _: Any = None) -> None:
@@ -164,7 +180,7 @@ class Number(anywidget.AnyWidget):
     def label(self) -> str:
         """The value as it is read, with its unit.
 
-        >>> Number(description="Zeros", value=0.8, factor=100, unit=" %").label
+        >>> Number(description="Zeros", value=0.8, max=1, factor=100, unit=" %").label
         '80 %'
         """
         shown = self.value * self.factor

@@ -60,7 +60,7 @@ STYLE = (
  .lk-pages .lm-TabBar-tab{flex:1 0 auto!important;min-width:fit-content!important}
  .lk-card{padding:10px 8px}
 }
-.lk-plot svg{max-width:100%;height:auto;display:block}
+.lk-drawn svg{max-width:100%;height:auto;display:block}
 .lk-heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lk-tiles{display:flex;flex-wrap:wrap;gap:6px 20px}
 .lk-tile b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;

@@ -30,11 +30,15 @@ VOID = {"img", "br", "hr", "input"}
 
 
 def bundle_of(text: str, png: str | None = None, svg: str | None = None) -> dict[str, str]:
-    """The still picture as a notebook stores it: a PNG in base64 or an SVG, with its alternative text."""
+    """The still picture as a notebook stores it: a PNG in base64 or an SVG, with its alternative text.
+
+    An SVG is kept as HTML alone: a picture that is words now and curves later has no other kinds of output then.
+    """
     if png is not None:
         return drawing.still(drawing.PNG, png, text, CLASS)
     assert svg is not None
-    return drawing.still(drawing.SVG, svg, text, CLASS)
+    made = drawing.still(drawing.SVG, svg, text, CLASS)
+    return {"text/html": made["text/html"]}
 
 
 def drawn_words(title: str, told: list[str]) -> dict[str, str]:
@@ -50,7 +54,7 @@ def drawn_words(title: str, told: list[str]) -> dict[str, str]:
     )
     parts = [frame, drawing.words(14, LINE + 4, title, more=' font-weight="bold" font-size="14"')]
     parts += [drawing.words(14, LINE * (place + 2) + 6, one) for place, one in enumerate(lines)]
-    return bundle_of(text, svg=drawing.svg(parts, height, text, css=CLASS))
+    return bundle_of(text, svg=drawing.svg(parts, height, text))
 
 
 def words_of(widget: widgets.Widget) -> Iterator[str]:

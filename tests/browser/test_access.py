@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.test_workbench import all_cells_ran
 
-SLOW = 120_000
+SLOW = 240_000
 SMALL = """
 import time
 import numpy as np

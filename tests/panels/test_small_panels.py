@@ -201,3 +201,17 @@ def test_complaints_come_and_go():
 
 def test_tables_escape_their_cells():
     assert "&lt;b&gt;" in table(["name"], [["<b>"]])
+
+
+def test_a_number_that_the_page_sends_is_what_python_would_have_set():
+    """JSON knows no difference between 3 and 3.0, and observers hear the value before a cross-validator could mend it."""
+    panel, heard = ShardingPanel(workers=2, max_workers=8), []
+    panel.workers.observe(lambda change: heard.append(change["new"]), names="value")
+    panel.workers.wrong = "Workers: got 99; expected a whole number from 1 to 8"
+    panel.workers.set_state({"value": 3.0, "wrong": ""})
+    assert heard == [3]
+    assert isinstance(heard[0], int)
+    assert panel.workers.refusal == ""
+    assert "43 + 43 + 42" in panel.explanation.value
+    assert isinstance(panel.workers.max, int)
+    panel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,8 +29,7 @@ def test_every_panel_has_a_still_picture_with_words(kind, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     panel = kind()
     made = panel.still()
-    (picture,) = set(made) & {"image/png", "image/svg+xml"}
-    assert f"data:{picture};base64," in made["text/html"]
+    assert re.search(r'src="data:image/(png|svg\+xml);base64,', made["text/html"])
     alt = re.search(r'alt="([^"]+)"', made["text/html"]).group(1)
     assert len(alt) > 30
     assert "<script" not in made["text/html"]
@@ -41,7 +41,7 @@ def test_what_can_be_read_is_told_and_what_is_hidden_is_not():
     hidden.layout.display = "none"
     box = framed(
         note("<b>int8</b>: <i>small</i>"), hidden, widgets.Dropdown(options=["a", "b"], description="Letter"),
-        Number(value=0.5, description="Share", factor=100, unit=" %"), widgets.Button(description="Go"),
+        Number(value=0.5, max=1, description="Share", factor=100, unit=" %"), widgets.Button(description="Go"),
         widgets.Checkbox(True, description="keep"), widgets.SelectMultiple(options=["x", "y"], value=("x", "y"), description="Two"),
     )  # fmt: skip
     assert list(words_of(box)) == ["int8: small", "Letter: a", "Share: 50 %", "keep: yes", "Two: x, y"]
@@ -54,7 +54,8 @@ def test_a_picture_inside_text_is_read_by_its_label_alone():
 
 def test_long_words_are_cut_to_a_picture_of_bounded_size():
     made = drawn_words("Title <1>", ["word " * 60] * 40)
-    root = ElementTree.fromstring(made["image/svg+xml"])
+    coded = re.search(r"base64,([^\"]+)", made["text/html"]).group(1)
+    root = ElementTree.fromstring(base64.b64decode(coded))
     assert float(root.get("height")) < 600
     assert root.get("aria-label").startswith("Title <1>. word")
     assert len(root.get("aria-label")) <= 600
@@ -165,7 +166,14 @@ def test_an_executed_notebook_converts_with_a_picture_and_words_of_every_panel(t
     assert shown.alts[0].startswith("Run demo-1, finished, step 60 of 60. Training loss fell from")
     assert shown.sources[0].startswith("data:image/png;base64,")
     assert "Each step takes the next 128 samples" in shown.alts[1]
-    plain_host = [
-        set(one.data) for cell in notebook.cells for one in cell.outputs if "text/html" in one.get("data", {})
-    ]
-    assert all(kinds & {"image/png", "image/svg+xml"} for kinds in plain_host)
+
+
+def test_no_panel_uses_a_slider_that_has_neither_name_nor_number_field():
+    """Stock sliders of ipywidgets 8.1 give their handle no name; a stock number field clamps in silence."""
+    folder = Path(panels.__file__).parent
+    stock = re.compile(r"widgets\.\w*(Slider|IntText|FloatText)\b")
+    assert {
+        path.name: stock.findall(path.read_text())
+        for path in folder.glob("*.py")
+        if stock.search(path.read_text())
+    } == {}
