@@ -46,7 +46,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         ),
         Step("tests", "test", (*module, "pytest")),
         Step("notebooks", "test", notebooks, True),
-        Step("conformance", "conformance", (*module, "pytest", "-m", "", "tests/conformance")),
+        Step("conformance", "conformance", (*module, "pytest", "-m", "", "tests/conformance", "tests/zoo")),
     )
 
 

@@ -156,6 +156,10 @@ def _parser() -> Parser:
     made.add_argument(
         "--max-accuracy-drop", type=float, help="search for the cheapest model within this bound"
     )
+    made.add_argument(
+        "--max-drop",
+        help="the same as 0.01, 2%% (of the float model's value), or auc=0.01 for a metric of the model",
+    )
     made.add_argument("--fine-tune-epochs", type=int, help="of whatever is trained, and of the control")
     made.add_argument(
         "--no-control",

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.prepared import Split
+from lepton_kit.data.structure import first, items, joined
 from lepton_kit.deploy.beside import Beside
-from lepton_kit.deploy.comparing import TOLERANCE, allowed, compare
+from lepton_kit.deploy.comparing import HALF_TOLERANCE, TOLERANCE, allowed, compare
 from lepton_kit.deploy.modelcard.card import check_folder
+from lepton_kit.deploy.runners import of_keras, open_runner
 from lepton_kit.deploy.splits import first_rows, store_samples
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError
@@ -45,7 +47,7 @@ def export(
     *,
     formats: Sequence[str] = ("keras", "saved_model", "litert"),
     data: Any = None,
-    samples: np.ndarray | None = None,
+    samples: Any = None,
     card: bool = True,
     call: Call | None = None,
 ) -> dict[str, Exported]:
@@ -53,8 +55,9 @@ def export(
 
     With a run, or with the ``data`` that a model was trained on, the folder answers raw input: `lk.load(folder)` finds
     the preprocessing and how outputs read beside the files, and a model card (`card`) with figures on the validation
-    split. ``samples`` (rows first) are what is compared; else held-out samples of the data, else numbers between 0 and
-    1. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one.
+    split. ``samples`` (rows first; of several inputs by name, or a tuple) are what is compared; else held-out samples of the data, else numbers between 0 and
+    1. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one
+    (2e-2 where the model computes in half precision, which LiteRT and ONNX don't).
     """
     for name in formats:
         if name not in SUFFIXES:
@@ -68,11 +71,10 @@ def export(
         run = call or workshop
         model, beside = _subject(run_or_model, data, Path(home))
         given = None
-        if samples is None and beside.held is not None and isinstance(beside.held.x, np.ndarray):
+        if samples is None and beside.held is not None:
             samples = first_rows(beside.held, COMPARED)
-        if samples is not None and len(samples):
-            given = str(Path(home) / "samples.npy")
-            np.save(given, np.asarray(samples[:COMPARED]))
+        if samples is not None and len(first(samples)):
+            given = _store(samples, Path(home))
         found = {}
         for name in formats:
             path = (folder / f"model{SUFFIXES[name]}").absolute()
@@ -90,7 +92,7 @@ def export(
                 "lepton_kit.deploy.raw_model:write",
                 model=str(model.absolute()),
                 preprocessing=str(preprocessing.absolute()),
-                samples=given,
+                samples=None if given is None else given[0][1],
                 folder=str(folder.absolute()),
                 formats=wanted,
             )
@@ -100,8 +102,18 @@ def export(
             [*found.values()],
             card,
             lambda split: _outputs(run, model, split, Path(home)),
-            raw if given is not None else None,
+            raw if given is not None and len(given) == 1 else None,
         )
+    return found
+
+
+def _store(samples: Any, home: Path) -> list[list[Any]]:
+    """The first samples as files, each with its input's name or place."""
+    found = []
+    for place, (key, part) in enumerate(items(tuple(samples) if isinstance(samples, list) else samples)):
+        path = home / f"samples-{place}.npy"
+        np.save(path, np.asarray(part)[:COMPARED])
+        found.append([key, str(path)])
     return found
 
 
@@ -131,63 +143,74 @@ def _outputs(call: Call, model: Path, split: Split, home: Path) -> list[np.ndarr
         return [found[name] for name in sorted(found.files)]
 
 
-def export_file(model: str, format: str, output: str, samples: str | None = None) -> dict[str, Any]:
-    """Write, reload and compare in this process; see `export`."""
-    from lepton_kit.compression.quantization.convert import load_keras, single_input
+def export_file(
+    model: str, format: str, output: str, samples: Sequence[Sequence[Any]] | None = None
+) -> dict[str, Any]:
+    """Write, reload and compare in this process; see `export`. ``samples`` are files, each with its input's name or place."""
+    from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.compression.quantization.deployable import computes_in_half
 
     network = load_keras(model)
-    shape, dtype = single_input(network)
-    if samples is None:
-        size = (COMPARED, *(part or 8 for part in shape))
-        x = np.random.default_rng(0).random(size).astype(dtype)
-    else:
-        x = np.load(samples).astype(dtype)
-    expected = np.asarray(network.predict_on_batch(x))
+    x = _drawn(network) if samples is None else joined({key: np.load(path) for key, path in samples})
+    if isinstance(x, tuple):  # a LiteRT file knows its inputs by name alone
+        x = dict(zip((tensor.name for tensor in network.inputs), x, strict=True))
+    expected = of_keras(network)(x)
+    half = any(computes_in_half(layer) for layer in network._flatten_layers())
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
     path = Path(output)
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
-        got = WRITERS[format](network, model, part, x)
-        difference = compare(expected, got, format)
+        WRITERS[format](network, model, part)
+        got = open_runner(part)(x)
+        difference = max(
+            compare(one, other, format, tolerance) for one, other in zip(expected, got, strict=True)
+        )
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
         part.unlink(missing_ok=True)
-    return {"difference": difference, "samples": len(x), "allowed": allowed(expected)}
+    limit = max(allowed(one, tolerance) for one in expected)
+    return {"difference": difference, "samples": len(first(x)), "allowed": limit}
 
 
-def _keras(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
-    from lepton_kit.compression.quantization.convert import load_keras
+def _drawn(network: Any) -> Any:
+    """Numbers between 0 and 1 in the form of the model's inputs."""
+    from lepton_kit.compression.quantization.convert import signature_of
 
+    generator = np.random.default_rng(0)
+    found = {
+        name: generator.random((COMPARED, *(size or 8 for size in shape))).astype(dtype)
+        for name, (shape, dtype) in signature_of(network).inputs.items()
+    }
+    return found if len(found) > 1 else found["x"]
+
+
+def _keras(network: Any, source: str, path: Path) -> None:
     network.save(path)
     copy_code(Path(source), path)
-    return np.asarray(load_keras(path).predict_on_batch(x))
 
 
-def _saved_model(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
-    import tensorflow as tf
-
+def _saved_model(network: Any, source: str, path: Path) -> None:
     network.export(str(path), format="tf_saved_model", verbose=False)
-    loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
-    return loaded.serve(tf.constant(x)).numpy()
 
 
-def _litert(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
+def _litert(network: Any, source: str, path: Path) -> None:
     from lepton_kit.compression.quantization.convert import convert_file
-    from lepton_kit.compression.quantization.litert import LiteRTModel
 
     convert_file(source, "float32", str(path))
-    return LiteRTModel(path).predict(x)
 
 
-def _onnx(network: Any, source: str, path: Path, x: np.ndarray) -> np.ndarray:
+def _onnx(network: Any, source: str, path: Path) -> None:
+    from lepton_kit.compression.quantization.convert import structure_of
+    from lepton_kit.compression.quantization.deployable import deployable
+
     _need_onnx()
-    import onnxruntime
-
-    network.export(str(path), format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: x})[0]
+    model = deployable(network, onnx=True).model
+    if getattr(model, "inputs", None):
+        model(structure_of(model))  # Keras exports what was called once
+    model.export(str(path), format="onnx", verbose=False)
 
 
 def _need_onnx() -> None:

@@ -16,9 +16,11 @@ from lepton_kit.deploy.report import scoring
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.flags import flags
 from lepton_kit.deploy.report.rows import Figure, Row
+from lepton_kit.deploy.report.yardstick import yardstick
 from lepton_kit.deploy.subject import find_subject
 from lepton_kit.errors import CompressionError
-from lepton_kit.processes.isolated import Call, Workshop
+from lepton_kit.models.description import read_config
+from lepton_kit.processes.isolated import Call, Crash, Workshop
 
 MODULE = "lepton_kit.deploy.fpga_build"
 IO = ("auto", "parallel", "stream")
@@ -133,22 +135,29 @@ def convert(
         model_path, data_path = find_subject(model, data, home)
         prepared = open_folder(data_path)
         held = prepared.validation
+        assert held is not None
+        if not isinstance(held.x, np.ndarray) or not isinstance(held.y, np.ndarray):
+            raise CompressionError("data: got several inputs or targets; the FPGA path handles one of each")
+        yard = yardstick(model_path, prepared)
         np.save(home / "held_out.npy", np.asarray(held.x))
         project = Path(folder) if folder is not None else home / "project"
-        said = run(
-            f"{MODULE}:emulate",
-            model=str(model_path),
-            folder=str(project),
-            precision=precision,
-            reuse_factor=reuse_factor,
-            io=io,
-            samples=str(home / "held_out.npy"),
-            output=str(home / "answers.npz"),
-            synthesize=synthesize,
-        )
+        try:
+            said = run(
+                f"{MODULE}:emulate",
+                model=str(model_path),
+                folder=str(project),
+                precision=precision,
+                reuse_factor=reuse_factor,
+                io=io,
+                samples=str(home / "held_out.npy"),
+                output=str(home / "answers.npz"),
+                synthesize=synthesize,
+            )
+        except Crash as crash:
+            raise CompressionError(aborted(crash.signal_name, model_path)) from None
         with np.load(home / "answers.npz") as answers:
-            score = scoring.score(answers["fpga"], np.asarray(held.y), prepared.task)
-            reference = scoring.score(answers["keras"], np.asarray(held.y), prepared.task)
+            score = yard.score([answers["fpga"]], held.y)
+            reference = yard.score([answers["keras"]], held.y)
         traced = home / "traced.npy"
         trace = {
             "model": str(model_path),
@@ -160,7 +169,7 @@ def convert(
         }
         figures, counted, more = resources(run, said["vendor"], trace, estimate)
         if traced.is_file():
-            own = scoring.score(np.load(traced), np.asarray(held.y), prepared.task)
+            own = yard.score([np.load(traced)], held.y)
             more.append(
                 f"the design that alkaid estimates has {own.metric} {own.value:.4f} on the same samples"
             )
@@ -178,6 +187,25 @@ def convert(
         Path(folder) if folder is not None else None,
         counted,
     )
+
+
+def aborted(signal_name: str, model: Path) -> str:
+    """What to say of an emulation that was ended by a signal: the pooling layers, whose shapes are the usual reason."""
+    layers = read_config(model).get("config", {}).get("layers", [])
+    pools = []
+    for layer in layers:
+        settings = layer.get("config", {})
+        if "pool_size" in settings:
+            pools.append(
+                f"{settings['name']!r} (windows {tuple(settings['pool_size'])}, strides {tuple(settings['strides'])}, "
+                f"padding {settings['padding']!r})"
+            )
+    likely = (
+        f"; hls4ml aborts on pooling whose windows overlap or do not divide what they pool: look at {', '.join(pools)}"
+        if pools
+        else ""
+    )
+    return f"hls4ml: the emulated design was ended by {signal_name}{likely}"
 
 
 def resources(

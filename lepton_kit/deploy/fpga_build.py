@@ -43,6 +43,20 @@ def reuse_for(wanted: int, fan_in: int) -> int:
     return max(factor for factor in range(1, min(wanted, fan_in) + 1) if fan_in % factor == 0)
 
 
+HARD = ("hard_sigmoid", "hard_tanh", "hard_silu")
+
+
+def unfit(layer: Any) -> str | None:
+    """Why a layer that hls4ml knows is not handed to it: separable convolutions and hard activations did not come out as
+    Keras has them (hls4ml 1.3, 2026-11)."""
+    if type(layer).__name__.startswith("SeparableConv"):
+        return "it has two kernels; replace it by DepthwiseConv2D and a 1x1 Conv2D"
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    if activation in HARD:
+        return f"its {activation} is not Keras'; use relu, tanh or sigmoid"
+    return None
+
+
 def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     """(model, scale, offset, softmax, notes): rescaling of the input and a last softmax are left to the host.
 
@@ -81,6 +95,11 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
             raise CompressionError(
                 f"layer {layer.name!r} ({kind.__name__}) has no form in hls4ml; use dense, convolutional, pooling, "
                 "recurrent and activation layers, or infer on the CPU"
+            )
+        why = unfit(layer)
+        if why is not None:
+            raise CompressionError(
+                f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}"
             )
 
     last = layers[-1]

@@ -1,7 +1,7 @@
 """One inference worker: ``python -m lepton_kit.deploy.infer_worker REQUEST`` loads, says ready, waits, predicts.
 
-It answers in JSON lines on standard output: first ``ready`` with the shape and type of one output, then, once the
-parent has written the output's path to standard input, ``done`` with the rows that it wrote.
+It answers in JSON lines on standard output: first ``ready`` with the shape and type of each output, then, once the
+parent has written the outputs' paths to standard input, ``done`` with the rows that it wrote.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.structure import items, joined
 from lepton_kit.deploy.runners import open_runner
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import LeptonError
+from lepton_kit.processes.isolated import end_with
 
 
 def main(request: dict[str, Any]) -> None:
@@ -29,35 +30,32 @@ def main(request: dict[str, Any]) -> None:
         answers.write(json.dumps(values) + "\n")
         answers.flush()
 
-    samples = np.load(request["samples"], mmap_mode="r")
-    predict = loader(request["model"], request["threads"])
-    first = predict(np.asarray(samples[: min(request["batch"], len(samples))]))[:1]
-    answer(ready=True, shape=list(first.shape[1:]), dtype=first.dtype.str)
-    path = sys.stdin.readline().strip()
-    if not path:
+    samples = joined({key: np.load(path, mmap_mode="r") for key, path in request["inputs"]})
+    run = open_runner(request["model"], request["threads"])
+    answered = run(_part(samples, 0, request["batch"]))
+    answer(ready=True, outputs=[[list(one.shape[1:]), one.dtype.str] for one in answered])
+    line = sys.stdin.readline().strip()
+    if not line:
         return
     started = time.perf_counter()
-    output = np.load(path, mmap_mode="r+")
+    outputs = [np.load(path, mmap_mode="r+") for path in json.loads(line)]
     for start in range(request["start"], request["stop"], request["batch"]):
         stop = min(start + request["batch"], request["stop"])
-        output[start:stop] = predict(np.asarray(samples[start:stop]))
-    output.flush()
+        for output, found in zip(outputs, run(_part(samples, start, stop)), strict=True):
+            output[start:stop] = found
+    for output in outputs:
+        output.flush()
     answer(done=[request["start"], request["stop"]], seconds=time.perf_counter() - started)
 
 
-def loader(path: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from samples to the only output of a model file of any format. Raises `CompressionError`."""
-    run = open_runner(path, threads)
-
-    def predict(part: np.ndarray) -> np.ndarray:
-        outputs = run(part)
-        if len(outputs) != 1:
-            raise CompressionError(f"{path}: got {len(outputs)} outputs; inference handles one")
-        return outputs[0]
-
-    return predict
+def _part(samples: Any, start: int, stop: int) -> Any:
+    return joined({key: np.asarray(part[start:stop]) for key, part in items(samples)})
 
 
 if __name__ == "__main__":
     sys.path.append(os.getcwd())  # last, where a model's own modules may lie
-    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    end_with(os.getppid())
+    try:
+        main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    except LeptonError as failure:
+        sys.exit(str(failure))  # the words alone; the parent tells the last line

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.sharding import cut
+from lepton_kit.data.structure import Arrays, first, items, mapped
 from lepton_kit.data.writing import allocated
 from lepton_kit.deploy.report.rows import Figure
 from lepton_kit.deploy.runners import format_of
@@ -28,9 +30,12 @@ from lepton_kit.processes.program import command
 
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
-    """``outputs[i]`` belongs to sample i. ``seconds`` counts from the start signal to the last output."""
+    """``outputs[i]`` belongs to sample i; of a model with several outputs a list of such arrays, in the model's order.
 
-    outputs: np.ndarray
+    ``seconds`` counts from the start signal to the last output.
+    """
+
+    outputs: Any
     seconds: float
     start_seconds: float
     workers: int
@@ -39,10 +44,15 @@ class InferenceResult:
     @property
     def throughput(self) -> Figure:
         """Samples per second over all workers, without their start."""
-        return Figure(len(self.outputs) / self.seconds if self.seconds else None, "measured")
+        return Figure(self.samples / self.seconds if self.seconds else None, "measured")
+
+    @property
+    def samples(self) -> int:
+        """How many samples were predicted."""
+        return self.parts[-1][1]
 
     def __repr__(self) -> str:
-        return f"InferenceResult({len(self.outputs)} outputs, {self.workers} workers)"
+        return f"InferenceResult({self.samples} samples, {self.workers} workers)"
 
 
 def infer(
@@ -61,9 +71,11 @@ def infer(
     ----------
     run_or_export : a run, an exported file (``.keras``, ``.tflite``, ``.onnx``) or SavedModel folder, a `LeptonModel`
         or a Keras model.
-    data : an array of samples, rows first; or a dataset, of which ``split`` is used.
+    data : an array of samples, rows first, of several inputs a dictionary or tuple of arrays; or a dataset, of which
+        ``split`` is used.
     workers, threads : processes, and threads of each (default: cores divided by workers).
-    output : a ``.npy`` file for the outputs; without it they are returned in memory.
+    output : a ``.npy`` file for the outputs; without it they are returned in memory. Of several outputs each gets a file
+        of its own, ``NAME-0.npy`` and so on.
 
     The samples are cut into one contiguous part a worker by `lepton_kit.data.sharding.cut`. A worker that dies or
     fails ends the inference with a `CompressionError` that names its samples.
@@ -75,21 +87,37 @@ def infer(
     with tempfile.TemporaryDirectory(prefix="lepton-infer-") as folder:
         home = Path(folder)
         model = _model_file(run_or_export, home)
-        np.save(home / "samples.npy", samples)
+        inputs = [
+            [key, _saved(home / f"samples-{place}.npy", part)]
+            for place, (key, part) in enumerate(items(samples))
+        ]
+        count = len(first(samples))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        parts = parts_of(len(samples), workers)
-        pool = WorkerPool(home, model, parts, batch, threads or max(1, cores // len(parts)))
+        parts = parts_of(count, workers)
+        pool = WorkerPool(home, model, inputs, parts, batch, threads or max(1, cores // len(parts)))
         target = Path(output) if output is not None else home / "outputs.npy"
         with pool:
             started = time.perf_counter()
-            shape, dtype = pool.wait_ready()
+            found = pool.wait_ready()
             ready = time.perf_counter()
-            allocated(target, (len(samples), *shape), dtype).flush()
+            files = [target] if len(found) == 1 else [_numbered(target, place) for place in range(len(found))]
+            for file, (shape, dtype) in zip(files, found, strict=True):
+                allocated(file, (count, *shape), dtype).flush()
             ready_to_go = time.perf_counter()
-            pool.go(target)
+            pool.go(files)
             seconds = time.perf_counter() - ready_to_go
-        outputs = np.load(target, mmap_mode="r") if output is not None else np.load(target)
-        return InferenceResult(outputs, seconds, ready - started, len(parts), parts)
+        outputs = [np.load(file, mmap_mode="r" if output is not None else None) for file in files]
+        whole = outputs[0] if len(outputs) == 1 else outputs
+        return InferenceResult(whole, seconds, ready - started, len(parts), parts)
+
+
+def _numbered(path: Path, place: int) -> Path:
+    return path.with_name(f"{path.stem}-{place}{path.suffix}")
+
+
+def _saved(path: Path, array: np.ndarray) -> str:
+    np.save(path, array)
+    return str(path)
 
 
 def parts_of(samples: int, workers: int) -> tuple[tuple[int, int], ...]:
@@ -108,7 +136,15 @@ def parts_of(samples: int, workers: int) -> tuple[tuple[int, int], ...]:
 class WorkerPool:
     """The worker processes of one inference; a context manager that leaves none behind."""
 
-    def __init__(self, home: Path, model: Path, parts: tuple[tuple[int, int], ...], batch: int, threads: int):
+    def __init__(
+        self,
+        home: Path,
+        model: Path,
+        inputs: list[list[Any]],
+        parts: tuple[tuple[int, int], ...],
+        batch: int,
+        threads: int,
+    ):
         self.parts = parts
         self.processes: list[subprocess.Popen] = []
         self._logs = [home / f"worker-{index}.log" for index in range(len(parts))]
@@ -117,7 +153,7 @@ class WorkerPool:
             request = home / f"worker-{index}.json"
             values = {
                 "model": str(model),
-                "samples": str(home / "samples.npy"),
+                "inputs": inputs,
                 "start": start,
                 "stop": stop,
                 "batch": batch,
@@ -148,16 +184,15 @@ class WorkerPool:
                         stream.close()
             process.wait()
 
-    def wait_ready(self) -> tuple[tuple[int, ...], np.dtype]:
-        """Wait until every worker has loaded the model; shape and type of one output."""
-        first = self._gather("ready")[0]
-        return tuple(first["shape"]), np.dtype(first["dtype"])
+    def wait_ready(self) -> list[tuple[tuple[int, ...], np.dtype]]:
+        """Wait until every worker has loaded the model; shape and type of each output of a sample."""
+        return [(tuple(shape), np.dtype(kind)) for shape, kind in self._gather("ready")[0]["outputs"]]
 
-    def go(self, output: Path) -> None:
-        """Let all workers predict into ``output`` and wait; checks that their parts are the ones given out."""
+    def go(self, outputs: Sequence[Path]) -> None:
+        """Let all workers predict into files, one an output, and wait; checks that their parts are the ones given out."""
         for index, process in enumerate(self.processes):
             try:
-                process.stdin.write(f"{output}\n".encode())
+                process.stdin.write(f"{json.dumps([str(one) for one in outputs])}\n".encode())
                 process.stdin.flush()
             except BrokenPipeError:
                 self._died(index)
@@ -193,15 +228,22 @@ class WorkerPool:
         raise CompressionError(f"inference worker {index} (samples {start} to {stop - 1}) {how}{last}")
 
 
-def _samples(data: Any, split: str) -> np.ndarray:
+def _samples(data: Any, split: str) -> Arrays:
     if isinstance(data, np.ndarray):
         return data
+    if isinstance(data, dict | tuple | list) and data:
+        given = tuple(data) if isinstance(data, list) else data
+        found: Arrays = mapped(given, np.asarray)
+        rows = {len(part) for _, part in items(found)}
+        if len(rows) > 1:
+            raise CompressionError(
+                f"data: got inputs of {', '.join(map(str, sorted(rows)))} samples; expected as many"
+            )
+        return found
     prepared = prepare(data)
     chosen = {"validation": prepared.validation, "train": prepared.train}.get(split)
     if chosen is None:
         raise CompressionError(f"split: got {split!r}; this data has no such split (validation or train)")
-    if isinstance(chosen.x, dict):
-        raise CompressionError("data: got several inputs; inference handles one")
     return chosen.x
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
+from lepton_kit.data.structure import first, items, joined, label
 from lepton_kit.deploy import frames
 from lepton_kit.deploy.inference import infer
 from lepton_kit.deploy.progressing import Line
@@ -163,28 +164,30 @@ class Predictor:
 
         if self._file is None:
             raise ConfigError("workers", given=workers, rule="none: this model has no file of its own")
-        if len(self.answers) > 1:
-            raise ConfigError("workers", given=workers, rule="none for a model with several outputs")
         with tempfile.TemporaryDirectory(prefix="lepton-predict-") as folder:
             home = Path(folder)
-            column, read = Column(home, "x"), []
+            columns: dict[Any, Column] = {}
+            read = []
             for piece in pieces:
-                if piece.x is not None:
-                    if not isinstance(piece.x, np.ndarray):
-                        raise ConfigError("workers", given=workers, rule="none for a model of several inputs")
-                    column.append(piece.x, "x")
+                for key, part in items(piece.x):
+                    column = columns.setdefault(key, Column(home, f"x{len(columns)}"))
+                    column.append(part, label("x", key))
                 read.append(Encoded(piece.names, None, piece.rows, piece.problems, piece.notes))
                 line.add(len(piece.names))
-            if not column.rows:
+            if not columns:
                 return [self._part(piece, None, top) for piece in read]
-            column.finish(home / "x.npy", column.shape)
-            samples = np.load(home / "x.npy", mmap_mode="r")
-            line.say(f"predicting {len(samples):,} samples in {workers} processes")
-            outputs = infer(self._file(home), samples, workers=workers, batch=batch).outputs
+            samples = {}
+            for place, (key, column) in enumerate(columns.items()):
+                column.finish(home / f"x{place}.npy", column.shape)
+                samples[key] = np.load(home / f"x{place}.npy", mmap_mode="r")
+            line.say(f"predicting {len(first(samples)):,} samples in {workers} processes")
+            found = infer(self._file(home), joined(samples), workers=workers, batch=batch).outputs
+            outputs = found if isinstance(found, list) else [found]
             parts, start = [], 0
             for piece in read:
                 stop = start + len(piece.rows)
-                parts.append(self._part(piece, [outputs[start:stop]] if stop > start else None, top))
+                part = [one[start:stop] for one in outputs] if stop > start else None
+                parts.append(self._part(piece, part, top))
                 start = stop
             return parts
 

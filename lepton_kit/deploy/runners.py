@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.structure import Arrays, first, items, joined
+from lepton_kit.data.structure import Arrays, first, form, items, joined
 from lepton_kit.errors import CompressionError, ModelError
 
 Runner = Callable[[Arrays], list[np.ndarray]]
@@ -48,10 +49,14 @@ def open_runner(path: str | Path, threads: int | None = None) -> Runner:
 def of_keras(model: Any) -> Runner:
     """The runner of a Keras model in memory; inputs are cast as training casts them."""
     casts: list[Any] = []
+    tensors = getattr(model, "inputs", None) or []
+    wanted = {tensor.name: tuple(tensor.shape[1:]) for tensor in tensors}
 
     def run(x: Arrays) -> list[np.ndarray]:
         from lepton_kit.training.inputs import Inputs
 
+        if wanted:  # a subclassed model doesn't say
+            by_name(x, wanted, f"model {model.name!r}")
         if not casts:
             few = {key: part[:1] for key, part in items(x)}
             casts.append(Inputs(model, (joined(few), None, None)))
@@ -136,16 +141,23 @@ def _saved_model(path: Path, threads: int | None) -> Runner:
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
     wanted = signature.structured_input_signature[1]
+    shapes = {name: tuple(spec.shape[1:]) for name, spec in wanted.items()}
 
     def run(x: Arrays) -> list[np.ndarray]:
-        given = _by_name(x, list(wanted), path)
+        given = by_name(x, shapes, path.name)
         found = signature(
             **{name: tf.cast(_tensor(given[name]), spec.dtype) for name, spec in wanted.items()}
         )
         assert loaded is not None  # its variables live as long as it does
-        return [np.asarray(found[name]) for name in sorted(found)]
+        return [np.asarray(found[name]) for name in sorted(found, key=_place)]
 
     return run
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Outputs by their number, as Keras names those of a list, else by name."""
+    number = name.removeprefix("output_")
+    return (int(number), "") if number.isdecimal() else (0, name)
 
 
 def _litert(path: Path, threads: int | None) -> Runner:
@@ -159,9 +171,7 @@ def _litert(path: Path, threads: int | None) -> Runner:
         ) from None
 
     def run(x: Arrays) -> list[np.ndarray]:
-        if not isinstance(x, np.ndarray):
-            raise ModelError(f"{path.name}: got several inputs; a LiteRT export takes one")
-        return [model.predict(x, batch=max(1, len(x)))]
+        return flat(model.predict(x, batch=max(1, len(first(x)))))
 
     return run
 
@@ -179,21 +189,68 @@ def _onnx(path: Path, threads: int | None) -> Runner:
     try:
         session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     except Exception as failure:  # its errors share no class but Exception
+        unknown = re.search(r'In Node, \("([^"]+)".*No Op registered for (\w+)', str(failure), re.DOTALL)
+        if unknown:
+            raise ModelError(
+                f"{path.name}: ONNX has no operation for {unknown[2]}, which {unknown[1]!r} needs; "
+                "export this model to saved_model or litert"
+            ) from None
         raise ModelError(f"{path}: not a readable ONNX file ({str(failure)[:200]})") from None
     wanted = {one.name: ONNX_TYPES.get(one.type, "float32") for one in session.get_inputs()}
+    shapes = {
+        one.name: tuple(size if isinstance(size, int) else None for size in one.shape[1:])
+        for one in session.get_inputs()
+    }
 
     def run(x: Arrays) -> list[np.ndarray]:
-        given = _by_name(x, list(wanted), path)
+        given = by_name(x, shapes, path.name)
         return session.run(None, {name: given[name].astype(kind) for name, kind in wanted.items()})
 
     return run
 
 
-def _by_name(x: Arrays, names: Sequence[str], path: Path) -> dict[str, np.ndarray]:
-    """Inputs under the names that a file gives them: those of the model, or in its order."""
+Shape = tuple[int | None, ...]
+
+
+def by_name(x: Arrays, wanted: Mapping[str, Shape], model: str) -> dict[str, np.ndarray]:
+    """Samples under the names that a model gives its inputs: given so, or in its order.
+
+    ``wanted`` are the shapes of a sample, None where any size will do. Raises `ModelError` that names the input which has
+    another number or shape of samples than the model takes.
+
+    >>> by_name(np.zeros((2, 3)), {"x": (4,)}, "m.onnx")
+    Traceback (most recent call last):
+    ...
+    lepton_kit.errors.ModelError: m.onnx: got samples of shape (3,); the model takes (4,)
+    """
     parts = dict(items(x))
-    if len(parts) != len(names):
-        raise ModelError(f"{path.name}: got {len(parts)} inputs; the model takes {', '.join(names)}")
-    if all(name in parts for name in names):
-        return {name: parts[name] for name in names}
-    return dict(zip(names, parts.values(), strict=True))
+    if len(parts) != len(wanted):
+        raise ModelError(f"{model}: got {form(x)}; the model takes {_told(wanted)}")
+    if len(parts) > 1 and isinstance(x, dict) and parts.keys() != wanted.keys():
+        raise ModelError(
+            f"{model}: got the inputs {', '.join(map(str, parts))}; the model takes {_told(wanted)}"
+        )
+    names = list(parts) if parts.keys() == wanted.keys() else list(wanted)
+    found = {str(name): part for name, part in zip(names, parts.values(), strict=True)}
+    rows = len(next(iter(found.values())))
+    for name, part in found.items():
+        shape, given = wanted[name], tuple(part.shape[1:])
+        which = f"input {name!r}: " if len(wanted) > 1 else ""
+        padded = (
+            (*given, 1) if len(given) == len(shape) - 1 and shape[-1] == 1 else given
+        )  # Keras adds that axis
+        if len(padded) != len(shape) or any(w not in (None, g) for w, g in zip(shape, padded, strict=True)):
+            raise ModelError(f"{model}: {which}got samples of shape {given}; the model takes {_plain(shape)}")
+        if len(part) != rows:
+            raise ModelError(f"{model}: {which}got {len(part)} samples; the first input has {rows}")
+    return {name: found[name] for name in wanted}
+
+
+def _plain(shape: Shape) -> str:
+    return str(shape).replace("None", "any size")
+
+
+def _told(wanted: Mapping[str, Shape]) -> str:
+    if len(wanted) == 1:
+        return f"one array of samples of shape {_plain(next(iter(wanted.values())))}"
+    return ", ".join(f"{name} {_plain(shape)}" for name, shape in wanted.items())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.layers import check_names
+from lepton_kit.data.structure import form, items, joined
 from lepton_kit.errors import CompressionError, why_not_written
 
 INPUT = "input"
@@ -146,33 +147,63 @@ def prepare(data: Any) -> Any:
     )
 
 
-def store_calibration(samples: Any, data: Path, home: Path) -> str:
-    """Write calibration samples that fit the data into the job's folder. Raises `CompressionError` if they don't."""
+def store_calibration(samples: Any, data: Path, home: Path) -> tuple[tuple[Any, str], ...]:
+    """Write calibration samples that fit the data into the job's folder, as files with their input's name or place.
+
+    Raises `CompressionError` if they don't fit.
+    """
     from lepton_kit.compression.quantization.formats import check_calibration
     from lepton_kit.data.prepared import open_folder
 
-    samples = np.asarray(samples)
-    check_calibration(samples, np.asarray(open_folder(data).train.x).shape[1:])
-    path = home / INPUT / "calibration.npy"
-    np.save(path, samples)
-    return str(path.absolute())
+    wanted = dict(items(open_folder(data).train.x))
+    given = dict(items(tuple(samples) if isinstance(samples, list) and len(wanted) > 1 else samples))
+    if given.keys() != wanted.keys():
+        raise CompressionError(f"calibration: got {form(samples)}; the data have {form(joined(wanted))}")
+    found = []
+    for place, (key, part) in enumerate(given.items()):
+        part = np.asarray(part)
+        check_calibration(part, wanted[key].shape[1:])
+        path = home / INPUT / f"calibration-{place}.npy"
+        np.save(path, part)
+        found.append((key, str(path.absolute())))
+    return tuple(found)
 
 
 def store_data(data: Any, home: Path) -> Path:
     """Write the prepared data into the job's folder, from where every child maps it.
 
-    Raises `CompressionError` unless it has one input, one target, and a split to judge by.
+    Raises `CompressionError` unless it has targets and a split to judge by.
     """
-    from lepton_kit.data.prepared import store_folder
-
     prepared = prepare(data)
     if prepared.validation is None or not len(prepared.validation):
         raise CompressionError("data: got no validation split; compression is judged on held-out samples")
-    if not isinstance(prepared.train.x, np.ndarray) or not isinstance(prepared.train.y, np.ndarray):
-        raise CompressionError(
-            "data: got several inputs or targets, or none; compression handles one of each"
-        )
-    folder = home / INPUT / "data"
+    if prepared.train.y is None:
+        raise CompressionError("data: got no targets; compression is judged by them")
+    return store_prepared(prepared, home, "data")
+
+
+def store_test(test: Any, home: Path) -> Path:
+    """Write the samples that a card shall report on, (x, y) or a dataset, as the only split of prepared data."""
+    from lepton_kit.data import arrays
+
+    if isinstance(test, tuple | list) and len(test) == 2:
+        prepared = arrays(*test, validation_split=0).prepare()
+    else:
+        prepared = prepare(test)
+        if prepared.validation is not None and len(prepared.validation):
+            raise CompressionError(
+                "test: got data with a validation split; expected (x, y), or data of one split"
+            )
+    if prepared.train.y is None:
+        raise CompressionError("test: got no targets; the card reports by them")
+    return store_prepared(prepared, home, "test")
+
+
+def store_prepared(prepared: Any, home: Path, name: str) -> Path:
+    """Write prepared data into a folder of that name. Raises `CompressionError`, such as on a full disk."""
+    from lepton_kit.data.prepared import store_folder
+
+    folder = home / INPUT / name
     shutil.rmtree(folder, ignore_errors=True)
     try:
         store_folder(prepared, folder)

@@ -47,6 +47,8 @@ def _parts(value: Any) -> list[Any]:
         parts += list(getattr(value, "_layers", [])) + list(getattr(value, "layers", []) or [])
     if isinstance(value, keras.layers.Layer | keras.losses.Loss | keras.metrics.Metric):
         for name, one in vars(value).items():
+            if _wraps_method_of(one, value):
+                continue  # Keras wraps `build` in each object; the class brings the method itself
             if _is_function(one) or (not name.startswith("_") and _is_keras_part(one)):
                 parts.append(one)
     return [part for one in parts for part in _flat(one) if part is not None and not isinstance(part, str)]
@@ -74,6 +76,10 @@ def _is_keras_part(value: Any) -> bool:
         keras.initializers.Initializer,
     )
     return isinstance(value, kinds)
+
+
+def _wraps_method_of(one: Any, value: Any) -> bool:
+    return _is_function(one) and getattr(getattr(one, "__wrapped__", None), "__self__", None) is value
 
 
 def _is_function(value: Any) -> bool:

@@ -6,6 +6,7 @@ answers in JSON and ends. A converter that dies by a signal takes its child with
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -13,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +38,7 @@ PRELOADED = (
 """Modules whose functions are called; each that is loaded before a fork is one that no fork has to load."""
 
 FRESH_SECONDS = 1800
+PARENT_LOOK_SECONDS = 0.5
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -151,11 +155,12 @@ def fork_call(function: str, **arguments: Any) -> Any:
 
 def _fork(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     read, write = os.pipe()
+    parent = os.getpid()
     with tempfile.TemporaryFile() as said:
         child = os.fork()
         if child == 0:
             os.close(read)
-            _in_child(function, arguments, write, said.fileno())
+            _in_child(function, arguments, write, said.fileno(), parent)
         os.close(write)
         with os.fdopen(read, "rb") as stream:
             answer = stream.read()
@@ -171,8 +176,37 @@ def _fork(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _in_child(function: str, arguments: dict[str, Any], write: int, said: int) -> None:
+def end_with(parent: int) -> None:
+    """Have this process end when ``parent`` does, whatever it is at: nobody waits for its answer any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_LOOK_SECONDS)
+        for child in _children(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _children(pid: int) -> list[int]:
+    """Processes that this one has started and those that they have, as far as /proc tells; the last ones first."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = path.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        queue += (mine := parents.get(queue.pop(), []))
+        found += mine
+    return found[::-1]
+
+
+def _in_child(function: str, arguments: dict[str, Any], write: int, said: int, parent: int) -> None:
     try:
+        end_with(parent)
         os.dup2(said, 1)
         os.dup2(said, 2)
         answer = _answer(function, arguments)
@@ -207,6 +241,7 @@ def _unpack(answer: dict[str, Any]) -> Any:
 def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    end_with(os.getppid())
     load_tensorflow()
     for line in sys.stdin:
         request = json.loads(line)
@@ -230,6 +265,7 @@ def load_tensorflow() -> None:
 def _answer_once(function: str, arguments: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    end_with(os.getppid())
     with answers:
         answers.write(json.dumps(_answer(function, json.loads(arguments))))
 

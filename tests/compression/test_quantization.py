@@ -196,8 +196,8 @@ def test_every_format_keeps_the_accuracy_of_the_digits(workshop, digits, digits_
     assert abs(accuracy["int4"] - accuracy["float32"]) < 0.1
     assert size["int4"] < size["int8"] < size["mixed"] < size["float16"] < size["float32"]
     integer = LiteRTModel(tmp_path / "int8.tflite")
-    assert integer.input["dtype"] is np.int8
-    assert integer.output["dtype"] is np.int8
+    assert integer.inputs["x"]["dtype"] is np.int8
+    assert integer.outputs["output_0"]["dtype"] is np.int8
     with pytest.raises(CompressionError, match=r"got samples of shape \(8, 8\)"):
         integer.predict(digits[2][..., 0])
 

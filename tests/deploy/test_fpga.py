@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit.deploy import fpga
-from lepton_kit.deploy.fpga_build import bits, count_luts, reuse_for
+from lepton_kit.deploy.fpga_build import bits, count_luts, reuse_for, unfit
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.errors import CompressionError
@@ -26,6 +26,21 @@ needs_alkaid = pytest.mark.skipif(
 needs_yosys = pytest.mark.skipif(
     shutil.which("yosys") is None, reason="yosys is a program of the system; it only checks the estimate"
 )
+
+
+def test_layers_that_hls4ml_builds_otherwise_are_told_and_an_abort_names_the_pooling(tmp_path):
+    import keras
+
+    layers = keras.layers
+    assert "DepthwiseConv2D and a 1x1 Conv2D" in unfit(layers.SeparableConv2D(2, 3))
+    assert "its hard_sigmoid is not Keras'" in unfit(layers.Dense(2, activation="hard_sigmoid"))
+    assert unfit(layers.Dense(2, activation="relu")) is None
+    pool = layers.MaxPooling2D(3, strides=2, name="pool")
+    keras.Sequential([keras.Input((7, 7, 1)), pool, layers.Flatten()]).save(tmp_path / "model.keras")
+    assert fpga.aborted("SIGABRT", tmp_path / "model.keras") == (
+        "hls4ml: the emulated design was ended by SIGABRT; hls4ml aborts on pooling whose windows overlap or do not divide "
+        "what they pool: look at 'pool' (windows (3, 3), strides (2, 2), padding 'valid')"
+    )
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))

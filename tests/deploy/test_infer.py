@@ -85,6 +85,31 @@ def test_a_keras_file_gives_the_same_outputs(digits_file, digits_cnn, digits):
 
 @needs_litert
 @pytest.mark.processes
+def test_samples_of_another_shape_are_refused_in_words(digits_file, digits_cnn, digits):
+    for model in (digits_file, digits_cnn):
+        with pytest.raises(CompressionError, match=r"got samples of shape \(8, 7, 1\); the .* \(8, 8, 1\)$"):
+            infer(model, digits[2][:4, :, :7], workers=1)
+        with pytest.raises(CompressionError, match="got a dictionary of 'a', 'b'; the model takes one array"):
+            infer(model, {"a": digits[2][:4], "b": digits[2][:4]}, workers=1)
+    with pytest.raises(CompressionError, match="data: got inputs of 3, 4 samples"):
+        infer(digits_file, {"a": digits[2][:4], "b": digits[2][:3]})
+
+
+@pytest.mark.processes
+def test_several_inputs_and_outputs(tmp_path):
+    from tests.zoo import kinds
+
+    model, _, held, _ = kinds.made("several of both")
+    expected = [np.asarray(one) for one in model(held, training=False)]
+    result = infer(model, held, workers=2, batch=5, output=tmp_path / "out.npy")
+    for place, one in enumerate(expected):
+        np.testing.assert_allclose(result.outputs[place], one, atol=1e-5)
+        np.testing.assert_allclose(np.load(tmp_path / f"out-{place}.npy"), one, atol=1e-5)
+    assert repr(result) == "InferenceResult(24 samples, 2 workers)"
+
+
+@needs_litert
+@pytest.mark.processes
 def test_a_broken_model_is_told_with_the_workers_samples(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"nothing")
     with pytest.raises(
@@ -97,14 +122,15 @@ def test_a_broken_model_is_told_with_the_workers_samples(tmp_path):
 @pytest.mark.processes
 def test_a_killed_worker_is_told_and_leaves_no_process(digits_file, digits, tmp_path):
     np.save(tmp_path / "samples.npy", digits[2][:10])
-    pool = WorkerPool(tmp_path, digits_file, ((0, 5), (5, 10)), 5, 1)
+    inputs = [[None, str(tmp_path / "samples.npy")]]
+    pool = WorkerPool(tmp_path, digits_file, inputs, ((0, 5), (5, 10)), 5, 1)
     with pool:
-        shape, dtype = pool.wait_ready()
+        ((shape, dtype),) = pool.wait_ready()
         assert shape == (10,)
         np.lib.format.open_memmap(tmp_path / "o.npy", mode="w+", dtype=dtype, shape=(10, *shape)).flush()
         pool.processes[1].send_signal(signal.SIGKILL)
         pool.processes[1].wait()
         with pytest.raises(CompressionError, match=r"worker 1 \(samples 5 to 9\) was ended by SIGKILL"):
-            pool.go(tmp_path / "o.npy")
+            pool.go([tmp_path / "o.npy"])
     assert all(process.poll() is not None for process in pool.processes)
     assert json.loads((tmp_path / "worker-0.json").read_text())["stop"] == 5

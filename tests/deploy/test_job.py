@@ -17,7 +17,7 @@ from lepton_kit.deploy.report.compress import CompressionJob, compress
 from lepton_kit.deploy.report.job import run_job
 from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.subject import find_home, find_subject
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import Crash, Workshop, fresh_call
 from lepton_kit.rundir import Status, send_request
 from tests.processes import processes_of
@@ -111,26 +111,27 @@ def test_memory_and_another_device_are_measured_in_a_fresh_process(workshop, dig
     given = tmp_path / "given.npy"
     np.save(given, digits[2][:7])
     card = run_job(
-        a_job(digits, digits_cnn, tmp_path, quantize=("int8",), gpu="", calibration=str(given)), workshop
+        a_job(digits, digits_cnn, tmp_path, quantize=("int8",), gpu="", calibration=((None, str(given)),)),
+        workshop,
     )
     assert card.settings["calibration"] == "7 samples that were given"
     assert card["int8"].error is None
     assert card["keras-gpu"].target == "GPU"
     assert "sees no GPU here; it needs a build with CUDA" in card["keras-gpu"].error
-    samples = str(samples_file(digits, tmp_path))
-    memory = {"path": str(card.path("float32")), "runtime": "litert", "samples": samples}
+    samples = [[None, str(samples_file(digits, tmp_path))]]
+    memory = {"path": str(card.path("float32")), "inputs": samples}
     assert fresh_call("lepton_kit.deploy.report.measure:peak_memory", **memory) > 1_000_000
-    with pytest.raises(CompressionError, match="no such LiteRT file"):
+    with pytest.raises(ModelError, match=r"none\.tflite: no model"):
         fresh_call("lepton_kit.deploy.report.measure:peak_memory", **{**memory, "path": "none.tflite"})
     with pytest.raises(Crash, match="os:abort: the process was ended by SIGABRT"):
         fresh_call("os:abort")
     with pytest.raises(Crash, match="ended by exit code 3"):
         fresh_call("os:_exit", status=3)
 
-    asked = {"kind": "CPU", "path": str(card.path("keras")), "samples": samples, "repetitions": 3}
-    times = fresh_call("lepton_kit.deploy.report.measure:keras_on", output=str(tmp_path / "out.npy"), **asked)
+    asked = {"kind": "CPU", "path": str(card.path("keras")), "inputs": samples, "repetitions": 3}
+    times = fresh_call("lepton_kit.deploy.report.measure:keras_on", output=str(tmp_path / "out.npz"), **asked)
     assert 0 < times["1"]["low"] <= times["1"]["median"] < times["32"]["high"]
-    assert np.load(tmp_path / "out.npy").shape == (len(np.load(samples)), 10)
+    assert np.load(tmp_path / "out.npz")["output_0000"].shape == (32, 10)
 
 
 def test_a_gpu_stands_in_the_same_table(digits, digits_cnn, tmp_path, monkeypatch):

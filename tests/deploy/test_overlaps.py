@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from lepton_kit.deploy import overlaps
 from lepton_kit.deploy.report import scoring
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.answers import Answer
+
+CLASSES = Answer(task="classification")
 
 MAPS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=4, max_size=24)
 
@@ -56,19 +59,17 @@ def test_a_score_may_be_dice_and_its_difference_is_paired():
     good = y[..., None] * 0.8 + 0.1
     poor = good.copy()
     poor[:, 0] = 0.1
-    one, two = (scoring.score(outputs, y, "other", "dice") for outputs in (good, poor))
+    one, two = (scoring.score(outputs, y, CLASSES, "dice") for outputs in (good, poor))
     assert (one.metric, one.value, one.low, one.high) == ("Dice", 1.0, 1.0, 1.0)
     assert two.value == pytest.approx(2 / 3)
     assert scoring.difference(two, one) == pytest.approx((-1 / 3, -1 / 3, -1 / 3))
-    assert scoring.score(good, y.astype(np.float32), "regression", "dice").value == 1.0
-    several = scoring.score(np.eye(3)[np.array([[0, 1, 2, 2]])], np.array([[0, 1, 2, 1]]), "other", "dice")
+    assert scoring.score(good, y.astype(np.float32), CLASSES, "dice").value == 1.0
+    several = scoring.score(np.eye(3)[np.array([[0, 1, 2, 2]])], np.array([[0, 1, 2, 1]]), CLASSES, "dice")
     assert several.value == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
 
 
 def test_dice_of_what_is_no_map_is_refused():
     with pytest.raises(CompressionError, match="metric: got 'dice'; the targets are no maps"):
-        scoring.score(np.eye(2)[[0, 1]], np.array([0, 1]), "classification", "dice")
+        scoring.score(np.eye(2)[[0, 1]], np.array([0, 1]), CLASSES, "dice")
     with pytest.raises(CompressionError, match="the targets are no maps"):
-        scoring.score(np.zeros((2, 3)), np.full((2, 3), 0.5), "regression", "dice")
-    with pytest.raises(CompressionError, match="metric: got 'iou'; expected one of auto, dice"):
-        scoring.check_metric("iou")
+        scoring.score(np.zeros((2, 3)), np.full((2, 3), 0.5), Answer(task="regression"), "dice")

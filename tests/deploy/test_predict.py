@@ -138,13 +138,25 @@ def test_options_are_checked_before_anything_runs():
             predictor().predict(["a"], **{name: value})
     with pytest.raises(ConfigError, match="workers: got 2; expected none: this model has no file"):
         predictor().predict(["a"], workers=2)
-    with pytest.raises(ConfigError, match="none for a model with several outputs"):
-        predictor(answers=VALUE * 2, file=lambda home: home).predict(["a"], workers=2)
-    several = ArraysPreprocessing(
-        inputs=(ArrayForm(key="a", shape=(), dtype="float32"), ArrayForm(key="b", shape=(), dtype="float32"))
+
+
+@pytest.mark.processes
+def test_several_inputs_and_outputs_are_predicted_by_workers(tmp_path):
+    import keras
+
+    a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    model = keras.Model({"a": a, "b": b}, [keras.layers.Dense(1)(a), keras.layers.Add()([b, b])])
+    model.save(tmp_path / "model.keras")
+    forms = (ArrayForm(key="a", shape=(2,), dtype="float32"), ArrayForm(key="b", shape=(1,), dtype="float32"))
+    raw = {"a": np.random.default_rng(0).random((5, 2)), "b": np.arange(5.0)[:, None]}
+    named = (Answer(name="one", task="regression"), Answer(name="two", task="regression"))
+    several = Predictor(
+        ArraysPreprocessing(inputs=forms), named, lambda x: [], file=lambda home: tmp_path / "model.keras"
     )
-    with pytest.raises(ConfigError, match="none for a model of several inputs"):
-        Predictor(several, VALUE, double, file=lambda home: home).predict({"a": [1.0], "b": [2.0]}, workers=2)
+    found = several.predict(raw, workers=2)
+    expected = model.predict(raw, verbose=0)
+    np.testing.assert_allclose(found["one_value"], expected[0][:, 0], atol=1e-5)
+    np.testing.assert_allclose(found["two_value"], expected[1][:, 0], atol=1e-5)
 
 
 def test_progress_is_told_to_a_function():

@@ -83,11 +83,11 @@ def test_refining_bisects_between_the_last_success_and_the_first_failure():
     assert not seen[4].inside(0.017)
 
 
-def row(name, latency, gzip, difference, **more):
+def row(name, latency, gzip, lost, **more):
     figures = {
         "latency_1_one": Figure(latency, "measured"),
         "gzip_bytes": Figure(gzip, "measured"),
-        "difference": Figure(difference, "measured"),
+        "lost": Figure(lost, "measured"),
     }
     return Row(name, "LiteRT", figures=figures, **more)
 
@@ -95,24 +95,15 @@ def row(name, latency, gzip, difference, **more):
 def test_the_cheapest_row_inside_the_bound_wins():
     rows = [
         row("float32", 1.0, 100, 0.0, role="float"),
-        row("int8", 0.5, 30, -0.004),
-        row("tiny", 0.1, 5, -0.02),
-        row("control", 0.01, 1, 0.01, role="control"),
-        Row("failed", "LiteRT", error="no"),
-    ]
-    assert choose(rows, "balanced", 0.005, True) == "int8"
-    assert choose(rows, "balanced", 0.03, True) == "tiny"
-    assert choose(rows, "balanced", 0.0, True) == "float32"
-    assert choose(rows[1:], "balanced", 0.005, True) is None
-
-
-def test_a_lower_metric_is_better_where_the_metric_says_so():
-    rows = [
-        row("float32", 1.0, 100, 0.0, role="float"),
         row("int8", 0.5, 30, 0.004),
         row("tiny", 0.1, 5, 0.02),
+        row("control", 0.01, 1, -0.01, role="control"),
+        Row("failed", "LiteRT", error="no"),
     ]
-    assert choose(rows, "latency", 0.005, False) == "int8"
+    assert choose(rows, "balanced", 0.005) == "int8"
+    assert choose(rows, "balanced", 0.03) == "tiny"
+    assert choose(rows, "balanced", 0.0) == "float32"
+    assert choose(rows[1:], "balanced", 0.005) is None
 
 
 def test_relative_costs():
@@ -131,12 +122,11 @@ class FakeBench:
             "structured": (0.5, 0.75),
             "sparsity": (0.8,),
             "quantize": ("int8",),
-            "max_accuracy_drop": 0.012,
+            "max_drop": 0.012,
             "cost": "balanced",
             "refine": False,
         }
         self.job = SimpleNamespace(**{**values, **changes})
-        self.metric = SimpleNamespace(higher_is_better=True)
         self.rows, self.done = [], []
 
     def train(self, trunk):
@@ -146,7 +136,7 @@ class FakeBench:
         outcome = monotone(trunk)
         for precision in ("float32", *precisions):
             price = outcome.costs[precision]
-            made = row(trunk.variant(precision), price, 100 * price, -outcome.drops[precision])
+            made = row(trunk.variant(precision), price, 100 * price, outcome.drops[precision])
             self.rows.append(
                 replace(made, precision=precision, structured=trunk.structured, sparsity=trunk.sparsity)
             )

@@ -6,17 +6,17 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.quantization.deployable import deployable
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
 from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import Call, Crash
-
-UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
 
 
 def convert(
@@ -25,13 +25,13 @@ def convert(
     precision: str,
     output: str | Path,
     *,
-    calibration: str | Path | None = None,
+    calibration: str | Path | Sequence[Sequence[Any]] | None = None,
     keep_float: Sequence[str] = (),
     float_file: str | Path | None = None,
 ) -> dict[str, Any]:
     """Convert in a child process. Returns ``{"notes": [...]}``; raises `CompressionError` that names what failed.
 
-    ``calibration`` is a ``.npy`` file of samples; ``float_file`` the float32 LiteRT file of the same model, needed
+    ``calibration`` is a ``.npy`` file of samples, or several with the name or place of each; ``float_file`` the float32 LiteRT file of the same model, needed
     by 4-bit and mixed formats.
     """
     try:
@@ -40,7 +40,7 @@ def convert(
             model=str(model),
             precision=precision,
             output=str(output),
-            calibration=None if calibration is None else str(calibration),
+            calibration=str(calibration) if isinstance(calibration, Path) else calibration,
             keep_float=list(keep_float),
             float_file=None if float_file is None else str(float_file),
         )
@@ -56,24 +56,44 @@ def convert_file(
     model: str,
     precision: str,
     output: str,
-    calibration: str | None = None,
+    calibration: Any = None,
     keep_float: Sequence[str] = (),
     float_file: str | None = None,
 ) -> dict[str, Any]:
     """Do the conversion in this process; see `convert` for the safe way."""
-    samples = None if calibration is None else np.load(calibration)
     check_precisions([precision], keep_float=keep_float)
     if PRECISIONS[precision].needs_float_file:
         if float_file is None:
             raise CompressionError(f"{precision}: needs the float32 LiteRT file of the same model")
-        content = _with_quantizer(float_file, precision, samples, keep_float)
+        content = _with_quantizer(float_file, precision, calibration, keep_float)
         notes: list[str] = []
     else:
-        content, notes = _with_converter(model, precision, samples)
-    temporary = f"{output}.part"
-    Path(temporary).write_bytes(content)
-    os.replace(temporary, output)
+        content, notes = _with_converter(model, precision, calibration)
+    temporary = Path(f"{output}.part")
+    temporary.write_bytes(content)
+    try:
+        _try(temporary, precision)
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
     return {"notes": notes, "bytes": len(content)}
+
+
+def _try(path: Path, precision: str) -> None:
+    """Raise `CompressionError` where LiteRT can't run a file on one sample: the converter doesn't look."""
+    from lepton_kit.compression.quantization.litert import LiteRTModel
+
+    model = LiteRTModel(path)
+    shapes = [tuple(int(size) for size in one["shape_signature"]) for one in model.inputs.values()]
+    if any(-1 in shape[1:] for shape in shapes):
+        return  # how large a sample has to be isn't known
+    try:
+        model.prepare([(max(1, shape[0]), *shape[1:]) for shape in shapes])
+    except CompressionError as failure:
+        raise CompressionError(
+            f"{precision}: LiteRT can't run what the converter made of this model, as it can't with masked recurrent "
+            f"layers in int8; choose another number format ({str(failure).split(': ', 2)[-1]})"
+        ) from None
 
 
 # ------------------------------------------------------------------ TensorFlow's converter
@@ -92,27 +112,19 @@ def load_keras(path: str | Path) -> Any:
         raise CompressionError(f"{path.name}: Keras cannot read this model: {failure}") from None
 
 
-def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tuple[bytes, list[str]]:
-    import keras
+def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[str]]:
     import tensorflow as tf
 
     model = load_keras(path)
     if PRECISIONS[precision].trained_bits:
         return _with_trained_ranges(model, precision), []
-    model, batch, notes, stuck = deployable(model, lookups=precision == "float32")
-    shape, dtype = single_input(model)
-    check_precisions([precision], recurrent=stuck)
+    ready = deployable(model, lookups=precision == "float32")
+    model = ready.model
+    takes = signature_of(model)
+    check_precisions([precision], recurrent=ready.looping)
     names = [layer.name for layer in model.layers]
     mark_layers(model)
-    archive = (
-        keras.export.ExportArchive()
-    )  # from_concrete_functions would write untrained weights of a Keras 3 model
-    archive.track(model)
-    archive.add_endpoint(
-        "serve",
-        lambda x: model(x, training=False),
-        input_signature=[tf.TensorSpec((batch, *shape), dtype, name="x")],
-    )
+    archive = archive_of(model, ready.batch)
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -121,35 +133,47 @@ def _with_converter(path: str, precision: str, samples: np.ndarray | None) -> tu
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if precision == "int8":
-            if samples is None:
+            if files is None:
                 raise CompressionError("int8: needs a representative dataset; give calibration samples")
-            check_calibration(samples, shape)
-            converter.representative_dataset = lambda: ([sample[None].astype(dtype)] for sample in samples)
+            samples = _fitting(takes, load_samples(files), model)
+            count = len(next(iter(samples.values())))
+            converter.representative_dataset = lambda: (
+                {
+                    name: samples[name][row : row + 1].astype(dtype)
+                    for name, (_, dtype) in takes.inputs.items()
+                }
+                for row in range(count)
+            )
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            if dtype == "float32":
+            if not takes.whole:
                 converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
         try:
-            return converter.convert(), notes
+            return converter.convert(), list(ready.notes)
         except Exception as failure:
             raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
 
+def _fitting(takes: Signature, samples: dict[str, np.ndarray], model: Any) -> dict[str, np.ndarray]:
+    """Samples by the names of a signature. Raises `CompressionError` for those that don't fit."""
+    if len(takes.inputs) == 1:
+        samples = {"x": next(iter(samples.values()))}
+    elif set(samples) != set(takes.inputs):  # by place
+        samples = dict(zip(takes.inputs, samples.values(), strict=True))
+    takes.check(samples)
+    return samples
+
+
 def _with_trained_ranges(model: Any, precision: str) -> bytes:
     """A quantization-aware model as int8; the ranges that it learned take the place of calibration."""
-    import keras
     import tensorflow as tf
 
     from lepton_kit.compression.quantization import qat
 
-    shape, dtype = single_input(model)
     names = [layer.name for layer in model.layers]
     mark_layers(model)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
     with qat.exporting(model) as serve, tempfile.TemporaryDirectory() as folder:
-        archive.add_endpoint("serve", serve, input_signature=[tf.TensorSpec((None, *shape), dtype, name="x")])
-        archive.write_out(folder, verbose=False)
+        archive_of(model, serve=serve).write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if not qat.takes_float(model):
@@ -161,80 +185,75 @@ def _with_trained_ranges(model: Any, precision: str) -> bytes:
             raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
 
-def deployable(model: Any, *, lookups: bool = False) -> tuple[Any, int | None, list[str], list[str]]:
-    """The same function in a form that converts well: (model, fixed batch or None, notes, layers left looping).
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a model, by name, as a file that is made of it takes them: shape without batch, and type."""
 
-    Recurrent layers over a short, known number of time steps are unrolled; with others the batch is fixed at 1.
-    Flatten becomes a reshape to a known size, which the runtime can hand to its fast kernels in one piece.
-    ``lookups``: embeddings become an operation whose table litert-quantizer can round.
-    """
-    import keras
+    inputs: dict[str, tuple[tuple[int | None, ...], str]]
 
-    from lepton_kit.compression.quantization.deploy_layers import LookupEmbedding, StaticFlatten
+    @property
+    def whole(self) -> bool:
+        """Whether an input takes whole numbers, which are never rounded to int8."""
+        return any("int" in dtype or dtype == "bool" for _, dtype in self.inputs.values())
 
-    recurrent = [
-        layer for layer in model._flatten_layers() if hasattr(layer, "unroll") and not _wrapped(layer, model)
-    ]
-    stuck = [layer.name for layer in recurrent if not 0 < _time_steps(layer) <= UNROLL_STEPS]
-    unrolled = [layer.name for layer in recurrent if layer.name not in stuck]
-    flattens = [
-        layer
-        for layer in model.layers
-        if type(layer) is keras.layers.Flatten and None not in layer.output.shape[1:]
-    ]
-    embeddings = [
-        layer
-        for layer in model.layers
-        if lookups and type(layer) is keras.layers.Embedding and None not in layer.input.shape[1:]
-    ]
-    notes = []
-    if unrolled:
-        notes.append(f"recurrent layers unrolled: {', '.join(unrolled)}")
-    if stuck:
-        notes.append(f"batch fixed at 1 because these recurrent layers loop: {', '.join(stuck)}")
-    if (unrolled or flattens or embeddings) and type(model).__name__ in ("Sequential", "Functional"):
-
-        def clone(layer: Any) -> Any:
-            config = layer.get_config()
-            if layer in flattens:
-                return StaticFlatten(size=int(layer.output.shape[-1]), name=layer.name)
-            if layer in embeddings:
-                return LookupEmbedding.from_config(config)
-            if layer.name in unrolled:
-                if "unroll" in config:
-                    config["unroll"] = True
-                for inner in ("layer", "backward_layer"):
-                    if config.get(inner):
-                        config[inner]["config"]["unroll"] = True
-            return layer.__class__.from_config(config)
-
-        copy = keras.models.clone_model(model, clone_function=clone)
-        copy.set_weights(model.get_weights())
-        model = copy
-    return model, 1 if stuck else None, notes, stuck
+    def check(self, samples: dict[str, np.ndarray]) -> None:
+        """Raise `CompressionError` unless calibration samples fit."""
+        for name, (shape, _) in self.inputs.items():
+            check_calibration(samples[name], shape)
 
 
-def _wrapped(layer: Any, model: Any) -> bool:
-    import keras
-
-    wrappers = [other for other in model._flatten_layers() if isinstance(other, keras.layers.Bidirectional)]
-    if isinstance(layer, keras.layers.Bidirectional):
-        return False
-    return any(layer in (wrapper.forward_layer, wrapper.backward_layer) for wrapper in wrappers)
-
-
-def _time_steps(layer: Any) -> int:
-    return int(layer.input.shape[1] or 0)
-
-
-def single_input(model: Any) -> tuple[tuple[int | None, ...], str]:
-    """Shape without batch and dtype of the only input. Raises `CompressionError` for several inputs or outputs."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+def signature_of(model: Any) -> Signature:
+    """The signature of a functional or sequential model; a single input goes by the name ``x``."""
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
         raise CompressionError(
-            f"{model.name}: got {len(model.inputs)} inputs and {len(model.outputs)} outputs; compression handles one of each"
+            f"{model.name}: a subclassed model doesn't say what it takes; build it with keras.Model(inputs, outputs)"
         )
-    tensor = model.inputs[0]
-    return tuple(tensor.shape[1:]), str(tensor.dtype)
+    names = ["x"] if len(tensors) == 1 else [tensor.name for tensor in tensors]
+    return Signature(
+        {
+            name: (tuple(tensor.shape[1:]), str(tensor.dtype))
+            for name, tensor in zip(names, tensors, strict=True)
+        }
+    )
+
+
+def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
+    """A Keras archive whose endpoint takes the inputs by name and gives the outputs as a list, in the order of the
+    model's description: those that have names by name. from_concrete_functions would write untrained weights."""
+    import keras
+    import tensorflow as tf
+
+    takes = signature_of(model).inputs
+    names = [tensor.name for tensor in model.inputs]
+
+    def call(*given: Any) -> Any:
+        parts = dict(zip(names, given, strict=True))
+        packed = keras.tree.map_structure(lambda one: parts[one.name], structure_of(model))
+        found = serve(packed) if serve is not None else model(packed, training=False)
+        if isinstance(found, dict):
+            found = [found[name] for name in sorted(found)]
+        return found if not isinstance(found, list | tuple) or len(found) > 1 else found[0]
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    specs = [tf.TensorSpec((batch, *shape), dtype, name=name) for name, (shape, dtype) in takes.items()]
+    archive.add_endpoint("serve", call, input_signature=specs)
+    return archive
+
+
+def structure_of(model: Any) -> Any:
+    """The input tensors of a functional model in the form in which it takes them."""
+    graph = getattr(model, "_functional", None) or model
+    structure = getattr(graph, "_inputs_struct", None)
+    return model.inputs[0] if structure is None or len(model.inputs) == 1 else structure
+
+
+def load_samples(files: str | Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
+    """Samples from one ``.npy`` file, under the name ``x``, or from several with the name or place of each."""
+    if isinstance(files, str):
+        return {"x": np.load(files)}
+    return {str(key): np.load(path) for key, path in files}
 
 
 def explain_failure(precision: str, text: str, layers: Sequence[str]) -> str:
@@ -267,9 +286,7 @@ def _last_words(tail: str) -> str:
 
 
 # ------------------------------------------------------------------ litert-quantizer
-def _with_quantizer(
-    float_file: str, precision: str, samples: np.ndarray | None, keep_float: Sequence[str]
-) -> bytes:
+def _with_quantizer(float_file: str, precision: str, files: Any, keep_float: Sequence[str]) -> bytes:
     from litert_quantizer import quantizer
 
     tool = quantizer.Quantizer(float_file)
@@ -279,9 +296,9 @@ def _with_quantizer(
         tool.update_quantization_recipe(regex=scopes[layer], operation_name="*", algorithm_key="no_quantize")
     ranges = None
     if tool.need_calibration:
-        if samples is None:
+        if files is None:
             raise CompressionError(f"{precision}: needs a representative dataset; give calibration samples")
-        ranges = calibrate(tool, float_file, samples)
+        ranges = calibrate(tool, float_file, load_samples(files))
     return bytes(tool.quantize(ranges).quantized_model)
 
 
@@ -294,7 +311,7 @@ def configure(tool: Any, precision: str, scope: str) -> None:
         tool.add_dynamic_config(regex=scope, operation_name="EMBEDDING_LOOKUP", num_bits=8)
 
 
-def calibrate(tool: Any, float_file: str, samples: np.ndarray) -> Any:
+def calibrate(tool: Any, float_file: str, samples: dict[str, np.ndarray]) -> Any:
     """The least and the greatest value of every activation over the samples, as litert-quantizer keeps them.
 
     Its own ``calibrate`` takes a moving average of the samples' ranges instead, beyond which activations are cut off.
@@ -304,15 +321,23 @@ def calibrate(tool: Any, float_file: str, samples: np.ndarray) -> Any:
     from litert_quantizer.recipe_manager import RecipeManager
     from litert_quantizer.utils.qsv_utils import min_max_update
 
-    signature, names = next(iter(Interpreter(float_file).get_signature_list().items()))
-    details = Interpreter(float_file).get_input_details()[0]
-    check_calibration(samples, [None if size == -1 else int(size) for size in details["shape_signature"][1:]])
-    name = names["inputs"][0]
+    reader = Interpreter(float_file)
+    signature = next(iter(reader.get_signature_list()))
+    details = reader.get_signature_runner(signature).get_input_details()
+    shapes = {one["name"]: one["shape_signature"] for one in reader.get_input_details()}
+    if len(details) == 1:
+        samples = {next(iter(details)): next(iter(samples.values()))}
+    for name, one in details.items():
+        shape = shapes.get(one["name"], one["shape"])[1:]
+        check_calibration(samples[name], [None if size == -1 else int(size) for size in shape])
     recipes = RecipeManager()
     recipes.load_quantization_recipe(tool.get_quantization_recipe())
     watcher = Calibrator(
         float_file, mode=CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, qsv_update_func=min_max_update
     )
-    inputs = [{name: sample[None].astype(details["dtype"])} for sample in samples]
+    inputs = [
+        {name: samples[name][row : row + 1].astype(one["dtype"]) for name, one in details.items()}
+        for row in range(len(next(iter(samples.values()))))
+    ]
     watcher.calibrate({signature: inputs}, recipes)
     return watcher.get_model_qsvs()

@@ -42,3 +42,45 @@ class LookupEmbedding(keras.layers.Embedding):
             return tf.gather(table, ids)
 
         return tf.reshape(lookup(table, ids), (-1, *inputs.shape[1:], self.output_dim))
+
+
+class FoldedTime(keras.layers.Layer):
+    """A layer that is applied to every time step: the steps are put into the batch and back, as two reshapes."""
+
+    def __init__(self, layer: Any, **keywords: Any):
+        super().__init__(**keywords)
+        self.layer = layer
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple) -> None:
+        """The inner layer sees no time."""
+        self.layer.build((input_shape[0], *input_shape[2:]))
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Shape ``(batch, steps, …)`` to ``(batch, steps, …)``."""
+        steps, inner = inputs.shape[1], tuple(inputs.shape[2:])
+        found = self.layer(tf.reshape(inputs, (-1, *inner)))
+        return tf.reshape(found, (-1, steps, *found.shape[1:]))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """The inner layer's shape with the steps before it."""
+        inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
+        return (input_shape[0], input_shape[1], *inner[1:])
+
+
+class Affine(keras.layers.Layer):
+    """Scaling by constants: ``x * scale + offset``; what a normalization with known figures is."""
+
+    def __init__(self, scale: Any, offset: Any, **keywords: Any):
+        super().__init__(**keywords)
+        self.scale, self.offset = scale, offset
+
+    def call(self, inputs: Any) -> Any:
+        """The same shape."""
+        kind = self.compute_dtype
+        return tf.cast(inputs, kind) * tf.constant(self.scale, kind) + tf.constant(self.offset, kind)
+
+
+def gelu_of_erf(x: Any) -> Any:
+    """GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415) by erf, which ONNX has; TensorFlow's own takes erfc."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * 0.7071067811865476))

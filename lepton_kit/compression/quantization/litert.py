@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.structure import Arrays, form, items
 from lepton_kit.errors import CompressionError
 
 
@@ -29,61 +31,104 @@ class LiteRTModel:
             self.interpreter = Interpreter(model_path=str(self.path), num_threads=threads)
         except (ValueError, RuntimeError) as failure:
             raise CompressionError(f"{self.path}: not a LiteRT file ({failure})") from None
-        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise CompressionError(
-                f"{self.path}: got {len(inputs)} inputs and {len(outputs)} outputs; expected one of each"
-            )
-        self.input: dict[str, Any] = inputs[0]
-        self.output: dict[str, Any] = outputs[0]
-        self.fixed_batch = int(self.input["shape_signature"][0])  # -1: any
-        self._batch: int | None = None
+        self.inputs, self.outputs = self._sides()
+        """Name -> what the interpreter knows of each input and output; outputs in the model's order."""
+        self.fixed_batch = int(next(iter(self.inputs.values()))["shape_signature"][0])  # -1: any
+        self._shapes: list[tuple[int, ...]] | None = None
+
+    def _sides(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """By the names of the file's signature; of a file without one in the order of its tensors."""
+        takes, gives = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        signatures = self.interpreter.get_signature_list()
+        if not signatures:
+            named = ({str(one["name"]): one for one in side} for side in (takes, gives))
+            return next(named), next(named)
+        runner = self.interpreter.get_signature_runner(next(iter(signatures)))
+        sides = []
+        for details, known in ((runner.get_input_details(), takes), (runner.get_output_details(), gives)):
+            by_index = {one["index"]: one for one in known}
+            names = sorted(details, key=lambda name: (len(name), name))
+            sides.append({name: by_index.get(details[name]["index"], details[name]) for name in names})
+        return sides[0], sides[1]
 
     def __repr__(self) -> str:
-        return f"LiteRTModel({self.path.name}, input {tuple(self.input['shape_signature'])} {self.input['dtype'].__name__})"
+        takes = ", ".join(
+            f"{tuple(int(size) for size in one['shape_signature'])} {one['dtype'].__name__}"
+            for one in self.inputs.values()
+        )
+        return f"LiteRTModel({self.path.name}, input {takes})"
 
-    def prepare(self, batch: int) -> None:
-        """Make room for a batch of this size."""
-        if batch == self._batch:
-            return
-        shape = [batch, *self.input["shape"][1:]]
-        self.interpreter.resize_tensor_input(self.input["index"], shape)
-        self.interpreter.allocate_tensors()
-        self._batch = batch
-
-    def quantise(self, x: np.ndarray) -> np.ndarray:
-        """``x`` in the numbers of the model's input."""
-        return quantise(np.asarray(x), self.input)
-
-    def invoke(self, x: np.ndarray) -> np.ndarray:
-        """Run one prepared batch that is already in the input's numbers; the raw output."""
-        self.interpreter.set_tensor(self.input["index"], x)
-        self.interpreter.invoke()
-        result: np.ndarray = self.interpreter.get_tensor(self.output["index"])
-        return result
-
-    def predict(self, x: np.ndarray, batch: int = 32) -> np.ndarray:
-        """Outputs for all samples in order; shape ``(samples, …)``."""
-        x = np.asarray(x)
-        wanted = tuple(int(size) for size in self.input["shape_signature"][1:])
-        if x.ndim != len(wanted) + 1 or any(
-            w not in (-1, g) for w, g in zip(wanted, x.shape[1:], strict=True)
-        ):
+    def named(self, x: Arrays) -> dict[str, np.ndarray]:
+        """Samples by the names of the inputs, which the file lists in another order than the model. Raises `CompressionError`
+        for samples of another number, name or shape."""
+        given = items(x)
+        wanted = {
+            name: tuple(int(size) for size in one["shape_signature"][1:]) for name, one in self.inputs.items()
+        }
+        if len(given) != len(wanted):
             raise CompressionError(
-                f"{self.path.name}: got samples of shape {x.shape[1:]}; the input is {wanted}"
+                f"{self.path.name}: got {form(x)}; the model takes {', '.join(wanted) if len(wanted) > 1 else 'one array'}"
             )
+        names = [str(key) for key, _ in given]
+        if len(given) > 1 and sorted(names) != sorted(wanted):
+            raise CompressionError(
+                f"{self.path.name}: got the inputs {', '.join(names)}; the model takes {', '.join(wanted)}"
+            )
+        parts = {name: np.asarray(part) for name, (_, part) in zip(names, given, strict=True)}
+        found = parts if len(given) > 1 else {next(iter(wanted)): next(iter(parts.values()))}
+        for name, part in found.items():
+            shape = wanted[name]
+            if part.ndim != len(shape) + 1 or any(
+                w not in (-1, g) for w, g in zip(shape, part.shape[1:], strict=True)
+            ):
+                raise CompressionError(
+                    f"{self.path.name}: got samples of shape {part.shape[1:]}; the input is {shape}"
+                )
+        return {name: found[name] for name in self.inputs}
+
+    def prepare(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Make room for inputs of these shapes, in the order of `inputs`."""
+        if list(shapes) == self._shapes:
+            return
+        try:
+            for one, shape in zip(self.inputs.values(), shapes, strict=True):
+                self.interpreter.resize_tensor_input(one["index"], list(shape))
+            self.interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as failure:
+            said = " ".join(str(failure).split())[:200]
+            raise CompressionError(
+                f"{self.path.name}: LiteRT can't run it on {', '.join(map(str, shapes))}: {said}"
+            ) from None
+        self._shapes = list(shapes)
+
+    def quantise(self, x: Arrays) -> list[np.ndarray]:
+        """Samples in the numbers of the model's inputs, in their order."""
+        return [quantise(part, self.inputs[name]) for name, part in self.named(x).items()]
+
+    def invoke(self, x: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run one prepared batch that is already in the inputs' numbers; the raw outputs."""
+        for one, part in zip(self.inputs.values(), x, strict=True):
+            self.interpreter.set_tensor(one["index"], part)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(one["index"]) for one in self.outputs.values()]
+
+    def predict(self, x: Arrays, batch: int = 32) -> Any:
+        """Outputs for all samples in order, shape ``(samples, …)``; of several outputs a list of them."""
+        ready = self.quantise(x)
         size = self.fixed_batch if self.fixed_batch > 0 else batch
-        parts = []
-        for start in range(0, len(x), size):
-            part = self.quantise(x[start : start + size])
-            missing = size - len(part) if self.fixed_batch > 0 else 0
-            if missing:
-                part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-            self.prepare(len(part))
-            parts.append(dequantise(self.invoke(part), self.output)[: len(part) - missing])
+        parts: list[list[np.ndarray]] = []
+        for start in range(0, len(ready[0]), size):
+            part = [one[start : start + size] for one in ready]
+            rows = len(part[0])
+            if missing := (size - rows if self.fixed_batch > 0 else 0):
+                part = [np.concatenate([one, np.repeat(one[-1:], missing, axis=0)]) for one in part]
+            self.prepare([one.shape for one in part])
+            made = zip(self.invoke(part), self.outputs.values(), strict=True)
+            parts.append([dequantise(one, details)[:rows] for one, details in made])
         if not parts:
-            return np.zeros((0, *self.output["shape"][1:]), np.float32)
-        return np.concatenate(parts)
+            parts = [[np.zeros((0, *one["shape"][1:]), np.float32) for one in self.outputs.values()]]
+        found = [np.concatenate(one) for one in zip(*parts, strict=True)]
+        return found[0] if len(found) == 1 else found
 
 
 def quantise(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:

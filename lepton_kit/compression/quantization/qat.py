@@ -28,7 +28,7 @@ from lepton_kit.errors import CompressionError
 _PASS_WORDS = (
     "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D Flatten Reshape Permute RepeatVector Identity"
     " ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D Dropout SpatialDropout1D SpatialDropout2D GaussianNoise"
-    " GaussianDropout AlphaDropout ActivityRegularization"
+    " GaussianDropout AlphaDropout ActivityRegularization UpSampling1D"
 )
 _PASS = frozenset(_PASS_WORDS.split())
 _SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D"))
@@ -97,7 +97,7 @@ class _Builder:
             return self._quantized(visit, kind)
         if own and kind in ("Activation", "ReLU", "Softmax"):
             return self._activation(visit)
-        if own and kind in _PASS:
+        if own and (kind in _PASS or (kind == "UpSampling2D" and layer.interpolation == "nearest")):
             value = values[0]
             return _Value(self._call(visit, layer), value.bounds, value.raw)
         if own and kind in _SAME_RANGE:
@@ -111,7 +111,7 @@ class _Builder:
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
         if own and kind == "Concatenate":
             return self._closed(visit, self._call(visit, layer))
-        raise CompressionError(_refusal(visit.name, kind))
+        raise CompressionError(_refusal(visit.name, kind, isinstance(layer, keras.Layer)))
 
     def _quantized(self, visit: Visit, kind: str) -> _Value:
         layer = visit.layer
@@ -226,13 +226,31 @@ def _only_joined(visit: Visit) -> bool:
     return len(visit.consumers) == 1 and type(visit.consumers[0]).__name__ == "Concatenate"
 
 
-def _refusal(name: str, kind: str) -> str:
+RECURRENT = frozenset(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"))
+
+
+def _refusal(name: str, kind: str, is_layer: bool = True) -> str:
     if kind == "BatchNormalization":
         cure = "put it directly after a Dense, Conv1D, Conv2D or DepthwiseConv2D without activation, so that it folds"
     elif kind.startswith("SeparableConv"):
         cure = "replace it by DepthwiseConv2D and a 1x1 Conv2D"
+    elif kind.endswith("Transpose"):
+        cure = "replace it by UpSampling2D and a Conv2D, or use 'int8', which rounds it after training"
+    elif kind == "UpSampling2D":
+        cure = "give it interpolation='nearest'"
+    elif kind in ("PReLU", "LeakyReLU", "ELU"):
+        cure = "use ReLU in its place"
+    elif kind in RECURRENT:
+        cure = "use 'dynamic_int8' or 'int8', which round it after training"
+    elif kind in ("MultiHeadAttention", "GroupQueryAttention", "Attention", "AdditiveAttention"):
+        cure = "use 'int8' or 'dynamic_int8', which round it after training"
+    elif not is_layer:
+        return (
+            f"operation {name!r} ({kind}) of the graph can't be trained quantization-aware and is no layer that could be "
+            "left in float; put it into a layer of your own and name that in skip, or use 'int8' after training"
+        )
     else:
-        cure = "use quantization after training"
+        cure = "use 'int8', which rounds after training"
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
         "(quantization_aware.skip in a configuration) to leave it in float. "
@@ -244,8 +262,8 @@ def _refusal(name: str, kind: str) -> str:
 def _refusal_of_activation(name: str, activation: str) -> str:
     return (
         f"layer {name!r}: activation {activation!r} can't be trained quantization-aware; expected one of "
-        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in skip "
-        "(quantization_aware.skip in a configuration)"
+        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in skip (quantization_aware.skip in a "
+        "configuration) to leave it in float, or use 'int8', which rounds it after training"
     )
 
 

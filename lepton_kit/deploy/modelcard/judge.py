@@ -11,6 +11,7 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.deploy import overlaps
 from lepton_kit.deploy.modelcard import figures, maps
 from lepton_kit.deploy.modelcard.sections import Bin, Metric, OutputCard, Residuals, WorstSample
+from lepton_kit.deploy.report.scoring import truth_of
 from lepton_kit.models.answers import Answer
 
 WORST = 12
@@ -38,27 +39,6 @@ def judge(
     if answer.task == "regression" and y.size == outputs.size:
         return _values(target, outputs, y, train_y, show, about)
     return OutputCard(**about, limits=("What this output means is the model's own, so it was not judged.",))
-
-
-def truth_of(answer: Answer, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Targets as class numbers, of the shape of the outputs' places; None where they can't be read as such.
-
-    >>> truth_of(Answer(task="classification"), np.array([[0, 1], [1, 0]]), (2, 2)).tolist()
-    [1, 0]
-    """
-    places = shape[:-1] if len(shape) > 1 else shape
-    units = shape[-1] if len(shape) > 1 else 1
-    if units > 1 and y.shape == shape:
-        return y.argmax(axis=-1)
-    if y.shape == (*places, 1):
-        y = y[..., 0]
-    if y.shape != places:
-        return None
-    if units == 1:  # 0 and 1, or -1 and 1
-        return (y > (answer.middle if answer.link == "score" else 0.5)).astype(np.int64)
-    if (y < 0).any() or (y >= units).any() or (y != np.floor(y)).any():
-        return None
-    return y.astype(np.int64)
 
 
 def _classes(

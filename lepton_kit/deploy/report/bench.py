@@ -13,13 +13,15 @@ import numpy as np
 from lepton_kit import devices
 from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import PRECISIONS, representative
-from lepton_kit.data.prepared import open_folder
-from lepton_kit.deploy.report import measure, scoring
+from lepton_kit.data.prepared import Split, open_folder
+from lepton_kit.deploy.report import measure
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.flags import flags
 from lepton_kit.deploy.report.job_file import Job
+from lepton_kit.deploy.report.judging import Judge
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.search import Trunk
+from lepton_kit.deploy.report.yardstick import labels_of
 from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, fresh_call
 from lepton_kit.rundir import RunPaths, RunView, lock
@@ -39,27 +41,22 @@ class Bench:
         self.work = self.folder / "work"
         self.work.mkdir(parents=True, exist_ok=True)
         self.data = open_folder(Path(job.data))
-        self.held = self.data.validation
-        self.samples = self.work / "held_out.npy"
-        np.save(self.samples, np.asarray(self.held.x))
+        self.judge = Judge(job, call, self.data)
         self.calibration, self.calibration_choice = self._representative()
         self.rows: list[Row] = []
-        self.scores: dict[str, scoring.Score] = {}
         self.facts: dict[str, dict[str, Any]] = {}
-        self.metric: scoring.Score | None = None
         self.trained_bits: int | None = None
 
-    def _representative(self) -> tuple[Path, str]:
-        """The representative dataset (``.npy``), and in words how it was chosen."""
+    def _representative(self) -> tuple[list[list[Any]], str]:
+        """The files of the representative dataset, and in words how it was chosen."""
         if self.job.calibration is not None:
-            given = Path(self.job.calibration)
-            return given, f"{len(np.load(given, mmap_mode='r'))} samples that were given"
-        train, path = self.data.train, self.work / "calibration.npy"
+            count = len(np.load(self.job.calibration[0][1], mmap_mode="r"))
+            return [list(one) for one in self.job.calibration], f"{count} samples that were given"
+        train = self.data.train
         chosen = representative(
-            np.asarray(train.y), len(train), size=self.job.calibration_size, seed=self.job.seed
+            labels_of(train.y), len(train), size=self.job.calibration_size, seed=self.job.seed
         )
-        np.save(path, np.asarray(train.take(chosen.indices)[0]))
-        return path, chosen.choice
+        return self.judge.store(Split(train.take(chosen.indices)[0]), "calibration"), chosen.choice
 
     # ---------------------------------------------------------------- making
     def float_model(self) -> None:
@@ -70,7 +67,10 @@ class Bench:
             "trained_bits"
         ]
         row = Row("keras", "Keras", role="float", file=path.name)
-        self._score(row, path, "keras", "")
+        self._score(row, path)
+        for row in self.rows:
+            if row.error is not None:  # the model itself can't be judged: no variant could be
+                raise CompressionError(row.error)
 
     def train(self, trunk: Trunk) -> None:
         """Remove what the trunk says from the model as it came, and fine-tune; the control trains as long."""
@@ -164,6 +164,9 @@ class Bench:
         output = self.folder / f"{name}.tflite"
         float_file = self.folder / f"{name.removesuffix(precision)}float32.tflite"
         needs = PRECISIONS[precision]
+        if needs.needs_float_file and not float_file.is_file():
+            self.rows.append(replace(row, error="it is made from the float32 file, which could not be made"))
+            return
         try:
             said = convert(
                 self.call,
@@ -180,40 +183,14 @@ class Bench:
         notes = (*row.notes, *self.facts.get(trunk, {}).get("notes", ()), *said["notes"])
         if precision == "mixed":
             notes += (f"kept in float: {', '.join(self.job.keep_float)}",)
-        self._score(replace(row, file=output.name, notes=notes), path, "litert", trunk)
+        self._score(replace(row, file=output.name, notes=notes), path)
 
     # ---------------------------------------------------------------- judging
-    def _score(self, row: Row, keras_path: Path, runtime: str, trunk: str) -> None:
-        outputs = self.work / "outputs.npy"
-        facts = self.facts.setdefault(trunk, {})
+    def _score(self, row: Row, keras_path: Path) -> None:
         try:
-            if "parameters" not in facts:
-                facts.update(self.call(f"{MODULE}.report.measure:keras_facts", path=str(keras_path)))
-            self.call(
-                f"{MODULE}.report.measure:predict_file",
-                path=str(self.folder / row.file),
-                runtime=runtime,
-                samples=str(self.samples),
-                output=str(outputs),
-            )
-            self.rows.append(self._judged(row, np.load(outputs), trunk))
+            self.rows.append(self.judge.score(row, keras_path))
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
-
-    def _judged(self, row: Row, outputs: np.ndarray, trunk: str) -> Row:
-        """The row with its score, its difference to float, and its sizes."""
-        facts = self.facts[trunk]
-        result = scoring.score(outputs, np.asarray(self.held.y), self.data.task, self.job.metric)
-        self.metric = self.metric or result
-        self.scores[row.name] = result
-        figures = {"score": Figure(result.value, "measured", result.low, result.high)}
-        if "keras" in self.scores:
-            figures["difference"] = _paired(scoring.difference(result, self.scores["keras"]))
-        for key in ("parameters", "nonzero_parameters"):
-            figures[key] = Figure(facts[key], "measured")
-        for key, value in measure.sizes(self.folder / row.file).items():
-            figures[key] = Figure(value, "measured")
-        return replace(row, figures=figures)
 
     def on_gpu(self) -> None:
         """The row of the float Keras model on this machine's GPU, timed by itself in a process of its own."""
@@ -221,21 +198,29 @@ class Bench:
             return
         self.tell("float Keras model on the GPU")
         row = Row("keras-gpu", "Keras", role="float", target="GPU", file=self.trunk_path(Trunk()).name)
-        outputs = self.work / "gpu.npy"
+        outputs = self.work / "gpu.npz"
         try:
             times = fresh_call(
                 f"{MODULE}.report.measure:keras_on",
                 gpus=self.job.gpu,
                 kind="GPU",
-                path=str(self.folder / row.file),
-                samples=str(self.samples),
+                path=str(self.folder / str(row.file)),
+                inputs=self.judge.samples,
                 output=str(outputs),
                 repetitions=self.job.repetitions,
             )
+            if self.job.test is not None:
+                test = {"path": str(self.folder / str(row.file)), "inputs": self.judge.test.inputs}
+                fresh_call(
+                    f"{MODULE}.report.measure:predict_file",
+                    gpus=self.job.gpu,
+                    output=str(self.work / "gpu-test.npz"),
+                    **test,
+                )
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
             return
-        row = self._judged(row, np.load(outputs), "")
+        row = self.judge.judged(row, self.judge.facts_of(self.folder / str(row.file)), None, "gpu")
         figures = {f"latency_{batch}_one": _spread(times[str(batch)]) for batch in measure.BATCHES}
         figures["throughput"] = _throughput(times)
         alone = "timed by itself: moving samples to the GPU and answers back is part of it, with one thread of the host"
@@ -244,6 +229,8 @@ class Bench:
     def time(self) -> None:
         """Time all rows interleaved in one run: one thread, then all threads; then peak memory."""
         alive = [row for row in self.rows if row.error is None and row.target == "CPU"]
+        if not alive:
+            return
         models = [
             {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
             for row in alive
@@ -255,7 +242,7 @@ class Bench:
             times = self.call(
                 f"{MODULE}.report.measure:time_models",
                 models=models,
-                samples=str(self.samples),
+                inputs=self.judge.samples,
                 threads=threads,
                 repetitions=self.job.repetitions,
                 energy=self.job.energy and label == "one",
@@ -280,6 +267,8 @@ class Bench:
     def quick(self, rows: Sequence[Row]) -> list[Row]:
         """These rows with a first look at their latency, timed interleaved; the card is timed anew at the end."""
         unique = {row.name: row for row in rows if row.error is None}
+        if not unique:
+            return []
         models = [
             {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)}
             for row in unique.values()
@@ -287,7 +276,7 @@ class Bench:
         times = self.call(
             f"{MODULE}.report.measure:time_models",
             models=models,
-            samples=str(self.samples),
+            inputs=self.judge.samples,
             threads=1,
             batches=[1],
             repetitions=QUICK_REPETITIONS,
@@ -307,9 +296,8 @@ class Bench:
         try:
             value = fresh_call(
                 f"{MODULE}.report.measure:peak_memory",
-                path=str(self.folder / row.file),
-                runtime=row.runtime.lower(),
-                samples=str(self.samples),
+                path=str(self.folder / str(row.file)),
+                inputs=self.judge.samples,
             )
         except CompressionError as failure:
             return Figure.not_run(str(failure))
@@ -317,10 +305,10 @@ class Bench:
 
     def card(self, best: str | None = None, trail: Sequence[dict[str, Any]] = ()) -> ReportCard:
         """The finished card."""
-        if self.metric is None:
+        if self.judge.metric is None:
             errors = "; ".join(f"{row.name}: {row.error}" for row in self.rows if row.error)
-            raise CompressionError(f"no variant could be scored: {errors}")
-        higher = self.metric.higher_is_better
+            raise CompressionError(f"no variant could be made and scored: {errors}")
+        metric, higher = self.judge.metric.metric, self.judge.metric.higher_is_better
         rows = tuple(replace(row, flags=flags(row, self.rows, higher_is_better=higher)) for row in self.rows)
         settings = {
             "cpu": f"{devices.cpu_name()}, {measure.int8_support()}",
@@ -329,22 +317,25 @@ class Bench:
             "seed": self.job.seed,
             "threads_all": devices.usable_cores(),
             "repetitions": self.job.repetitions,
-            "choice": "the bounded search chose on the same held-out samples that it reports, so expect a little less"
-            if best
-            else "no search",
+            "choice": self._choice(best),
             "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         }
         return ReportCard(
-            rows, self.metric.metric, higher, len(self.held), settings, best, tuple(trail), str(self.folder)
+            rows, metric, higher, self.judge.test.count, settings, best, tuple(trail), str(self.folder)
+        )
+
+    def _choice(self, best: str | None) -> str:
+        if best is None:
+            return "no search"
+        if self.job.test is not None:
+            return "the bounded search chose on the validation samples; the card reports the test samples"
+        return (
+            "the bounded search chose on the same held-out samples that it reports, so expect a little less"
         )
 
 
 def _shares(trunk: Trunk) -> dict[str, float | None]:
     return {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
-
-
-def _paired(found: tuple[float, float, float]) -> Figure:
-    return Figure(found[0], "measured", found[1], found[2])
 
 
 def _spread(times: dict[str, float]) -> Figure:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from lepton_kit.data.prepared import open_folder
 from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.job_file import Job
-from lepton_kit.deploy.report.scoring import check_metric
+from lepton_kit.deploy.report.yardstick import bound_of, yardstick
 from lepton_kit.deploy.subject import (
     check_layers,
     find_control,
     find_home,
     find_subject,
     store_calibration,
+    store_test,
 )
 from lepton_kit.errors import CompressionError, ModelError, RunError
 from lepton_kit.models.description import description
@@ -134,6 +135,8 @@ def compress(
     quantize: str | Sequence[str] = QUANTIZE,
     metric: str = "auto",
     max_accuracy_drop: float | None = None,
+    max_drop: float | str | Mapping[str, float | str] | None = None,
+    test: Any = None,
     cost: str = "balanced",
     pattern: str = "unstructured",
     keep_float: str | Sequence[str] = (),
@@ -162,10 +165,16 @@ def compress(
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     skip : layers that are neither pruned nor trained with rounding.
-    metric : what the score is. ``auto``: accuracy, of maps per position, or mean absolute error. ``dice``: of maps of
-        classes the Dice coefficient of all held-out places (of two classes that of the second, else the mean).
+    metric : what the score is. ``auto``: what the model's loss and head say: accuracy, of several labels a sample per
+        label, of maps per position, of values the mean absolute error in their unit. ``dice``: of maps of classes the Dice
+        coefficient of all held-out places (of two classes that of the second, else the mean). Also the name of a metric
+        that the model was compiled with, or of one of several outputs.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
-        point) among the given shares (0: leave that out; by default a range of them).
+        point; of an error it is a share of the float model's) among the given shares (0: leave that out; by default a
+        range of them).
+    max_drop : the same in another form: ``{"auc": 0.01}`` names the metric that is bounded and reported, a number is in
+        its unit, and text such as ``"2%"`` a share of the float model's value.
+    test : what the card reports on, (x, y) or data of one split; a search then chooses on the validation split.
     cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
         their geometric mean.
     calibration : samples that show full int8 the ranges of its activations, shape (samples, *input); by default
@@ -188,7 +197,7 @@ def compress(
         "skip": _names(skip),
     }
     check_precisions(settings["quantize"], keep_float=settings["keep_float"])
-    check_metric(metric)
+    metric, bound, relative = bound_of(metric, max_accuracy_drop, max_drop)
     if cost not in COSTS:
         raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
     if pattern not in PATTERNS:
@@ -202,15 +211,15 @@ def compress(
             raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
     if not 0 < learning_rate < float("inf"):
         raise CompressionError(f"learning_rate: got {learning_rate!r}; expected a number above 0")
-    if max_accuracy_drop is not None:
-        if not 0 <= max_accuracy_drop < 1:
-            raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
+    if bound is not None:
         settings["refine"] = structured is None
         settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
     home = find_home(run_or_model, folder)
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)
+        with contextlib.suppress(ModelError):  # a broken file: the job will say so in its own words
+            yardstick(model_path, open_folder(data_path), metric)
         check_layers(model_path, keep_float=settings["keep_float"], skip=settings["skip"])
         _answer_beside(home, model_path, data_path)
         given = None if calibration is None else store_calibration(calibration, data_path, home)
@@ -221,7 +230,9 @@ def compress(
             data=str(data_path),
             pattern=pattern,
             metric=metric,
-            max_accuracy_drop=max_accuracy_drop,
+            max_drop=bound,
+            relative=relative,
+            test=None if test is None else str(store_test(test, home).absolute()),
             cost=cost,
             fine_tune_epochs=fine_tune_epochs,
             learning_rate=learning_rate,

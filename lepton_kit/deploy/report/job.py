@@ -47,12 +47,12 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
     space = trunks(job.structured, job.sparsity)
     seen: list[Outcome] = []
     trail: list[dict[str, Any]] = []
-    while (trunk := next_trunk(space, seen, job.max_accuracy_drop, job.cost, refine=job.refine)) is not None:
+    while (trunk := next_trunk(space, seen, job.max_drop, job.cost, refine=job.refine)) is not None:
         bench.train(trunk)
         bench.variants(trunk, job.quantize)
         outcome = _judge(bench, trunk)
         seen.append(outcome)
-        inside = outcome.inside(job.max_accuracy_drop)
+        inside = outcome.inside(job.max_drop)
         trail.append(
             {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
         )
@@ -61,17 +61,15 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
     tried = {outcome.trunk for outcome in seen}
     for trunk in space:
         if trunk not in tried:
-            reason = why_skip(trunk, seen, job.max_accuracy_drop, job.cost)
+            reason = why_skip(trunk, seen, job.max_drop, job.cost)
             trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
     if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
         bench.control()
     bench.time()
-    higher = bench.metric.higher_is_better if bench.metric else True
-    return choose(bench.rows, job.cost, job.max_accuracy_drop, higher), trail
+    return choose(bench.rows, job.cost, job.max_drop), trail
 
 
 def _judge(bench: Bench, trunk: Trunk) -> Outcome:
-    sign = -1 if bench.metric is None or bench.metric.higher_is_better else 1
     rows = [
         row
         for row in bench.rows
@@ -85,7 +83,7 @@ def _judge(bench: Bench, trunk: Trunk) -> Outcome:
     for row in rows:
         price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
         if price is not None:
-            drops[row.precision], costs[row.precision] = sign * row.get("difference"), price
+            drops[row.precision], costs[row.precision] = row.get("lost"), price
     return Outcome(trunk, drops, costs)
 
 
@@ -94,7 +92,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
     bench = Bench(job, call, tell)
     bench.float_model()
     bench.control_run()
-    if job.max_accuracy_drop is not None:
+    if job.max_drop is not None:
         best, trail = search(bench)
     else:
         best, trail = None, []

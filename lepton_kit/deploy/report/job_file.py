@@ -15,7 +15,10 @@ from lepton_kit.rundir.paths import write_atomically
 
 @dataclass(frozen=True)
 class Job:
-    """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try."""
+    """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try.
+
+    ``relative`` says whether ``max_drop`` is a share of the float model's score; None: of an error it is.
+    """
 
     folder: str
     model: str
@@ -26,12 +29,13 @@ class Job:
     pattern: str = "unstructured"
     keep_float: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
-    max_accuracy_drop: float | None = None
+    max_drop: float | None = None
+    relative: bool | None = None
     cost: str = "balanced"
     refine: bool = False
     fine_tune_epochs: int = 3
     learning_rate: float = 2e-3
-    calibration: str | None = None
+    calibration: tuple[Any, ...] | None = None
     calibration_size: int = 200
     repetitions: int = 30
     memory: bool = True
@@ -40,6 +44,7 @@ class Job:
     control_run: str | None = None
     gpu: str | None = None
     metric: str = "auto"
+    test: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Job:

@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.structure import Arrays, first, items, joined
+from lepton_kit.deploy.runners import flat, in_batches, open_runner
 from lepton_kit.errors import CompressionError
 
+COMPARED = 64
+"""So many samples are also predicted by the Keras model that a file was made of."""
 BATCHES = (1, 32)
 SLICE_SECONDS = (
     0.003  # one repetition runs at least this long, so that the clock's resolution does not matter
@@ -23,17 +27,66 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 # ------------------------------------------------------------------ predictions
-def predict_file(path: str, runtime: str, samples: str, output: str, batch: int = 32) -> None:
-    """Predict every sample of a ``.npy`` file and write the outputs to another; runtime is keras or litert."""
-    x = np.load(samples, mmap_mode="r")
-    if runtime == "litert":
-        from lepton_kit.compression.quantization.litert import LiteRTModel
+def load_inputs(inputs: Sequence[Sequence[Any]], rows: int | None = None) -> Any:
+    """Samples from ``.npy`` files, each with its input's name or place, in the form that the model takes."""
+    return joined({key: np.load(path, mmap_mode="r")[:rows] for key, path in inputs})
 
-        np.save(output, LiteRTModel(path).predict(x, batch))
-        return
+
+def predict_file(
+    path: str,
+    inputs: Sequence[Sequence[Any]],
+    output: str,
+    beside: str | None = None,
+    batch: int = 32,
+) -> dict[str, Any]:
+    """Predict every sample and write all outputs to an ``.npz`` file, of a Keras model with masks also where they count.
+
+    ``beside`` is the Keras file that this one was made of: ``departure`` is then the largest difference between the two
+    on the first samples, as a share of the largest output.
+    """
+    x = load_inputs(inputs)
+    found = in_batches(open_runner(path), x, batch)
+    arrays = {f"output_{place:04}": one for place, one in enumerate(found)}
+    if path.endswith(".keras"):
+        arrays |= _masks(path, x, batch)
+    np.savez(output, **arrays)  # type: ignore[arg-type]  # NumPy's stub
+    if beside is None:
+        return {}
+    few = joined({key: np.asarray(part[:COMPARED]) for key, part in items(x)})
+    exact = in_batches(open_runner(beside), few, batch)
+    return {
+        "departure": max(
+            float(np.abs(one - other[: len(one)]).max() / max(1e-9, np.abs(one).max()))
+            for one, other in zip(exact, found, strict=True)
+        )
+    }
+
+
+def _masks(path: str, x: Any, batch: int) -> dict[str, np.ndarray]:
+    """The masks that come out with the outputs, by which the loss leaves places out; none for most models."""
+    import keras
+
     from lepton_kit.compression.quantization.convert import load_keras
 
-    np.save(output, keras_predict(load_keras(path), x, batch))
+    network = load_keras(path)
+    masking = any(
+        isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+        for layer in network._flatten_layers()
+    )
+    if not masking:
+        return {}
+    found: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(first(x)), batch):
+        piece = joined(
+            {key: keras.ops.convert_to_tensor(part[start : start + batch]) for key, part in items(x)}
+        )
+        outputs = network(list(piece) if isinstance(piece, tuple) else piece, training=False)
+        flat = [outputs[name] for name in sorted(outputs)] if isinstance(outputs, dict) else outputs
+        for place, one in enumerate(keras.tree.flatten(flat)):
+            mask = keras.src.backend.get_keras_mask(one)
+            if mask is not None:
+                found.setdefault(f"mask_{place:04}", []).append(np.asarray(mask))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def keras_facts(path: str) -> dict[str, Any]:
@@ -41,6 +94,20 @@ def keras_facts(path: str) -> dict[str, Any]:
     from lepton_kit.compression.quantization.convert import load_keras
 
     return parameters(load_keras(path))
+
+
+def file_facts(path: str) -> dict[str, Any]:
+    """Numbers that a LiteRT file keeps, those that are not zero, and how many of its kernels are int8."""
+    from lepton_kit.compression.quantization.tensors import weights
+
+    found = [(real, kind) for real, kind in weights(path).values() if real.ndim]
+    kernels = [kind for real, kind in found if real.ndim >= 2]
+    return {
+        "parameters": int(sum(real.size for real, _ in found)),
+        "nonzero_parameters": int(sum(np.count_nonzero(real) for real, _ in found)),
+        "kernels": len(kernels),
+        "int8_kernels": sum("int8" in kind or "int4" in kind for kind in kernels),
+    }
 
 
 def keras_predict(model: Any, x: np.ndarray, batch: int = 32) -> np.ndarray:
@@ -72,18 +139,10 @@ def sizes(path: str | Path) -> dict[str, int]:
     return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
 
 
-def peak_memory(path: str, runtime: str, samples: str, batch: int = 32) -> int:
+def peak_memory(path: str, inputs: Sequence[Sequence[Any]], batch: int = 32) -> int:
     """Highest resident memory in bytes of this process after it loaded the model and predicted one batch."""
     status = Path("/proc/self/status")
-    x = np.array(np.load(samples, mmap_mode="r")[:batch])
-    if runtime == "litert":
-        from lepton_kit.compression.quantization.litert import LiteRTModel
-
-        LiteRTModel(path).predict(x, batch)
-    else:
-        from lepton_kit.compression.quantization.convert import load_keras
-
-        keras_predict(load_keras(path), x, batch)
+    open_runner(path)(joined({key: np.array(part) for key, part in items(load_inputs(inputs, batch))}))
     value = high_water(status.read_text()) if status.exists() else None
     if value is None:
         raise CompressionError("peak memory: this system does not report it in /proc/self/status")
@@ -125,7 +184,7 @@ def int8_support(cpuinfo: str | None = None) -> str:
 # ------------------------------------------------------------------ time
 def time_models(
     models: Sequence[dict[str, str]],
-    samples: str,
+    inputs: Sequence[Sequence[Any]],
     threads: int,
     batches: Sequence[int] = BATCHES,
     repetitions: int = 30,
@@ -139,7 +198,7 @@ def time_models(
     call (quartiles), and with ``energy`` -> ``"joule"`` per sample at batch 1 where the machine tells. What is timed
     is setting the input, running, and reading the output; quantising the input beforehand is not.
     """
-    x = np.load(samples, mmap_mode="r")
+    x = load_inputs(inputs, max(batches))
     runners = {}
     if any(model["runtime"] == "keras" for model in models):
         import tensorflow as tf
@@ -148,7 +207,7 @@ def time_models(
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     for model in models:
         for batch in batches:
-            part = np.resize(np.asarray(x[: min(batch, len(x))]), (batch, *x.shape[1:]))
+            part = joined({key: np.resize(one[:batch], (batch, *one.shape[1:])) for key, one in items(x)})
             make = keras_runner if model["runtime"] == "keras" else litert_runner
             runners[model["name"], batch] = make(model["path"], part, threads)
     reference = None if against is None else (against, batches[0])
@@ -235,35 +294,39 @@ def interleave(
     return times
 
 
-def litert_runner(path: str, part: np.ndarray, threads: int) -> Callable[[], Any]:
+def litert_runner(path: str, part: Arrays, threads: int) -> Callable[[], Any]:
     """A call that runs one batch; a file whose batch is fixed at 1 runs it sample by sample."""
     from lepton_kit.compression.quantization.litert import LiteRTModel
 
     model = LiteRTModel(path, threads)
-    if 0 < model.fixed_batch < len(part):
-        model.prepare(model.fixed_batch)
-        pieces = [
-            model.quantise(part[i : i + model.fixed_batch]) for i in range(0, len(part), model.fixed_batch)
-        ]
-        return lambda: [model.invoke(piece) for piece in pieces]
-    model.prepare(len(part))
     ready = model.quantise(part)
+    size = model.fixed_batch
+    if 0 < size < len(ready[0]):
+        model.prepare([(size, *one.shape[1:]) for one in ready])
+        pieces = [[one[i : i + size] for one in ready] for i in range(0, len(ready[0]), size)]
+        return lambda: [model.invoke(piece) for piece in pieces]
+    model.prepare([one.shape for one in ready])
     return lambda: model.invoke(ready)
 
 
-def keras_runner(path: str, part: np.ndarray, threads: int) -> Callable[[], Any]:
+def keras_runner(path: str, part: Arrays, threads: int) -> Callable[[], Any]:
     """A call of the compiled graph of a Keras model on one batch."""
     import tensorflow as tf
 
     from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.training.inputs import Inputs
 
     model = load_keras(path)
-    ready = tf.constant(part.astype(model.inputs[0].dtype))
+    tensors = joined({key: tf.constant(one) for key, one in items(part)})
+    given = Inputs(model, (part, None, None)).cast(tensors)
+    ready = list(given) if isinstance(given, tuple) else given
     graph = tf.function(lambda x: model(x, training=False))
-    return lambda: graph(ready).numpy()
+    return lambda: flat(graph(ready))
 
 
-def keras_on(kind: str, path: str, samples: str, output: str, repetitions: int) -> dict[str, Any]:
+def keras_on(
+    kind: str, path: str, inputs: Sequence[Sequence[Any]], output: str, repetitions: int
+) -> dict[str, Any]:
     """The Keras model where TensorFlow prefers this kind of device (``"GPU"``): outputs to a file, times returned.
 
     Times are those of `time_models`, with one thread of the host; moving samples there and answers back is part of
@@ -276,8 +339,8 @@ def keras_on(kind: str, path: str, samples: str, output: str, repetitions: int) 
         raise CompressionError(f"TensorFlow {tf.__version__} sees no {kind} here; it needs a build with CUDA")
     # TensorFlow places on its first GPU what it can, unasked.
     model = {"name": "keras", "runtime": "keras", "path": path}
-    times = time_models([model], samples, 1, repetitions=repetitions)
-    predict_file(path, "keras", samples, output)
+    times = time_models([model], inputs, 1, repetitions=repetitions)
+    predict_file(path, inputs, output)
     return times["keras"]
 
 

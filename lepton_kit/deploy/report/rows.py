@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +12,8 @@ Origin = Literal["measured", "estimated", "not_run"]
 COLUMNS: dict[str, tuple[str, str]] = {
     "score": ("score", ""),
     "difference": ("difference to float", ""),
+    "lost": ("lost, as a bound counts it", ""),
+    "departure": ("largest difference to Keras", "of the largest output"),
     "parameters": ("parameters", "numbers"),
     "nonzero_parameters": ("non-zero parameters", "numbers"),
     "file_bytes": ("file size", "bytes"),
@@ -27,6 +30,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "dsps": ("DSPs", "cells"),
     "cycles": ("latency on the FPGA", "cycles"),
 }
+
+
+OWN = "own: "
+"""How the keys of figures begin that the model's compile and its other outputs bring: metrics by their names."""
+
+
+def own_keys(rows: Sequence[Row]) -> list[str]:
+    """The keys of such figures, in the order in which they first appear."""
+    return list(dict.fromkeys(key for row in rows for key in row.figures if key.startswith(OWN)))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a model is worth on held-out samples: one score per sample, its mean, and a confidence interval."""
+"""What answers are worth on held-out samples: a score with a confidence interval, compared sample by sample."""
 
 from __future__ import annotations
 
@@ -7,106 +7,154 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lepton_kit.data.preprocessing import Target
 from lepton_kit.deploy import overlaps
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.answers import Answer
 
 METRICS = ("auto", "dice")
+RESAMPLES = 1000
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
+NO_MAPS = "metric: got 'dice'; the targets are no maps of class numbers, so leave it out (accuracy or absolute error)"
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """The mean of ``samples`` (one number per held-out sample) with its 95 % interval.
-
-    A Dice coefficient is no mean over samples: it is computed from the sums of ``counts``, and ``samples`` holds that of
-    each sample alone.
-    """
+    """A score with its 95 % interval. ``draws`` are its values on resampled samples, drawn alike for every score of as
+    many samples, so that differences are paired; empty where it was not resampled."""
 
     metric: str
     higher_is_better: bool
-    samples: np.ndarray
-    low: float
-    high: float
-    counts: overlaps.Counts | None = None
+    value: float
+    low: float | None
+    high: float | None
+    draws: np.ndarray
+    samples: int
 
-    @property
-    def value(self) -> float:
-        """The mean over the held-out samples; of a Dice coefficient that of all their places together."""
-        if self.counts is None:
-            return float(self.samples.mean())
-        found = self.counts
-        return float(overlaps.dice(found.right.sum(0), found.told.sum(0), found.are.sum(0)))
+    def lost_to(self, reference: Score, *, relative: bool = False) -> float:
+        """How much worse it is, above 0 where it is worse; ``relative``: as a share of the reference's value."""
+        lost = (reference.value - self.value) * (1 if self.higher_is_better else -1)
+        return lost / abs(reference.value) if relative and reference.value else lost
 
 
-def check_metric(metric: str) -> None:
-    """Raise `CompressionError` for a metric that is none of `METRICS`."""
-    if metric not in METRICS:
-        raise CompressionError(f"metric: got {metric!r}; expected one of {', '.join(METRICS)}")
+def score(
+    outputs: np.ndarray,
+    y: np.ndarray,
+    answer: Answer,
+    metric: str = "auto",
+    *,
+    ignore: int | None = None,
+    counted: np.ndarray | None = None,
+    target: Target | None = None,
+) -> Score:
+    """The score of one output, shape ``(samples, …)`` as the model gives it, against its targets.
 
-
-def score(predictions: np.ndarray, targets: np.ndarray, task: str, metric: str = "auto") -> Score:
-    """Accuracy for classes and label maps, mean absolute error for numbers; ``metric="dice"`` for label maps.
-
-    ``predictions`` has shape ``(samples, …)`` as the model returns it. The interval of an accuracy of single labels
-    is Wilson's (1927, doi:10.1080/01621459.1927.10502953); any other one is a percentile bootstrap.
+    Classes: accuracy, of maps per position, or with ``metric="dice"`` the Dice coefficient. Several labels a sample:
+    accuracy per label. Values: mean absolute error, in the unit of ``target``. Left out are places of the class
+    ``ignore`` and those where ``counted`` is False, as the loss leaves them out. The interval of an accuracy of single
+    labels is Wilson's (1927, doi:10.1080/01621459.1927.10502953), any other a percentile bootstrap over samples.
     """
-    predictions, targets = np.asarray(predictions, np.float32), np.asarray(targets)
-    if len(predictions) != len(targets) or not len(targets):
-        raise CompressionError(
-            f"held-out data: got {len(predictions)} predictions for {len(targets)} targets"
-        )
-    if not np.all(np.isfinite(predictions)):
-        bad = ~np.isfinite(predictions).reshape(len(predictions), -1).all(1)
+    outputs, y = np.asarray(outputs, np.float32), np.asarray(y)
+    if len(outputs) != len(y) or not len(y):
+        raise CompressionError(f"held-out data: got {len(outputs)} predictions for {len(y)} targets")
+    check_finite(outputs)
+    if answer.task == "classification":
+        truth = truth_of(answer, y, outputs.shape, ignore)
+        if truth is None:
+            raise CompressionError(
+                f"the targets, shape {y.shape}, are no class numbers of the outputs {outputs.shape}"
+            )
+        if metric == "dice":
+            return _dice(answer, outputs, truth)
+        right = answer.classes(outputs) == truth
+        kept = np.ones(right.shape, bool) if ignore is None else truth != ignore
+        if counted is not None and counted.shape == right.shape:
+            kept &= counted
+        name = "accuracy" if right.ndim == 1 else "accuracy per position"
+        return _share(name, right & kept, kept)
+    if metric == "dice":
+        raise CompressionError(NO_MAPS)
+    if answer.task == "multilabel" and outputs.shape == y.shape:
+        right = answer.classes(outputs) == (y > 0.5)
+        return _share("accuracy per label", right, np.ones(right.shape, bool))
+    return _error(outputs, y, counted, target)
+
+
+def check_finite(outputs: np.ndarray) -> None:
+    """Raise `CompressionError` that says for how many samples the outputs hold NaN or infinity."""
+    if not np.isfinite(outputs).all():
+        bad = ~np.isfinite(outputs).reshape(len(outputs), -1).all(1)
         raise CompressionError(
             f"the model answered NaN or infinity for {int(bad.sum())} of {len(bad)} samples"
         )
-    if metric == "dice" and targets.dtype.kind == "f" and bool((targets == np.floor(targets)).all()):
-        targets, task = targets.astype(np.int64), "classification"  # masks are often written as 0.0 and 1.0
-    chosen = _classes(predictions, targets, task)
-    if metric == "dice":
-        return _dice(chosen, predictions)
-    if chosen is None:
-        if predictions.size != targets.size:
-            raise CompressionError(f"predictions {predictions.shape} do not fit the targets {targets.shape}")
-        each = np.abs(predictions.reshape(len(targets), -1) - targets.reshape(len(targets), -1)).mean(1)
-        return Score("mean absolute error", False, each, *bootstrap(each))
-    guess, truth = chosen
-    each = (guess == truth).reshape(len(truth), -1).mean(1)
-    if guess.ndim == 1:
-        return Score("accuracy", True, each, *wilson(int(each.sum()), len(each)))
-    return Score("accuracy per position", True, each, *bootstrap(each))
 
 
-def _dice(chosen: tuple[np.ndarray, np.ndarray] | None, predictions: np.ndarray) -> Score:
-    if chosen is None or chosen[0].ndim == 1:
-        raise CompressionError(
-            "metric: got 'dice'; the targets are no maps of class numbers, so leave it out (accuracy or absolute error)"
-        )
-    guess, truth = chosen
-    units = predictions.shape[-1] if predictions.ndim > guess.ndim else 1
-    found = overlaps.counts(truth, guess, max(units, 2, int(truth.max()) + 1))
-    ends = overlaps.interval(found.resampled(overlaps.dice))
-    return Score("Dice", True, overlaps.dice(found.right, found.told, found.are), *ends, counts=found)
+def _error(outputs: np.ndarray, y: np.ndarray, counted: np.ndarray | None, target: Target | None) -> Score:
+    if outputs.size != y.size or y.dtype.kind not in "biuf":
+        raise CompressionError(f"predictions {outputs.shape} do not fit the targets {y.shape}")
+    if not np.isfinite(y).all():
+        raise CompressionError("held-out data: the targets hold NaN or infinity")
+    errors = np.abs(outputs.reshape(len(y), -1).astype(np.float64) - y.reshape(len(y), -1))
+    name = "mean absolute error"
+    if target is not None and target.scale is not None and errors.shape[1] == len(target.scale):
+        errors = errors * np.array(target.scale)
+    if target is not None and target.unit:
+        name += f" ({target.unit})"
+    kept = np.ones(errors.shape, bool)
+    if counted is not None and outputs.shape[: counted.ndim] == counted.shape:
+        kept &= np.repeat(counted.reshape(len(y), -1), errors.shape[1] // counted[0].size, axis=1)
+    return _mean(name, False, (errors * kept).sum(1), kept.sum(1))
 
 
-def _classes(predictions: np.ndarray, targets: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray] | None:
-    whole = np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool
-    if task == "regression" or not (task == "classification" or whole):
+def truth_of(
+    answer: Answer, y: np.ndarray, shape: tuple[int, ...], ignore: int | None = None
+) -> np.ndarray | None:
+    """Targets as class numbers, of the shape of the outputs' places; None where they can't be read as such.
+
+    >>> truth_of(Answer(task="classification"), np.array([[0.0, 1.0], [1.0, 0.0]]), (2, 2)).tolist()
+    [1, 0]
+    """
+    places = shape[:-1] if len(shape) > 1 else shape
+    units = shape[-1] if len(shape) > 1 else 1
+    if units > 1 and y.shape == shape:
+        return y.argmax(axis=-1)
+    if y.shape == (*places, 1):
+        y = y[..., 0]
+    if y.shape != places:
         return None
-    if targets.ndim == predictions.ndim and targets.shape == predictions.shape and targets.shape[-1] > 1:
-        return predictions.argmax(-1), targets.argmax(-1)  # one-hot
-    if targets.ndim == predictions.ndim and targets.shape[-1] == 1:
-        targets = targets[..., 0]
-    if predictions.ndim == targets.ndim + 1 and predictions.shape[-1] > 1:
-        return predictions.argmax(-1), targets
-    if predictions.ndim == targets.ndim + 1:
-        predictions = predictions[..., 0]
-    if predictions.shape != targets.shape:
+    if units == 1:  # 0 and 1, or -1 and 1
+        return (y > (answer.middle if answer.link == "score" else 0.5)).astype(np.int64)
+    bad = (y < 0) | (y >= units) | (y != np.floor(y))
+    if (bad if ignore is None else bad & (y != ignore)).any():
         return None
-    threshold = (
-        0.5 if predictions.min() >= 0 and predictions.max() <= 1 else 0.0
-    )  # probabilities, else logits
-    return (predictions > threshold).astype(targets.dtype), targets
+    return y.astype(np.int64)
+
+
+def _share(name: str, right: np.ndarray, kept: np.ndarray) -> Score:
+    """The share of what is right among what counts, shapes ``(samples, …)``."""
+    if right.ndim > 1 or not kept.all():
+        return _mean(name, True, right.reshape(len(right), -1).sum(1), kept.reshape(len(kept), -1).sum(1))
+    ends = wilson(int(right.sum()), len(right))
+    return Score(name, True, float(right.mean()), *ends, _resampled(right, kept), len(right))
+
+
+def _mean(name: str, higher: bool, sums: np.ndarray, counts: np.ndarray) -> Score:
+    """The mean over all that counts: sums and counts of each sample."""
+    if not counts.sum():
+        raise CompressionError("held-out data: the loss leaves every target out, so nothing can be judged")
+    draws = _resampled(sums, counts)
+    low, high = overlaps.interval(draws)
+    return Score(name, higher, float(sums.sum() / counts.sum()), low, high, draws, len(sums))
+
+
+def _dice(answer: Answer, outputs: np.ndarray, truth: np.ndarray) -> Score:
+    if truth.ndim == 1:
+        raise CompressionError(NO_MAPS)
+    units = outputs.shape[-1] if outputs.ndim > truth.ndim else 1
+    found = overlaps.counts(truth, answer.classes(outputs), max(units, 2, int(truth.max()) + 1))
+    draws = found.resampled(overlaps.dice)
+    value = float(overlaps.dice(found.right.sum(0), found.told.sum(0), found.are.sum(0)))
+    return Score("Dice", True, value, *overlaps.interval(draws), draws, len(truth))
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
@@ -123,18 +171,24 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def bootstrap(samples: np.ndarray, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of a mean (Efron 1979, doi:10.1214/aos/1176344552)."""
+def _resampled(sums: np.ndarray, counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Ratios of sums to counts over samples drawn with replacement (Efron 1979, doi:10.1214/aos/1176344552)."""
     generator = np.random.default_rng(seed)
-    means = [samples[generator.integers(0, len(samples), len(samples))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    found = np.empty(resamples)
+    for place in range(resamples):
+        drawn = generator.integers(0, len(sums), len(sums))
+        found[place] = sums[drawn].sum() / max(1, counts[drawn].sum())
+    return found
 
 
-def difference(score_: Score, reference: Score) -> tuple[float, float, float]:
-    """(mean, low, high) of this score minus the reference's, paired sample by sample."""
-    if score_.counts is not None and reference.counts is not None:  # both draw the same samples
-        drawn = score_.counts.resampled(overlaps.dice) - reference.counts.resampled(overlaps.dice)
-        return score_.value - reference.value, *overlaps.interval(drawn)
-    paired = score_.samples - reference.samples + 0.0
-    return float(paired.mean()), *bootstrap(paired)
+def bootstrap(samples: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of a mean."""
+    return overlaps.interval(_resampled(samples, np.ones(len(samples), np.int64), resamples, seed))
+
+
+def difference(score_: Score, reference: Score) -> tuple[float, float | None, float | None]:
+    """(difference, low, high) of this score minus the reference's, paired sample by sample."""
+    value = score_.value - reference.value
+    if not len(score_.draws) or score_.draws.shape != reference.draws.shape:
+        return value, None, None
+    return value, *overlaps.interval(score_.draws - reference.draws)

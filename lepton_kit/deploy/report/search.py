@@ -140,14 +140,14 @@ def relative_cost(row: Row, reference: Row, cost: str) -> float | None:
     return math.prod(ratios) ** (1 / len(ratios))
 
 
-def choose(rows: Sequence[Row], cost: str, max_drop: float, higher_is_better: bool) -> str | None:
-    """The cheapest row that loses at most ``max_drop`` of the float model's score; of equals the better score."""
+def choose(rows: Sequence[Row], cost: str, max_drop: float) -> str | None:
+    """The cheapest row that loses at most ``max_drop`` against the float model; of equals the better score."""
     reference = next((row for row in rows if row.name == "float32" and row.error is None), None)
     found = []
     for row in rows:
-        if reference is None or row.error or row.role == "control" or row.get("difference") is None:
+        if reference is None or row.error or row.role == "control" or row.get("lost") is None:
             continue
-        drop = -row.get("difference") if higher_is_better else row.get("difference")
+        drop = row.get("lost")
         price = relative_cost(row, reference, cost)
         if price is not None and drop <= max_drop + 1e-12:
             found.append((price, drop, row.name))

@@ -12,9 +12,13 @@ import numpy as np
 from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import representative
 from lepton_kit.compression.quantization.scopes import layer_scopes, operations
+from lepton_kit.data.prepared import Split
+from lepton_kit.data.structure import items
 from lepton_kit.deploy.report import scoring
 from lepton_kit.deploy.report.rows import Figure
 from lepton_kit.deploy.report.still import KINDS, losses_picture, with_picture
+from lepton_kit.deploy.report.yardstick import Yardstick, labels_of, load_outputs, own_score, yardstick
+from lepton_kit.deploy.splits import store_samples
 from lepton_kit.deploy.subject import find_subject
 from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError
@@ -118,7 +122,6 @@ def sensitivity(
     """
     if precision not in FORMATS:
         raise CompressionError(f"precision: got {precision!r}; expected one of {', '.join(FORMATS)}")
-    scoring.check_metric(metric)
     from lepton_kit.data.prepared import open_folder
 
     with tempfile.TemporaryDirectory(prefix="lepton-sensitivity-") as folder, Workshop() as workshop:
@@ -127,11 +130,15 @@ def sensitivity(
         model_path, data_path = find_subject(model, data, home)
         prepared = open_folder(data_path)
         held = prepared.validation
+        assert held is not None
+        yard = yardstick(model_path, prepared, metric)
         chosen = representative(
-            np.asarray(prepared.train.y), len(prepared.train), size=calibration_size, seed=seed
+            labels_of(prepared.train.y), len(prepared.train), size=calibration_size, seed=seed
         )
-        np.save(home / "calibration.npy", np.asarray(prepared.train.take(chosen.indices)[0]))
-        np.save(home / "held_out.npy", np.asarray(held.x))
+        inputs = store_samples(held, _made(home / "held"))
+        calibration = store_samples(
+            Split(prepared.train.take(chosen.indices)[0]), _made(home / "calibration")
+        )
         float_file, plain = home / "float32.tflite", home / "plain.keras"
         run("lepton_kit.deploy.report.tune:strip", model=str(model_path), output=str(plain))
         convert(run, plain, "float32", float_file)
@@ -145,13 +152,30 @@ def sensitivity(
             folder=str(home),
             layers=layers,
             precision=precision,
+            inputs=inputs,
+            calibration=calibration,
         )
-        target = np.asarray(held.y)
         scores = {
-            name: scoring.score(np.load(home / f"{index}.npy"), target, prepared.task, metric)
+            name: _score(run, yard, model_path, held, home / f"{index}.npz")
             for index, name in enumerate(["", *layers])
         }
     return _rank(precision, scores, found)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _score(call: Call, yard: Yardstick, model: Path, held: Split, stored: Path) -> scoring.Score:
+    outputs, _ = load_outputs(stored)
+    if yard.own is None:
+        return yard.score(outputs, held.y)
+    files = []
+    for place, (key, part) in enumerate(items(held.y)):
+        np.save(stored.parent / f"y-{place}.npy", np.asarray(part))
+        files.append([key, str(stored.parent / f"y-{place}.npy")])
+    return own_score(call, yard.own, str(model), stored, files)
 
 
 def _rank(precision: str, scores: dict[str, scoring.Score], sizes: dict[str, int]) -> Sensitivity:
@@ -160,13 +184,13 @@ def _rank(precision: str, scores: dict[str, scoring.Score], sizes: dict[str, int
     layers = []
     for name, score in scores.items():
         if name:
-            lost, one, other = (sign * value + 0.0 for value in scoring.difference(score, reference))
+            lost, one, other = (sign * (value or 0.0) + 0.0 for value in scoring.difference(score, reference))
             ends = min(one, other), max(one, other)
             layers.append(LayerLoss(name, score.value, lost, ends[0], ends[1], sizes[name]))
     return Sensitivity(
         precision,
         reference.metric,
-        len(reference.samples),
+        reference.samples,
         reference.value,
         sizes[""],
         tuple(sorted(layers, key=lambda one: -one.lost)),
@@ -189,17 +213,19 @@ def quantizable(model: str, file: str) -> list[str]:
     return found
 
 
-def one_by_one(folder: str, layers: list[str], precision: str) -> dict[str, int]:
-    """Write one file a layer, and its predictions as ``NUMBER.npy`` (0: float); sizes of the files in bytes."""
+def one_by_one(
+    folder: str, layers: list[str], precision: str, inputs: list[list[Any]], calibration: list[list[Any]]
+) -> dict[str, int]:
+    """Write one file a layer, and its predictions as ``NUMBER.npz`` (0: float); sizes of the files in bytes."""
     from litert_quantizer import quantizer
 
-    from lepton_kit.compression.quantization.convert import calibrate, configure
-    from lepton_kit.compression.quantization.litert import LiteRTModel
+    from lepton_kit.compression.quantization.convert import calibrate, configure, load_samples
+    from lepton_kit.deploy.report.measure import predict_file
 
     home = Path(folder)
     float_file = str(home / "float32.tflite")
-    samples, x = np.load(home / "calibration.npy"), np.load(home / "held_out.npy", mmap_mode="r")
-    np.save(home / "0.npy", LiteRTModel(float_file).predict(x))
+    samples = load_samples(calibration)
+    predict_file(float_file, inputs, str(home / "0.npz"))
     sizes = {"": Path(float_file).stat().st_size}
     scopes = layer_scopes(operations(float_file), layers)
     ranges: Any = None
@@ -213,5 +239,5 @@ def one_by_one(folder: str, layers: list[str], precision: str) -> dict[str, int]
         path = home / f"{index}.tflite"
         path.write_bytes(bytes(tool.quantize(ranges).quantized_model))
         sizes[layer] = path.stat().st_size
-        np.save(home / f"{index}.npy", LiteRTModel(path).predict(x))
+        predict_file(str(path), inputs, str(home / f"{index}.npz"))
     return sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.deploy.report.rows import COLUMNS, OWN, Figure, Row, own_keys
 from lepton_kit.deploy.report.still import KINDS, front_picture, with_picture
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def table(card: Card, origins: bool = False) -> pandas.DataFrame:
     import pandas
 
     keys = [key for key in COLUMNS if any(key in row.figures for row in card.rows)]
+    keys[2:2] = own_keys(card.rows)
     records = []
     for row in card.rows:
         record: dict[str, Any] = {"variant": row.name, "target": row.target, "runtime": row.runtime}
@@ -60,6 +61,8 @@ def table(card: Card, origins: bool = False) -> pandas.DataFrame:
 
 def column_heading(card: Card, key: str) -> str:
     """The column's name with its unit; the score goes by its metric."""
+    if key.startswith(OWN):
+        return key.removeprefix(OWN)
     heading, unit = COLUMNS[key]
     if key == "score":
         return card.metric
@@ -123,12 +126,13 @@ def neutral(figure: plotly.graph_objects.Figure) -> plotly.graph_objects.Figure:
 
 def markdown(card: Card) -> str:
     """The card as Markdown: a table of the main figures with ratios to float LiteRT, then flags and settings."""
-    reference = card.reference
+    reference, own = card.reference, own_keys(card.rows)
     heads = [
         "variant",
         "target",
         card.metric,
         "difference",
+        *(key.removeprefix(OWN) for key in own),
         "file",
         "gzip",
         "latency 1",
@@ -143,7 +147,7 @@ def markdown(card: Card) -> str:
         cells = [
             name,
             f"{row.target}, {row.runtime}",
-            *(_cell(row, key) for key in MAIN),
+            *(_cell(row, key) for key in (*MAIN[:2], *own, *MAIN[2:])),
             _speed(row, reference),
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -185,7 +189,7 @@ def _number(key: str, figure: Figure) -> str:
     if key.startswith("latency"):
         spread = f" ({figure.low:.3g}–{figure.high:.3g})" if figure.low is not None else ""
         return f"{value:.3g}{spread}"
-    return f"{value:g}"
+    return f"{value:.4f}" if key.startswith(OWN) else f"{value:g}"
 
 
 def _speed(row: Row, reference: Row | None) -> str:

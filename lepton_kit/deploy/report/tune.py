@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.data.structure import mapped
+
 
 def fine_tune(
     model: str,
@@ -38,7 +40,8 @@ def fine_tune(
 
     prepared = open_folder(Path(data))
     network = load_keras(model)
-    loss = getattr(network, "loss", None) or compile_defaults(network, prepared)[0]
+    loss, shares = loss_of(network)
+    loss = loss if loss is not None else compile_defaults(network, prepared)[0]
     notes: list[str] = []
     if structured:
         from lepton_kit.compression.pruning.structured import remove_channels
@@ -51,16 +54,20 @@ def fine_tune(
         from lepton_kit.config import QuantizationAwareConfig
 
         network = quantization_aware(network, QuantizationAwareConfig(bits=bits, skip=tuple(keep)))
-    x, y = np.asarray(prepared.train.x), np.asarray(prepared.train.y)
-    batch = min(batch, len(x))
-    steps = -(-len(x) // batch) * epochs
+    x, y, weights = (_given(value) for value in (prepared.train.x, prepared.train.y, prepared.train.w))
+    batch = min(batch, len(prepared.train))
+    steps = -(-len(prepared.train) // batch) * epochs
     callbacks = [pruning_callback(sparsity, pattern, keep, steps)] if sparsity else []
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    network.compile(keras.optimizers.Adam(schedule), loss=loss)
+    network.compile(keras.optimizers.Adam(schedule), loss=loss, loss_weights=shares)
     keras.utils.set_random_seed(seed)  # of the order; not before, because loading a model seeds too
-    history = network.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks)
+    history = network.fit(
+        x, y, sample_weight=weights, batch_size=batch, epochs=epochs, verbose=0, callbacks=callbacks
+    )
+    for callback in callbacks:
+        notes += [f"left dense: {layer} ({why})" for layer, why in callback.hook.left_dense.items()]
     temporary = f"{output}.part.keras"
-    network.compile(loss=loss)  # no moments in the file
+    network.compile(loss=loss, loss_weights=shares)  # no moments in the file
     network.save(temporary)
     os.replace(temporary, output)
     return {"notes": notes, "loss": [float(value) for value in history.history["loss"]], "steps": steps}
@@ -75,18 +82,33 @@ def strip(model: str, output: str) -> dict[str, int | None]:
     """
     from lepton_kit.compression.quantization import qat
     from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.compression.quantization.deployable import check_stateless
     from lepton_kit.models.payload import copy_code
 
     network = load_keras(model)
-    loss = getattr(network, "loss", None)
+    check_stateless(network)
+    loss, shares = loss_of(network)
     bits = qat.trained_bits(network)
     if bits is not None:
         network = qat.strip(network)
     if loss is not None:
-        network.compile(loss=loss)
+        network.compile(loss=loss, loss_weights=shares)
     network.save(output)
     copy_code(Path(model), Path(output))
     return {"trained_bits": bits}
+
+
+def loss_of(network: Any) -> tuple[Any, Any]:
+    """(loss, weights of several losses) that a model was compiled with."""
+    settings = getattr(network, "_compile_config", None)
+    shares = settings.config.get("loss_weights") if settings is not None else None
+    return getattr(network, "loss", None), shares
+
+
+def _given(value: Any) -> Any:
+    """Prepared arrays as Keras' `fit` takes them."""
+    found = mapped(value, np.asarray)
+    return list(found) if isinstance(found, tuple) else found
 
 
 def pruning_callback(sparsity: float, pattern: str, keep: Sequence[str], steps: int) -> Any:

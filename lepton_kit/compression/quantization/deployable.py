@@ -1,0 +1,257 @@
+"""The same function as a Keras model that converts well: a copy whose layers are replaced where runtimes need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.errors import CompressionError
+
+UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
+AUGMENTING = ("Random", "AugMix", "MixUp", "CutMix", "RandAugment")
+"""How the names of layers begin that only change samples while training."""
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """A model to convert: ``batch`` is None or the size that it has to be fixed at; ``looping`` names recurrent layers
+    that could not be unrolled."""
+
+    model: Any
+    batch: int | None = None
+    notes: tuple[str, ...] = ()
+    looping: tuple[str, ...] = ()
+
+
+def deployable(model: Any, *, lookups: bool = False, onnx: bool = False) -> Deployable:
+    """A copy of a Sequential or functional model, of inner models too; any other model as it is.
+
+    Recurrent layers over a short, known number of time steps are unrolled; with others the batch is fixed at 1. Flatten
+    becomes a reshape to a known size, which the runtime can hand to its fast kernels in one piece; layers that only
+    augment become nothing, half precision float32, and an input that holds nothing but ids of an embedding whole
+    numbers, which are never rounded. ``lookups``: embeddings become an operation whose table litert-quantizer can round.
+    ``onnx``: for that format, which has loops, but neither the function that GELU uses nor constants beside the graph.
+
+    Raises `CompressionError` for a layer that keeps state between calls.
+    """
+    check_stateless(model)
+    recurrent = list(_recurrent(model))
+    looping = [layer.name for layer in recurrent if not 0 < _time_steps(layer) <= UNROLL_STEPS]
+    unrolled = [layer.name for layer in recurrent if layer.name not in looping]
+    if onnx:
+        looping, unrolled = [], []
+    notes = []
+    if type(model).__name__ not in ("Sequential", "Functional"):
+        unrolled, looping = [], [layer.name for layer in recurrent]
+    if unrolled:
+        notes.append(f"recurrent layers unrolled: {', '.join(unrolled)}")
+    if looping:
+        notes.append(f"batch fixed at 1 because these recurrent layers loop: {', '.join(looping)}")
+    if half := [layer.name for layer in _inner(model) if computes_in_half(layer)]:
+        notes.append(f"computed in float32 instead of half precision: {', '.join(half)}")
+    ids = set() if onnx else _id_inputs(model)
+    replace = _Replacer(model, set(unrolled), lookups, onnx)
+    if type(model).__name__ in ("Sequential", "Functional") and (replace.needed or ids):
+        model = _copy(model, replace, ids)
+    return Deployable(model, 1 if looping else None, tuple(notes), tuple(looping))
+
+
+def check_stateless(model: Any) -> None:
+    """Raise `CompressionError` that names a recurrent layer which keeps its state from one call to the next."""
+    import keras
+
+    for layer in _inner(model):
+        if isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional) and layer.stateful:
+            raise CompressionError(
+                f"layer {layer.name!r} keeps its state between calls (stateful=True), so an answer depends on the calls "
+                "before it and can't be compared; build the model with stateful=False and copy its weights"
+            )
+
+
+def computes_in_half(layer: Any) -> bool:
+    """Whether a layer computes in float16 or bfloat16."""
+    return str(getattr(layer, "compute_dtype", "")) in ("float16", "bfloat16")
+
+
+def _inner(model: Any) -> list[Any]:
+    return list(model._flatten_layers(include_self=False))
+
+
+def _recurrent(model: Any) -> Iterator[Any]:
+    """Recurrent layers, of a bidirectional one the wrapper alone."""
+    import keras
+
+    wrapped = {
+        id(inner)
+        for layer in _inner(model)
+        if isinstance(layer, keras.layers.Bidirectional)
+        for inner in (layer.forward_layer, layer.backward_layer)
+    }
+    for layer in _inner(model):
+        bidirectional = isinstance(layer, keras.layers.Bidirectional)
+        if (bidirectional or hasattr(layer, "unroll")) and id(layer) not in wrapped:
+            yield layer
+
+
+def _time_steps(layer: Any) -> int:
+    import keras
+
+    try:
+        return int(keras.tree.flatten(layer.input)[0].shape[1] or 0)  # a mask may be another input
+    except (AttributeError, ValueError):  # inside a layer of the user's own: nothing is known of its input
+        return 0
+
+
+def _id_inputs(model: Any) -> set[str]:
+    """Floating point inputs that only embeddings read."""
+    import keras
+
+    found = set()
+    for tensor in getattr(model, "inputs", None) or []:
+        readers = [
+            node.operation
+            for level in getattr(_graph(model), "_nodes_by_depth", {}).values()
+            for node in level
+            if any(one is tensor for one in node.input_tensors)
+        ]
+        floating = "float" in str(tensor.dtype)
+        if floating and readers and all(isinstance(one, keras.layers.Embedding) for one in readers):
+            found.add(tensor.name)
+    return found
+
+
+def _graph(model: Any) -> Any:
+    return getattr(model, "_functional", None) or model
+
+
+class _Replacer:
+    """Makes the layer of a copy from that of the model."""
+
+    def __init__(self, model: Any, unrolled: set[str], lookups: bool, onnx: bool):
+        self._unrolled, self._lookups, self._onnx = unrolled, lookups, onnx
+        self.needed = any(self._kind(layer) is not None for layer in _inner(model))
+
+    def __call__(self, layer: Any) -> Any:
+        """The layer of the copy; one of the same settings where nothing has to change."""
+        make = self._kind(layer)
+        return layer.__class__.from_config(layer.get_config()) if make is None else make(layer)
+
+    def drops(self, layer: Any) -> bool:
+        """Whether the layer of the copy holds its numbers as constants instead of weights."""
+        import keras
+
+        return self._onnx and type(layer) is keras.layers.Normalization
+
+    def _kind(self, layer: Any) -> Callable[[Any], Any] | None:
+        import keras
+
+        kind = type(layer)
+        own = kind.__module__.startswith("keras.")
+        if own and kind.__name__.startswith(AUGMENTING) and kind.__name__ != "RandomCrop":
+            return lambda one: keras.layers.Identity(name=one.name)
+        if kind is keras.layers.Flatten and layer.data_format == "channels_last":
+            return _flatten if None not in layer.output.shape[1:] else None
+        if kind is keras.layers.TimeDistributed and None not in layer.input.shape[1:]:
+            return self._time_distributed
+        if self._lookups and kind is keras.layers.Embedding and None not in layer.input.shape[1:]:
+            return _lookup
+        if self._onnx and kind is keras.layers.Normalization:
+            return _affine
+        if layer.name in self._unrolled or computes_in_half(layer) or (self._onnx and _is_gelu(layer)):
+            return self._changed
+        return None
+
+    def _changed(self, layer: Any) -> Any:
+        config = layer.get_config()
+        if layer.name in self._unrolled:
+            config = _unrolled(config)
+        if self._onnx and _is_gelu(layer):
+            from lepton_kit.compression.quantization.deploy_layers import gelu_of_erf
+
+            config["activation"] = gelu_of_erf
+        return layer.__class__.from_config(_in_float(config) if computes_in_half(layer) else config)
+
+    def _time_distributed(self, layer: Any) -> Any:
+        from lepton_kit.compression.quantization.deploy_layers import FoldedTime
+
+        inner = self(layer.layer)
+        return FoldedTime(inner, name=layer.name)
+
+
+def _unrolled(config: dict[str, Any]) -> dict[str, Any]:
+    if "unroll" in config:
+        config["unroll"] = True
+    for inner in ("layer", "backward_layer"):
+        if config.get(inner):
+            config[inner]["config"]["unroll"] = True
+    return config
+
+
+def _in_float(config: Any) -> Any:
+    """Settings with every half precision policy replaced."""
+    if isinstance(config, dict):
+        return {
+            key: "float32" if key == "dtype" and _is_half(value) else _in_float(value)
+            for key, value in config.items()
+        }
+    return [_in_float(one) for one in config] if isinstance(config, list) else config
+
+
+def _is_half(policy: Any) -> bool:
+    name = policy.get("config", {}).get("name", "") if isinstance(policy, dict) else str(policy)
+    return "float16" in name
+
+
+def _is_gelu(layer: Any) -> bool:
+    import keras
+
+    return getattr(layer, "activation", None) is keras.activations.gelu
+
+
+def _affine(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import Affine
+
+    mean, deviation = np.asarray(layer.mean), np.sqrt(np.asarray(layer.variance))
+    deviation = np.maximum(deviation, 1e-7)  # Keras' epsilon
+    if layer.invert:
+        return Affine(deviation, mean, name=layer.name)
+    return Affine(1 / deviation, -mean / deviation, name=layer.name)
+
+
+def _flatten(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import StaticFlatten
+
+    return StaticFlatten(size=int(layer.output.shape[-1]), name=layer.name)
+
+
+def _lookup(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import LookupEmbedding
+
+    return LookupEmbedding.from_config(layer.get_config())
+
+
+def _copy(model: Any, replace: _Replacer, ids: set[str]) -> Any:
+    """The copy, with the same weights; inputs of ids take whole numbers."""
+    import keras
+
+    graph = _graph(model)
+    inputs = {
+        id(one): keras.Input(
+            batch_shape=one.shape, dtype="int32" if one.name in ids else one.dtype, name=one.name
+        )
+        for one in graph.inputs
+    }
+    outer = keras.Model(graph._inputs_struct, graph._outputs_struct, name=model.name)
+    start = keras.tree.map_structure(lambda one: inputs[id(one)], graph._inputs_struct)
+    copy = keras.models.clone_model(outer, input_tensors=start, clone_function=replace, recursive=True)
+    _set_weights(model, copy, replace)
+    return copy
+
+
+def _set_weights(model: Any, copy: Any, replace: _Replacer) -> None:
+    """Weights of the copy from the model's: the same in order, without those of layers that have none in the copy."""
+    dropped = {id(weight) for layer in _inner(model) if replace.drops(layer) for weight in layer.weights}
+    copy.set_weights([np.asarray(weight) for weight in model.weights if id(weight) not in dropped])

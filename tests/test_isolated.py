@@ -1,0 +1,44 @@
+"""Calls in processes of their own: what becomes of them when who called is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+CALLER = """
+from lepton_kit.processes.isolated import Workshop
+
+with Workshop() as workshop:
+    workshop("subprocess:call", args=["sleep", "600"])
+"""
+
+
+@pytest.mark.processes
+def test_work_ends_with_the_process_that_asked_for_it():
+    caller = subprocess.Popen([sys.executable, "-c", CALLER])
+    try:
+        deadline = time.monotonic() + 120
+        while not (workers := _with_sleep(caller.pid)):
+            assert time.monotonic() < deadline, "the call never began"
+            time.sleep(0.1)
+        assert len(workers) == 3  # the workshop, its fork, and what that had started
+        os.kill(caller.pid, signal.SIGKILL)
+    finally:
+        caller.kill()
+        caller.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    for process in alive:
+        process.kill()
+    assert len(gone) == 3
+
+
+def _with_sleep(pid: int) -> list[psutil.Process]:
+    """All that a process has started, once a ``sleep`` is among it."""
+    found = psutil.Process(pid).children(recursive=True)
+    return found if any(process.name() == "sleep" for process in found) else []
