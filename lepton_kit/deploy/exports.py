@@ -152,6 +152,8 @@ def export_file(
 
     network = load_keras(model)
     x = _drawn(network) if samples is None else joined({key: np.load(path) for key, path in samples})
+    if isinstance(x, tuple):  # a LiteRT file knows its inputs by name alone
+        x = dict(zip((tensor.name for tensor in network.inputs), x, strict=True))
     expected = of_keras(network)(x)
     half = any(computes_in_half(layer) for layer in network._flatten_layers())
     tolerance = HALF_TOLERANCE if half else TOLERANCE

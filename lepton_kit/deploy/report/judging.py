@@ -17,6 +17,7 @@ from lepton_kit.deploy.report.rows import OWN, Figure, Row
 from lepton_kit.deploy.report.yardstick import compiled_metrics, load_outputs, own_score, yardstick
 from lepton_kit.deploy.splits import store_samples
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.description import description
 from lepton_kit.processes.isolated import Call
 
 MODULE = "lepton_kit.deploy"
@@ -54,7 +55,13 @@ class Judge:
         """The samples of a split as files, each with its input's name or place."""
         home = self.work / name
         home.mkdir(exist_ok=True)
-        return store_samples(split, home)
+        found = store_samples(split, home)
+        if len(found) > 1 and isinstance(found[0][0], int):  # a LiteRT file knows its inputs by name alone
+            names = description(
+                {"kind": "keras", "path": Path(self.job.model).name}, Path(self.job.model).parent
+            )["inputs"]
+            found = [[name, path] for name, (_, path) in zip(names, found, strict=True)]
+        return found
 
     def _test_split(self) -> Judged:
         """What the card reports on: the test split where there is one, else the held-out samples."""

@@ -1,0 +1,76 @@
+"""Kinds of the zoo: several inputs and outputs, shared layers, nested models, operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.zoo.registry import IDS, kind, line
+
+
+@kind
+def several_inputs() -> Any:
+    import keras
+    from keras import layers
+
+    image, columns = keras.Input((8, 8, 1), name="image"), keras.Input((5,), name="columns")
+    y = layers.Concatenate()([layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(image)), columns])
+    return keras.Model({"image": image, "columns": columns}, layers.Dense(3, activation="softmax")(y))
+
+
+@kind
+def several_outputs() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((8,))
+    y = layers.Dense(16, activation="relu")(x)
+    return keras.Model(
+        x, [layers.Dense(3, activation="softmax", name="which")(y), layers.Dense(1, name="much")(y)]
+    )
+
+
+@kind
+def several_of_both() -> Any:
+    import keras
+    from keras import layers
+
+    a, ids = keras.Input((6,), name="a"), keras.Input((4,), name="ids", dtype="int32")
+    y = layers.Concatenate()(
+        [layers.Dense(8, activation="relu")(a), layers.Flatten()(layers.Embedding(IDS, 4)(ids))]
+    )
+    return keras.Model(
+        [a, ids],
+        [layers.Dense(1, name="z_first")(y), layers.Dense(4, activation="softmax", name="a_second")(y)],
+    )
+
+
+@kind
+def shared_layer() -> Any:
+    import keras
+    from keras import layers
+
+    a, b = keras.Input((6,), name="left"), keras.Input((6,), name="right")
+    shared = layers.Dense(8, activation="relu")
+    y = layers.Subtract()([shared(a), shared(b)])
+    return keras.Model([a, b], layers.Dense(1, activation="sigmoid")(y))
+
+
+@kind
+def nested_model() -> Any:
+    import keras
+    from keras import layers
+
+    inner = line(
+        keras.Input((8, 8, 3)), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), name="inner"
+    )
+    return line(keras.Input((8, 8, 3)), inner, layers.Dense(3, activation="softmax"))
+
+
+@kind
+def operations_in_the_graph() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((8,))
+    y = keras.ops.concatenate([keras.ops.sin(x), x**2, keras.ops.mean(x, axis=-1, keepdims=True)], axis=-1)
+    return keras.Model(x, layers.Dense(3, activation="softmax")(layers.Dense(16, activation="relu")(y)))
