@@ -88,7 +88,7 @@ def export(
             found[name] = Exported(name, path, values["difference"], values["samples"], values["allowed"])
 
         def raw(preprocessing: Path, wanted: list[str]) -> dict[str, dict[str, Any]]:
-            return run(
+            result: dict[str, dict[str, Any]] = run(
                 "lepton_kit.deploy.raw_model:write",
                 model=str(model.absolute()),
                 preprocessing=str(preprocessing.absolute()),
@@ -96,6 +96,7 @@ def export(
                 folder=str(folder.absolute()),
                 formats=wanted,
             )
+            return result
 
         beside.write(
             folder,

@@ -110,9 +110,10 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
         notes.append(f"{last.name}: its softmax is done after the FPGA")
 
     def clone(layer: Any) -> Any:
+        named = str(layer.name)
         bare = isinstance(layer, keras.layers.Softmax | keras.layers.Activation)
         if layer is first or (softmax and layer is last and bare):
-            return keras.layers.Activation("linear", name=layer.name)
+            return keras.layers.Activation("linear", name=named)
         config = layer.get_config()
         if softmax and layer is last:
             config["activation"] = "linear"

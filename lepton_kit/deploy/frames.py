@@ -179,11 +179,13 @@ def _named(names: list[Any], chosen: np.ndarray) -> np.ndarray:
         return chosen
     known = np.empty(len(names), object)
     known[:] = names
-    return known[chosen]
+    result: np.ndarray = known[chosen]
+    return result
 
 
 def _mean_of_best(each: np.ndarray) -> np.ndarray:
-    return each.max(axis=-1).mean(axis=tuple(range(1, each.ndim - 1)))
+    result: np.ndarray = each.max(axis=-1).mean(axis=tuple(range(1, each.ndim - 1)))
+    return result
 
 
 def _objects(values: np.ndarray) -> np.ndarray:

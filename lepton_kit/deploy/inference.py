@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class WorkerPool:
         threads: int,
     ):
         self.parts = parts
-        self.processes: list[subprocess.Popen] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._logs = [home / f"worker-{index}.log" for index in range(len(parts))]
         self._unread = [b""] * len(parts)
         for index, (start, stop) in enumerate(parts):
@@ -192,8 +192,9 @@ class WorkerPool:
         """Let all workers predict into files, one an output, and wait; checks that their parts are the ones given out."""
         for index, process in enumerate(self.processes):
             try:
-                process.stdin.write(f"{json.dumps([str(one) for one in outputs])}\n".encode())
-                process.stdin.flush()
+                into = _pipe(process.stdin)
+                into.write(f"{json.dumps([str(one) for one in outputs])}\n".encode())
+                into.flush()
             except BrokenPipeError:
                 self._died(index)
         done = [tuple(answer["done"]) for answer in self._gather("done")]
@@ -204,7 +205,7 @@ class WorkerPool:
         answers: dict[int, dict[str, Any]] = {}
         with selectors.DefaultSelector() as selector:
             for index, process in enumerate(self.processes):
-                selector.register(process.stdout, selectors.EVENT_READ, index)
+                selector.register(_pipe(process.stdout), selectors.EVENT_READ, index)
             while len(answers) < len(self.processes):
                 for found, _ in selector.select():
                     index = found.data
@@ -244,7 +245,14 @@ def _samples(data: Any, split: str) -> Arrays:
     chosen = {"validation": prepared.validation, "train": prepared.train}.get(split)
     if chosen is None:
         raise CompressionError(f"split: got {split!r}; this data has no such split (validation or train)")
-    return chosen.x
+    result: np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...] = chosen.x
+    return result
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    """A pipe of a worker, which was started with one."""
+    assert stream is not None
+    return stream
 
 
 def _model_file(subject: Any, home: Path) -> Path:

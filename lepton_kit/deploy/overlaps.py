@@ -66,7 +66,8 @@ def dice(right: np.ndarray, told: np.ndarray, are: np.ndarray) -> np.ndarray:
     each = np.where(marked > 0, 2 * right / np.maximum(marked, 1), np.nan)
     if each.shape[-1] <= 2:
         return np.nan_to_num(each[..., -1], nan=1.0)
-    return np.where(marked > 0, each, 0).sum(axis=-1) / np.maximum((marked > 0).sum(axis=-1), 1)
+    result: np.ndarray = np.where(marked > 0, each, 0).sum(axis=-1) / np.maximum((marked > 0).sum(axis=-1), 1)
+    return result
 
 
 def iou(right: np.ndarray, told: np.ndarray, are: np.ndarray) -> np.ndarray:
@@ -77,7 +78,10 @@ def iou(right: np.ndarray, told: np.ndarray, are: np.ndarray) -> np.ndarray:
     """
     union = told + are - right
     there = union > 0
-    return np.where(there, right / np.maximum(union, 1), 0).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)
+    result: np.ndarray = np.where(there, right / np.maximum(union, 1), 0).sum(axis=-1) / np.maximum(
+        there.sum(axis=-1), 1
+    )
+    return result
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:

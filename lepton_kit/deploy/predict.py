@@ -263,7 +263,8 @@ def _finite(output: np.ndarray) -> np.ndarray:
     """Which rows of an output are finite."""
     if output.dtype.kind != "f":
         return np.ones(len(output), bool)
-    return np.isfinite(output).reshape(len(output), -1).all(axis=1)
+    result: np.ndarray = np.isfinite(output).reshape(len(output), -1).all(axis=1)
+    return result
 
 
 class _Part:

@@ -204,7 +204,7 @@ def _onnx(path: Path, threads: int | None) -> Runner:
 
     def run(x: Arrays) -> list[np.ndarray]:
         given = by_name(x, shapes, path.name)
-        return session.run(None, {name: given[name].astype(kind) for name, kind in wanted.items()})
+        return list(session.run(None, {name: given[name].astype(kind) for name, kind in wanted.items()}))
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -73,7 +74,7 @@ class Pickers:
         self.problems = {name: widgets.HTML("", layout=widgets.Layout(display="none")) for name in LABELS}
         for name, one in self.fields.items():
             one.add_class(f"lk-pick-{name.replace('_', '-')}")
-            on_change(one, lambda _, name=name: self._picked(name))
+            on_change(one, partial(self._picked, name))
         self._filling = False
         self._on_choice = on_choice
         self.verb = ""
@@ -132,7 +133,7 @@ class Pickers:
         for one in self.fields.values():
             one.disabled = locked
 
-    def _picked(self, name: str) -> None:
+    def _picked(self, name: str, _: object = None) -> None:
         if self._filling:
             return
         if name == "kind":  # the options of one verb mean nothing to another

@@ -197,8 +197,9 @@ class ReportPanel(Panel):
 
     def _precisions(self) -> tuple[str, ...]:
         chosen = [name for name, box in self.formats.items() if box.value]
-        chosen += ["mixed"] * bool(self.keep_float.value or self.layers.value) + [BITS[self.bits.value]]
-        return tuple(name for name in chosen if name is not None)
+        chosen += ["mixed"] * bool(self.keep_float.value or self.layers.value)
+        trained = BITS[self.bits.value]
+        return (*chosen, trained) if trained is not None else tuple(chosen)
 
     def offer(self, run: Any, view: RunView | None) -> None:
         """Take a run as the one to compress, once it has a model; the card that it has already is shown."""
@@ -317,7 +318,8 @@ class ReportPanel(Panel):
             settings["keep_float"] = lk.sensitivity(run).worst(kept)
             if not settings["keep_float"]:
                 raise CompressionError("Keep in float: no layer loses anything in int8; set it to 0")
-        return lk.compress(run, wait=False, **settings)
+        result: CompressionJob = lk.compress(run, wait=False, **settings)
+        return result
 
     def _work(self, begin: Callable[[], CompressionJob]) -> ReportCard:
         self._under_way = begin()

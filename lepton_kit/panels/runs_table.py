@@ -137,7 +137,7 @@ class RunsTable:
     @property
     def sort(self) -> str:
         """The column of the order, with ``-`` before it for downwards."""
-        return self.widget.sort
+        return str(self.widget.sort)
 
     @sort.setter
     def sort(self, column: str) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lepton_kit.panels.curves import main_metric
-from lepton_kit.rundir.view import RunView
+from lepton_kit.rundir.view import RunView, main_metric
 
 
 def sentence(view: RunView, run_id: str, state: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import time
+from typing import Any
 
 from lepton_kit.panels.parts import Markup, bar, chip, table
 from lepton_kit.rundir import Status
@@ -158,7 +159,7 @@ def workers(view: RunView) -> str:
         share = cut[rank] if cut and rank is not None and rank < len(cut) else None
         lines.append([
             worker["worker"], chip(worker["state"]), "–" if rank is None else rank,
-            "–" if share is None else share, number(view.per_rank_throughput.get(rank), 0),
+            "–" if share is None else share, number(None if rank is None else view.per_rank_throughput.get(rank), 0),
             size(worker.get("memory_bytes")), worker.get("pid") or "–",
         ])  # fmt: skip
     more = len(view.workers) - len(lines)
@@ -194,13 +195,13 @@ def incidents(view: RunView) -> str:
     return f'<div class="lk-note">What happened</div><ul class="lk-incidents">{"".join(items)}{tail}</ul>'
 
 
-def _incident(event: dict) -> str:
+def _incident(event: dict[str, Any]) -> str:
     rank = event.get("rank")
     who = f"worker {event.get('worker')}" + (f" (rank {rank})" if rank is not None else "")
     return f"{who}: {event['what']}"
 
 
-def _generation(event: dict) -> str:
+def _generation(event: dict[str, Any]) -> str:
     count = event["world_size"]
     text = f"from step {event['step']:,} on {count} worker{'' if count == 1 else 's'}"
     if event.get("cause"):

@@ -143,7 +143,7 @@ class TrainingPanel(Panel):
     @property
     def scheduled(self) -> bool:
         """Whether a schedule decides the learning rate, and so no slider does."""
-        return self.schedule.layout.display == ""
+        return bool(self.schedule.layout.display == "")
 
     def show_run(self, config: Any, rate: float | None) -> None:
         """Show epochs, seed and name of a run, and the learning rate that it has now."""

@@ -68,7 +68,7 @@ class Ledger:
     @property
     def logged_epochs(self) -> int:
         told = [epoch["epoch"] + 1 - self._first_epoch for epoch in self.view.epochs[-1:]]
-        return max([self._epochs_before, *told])
+        return int(max([self._epochs_before, *told]))
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
         event = self._log.append(kind, **fields)

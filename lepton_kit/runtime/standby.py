@@ -47,7 +47,8 @@ class Standby:
                     os.chdir(order["cwd"])
                     self.group.search = order["search"]
                     if "run" in order:
-                        return order["run"]
+                        result: str | None = order["run"]
+                        return result
                     self._prepare(Path(order["prepare"]))
                 self._listen()
         except BaseException:

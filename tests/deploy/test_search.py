@@ -153,7 +153,7 @@ class FakeBench:
 
 def test_the_search_trains_what_it_needs_then_a_control_and_names_the_winner():
     bench = FakeBench()
-    best, trail = search(bench)
+    best, trail = search(bench, bench.job.max_drop)
     assert best == "structured-50+int8"
     assert bench.done == ["", "structured-50", "structured-75", "structured-50+sparse-80", "control", "time"]
     assert trail[1]["trunk"] == "structured-50"
@@ -167,5 +167,5 @@ def test_the_search_trains_what_it_needs_then_a_control_and_names_the_winner():
 
 def test_a_search_over_formats_alone_trains_no_control():
     bench = FakeBench(structured=(), sparsity=())
-    assert search(bench)[0] == "int8"
+    assert search(bench, bench.job.max_drop)[0] == "int8"
     assert bench.done == ["", "time"]

@@ -56,4 +56,5 @@ def _f1(right: np.ndarray, told: np.ndarray, are: np.ndarray) -> np.ndarray:
 
 def _mean(each: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Over the classes that have places."""
-    return np.where(there, each, 0).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)
+    result: np.ndarray = np.where(there, each, 0).sum(axis=-1) / np.maximum(there.sum(axis=-1), 1)
+    return result

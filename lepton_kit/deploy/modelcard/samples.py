@@ -30,8 +30,8 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
 
     def show(row: int, answer: np.ndarray | None = None, truth: np.ndarray | None = None) -> dict[str, Any]:
         assert held is not None
-        known = names is not None and row < len(names)
-        about = {"name": str(names[row]) if known else f"row {row} of {where}"}
+        name = f"row {row} of {where}" if names is None or row >= len(names) else str(names[row])
+        about = {"name": name}
         x = held.rows(np.array([row]))[0]
         if not isinstance(x, np.ndarray):
             return about

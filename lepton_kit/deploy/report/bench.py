@@ -115,7 +115,7 @@ class Bench:
         self._convert(paths.final_model, row.name, "float32", row, row.name)
 
     def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
-        return self.call(
+        result: dict[str, Any] = self.call(
             f"{MODULE}.report.tune:fine_tune",
             model=str(self.trunk_path(Trunk())),
             data=self.job.data,
@@ -127,6 +127,7 @@ class Bench:
             learning_rate=self.job.learning_rate,
             **what,
         )
+        return result
 
     def trunk_path(self, trunk: Trunk) -> Path:
         """Where the weights of a trunk are kept."""
@@ -232,7 +233,7 @@ class Bench:
         if not alive:
             return
         models = [
-            {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / row.file)}
+            {"name": row.name, "runtime": row.runtime.lower(), "path": str(self.folder / str(row.file))}
             for row in alive
         ]
         cores = devices.usable_cores()
@@ -270,7 +271,7 @@ class Bench:
         if not unique:
             return []
         models = [
-            {"name": row.name, "runtime": "litert", "path": str(self.folder / row.file)}
+            {"name": row.name, "runtime": "litert", "path": str(self.folder / str(row.file))}
             for row in unique.values()
         ]
         times = self.call(

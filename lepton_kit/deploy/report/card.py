@@ -66,11 +66,11 @@ class ReportCard:
         if cost not in COLUMNS:
             raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COLUMNS)}")
         known = [row for row in self.rows if row.get("score") is not None and row.get(cost) is not None]
-        points = [(self._worth(row), row.get(cost)) for row in known]
+        points = [(self._worth(row), row.known(cost)) for row in known]
         return tuple(known[index] for index in pareto(points))
 
     def _worth(self, row: Row) -> float:
-        value = row.get("score")
+        value = row.known("score")
         return value if self.higher_is_better else -value
 
     def table(self, origins: bool = False) -> Any:

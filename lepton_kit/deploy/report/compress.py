@@ -117,7 +117,7 @@ class CompressionJob:
         except KeyboardInterrupt:
             self.cancel()
             raise
-        status = Status(last.get("status"))
+        status = Status(last.get("status", Status.CREATED))
         if status is Status.FINISHED:
             return ReportCard.load(self.folder)
         if not status.is_final:

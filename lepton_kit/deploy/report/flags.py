@@ -73,7 +73,9 @@ def _ratio(row: Row, reference: Row, key: str) -> float | None:
 def _overlap(row: Row, reference: Row, key: str) -> bool:
     """Whether the intervals of two figures, where both have one, share a point."""
     mine, other = row.figures.get(key), reference.figures.get(key)
-    if mine is None or other is None or None in (mine.low, mine.high, other.low, other.high):
+    if mine is None or mine.low is None or mine.high is None:
+        return False
+    if other is None or other.low is None or other.high is None:
         return False
     return mine.low <= other.high and other.low <= mine.high
 
@@ -85,11 +87,11 @@ def _worse_than_small_float(row: Row, rows: Sequence[Row], time: float | None, h
     for other in rows:
         if other.precision != "float32" or other.runtime != "LiteRT" or other.error or other.role == "float":
             continue
-        if other.get("score") is None or other.get("latency_1_one") is None:
+        if None in (other.get("score"), other.get("latency_1_one"), row.get("latency_1_one")):
             continue
         if (
-            sign * (other.get("score") - row.get("score")) > 0
-            and other.get("latency_1_one") <= row.get("latency_1_one")
+            sign * (other.known("score") - row.known("score")) > 0
+            and other.known("latency_1_one") <= row.known("latency_1_one")
             and (other.get("file_bytes") or math.inf) <= (row.get("file_bytes") or math.inf)
         ):
             return [
@@ -113,7 +115,7 @@ def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
     if control is None or row.role == "control" or not trained or mine is None:
         return []
     sign = 1 if higher else -1
-    gained = sign * (difference or 0) > 0 and sign * (control.get("score") - mine) >= 0
+    gained = sign * (difference or 0) > 0 and sign * (control.known("score") - mine) >= 0
     return (
         ["its gain comes from the extra training: the control, trained as long, scores as well"]
         if gained

@@ -38,8 +38,8 @@ def needs_training(job: Job) -> bool:
     return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
 
 
-def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
-    """Run the search on a bench; the name of the winner and what was decided on the way.
+def search(bench: Bench, max_drop: float) -> tuple[str | None, list[dict[str, Any]]]:
+    """Run the search on a bench, for what may be lost; the name of the winner and what was decided on the way.
 
     The winner is chosen by the final timing, in which all variants ran interleaved.
     """
@@ -47,12 +47,12 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
     space = trunks(job.structured, job.sparsity)
     seen: list[Outcome] = []
     trail: list[dict[str, Any]] = []
-    while (trunk := next_trunk(space, seen, job.max_drop, job.cost, refine=job.refine)) is not None:
+    while (trunk := next_trunk(space, seen, max_drop, job.cost, refine=job.refine)) is not None:
         bench.train(trunk)
         bench.variants(trunk, job.quantize)
         outcome = _judge(bench, trunk)
         seen.append(outcome)
-        inside = outcome.inside(job.max_drop)
+        inside = outcome.inside(max_drop)
         trail.append(
             {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
         )
@@ -61,12 +61,12 @@ def search(bench: Bench) -> tuple[str | None, list[dict[str, Any]]]:
     tried = {outcome.trunk for outcome in seen}
     for trunk in space:
         if trunk not in tried:
-            reason = why_skip(trunk, seen, job.max_drop, job.cost)
+            reason = why_skip(trunk, seen, max_drop, job.cost)
             trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
     if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
         bench.control()
     bench.time()
-    return choose(bench.rows, job.cost, job.max_drop), trail
+    return choose(bench.rows, job.cost, max_drop), trail
 
 
 def _judge(bench: Bench, trunk: Trunk) -> Outcome:
@@ -82,8 +82,9 @@ def _judge(bench: Bench, trunk: Trunk) -> Outcome:
     drops, costs = {}, {}
     for row in rows:
         price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
-        if price is not None:
-            drops[row.precision], costs[row.precision] = row.get("lost"), price
+        lost = row.get("lost")
+        if price is not None and lost is not None:
+            drops[row.precision], costs[row.precision] = lost, price
     return Outcome(trunk, drops, costs)
 
 
@@ -93,7 +94,7 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
     bench.float_model()
     bench.control_run()
     if job.max_drop is not None:
-        best, trail = search(bench)
+        best, trail = search(bench, job.max_drop)
     else:
         best, trail = None, []
         wanted = trunks(job.structured, job.sparsity)

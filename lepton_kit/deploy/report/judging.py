@@ -89,7 +89,7 @@ class Judge:
 
     def _predict(self, path: Path, inputs: Any, name: str, beside: Path | None = None) -> dict[str, Any]:
         """Outputs into ``NAME.npz``, and with a test split into ``NAME-test.npz``."""
-        said = self.call(
+        said: dict[str, Any] = self.call(
             f"{MODULE}.report.measure:predict_file",
             path=str(path),
             inputs=inputs,

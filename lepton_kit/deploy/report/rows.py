@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lepton_kit.errors import CompressionError
+
 Origin = Literal["measured", "estimated", "not_run"]
 
 # key -> (heading, unit)
@@ -81,3 +83,10 @@ class Row:
         """The value of a figure, or None where it is unknown."""
         figure = self.figures.get(key)
         return None if figure is None else figure.value
+
+    def known(self, key: str) -> float:
+        """The value of a figure that is there. Raises `CompressionError` where it is unknown."""
+        value = self.get(key)
+        if value is None:
+            raise CompressionError(f"{self.name}: {key} is not known")
+        return value

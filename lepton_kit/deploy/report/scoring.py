@@ -117,7 +117,8 @@ def truth_of(
     places = shape[:-1] if len(shape) > 1 else shape
     units = shape[-1] if len(shape) > 1 else 1
     if units > 1 and y.shape == shape:
-        return y.argmax(axis=-1)
+        result: np.ndarray | None = y.argmax(axis=-1)
+        return result
     if y.shape == (*places, 1):
         y = y[..., 0]
     if y.shape != places:

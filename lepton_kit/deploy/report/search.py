@@ -145,9 +145,9 @@ def choose(rows: Sequence[Row], cost: str, max_drop: float) -> str | None:
     reference = next((row for row in rows if row.name == "float32" and row.error is None), None)
     found = []
     for row in rows:
-        if reference is None or row.error or row.role == "control" or row.get("lost") is None:
-            continue
         drop = row.get("lost")
+        if reference is None or row.error or row.role == "control" or drop is None:
+            continue
         price = relative_cost(row, reference, cost)
         if price is not None and drop <= max_drop + 1e-12:
             found.append((price, drop, row.name))

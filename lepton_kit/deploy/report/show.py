@@ -81,14 +81,14 @@ def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects
         ]
         if not rows:
             continue
-        scores = [row.figures["score"] for row in rows]
+        scores = [(row.known("score"), row.figures["score"]) for row in rows]
         figure.add_scatter(
             x=[row.get(cost) for row in rows],
-            y=[score.value for score in scores],
+            y=[value for value, _ in scores],
             error_y={
                 "type": "data",
-                "array": [(score.high or score.value) - score.value for score in scores],
-                "arrayminus": [score.value - (score.low or score.value) for score in scores],
+                "array": [(score.high or value) - value for value, score in scores],
+                "arrayminus": [value - (score.low or value) for value, score in scores],
                 "thickness": 1,
             },
             mode="markers+text",
@@ -172,12 +172,11 @@ def _cell(row: Row, key: str) -> str:
     figure = row.figures.get(key)
     if figure is None or figure.value is None:
         return "not run"
-    text = _number(key, figure)
+    text = _number(key, figure, figure.value)
     return text if figure.origin == "measured" else f"{text} ({figure.origin})"
 
 
-def _number(key: str, figure: Figure) -> str:
-    value = figure.value
+def _number(key: str, figure: Figure, value: float) -> str:
     if key == "score":
         return (
             f"{value:.4f} ({figure.low:.3f}–{figure.high:.3f})" if figure.low is not None else f"{value:.4f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def yardstick(model: Path, data: PreparedData, metric: str = "auto") -> Yardstic
     keys: list[Any] = [key for key, _ in items(y)]
     alone = len(read) == 1
     found = []
-    for place, (answer, one) in enumerate(zip(read, paired or [None] * len(read), strict=True)):
+    for place, (answer, one) in enumerate(zip(read, paired or repeat(None, len(read)), strict=True)):
         if one is not None and (one.y is None or (one.loss is None and not alone)):
             continue
         key = next((key for key, part in items(y) if one is not None and part is one.y), keys[0])
