@@ -14,7 +14,7 @@ import pytest
 
 from lepton_kit.panels.curves import curves_of
 from lepton_kit.panels.run_plots import plots_of
-from tests.browser.conftest import KERNEL_IDLE
+from tests.browser.desk import KERNEL_IDLE
 from tests.browser.test_workbench import SLOW, show_again
 from tests.panels.conftest import SyntheticRun
 
