@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CSS = """
+.lk-codes pre.lk-code{max-height:420px;overflow:auto}
 .lk-codes .lk-code-head{display:flex;align-items:center;gap:6px;margin-bottom:3px}
 .lk-codes .lk-code-head span{flex:1 1 auto}
 .lk-codes .lk-code-head button{font:inherit;font-size:11px;padding:1px 8px;border-radius:4px;cursor:pointer;

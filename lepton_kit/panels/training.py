@@ -146,7 +146,7 @@ class TrainingPanel(Panel):
         return bool(self.schedule.layout.display == "")
 
     def show_run(self, config: Any, rate: float | None) -> None:
-        """Show epochs, seed and name of a run, and the learning rate that it has now."""
+        """Show epochs, seed and name of a run, and the learning rate that it has now; None: the one it began with."""
         self.epochs.show(config.training.epochs)
         self.seed.show(config.seed)
         self.name.value = config.name

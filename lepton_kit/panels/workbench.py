@@ -111,7 +111,7 @@ class Workbench(Panel):
             config, view = run.config, self.live.seen
             self.data_model.show_run(run)
             self.sharding.show_run(config, view.wanted if self.training_now else None)
-            self.training.show_run(config, view.learning_rate)
+            self.training.show_run(config, view.learning_rate if self.training_now else None)
             self.compression.show_run(config)
 
     def _show_run(self, run: Any) -> None:

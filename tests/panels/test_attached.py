@@ -85,6 +85,7 @@ def test_start_repeats_an_attached_run_that_is_over(bench, synthetic, monkeypatc
 
     monkeypatch.setattr(lk, "launch", launch, raising=False)
     run = other_run(synthetic)
+    run.advance(1)  # at another rate than it began with
     run.end()
     bench.attach(run)
     bench.data_model.ready()
@@ -94,6 +95,7 @@ def test_start_repeats_an_attached_run_that_is_over(bench, synthetic, monkeypatc
     assert repr(model) == "LeptonModel((8, 8, 1), 10, hidden_size=30, num_layers=2)"
     assert data == lk.data.sample("digits")
     assert (options["epochs"], options["seed"], options["global_batch"]) == (77, 7, 96)
+    assert options["learning_rate"] == pytest.approx(2e-6)
     assert bench.data_model.source.value == "of other-1"
 
 
