@@ -29,7 +29,7 @@ STYLE = (
 .lk-panel .lk-table th,.lk-panel .lk-table td{padding:3px 10px 3px 0;text-align:left;border:none;background:none;
  border-bottom:1px solid var(--jp-border-color3,var(--jp-border-color2));color:var(--jp-ui-font-color1)}
 .lk-panel .lk-table th{color:var(--jp-ui-font-color2);font-weight:500}
-.lk-panel .lk-table td.lk-number,.lk-panel .lk-table th.lk-number{text-align:right;font-variant-numeric:tabular-nums}
+.lk-panel .lk-table td.lk-digits,.lk-panel .lk-table th.lk-digits{text-align:right;font-variant-numeric:tabular-nums}
 .lk-chip{display:inline-block;padding:1px 9px;border-radius:10px;font-size:12px;font-weight:600;color:#fff;
  background:#6e7781}
 .lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
@@ -285,7 +285,7 @@ def table(columns: list[str], rows: list[list[object]], numbers: tuple[int, ...]
     """An HTML table; every cell is escaped unless it is `Markup`."""
 
     def cell(tag: str, place: int, value: object) -> str:
-        kind = ' class="lk-number"' if place in numbers else ""
+        kind = ' class="lk-digits"' if place in numbers else ""
         text = value if isinstance(value, Markup) else html.escape(str(value))
         return f"<{tag}{kind}>{text}</{tag}>"
 

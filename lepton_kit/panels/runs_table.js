@@ -45,7 +45,7 @@ export default {
       const button = element("button", { type: "button", title: column.tooltip, "data-key": "sort " + column.name }, column.title);
       button.append(element("span", { "aria-hidden": "true" }, !on ? "" : sort.startsWith("-") ? " ▾" : " ▴"));
       button.addEventListener("click", () => sortBy(column.name));
-      return element("th", { scope: "col", "aria-sort": order, class: column.number ? "lk-number" : null }, button);
+      return element("th", { scope: "col", "aria-sort": order, class: column.number ? "lk-digits" : null }, button);
     };
 
     const line = (row, columns, chosen) => {
@@ -56,7 +56,7 @@ export default {
       columns.forEach((column, place) => {
         const text = row.cells[place];
         const first = place === 0;
-        const cell = element(first ? "th" : "td", { scope: first ? "row" : null, class: column.number ? "lk-number" : null });
+        const cell = element(first ? "th" : "td", { scope: first ? "row" : null, class: column.number ? "lk-digits" : null });
         if (column.name === "status") cell.append(element("span", { class: "lk-chip lk-chip-" + text, title: row.cause || null }, text));
         else if (column.name === "tags") for (const tag of text ? text.split(", ") : []) cell.append(element("span", { class: "lk-tag" }, tag));
         else cell.append(text);

@@ -59,6 +59,8 @@ def test_runs_are_kept_in_order_by_keyboard(open_notebook: Any, folder: Any) -> 
     page.keyboard.press("Enter")  # the focus has stayed on the heading, which was drawn anew
     page.locator(".lk-runs th[aria-sort=descending]", has_text="step").wait_for()
     shows(page, "wide", "narrow", "deep", "odd")
+    displays = "cells => [...new Set(cells.map(cell => getComputedStyle(cell).display))]"
+    assert page.locator(".lk-runs :is(td, th)").evaluate_all(displays) == ["table-cell"]
 
     page.get_by_label("select wide").focus()
     page.keyboard.press("Space")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.panels import ComparePanel, RunsPanel, runs_list
+from lepton_kit.panels import ComparePanel, RunsPanel, runs_list, runs_table
+from lepton_kit.panels.parts import STYLE, table
 from lepton_kit.panels.runs_table import NOT_MEASURED, columns_of, is_live, line_of
 from lepton_kit.rundir import EventLog, Status, lock
 from tests.client.test_table import make
@@ -289,3 +291,17 @@ def test_cells_are_short_and_say_what_is_unknown():
     assert line_of(row, columns)["cause"] == "no memory"
     assert is_live({"status": Status.PAUSED})
     assert not is_live({"status": "unreadable"})
+
+
+def test_no_cell_of_a_table_has_a_class_that_lays_out_something_else():
+    laid_out = {
+        name
+        for selector in re.findall(r"([^{}]+)\{[^{}]*display:(?:inline-)?(?:flex|grid)", STYLE)
+        for name in re.findall(r"\.([\w-]+)", selector)
+    }
+    drawn = (
+        table(["a", "b"], [["x", 1]], numbers=(1,)) + Path(runs_table.__file__).with_suffix(".js").read_text()
+    )
+    used = set(re.findall(r"lk-[a-z-]+", drawn))
+    assert "lk-digits" in used
+    assert used & laid_out == set()
