@@ -52,7 +52,7 @@ class FoldedTime(keras.layers.Layer):
         self.layer = layer
         self.supports_masking = True
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """The inner layer sees no time."""
         self.layer.build((input_shape[0], *input_shape[2:]))
 
@@ -62,7 +62,7 @@ class FoldedTime(keras.layers.Layer):
         found = self.layer(tf.reshape(inputs, (-1, *inner)))
         return tf.reshape(found, (-1, steps, *found.shape[1:]))
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """The inner layer's shape with the steps before it."""
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (input_shape[0], input_shape[1], *inner[1:])
