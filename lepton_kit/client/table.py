@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.client import finding
 from lepton_kit.client.run import Run
 from lepton_kit.errors import LeptonError
-from lepton_kit.rundir import list_runs
+from lepton_kit.rundir import RunPaths, list_runs, lock
 from lepton_kit.rundir.labels import first_name
 from lepton_kit.rundir.paths import TRASH, runs_folder
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("id", "name", "status", "workers", "step", "total_steps", "loss")
-LAST = ("seconds", "energy_joules", "began", "tags", "note", "cause", "problem")
+LAST = ("seconds", "energy_joules", "began", "tags", "note", "work", "cause", "problem")
 """Columns before and after the metrics."""
-SELDOM = ("cause", "problem")
+SELDOM = ("work", "cause", "problem")
 """Columns that a table has only where a run has them."""
 
 
@@ -58,14 +58,15 @@ class Runs(list[Run]):
 
     def rows(self) -> list[dict[str, Any]]:
         """One mapping a run, of plain values; ``began`` is in unix seconds. See `table`."""
-        return [_row(run) for run in self]
+        return [_row(run) | _work(run) for run in self]
 
     def table(self) -> pd.DataFrame:
         """One row a run: id, name, status, workers, step, total_steps, loss, metrics, seconds, energy, began, tags, note.
 
         Loss and metrics are those of the last epoch, on the training split and with ``val_`` on the validation split;
         before its end those of the last report. ``began`` is local time. A run whose files can't be read is
-        ``unreadable``, and a column ``problem`` says why; ``cause`` says why runs ended early. Figures that are not known are NaN; ``energy_joules`` is one
+        ``unreadable``, and a column ``problem`` says why; ``cause`` says why runs ended early, ``work`` what is done
+        with a run's model now. Figures that are not known are NaN; ``energy_joules`` is one
         wherever the machine has no counter that this user may read.
         """
         import pandas as pd
@@ -99,6 +100,11 @@ def _row(run: Run) -> dict[str, Any]:
         row["began"] = None
     run.listed = (stamp, dict(row)) if over else None
     return row
+
+
+def _work(run: Run) -> dict[str, Any]:
+    """What is under way in a run's folder beside its training: a compression keeps a lock as a run does."""
+    return {"work": "compression"} if lock.held(RunPaths(run.directory / "compression")) else {}
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -91,6 +91,15 @@ def test_a_run_under_way_has_right_steps_and_workers_whenever_it_is_looked_at(fo
         os.close(held)
 
 
+def test_a_compression_shows_as_work_on_its_run_while_it_lasts(folder: Path):
+    run = make(folder, "done")
+    (run.directory / "compression").mkdir()
+    held = lock.take(RunPaths(run.directory / "compression"))
+    assert lk.runs(folder).find("work=compression").table()["work"].tolist() == ["compression"]
+    os.close(held)
+    assert "work" not in lk.runs(folder).table().columns
+
+
 def test_before_its_first_epoch_ends_a_run_shows_its_last_report(folder: Path):
     run = make(folder, "young", epochs=0, end=None)
     log = EventLog(run.paths.events)
