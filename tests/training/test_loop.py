@@ -161,7 +161,7 @@ def test_max_steps_ends_in_mid_epoch_with_that_epoch_reported(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_step(tmp_path):
     config = prepare(
-        tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=5, learning_rate=3e38, optimizer="sgd"
+        tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=5, optimizer=keras.optimizers.SGD(3e38)
     )
     with pytest.raises(DivergedError, match=r"the loss became \S+ at step \d+ \(epoch \d+\)"):
         train(tmp_path, config)
