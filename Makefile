@@ -38,8 +38,8 @@ format: setup  ## rewrite the code in the project's format, and the list of file
 bench: setup  ## the benchmarks, side by side; takes minutes and wants a quiet machine
 	@for file in benchmarks/*.py; do echo "── $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; done
 
-soak: test-setup  ## the long fault-injection run
-	@$(BIN)/python -m pytest tests/soak -m soak $(ARGS)
+soak: test-setup  ## storms of faults for an hour (shorter: ARGS="--minutes 10"; into docs: --write)
+	@$(BIN)/python scripts/soak.py $(ARGS)
 
 notebooks: setup  ## execute the notebooks again and keep their outputs (some: ARGS=notebooks/03_elastic.ipynb)
 	@$(BIN)/python scripts/notebooks.py $(ARGS)

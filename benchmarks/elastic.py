@@ -303,6 +303,9 @@ def main() -> None:
     parser.add_argument("--plain-worker", metavar="LOG", help=argparse.SUPPRESS)
     parser.add_argument("--measure", choices=("lepton", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--skip-plain", action="store_true", help="measure lepton_kit alone")
+    parser.add_argument(
+        "--parameters", nargs="+", type=float, metavar="MILLIONS", help="large models instead"
+    )
     options = parser.parse_args()
     if options.plain_worker:
         plain_worker(options.plain_worker)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
 import uuid
 import zipfile
@@ -42,9 +44,11 @@ def left_behind(marker: str = SESSION) -> list[psutil.Process]:
 
 def pytest_configure() -> None:
     os.environ[SESSION] = "1"
+    os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lepton-test-state-")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
     start = sys.modules.get("lepton_kit.runtime.start")
     if start is not None:
         start.cool()  # the nursery of this process is no orphan

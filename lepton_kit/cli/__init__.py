@@ -15,6 +15,9 @@ import lepton_kit
 from lepton_kit.cli import completion, keeping, results, runs
 from lepton_kit.errors import LeptonError
 
+OPENS = ("run", "resume", "compress", "export", "predict", "report")
+"""Verbs that load a model, and with it perhaps code."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
@@ -97,6 +100,12 @@ def _parser() -> Parser:
         if run:
             made.add_argument(
                 "run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest"
+            )
+        if name in OPENS:
+            made.add_argument(
+                "--trust",
+                action="store_true",
+                help="load the model's own code (.pkl) though it comes from elsewhere",
             )
         if reads:
             made.add_argument("--json", action="store_true", help="print JSON")

@@ -89,7 +89,7 @@ def predict(options: argparse.Namespace) -> int:
     if answering.is_export(options.run):
         from lepton_kit.deploy import load
 
-        predictor = load(options.run)
+        predictor = load(options.run, trust=options.trust)
     else:
         predictor = runs.open_run_of(options).predictor(options.model)
     table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size, top=options.top)

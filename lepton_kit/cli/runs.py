@@ -15,7 +15,7 @@ def run(options: argparse.Namespace) -> int:
     """Start the run of a configuration file."""
     from lepton_kit.client.launch import launch_config
 
-    run = launch_config(options.config, options.runs_dir)
+    run = launch_config(options.config, options.runs_dir, trust=options.trust)
     if options.detach:
         print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
         return 0
@@ -26,7 +26,7 @@ def open_run_of(options: argparse.Namespace) -> Any:
     """The run that the arguments name."""
     from lepton_kit.client.run import open_run
 
-    return open_run(options.run, options.runs_dir)
+    return open_run(options.run, options.runs_dir, trust=getattr(options, "trust", False))
 
 
 def watch(options: argparse.Namespace) -> int:

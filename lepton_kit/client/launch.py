@@ -25,10 +25,11 @@ from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.models import footprint
+from lepton_kit.models import trust as trusted
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import prepare
-from lepton_kit.runtime.wishes import WORKER_BYTES
 
 
 def launch(
@@ -59,20 +60,27 @@ def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:
     prepare(fill)
 
 
-def launch_config(config: RunConfig | str | Path, runs_dir: str | Path | None = None) -> Run:
-    """Start the run that a configuration (or its file) describes; returns at once."""
+def launch_config(
+    config: RunConfig | str | Path, runs_dir: str | Path | None = None, *, trust: bool = False
+) -> Run:
+    """Start the run that a configuration (or its file) describes; returns at once.
+
+    Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
+    """
     base = Path.cwd()
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
     known = config.model.model_fields_set
     config = absolute(config, base)
+    if config.model.kind != "lepton":
+        (trusted.trust if trust else trusted.check)(Path(config.model.path))
     for name in ("loss", "metrics", "weighted_metrics"):
         check_names(f"training.{name}", getattr(config.training, name))
     if config.training.optimizer is not None:
         check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
-    check(config, prepared)
+    check(config, prepared, footprint.estimated(config.model.model_dump(mode="json"), base))
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
@@ -163,7 +171,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
     prepared = dataset.prepare(progress=Waiting())
     settings = _completed(asked, model, dataset, prepared)
     with in_launch_words(options):
-        check(settings, prepared)
+        check(settings, prepared, footprint.estimated(model))
     if isinstance(model, models.LeptonModel):
         trained: Any = model.fitted_to(prepared)
     else:
@@ -263,8 +271,8 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
 
 
-def check(config: RunSettings, prepared: PreparedData) -> None:
-    """What only the data and the machine can tell about a configuration."""
+def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
+    """What only the data and the machine can tell about a configuration; a worker needs ``each`` bytes."""
     samples, batch = len(prepared.train), config.training.global_batch
     workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
     if workers > samples:
@@ -285,9 +293,10 @@ def check(config: RunSettings, prepared: PreparedData) -> None:
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
         )
     _, free = memory()
-    needed = WORKER_BYTES * (workers + config.workers.standby)
+    needed = each * (workers + config.workers.standby)
     if free < needed:
         raise DeviceError(
             f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
-            f"(estimated); {free / 1e9:.1f} GB are free. Fewer workers need less"
+            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are free. "
+            "Fewer workers need less"
         )

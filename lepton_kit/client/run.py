@@ -15,6 +15,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import RunPaths, RunView, Status, find_run, lock, send_request
 from lepton_kit.rundir.paths import runs_folder, write_atomically
 from lepton_kit.rundir.view import describe
@@ -176,6 +177,7 @@ class Run(KeptRun):
                 return self
         if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
+        trusted.check(self.directory)
         start_driver(self.paths)
         return self
 
@@ -351,11 +353,14 @@ class Run(KeptRun):
         return with_changes(as_python(absolute(self.config, self.directory)), self.view().requests)
 
 
-def open_run(run: str | Path, runs_dir: str | Path | None = None) -> Run:
+def open_run(run: str | Path, runs_dir: str | Path | None = None, *, trust: bool = False) -> Run:
     """Attach to a run by id, by the beginning of its id, by path, or ``"latest"``. Raises `RunError` if not there.
 
-    ``runs_dir`` is ``$LEPTON_RUNS_DIR`` where that is set, else ``runs`` in the current folder.
+    ``runs_dir`` is ``$LEPTON_RUNS_DIR`` where that is set, else ``runs`` in the current folder. The code in a run that comes
+    from elsewhere (its ``.pkl`` files) is loaded only with ``trust``, and from then on.
     """
     found = Run(find_run(run, runs_dir))
     _ = found.config  # a folder whose configuration can't be read is no run
+    if trust:
+        trusted.trust(found.directory)
     return found

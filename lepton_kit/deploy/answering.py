@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def read_input(words: Sequence[str], lines: Iterable[str]) -> Any:
             return found
         with found:
             arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError, EOFError, BadZipFile) as failure:
         raise DataError(f"{paths[0]}: not a readable file of arrays ({failure})") from None
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 

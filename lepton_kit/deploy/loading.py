@@ -8,17 +8,20 @@ from lepton_kit.deploy import raw_model, sidecars
 from lepton_kit.deploy.predict import Predictor
 from lepton_kit.deploy.runners import format_of, open_runner
 from lepton_kit.errors import ConfigError, ModelError
+from lepton_kit.models import trust as trusted
 
 PLACES = {"keras": "model.keras", "saved_model": "model", "litert": "model.tflite", "onnx": "model.onnx"}
 """Format -> the name of its file or folder in a folder of exports, in the order in which they are looked for."""
 
 
-def load(path: str | Path, *, format: str | None = None, threads: int | None = None) -> Predictor:
+def load(
+    path: str | Path, *, format: str | None = None, threads: int | None = None, trust: bool = False
+) -> Predictor:
     """A model with its preprocessing from an export: a folder of `lk.export`, one of its files, or a run's folder.
 
     ``format`` (keras, saved_model, litert, onnx) picks one of a folder's. LiteRT and ONNX do not load TensorFlow.
-    A ``custom.pkl`` beside a ``.keras`` file is code that runs: load only what you trust. Raises `ModelError` where
-    there is no model, `DataError` where its preprocessing is not beside it.
+    A ``custom.pkl`` beside a ``.keras`` file is code that runs: one from elsewhere is loaded only with ``trust``, and from
+    then on. Raises `ModelError` where there is no model, or code that is not trusted, `DataError` where its preprocessing is not beside it.
 
     >>> load("missing.keras")
     Traceback (most recent call last):
@@ -26,6 +29,10 @@ def load(path: str | Path, *, format: str | None = None, threads: int | None = N
     lepton_kit.errors.ModelError: missing.keras: no such file or folder
     """
     model = find(Path(path), format)
+    if trust:
+        trusted.trust(model)
+    elif model.suffix == ".keras":
+        trusted.check(model)
     how, read = sidecars.read(model)
     return Predictor(
         how, read, open_runner(model, threads), file=lambda home: model.absolute(), name=str(model)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ModelError
+from lepton_kit.models import trust
 from lepton_kit.models.objects import CodeReader, by_value, users_module
 
 CODE = "custom.pkl"
@@ -112,6 +113,7 @@ def write_custom(custom: dict[str, Any], directory: Path) -> None:
     temporary = directory / f".{os.getpid()}.{CODE}"
     temporary.write_bytes(content)
     os.replace(temporary, target)
+    trust.note(content)
 
 
 def copy_code(stored: Path, copied: Path) -> None:
@@ -122,18 +124,18 @@ def copy_code(stored: Path, copied: Path) -> None:
 
 
 def read_custom(path: Path) -> dict[str, Any]:
-    """Name -> class or function, also by the name under which Keras registers it. Raises `ModelError`."""
+    """Name -> class or function, also by the name under which Keras registers it. Raises `ModelError`, also for a file
+    from elsewhere that is not trusted."""
     if not path.is_file():
         return {}
-    try:
-        found = CodeReader(io.BytesIO(path.read_bytes())).load()
-    except Exception as failure:
-        raise ModelError(f"{path}: the stored classes cannot be read ({failure})") from failure
+    content = trust.read(path)
     import keras
 
     registered = {}
-    for name, one in found.items():
-        registered[name] = one
-        known = keras.saving.get_registered_name(one)
-        registered[known] = one
+    try:
+        for name, one in CodeReader(io.BytesIO(content)).load().items():
+            registered[name] = one
+            registered[keras.saving.get_registered_name(one)] = one
+    except Exception as failure:
+        raise ModelError(f"{path}: the stored classes cannot be read ({failure})") from failure
     return registered

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import FULL, ModelError
-from lepton_kit.models import objects
+from lepton_kit.models import objects, trust
 from lepton_kit.models.custom import CODE, copy_code, custom_objects, read_custom, write_custom
 from lepton_kit.models.description import FILE as DESCRIPTION
 from lepton_kit.models.description import describe, model_path
@@ -49,7 +49,9 @@ def store(model: Any, directory: str | Path) -> dict[str, Any]:
     if stock and copy is not None and faithful(model, copy):
         (directory / OBJECT).unlink(missing_ok=True)
         return {"kind": "keras", "path": f"{directory.name}/{FILE}"}
-    _put(directory / OBJECT, objects.dumps(model))
+    content = objects.dumps(model)
+    _put(directory / OBJECT, content)
+    trust.note(content)
     return {"kind": "object", "path": f"{directory.name}/{OBJECT}"}
 
 
@@ -100,7 +102,7 @@ def build(spec: Mapping[str, Any], base: str | Path, seed: int) -> Any:
 
     keras.utils.set_random_seed(seed)
     if kind == "object":
-        return objects.loads(path.read_bytes())
+        return objects.loads(trust.read(path))
     return _load(path)
 
 

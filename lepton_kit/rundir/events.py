@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from lepton_kit.rundir.reading import NOT_JSON, open_regular
 
 SHED = "the disk was full"
 """How a warning begins that stands for events that were given up."""
+
+PIECE_BYTES = 1 << 18
+"""How much of a log `EventReader.stream` reads at once."""
 
 BACKLOG_LIMIT = 100_000
 """Events held in memory while the disk is full, before the oldest ones are given up."""
@@ -112,14 +116,29 @@ class EventReader:
 
         Raises `RunError` where the log is no file that can be read.
         """
+        return self._events(self._read())
+
+    def stream(self, piece_bytes: int = PIECE_BYTES) -> Iterator[dict[str, Any]]:
+        """New events one by one, as `poll` gives them, with no more of the log in memory than a piece and a line."""
+        length = piece_bytes
+        while data := self._read(length):
+            before = self._offset
+            yield from self._events(data)
+            if len(data) < length and self._offset == before:
+                return  # the end of the last line is not there yet
+            length = piece_bytes if self._offset > before else 2 * length
+
+    def _read(self, length: int = -1) -> bytes:
         try:
             with open_regular(self._path) as file:
                 file.seek(self._offset)
-                data = file.read()
+                return file.read(length)
         except FileNotFoundError:
-            return []
+            return b""
         except OSError as failure:
             raise RunError(f"{self._path}: the event log cannot be read ({failure.strerror})") from None
+
+    def _events(self, data: bytes) -> list[dict[str, Any]]:
         end = data.rfind(b"\n") + 1
         self._offset += end
         events = []

@@ -105,13 +105,14 @@ class RunView:
 
     def refresh(self) -> bool:
         """Read what was appended since the last call; True if there was anything."""
-        events = self._reader.poll() if self._reader else []
-        for event in events:
+        any_new = False
+        for event in self._reader.stream() if self._reader else ():
+            any_new = True
             try:
                 self.feed(event)
             except WRONG:
                 self.misfits += 1
-        return bool(events)
+        return any_new
 
     def feed(self, event: dict[str, Any]) -> None:
         """Apply one event; unknown kinds are passed over, so that newer logs stay readable.

@@ -12,6 +12,7 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.deaths import describe, memory_kills
@@ -162,12 +163,7 @@ class Driver:
                 for worker in workers:
                     self._group.dismiss(self._roster.members[worker])
             case decisions.Form(workers, fresh):
-                checkpoint = self._ledger.return_to_checkpoint() if fresh else None
-                if checkpoint is not None and self._ring.cause == "start":
-                    self._ring.cause = f"resumed from the checkpoint at step {checkpoint.step}"
-                self._ring.form(
-                    [self._roster.members[worker] for worker in workers], checkpoint, self._wishes
-                )
+                self._ring.form([self._roster.members[worker] for worker in workers], fresh, self._wishes)
             case decisions.Reform(cause):
                 self._ring.break_off(cause)
             case decisions.Abort():
@@ -220,6 +216,8 @@ class Driver:
         match message:
             case messages.Alive(memory_bytes=memory_bytes, cpu_seconds=seconds):
                 self._roster.hear(member, memory_bytes, seconds)
+                if member.state == "training":
+                    self._wishes.note_use(memory_bytes)
             case messages.Hello(pid=pid):
                 member.pid = pid
             case messages.Ready():
@@ -227,6 +225,9 @@ class Driver:
             case messages.Joining(generation=generation) | messages.Joined(generation=generation):
                 if generation == self._ring.number:
                     member.joining = isinstance(message, messages.Joining)
+            case messages.HandedOver(generation=generation):
+                if generation == self._ring.number:
+                    self._ring.handed(message)
             case messages.Formed():
                 self._on_formed(member, message)
             case messages.Paused():
@@ -244,6 +245,8 @@ class Driver:
         if message.token == self._token:
             member.state = "standby"
             member.slot_bytes, member.parameters = message.slot_bytes, message.parameters
+            member.state_bytes = message.state_bytes
+            self._wishes.note_need(worker_bytes(message.state_bytes, 4 * message.parameters))
             self._ledger.plan(self.config, member.parameters)
 
     def _on_formed(self, member: Member, message: messages.Formed) -> None:

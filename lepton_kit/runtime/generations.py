@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import time
@@ -11,16 +12,19 @@ from lepton_kit.runtime.coordinator import Phase
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.places import memberships
 from lepton_kit.runtime.rendezvous import Rendezvous
-from lepton_kit.runtime.reports import Checkpoint, Ledger
+from lepton_kit.runtime.reports import Kept, Ledger
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes
 from lepton_kit.training import messages
-from lepton_kit.training.collective import segment_bytes
+from lepton_kit.training.collective import HEADER_BYTES, segment_bytes
 
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
 JOINING_BREAK_SECONDS = 1.8
 """The same for one that still waits for a lost peer in Horovod: it would end anyway, but only after hang_seconds."""
+
+STATE_EXTRA_BYTES = 1 << 24
+"""Room in the segment beside the variables: history and callbacks. More is taken where it is needed."""
 
 
 class Generations:
@@ -30,8 +34,12 @@ class Generations:
         self._config, self._ledger = config, ledger
         self._executor, self._roster = group.executor, group.roster
         self._rendezvous = Rendezvous()
-        self._segment: mmap.mmap | None = None
-        self._descriptor: int | None = None
+        ability = group.executor.ability
+        shares = ability.shared_memory and ability.descriptors
+        self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC) if shares else None
+        self._header: mmap.mmap | None = None
+        self._state_place = 0
+        self._handed: Kept | None = None
         self._trained_until: float | None = None
         self.phase: Phase = "none"
         self.since = time.monotonic()
@@ -45,8 +53,21 @@ class Generations:
         """Those who are in the ring now, in rank order."""
         return self._roster.ring()
 
-    def form(self, members: list[Member], checkpoint: Checkpoint | None, wishes: Wishes) -> None:
-        """Send these members into a new generation; the first is rank 0, and loads the checkpoint if there is one."""
+    def form(self, members: list[Member], fresh: bool, wishes: Wishes) -> None:
+        """Send these members into a new generation; the first is rank 0.
+
+        If none of them holds the state (``fresh``) rank 0 takes it from where it was handed over in a generation that
+        did not form, else from the last checkpoint, else it begins.
+        """
+        checkpoint = None
+        if not fresh:
+            self._handed = None  # rank 0 will write over it
+        if (handed := self._handed) is not None:
+            self._ledger.return_to(handed)
+        elif fresh:
+            checkpoint = self._ledger.return_to_checkpoint()
+            if checkpoint is not None and self.cause == "start":
+                self.cause = f"resumed from the checkpoint at step {checkpoint.step}"
         self.number += 1
         self.asked = {"pause"} if wishes.paused else set()
         slot_bytes = max(member.slot_bytes for member in members)
@@ -59,7 +80,7 @@ class Generations:
             timeout_seconds=max(5, int(self._config.workers.hang_seconds)),
         )
         self._rendezvous.begin(ranks)
-        self._open_segment(len(members), slot_bytes)
+        self._ready_segment(slot_bytes, max(member.state_bytes for member in members), wishes.most)
         for member, membership in zip(members, ranks, strict=True):
             member.rank, member.state = membership.rank, "training"
             member.outcome, member.joining = None, False
@@ -69,6 +90,8 @@ class Generations:
                 descriptor=self._descriptor,
                 membership=membership,
                 weights=speeds,
+                state_place=self._state_place,
+                handed=handed is not None,
                 checkpoint=checkpoint.name if checkpoint else None,
                 reported_step=self._ledger.reported_step,
                 logged_epochs=self._ledger.logged_epochs,
@@ -90,11 +113,18 @@ class Generations:
         self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds)
         self.formed_before = True
         self._trained_until = None
+        self._forget_handed()
         self.enter("training")
+
+    def handed(self, told: messages.HandedOver) -> None:
+        """Rank 0's state lies in the segment, and no worker's death can lose it until all have it."""
+        if self._descriptor is not None:
+            self._handed = Kept(told.step, told.logged_epochs)
 
     def break_off(self, cause: str) -> None:
         """Have the members leave at their next commit."""
         self.cause = cause
+        self._make_room()
         self.tell(messages.Reform(generation=self.number))
         self.enter("breaking")
 
@@ -112,8 +142,8 @@ class Generations:
 
     def wake(self) -> None:
         """End whatever the members wait for of each other, in shared memory or in Horovod's ring."""
-        if self._segment is not None:
-            self._segment[0:4] = b"\x01\0\0\0"
+        if self._header is not None:
+            self._header[0:4] = b"\x01\0\0\0"
         self.tell(messages.Abort(generation=self.number))
 
     def left(self, trained_until: float) -> None:
@@ -138,25 +168,41 @@ class Generations:
 
     def close(self) -> None:
         self._rendezvous.close()
-        self._close_segment()
+        if self._header is not None:
+            self._header.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
     def _speeds(self) -> list[float]:
         """Of the members' places, in rank order."""
         return [member.place.speed for member in self.members]
 
-    def _open_segment(self, world_size: int, slot_bytes: int) -> None:
-        self._close_segment()
-        if not self._executor.ability.shared_memory or not self._executor.ability.descriptors:
-            return
-        size = segment_bytes(world_size, slot_bytes)
-        self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC)
-        os.ftruncate(self._descriptor, size)
-        self._segment = mmap.mmap(self._descriptor, size)
+    def _ready_segment(self, slot_bytes: int, state_bytes: int, most_ranks: int) -> None:
+        """Make the one segment of the run ready for a ring. Nobody is in the ring before, so nobody sees it change.
 
-    def _close_segment(self) -> None:
-        if self._segment is not None:
-            self._segment.close()
-            self._segment = None
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        It has places for the largest ring and for a state from the start; what nobody has written to takes no memory.
+        """
+        if self._descriptor is None:
+            return
+        if self._header is None:
+            self._state_place = segment_bytes(most_ranks, slot_bytes)
+            os.ftruncate(self._descriptor, self._state_place + state_bytes + STATE_EXTRA_BYTES)
+            self._header = mmap.mmap(self._descriptor, HEADER_BYTES)
+        self._header[:] = bytes(HEADER_BYTES)
+
+    def _make_room(self) -> None:
+        """Get the memory for the state while the members still train: they stand still while it is filled."""
+        if self._descriptor is None:
+            return
+        state_bytes = max((member.state_bytes for member in self.members), default=0)
+        with contextlib.suppress(OSError):  # then it comes page by page
+            os.posix_fallocate(self._descriptor, self._state_place, state_bytes)
+
+    def _forget_handed(self) -> None:
+        """Give the memory of the state back."""
+        self._handed = None
+        if self._header is None or self._descriptor is None:
+            return
+        length = os.fstat(self._descriptor).st_size - self._state_place
+        with mmap.mmap(self._descriptor, length, offset=self._state_place) as memory:
+            memory.madvise(mmap.MADV_REMOVE)

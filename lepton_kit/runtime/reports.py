@@ -23,14 +23,22 @@ from lepton_kit.training.length import length_of
 GIVEN_UP = ("steps", "warning", "output", "compression", "epoch")
 """Kinds of events that are left out, in this order, where the disk has no room for all that a run has yet to say."""
 
+MEMORY_NEWS_BYTES = 50_000_000
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint on disk, and how many epochs it has told of."""
+class Kept:
+    """A state that outlives the workers: the step it was at, and how many epochs it has told of."""
 
-    path: Path
     step: int
     logged_epochs: int
+
+
+@dataclass(frozen=True)
+class Checkpoint(Kept):
+    """A state on disk."""
+
+    path: Path
 
     @property
     def name(self) -> str:
@@ -51,6 +59,7 @@ class Ledger:
             self.view.feed(event)
         self._log = log
         self._last_workers: Any = None
+        self._last_memory: list[int] = []
         self._planned = False
         self._epochs_before = 0
         self.last_saved_step = -1
@@ -119,10 +128,11 @@ class Ledger:
         )
 
     def workers(self, wanted: int, rows: list[dict[str, Any]]) -> None:
-        """Log the workers when a state, a rank or the wanted number has changed; memory alone is no news."""
+        """Log the workers when a state, a rank or the wanted number has changed, or the memory of one by a quarter."""
         key = (wanted, [(row["worker"], row["state"], row["rank"]) for row in rows])
-        if key != self._last_workers:
-            self._last_workers = key
+        memory = [row["memory_bytes"] or 0 for row in rows]
+        if key != self._last_workers or any(map(_is_news, self._last_memory, memory)):
+            self._last_workers, self._last_memory = key, memory
             self.append("workers", {"wanted": wanted, "workers": rows})
 
     def generation(
@@ -152,7 +162,7 @@ class Ledger:
         for folder in sorted(self.paths.checkpoints.glob("step-*"), reverse=True):
             try:
                 meta = sums.verified(folder)
-                return Checkpoint(folder, int(meta["step"]), int(meta["logged_epochs"]))
+                return Checkpoint(int(meta["step"]), int(meta["logged_epochs"]), folder)
             except (RunError, ValueError, KeyError, TypeError) as failure:
                 self.append(
                     "warning", {"text": named(f"checkpoints/{folder.name} cannot be used: {failure}")}
@@ -160,18 +170,21 @@ class Ledger:
         return None
 
     def return_to_checkpoint(self) -> Checkpoint | None:
-        """Nobody holds the state any more: go back to the last checkpoint, or to the start.
-
-        What was logged after it will come again. What was not logged before it comes from the checkpoint itself.
-        """
+        """Nobody holds the state any more: go back to the last checkpoint, or to the start."""
         checkpoint = self.last_checkpoint()
-        step, epochs = (checkpoint.step, checkpoint.logged_epochs) if checkpoint else (0, 0)
-        self.view.step = min(self.view.step, step)
-        self.view.epochs = [
-            epoch for epoch in self.view.epochs if epoch["epoch"] - self._first_epoch < epochs
-        ]
-        self._epochs_before = epochs
+        self.return_to(checkpoint or Kept(0, 0))
         return checkpoint
+
+    def return_to(self, kept: Kept) -> None:
+        """Go back to a state.
+
+        What was logged after it will come again. What was not logged before it comes from what lies with the state.
+        """
+        self.view.step = min(self.view.step, kept.step)
+        self.view.epochs = [
+            epoch for epoch in self.view.epochs if epoch["epoch"] - self._first_epoch < kept.logged_epochs
+        ]
+        self._epochs_before = kept.logged_epochs
 
     def _remove_unfinished(self) -> None:
         for folder in (*self.paths.checkpoints.glob(".step-*"), self.paths.root / ".final"):
@@ -207,6 +220,11 @@ class Ledger:
         self.status(status, cause)
         self.paths.reserve.unlink(missing_ok=True)
         self._log.close()
+
+
+def _is_news(before: int, now: int) -> bool:
+    """Whether a worker's memory has changed so much that readers should hear of it."""
+    return abs(now - before) > max(MEMORY_NEWS_BYTES, before // 4)
 
 
 def _sizes(config: RunConfig, folder: Path) -> tuple[int, int]:

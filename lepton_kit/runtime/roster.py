@@ -23,6 +23,7 @@ class Member:
     step: int = 0
     memory_bytes: int | None = None
     slot_bytes: int = 0
+    state_bytes: int = 0
     parameters: int | None = None
     joining: bool = False
     """In the midst of Horovod's forming a ring, from which no word calls it back."""

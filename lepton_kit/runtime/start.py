@@ -199,6 +199,8 @@ def start_driver(paths: RunPaths) -> None:
     Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
     with _kept.lock:
+        for folder in (paths.logs, paths.control):  # a copy may lack what was empty
+            folder.mkdir(mode=0o700, exist_ok=True)
         if not lock.held(paths):
             _reserve(paths)
         if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):

@@ -9,10 +9,9 @@ from typing import Any
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import cores_left, usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.runtime.coordinator import Wanted
 
-WORKER_BYTES = 350_000_000
-"""Memory that one small worker adds to the pages it shares (measured on Linux with TensorFlow 2.21, 2026-11)."""
 MOST_WORKERS = 64
 """No request goes above this many, or above the count at the start, unless workers.max_workers allows it."""
 AUTO_SECONDS = 4.0
@@ -37,6 +36,7 @@ class Wishes:
         self.stopping_since: float | None = None
         self.log_seconds = config.training.log_seconds
         self.learning_rate: float | None = None
+        self._worker_bytes, self._origin = WORKER_BYTES, "estimated"
         self._load: tuple[float, float] | None = None
         self._seen_left: int | None = None
 
@@ -45,6 +45,11 @@ class Wishes:
         return Wanted(
             self.workers, self._config.workers.standby, self.paused, self.stopping_since is not None
         )
+
+    @property
+    def most(self) -> int:
+        """No ring of this run ever has more ranks."""
+        return max(self._limit, self.workers)
 
     def recall(self, requests: Iterable[dict[str, Any]]) -> None:
         """Take up what was granted before an earlier driver died: the number of workers and the settings."""
@@ -69,6 +74,16 @@ class Wishes:
             self.learning_rate = arguments.get("learning_rate", self.learning_rate)
         return None
 
+    def note_need(self, estimated: int) -> None:
+        """What a worker needs, by the sizes of the model that the first one has built."""
+        if self._origin == "estimated":
+            self._worker_bytes = estimated
+
+    def note_use(self, measured: int) -> None:
+        """What a worker that trains uses. The most that was seen counts, if it is more than was estimated."""
+        if measured > self._worker_bytes:
+            self._worker_bytes, self._origin = measured, "measured"
+
     def stop(self) -> None:
         self.stopping_since = self.stopping_since or time.monotonic()
 
@@ -80,10 +95,11 @@ class Wishes:
         if workers > self._limit:
             return f"workers: got {workers}; expected at most {self._limit} {self._reason_of_limit()}"
         more = workers - self.workers
-        if free_bytes is not None and more > 0 and more * WORKER_BYTES > free_bytes:
+        needed = more * self._worker_bytes
+        if free_bytes is not None and more > 0 and needed > free_bytes:
             return (
-                f"workers: got {workers}; {more} more need about {more * WORKER_BYTES / 1e9:.1f} GB of memory "
-                f"(estimated), {free_bytes / 1e9:.1f} GB are free"
+                f"workers: got {workers}; {more} more need about {needed / 1e9:.1f} GB of memory "
+                f"({self._worker_bytes / 1e9:.2f} GB each, {self._origin}), {free_bytes / 1e9:.1f} GB are free"
             )
         self.auto, self.workers = False, workers
         return None

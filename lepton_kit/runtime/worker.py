@@ -199,7 +199,12 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
     if earlier is not None:
         earlier.close()
     channel.send(
-        messages.Ready(slot_bytes=built.slot_bytes, parameters=built.parameters, token=message.token)
+        messages.Ready(
+            slot_bytes=built.slot_bytes,
+            state_bytes=built.state_bytes,
+            parameters=built.parameters,
+            token=message.token,
+        )
     )
     return key, built
 

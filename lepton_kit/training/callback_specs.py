@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.models import LeptonModel
+from lepton_kit.models import LeptonModel, trust
 from lepton_kit.training.callback_state import DIRECTORY, Parts, code_by_value, pack, unpack
 
 FILE = "callbacks.pkl"
@@ -85,6 +85,7 @@ def store(callbacks: Any, folder: Path, model: Any = None, trained: Any = None) 
         temporary = folder / f".{os.getpid()}.{FILE}"
         temporary.write_bytes(data)
         os.replace(temporary, folder / FILE)
+        trust.note(data)
     return absolute(specs, Path.cwd(), but=("object",))
 
 
@@ -105,8 +106,9 @@ def load(specs: Iterable[Mapping[str, Any]], base: Path, model: Any = None) -> l
             continue
         path = spec["path"]
         if path not in files:
+            content = trust.read(Path(path))
             try:
-                files[path] = unpack(Path(path).read_bytes(), Parts(model))
+                files[path] = unpack(content, Parts(model))
             except Exception as failure:
                 raise ConfigError(
                     FIELD, given=path, rule=f"a readable file of callbacks ({failure})"

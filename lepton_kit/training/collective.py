@@ -20,6 +20,7 @@ from lepton_kit.training import native
 
 Kind = Literal["shared_memory", "horovod"]
 DESCRIPTORS = "/proc/self/fd"
+HEADER_BYTES = native.HEADER_BYTES
 FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
 """Words by which the text of a TensorFlow error shows that a collective failed, not the model."""
 
@@ -74,7 +75,7 @@ def choose(allreduce: str, device: str) -> Kind:
 
 def segment_bytes(world_size: int, slot_bytes: int) -> int:
     """Size of the shared segment of a generation, as `lepton_ring_bytes` computes it, without loading TensorFlow."""
-    return native.HEADER_BYTES + 2 * world_size * (-(-slot_bytes // 4096) * 4096)
+    return HEADER_BYTES + 2 * world_size * min(native.PIECE_BYTES, -(-slot_bytes // 4096) * 4096)
 
 
 def is_collective_failure(failure: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from lepton_kit.training.channel import Channel
 from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
+from lepton_kit.training.handover import Handed, Handover
 from lepton_kit.training.history import History, finite
 from lepton_kit.training.job import Job
-from lepton_kit.training.saver import CALLBACKS, Saver, save_final
+from lepton_kit.training.saver import Saver, load, save_final
 from lepton_kit.training.step import MAX_BLOCK_STEPS
 
 BLOCK_SECONDS = 0.1
@@ -47,7 +49,7 @@ class Worker:
         of_hooks = [v for hook in job.hooks for v in hook.state_variables]
         self._variables = [*job.step.state_variables, *of_hooks]
         self._history = History(job.batch_size)
-        self._reported = self._logged_epochs = 0
+        self._reported = self._logged_epochs = self._handed_in = 0
         self._busy = self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._decisions = decisions_of(job, self._variables)
@@ -65,6 +67,11 @@ class Worker:
         return self._step.reduced_bytes
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes of weights, optimizer and what else belongs to the state."""
+        return sum(array.nbytes for array in state.capture(self._variables))
+
+    @property
     def parameters(self) -> int:
         return int(self._step.model.count_params())
 
@@ -80,14 +87,18 @@ class Worker:
         self._weights = join.weights
         self._reported, self._logged_epochs = join.reported_step, join.logged_epochs
         self._busy_of_ranks, self._desired = np.zeros(self._size), desired_at(join)
+        place = os.memfd_create("lepton-state") if join.descriptor is None else join.descriptor
+        handover = Handover(place, join.state_place, self._variables)
         try:
             try:
-                if self._rank == 0 and self._size > 1 and self.holds_state:
-                    self._save()  # Horovod aborts this process if a peer dies while the ring forms
+                if self._rank == 0 and self.holds_state:
+                    self._hand_over(
+                        handover
+                    )  # Horovod aborts this process if a peer dies while the ring forms
                 self._channel.send(messages.Joining(generation=self._generation))
                 self._collective.join(membership, join.descriptor)
                 self._channel.send(messages.Joined(generation=self._generation))
-                self._synchronise(join)
+                self._synchronise(join, handover)
                 return self._train()
             except Exception as failure:
                 if not is_collective_failure(failure):
@@ -96,6 +107,8 @@ class Worker:
                 return "broken"
         finally:
             self._collective.leave()
+            if join.descriptor is None:
+                os.close(place)
 
     # ------------------------------------------------------------------ state
 
@@ -109,21 +122,22 @@ class Worker:
         """Which callback has ended the run, in words."""
         return self._decisions.stop
 
-    def _synchronise(self, join: messages.Join) -> None:
-        if join.checkpoint and self._rank == 0:
-            folder = self._folder / join.checkpoint
-            _, arrays, _ = state.load_checkpoint(folder)
-            state.restore(self._variables, arrays, str(folder))
-            self._history.replace(state.load_history(folder))
-            self._decisions.load(state.load_extra(folder, CALLBACKS))
-        self._reported = min(self._reported, self.position)
+    def _synchronise(self, join: messages.Join, handover: Handover) -> None:
+        """All ranks come to hold rank 0's state, which may lie in the segment or in a checkpoint."""
+        if self._rank == 0 and join.handed:
+            self._take_up(handover.take())
+        elif self._rank == 0 and join.checkpoint:
+            self._take_up(load(self._folder / join.checkpoint, self._variables))
         if self._size > 1:
-            mine = state.capture(self._variables)
-            packed = state.pack(mine)
-            received = self._collective.broadcast(packed)
-            if self._rank != 0 and not np.array_equal(received, packed):
-                state.restore(self._variables, state.unpack(received, mine), "the state of rank 0")
-            self._share_history()
+            if self._rank == 0:
+                self._hand_over(handover)
+            self._collective.agree(np.zeros(1, np.float32))  # now it lies there
+            if join.descriptor is None:
+                handover.send(self._collective, self._rank)
+            if self._rank != 0:
+                self._take_up(handover.take())
+            self._collective.agree(np.zeros(1, np.float32))  # now all have it
+        self._reported = min(self._reported, self.position)
         if self._decisions.ends_epochs:
             self._decisions.share_anew()
             self._share(self._decisions.begin)
@@ -134,18 +148,19 @@ class Worker:
         self._channel.send(messages.Formed(generation=self._generation, step=self.position))
         self._report(force=True)
 
-    def _share_history(self) -> None:
-        """What the log may yet lose, and the losses of this epoch: any rank may be the one that tells them."""
-        each = self._job.length.steps_per_epoch
-        mine = self._history.array(
-            min(self._reported, self._desired.durable_step, self._logged_epochs * each)
-        )
-        count = int(self._collective.agree(np.array([len(mine) * (self._rank == 0)], np.float32))[0])
-        if count:
-            like = mine if self._rank == 0 else np.zeros((count, state.HISTORY_COLUMNS))
-            received = self._collective.broadcast(np.frombuffer(like.tobytes(), np.uint8))
-            like = np.frombuffer(received.tobytes()).reshape(count, state.HISTORY_COLUMNS)
-            self._history.replace(state.history_entries(like))
+    def _hand_over(self, handover: Handover) -> None:
+        if self._size == 1 or self._handed_in == self._generation:
+            return
+        handed = Handed(self.position, self._logged_epochs, self._history.array(), self._decisions.state())
+        handover.put(handed)
+        self._handed_in = self._generation
+        about = {"step": handed.step, "logged_epochs": handed.logged_epochs}
+        self._channel.send(messages.HandedOver(generation=self._generation, **about))
+
+    def _take_up(self, handed: Handed) -> None:
+        self._history.replace(state.history_entries(handed.history))
+        self._decisions.load(handed.callbacks)
+        self.holds_state = True
 
     # ------------------------------------------------------------------ training
 

@@ -139,10 +139,15 @@ class Prepare(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Join(Carrying):
-    """Train in a generation. The descriptor is that of the generation's shared segment."""
+    """Train in a generation. The descriptor is that of the run's shared segment: the ring, then room for a state.
+
+    Rank 0 takes the state from there if it was ``handed`` over, or from the ``checkpoint``, or has it.
+    """
 
     membership: Membership
     weights: list[float]
+    state_place: int
+    handed: bool
     checkpoint: str | None
     reported_step: int
     logged_epochs: int
@@ -220,6 +225,7 @@ class Ready(Message):
     """The job is built: the answer to `Prepare`."""
 
     slot_bytes: int
+    state_bytes: int
     parameters: int
     token: str
 
@@ -232,6 +238,14 @@ class Joining(InGeneration):
 @dataclass(frozen=True, kw_only=True)
 class Joined(InGeneration):
     """This rank has its peers; if one is lost from now on, it leaves the ring."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedOver(InGeneration):
+    """The state of rank 0 lies whole in the shared segment."""
+
+    step: int
+    logged_epochs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +350,7 @@ class Printed(Logged):
 Command = Reform | Pause | Resume | Stop | Durable | Set
 ToWorker = Prepare | Join | Exit | Abort | Command
 FromWorker = (
-    Hello | Alive | Ready | Joining | Joined | Formed | Paused | Detached | Failed
+    Hello | Alive | Ready | Joining | Joined | HandedOver | Formed | Paused | Detached | Failed
     | Steps | EpochDone | Compressed | Saved | Warned | Printed
 )  # fmt: skip
 OfZygote = Fork | LogTo | Warm | StillThere | NotLoaded | Exited

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
 from lepton_kit.rundir.held import named
 from lepton_kit.training import messages, state
+from lepton_kit.training.handover import Handed
 
 CALLBACKS = "callbacks.pkl"
 UNFINISHED = ".final"
@@ -57,7 +58,8 @@ class Saver:
             if background and self._thread.is_alive():
                 return
             self._thread.join()
-        arguments = (folder, step, state.capture(variables), history, callbacks, logged_epochs)
+        arrays = state.drained(state.capture(variables))
+        arguments = (folder, step, arrays, history, callbacks, logged_epochs)
         if background:
             self._thread = threading.Thread(target=self._write, args=arguments, daemon=True)
             self._thread.start()
@@ -68,7 +70,7 @@ class Saver:
         self,
         folder: Path,
         step: int,
-        arrays: list[np.ndarray],
+        arrays: Iterable[np.ndarray],
         history: np.ndarray,
         callbacks: bytes,
         logged_epochs: int,
@@ -95,7 +97,7 @@ class Saver:
             state.save_checkpoint(
                 folder / "best",
                 about["step"],
-                state.capture(variables),
+                state.drained(state.capture(variables)),
                 np.zeros((0, state.HISTORY_COLUMNS)),
                 keep=1,
                 **{name: value for name, value in about.items() if name != "step"},
@@ -103,6 +105,14 @@ class Saver:
         except OSError as failure:
             text = f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
             self._send(messages.Warned(text=named(text)))
+
+
+def load(folder: Path, variables: Sequence[Any]) -> Handed:
+    """Give the variables what a checkpoint holds. Raises `RunError` naming what is damaged or does not fit."""
+    step, arrays, meta = state.load_checkpoint(folder)
+    state.restore(variables, arrays, str(folder))
+    history = state.history_array(state.load_history(folder))
+    return Handed(step, int(meta["logged_epochs"]), history, state.load_extra(folder, CALLBACKS))
 
 
 def save_final(
@@ -135,7 +145,7 @@ def _save_final(
 
     target.mkdir(mode=0o700, exist_ok=True)
     files: dict[str, Callable[[Any], Any]] = {
-        state.FINAL: lambda file: np.savez(file, *state.capture(variables)),
+        state.FINAL: lambda file: state.write_arrays(file, state.capture(variables)),
         CALLBACKS: lambda file: file.write(callbacks),
     }
     with contextlib.suppress(

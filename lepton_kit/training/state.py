@@ -1,4 +1,4 @@
-"""The state of a run in training: packing it for ranks that join, and checkpoints on disk."""
+"""The state of a run in training: what it is at a moment, and checkpoints on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,33 @@ HISTORY_COLUMNS = 2 + PROOF_SIZE
 
 
 def capture(variables: Sequence[Any]) -> list[np.ndarray]:
-    """Copies of all values, in the variables' order."""
-    return [np.array(variable.numpy()) for variable in variables]
+    """All values as they are now, in the variables' order, read-only.
+
+    Nothing is copied: TensorFlow changes a variable in place only while nobody holds its value, so each array costs
+    memory from the variable's next change on, until the array is dropped.
+    """
+    return [_value(variable) for variable in variables]
+
+
+def _value(variable: Any) -> np.ndarray:
+    held = variable.value
+    tensor = held() if callable(held) else held.value()  # Keras' variable holds one of TensorFlow
+    try:
+        return np.asarray(memoryview(tensor))
+    except (TypeError, ValueError, BufferError):  # on a GPU, or of a type that Python does not know: a copy
+        return np.asarray(tensor.numpy())
+
+
+def drained(arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Each array of a list in turn, let go as soon as the next one is asked for; the list is empty then.
+
+    >>> held = [np.zeros(1), np.ones(1)]
+    >>> [array.sum() for array in drained(held)], held
+    ([0.0, 1.0], [])
+    """
+    arrays.reverse()
+    while arrays:
+        yield arrays.pop()
 
 
 def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray], source: str) -> None:
@@ -80,7 +106,7 @@ def history_entries(array: np.ndarray) -> list[tuple[int, float, np.ndarray]]:
 def save_checkpoint(
     folder: Path,
     step: int,
-    arrays: Sequence[np.ndarray],
+    arrays: Iterable[np.ndarray],
     history: np.ndarray,
     *,
     extras: Mapping[str, bytes] | None = None,
@@ -90,7 +116,7 @@ def save_checkpoint(
     """Write ``folder/step-N`` whole or not at all, and drop all but the newest few.
 
     ``history`` (see `history_array`) lets a resumed run tell steps that its log has lost; ``extras`` are further
-    files, by name.
+    files, by name. Each of the ``arrays`` is written before the next one is asked for.
     """
     target = folder / f"step-{step:09d}"
     temporary = folder / f".step-{step}.{os.getpid()}"
@@ -99,7 +125,7 @@ def save_checkpoint(
         folder.mkdir(mode=0o700, exist_ok=True)  # but not the run's, which may have been deleted
         temporary.mkdir(mode=0o700)
         write(temporary / "history.npy", lambda file: np.save(file, history))
-        write(temporary / "arrays.npz", lambda file: np.savez(file, *arrays))
+        write(temporary / "arrays.npz", lambda file: write_arrays(file, arrays))
         for name, content in (extras or {}).items():
             write(temporary / name, partial(_put, content))
         meta = json.dumps(sums.sealed({"step": step, **about}, temporary)).encode()
@@ -119,6 +145,14 @@ def write(path: Path, fill: Callable[[Any], Any]) -> None:
         fill(file)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_arrays(file: Any, arrays: Iterable[np.ndarray]) -> None:
+    """Write arrays as ``np.savez(file, *arrays)`` does, one after the other, none kept longer than that takes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for k, array in enumerate(arrays):
+            with archive.open(f"arr_{k}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _put(content: bytes, file: Any) -> None:

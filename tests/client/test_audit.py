@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,54 @@ def test_the_audit_goes_by_the_runs_own_seed(paths: RunPaths):
     assert audit(paths.root).problems == ()
     write(paths, PLAN, generation(0), report(0, 6))
     assert "other samples were fed" in audit(paths.root).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("fed", None), ("fed", [4]), ("checksum", [-1] * 6), ("checksum", "abcdef")]
+)
+def test_a_report_that_proves_nothing_is_a_problem_not_a_failure(paths: RunPaths, name: str, value: Any):
+    write(paths, PLAN, generation(0), {**report(0, 6), name: value}, status("finished"))
+    assert audit(paths.root).problems == ("steps 0..5: the log does not say what was fed in each",)
+
+
+@pytest.mark.parametrize("value", [None, "10", 0, -3])
+def test_a_plan_that_can_not_be_read_is_a_problem_not_a_failure(paths: RunPaths, value: Any):
+    write(paths, {**PLAN, "samples": value}, generation(0), report(0, 6))
+    assert audit(paths.root).problems == (f"the log's plan is damaged: samples is {value!r}",)
+
+
+def test_of_a_thousand_problems_the_others_are_counted(paths: RunPaths):
+    spoilt = {**report(0, 6), "fed": [1] * 6}
+    write(
+        paths,
+        {**PLAN, "total_steps": 3000},
+        *(spoilt | {"first": 6 * k, "last": 6 * k + 6} for k in range(500)),
+    )
+    problems = audit(paths.root).problems
+    assert len(problems) == 1001
+    assert problems[-1] == "and 2000 more"
+
+
+def peak(paths: RunPaths, steps: int) -> int:
+    """Bytes that the audit of a log of so many steps needs at most; none is in order."""
+    each = 50
+    with open(paths.events, "w") as file:
+        for k, event in enumerate([{**PLAN, "total_steps": steps}, generation(0)]):
+            file.write(json.dumps({"time": float(k), **event}) + "\n")
+        row = {**report(0, 1), "loss": [0.1234567] * each, "fed": [BATCH] * each, "checksum": [2**62] * each}
+        for first in range(0, steps, each):
+            file.write(json.dumps({"time": 2.0, **row, "first": first, "last": first + each}) + "\n")
+    tracemalloc.start()
+    try:
+        assert audit(paths.root).steps == steps
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_log_is_audited_in_little_memory(paths: RunPaths):
+    """4 million steps in some 100 MB: what a step adds is what is kept of it, not its part of the log."""
+    peak(paths, 1000)  # what is loaded and cached once
+    more = 40_000
+    a_step = (peak(paths, 10_000 + more) - peak(paths, 10_000)) / more
+    assert a_step < 25

@@ -68,12 +68,17 @@ def test_a_model_that_is_none_starts_nothing(runs_dir: Path, wrong: Any):
     assert list(runs_dir.iterdir()) == []
 
 
-def test_too_little_memory_starts_nothing(runs_dir: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("hidden", "each"), [(8, "0.35"), (4000, "1.06")])
+def test_too_little_memory_starts_nothing(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, hidden: int, each: str
+):
+    """What is too little depends on the size of the model."""
     monkeypatch.setattr(module, "memory", lambda: (10**9, 10**8))
     with pytest.raises(
-        DeviceError, match=r"2 workers and 1 standby need about .* GB \(estimated\); 0\.1 GB are free"
+        DeviceError,
+        match=rf"2 workers and 1 standby need about .* GB \({each} GB each, estimated from .*; 0\.1 GB are free",
     ):
-        lk.launch(model(), (X, Y), workers=2, standby=1, runs_dir=runs_dir)
+        lk.launch(lk.LeptonModel((4,), 3, hidden, 2), (X, Y), workers=2, standby=1, runs_dir=runs_dir)
     assert list(runs_dir.iterdir()) == []
 
 

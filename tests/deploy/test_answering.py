@@ -42,6 +42,10 @@ def test_what_is_missing_or_would_be_unpickled_is_refused(tmp_path: Path):
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(DataError, match=r"objects\.npy: not a readable file of arrays"):
         read_input([str(tmp_path / "objects.npy")], [])
+    for name, content in (("empty.npy", b""), ("torn.npz", b"PK\x03\x04torn")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}: not a readable file of arrays"):
+            read_input([str(tmp_path / name)], [])
 
 
 def test_an_output_is_checked_before_anything_is_predicted(tmp_path: Path, monkeypatch):

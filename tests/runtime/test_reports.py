@@ -54,7 +54,18 @@ def test_a_status_is_logged_when_it_changes_and_the_file_tells_the_last(paths: R
     assert not paths.reserve.exists()
 
 
-def test_workers_are_logged_when_a_state_changes_not_when_memory_does(paths: RunPaths):
+def test_workers_are_logged_when_their_memory_has_grown_by_much(paths: RunPaths):
+    ledger = open_ledger(paths)
+    row = {"worker": 0, "pid": 1, "state": "training", "rank": 0, "memory_bytes": 400_000_000}
+    ledger.workers(1, [row])
+    ledger.workers(1, [row | {"memory_bytes": 480_000_000}])
+    assert kinds(paths).count("workers") == 1
+    ledger.workers(1, [row | {"memory_bytes": 1_500_000_000}])
+    assert kinds(paths).count("workers") == 2
+    assert ledger.view.workers[0]["memory_bytes"] == 1_500_000_000
+
+
+def test_workers_are_logged_when_a_state_changes_not_when_memory_hardly_does(paths: RunPaths):
     ledger = open_ledger(paths)
     row = {"worker": 0, "pid": 1, "state": "standby", "rank": None, "memory_bytes": 1}
     ledger.workers(1, [row])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lepton_kit.runtime.wishes import AUTO_SECONDS, WORKER_BYTES, Wishes
+from lepton_kit.models.footprint import WORKER_BYTES
+from lepton_kit.runtime.wishes import AUTO_SECONDS, Wishes
 from tests.configs import any_config
 
 PLENTY = 10**12
@@ -55,6 +56,26 @@ def test_a_request_beyond_the_memory_is_refused_with_the_sizes():
     assert "0.7 GB" in cause
     assert made.wanted.workers == 1
     assert made.apply("scale", {"workers": 2}, int(1.5 * WORKER_BYTES)) is None
+
+
+def test_a_large_model_needs_more_by_its_size_and_then_by_what_it_uses():
+    made = wishes(count=1)
+    made.note_need(2_000_000_000)
+    cause = made.apply("scale", {"workers": 3}, 3_000_000_000)
+    assert (
+        cause
+        == "workers: got 3; 2 more need about 4.0 GB of memory (2.00 GB each, estimated), 3.0 GB are free"
+    )
+    made.note_use(1_000_000_000)  # it has just begun
+    assert made.apply("scale", {"workers": 2}, 1_900_000_000) is not None
+    made.note_use(2_500_000_000)
+    made.note_need(2_000_000_000)  # another worker is ready
+    cause = made.apply("scale", {"workers": 2}, 2_400_000_000)
+    assert (
+        cause
+        == "workers: got 2; 1 more need about 2.5 GB of memory (2.50 GB each, measured), 2.4 GB are free"
+    )
+    assert made.apply("scale", {"workers": 2}, 2_500_000_000) is None
 
 
 def test_shrinking_needs_no_memory():

@@ -71,6 +71,8 @@ def train(
         descriptor=segment,
         membership=membership,
         weights=[1.0],
+        state_place=1 << 20,
+        handed=False,
         checkpoint=str(checkpoint) if checkpoint else None,
         reported_step=0,
         logged_epochs=logged_epochs,

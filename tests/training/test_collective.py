@@ -1,10 +1,17 @@
-"""Choosing and sizing the collective."""
+"""Choosing and sizing the collective, and sums of more than fits into a slot."""
 
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from lepton_kit.errors import CollectiveError, DeviceError
 from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.training import collective, native
+from tests.training import ring_rank
 
 
 def test_the_driver_sizes_the_segment_as_the_library_does():
@@ -12,7 +19,7 @@ def test_the_driver_sizes_the_segment_as_the_library_does():
         pytest.skip("the native library is not built; `make setup` builds it")
     _, functions = native.load()
     for world_size in (1, 2, 7):
-        for slot_bytes in (1, 4096, 900_001):
+        for slot_bytes in (1, 4096, 900_001, native.PIECE_BYTES + 1):
             assert collective.segment_bytes(world_size, slot_bytes) == functions.lepton_ring_bytes(
                 world_size, slot_bytes
             )
@@ -54,3 +61,30 @@ def test_a_ring_that_has_lost_a_member_already_is_not_waited_for():
     ring.break_off(member.generation)
     with pytest.raises(CollectiveError, match="generation 1 has lost a member before it formed"):
         ring.join(member)
+
+
+def test_what_is_larger_than_a_slot_is_summed_piece_by_piece():
+    if not native.available():
+        pytest.skip("the native library is not built; `make setup` builds it")
+    most = native.PIECE_BYTES // 4
+    sizes = [3, most - 2, 0, most + 5, 1]  # what ends at a piece's border, and what lies across several
+    segment = os.memfd_create("test-ring")
+    os.ftruncate(segment, collective.segment_bytes(2, 4 * sum(sizes)))
+    command = [sys.executable, "-m", "tests.training.ring_rank", str(segment)]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank), "2", *map(str, sizes)],
+            pass_fds=[segment],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = {rank.communicate(timeout=200)[0].strip() for rank in ranks}
+    used = os.fstat(segment).st_blocks * 512
+    os.close(segment)
+    first, second = (ring_rank.tensors(rank, sizes) for rank in range(2))
+    first[0], second[0] = first[0] * np.float32(0.5), second[0] * np.float32(0.5)
+    sums = b"".join((a + b).tobytes() for a, b in zip(first, second, strict=True))
+    assert told == {hashlib.sha256(sums).hexdigest()}
+    assert used <= native.HEADER_BYTES + 4 * native.PIECE_BYTES

@@ -66,7 +66,7 @@ def test_an_unwritable_folder_leaves_no_half_checkpoint(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(state, "write_arrays", full)
     with pytest.raises(OSError, match="No space"):
         state.save_checkpoint(tmp_path, 5, [np.zeros(2)], history(5))
     assert list(tmp_path.iterdir()) == []

@@ -28,6 +28,7 @@ from lepton_kit.deploy.subject import (
     store_test,
 )
 from lepton_kit.errors import CompressionError, ModelError, RunError
+from lepton_kit.models import trust as trusted
 from lepton_kit.models.description import description
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.isolated import child_environment
@@ -151,6 +152,7 @@ def compress(
     control: Any = True,
     folder: str | Path | None = None,
     wait: bool = True,
+    trust: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Any:
     """Make compressed variants of a model, measure them all, and return the `ReportCard`.
@@ -182,6 +184,7 @@ def compress(
     control : a run that pruned or rounded while it trained stands beside a control, the same run in float for as many
         steps, trained now if it has not been (`Run.control_run`). False does without; another run is taken as it.
     wait : False returns a `CompressionJob` at once.
+    trust : load the code beside a ``.keras`` file (``custom.pkl``) though it comes from elsewhere, now and from then on.
 
     All training, conversion and timing happen in another process; this one loads no TensorFlow for it. Raises
     `CompressionError` that names the option or layer.
@@ -215,6 +218,8 @@ def compress(
         settings["refine"] = structured is None
         settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
+    if isinstance(run_or_model, str | Path) and Path(run_or_model).exists():
+        (trusted.trust if trust else trusted.check)(Path(run_or_model))
     home = find_home(run_or_model, folder)
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)

@@ -24,6 +24,8 @@ ASK_TENSORFLOW = (
 )
 HEADER_BYTES = 20480
 """Bytes before the first slot; `lepton_ring_bytes` is the authority, a test compares the two."""
+PIECE_BYTES = 16 << 20
+"""The largest slot, as `kPieceBytes`."""
 
 
 def library_path() -> Path:

@@ -1,9 +1,10 @@
 // Allreduce over shared memory for the ranks of one host, as a TensorFlow operation.
 //
-// One anonymous segment per generation holds a header and, for each of two parities, one slot per rank. Call c of a
-// rank copies its scaled tensors into slot (c mod 2, rank), announces its arrival, waits until every rank has arrived,
-// and adds the slots up in rank order, so every rank computes the same bits. Two parities suffice: a rank that
-// reaches call c + 2 has seen every other rank arrive at c + 1, hence finish reading c.
+// One anonymous segment holds a header and, for each of two parities, one slot per rank. Tensors pass through it piece
+// by piece, a slot at most, so that a large model needs no more shared memory than a middling one. Piece c of a rank is
+// copied, scaled, into slot (c mod 2, rank); the rank announces its arrival, waits until every rank has arrived, and
+// adds the slots up in rank order, so every rank computes the same bits. Two parities suffice: a rank that reaches
+// piece c + 2 has seen every other rank arrive at c + 1, hence finish reading c.
 //
 // The driver maps the same segment and sets `aborted` when a worker dies; every waiting rank then fails at once.
 
@@ -12,11 +13,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <climits>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -26,11 +29,12 @@ namespace {
 
 constexpr int kMaxRanks = 256;
 constexpr size_t kPage = 4096;
+constexpr size_t kPieceBytes = 16 << 20;      // the largest slot
 constexpr int kSpins = 2000;                  // about 50 microseconds before a rank goes to sleep
 constexpr long kSleepNanoseconds = 20000000;  // a sleeper looks for `aborted` at least every 20 ms
 
 struct alignas(64) Arrival {
-  std::atomic<uint64_t> calls;
+  std::atomic<uint64_t> pieces;
 };
 
 struct Header {
@@ -48,18 +52,20 @@ struct Ring {
   size_t slot_bytes = 0;
   int rank = 0;
   int size = 1;
-  uint64_t calls = 0;
+  uint64_t pieces = 0;
   std::atomic<int64_t> waited_nanoseconds{0};
 
   Header* header() { return reinterpret_cast<Header*>(base); }
-  float* slot(uint64_t call, int rank_of_slot) {
-    return reinterpret_cast<float*>(base + kHeaderBytes + ((call & 1) * size + rank_of_slot) * slot_bytes);
+  float* slot(uint64_t piece, int rank_of_slot) {
+    return reinterpret_cast<float*>(base + kHeaderBytes + ((piece & 1) * size + rank_of_slot) * slot_bytes);
   }
 };
 
 Ring ring;
 
 size_t RoundUp(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+size_t SlotBytes(size_t largest) { return std::min(kPieceBytes, RoundUp(largest)); }
 
 long Futex(std::atomic<uint32_t>* word, int operation, uint32_t value, const timespec* timeout = nullptr) {
   return syscall(SYS_futex, word, operation, value, timeout, nullptr, 0);
@@ -93,21 +99,21 @@ LEPTON_CLONES void Accumulate(float* __restrict sum, const float* __restrict nex
   for (int64_t k = 0; k < elements; ++k) sum[k] += next[k];
 }
 
-bool AllArrived(uint64_t calls) {
+bool AllArrived(uint64_t pieces) {
   for (int r = 0; r < ring.size; ++r) {
-    if (ring.header()->arrivals[r].calls.load(std::memory_order_acquire) < calls) return false;
+    if (ring.header()->arrivals[r].pieces.load(std::memory_order_acquire) < pieces) return false;
   }
   return true;
 }
 
-// True when every rank has made this many calls, false when the ring was aborted.
-bool WaitForAll(uint64_t calls) {
+// True when every rank has brought this many pieces, false when the ring was aborted.
+bool WaitForAll(uint64_t pieces) {
   const auto start = std::chrono::steady_clock::now();
   bool complete = false;
   for (int spin = 0;; ++spin) {
     if (ring.header()->aborted.load(std::memory_order_acquire)) break;
     const uint32_t bell = ring.header()->bell.load();
-    complete = AllArrived(calls);
+    complete = AllArrived(pieces);
     if (complete) break;
     if (spin < kSpins) {
       Relax();
@@ -126,21 +132,21 @@ bool WaitForAll(uint64_t calls) {
 
 extern "C" {
 
-// Bytes of a segment for `size` ranks whose tensors together take `slot_bytes`.
-size_t lepton_ring_bytes(int size, size_t slot_bytes) { return kHeaderBytes + 2 * size * RoundUp(slot_bytes); }
+// Bytes of a segment for `size` ranks whose tensors together take `largest` bytes.
+size_t lepton_ring_bytes(int size, size_t largest) { return kHeaderBytes + 2 * size * SlotBytes(largest); }
 
 // Joins the ring in the segment behind a file descriptor; 0, or -1 when it can't be mapped.
-int lepton_ring_open(int descriptor, int rank, int size, size_t slot_bytes) {
+int lepton_ring_open(int descriptor, int rank, int size, size_t largest) {
   if (ring.base != nullptr || size < 1 || size > kMaxRanks || rank < 0 || rank >= size) return -1;
-  const size_t bytes = lepton_ring_bytes(size, slot_bytes);
+  const size_t bytes = lepton_ring_bytes(size, largest);
   void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (base == MAP_FAILED) return -1;
   ring.base = static_cast<char*>(base);
   ring.bytes = bytes;
-  ring.slot_bytes = RoundUp(slot_bytes);
+  ring.slot_bytes = SlotBytes(largest);
   ring.rank = rank;
   ring.size = size;
-  ring.calls = 0;
+  ring.pieces = 0;
   return 0;
 }
 
@@ -173,62 +179,89 @@ class RingSum : public tensorflow::OpKernel {
 
   void Compute(tensorflow::OpKernelContext* context) override {
     const int count = context->num_inputs() - 1;
+    const float scale = context->input(count).scalar<float>()();
     OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError("LeptonRing: not in a ring"));
-    size_t bytes = 0;
-    for (int i = 0; i < count; ++i) bytes += context->input(i).NumElements() * sizeof(float);
-    OP_REQUIRES(context, bytes <= ring.slot_bytes,
-                absl::InvalidArgumentError("LeptonRing: the tensors are larger than the ring's slots"));
-
-    if (ring.size == 1 && context->input(count).scalar<float>()() == 1.0f) {
+    if (ring.size == 1 && scale == 1.0f) {
       for (int i = 0; i < count; ++i) context->set_output(i, context->input(i));
       return;
     }
-    const uint64_t call = ring.calls++;
-    Contribute(context, count, call);
-    Header* header = ring.header();
-    header->arrivals[ring.rank].calls.store(call + 1, std::memory_order_release);
-    header->bell.fetch_add(1);
-    if (header->sleepers.load() > 0) Futex(&header->bell, FUTEX_WAKE, INT_MAX);
-    OP_REQUIRES(context, WaitForAll(call + 1), absl::AbortedError("LeptonRing: a rank has left"));
-    Collect(context, count, call);
-  }
-
- private:
-  // The first `scaled_` tensors are multiplied by the scale; the others count as they are.
-  void Contribute(tensorflow::OpKernelContext* context, int count, uint64_t call) {
-    const float scale = context->input(count).scalar<float>()();
-    float* target = ring.slot(call, ring.rank);
+    std::vector<Part> parts(count);
+    int64_t elements = 0;
     for (int i = 0; i < count; ++i) {
-      const float* source = context->input(i).flat<float>().data();
-      const int64_t elements = context->input(i).NumElements();
-      // A rank without samples has scale 0; its values may be NaN, so they are not multiplied but left out.
-      if (scale == 0.0f) {
-        std::memset(target, 0, elements * sizeof(float));
-      } else if (i >= scaled_) {
-        std::memcpy(target, source, elements * sizeof(float));
-      } else {
-        Scale(target, source, scale, elements);
-      }
-      target += elements;
+      parts[i] = {context->input(i).flat<float>().data(), nullptr, elements, context->input(i).NumElements()};
+      elements += parts[i].elements;
     }
-  }
-
-  static void Collect(tensorflow::OpKernelContext* context, int count, uint64_t call) {
-    size_t offset = 0;
+    // A result may take the memory of what it is summed from: each piece of that is read before it is written.
     for (int i = 0; i < count; ++i) {
       tensorflow::Tensor* output = nullptr;
       OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({i}, i, context->input(i).shape(), &output));
-      float* sum = output->flat<float>().data();
-      const int64_t elements = output->NumElements();
-      const float* first = ring.slot(call, 0) + offset;
+      parts[i].sum = output->flat<float>().data();
+    }
+    const int64_t most = ring.slot_bytes / sizeof(float);
+    int64_t start = 0;
+    do {
+      const int64_t stop = std::min(elements, start + most);
+      const uint64_t piece = ring.pieces++;
+      Contribute(parts, scale, piece, start, stop);
+      Announce(piece);
+      OP_REQUIRES(context, WaitForAll(piece + 1), absl::AbortedError("LeptonRing: a rank has left"));
+      Collect(parts, piece, start, stop);
+      start = stop;
+    } while (start < elements);
+  }
+
+ private:
+  struct Part {  // one tensor, and where it begins in the row of all of them
+    const float* source;
+    float* sum;
+    int64_t first;
+    int64_t elements;
+  };
+
+  // Calls `act(tensor, from, place, elements)` for what of each tensor lies in start .. stop; `place` counts from start.
+  template <typename Act>
+  static void EachWithin(const std::vector<Part>& parts, int64_t start, int64_t stop, Act act) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const int64_t from = std::max(start, parts[i].first);
+      const int64_t to = std::min(stop, parts[i].first + parts[i].elements);
+      if (from < to) act(i, from - parts[i].first, from - start, to - from);
+    }
+  }
+
+  // The first `scaled_` tensors are multiplied by the scale; the others count as they are.
+  void Contribute(const std::vector<Part>& parts, float scale, uint64_t piece, int64_t start, int64_t stop) {
+    float* slot = ring.slot(piece, ring.rank);
+    EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+      const float* source = parts[i].source + from;
+      // A rank without samples has scale 0; its values may be NaN, so they are not multiplied but left out.
+      if (scale == 0.0f) {
+        std::memset(slot + place, 0, elements * sizeof(float));
+      } else if (static_cast<int>(i) >= scaled_) {
+        std::memcpy(slot + place, source, elements * sizeof(float));
+      } else {
+        Scale(slot + place, source, scale, elements);
+      }
+    });
+  }
+
+  static void Announce(uint64_t piece) {
+    Header* header = ring.header();
+    header->arrivals[ring.rank].pieces.store(piece + 1, std::memory_order_release);
+    header->bell.fetch_add(1);
+    if (header->sleepers.load() > 0) Futex(&header->bell, FUTEX_WAKE, INT_MAX);
+  }
+
+  static void Collect(const std::vector<Part>& parts, uint64_t piece, int64_t start, int64_t stop) {
+    EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+      float* sum = parts[i].sum + from;
+      const float* first = ring.slot(piece, 0) + place;
       if (ring.size == 1) {
         std::memcpy(sum, first, elements * sizeof(float));
       } else {
-        Sum(sum, first, ring.slot(call, 1) + offset, elements);
+        Sum(sum, first, ring.slot(piece, 1) + place, elements);
       }
-      for (int r = 2; r < ring.size; ++r) Accumulate(sum, ring.slot(call, r) + offset, elements);
-      offset += elements;
-    }
+      for (int r = 2; r < ring.size; ++r) Accumulate(sum, ring.slot(piece, r) + place, elements);
+    });
   }
 
   int scaled_ = 0;

@@ -1,0 +1,127 @@
+"""The state on its way to ranks that join: bytes in the driver's shared memory, so that no worker's death loses them."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.errors import RunError
+from lepton_kit.training import state
+
+_ABOUT_BYTES = 4096
+SENT_BYTES = 1 << 26
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What a state in the segment is, beside the variables: the step it was at, and what belongs to it."""
+
+    step: int
+    logged_epochs: int
+    history: np.ndarray
+    callbacks: bytes
+
+
+class Handover:
+    """One state in a segment, from ``place`` on, for variables of equal shapes in every rank: put once, taken by many.
+
+    Only mappings are written to: a limit to the size of files does not count for them.
+    """
+
+    def __init__(self, descriptor: int, place: int, variables: Sequence[Any]):
+        self._descriptor, self._place, self._variables = descriptor, place, variables
+        self._places, self._end = _layout(variables)
+
+    def put(self, handed: Handed) -> None:
+        """Write the state of this rank, as it is now; before the last byte is there it counts as none."""
+        rows = handed.history.reshape(-1)
+        length = self._end + rows.nbytes + len(handed.callbacks)
+        if os.fstat(self._descriptor).st_size < self._place + length:
+            os.ftruncate(self._descriptor, self._place + length)
+        with mmap.mmap(self._descriptor, length, offset=self._place) as memory:
+            _note(memory, None)
+            self._fill(memory, state.capture(self._variables))
+            memory[self._end : self._end + rows.nbytes] = rows.tobytes()
+            memory[length - len(handed.callbacks) : length] = handed.callbacks
+            about = _About(handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks))
+            _note(memory, about)
+
+    def send(self, collective: Any, rank: int) -> None:
+        """Have what rank 0 has put lie in the segments of all ranks, where they have none in common."""
+        length = os.fstat(self._descriptor).st_size - self._place if rank == 0 else 0
+        told = np.array([length >> 40, length >> 20 & 0xFFFFF, length & 0xFFFFF], np.float32)
+        high, middle, low = (int(part) for part in collective.agree(told))  # each is exact in float32
+        length = high << 40 | middle << 20 | low
+        if rank != 0:
+            os.ftruncate(self._descriptor, self._place + length)
+        with mmap.mmap(self._descriptor, length, offset=self._place) as memory:
+            for start in range(0, length, SENT_BYTES):
+                stop = min(start + SENT_BYTES, length)
+                received = collective.broadcast(np.frombuffer(memory[start:stop], np.uint8))
+                if rank != 0:
+                    memory[start:stop] = received.tobytes()
+
+    def take(self) -> Handed:
+        """Give the variables the values that were put. Raises `RunError` where there is no whole state."""
+        about = self._about()
+        if about is None:
+            raise RunError("the state that was to be handed over is not whole")
+        shape = (about.history_rows, state.HISTORY_COLUMNS)
+        rows = shape[0] * shape[1]
+        length = self._end + 8 * rows + about.callbacks_bytes
+        memory = mmap.mmap(self._descriptor, length, access=mmap.ACCESS_READ, offset=self._place)
+        arrays = state.capture(self._variables)
+        for variable, place, mine in zip(self._variables, self._places, arrays, strict=True):
+            given = np.frombuffer(memory, mine.dtype, mine.size, place).reshape(mine.shape)
+            if not same_bits(given, mine):
+                variable.assign(given)  # copies
+        history = np.frombuffer(memory, np.float64, rows, self._end).reshape(shape).copy()
+        callbacks = memory[length - about.callbacks_bytes : length]
+        return Handed(about.step, about.logged_epochs, history, callbacks)
+
+    def _fill(self, memory: mmap.mmap, arrays: Sequence[np.ndarray]) -> None:
+        for place, array in zip(self._places, arrays, strict=True):
+            np.frombuffer(memory, array.dtype, array.size, place)[:] = array.reshape(-1)
+
+    def _about(self) -> _About | None:
+        found = os.pread(self._descriptor, _ABOUT_BYTES, self._place).strip(b"\0 ")
+        return _About(**json.loads(found)) if found else None
+
+
+def _note(memory: mmap.mmap, about: _About | None) -> None:
+    text = b"" if about is None else json.dumps(asdict(about)).encode()
+    memory[:_ABOUT_BYTES] = text.ljust(_ABOUT_BYTES)
+
+
+@dataclass(frozen=True)
+class _About:
+    step: int
+    logged_epochs: int
+    history_rows: int
+    callbacks_bytes: int
+
+
+def _layout(variables: Sequence[Any]) -> tuple[list[int], int]:
+    places, end = [], _ABOUT_BYTES
+    for array in state.capture(variables):
+        places.append(end)
+        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+    return places, end
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of one type and shape hold the same bits: -0.0 is not 0.0 here, and a NaN is itself.
+
+    >>> same_bits(np.array([np.nan, 0.0]), np.array([np.nan, 0.0])), same_bits(np.array(0.0), np.array(-0.0))
+    (True, False)
+    """
+    unit = np.dtype(np.uint32 if one.nbytes % 4 == 0 else np.uint8)
+    first = np.ascontiguousarray(one).reshape(-1).view(unit)
+    return bool(np.array_equal(first, np.ascontiguousarray(other).reshape(-1).view(unit)))

@@ -1,0 +1,128 @@
+"""A state that is handed over arrives bit for bit, whole or not at all, and is independent of where it lay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lepton_kit.errors import RunError
+from lepton_kit.training import handover, state
+from lepton_kit.training.handover import Handed, Handover
+
+PLACE = 1 << 16
+HANDED = Handed(7, 2, np.arange(16.0).reshape(2, 8), b"callbacks")
+
+
+@pytest.fixture
+def segment() -> Iterator[int]:
+    descriptor = os.memfd_create("test")
+    yield descriptor
+    os.close(descriptor)
+
+
+def some(fill: float = 0.0) -> list[Any]:
+    return [
+        keras.Variable(np.full((3, 5), fill, "float32")),
+        tf.Variable(int(fill), dtype=tf.int64),
+        keras.Variable(np.full((2,), fill), dtype="bfloat16"),
+        tf.Variable(bool(fill)),
+        keras.Variable(np.zeros((0, 4), "float32")),
+        keras.Variable(np.array([fill, -0.0, np.nan, np.inf], "float64")),
+    ]
+
+
+def raw(variables: list[Any]) -> list[bytes]:
+    return [array.tobytes() for array in state.capture(variables)]
+
+
+def test_what_was_put_is_taken_bit_for_bit_with_all_that_belongs_to_it(segment: int):
+    given, taken = some(1.5), some()
+    Handover(segment, PLACE, given).put(HANDED)
+    found = Handover(segment, PLACE, taken).take()
+    assert raw(taken) == raw(given)
+    assert (found.step, found.logged_epochs, found.callbacks) == (7, 2, b"callbacks")
+    np.testing.assert_array_equal(found.history, HANDED.history)
+
+
+def test_the_sign_of_a_zero_is_handed_over_too(segment: int):
+    given, taken = [keras.Variable(np.array([-0.0], "float32"))], [keras.Variable(np.zeros(1, "float32"))]
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, taken).take()
+    assert np.signbit(taken[0].numpy()[0])
+
+
+def test_what_was_taken_does_not_change_with_the_segment(segment: int):
+    given, taken = some(1.5), some()
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, taken).take()
+    before = raw(taken)
+    os.pwrite(segment, b"\xff" * 1000, PLACE + 4096)
+    os.ftruncate(segment, PLACE)
+    assert raw(taken) == before
+
+
+def test_a_state_that_was_not_put_whole_is_not_taken(segment: int, monkeypatch):
+    taken = some()
+    with pytest.raises(RunError, match="not whole"):
+        Handover(segment, PLACE, taken).take()
+    given = Handover(segment, PLACE, some(1.5))
+    given.put(HANDED)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(given, "_fill", killed)
+    with pytest.raises(KeyboardInterrupt):
+        given.put(HANDED)
+    with pytest.raises(RunError, match="not whole"):
+        Handover(segment, PLACE, taken).take()
+
+
+def test_what_is_captured_stays_as_it_was_and_costs_no_copy():
+    variables = some(1.5)
+    captured = state.capture(variables)
+    before = [array.tobytes() for array in captured]
+    assert not any(array.flags.owndata for k, array in enumerate(captured) if k != 2)  # all but bfloat16
+    variables[0].assign_add(np.ones((3, 5)))
+    variables[1].assign_sub(1)
+    tf.function(lambda: variables[0].assign(variables[0] * 2))()
+    assert [array.tobytes() for array in captured] == before
+    assert variables[0].numpy()[0, 0] == 5.0
+
+
+def test_where_no_memory_is_shared_the_state_travels_through_the_collective(segment: int, monkeypatch):
+    monkeypatch.setattr(handover, "SENT_BYTES", 1000)  # more than one piece
+    given, taken, other = some(1.5), some(), os.memfd_create("other")
+    sent: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+
+    class First:
+        def agree(self, told: np.ndarray) -> np.ndarray:
+            lengths.append(told)
+            return told
+
+        def broadcast(self, piece: np.ndarray) -> np.ndarray:
+            sent.append(piece.copy())
+            return piece
+
+    class Second:
+        def agree(self, told: np.ndarray) -> np.ndarray:
+            return told + lengths.pop(0)
+
+        def broadcast(self, piece: np.ndarray) -> np.ndarray:
+            assert piece.shape == sent[0].shape
+            return sent.pop(0)
+
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, given).send(First(), 0)
+    assert len(sent) > 1
+    Handover(other, PLACE, taken).send(Second(), 1)
+    assert Handover(other, PLACE, taken).take().step == 7
+    assert raw(taken) == raw(given)
+    os.close(other)
