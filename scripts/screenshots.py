@@ -17,7 +17,7 @@ panel = lk.Workbench()
 panel.compression.pattern.value = "unstructured"
 panel.epochs.value, panel.training.name.value = {epochs}, "digits"
 panel"""
-REPORT = """lk.compress(panel.run, quantize=("float16", "dynamic_int8", "int8", "int4"), memory=False)
+REPORT = """lk.compress(panel.run, quantize=("float16", "dynamic_int8", "int8", "int4"), control=False, memory=False)
 report = lk.panels.ReportPanel(panel.run)
 report"""
 
