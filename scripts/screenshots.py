@@ -15,9 +15,9 @@ RUN = """import lepton_kit as lk
 
 panel = lk.Workbench()
 panel.compression.pattern.value = "unstructured"
-panel.epochs.value, panel.name.value = {epochs}, "digits"
+panel.epochs.value, panel.training.name.value = {epochs}, "digits"
 panel"""
-REPORT = """panel.run.compress(quantize=("float16", "dynamic_int8", "int8", "int4"), memory=False)
+REPORT = """lk.compress(panel.run, quantize=("float16", "dynamic_int8", "int8", "int4"), control=False, memory=False)
 report = lk.panels.ReportPanel(panel.run)
 report"""
 
@@ -38,6 +38,23 @@ def photograph(desk: Any, name: str, chosen: str, folder: Path) -> list[Path]:
     return written
 
 
+def shown(page: Any, chosen: str) -> None:
+    """Wait for a part of the page, or for a cell that fails: that is told at once."""
+    page.wait_for_function(
+        """chosen => {
+          const cells = Array.from(window.jupyterapp.shell.currentWidget.content.model.cells);
+          const outputs = cells.flatMap(cell => cell.toJSON().outputs ?? []);
+          window.failure = outputs.find(output => output.output_type === 'error') ?? null;
+          return window.failure !== null || document.querySelector(chosen) !== null;
+        }""",
+        arg=chosen,
+        timeout=SLOW,
+    )
+    failure = page.evaluate("() => window.failure")
+    if failure is not None:
+        raise RuntimeError(f"{failure['ename']}: {failure['evalue']}")
+
+
 def take(desk: Any, folder: Path) -> list[Path]:
     """Train in a workbench whose notebook ``desk`` shows (its cells: `cells`), and write its pictures into a folder."""
     page = desk.page
@@ -45,7 +62,7 @@ def take(desk: Any, folder: Path) -> list[Path]:
     desk.command("application:toggle-left-area")
     desk.command("notebook:run-cell-and-select-next")
     panel = page.locator(".lk-workbench")
-    panel.locator(".lk-glance .lk-bar").wait_for(timeout=SLOW)
+    shown(page, ".lk-workbench .lk-glance .lk-bar")
     panel.locator("button.lk-start:enabled").click(timeout=SLOW)
     panel.locator(".lk-summary .lk-chip-finished").wait_for(timeout=SLOW)
     panel.locator(".lk-plots svg path").first.wait_for(timeout=SLOW)
@@ -53,7 +70,7 @@ def take(desk: Any, folder: Path) -> list[Path]:
     written = photograph(desk, "workbench", ".lk-workbench", folder)
     desk.command("notebook:run-cell-and-select-next")
     chosen = ".lk-panel:not(.lk-workbench):has(.lk-drawn svg)"
-    page.locator(chosen).first.wait_for(timeout=SLOW)
+    shown(page, chosen)
     page.locator(chosen).first.scroll_into_view_if_needed()
     return written + photograph(desk, "report-card", chosen, folder)
 
