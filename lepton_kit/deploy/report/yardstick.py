@@ -253,7 +253,9 @@ def own_metrics(
             update(*tensors)
         return {name: float(np.mean(value)) for name, value in given.result().items()}
 
-    update = tf.function(lambda y, y_pred: given.update_state(y, y_pred))  # a graph is much faster, 100 times over
+    update = tf.function(
+        lambda y, y_pred: given.update_state(y, y_pred)
+    )  # a graph is much faster, 100 times over
 
     values = measured()
     better = {metric.name: _higher(metric) for metric in given.metrics}
