@@ -122,7 +122,7 @@ def _names(content: bytes) -> Iterator[tuple[str, str, str]]:
                 continue
             top = None
             if kind in ("GET", "BINGET", "LONG_BINGET"):
-                place = int(argument)
+                place = int(str(argument))
                 top = memo[place] if place < len(memo) else None
             elif isinstance(argument, str) and kind != "GLOBAL":
                 top = argument

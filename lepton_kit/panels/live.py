@@ -160,26 +160,28 @@ class LivePanel(Panel):
     def update(self, force: bool = False) -> bool:
         """Read what is new and show it; True if there was anything new."""
         with self._lock:
-            changed = self.seen.refresh() or force
-            changed |= self._check_driver(changed)
+            if (seen := self.seen) is None:
+                return False
+            changed = seen.refresh() or force
+            changed |= self._check_driver(seen, changed)
             self._stale |= changed
-            plan = Send.CHANGES if force or self.seen.done else self.figure.plots.plan()
+            plan = Send.CHANGES if force or seen.done else self.figure.plots.plan()
             if self._stale and plan is not Send.NOTHING:
-                self._show()
+                self._show(seen)
                 self._stale = False
                 if plan is Send.EVERYTHING:
                     self.figure.plots.send_everything()
         if changed:
             for listener in self._listeners:
-                listener(self.seen)
+                listener(seen)
         return changed
 
-    def _check_driver(self, changed: bool) -> bool:
+    def _check_driver(self, seen: RunView, changed: bool) -> bool:
         """Notice a driver that died without a word, and one that came back; True if that is new."""
         now, before = time.monotonic(), self.interrupted
         if changed:
             self._last_news = now
-        if self.seen.done or (changed and not before):
+        if seen.done or (changed and not before):
             self.interrupted = False
         elif now - self._last_news > QUIET_SECONDS or before:
             self.interrupted = not self.run.alive
@@ -217,15 +219,16 @@ class LivePanel(Panel):
         if self._failing:
             self.complain(None)
             self._failing = False
-        goes_on = not self.seen.done or time.monotonic() < self._hope_until
+        over = self.seen is None or self.seen.done
+        goes_on = not over or time.monotonic() < self._hope_until
         if not goes_on:
             renew_displayed()
         return goes_on
 
-    def _show(self) -> None:
-        set_html(self.summary, telling.summary(self.seen, self.run.id, self.state))
-        set_html(self.in_words, words_beside(self.seen))
-        self.heard.text = announced(self.seen, self.run.id, self.state)
-        set_html(self.workers_table, telling.workers(self.seen))
-        set_html(self.incidents, telling.incidents(self.seen))
-        self.figure.show(self.seen)
+    def _show(self, seen: RunView) -> None:
+        set_html(self.summary, telling.summary(seen, self.run.id, self.state))
+        set_html(self.in_words, words_beside(seen))
+        self.heard.text = announced(seen, self.run.id, self.state)
+        set_html(self.workers_table, telling.workers(seen))
+        set_html(self.incidents, telling.incidents(seen))
+        self.figure.show(seen)

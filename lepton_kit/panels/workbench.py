@@ -72,8 +72,12 @@ class Workbench(Panel):
         self.device = DevicePanel()
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
-        for name in ("start", "pause", "resume", "stop", "show_code", "epochs", "learning_rate", "seed"):
-            setattr(self, name, getattr(self.training, name))
+        training = self.training
+        self.start, self.pause, self.resume, self.stop = (
+            training.start, training.pause, training.resume, training.stop
+        )  # fmt: skip
+        self.show_code, self.epochs = training.show_code, training.epochs
+        self.learning_rate, self.seed = training.learning_rate, training.seed
         self._scale = Debounced(self._send_scale, SCALE_AFTER_SECONDS)
         self._rate = Debounced(self._send_rate, SCALE_AFTER_SECONDS)
         self._warming = Background(self._warm, lambda _result, _failure: None)
@@ -108,7 +112,7 @@ class Workbench(Panel):
         """Show a run with its set-up and every point from its first step; the sliders act on it from now on."""
         self._show_run(run)
         with self._unasked(), self.training.reporting():
-            config, view = run.config, self.live.seen
+            config, view = run.config, self.live.seen or RunView()
             self.data_model.show_run(run)
             self.sharding.show_run(config, view.wanted if self.training_now else None)
             self.training.show_run(config, view.learning_rate if self.training_now else None)
@@ -319,10 +323,10 @@ class Workbench(Panel):
             if view is not None and not running:
                 self.runs.refresh()
                 self._offer(view)
-        self.sharding.observe_counts(view.counts() if running and view.wanted else None)
+        self.sharding.observe_counts(view.counts() if running and view is not None and view.wanted else None)
         if view is not None and self.show_code.value and len(view.requests) != self._told_requests:
             self._code()
-        if running:
+        if running and view is not None:
             self._reconcile(view)
 
     def _show_schedule(self, view: RunView | None) -> None:

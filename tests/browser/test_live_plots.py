@@ -18,7 +18,7 @@ from tests.browser.desk import KERNEL_IDLE
 from tests.browser.test_workbench import SLOW, show_again
 from tests.panels.conftest import SyntheticRun
 
-TIMES = int(os.environ.get("LEPTON_LIVE_TIMES", "2"))
+TIMES = int(os.environ.get("LEPTON_LIVE_TIMES", "1"))
 THROTTLED = 4
 DRAWN = """() => Object.fromEntries(Array.from(document.querySelectorAll('.lk-plot:not([hidden])')).map((plot) => [
   plot.dataset.plot,
