@@ -24,15 +24,24 @@ class Export(Protocol):
     """What is told of an exported file."""
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str:
+        """Name of the number format."""
+
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The exported file."""
+
     @property
-    def difference(self) -> float: ...
+    def difference(self) -> float:
+        """Largest difference of an output from Keras."""
+
     @property
-    def samples(self) -> int: ...
+    def samples(self) -> int:
+        """Samples that were compared."""
+
     @property
-    def allowed(self) -> float: ...
+    def allowed(self) -> float:
+        """Largest difference that counts as equal."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class AskPanel(Panel):
             set_html(self.shown, self._told())
 
     def still(self) -> dict[str, str]:
+        """A picture of what the panel shows now, with words, as a bundle of MIME types."""
         from PIL import Image, ImageDraw
 
         if not self.ranked:

@@ -30,6 +30,7 @@ class Background:
 
     @property
     def busy(self) -> bool:
+        """Whether it works now."""
         return not self._done.is_set()
 
     def start(self, request: Any = None) -> None:

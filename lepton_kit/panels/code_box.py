@@ -37,6 +37,7 @@ class CodeBox:
 
     @property
     def shown(self) -> bool:
+        """Whether the code is to be seen."""
         return bool(self.widget.layout.display != "none")
 
     @property

@@ -80,6 +80,7 @@ class ComparePanel(Panel):
         return still.bundle_of(self.drawn.text, svg=self.drawn.svg)
 
     def still_mark(self) -> Any:
+        """What a still picture depends on: while it is the same the picture need not be drawn again."""
         return self.plot.value
 
     def _draw(self) -> None:

@@ -227,6 +227,7 @@ class DataModelPanel(Panel):
             widget.disabled = self._locked or not self._sized_here
 
     def close(self) -> None:
+        """End what works in the background, and the widgets."""
         self._soon.cancel()
         self._reading.join()
         super().close()

@@ -95,6 +95,7 @@ class FpgaPanel(Panel):
         }
 
     def close(self) -> None:
+        """End what works in the background, and the widgets."""
         self._job.join()
         super().close()
 

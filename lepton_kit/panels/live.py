@@ -98,6 +98,7 @@ class LivePanel(Panel):
         return Status.INTERRUPTED if self.interrupted else self.seen.status
 
     def still(self) -> dict[str, str]:
+        """A picture of what the panel shows now, with words, as a bundle of MIME types."""
         if self.seen is None:
             return super().still()
         with self._lock:  # the pump's thread feeds the view
@@ -106,6 +107,7 @@ class LivePanel(Panel):
         return super().still() if picture is None else bundle_of(told, png=picture)
 
     def still_mark(self) -> Any:
+        """What a still picture depends on: while it is the same the picture need not be drawn again."""
         if self.seen is None:
             return None
         self.update()
@@ -155,6 +157,7 @@ class LivePanel(Panel):
 
     @property
     def following(self) -> bool:
+        """Whether the panel ticks."""
         return self._pump is not None and self._pump.running
 
     def update(self, force: bool = False) -> bool:
@@ -200,6 +203,7 @@ class LivePanel(Panel):
             return static_figure(seen, smoothing=smoothing, log=log, all_values=all_values)
 
     def close(self) -> None:
+        """Follow no run any more, and close the widgets."""
         self.detach()
         super().close()
 

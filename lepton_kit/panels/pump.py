@@ -50,6 +50,7 @@ class Pump:
 
     @property
     def running(self) -> bool:
+        """Whether the thread ticks."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
@@ -100,9 +101,11 @@ class Debounced:
 
     @property
     def waiting(self) -> bool:
+        """Whether a call is due."""
         return self._timer is not None
 
     def __call__(self, value: Any) -> None:
+        """Call with this value once no newer one has come for a while."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -122,6 +125,7 @@ class Debounced:
         self._function(value)
 
     def cancel(self) -> None:
+        """Drop the call that is due."""
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()

@@ -248,10 +248,12 @@ class ReportPanel(Panel):
             self.present(self.card)
 
     def still(self) -> dict[str, str]:
+        """A picture of what the panel shows now, with words, as a bundle of MIME types."""
         picture = None if self.card is None else self.card.picture(COSTS[self.cost.value])
         return super().still() if picture is None else bundle_of(picture.text, svg=picture.svg)
 
     def close(self) -> None:
+        """End what works in the background, and the widgets."""
         self._job.join()
         self._looking.join()
         super().close()

@@ -132,9 +132,11 @@ class RunsPanel(Panel):
         return still.drawn_words("Runs", told)
 
     def still_mark(self) -> Any:
+        """What a still picture depends on: while it is the same the picture need not be drawn again."""
         return self.table.widget.rows[:STILL_ROWS]
 
     def close(self) -> None:
+        """Close the comparison and the widgets."""
         self.comparison.close()
         super().close()
 

@@ -99,9 +99,11 @@ class Workbench(Panel):
         return f"<Workbench: {count} worker{'' if count == 1 else 's'}, {state}>"
 
     def still(self) -> dict[str, str]:
+        """A picture of what the panel shows now, with words, as a bundle of MIME types."""
         return self.live.still() if self.run is not None else super().still()
 
     def still_mark(self) -> Any:
+        """What a still picture depends on: while it is the same the picture need not be drawn again."""
         return self.live.still_mark() if self.run is not None else super().still_mark()
 
     def settings(self) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Situation:
     asked: frozenset[str] = field(default_factory=frozenset)
 
     def in_state(self, *states: State) -> list[Observed]:
+        """The workers in one of these states."""
         return [worker for worker in self.workers if worker.state in states]
 
 

@@ -35,7 +35,8 @@ class Executor(Protocol):
     """Starts and ends workers at places. No method waits, but `close`."""
 
     @property
-    def ability(self) -> Ability: ...
+    def ability(self) -> Ability:
+        """What its places can do together."""
 
     log: str
     """The file into which workers print until they have a run."""

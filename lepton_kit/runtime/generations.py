@@ -164,9 +164,11 @@ class Generations:
         return [member for member in self.members if waited > limits[member.joining]]
 
     def enter(self, phase: Phase) -> None:
+        """Note a new phase and when it began."""
         self.phase, self.since = phase, time.monotonic()
 
     def close(self) -> None:
+        """End the rendezvous and give the shared memory back."""
         self._rendezvous.close()
         if self._header is not None:
             self._header.close()

@@ -49,6 +49,7 @@ class WorkerGroup:
         self.executor.send(member.worker, order)
 
     def dismiss(self, member: Member) -> None:
+        """Ask a worker to go; its place is free at once."""
         member.state, member.rank = "leaving", None
         self.executor.send(member.worker, messages.Exit())
 

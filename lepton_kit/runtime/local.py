@@ -81,9 +81,11 @@ class LocalExecutor:
         self._places = places
 
     def places(self) -> Sequence[Place]:
+        """The slots of this machine."""
         return self._places
 
     def start(self, worker: int, place: Place) -> None:
+        """Fork a worker there."""
         connection, end = pair()
         self._workers[worker] = _Worker(connection)
         order = messages.Fork(
@@ -98,10 +100,12 @@ class LocalExecutor:
         end.close()
 
     def send(self, worker: int, message: messages.Message) -> bool:
+        """Tell a worker something; False if it is gone."""
         found = self._workers.get(worker)
         return found is not None and found.connection.send(message)
 
     def kill(self, worker: int) -> None:
+        """End a worker at once."""
         found = self._workers.get(worker)
         if found is not None and found.pid is not None and found.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
@@ -115,10 +119,12 @@ class LocalExecutor:
     # ------------------------------------------------------------------ news
 
     def filenos(self) -> list[int]:
+        """Descriptors that become readable when there are news."""
         connections = [one.connection for one in self._workers.values()]
         return [one.fileno() for one in (self._connection, *connections) if not one.closed]
 
     def receive(self) -> list[tuple[int, messages.Message]]:
+        """What workers have said, in their order."""
         ready = select.select(self.filenos(), [], [], 0.0)[0]
         told: list[tuple[int, messages.Message]] = []
         for number, worker in self._workers.items():
@@ -135,6 +141,7 @@ class LocalExecutor:
         return told
 
     def ended(self) -> list[Ended]:
+        """Workers that have ended since this was asked last."""
         found, now = [], time.monotonic()
         for number, worker in list(self._workers.items()):
             if worker.closed_at is None:
@@ -147,6 +154,7 @@ class LocalExecutor:
         return found
 
     def losses(self) -> list[Loss]:
+        """Each time that the process which forks was lost since this was asked last."""
         found, self._losses = self._losses, []
         return found
 
@@ -206,6 +214,7 @@ class LocalExecutor:
             self._zygote.kill()
 
     def close(self, grace_seconds: float = 2.0) -> None:
+        """End all workers and the process that forks them, and wait until they are gone."""
         connections = [one.connection for one in self._workers.values()]
         for connection in connections:
             connection.send(messages.Exit())

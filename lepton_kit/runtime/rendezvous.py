@@ -94,6 +94,7 @@ class Rendezvous:
         self._server.refusing = True
 
     def close(self) -> None:
+        """Stop to serve."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -72,20 +72,24 @@ class Ledger:
 
     @property
     def reported_step(self) -> int:
+        """Steps of which the log tells."""
         return self.view.step
 
     @property
     def logged_epochs(self) -> int:
+        """Epochs of which the log tells."""
         told = [epoch["epoch"] + 1 - self._first_epoch for epoch in self.view.epochs[-1:]]
         return int(max([self._epochs_before, *told]))
 
     def append(self, kind: str, fields: dict[str, Any]) -> None:
+        """Write an event, and see what follows from it."""
         event = self._log.append(kind, **fields)
         self.view.feed(event)
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
     def status(self, status: Status, cause: str | None = None) -> None:
+        """Note a status unless it is the one that is known."""
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
         if told and not status.is_final:
             return
@@ -199,6 +203,7 @@ class Ledger:
             self.durable_step = self.view.step
 
     def flush(self) -> None:
+        """Write what waits."""
         self._log.flush()
 
     @property

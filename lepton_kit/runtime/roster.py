@@ -35,9 +35,11 @@ class Member:
     last_heard: float = field(default_factory=time.monotonic)
 
     def observed(self) -> Observed:
+        """What decisions are made from."""
         return Observed(self.worker, self.state, self.rank, self.step)
 
     def row(self) -> dict[str, Any]:
+        """What the log tells of it."""
         return {
             "worker": self.worker,
             "pid": self.pid,
@@ -64,6 +66,7 @@ class Roster:
         return member
 
     def remove(self, member: Member) -> None:
+        """Forget a worker that has ended."""
         self.members.pop(member.worker, None)
 
     def free(self, places: Iterable[Place]) -> Place | None:

@@ -29,6 +29,7 @@ class Connection:
         self.closed = False
 
     def fileno(self) -> int:
+        """The socket's descriptor."""
         return self._socket.fileno()
 
     def send(self, message: Message) -> bool:
@@ -88,6 +89,7 @@ class Connection:
         return messages
 
     def close(self) -> None:
+        """Close the socket, and descriptors that came and were not taken."""
         self.closed = True
         self._socket.close()
         for descriptor in self._descriptors:

@@ -42,6 +42,7 @@ class Wishes:
 
     @property
     def wanted(self) -> Wanted:
+        """What decisions are made from."""
         return Wanted(
             self.workers, self._config.workers.standby, self.paused, self.stopping_since is not None
         )
@@ -85,6 +86,7 @@ class Wishes:
             self._worker_bytes, self._origin = measured, "measured"
 
     def stop(self) -> None:
+        """Note that the run is to stop; the first time counts."""
         self.stopping_since = self.stopping_since or time.monotonic()
 
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:

@@ -44,9 +44,11 @@ class DriverChannel:
         threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
     def send(self, message: messages.FromWorker) -> None:
+        """Tell the driver something."""
         self._connection.send(message)
 
     def take_commands(self) -> list[messages.Command]:
+        """Commands that came since the last call, without waiting."""
         self._read_all()
         commands = [one for one in self._kept if isinstance(one, messages.Command)]
         self._kept = deque(one for one in self._kept if not isinstance(one, messages.Command))
@@ -66,6 +68,7 @@ class DriverChannel:
         return waiting[-1] if waiting else None
 
     def wait_for(self, *kinds: type[Answer]) -> Answer:
+        """The next message of one of these kinds for this generation."""
         for message in list(self._kept):
             if isinstance(message, kinds) and self._is_current(message):
                 self._kept.remove(message)
@@ -216,7 +219,7 @@ def _serve(worker: Any, join: messages.Join, channel: DriverChannel) -> None:
     finally:
         if join.descriptor is not None:
             os.close(join.descriptor)
-    if outcome in ("finished", "stop") and worker.is_root:
+    if outcome in ("finished", "stop"):
         worker.finish()
     channel.send(
         messages.Detached(

@@ -30,9 +30,14 @@ class Process(Protocol):
     """What a driver needs of its zygote, started or forked."""
 
     @property
-    def pid(self) -> int: ...
-    def kill(self) -> None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
+    def pid(self) -> int:
+        """Its number."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; the exit code."""
 
 
 class Forked:
@@ -43,10 +48,12 @@ class Forked:
         self._code: int | None = None
 
     def kill(self) -> None:
+        """End it at once."""
         if self._code is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; the exit code."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self._code is None:
             pid, status = os.waitpid(self.pid, 0 if deadline is None else os.WNOHANG)

@@ -76,6 +76,7 @@ class Callbacks:
             self._take_over()
 
     def begin_epoch(self, epoch: int) -> None:
+        """Call `on_epoch_begin`."""
         self._epoch = epoch
         self._call("on_epoch_begin", epoch, {})
 
@@ -84,12 +85,15 @@ class Callbacks:
         self._call_step("on_train_batch_begin", step, {})
 
     def end_step(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Call `on_train_batch_end` of callbacks that have one."""
         self._call_step("on_train_batch_end", step, _plain(logs))
 
     def begin_validation(self) -> None:
+        """Call `on_test_begin`."""
         self._call("on_test_begin", {})
 
     def end_validation(self, logs: Mapping[str, Any]) -> None:
+        """Call `on_test_end`."""
         self._call("on_test_end", _plain(logs))
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,6 +266,7 @@ class Best:
         self._sign = 1 if mode == "min" else -1
 
     def better(self, value: float) -> bool:
+        """Whether a value beats the best one so far."""
         return value == value and (self.value is None or self._sign * value < self._sign * self.value)
 
     def update(self, value: float) -> bool:

@@ -12,7 +12,8 @@ Answer = TypeVar("Answer", bound=Message)
 class Channel(Protocol):
     """What a worker needs of its connection to the driver."""
 
-    def send(self, message: FromWorker) -> None: ...
+    def send(self, message: FromWorker) -> None:
+        """Tell the driver something."""
 
     def take_commands(self) -> list[Command]:
         """Commands that came since the last call, without waiting."""

@@ -208,6 +208,7 @@ class RingCollective(HorovodCollective):
         self._operations, self._functions = native.load()
 
     def join(self, membership: Membership, segment: int | None = None) -> None:
+        """Enter a ring over this segment of shared memory. Raises `CollectiveError` without one."""
         if segment is None:
             raise CollectiveError("the ring needs the file descriptor of its shared segment")
         super().join(membership)
@@ -221,15 +222,18 @@ class RingCollective(HorovodCollective):
             )
 
     def leave(self) -> None:
+        """Leave the ring and unmap its memory."""
         self._functions.lepton_ring_close()
         super().leave()
 
     def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+        """Sums over ranks: of ``means`` times ``scale``, and of ``totals``, in the graph."""
         return list(
             self._operations.lepton_ring_sum(tensors=[*means, *totals], scale=scale, scaled=len(means))
         )
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
+        """The same vector summed over ranks, outside the graph."""
         import tensorflow as tf
 
         tensor = tf.constant(vector, tf.float32)
@@ -238,6 +242,7 @@ class RingCollective(HorovodCollective):
         )
 
     def waited_seconds(self) -> float:
+        """Seconds that this rank has waited for others, in all."""
         return float(self._functions.lepton_ring_waited() / 1e9)
 
 

@@ -64,6 +64,7 @@ class Worker:
 
     @property
     def slot_bytes(self) -> int:
+        """Most bytes that one sum may need."""
         return self._step.reduced_bytes
 
     @property
@@ -73,11 +74,8 @@ class Worker:
 
     @property
     def parameters(self) -> int:
+        """Numbers in the model."""
         return int(self._step.model.count_params())
-
-    @property
-    def is_root(self) -> bool:
-        return self._rank == 0
 
     def run(self, join: messages.Join) -> str:
         """Train as a member of one generation; returns why it ended: reform, stop, finished, or broken."""
@@ -391,7 +389,9 @@ class Worker:
             )
 
     def finish(self) -> None:
-        """Rank 0, at the end: what Keras does when `fit` is over, then the final model into the run's folder."""
+        """At the end, on rank 0: what Keras does when `fit` is over, then the final model into the run's folder."""
+        if self._rank != 0:
+            return
         self._step.finish()
         self._decisions.end(self._last_logs)
         for hook in self._job.hooks:

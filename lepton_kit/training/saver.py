@@ -37,6 +37,7 @@ class Saver:
         return time.monotonic() - self._last >= seconds
 
     def restart_clock(self) -> None:
+        """Count the time to the next checkpoint from now."""
         self._last = time.monotonic()
 
     def save(

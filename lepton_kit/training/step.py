@@ -189,6 +189,7 @@ class Step:
         return flat(results)
 
     def reset_metrics(self) -> None:
+        """Begin the metrics anew."""
         self.model.reset_metrics()
 
     def evaluate(self, split: Any, weights: Any, rank: int) -> dict[str, float]:

@@ -28,8 +28,11 @@ class Predictor(Protocol):
     answers: tuple[Answer, ...]
     about: tuple[str, ...]
 
-    def encode(self, raw: Any) -> Encoded: ...
-    def outputs(self, split: Split) -> list[np.ndarray]: ...
+    def encode(self, raw: Any) -> Encoded:
+        """Raw input as the model takes it."""
+
+    def outputs(self, split: Split) -> list[np.ndarray]:
+        """What the model answers to a split, one array an output."""
 
 
 def card_on(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lepton_kit.deploy.report.rows import COLUMNS, OWN, Figure, Row, own_keys
-from lepton_kit.deploy.report.still import KINDS, front_picture, with_picture
+from lepton_kit.deploy.report.still import KINDS, Drawn, front_picture, with_picture
 
 if TYPE_CHECKING:
     import pandas
@@ -15,22 +14,20 @@ if TYPE_CHECKING:
 GREY, GRID = "#7f7f7f", "rgba(127,127,127,0.25)"  # readable on light and dark backgrounds
 
 
-class Card(Protocol):
+class Card(Drawn, Protocol):
     """What is shown of a `ReportCard`."""
 
     @property
-    def rows(self) -> Sequence[Row]: ...
+    def settings(self) -> dict[str, Any]:
+        """What was asked for."""
+
     @property
-    def metric(self) -> str: ...
+    def best(self) -> str | None:
+        """Name of the row that the search chose."""
+
     @property
-    def held_out(self) -> int: ...
-    @property
-    def settings(self) -> dict[str, Any]: ...
-    @property
-    def best(self) -> str | None: ...
-    @property
-    def reference(self) -> Row | None: ...
-    def front(self, cost: str) -> Sequence[Row]: ...
+    def reference(self) -> Row | None:
+        """The row of the float model in LiteRT."""
 
 
 def table(card: Card, origins: bool = False) -> pandas.DataFrame:

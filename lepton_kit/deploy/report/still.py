@@ -22,19 +22,26 @@ NAME_WIDTH = 7.0
 """Width of a letter of a name beside its point, in pixels, rather too much than too little."""
 
 
-class Card(Protocol):
+class Drawn(Protocol):
     """What is drawn of a `ReportCard`."""
 
     @property
-    def rows(self) -> Sequence[Row]: ...
+    def rows(self) -> Sequence[Row]:
+        """One row for each file that was made."""
+
     @property
-    def metric(self) -> str: ...
+    def metric(self) -> str:
+        """Name of the score."""
+
     @property
-    def held_out(self) -> int: ...
-    def front(self, cost: str) -> Sequence[Row]: ...
+    def held_out(self) -> int:
+        """Samples that no choice saw."""
+
+    def front(self, cost: str) -> Sequence[Row]:
+        """Rows that no other row beats in both score and cost."""
 
 
-def front_picture(card: Card, cost: str = "latency_1_one") -> Picture | None:
+def front_picture(card: Drawn, cost: str = "latency_1_one") -> Picture | None:
     """Score against a cost, a point a variant with its interval, and the Pareto front; None where nothing is known."""
     known = [row for row in card.rows if row.get("score") is not None and (row.get(cost) or 0) > 0]
     if not known:
@@ -78,7 +85,7 @@ def front_picture(card: Card, cost: str = "latency_1_one") -> Picture | None:
     return Picture(drawing.svg(drawn, HEIGHT, text), text)
 
 
-def front_told(card: Card, cost: str = "latency_1_one") -> str:
+def front_told(card: Drawn, cost: str = "latency_1_one") -> str:
     """What the picture shows, in sentences: the front from its cheapest to its best, and how many rows lie behind it."""
     heading, unit = COLUMNS[cost]
     front = card.front(cost)
