@@ -87,7 +87,7 @@ class Decisions:
         if self._best is not None:
             self._best.value = taken["best"]
         self._shared = packed
-        self._follow(attributes.changed(self._settings, taken["settings"]))
+        self._follow(attributes.changed(self._settings, taken.get("settings", {})))  # none in versions of 2026-11-25
 
     # ------------------------------------------------------------------ on rank 0
 

@@ -84,13 +84,13 @@ def test_too_little_memory_starts_nothing(
 
 @pytest.mark.processes
 def test_a_loss_that_explodes_ends_the_run_with_cause_and_log(runs_dir: Path):
-    x = np.random.default_rng(0).random((64, 4)).astype(np.float32)
+    x = 1e30 * np.random.default_rng(0).random((64, 4)).astype(np.float32)
     run = lk.launch(
         model(),
         (x, np.arange(64) % 3),
         workers=2,
         optimizer="sgd",
-        learning_rate=1e30,
+        learning_rate=1e4,
         epochs=99,
         runs_dir=runs_dir,
     )
