@@ -323,7 +323,7 @@ def test_a_target_with_a_name_of_ours_is_printed_beside_it_and_it_is_said(tmp_pa
         def predict(self, raw, **options):
             return frame(["a", "b"], np.array([0]), {"name": np.array([1.5])}, {1: "no number"})
 
-    monkeypatch.setattr(deploy, "load", lambda path: Fixed())
+    monkeypatch.setattr(deploy, "load", lambda path, trust: Fixed())
     monkeypatch.setattr(answering, "is_export", lambda name: True)
     np.save(tmp_path / "x.npy", np.zeros(2))
     assert cli.main(["predict", "model", str(tmp_path / "x.npy"), "--json"]) == 0

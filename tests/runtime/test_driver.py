@@ -40,7 +40,9 @@ class Stage:
         said: list[tuple[int, messages.Message]] = []
         for worker in workers:
             said.append((worker, messages.Hello(pid=next(self.pids))))
-            said.append((worker, messages.Ready(slot_bytes=64, parameters=9, token=self.paths.id)))
+            said.append(
+                (worker, messages.Ready(slot_bytes=64, state_bytes=64, parameters=9, token=self.paths.id))
+            )
         assert self.turn(*said) is None
 
     def joins(self) -> dict[int, messages.Join]:

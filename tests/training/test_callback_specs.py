@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import pytest
 
-from lepton_kit.errors import ConfigError
+from lepton_kit.errors import ConfigError, ModelError
+from lepton_kit.models import trust
 from lepton_kit.training import callback_specs
 from lepton_kit.training.callback_specs import KINDS, absolute, load, monitored, store
 
@@ -48,7 +49,10 @@ def test_what_no_run_can_do_is_refused_before_it(given: Any, text: str, tmp_path
 def test_a_file_of_callbacks_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     specs = store([Own()], tmp_path / "model")
     (tmp_path / "model" / "callbacks.pkl").write_bytes(b"no pickle")
-    with pytest.raises(ConfigError, match=r"callbacks\.pkl"):
+    with pytest.raises(ModelError, match=r"callbacks\.pkl.*trust=True"):
+        load(specs, tmp_path)
+    trust.note(b"no pickle")
+    with pytest.raises(ConfigError, match=r"callbacks\.pkl.*a readable file of callbacks"):
         load(specs, tmp_path)
 
 
