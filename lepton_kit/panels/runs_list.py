@@ -55,7 +55,7 @@ class RunsPanel(Panel):
         return f"<RunsPanel: {len(self._found)} runs>"
 
     def _make_widgets(self) -> None:
-        wide = widgets.Layout(width="auto", min_width="220px", max_width="560px", flex="1 1 320px")
+        wide = widgets.Layout(width="auto", min_width="min(220px, 100%)", max_width="560px", flex="1 1 320px")
         self.query = widgets.Text(
             placeholder=SEARCH, description="Find", tooltip=SEARCH, continuous_update=False, layout=wide,
             style={"description_width": "40px"},

@@ -186,7 +186,7 @@ FOCUSED = """() => {
 CLIPPED = """(chosen) => {
   const panel = document.querySelector(chosen);
   const width = panel.getBoundingClientRect();
-  const scrolls = (one) => one.closest('.widget-html-content, .lk-code, .jp-RenderedHTMLCommon') !== null;
+  const scrolls = (one) => one.closest('.widget-html-content, .lk-code, .lk-runs-wide, .jp-RenderedHTMLCommon') !== null;
   const small = Array.from(panel.querySelectorAll('select')).filter((one) => one.checkVisibility() && one.offsetWidth < 80)
     .map((one) => `too small to read: ${one.outerHTML.slice(0, 120)}`);
   return small.concat(Array.from(panel.querySelectorAll('input, select, button, label, .lk-title, .lk-note, .lk-slider, svg.main-svg'))
