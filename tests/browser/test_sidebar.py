@@ -21,7 +21,8 @@ SLOW = 120_000
 
 @pytest.fixture
 def runs(lab: Lab) -> Any:
-    """A run that has ended, and one under way whose driver is this test."""
+    """A run that has ended, and one under way whose driver is this test; those of other tests go first."""
+    shutil.rmtree(lab.root / "runs", ignore_errors=True)
     done = make(lab.root / "runs", "done-20260101-000000-0000", epochs=4)
     live = make(lab.root / "runs", "busy-20260101-000001-0000", epochs=2, workers=2, end=None)
     held = lock.take(live.paths)
