@@ -36,7 +36,7 @@ class ComparePanel(Panel):
         )
         self.smoothing = Number(
             value=0.0, max=0.98, step=0.02, slided=True, description="Smoothing", tooltip="share of a point that comes from those before it",
-            layout=widgets.Layout(width="300px"),
+            layout=widgets.Layout(width="340px"),
         )  # fmt: skip
         self.log_x = widgets.Checkbox(
             False, description="log x", indent=False, layout=widgets.Layout(width="70px")
