@@ -18,8 +18,6 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.loading import load_script
-
 SESSION = f"LEPTON_TEST_SESSION_{uuid.uuid4().hex}"
 """A name that this session puts into its environment, so that every process it starts can be told, detached or not."""
 
@@ -91,6 +89,8 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def script() -> Callable[..., ModuleType]:
     """Loads one of the project's scripts or benchmarks, by name, as a fresh module."""
+    from tests.loading import load_script  # here: a test copies this file to a place without it
+
     return load_script
 
 

@@ -70,7 +70,10 @@ def test_only_options_that_differ_are_told(folder: Path):
     assert sorted(options.index) == ["changed while it trained", "data.content", "training.learning_rate"]
     assert options.loc["training.learning_rate"].tolist() == [0.01, 0.1]
     assert options.loc["data.content"].tolist() == ["a" * 12, "b" * 12]
-    assert options.loc["changed while it trained"].tolist() == [None, "learning_rate 0.5, step 16; workers 3, step 16"]
+    assert options.loc["changed while it trained"].tolist() == [
+        None,
+        "learning_rate 0.5, step 16; workers 3, step 16",
+    ]
     assert "did not all train on the same data" in found.notes[0]
 
 

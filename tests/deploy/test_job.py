@@ -130,7 +130,7 @@ def test_memory_and_another_device_are_measured_in_a_fresh_process(workshop, dig
 
     asked = {"kind": "CPU", "path": str(card.path("keras")), "inputs": samples, "repetitions": 3}
     times = fresh_call("lepton_kit.deploy.report.measure:keras_on", output=str(tmp_path / "out.npz"), **asked)
-    assert 0 < times["1"]["low"] <= times["1"]["median"] < times["32"]["high"]
+    assert all(0 < one["low"] <= one["median"] <= one["high"] for one in (times["1"], times["32"]))
     assert np.load(tmp_path / "out.npz")["output_0000"].shape == (32, 10)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lepton_kit import data, models
 from lepton_kit.errors import ConfigError, ModelError
-from lepton_kit.models import LeptonModel
+from lepton_kit.models import LeptonModel, trust
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,6 +176,9 @@ def test_what_keras_cannot_write_still_travels(tmp_path):
     with pytest.raises(ModelError, match=r"model.json: not a readable description"):
         models.input_shapes(spec, tmp_path)
     (tmp_path / "model" / "model.pkl").write_bytes(b"torn")
+    with pytest.raises(ModelError, match=r"model\.pkl: code from elsewhere.*trust=True"):
+        models.build(spec, tmp_path, 0)
+    trust.note(b"torn")
     with pytest.raises(ModelError, match="the stored model cannot be read"):
         models.build(spec, tmp_path, 0)
 
@@ -212,5 +215,6 @@ def test_stored_code_that_is_torn(tmp_path):
     spec = models.store(small(), tmp_path / "model")
     assert zipfile.is_zipfile(tmp_path / "model" / "model.keras")
     (tmp_path / "model" / "custom.pkl").write_bytes(b"torn")
+    trust.note(b"torn")
     with pytest.raises(ModelError, match="the stored classes cannot be read"):
         models.build(spec, tmp_path, 0)
