@@ -68,7 +68,8 @@ def take(desk: Any, folder: Path) -> list[Path]:
     panel.locator(".lk-plots svg path").first.wait_for(timeout=SLOW)
     page.wait_for_timeout(3000)
     written = photograph(desk, "workbench", ".lk-workbench", folder)
-    page.locator(".jp-Notebook .jp-InputPrompt").nth(1).click()  # the press of Start has made the first cell the active one
+    # The press of Start has made the first cell the active one.
+    page.locator(".jp-Notebook .jp-InputPrompt").nth(1).click()
     desk.command("notebook:run-cell-and-select-next")
     chosen = ".lk-panel:not(.lk-workbench):has(.lk-drawn svg)"
     shown(page, chosen)

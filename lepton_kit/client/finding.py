@@ -114,6 +114,8 @@ def number(text: str) -> float | None:
     found = _NUMBER.fullmatch(text.strip())
     if not found or (found[2] and found[2] not in _UNITS):
         return None
+    if found[2] == "%":
+        return float(found[1]) / 100  # times 0.01 would be 0.9500000000000001
     return float(found[1]) * _UNITS.get(found[2], 1)
 
 

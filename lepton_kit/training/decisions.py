@@ -87,7 +87,8 @@ class Decisions:
         if self._best is not None:
             self._best.value = taken["best"]
         self._shared = packed
-        self._follow(attributes.changed(self._settings, taken.get("settings", {})))  # none in versions of 2026-11-25
+        settings = taken.get("settings", {})  # none in versions of 2026-11-25
+        self._follow(attributes.changed(self._settings, settings))
 
     # ------------------------------------------------------------------ on rank 0
 

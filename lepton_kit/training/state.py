@@ -45,7 +45,7 @@ def drained(arrays: list[np.ndarray]) -> Iterator[np.ndarray]:
     """Each array of a list in turn, let go as soon as the next one is asked for; the list is empty then.
 
     >>> held = [np.zeros(1), np.ones(1)]
-    >>> [array.sum() for array in drained(held)], held
+    >>> [float(array.sum()) for array in drained(held)], held
     ([0.0, 1.0], [])
     """
     arrays.reverse()
