@@ -80,7 +80,7 @@ def content_hashes(arrays: Iterable[np.ndarray], rows: int) -> np.ndarray:
 def _let_go(array: np.ndarray) -> None:
     """Have what was read of a mapped file no longer count as this process's memory; the kernel's cache keeps it."""
     if isinstance(array, np.memmap) and array.mode == "r":
-        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # not in NumPy's stub
 
 
 def sample_hashes(indices: np.ndarray, contents: np.ndarray | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.runtime.zygote import PR_SET_PDEATHSIG
 from tests.loading import load_script
 
 PROJECT = Path(__file__).parents[2]
@@ -80,7 +82,9 @@ def served(root: Path, home: Path) -> Iterator[Lab]:
     ]  # fmt: skip
     command = start.command("/bin/bash", more)
     with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_us
+        )
     made = Lab(f"http://127.0.0.1:{port}", token, root)
     try:
         _wait_for_server(made, server, home / "lab.log")
@@ -92,6 +96,11 @@ def served(root: Path, home: Path) -> Iterator[Lab]:
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait(10)
+
+
+def _end_with_us() -> None:
+    """Have the kernel stop the server, and it its notebooks' kernels, when whoever started it is killed (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait_for_server(made: Lab, server: subprocess.Popen[bytes], log: Path) -> None:

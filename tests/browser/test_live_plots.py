@@ -116,6 +116,13 @@ def shown(open_notebook, tmp_path):
     return desk, run
 
 
+def keeps_up(desk: Any, run: Any, turn: int) -> None:
+    """The page shows what the run has, and goes on to."""
+    agrees(desk.page, run)
+    go_on(run, turn + 1)
+    agrees(desk.page, run)
+
+
 def test_after_a_reload(shown):
     desk, run = shown
     for turn in range(TIMES):
@@ -126,9 +133,7 @@ def test_after_a_reload(shown):
         desk.page.wait_for_function(KERNEL_IDLE, timeout=SLOW)
         run.advance(5)
         show_again(desk)
-        agrees(desk.page, run)
-        go_on(run, turn + 1)
-        agrees(desk.page, run)
+        keeps_up(desk, run, turn)
 
 
 def test_closed_and_opened_again(shown):
@@ -142,9 +147,7 @@ def test_closed_and_opened_again(shown):
         desk.page.wait_for_function(KERNEL_IDLE, timeout=SLOW)
         run.advance(5)
         show_again(desk)
-        agrees(desk.page, run)
-        go_on(run, turn + 1)
-        agrees(desk.page, run)
+        keeps_up(desk, run, turn)
 
 
 def test_after_a_kernel_restart(shown):
