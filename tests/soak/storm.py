@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 import lepton_kit as lk
+from lepton_kit.config import RunConfig
+from lepton_kit.data.prepared import PreparedData
 from lepton_kit.training import reference, state
 from tests.processes import processes_of
 from tests.soak.saboteur import Saboteur, until
@@ -41,10 +45,25 @@ def network() -> keras.Model:
 
 
 def compiled() -> keras.Model:
+    """Compiled with a rate at which rounding does not grow.
+
+    With ten times the rate, plain Keras alone makes a difference of 0.02 after 1,600 steps of one in the seventh digit of
+    the first weights; with this one 5e-7, and a single step more or less is 3e-5.
+    """
     model = network()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4), loss)
+    model.compile(keras.optimizers.Adam(1e-5), loss)
     return model
+
+
+def alone(config: RunConfig, data: PreparedData) -> list[Any]:
+    """The weights that plain Keras reaches with this configuration in one process."""
+    return reference.plain_fit(compiled(), config, data)
+
+
+def apart(some: Sequence[Any], others: Sequence[Any]) -> float:
+    """The largest difference of a weight."""
+    return max(float(np.max(np.abs(a - b))) for a, b in zip(some, others, strict=False))
 
 
 def storm(
@@ -85,10 +104,7 @@ def storm(
                 process.kill()
     found, view = lk.audit(run), run.view()
     _, arrays = state.load_newest(run.paths.checkpoints)
-    alone = compiled()
-    config = run.config.replace(**{"training.max_steps": view.step})
-    expected = reference.plain_fit(alone, config, data.prepare())
-    weights = max(float(np.max(np.abs(a - b))) for a, b in zip(expected, arrays, strict=False))
+    expected = alone(run.config.replace(**{"training.max_steps": view.step}), data.prepare())
     pauses = [one["seconds"] for one in view.generations if one["seconds"] is not None]
     problems = found.problems if found.steps == view.step else (*found.problems, "steps are missing")
     return Found(
@@ -97,7 +113,7 @@ def storm(
         view.step,
         found.generations,
         problems,
-        weights,
+        apart(expected, arrays),
         max(pauses, default=0.0),
         left,
     )
