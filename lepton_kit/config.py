@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
+from lepton_kit.specs import BlockOrder, DataSpec, HostSpec, ModelSpec, Section
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
 """Beyond these a number is a slip of the hand rather than a wish; our choice, 2026-11."""
@@ -102,6 +102,9 @@ class WorkersConfig(Section):
     weights: tuple[float, ...] | None = Field(
         None, description="relative speed of each place, the first slot first; null: all equal"
     )
+    hosts: tuple[HostSpec, ...] | None = Field(
+        None, description="hosts whose slots the workers take, the first ones first; null: this machine"
+    )
     device: Literal["cpu", "gpu"] = Field("cpu", description="what each worker computes on")
     allreduce: Literal["auto", "horovod", "shared_memory"] = Field(
         "auto", description="how gradients are summed; auto: shared memory on one host, else Horovod"
@@ -113,6 +116,31 @@ class WorkersConfig(Section):
     max_failures: int = Field(
         5, ge=0, description="unexpected worker deaths in a row, without progress, that end the run"
     )
+
+    @pydantic.field_validator("hosts", mode="before")
+    @classmethod
+    def _read_hosts(cls, hosts: Any) -> Any:
+        if not isinstance(hosts, list | tuple):
+            return hosts
+        return tuple(HostSpec.parse(one) if isinstance(one, str) else one for one in hosts)
+
+    @pydantic.field_validator("hosts")
+    @classmethod
+    def _named_once(cls, hosts: tuple[HostSpec, ...] | None) -> tuple[HostSpec, ...] | None:
+        names = [host.name for host in hosts or ()]
+        if hosts == ():
+            raise ValueError("at least one host, or null")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"each host once: {name} stands there twice (two on this machine: localhost/a)"
+                )
+        return hosts
+
+    @property
+    def slots(self) -> int | None:
+        """Room for workers on all hosts together; None without hosts."""
+        return None if self.hosts is None else sum(host.slots for host in self.hosts)
 
     @pydantic.field_validator("count")
     @classmethod

@@ -1,8 +1,12 @@
 """Build the Horovod wheel for the TensorFlow of this environment, or find it in the cache.
 
-Run it with the environment's own Python. Horovod 0.28.1 (its last release, 2023-06) lists one source file that no
-longer compiles against TensorFlow 2.19 and later, because their wheels lack the XLA headers it includes. It only
-registers XLA kernels that nothing here calls, so its one line in the build list is dropped.
+Run it with the environment's own Python. Horovod 0.28.1 (its last release, 2023-06) is built with two patches:
+
+- It lists one source file that no longer compiles against TensorFlow 2.19 and later, because their wheels lack the XLA
+  headers it includes. It only registers XLA kernels that nothing here calls, so its line in the build list is dropped.
+- The ring of a process set listens on the interface that its own, still empty field names instead of the one that was
+  asked for (`HOROVOD_GLOO_IFACE`). Where a host's own name means 127.x, as on Debian, ranks on other hosts then find
+  nobody. One line gives it the interface of the global ring.
 """
 
 import argparse
@@ -19,11 +23,35 @@ import tarfile
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 VERSION = "0.28.1"
 SDIST_SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
-PATCHED_FILE = "horovod/tensorflow/CMakeLists.txt"
-DROPPED_LINE = re.compile(r"^list\(APPEND TF_SOURCES [^\n]*xla_mpi_ops\.cc[^\n]*\)\n", re.MULTILINE)
+
+
+class Patch(NamedTuple):
+    """One change of one file; ``pattern`` stands there exactly once, ``place`` says in words where."""
+
+    file: str
+    place: str
+    pattern: str
+    replacement: str
+
+
+PATCHES = (
+    Patch(
+        "horovod/tensorflow/CMakeLists.txt",
+        "line that lists xla_mpi_ops.cc",
+        r"^list\(APPEND TF_SOURCES [^\n]*xla_mpi_ops\.cc[^\n]*\)\n",
+        "",
+    ),
+    Patch(
+        "horovod/common/gloo/gloo_context.cc",
+        "beginning of InitializeForProcessSet",
+        r"(void GlooContext::InitializeForProcessSet\([^{]*\{\n)",
+        r"\1  gloo_iface_ = global_context.gloo_iface_;\n",
+    ),
+)
 BUILD_SETTINGS = {
     "HOROVOD_WITH_TENSORFLOW": "1",
     "HOROVOD_WITHOUT_PYTORCH": "1",
@@ -32,7 +60,7 @@ BUILD_SETTINGS = {
     "HOROVOD_WITH_GLOO": "1",
     "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # CMake 4 refuses the minimum that the bundled Gloo asks for
 }
-RECIPE = (SDIST_SHA256, PATCHED_FILE, DROPPED_LINE.pattern)
+RECIPE = (SDIST_SHA256, *(part for one in PATCHES for part in (one.file, one.pattern, one.replacement)))
 """What is built, apart from the settings: another source or patch is another wheel."""
 
 
@@ -134,7 +162,8 @@ def build(scratch: Path, settings: dict[str, str]) -> Path:
     """Download, check, patch and compile in an empty folder; returns the wheel."""
     print(f"   building Horovod {VERSION} from source: once per Python and TensorFlow, minutes", flush=True)
     source = unpack(download(scratch), scratch)
-    patch(source / PATCHED_FILE)
+    for one in PATCHES:
+        patch(source, one)
     environment = {**os.environ, **settings}
     environment["PATH"] = os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
@@ -188,11 +217,14 @@ def unpack(archive: Path, scratch: Path) -> Path:
     return scratch / f"horovod-{VERSION}"
 
 
-def patch(path: Path) -> None:
-    """Drop the one line that lists xla_mpi_ops.cc. Raises `BuildError` unless there is exactly one."""
-    text, count = DROPPED_LINE.subn("", path.read_text(encoding="utf-8"))
-    if count != 1 or "xla_mpi_ops" in text:
-        raise BuildError(f"{path.name}: expected exactly one line that lists xla_mpi_ops.cc, found {count}")
+def patch(source: Path, change: Patch) -> None:
+    """Change a file of the source. Raises `BuildError` unless what is changed stands there exactly once."""
+    path = source / change.file
+    text, count = re.subn(
+        change.pattern, change.replacement, path.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    if count != 1:
+        raise BuildError(f"{path.name}: expected exactly one {change.place}, found {count}")
     path.write_text(text, encoding="utf-8")
 
 

@@ -18,20 +18,32 @@ def horovod(script, tmp_path: Path, monkeypatch) -> ModuleType:
     return script("build_horovod")
 
 
-def test_the_patch_drops_exactly_the_one_line(horovod, tmp_path):
-    file = tmp_path / "CMakeLists.txt"
-    line = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
-    file.write_text(f"before\n{line}after\n")
-    horovod.patch(file)
-    assert file.read_text() == "before\nafter\n"
+LISTED = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
+BEGINNING = "void GlooContext::InitializeForProcessSet(const GlooContext& global_context,\n    int ranks) {\n"
+CHANGES = [("before\n", LISTED, "", "after\n"), ("", BEGINNING, None, "  attr device_attr;\n")]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_patch_changes_exactly_its_place(horovod, tmp_path, number):
+    change, (before, place, becomes, after) = horovod.PATCHES[number], CHANGES[number]
+    file = tmp_path / change.file
+    file.parent.mkdir(parents=True)
+    file.write_text(before + place + after)
+    horovod.patch(tmp_path, change)
+    if becomes is None:
+        becomes = place + "  gloo_iface_ = global_context.gloo_iface_;\n"
+    assert file.read_text() == before + becomes + after
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_the_patch_refuses_a_file_that_is_not_the_known_one(horovod, tmp_path, count):
-    file = tmp_path / "CMakeLists.txt"
-    file.write_text('list(APPEND TF_SOURCES "x/xla_mpi_ops.cc")\n' * count)
-    with pytest.raises(horovod.BuildError, match=f"exactly one line.*found {count}"):
-        horovod.patch(file)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_patch_refuses_a_file_that_is_not_the_known_one(horovod, tmp_path, number, count):
+    change = horovod.PATCHES[number]
+    file = tmp_path / change.file
+    file.parent.mkdir(parents=True)
+    file.write_text(CHANGES[number][1] * count)
+    with pytest.raises(horovod.BuildError, match=f"exactly one {change.place}, found {count}"):
+        horovod.patch(tmp_path, change)
 
 
 def test_a_source_with_another_hash_is_refused(horovod, tmp_path):
@@ -97,7 +109,7 @@ def test_a_wheel_is_built_once_and_then_found(horovod, monkeypatch):
 def test_a_failed_build_says_where_its_log_is_and_leaves_no_wheel(horovod, monkeypatch, tmp_path):
     monkeypatch.setattr(horovod, "download", lambda scratch: scratch)
     monkeypatch.setattr(horovod, "unpack", lambda archive, scratch: scratch / "source")
-    monkeypatch.setattr(horovod, "patch", lambda path: None)
+    monkeypatch.setattr(horovod, "patch", lambda source, change: None)
     monkeypatch.setattr(
         horovod, "pip", lambda *arguments: [sys.executable, "-c", "raise SystemExit('no header')"]
     )

@@ -271,6 +271,18 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
 
 
+def _check_hosts(config: RunSettings, workers: int) -> None:
+    slots = config.workers.slots or 0
+    if workers + config.workers.standby > slots:
+        rule = f"at most the {slots} slots of the hosts, those of standby ({config.workers.standby}) included"
+        raise ConfigError("workers.count", given=workers, rule=rule)
+    for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
+        given = getattr(config.workers, name)
+        if (given is not None) if wanted is None else (given not in wanted):
+            rule = "the `speed` of each host" if wanted is None else " or ".join(wanted)
+            raise ConfigError(f"workers.{name}", given=given, rule=f"{rule}, where there are hosts")
+
+
 def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
     """What only the data and the machine can tell about a configuration; a worker needs ``each`` bytes."""
     samples, batch = len(prepared.train), config.training.global_batch
@@ -283,6 +295,8 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
             given=batch,
             rule=f"at least one sample for each of the {workers} workers",
         )
+    if config.workers.hosts is not None:
+        return _check_hosts(config, workers)
     weights = config.workers.weights
     if weights is not None and len(weights) != workers:
         raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from lepton_kit.client.hosts import read_hosts
 from lepton_kit.client.keras_names import check_names, check_optimizer
 from lepton_kit.config import (
     PruningConfig,
@@ -64,6 +65,7 @@ class LaunchOptions(TypedDict, total=False):
     max_workers: int | None
     standby: int
     threads: int | None
+    hosts: Any
     weights: tuple[float, ...] | None
     device: str
     allreduce: str
@@ -138,7 +140,7 @@ def read(options: Mapping[str, Any]) -> Asked:
             if value is not None:
                 values["training"][inner] = FORMS.get(name, _as_it_is)(value)
         elif inner in WorkersConfig.model_fields:
-            values["workers"][inner] = value
+            values["workers"][inner] = value if value is None else FORMS.get(name, _as_it_is)(value)
         elif name in RunSettings.model_fields:
             values[name] = value
     with in_launch_words(options):
@@ -172,7 +174,7 @@ def _frequency(value: Any) -> Any:
     return sorted(value) if isinstance(value, list | tuple | set | range) else value
 
 
-FORMS: dict[str, Callable[[Any], Any]] = {"validation_freq": _frequency}
+FORMS: dict[str, Callable[[Any], Any]] = {"validation_freq": _frequency, "hosts": read_hosts}
 SHORT = {
     "pruning": ("sparsity", float, "a share of zeros of at least 0, below 1, or settings: {'sparsity': 0.8}"),
     "quantization_aware": ("bits", int, "2, 3, 4 or 8 bits, or settings: {'bits': 8}"),

@@ -19,6 +19,7 @@ from lepton_kit.rundir import RunPaths, Status, lock
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.hosts.executor import HostsExecutor
 from lepton_kit.runtime.local import LocalExecutor, Started
 from lepton_kit.runtime.places import local_places
 from lepton_kit.runtime.standby import Standby, accept
@@ -45,6 +46,10 @@ def main(arguments: list[str] | None = None, started: Started | None = None) -> 
     paths, held = RunPaths(Path(options.run)), options.lock
 
     def hire(config: RunConfig) -> WorkerGroup:
+        if config.workers.hosts is not None:
+            if options.standby:  # warm workers are of this machine alone
+                standby.executor.close()
+            return WorkerGroup(HostsExecutor(config, paths.root), options.search)
         if options.standby:
             executor, group = standby.executor, standby.group
         else:

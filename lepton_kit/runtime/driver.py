@@ -68,6 +68,7 @@ class Driver:
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
         self._resources = Resources()
+        self._missing: tuple[int, int] | None = None
         self._group.settle()
         for member in self._roster.members.values():
             if member.state != "leaving":
@@ -158,7 +159,10 @@ class Driver:
         match action:
             case decisions.Spawn(count):
                 for _ in range(count):
-                    self._prepare(self._group.spawn())
+                    if (member := self._group.spawn()) is None:
+                        self._note_missing_places()
+                        break
+                    self._prepare(member)
             case decisions.Dismiss(workers):
                 for worker in workers:
                     self._group.dismiss(self._roster.members[worker])
@@ -178,6 +182,14 @@ class Driver:
                 elif kind == "stop":
                     self._ledger.status(Status.STOPPING)
 
+    def _note_missing_places(self) -> None:
+        """Say once how many workers wait for a place."""
+        needs, has = self._wishes.workers, len(self._executor.places())
+        if (needs, has) != self._missing:
+            self._missing = (needs, has)
+            text = f"needs {needs} places for workers and has {has}; more come as hosts are reached"
+            self._ledger.append("warning", {"text": text})
+
     def _prepare(self, member: Member) -> None:
         self._group.prepare(member, self._held.shared, self._token)
 
@@ -186,7 +198,8 @@ class Driver:
         for reason in refused:
             self._ledger.append("warning", {"text": reason})
         for request in requests:
-            free = memory()[1] if request.verb == "scale" else None
+            asks = request.verb == "scale" and self.config.workers.hosts is None
+            free = memory()[1] if asks else None
             cause = self._wishes.apply(request.verb, request.arguments, free)
             if request.verb == "set" and cause is None:
                 self._ring.tell(messages.Set(generation=self._ring.number, **request.arguments))
@@ -301,6 +314,9 @@ class Driver:
             self._fatal = (time.monotonic(), f"worker {member.worker}: {message.cause}")
 
     def _on_loss(self, loss: Loss) -> None:
+        if loss.host is not None:
+            about = {"worker": None, "rank": None, "host": loss.host}
+            self._ledger.append("incident", {**about, "what": loss.cause})
         if loss.final:
             self._fatal = (time.monotonic(), loss.cause)
         else:
@@ -313,7 +329,8 @@ class Driver:
         excused = member.excused or (ended.excused and member.cause is None)
         short = memory_kills() > self._memory_kills
         what = describe(ended.exit_code, member.cause or ended.cause, short)
-        self._ledger.append("incident", {"worker": member.worker, "rank": member.rank, "what": what})
+        if not ended.told:
+            self._ledger.append("incident", {"worker": member.worker, "rank": member.rank, "what": what})
         if not excused:
             self._fail(f"worker {member.worker} lost: {what}")
         if member.state == "training" and self._ring.phase in ("forming", "training", "paused"):

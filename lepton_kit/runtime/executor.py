@@ -12,12 +12,16 @@ from lepton_kit.training.messages import Message
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker has ended. ``excused``: it went with its host, or with what starts workers there."""
+    """A worker has ended. ``excused``: it went with its host, or with what starts workers there.
+
+    ``told``: a `Loss` tells why.
+    """
 
     worker: int
     exit_code: int | None
     cause: str | None = None
     excused: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Loss:
 
     cause: str
     final: bool = False
+    host: str | None = None
 
 
 class Executor(Protocol):
@@ -43,6 +48,10 @@ class Executor(Protocol):
 
     def places(self) -> Sequence[Place]:
         """All places, taken or free, the preferred ones first."""
+
+    @property
+    def awaits_places(self) -> bool:
+        """Whether more places may come by themselves, such as those of a host that is tried again."""
 
     def start(self, worker: int, place: Place) -> None:
         """Start a process there under this number; it says hello when it is there."""

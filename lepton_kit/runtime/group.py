@@ -21,10 +21,15 @@ class WorkerGroup:
         self.search = search
         """Where workers also look for modules: what the client's `sys.path` had."""
 
-    def spawn(self) -> Member:
-        """Start a worker at the first free place."""
+    def spawn(self) -> Member | None:
+        """Start a worker at the first free place; None if there is none yet, but may come.
+
+        Raises `RunError` if there will be none.
+        """
         places = self.executor.places()
         place = self.roster.free(places)
+        if place is None and self.executor.awaits_places:
+            return None
         if place is None:
             raise RunError(f"workers: all {len(places)} places are taken")
         member = self.roster.add(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -102,7 +103,7 @@ def memberships(
                 local_size=len(on[place.host]),
                 cross_rank=across.index(place.host),
                 cross_size=len(across),
-                host=place.host,
+                host=_in_keys(place.host),
                 rendezvous_host=rendezvous[0],
                 rendezvous_port=rendezvous[1],
                 interface=place.interface,
@@ -111,3 +112,12 @@ def memberships(
             )
         )
     return found
+
+
+def _in_keys(host: str) -> str:
+    """A host's name as it can stand in the rendezvous' keys, which are parts of a URL.
+
+    >>> _in_keys("gpu-box"), _in_keys("a/b")
+    ('gpu-box', 'x612f62')
+    """
+    return host if re.fullmatch(r"[A-Za-z0-9.-]+", host) else f"x{host.encode().hex()}"

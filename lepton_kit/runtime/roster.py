@@ -46,6 +46,7 @@ class Member:
             "state": self.state,
             "rank": self.rank,
             "memory_bytes": self.memory_bytes,
+            "host": self.place.host,
         }
 
 

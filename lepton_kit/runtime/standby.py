@@ -86,7 +86,8 @@ class Standby:
         self.executor.offer(local_places(config, usable_cores()))
         self.group.settle()
         standing = [one for one in self.group.roster.members.values() if one.state != "leaving"]
-        standing += [self.group.spawn() for _ in range(wanted - len(standing))]
+        spawned = [self.group.spawn() for _ in range(wanted - len(standing))]
+        standing += [member for member in spawned if member is not None]
         for member in standing:
             self.group.prepare(member, folder, str(folder))
 

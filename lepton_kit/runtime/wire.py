@@ -1,14 +1,16 @@
-"""Messages between the processes of a run: length-prefixed over socket pairs that no other process can open."""
+"""Messages between the processes of a run: length-prefixed, over socket pairs that no other process can open, or pipes."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
+from collections.abc import Mapping
 
 from lepton_kit.errors import RunError
-from lepton_kit.training.messages import Carrying, Message, decode, encode
+from lepton_kit.training.messages import KINDS, Carrying, Message, decode, encode
 
 MAX_MESSAGE_BYTES = 1 << 28
 _HEAD = struct.Struct("!IB")
@@ -21,8 +23,10 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 class Connection:
     """One end of a socket pair. File descriptors can ride along with the messages that are `Carrying`."""
 
-    def __init__(self, end: socket.socket):
+    def __init__(self, end: socket.socket, kinds: Mapping[str, type[Message]] = KINDS):
+        """Of ``kinds`` are the messages that are received."""
         self._socket = end
+        self._kinds = kinds
         self._buffer = bytearray()
         self._descriptors: list[int] = []
         self._send_lock = threading.Lock()
@@ -39,10 +43,7 @@ class Connection:
         data = _HEAD.pack(len(body), descriptor is not None) + body
         with self._send_lock:
             try:
-                sent = 0
-                if descriptor is not None:
-                    sent = socket.send_fds(self._socket, [data], [descriptor])
-                self._socket.sendall(data[sent:])
+                self._write(data, descriptor)
             except OSError:
                 return False  # what the other end has sent before it went can still be received
         return True
@@ -53,20 +54,14 @@ class Connection:
         Raises `RunError` that names a message which is not known.
         """
         try:
-            flags = CLOSE_ON_EXEC | (0 if wait else socket.MSG_DONTWAIT)
-            # socket.recv_fds would do, but it ignores its flags in Python 3.11.
-            data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_LEN(8 * _INT.size), flags)
+            data = self._read(wait)
         except BlockingIOError:
             return []
         except OSError:
-            data, ancillary = b"", []
+            data = b""
         if not data:
             self.closed = True
             return []
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                whole = len(content) - len(content) % _INT.size
-                self._descriptors += [number for (number,) in _INT.iter_unpack(content[:whole])]
         self._buffer += data
         messages = []
         while len(self._buffer) >= _HEAD.size:
@@ -81,12 +76,32 @@ class Connection:
             del self._buffer[:end]
             descriptor = self._descriptors.pop(0) if carried else None
             try:
-                messages.append(decode(body, descriptor))
+                messages.append(decode(body, descriptor, self._kinds))
             except RunError:
                 if descriptor is not None:
                     os.close(descriptor)
                 raise
         return messages
+
+    def shut(self) -> None:
+        """End it for both sides; whoever waits in it is woken."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _write(self, data: bytes, descriptor: int | None) -> None:
+        sent = 0
+        if descriptor is not None:
+            sent = socket.send_fds(self._socket, [data], [descriptor])
+        self._socket.sendall(data[sent:])
+
+    def _read(self, wait: bool) -> bytes:
+        flags = CLOSE_ON_EXEC | (0 if wait else socket.MSG_DONTWAIT)
+        # socket.recv_fds would do, but it ignores its flags in Python 3.11.
+        data, ancillary, _, _ = self._socket.recvmsg(1 << 16, socket.CMSG_LEN(8 * _INT.size), flags)
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(content) - len(content) % _INT.size
+                self._descriptors += [number for (number,) in _INT.iter_unpack(content[:whole])]
+        return data
 
     def close(self) -> None:
         """Close the socket, and descriptors that came and were not taken."""
@@ -95,6 +110,39 @@ class Connection:
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors.clear()
+
+
+class Pipe(Connection):
+    """The same over two descriptors, such as standard input and output; file descriptors can't ride along."""
+
+    def __init__(self, reading: int, writing: int, kinds: Mapping[str, type[Message]]):
+        self._reading, self._writing, self._kinds = reading, writing, kinds
+        self._buffer = bytearray()
+        self._descriptors = []
+        self._send_lock = threading.Lock()
+        self.closed = False
+
+    def fileno(self) -> int:
+        """The descriptor from which messages come."""
+        return self._reading
+
+    def _write(self, data: bytes, descriptor: int | None) -> None:
+        if descriptor is not None:
+            raise OSError("a pipe carries no file descriptor")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._writing, view) :]
+
+    def _read(self, wait: bool) -> bytes:
+        if not wait and not select.select([self._reading], [], [], 0.0)[0]:
+            raise BlockingIOError
+        return os.read(self._reading, 1 << 16)
+
+    def close(self) -> None:
+        """Close both descriptors."""
+        self.closed = True
+        for descriptor in {self._reading, self._writing}:
+            os.close(descriptor)
 
 
 def pair() -> tuple[Connection, socket.socket]:

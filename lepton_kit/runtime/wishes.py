@@ -29,7 +29,7 @@ class Wishes:
         self._config = config
         self._cores = cores
         self.auto = count == "auto"
-        first = cores if count == "auto" else int(count)
+        first = (config.workers.slots or cores) if count == "auto" else int(count)
         self._limit = most_workers(config, cores)
         self.workers = max(1, min(first, self._limit))
         self.paused = False
@@ -109,6 +109,8 @@ class Wishes:
     def _reason_of_limit(self) -> str:
         if self._limit == self._config.training.global_batch:
             return "(one sample of the global batch each)"
+        if self._limit == self._config.workers.slots:
+            return "(the slots of the hosts)"
         return (
             "(workers.max_workers)"
             if self._config.workers.max_workers
@@ -120,7 +122,7 @@ class Wishes:
 
         ``busy_seconds`` is the time that all cores together have been busy, ``own_seconds`` the part of this run.
         """
-        if not self.auto:
+        if not self.auto or self._config.workers.hosts is not None:
             return
         others = busy_seconds - own_seconds
         if self._load is None:
@@ -139,7 +141,9 @@ class Wishes:
 
 def most_workers(config: RunConfig, cores: int) -> int:
     """How many workers a run may have: none without a sample of the global batch."""
-    count = config.workers.count
+    count, slots = config.workers.count, config.workers.slots
+    if slots is not None:
+        return min(config.workers.max_workers or slots, slots, config.training.global_batch)
     usual = cores if count == "auto" else max(int(count), MOST_WORKERS)
     return min(config.workers.max_workers or usual, config.training.global_batch)
 

@@ -7,6 +7,7 @@ is told is a `Logged` message: its fields are those of the event.
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, get_args
@@ -371,20 +372,22 @@ def encode(message: Message) -> bytes:
     return json.dumps(told, separators=(",", ":"), default=asdict).encode()
 
 
-def decode(data: bytes | bytearray, descriptor: int | None = None) -> Message:
-    """The message in these bytes. Raises `RunError` that names a message or a field that is not known.
+def decode(
+    data: bytes | bytearray, descriptor: int | None = None, kinds: Mapping[str, type[Message]] = KINDS
+) -> Message:
+    """The message in these bytes, one of these kinds. Raises `RunError` that names one, or a field, that is not known.
 
     >>> decode(b'{"kind":"Hello","content":{"pid":7}}')
     Hello(pid=7)
     """
     told = json.loads(data)
     kind, content = told["kind"], told["content"]
-    if kind not in KINDS:
-        raise RunError(f"message {kind!r}: unknown; expected one of {', '.join(KINDS)}")
+    if kind not in kinds:
+        raise RunError(f"message {kind!r}: unknown; expected one of {', '.join(kinds)}")
     if descriptor is not None:
         content["descriptor"] = descriptor
     try:
-        message: Message = _reader(kind).validate_python(content)
+        message: Message = _reader(kinds[kind]).validate_python(content)
     except ValidationError as failure:
         first = failure.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -393,5 +396,5 @@ def decode(data: bytes | bytearray, descriptor: int | None = None) -> Message:
 
 
 @cache
-def _reader(kind: str) -> TypeAdapter[Any]:
-    return TypeAdapter(KINDS[kind])
+def _reader(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

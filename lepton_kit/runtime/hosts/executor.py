@@ -1,0 +1,150 @@
+"""The executor of several hosts: one agent on each starts the workers there; a host that is lost comes back by itself."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lepton_kit.config import RunConfig
+from lepton_kit.errors import RunError
+from lepton_kit.rundir import HeldFolder
+from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.hosts.launchers import address_by_ssh
+from lepton_kit.runtime.hosts.link import HostLink
+from lepton_kit.runtime.hosts.ways import way_to
+from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.specs import HostSpec
+from lepton_kit.training import messages
+
+HELD_UP_SECONDS = 2.0
+
+
+class HostsExecutor:
+    """Workers on the hosts of a run. Their places are those of the hosts that are there now."""
+
+    ability = Ability(shared_memory=False, descriptors=False, run_folder="fetched")
+
+    def __init__(self, config: RunConfig, folder: Path):
+        """Raises `RunError` for a host that has no address."""
+        self.log = ""
+        self._held = HeldFolder(folder)
+        hosts = config.workers.hosts or ()
+        run, seconds = folder.name, config.workers.hang_seconds
+        self.links = [HostLink(host, run, self._held.shared, seconds) for host in hosts]
+        for link, peers in zip(self.links, peers_of(hosts), strict=True):
+            link.peers = peers
+        self._told: list[tuple[int, messages.Message]] = []
+        self._ended: list[Ended] = []
+        self._losses: list[Loss] = []
+        self._known: set[str] = set()
+        """Lost hosts of which a loss has told."""
+        self._tended = time.monotonic()
+        self.tend(seconds)
+
+    # ------------------------------------------------------------------ places and workers
+
+    def places(self) -> Sequence[Place]:
+        """The slots of the hosts that are there, in the order of the configuration."""
+        return [place for link in self.links for place in link.places()]
+
+    @property
+    def awaits_places(self) -> bool:
+        """Whether more places may come by themselves."""
+        return any(link.state not in ("ready", "refused") for link in self.links)
+
+    def start(self, worker: int, place: Place) -> None:
+        """Have a worker started at a place."""
+        next(link for link in self.links if link.host.name == place.host).start(worker, place)
+
+    def _link_of(self, worker: int) -> HostLink | None:
+        return next((link for link in self.links if worker in link.workers), None)
+
+    def send(self, worker: int, message: messages.Message) -> bool:
+        """Tell a worker something; False if it is gone."""
+        link = self._link_of(worker)
+        return link is not None and link.send(worker, message)
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once."""
+        if (link := self._link_of(worker)) is not None:
+            link.kill(worker)
+
+    # ------------------------------------------------------------------ news
+
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when there are news."""
+        return [number for link in self.links for number in link.filenos()]
+
+    def receive(self) -> list[tuple[int, messages.Message]]:
+        """What workers have said, in their order."""
+        ready = set(select.select(self.filenos(), [], [], 0.0)[0])
+        for link in self.links:
+            for news in link.receive(ready):
+                match news:
+                    case Ended():
+                        self._ended.append(news)
+                    case str():
+                        self._losses.append(Loss(news))
+                    case _:
+                        self._told.append(news)
+            self._note_loss(link)
+        told, self._told = self._told, []
+        return told
+
+    def _note_loss(self, link: HostLink) -> None:
+        """One word for a host that is lost, until it is there again, and the end of its workers."""
+        if link.state == "ready":
+            self._known.discard(link.host.name)
+        if link.state not in ("lost", "refused") or link.cause is None:
+            return
+        for worker in sorted(link.workers):
+            self._ended.append(Ended(worker, None, link.cause, excused=True, told=True))
+        link.workers.clear()
+        if link.host.name not in self._known:
+            self._known.add(link.host.name)
+            nobody = all(one.state == "refused" for one in self.links)
+            self._losses.append(Loss(link.cause, final=nobody, host=link.host.name))
+
+    def ended(self) -> list[Ended]:
+        """Workers that have ended since this was asked last."""
+        found, self._ended = self._ended, []
+        return found
+
+    def losses(self) -> list[Loss]:
+        """Hosts that were lost since this was asked last."""
+        found, self._losses = self._losses, []
+        return found
+
+    def tend(self, hang_seconds: float) -> None:
+        """Look after the hosts: one that is silent is lost, one that is lost is tried again."""
+        now = time.monotonic()
+        held_up, self._tended = now - self._tended, now
+        for link in self.links:
+            link.tend(now, held_up if held_up > HELD_UP_SECONDS else 0.0)
+
+    def close(self, grace_seconds: float = 2.0) -> None:
+        """End everything on all hosts, as far as they are reached."""
+        for link in self.links:
+            link.close(grace_seconds)
+        self._held.close()
+
+
+def peers_of(hosts: Sequence[HostSpec]) -> list[list[str]]:
+    """For each host the addresses of the others that its ranks connect to; none where all are this machine.
+
+    Raises `RunError` for a host that has no address, or that this machine has no route to.
+    """
+    addresses = {host.name: address_by_ssh(host.name) for host in hosts if host.via != "local"}
+    here = any(host.via == "local" for host in hosts)
+    found = []
+    for host in hosts:
+        others = [address for name, address in addresses.items() if name != host.name]
+        if host.via != "local" and here:
+            way = way_to(addresses[host.name])
+            if way is None:
+                raise RunError(f"{host.name}: this machine has no route to {addresses[host.name]}")
+            others.append(way[1])
+        found.append(list(dict.fromkeys(others)))
+    return found

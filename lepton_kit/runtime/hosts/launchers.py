@@ -1,0 +1,70 @@
+"""How the agent of a host is started: the command whose standard input and output are the channel to it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+
+from lepton_kit.errors import RunError
+from lepton_kit.processes.program import command
+from lepton_kit.runtime.hosts.ways import address_of
+from lepton_kit.specs import HostSpec
+
+AGENT = "lepton_kit.runtime.hosts.agent"
+SSH_COMMAND = "LEPTON_SSH_COMMAND"
+"""The environment variable that names another ssh, or adds options to it, as GIT_SSH_COMMAND does."""
+INSTALLED = "$HOME/.local/share/lepton_kit/env/bin/python"
+"""Where `lepton hosts install` puts an environment."""
+SSH_OPTIONS = (
+    *("-T", "-x"),
+    *("-o", "BatchMode=yes"),
+    *("-o", "StrictHostKeyChecking=yes"),
+    *("-o", "ClearAllForwardings=yes"),
+    *("-o", "ConnectTimeout=10"),
+)
+"""No terminal, no questions, no forwarding, and no host whose key is not known."""
+
+
+def ssh() -> list[str]:
+    """The ssh client and the options that the user wants for it."""
+    return shlex.split(os.environ.get(SSH_COMMAND) or "ssh")
+
+
+def launch_command(host: HostSpec) -> list[str]:
+    """What brings up the agent of a host. Nothing secret is in it.
+
+    >>> launch_command(HostSpec(name="me@lab-3", slots=2, python="/opt/env/bin/python"))[-2:]
+    ['me@lab-3', 'exec /opt/env/bin/python -P -m lepton_kit.runtime.hosts.agent']
+    """
+    if host.via == "local":
+        return command(AGENT)
+    return [*ssh(), *SSH_OPTIONS, "--", host.name, remote_command(host.python)]
+
+
+def remote_command(python: str | None) -> str:
+    """What the shell of a host is told to run: the first Python there that may have lepton_kit."""
+    run = f"-P -m {AGENT}"
+    if python is not None:
+        return f"exec {shlex.quote(python)} {run}"
+    candidates = f'"{INSTALLED}" {shlex.quote(sys.executable)}'
+    return (
+        f'for python in {candidates}; do [ -x "$python" ] && exec "$python" {run}; done; '
+        "echo 'no Python with lepton_kit is there: `lepton hosts install` puts one, `python:` names one' >&2; exit 127"
+    )
+
+
+def address_by_ssh(name: str) -> str:
+    """The address at which ssh reaches a host, by the user's own configuration. Raises `RunError`."""
+    try:
+        answer = subprocess.run(
+            [*ssh(), "-G", "--", name], capture_output=True, text=True, check=True, timeout=10
+        )
+    except FileNotFoundError:
+        raise RunError(f"{name}: there is no ssh client here ({ssh()[0]})") from None
+    except (subprocess.SubprocessError, OSError) as failure:
+        said = getattr(failure, "stderr", "") or str(failure)
+        raise RunError(f"{name}: ssh does not know what to do with it ({said.strip()})") from None
+    settings = dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
+    return address_of(settings.get("hostname") or name.rpartition("@")[2])

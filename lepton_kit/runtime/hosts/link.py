@@ -1,0 +1,254 @@
+"""The driver's link to one host: brings its agent up, knows what state it is in, and passes messages on."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lepton_kit.errors import RunError
+from lepton_kit.rundir import RunPaths
+from lepton_kit.runtime.executor import Ended
+from lepton_kit.runtime.failing import last_words
+from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.launchers import launch_command
+from lepton_kit.runtime.hosts.outbox import Outbox
+from lepton_kit.runtime.hosts.receiving import Receiving
+from lepton_kit.runtime.hosts.relay import Relay
+from lepton_kit.runtime.hosts.sending import Sending, needed
+from lepton_kit.runtime.hosts.versions import differences
+from lepton_kit.runtime.hosts.ways import Way, interface_of
+from lepton_kit.runtime.places import Place
+from lepton_kit.runtime.wire import Connection
+from lepton_kit.specs import HostSpec
+from lepton_kit.training import messages
+
+State = Literal["connecting", "asked", "ready", "lost", "refused"]
+CONNECT_SECONDS = 30.0
+PING_SECONDS = 0.5
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+class HostLink:
+    """One host of a run. No method waits, but `close`."""
+
+    def __init__(self, host: HostSpec, run: str, folder: Path, hang_seconds: float):
+        self.host, self._run, self._folder, self._hang_seconds = host, run, folder, hang_seconds
+        self.state: State = "lost"
+        self.cause: str | None = None
+        self.facts: talk.Here | None = None
+        self.peers: Sequence[str] = ()
+        """Addresses of the other hosts, which this one has to reach."""
+        self.workers: set[int] = set()
+        self.rendezvous: tuple[str, int] | None = None
+        self._interface = "lo"
+        self._tries = 0
+        self._retry_at = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the host is the driver's own machine, which sees the run's folder."""
+        return self.host.via == "local"
+
+    # ------------------------------------------------------------------ coming and going
+
+    def connect(self) -> None:
+        """Start the agent; it says when it is there."""
+        mine, theirs = socket.socketpair()
+        self._log = RunPaths(self._folder).logs / f"host-{self.host.name.replace('/', '-')}.log"
+        try:
+            with theirs, open(self._log, "ab") as log:
+                self._process = subprocess.Popen(
+                    launch_command(self.host),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as failure:
+            mine.close()
+            self._lose(f"its agent can't be started ({failure.strerror or failure})")
+            return
+        self._connection = Connection(mine, talk.KINDS)
+        self._outbox = Outbox(self._connection)
+        self._sending, self._receiving = Sending(self._outbox), Receiving(self._folder, self.host.name)
+        self._relay = Relay(self._outbox.post, listens=False)
+        self._held: list[messages.Message] = []
+        self.state, self.cause = "connecting", None
+        self._began = self._heard = self._pinged = time.monotonic()
+
+    def tend(self, now: float, held_up: float) -> None:
+        """Look after the link, and bring a lost one up again; the driver itself was held up for so long."""
+        if self.state == "lost" and now >= self._retry_at:
+            self._tries += 1
+            self.connect()
+            return
+        if self.state in ("lost", "refused"):
+            return
+        self._heard += held_up
+        self._began += held_up
+        limit = self._hang_seconds if self.state == "ready" else CONNECT_SECONDS
+        since = self._heard if self.state == "ready" else self._began
+        if now - since > limit:
+            self._lose(f"nothing heard for {now - since:.0f} s")
+        elif now - self._pinged > PING_SECONDS:
+            self._pinged = now
+            self._outbox.post(talk.Ping())
+
+    def _lose(self, cause: str, *, refused: bool = False) -> None:
+        """Note that the host is gone, and end what is left of the way there."""
+        self.state, self.cause = ("refused" if refused else "lost"), f"{self.host.name}: {cause}"
+        self._retry_at = time.monotonic() + RETRY_SECONDS[min(self._tries, len(RETRY_SECONDS) - 1)]
+        self._hang_up(0.0)
+
+    def _hang_up(self, grace_seconds: float) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        self._sending.close()
+        self._outbox.close(drain_seconds=grace_seconds)
+        self._relay.close()
+        with contextlib.suppress(OSError):
+            self._connection.shut()
+        try:
+            process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._connection.close()
+
+    def close(self, grace_seconds: float) -> None:
+        """End the agent, and with it all workers there."""
+        self._hang_up(grace_seconds)
+        self.state = "lost"
+
+    # ------------------------------------------------------------------ places and workers
+
+    def places(self) -> list[Place]:
+        """Its slots, if it is there."""
+        if self.state != "ready" or self.facts is None:
+            return []
+        host = self.host
+        threads = host.threads or max(1, self.facts.cores // host.slots)
+        return [
+            Place(host.name, slot, host.device, threads, host.speed, self._interface)
+            for slot in range(host.slots)
+        ]
+
+    def start(self, worker: int, place: Place) -> None:
+        """Have a worker forked there."""
+        self.workers.add(worker)
+        order = talk.Start(worker=worker, slot=place.slot, threads=place.threads, device=place.device)
+        self._outbox.post(order)
+
+    def send(self, worker: int, message: messages.Message) -> bool:
+        """Tell a worker something, after the files that it needs for it have arrived; False if it is gone."""
+        if worker not in self.workers:
+            return False
+        if isinstance(message, messages.Join):
+            member = message.membership
+            self.rendezvous = (member.rendezvous_host, member.rendezvous_port)
+        told = talk.passed(worker, message)
+        if not self.is_here and (files := needed(message, self._folder)):
+            self._sending.begin(files)
+        if self._sending.pending and not isinstance(message, messages.Abort):
+            self._held.append(told)
+        else:
+            self._outbox.post(told)
+        return True
+
+    def kill(self, worker: int) -> None:
+        """End a worker at once."""
+        if worker in self.workers:
+            self._outbox.post(talk.Kill(worker=worker))
+
+    # ------------------------------------------------------------------ news
+
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when there are news."""
+        if self._process is None:
+            return []
+        return [self._connection.fileno(), *self._relay.filenos()]
+
+    def receive(self, ready: set[int]) -> list[tuple[int, messages.Message] | Ended | str]:
+        """What workers have said, workers that have ended, and why the host, or what starts workers there, was lost."""
+        if self._process is None:
+            return []
+        told: list[tuple[int, messages.Message] | Ended | str] = []
+        self._relay.pass_on(ready)
+        if self._connection.fileno() in ready:
+            try:
+                for message in self._connection.receive(wait=False):
+                    self._heard = time.monotonic()
+                    told += self._hear(message)
+            except RunError as failure:  # a message that is not known
+                self._lose(str(failure), refused=True)
+            if self._process is not None and self._connection.closed:
+                self._lose(self._why_closed())
+        return told
+
+    def _why_closed(self) -> str:
+        said = last_words(self._log)
+        if self.facts is None:
+            return f"its agent did not start: {said or 'without a word'}"
+        return "the connection to it has closed" + (f" ({said})" if said else "")
+
+    def _hear(self, message: messages.Message) -> list[tuple[int, messages.Message] | Ended | str]:
+        match message:
+            case talk.Here():
+                self._greet(message)
+            case talk.Ways(ways=ways):
+                self._know(ways)
+            case talk.Passed(worker=worker, text=text) if worker in self.workers:
+                return [(worker, messages.decode(text.encode()))]
+            case talk.Gone(worker=worker) if worker in self.workers:
+                self.workers.discard(worker)
+                return [Ended(worker, message.exit_code, message.cause, message.excused)]
+            case talk.Lost(cause=cause, final=final):
+                if final:
+                    self._lose(cause, refused=True)
+                else:
+                    return [f"{self.host.name}: {cause}"]
+            case talk.Printed(worker=worker, text=text):
+                self._receiving.printed(worker, text)
+            case talk.Returned():
+                self._receiving.take(message)
+            case talk.Opened(stream=stream) if self.rendezvous is not None:
+                self._relay.open(stream, self.rendezvous)
+            case talk.Streamed(stream=stream, data=data):
+                self._relay.write(stream, talk.unpacked(data))
+            case talk.Lacks(contents=contents):
+                self._sending.lacks(contents)
+            case talk.Arrived():
+                self._sending.arrived()
+                if not self._sending.pending:
+                    for one in self._held:
+                        self._outbox.post(one)
+                    self._held.clear()
+            case talk.NoRoom(cause=cause):
+                self._lose(f"the run's files can't be stored there ({cause})")
+        return []
+
+    def _greet(self, here: talk.Here) -> None:
+        if different := differences(self.host.name, here.versions):
+            self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
+            return
+        self.facts = here
+        folder = str(self._folder) if self.is_here else None
+        about = {"run": self._run, "host": self.host.name, "folder": folder}
+        self._outbox.post(talk.Begin(**about, hang_seconds=self._hang_seconds))
+        self._outbox.post(talk.WhichWay(addresses=list(self.peers)))
+        self.state = "asked"
+
+    def _know(self, ways: dict[str, Way | None]) -> None:
+        try:
+            self._interface = self.host.interface or interface_of(self.host.name, ways, self.peers)
+        except RunError as failure:
+            self._lose(str(failure).partition(": ")[2], refused=True)
+            return
+        self.state, self._tries, self._heard = "ready", 0, time.monotonic()

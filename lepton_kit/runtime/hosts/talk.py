@@ -1,0 +1,218 @@
+"""What a driver and the agent of a host say to each other, beside what they pass on between driver and workers."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import get_args
+
+from lepton_kit.training.messages import Message, encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here(Message):
+    """The agent's first word: what it is, and what its host has."""
+
+    pid: int
+    versions: dict[str, str]
+    cores: int
+    memory_bytes: int
+    free_bytes: int
+    gpus: list[str]
+    clock: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin(Message):
+    """Serve this run as this host. ``folder`` is where it lies, for an agent on the driver's own machine; else it gets a mirror.
+
+    An agent that hears nothing for ``hang_seconds`` ends its workers.
+    """
+
+    run: str
+    host: str
+    folder: str | None
+    hang_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichWay(Message):
+    """By which interface does this host reach these addresses?"""
+
+    addresses: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ways(Message):
+    """For each address the interface and the source address there; None of one that has no route."""
+
+    ways: dict[str, tuple[str, str] | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Message):
+    """Fork a worker."""
+
+    worker: int
+    slot: int
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill(Message):
+    """End a worker at once."""
+
+    worker: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed(Message):
+    """What driver and worker tell each other; ``text`` is an encoded message, without its descriptor."""
+
+    worker: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gone(Message):
+    """A worker has ended."""
+
+    worker: int
+    exit_code: int | None
+    cause: str | None
+    excused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost(Message):
+    """What starts the workers of the host has died; ``final``: it can't be started again."""
+
+    cause: str
+    final: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ping(Message):
+    """The sender is there; both sides send it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed(Message):
+    """What a worker has printed, as it stands in its log."""
+
+    worker: int
+    text: str
+
+
+# ---------------------------------------------------------------------- the rendezvous, relayed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Message):
+    """A worker has connected to the relay of its host: a stream of bytes begins."""
+
+    stream: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed(Message):
+    """Bytes of a stream, in base64; none ends this direction of it."""
+
+    stream: int
+    data: str
+
+
+# ---------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer(Message):
+    """The files of a run: name -> bytes and SHA-256. The agent answers which contents it lacks."""
+
+    files: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lacks(Message):
+    """SHA-256 of contents that are wanted -> how many of their bytes are there already."""
+
+    contents: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece(Message):
+    """Bytes from ``offset`` on, in base64, of the contents with this SHA-256."""
+
+    digest: str
+    offset: int
+    data: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrived(Message):
+    """All files that were offered stand in the mirror of the run."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoRoom(Message):
+    """A file could not be written on the host, and why."""
+
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned(Message):
+    """Bytes of a file that a worker wrote into the mirror, for the run's own folder.
+
+    ``last`` ends the file; ``folder`` names the folder that is whole once its last file has ended, in ``whole``.
+    """
+
+    name: str
+    offset: int
+    data: str
+    last: bool
+    whole: str | None = None
+
+
+ToAgent = Begin | WhichWay | Start | Kill | Passed | Ping | Streamed | Offer | Piece
+FromAgent = (
+    Here
+    | Ways
+    | Gone
+    | Lost
+    | Passed
+    | Ping
+    | Printed
+    | Opened
+    | Streamed
+    | Lacks
+    | Arrived
+    | NoRoom
+    | Returned
+)
+KINDS: dict[str, type[Message]] = {
+    one.__name__: one for union in (ToAgent, FromAgent) for one in get_args(union)
+}
+"""All messages between driver and agent, by the names that they travel under."""
+
+
+def packed(data: bytes) -> str:
+    """Bytes as text of a message.
+
+    >>> unpacked(packed(b"ab"))
+    b'ab'
+    """
+    return base64.b64encode(data).decode("ascii")
+
+
+def unpacked(text: str) -> bytes:
+    """The bytes again."""
+    return base64.b64decode(text)
+
+
+def passed(worker: int, message: Message) -> Passed:
+    """A message between driver and worker, on its way through the agent."""
+    return Passed(worker=worker, text=encode(message).decode())
