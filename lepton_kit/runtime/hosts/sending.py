@@ -47,6 +47,7 @@ class Sending:
         self._outbox = outbox
         self._orders: queue.SimpleQueue[Files | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[dict[str, int] | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.pending = 0
         """Transfers that were begun and have not arrived."""
         self.total_bytes = self.sent_bytes = 0
@@ -64,11 +65,13 @@ class Sending:
     def arrived(self) -> None:
         """The host has all files of a transfer."""
         self.pending -= 1
+        self._arrivals.put(True)
 
     def close(self) -> None:
         """Give up what is under way."""
         self._orders.put(None)
         self._answers.put(None)
+        self._arrivals.put(False)
 
     def _run(self) -> None:
         while (files := self._orders.get()) is not None:
@@ -86,6 +89,8 @@ class Sending:
                     self.sent_bytes += len(data)
                     if self._outbox.closed:
                         return
+            if not self._arrivals.get():
+                return
 
 
 def _hashed(path: Path) -> str:
