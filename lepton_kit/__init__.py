@@ -19,6 +19,7 @@ _HOMES = {
     "cool": "runtime.start",
     "certify": "client.certify",
     "audit": "client.audit",
+    "Cluster": "client.cluster",
     "compare": "client.compare",
     "Workbench": "panels",
     "compress": "deploy",

@@ -10,6 +10,7 @@ from lepton_kit import panels as panels
 from lepton_kit import training as training
 from lepton_kit.client.audit import audit as audit
 from lepton_kit.client.certify import certify as certify
+from lepton_kit.client.cluster import Cluster as Cluster
 from lepton_kit.client.compare import compare as compare
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config

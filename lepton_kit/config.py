@@ -13,7 +13,8 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import BlockOrder, DataSpec, HostSpec, ModelSpec, Section
+from lepton_kit.hosts import HostSpec
+from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
 """Beyond these a number is a slip of the hand rather than a wish; our choice, 2026-11."""
@@ -380,11 +381,9 @@ def _where(
 def _sections(section: type[Section], name: str) -> dict[str, type[Section]]:
     """The sections that a field may hold, by kind."""
     annotation = section.model_fields[name].annotation if name in section.model_fields else None
-    found = [
-        one
-        for one in get_args(annotation) or (annotation,)
-        if isinstance(one, type) and issubclass(one, Section)
-    ]
+    members = get_args(annotation) or (annotation,)
+    flat = [inner for one in members for inner in (get_args(one) or (one,))]  # those of tuples too
+    found = [one for one in flat if isinstance(one, type) and issubclass(one, Section)]
     return {
         get_args(one.model_fields["kind"].annotation)[0] if "kind" in one.model_fields else name: one
         for one in found

@@ -154,7 +154,13 @@ def plain(text: str) -> Any:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Examine this machine."""
+    """Examine this machine, or hosts."""
+    if options.hosts is not None:
+        from lepton_kit.client.cluster import Cluster
+
+        checked = Cluster(options.hosts).check()
+        print(checked.table().reset_index().to_json(orient="records") if options.json else checked)
+        return 1 if checked.problems else 0
     from lepton_kit.doctor import examine
 
     report = examine()

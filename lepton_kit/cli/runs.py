@@ -15,7 +15,7 @@ def run(options: argparse.Namespace) -> int:
     """Start the run of a configuration file."""
     from lepton_kit.client.launch import launch_config
 
-    run = launch_config(options.config, options.runs_dir, trust=options.trust)
+    run = launch_config(options.config, options.runs_dir, trust=options.trust, hosts=options.hosts)
     if options.detach:
         print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
         return 0

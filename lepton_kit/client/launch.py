@@ -13,6 +13,7 @@ import numpy as np
 from lepton_kit import data as sources
 from lepton_kit import models
 from lepton_kit.client import compiled
+from lepton_kit.client.cluster import Cluster
 from lepton_kit.client.keras_names import check_names, check_optimizer
 from lepton_kit.client.options import Asked, LaunchOptions, in_launch_words, read
 from lepton_kit.client.remarks import remarks_on
@@ -24,7 +25,8 @@ from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
-from lepton_kit.errors import ConfigError, DataError, DeviceError
+from lepton_kit.errors import ConfigError, DataError, DeviceError, RunError
+from lepton_kit.hosts import read_hosts
 from lepton_kit.models import footprint
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir.paths import write_atomically
@@ -44,6 +46,7 @@ def launch(
     `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts; then no folder is left.
     """
     planned = plan(model, data, **options)
+    _reach(planned.settings)
     return Run(begin(planned.settings.name, runs_dir, planned.store))
 
 
@@ -61,16 +64,22 @@ def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:
 
 
 def launch_config(
-    config: RunConfig | str | Path, runs_dir: str | Path | None = None, *, trust: bool = False
+    config: RunConfig | str | Path,
+    runs_dir: str | Path | None = None,
+    *,
+    trust: bool = False,
+    hosts: Any = None,
 ) -> Run:
     """Start the run that a configuration (or its file) describes; returns at once.
 
-    Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
+    ``hosts`` are taken instead of those that it names, in any form that `launch` takes. Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
     """
     base = Path.cwd()
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
+    if hosts is not None:
+        config = config.replace(**{"workers.hosts": read_hosts(hosts)})
     known = config.model.model_fields_set
     config = absolute(config, base)
     if config.model.kind != "lepton":
@@ -84,6 +93,7 @@ def launch_config(
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
+    _reach(fitted)
     return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
 
 
@@ -269,6 +279,12 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     training = asked.settings.training
     steps: dict[str, Any] = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
+
+
+def _reach(config: RunSettings) -> None:
+    """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
+    if config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
+        raise RunError("hosts: " + "; ".join(problems))
 
 
 def _check_hosts(config: RunSettings, workers: int) -> None:

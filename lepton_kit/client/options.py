@@ -11,7 +11,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from lepton_kit.client.hosts import read_hosts
 from lepton_kit.client.keras_names import check_names, check_optimizer
 from lepton_kit.config import (
     PruningConfig,
@@ -21,6 +20,7 @@ from lepton_kit.config import (
     WorkersConfig,
 )
 from lepton_kit.errors import ConfigError
+from lepton_kit.hosts import read_hosts
 from lepton_kit.specs import BlockOrder
 
 

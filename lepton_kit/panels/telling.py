@@ -10,6 +10,7 @@ from typing import Any
 from lepton_kit.panels.parts import Markup, bar, chip, table
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView, main_metric
+from lepton_kit.runtime.places import HERE
 
 INCIDENTS_SHOWN = 6
 WORKERS_SHOWN = 32
@@ -154,18 +155,30 @@ def workers(view: RunView) -> str:
         return f'<div class="lk-note">{words}</div>'
     cut = view.generations[-1].get("cut") if view.generations else None
     lines = []
+    by_host = any(worker.get("host", HERE) != HERE for worker in view.workers)
     for worker in view.workers[:WORKERS_SHOWN]:
         rank = worker.get("rank")
         share = cut[rank] if cut and rank is not None and rank < len(cut) else None
         lines.append([
-            worker["worker"], chip(worker["state"]), "–" if rank is None else rank,
+            worker["worker"], *([worker.get("host") or "–"] if by_host else []), chip(worker["state"]),
+            "–" if rank is None else rank,
             "–" if share is None else share, number(None if rank is None else view.per_rank_throughput.get(rank), 0),
             size(worker.get("memory_bytes")), worker.get("pid") or "–",
         ])  # fmt: skip
     more = len(view.workers) - len(lines)
     tail = f'<div class="lk-note">and {more} more</div>' if more > 0 else ""
-    columns = ["worker", "state", "rank", "per-rank batch", "samples/s", "memory", "process"]
-    return f'<div class="lk-note">{words}</div>{table(columns, lines, numbers=(2, 3, 4, 5, 6))}{tail}'
+    columns = [
+        "worker",
+        *(["host"] if by_host else []),
+        "state",
+        "rank",
+        "per-rank batch",
+        "samples/s",
+        "memory",
+        "process",
+    ]
+    first = 2 + by_host
+    return f'<div class="lk-note">{words}</div>{table(columns, lines, numbers=tuple(range(first, first + 5)))}{tail}'
 
 
 def incidents(view: RunView) -> str:
@@ -197,6 +210,8 @@ def incidents(view: RunView) -> str:
 
 def _incident(event: dict[str, Any]) -> str:
     rank = event.get("rank")
+    if event.get("worker") is None:  # a whole host
+        return str(event["what"])
     who = f"worker {event.get('worker')}" + (f" (rank {rank})" if rank is not None else "")
     return f"{who}: {event['what']}"
 

@@ -32,6 +32,8 @@ NOBODY_SECONDS = 600.0
 STOP_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
 DELETED_SECONDS = 1.0
+PLACES_SECONDS = 15.0
+"""Hosts that are still on their way after this time are worth a word."""
 COMMANDS = {"pause": messages.Pause, "resume": messages.Resume, "stop": messages.Stop}
 VERDICT_SECONDS = 0.5
 """After a worker's error the others get this long to say what they know, such as the last losses."""
@@ -68,7 +70,7 @@ class Driver:
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
         self._resources = Resources()
-        self._missing: tuple[int, int] | None = None
+        self._missing: tuple[str, float] | None = None
         self._group.settle()
         for member in self._roster.members.values():
             if member.state != "leaving":
@@ -183,11 +185,14 @@ class Driver:
                     self._ledger.status(Status.STOPPING)
 
     def _note_missing_places(self) -> None:
-        """Say once how many workers wait for a place."""
-        needs, has = self._wishes.workers, len(self._executor.places())
-        if (needs, has) != self._missing:
-            self._missing = (needs, has)
-            text = f"needs {needs} places for workers and has {has}; more come as hosts are reached"
+        """Say, once a moment has passed, how many workers wait for a place, and for whom."""
+        text = f"{self._wishes.workers} workers need {{}} more places: {self._executor.awaits_places}"
+        text = text.format(self._wishes.workers + self.config.workers.standby - len(self._executor.places()))
+        now = time.monotonic()
+        if self._missing is None or self._missing[0] != text:
+            self._missing = (text, now)
+        elif now - self._missing[1] > PLACES_SECONDS:
+            self._missing = (text, float("inf"))
             self._ledger.append("warning", {"text": text})
 
     def _prepare(self, member: Member) -> None:

@@ -50,8 +50,8 @@ class Executor(Protocol):
         """All places, taken or free, the preferred ones first."""
 
     @property
-    def awaits_places(self) -> bool:
-        """Whether more places may come by themselves, such as those of a host that is tried again."""
+    def awaits_places(self) -> str | None:
+        """Why there are fewer places than there will be, such as a host that is tried again; None if these are all."""
 
     def start(self, worker: int, place: Place) -> None:
         """Start a process there under this number; it says hello when it is there."""

@@ -42,7 +42,7 @@ class LocalExecutor:
     """Workers on this machine, each a fork of one zygote, which it starts anew when it has died."""
 
     ability = Ability(shared_memory=True, descriptors=True, run_folder="same")
-    awaits_places = False
+    awaits_places = None
 
     def __init__(self, log: str, started: Started | None = None, nursery: int | None = None):
         """Without a zygote that has ``started`` one starts, and forks a nursery off if ``nursery`` is a client's socket."""

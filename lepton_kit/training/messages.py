@@ -7,9 +7,8 @@ is told is a `Logged` message: its fields are those of the event.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -395,6 +394,11 @@ def decode(
     return message
 
 
-@cache
-def _reader(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _reader(kind: type[Message]) -> TypeAdapter[Any]:
+    """Made once for each kind."""
+    if kind not in _READERS:
+        _READERS[kind] = TypeAdapter(kind)
+    return _READERS[kind]
+
+
+_READERS: dict[type[Message], TypeAdapter[Any]] = {}

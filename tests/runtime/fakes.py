@@ -13,7 +13,7 @@ from lepton_kit.training.messages import Message
 class FakeExecutor:
     offered: list[Place]
     ability: Ability = field(default_factory=lambda: Ability(True, True, "same"))
-    awaits_places: bool = False
+    awaits_places: str | None = None
     log: str = ""
     at: dict[int, Place] = field(default_factory=dict)
     sent: list[tuple[int, Message]] = field(default_factory=list)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import RunError
+from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import HeldFolder
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.hosts.launchers import address_by_ssh
 from lepton_kit.runtime.hosts.link import HostLink
 from lepton_kit.runtime.hosts.ways import way_to
 from lepton_kit.runtime.places import Ability, Place
-from lepton_kit.specs import HostSpec
 from lepton_kit.training import messages
 
 HELD_UP_SECONDS = 2.0
@@ -50,9 +50,13 @@ class HostsExecutor:
         return [place for link in self.links for place in link.places()]
 
     @property
-    def awaits_places(self) -> bool:
-        """Whether more places may come by themselves."""
-        return any(link.state not in ("ready", "refused") for link in self.links)
+    def awaits_places(self) -> str | None:
+        """Which hosts are not there; None if all are. Those that can't be used may be mended and the run resumed."""
+        tried = [link.host.name for link in self.links if link.state not in ("ready", "refused")]
+        refused = [link.host.name for link in self.links if link.state == "refused"]
+        said = [f"waiting for {', '.join(tried)}"] if tried else []
+        said += [f"{', '.join(refused)} can't be used"] if refused else []
+        return "; ".join(said) or None
 
     def start(self, worker: int, place: Place) -> None:
         """Have a worker started at a place."""

@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 from lepton_kit.errors import RunError
+from lepton_kit.hosts import HostSpec
 from lepton_kit.processes.program import command
 from lepton_kit.runtime.hosts.ways import address_of
-from lepton_kit.specs import HostSpec
 
 AGENT = "lepton_kit.runtime.hosts.agent"
 SSH_COMMAND = "LEPTON_SSH_COMMAND"

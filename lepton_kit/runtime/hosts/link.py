@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lepton_kit.errors import RunError
+from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.executor import Ended
 from lepton_kit.runtime.failing import last_words
@@ -24,7 +25,6 @@ from lepton_kit.runtime.hosts.versions import differences
 from lepton_kit.runtime.hosts.ways import Way, interface_of
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.wire import Connection
-from lepton_kit.specs import HostSpec
 from lepton_kit.training import messages
 
 State = Literal["connecting", "asked", "ready", "lost", "refused"]
@@ -36,7 +36,8 @@ RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 class HostLink:
     """One host of a run. No method waits, but `close`."""
 
-    def __init__(self, host: HostSpec, run: str, folder: Path, hang_seconds: float):
+    def __init__(self, host: HostSpec, run: str | None, folder: Path, hang_seconds: float):
+        """Without a ``run`` it is only asked what it is."""
         self.host, self._run, self._folder, self._hang_seconds = host, run, folder, hang_seconds
         self.state: State = "lost"
         self.cause: str | None = None
@@ -45,7 +46,8 @@ class HostLink:
         """Addresses of the other hosts, which this one has to reach."""
         self.workers: set[int] = set()
         self.rendezvous: tuple[str, int] | None = None
-        self._interface = "lo"
+        self.interface = "lo"
+        """By which the ranks there reach the others."""
         self._tries = 0
         self._retry_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +138,7 @@ class HostLink:
         host = self.host
         threads = host.threads or max(1, self.facts.cores // host.slots)
         return [
-            Place(host.name, slot, host.device, threads, host.speed, self._interface)
+            Place(host.name, slot, host.device, threads, host.speed, self.interface)
             for slot in range(host.slots)
         ]
 
@@ -193,10 +195,9 @@ class HostLink:
         return told
 
     def _why_closed(self) -> str:
-        said = last_words(self._log)
-        if self.facts is None:
-            return f"its agent did not start: {said or 'without a word'}"
-        return "the connection to it has closed" + (f" ({said})" if said else "")
+        if self.facts is not None:
+            return "the connection to it has closed"
+        return f"its agent did not start: {last_words(self._log) or 'without a word'}"
 
     def _hear(self, message: messages.Message) -> list[tuple[int, messages.Message] | Ended | str]:
         match message:
@@ -240,14 +241,17 @@ class HostLink:
             return
         self.facts = here
         folder = str(self._folder) if self.is_here else None
-        about = {"run": self._run, "host": self.host.name, "folder": folder}
-        self._outbox.post(talk.Begin(**about, hang_seconds=self._hang_seconds))
+        if self._run is not None:
+            order = talk.Begin(
+                run=self._run, host=self.host.name, folder=folder, hang_seconds=self._hang_seconds
+            )
+            self._outbox.post(order)
         self._outbox.post(talk.WhichWay(addresses=list(self.peers)))
         self.state = "asked"
 
     def _know(self, ways: dict[str, Way | None]) -> None:
         try:
-            self._interface = self.host.interface or interface_of(self.host.name, ways, self.peers)
+            self.interface = self.host.interface or interface_of(self.host.name, ways, self.peers)
         except RunError as failure:
             self._lose(str(failure).partition(": ")[2], refused=True)
             return

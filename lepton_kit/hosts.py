@@ -1,18 +1,61 @@
-"""The hosts of a run as users write them: names with slots, a list of those, or a file."""
+"""The hosts of a run: what describes one, and how users write them: names with slots, a list of those, or a file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import yaml
+from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import HostSpec
+from lepton_kit.specs import Section
 
 RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], or a YAML file that lists hosts"
+
+
+class HostSpec(Section):
+    """A host on which workers of a run may stand, and how to get there.
+
+    >>> HostSpec(name="gpu-box", slots=4).via
+    'ssh'
+    """
+
+    name: str = Field(
+        min_length=1,
+        pattern=r"^[^-\s][^\s]*$",
+        description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine",
+    )
+    slots: PositiveInt = Field(1, description="workers that it has room for")
+    via: Literal["ssh", "local"] = Field("ssh", description="how its agent starts; local: on this machine")
+    python: str | None = Field(
+        None, description="the Python there that has lepton_kit; null: what was installed, else the same path"
+    )
+    interface: str | None = Field(
+        None, description="network interface of the ring; null: the one that reaches the other hosts"
+    )
+    threads: PositiveInt | None = Field(None, description="threads per worker; null: its cores by its slots")
+    speed: float = Field(1.0, gt=0, description="speed of each slot, relative to those of other hosts")
+    device: Literal["cpu", "gpu"] = Field("cpu", description="what its workers compute on")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A host from ``name`` or ``name:slots``; localhost, and localhost/name, are this machine.
+
+        Raises `ValueError` for slots that are no number.
+
+        >>> HostSpec.parse("me@lab-3:2").slots, HostSpec.parse("localhost").via
+        (2, 'local')
+        """
+        name, colon, slots = text.strip().rpartition(":")
+        if not colon:
+            name, slots = slots, "1"
+        if not slots.isdigit():
+            raise ValueError(f"{text!r}: name or name:slots, such as gpu-box:4")
+        local = name == "localhost" or name.startswith("localhost/")
+        return cls(name=name, slots=int(slots), via="local" if local else "ssh")
 
 
 def read_hosts(value: Any) -> list[Any]:
