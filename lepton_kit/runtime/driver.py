@@ -186,8 +186,9 @@ class Driver:
 
     def _note_missing_places(self) -> None:
         """Say, once a moment has passed, how many workers wait for a place, and for whom."""
-        text = f"{self._wishes.workers} workers need {{}} more places: {self._executor.awaits_places}"
-        text = text.format(self._wishes.workers + self.config.workers.standby - len(self._executor.places()))
+        needed = self._wishes.workers + self.config.workers.standby
+        there, why = len(self._executor.places()), self._executor.awaits_places
+        text = f"{needed} workers need as many places, {there} are there: {why}"
         now = time.monotonic()
         if self._missing is None or self._missing[0] != text:
             self._missing = (text, now)
