@@ -174,6 +174,7 @@ class Worker:
                 self._save()
                 self._channel.send(messages.Paused(generation=self._generation, step=self.position))
                 answer = self._channel.wait_for(messages.Resume, messages.Reform, messages.Stop)
+                self.trained_until = time.monotonic()  # that it was held is no loss of time
                 if not isinstance(answer, messages.Resume):
                     return "stop" if isinstance(answer, messages.Stop) else "reform"
                 self._desired.action = TRAIN
@@ -206,6 +207,7 @@ class Worker:
             self._desired.learning_rate = 0.0
         vector[3 + self._rank] = self._busy
         agreed = self._collective.agree(vector)
+        self.trained_until = time.monotonic()  # validation and callbacks are part of training
         plan = _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]), agreed[3:])
         self._busy_of_ranks += plan.busy
         self._busy = 0.0

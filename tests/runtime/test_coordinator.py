@@ -45,6 +45,24 @@ def test_it_forms_when_all_are_ready():
     assert decide(situation(Wanted(2), workers, "none")) == [Form((0, 1), fresh=True)]
 
 
+def test_a_run_that_stands_still_begins_with_who_is_ready_and_the_others_join_later():
+    workers = [Observed(0, "standby"), Observed(1, "starting"), Observed(2, "standby", quiet=True)]
+    assert decide(situation(Wanted(3), workers, "breaking", formed_before=True)) == [Form((0,), fresh=True)]
+
+
+def test_who_has_missed_heartbeats_joins_no_ring():
+    quiet = Observed(1, "standby", quiet=True)
+    assert decide(situation(Wanted(2), [Observed(0, "standby"), quiet], "none")) == []
+    assert decide(situation(Wanted(2), [*training(1), quiet], "training")) == []
+    survivor = Observed(0, "detached", rank=0, step=9)
+    assert decide(situation(Wanted(2), [survivor, quiet], "breaking", formed_before=True)) == [Form((0,))]
+
+
+def test_one_that_has_missed_heartbeats_keeps_no_other_from_being_started():
+    workers = [Observed(0, "standby", quiet=True)]
+    assert decide(situation(Wanted(2), workers, "breaking", formed_before=True)) == [Spawn(1)]
+
+
 def test_a_lost_member_wakes_the_others_in_every_phase_of_a_ring():
     workers = [*training(1), Observed(1, "lost", rank=1)]
     for phase in ("forming", "training", "paused"):

@@ -197,6 +197,22 @@ def test_whoever_says_nothing_for_too_long_is_killed_and_named(begin: Any, monke
     assert stage.view().incidents[0]["what"] == "hung: nothing heard for 31 s; killed"
 
 
+def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
+    begin: Any, monkeypatch: pytest.MonkeyPatch
+):
+    stage = trained(begin, 2, standby=1, hang_seconds=30.0)
+    stage.ready(2)
+    late = time.monotonic() + 1.0
+    for seconds in (0.0, 1.5, 3.0):
+        monkeypatch.setattr(time, "monotonic", lambda now=late + seconds: now)
+        stage.driver._last_tick = late + seconds - 0.1
+        stage.turn(*((worker, messages.Alive(memory_bytes=1, cpu_seconds=0.0)) for worker in (0, 1)))
+    stage.executor.over.append(Ended(1, -9))
+    stage.turn()
+    stage.leave(1, 0, outcome="broken")
+    assert [w for w, join in stage.joins().items() if join.membership.generation == 2] == [0]
+
+
 def test_without_shared_memory_there_is_no_segment_and_the_workers_know(begin: Any):
     executor = FakeExecutor(PLACES, Ability(shared_memory=False, descriptors=False, run_folder="fetched"))
     stage = begin(executor, count=1)

@@ -71,8 +71,16 @@ def test_only_one_that_has_said_hello_can_be_silent_and_time_that_was_lost_here_
     second.pid = 7
     assert book.silent(now=110.0, hang_seconds=10.0) == []
     assert book.silent(now=110.5, hang_seconds=10.0) == [second]
-    book.forgive(1.0)
+    book.forgive(110.5, 1.0)
     assert book.silent(now=110.5, hang_seconds=10.0) == []
+
+
+def test_what_was_heard_late_is_not_taken_for_heard_in_the_future():
+    """Words that waited while the driver was held up are from that time: who then hangs is missed as soon as others."""
+    book, (one,) = roster((places("cpu")[0], "training"))
+    one.pid, one.last_heard = 7, 100.0
+    book.forgive(100.0, 50.0)
+    assert book.silent(now=110.5, hang_seconds=10.0) == [one]
 
 
 def test_cpu_seconds_of_workers_that_have_ended_still_count():
