@@ -38,7 +38,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "lepton_kit/training/desired.py": (),
     "lepton_kit/training/sums.py": (),
     "lepton_kit/runtime/coordinator.py": (),
-    "lepton_kit/runtime/roster.py": (),
+    "lepton_kit/runtime/roster.py": ("tests/runtime/test_roster.py", "tests/runtime/test_driver.py"),
     "lepton_kit/runtime/group.py": ("tests/runtime/test_driver.py", "tests/runtime/test_generations.py"),
     "lepton_kit/runtime/places.py": (),
     "lepton_kit/runtime/wishes.py": (),

@@ -148,7 +148,8 @@ def test_a_resume_that_a_dying_driver_never_hears_starts_another(
 
 
 @pytest.mark.parametrize(
-    ("verb", "arguments"), [("stop", {}), ("pause", {}), ("scale", {"workers": 2}), ("set", {"log_seconds": 1})]
+    ("verb", "arguments"),
+    [("stop", {}), ("pause", {}), ("scale", {"workers": 2}), ("set", {"log_seconds": 1})],
 )
 def test_what_a_driver_that_is_killed_never_hears_is_said_and_not_left_for_the_next(
     tmp_path: Path, verb: str, arguments: dict[str, Any]

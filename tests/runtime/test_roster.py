@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,3 +94,26 @@ def test_cpu_seconds_of_workers_that_have_ended_still_count():
     book.remove(first)
     assert book.own_seconds == 5.0
     assert second.row()["memory_bytes"] == 6
+
+
+def test_numbers_are_never_used_again():
+    book, (first, _) = roster((places("cpu")[0], "standby"), (places("cpu")[1], "standby"))
+    book.remove(first)
+    assert [book.add(place).worker for place in places("cpu")[2:4]] == [2, 3]
+
+
+def test_the_ring_is_who_trains_in_rank_order():
+    book, members = roster(*zip(places("cpu")[:4], ("training", "standby", "training", "lost"), strict=True))
+    members[0].rank, members[2].rank = 1, 0
+    assert book.ring() == [members[2], members[0]]
+
+
+@pytest.mark.parametrize(("pid", "seconds", "quiet"), [(None, 60.0, False), (7, 1.5, False), (7, 2.5, True)])
+def test_one_that_is_there_is_quiet_after_four_heartbeats(
+    monkeypatch: pytest.MonkeyPatch, pid: int | None, seconds: float, quiet: bool
+):
+    _, (one,) = roster((places("cpu")[0], "standby"))
+    one.pid = pid
+    later = one.last_heard + seconds
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert one.observed().quiet is quiet
