@@ -10,7 +10,6 @@ from typing import Any
 from lepton_kit.runtime.coordinator import Observed, State
 from lepton_kit.runtime.places import Place
 
-
 QUIET_SECONDS = 2.0
 """Four heartbeats."""
 
