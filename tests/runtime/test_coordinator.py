@@ -70,8 +70,10 @@ def test_it_forms_when_enough_are_ready_though_more_are_coming():
 
 def test_a_ring_grows_by_those_who_are_ready_if_no_more_are_coming():
     workers = [*training(1), Observed(1, "standby"), Observed(2, "standby")]
-    assert decide(situation(Wanted(4), workers, "training"))[-1] == Reform("scale from 1 to 3")
-    assert decide(situation(Wanted(2), workers, "training"))[-1] == Reform("scale from 1 to 2")
+    assert decide(situation(Wanted(4), workers, "training")) == [Spawn(1), Reform("scale from 1 to 3")]
+    assert decide(situation(Wanted(2), workers, "training")) == [
+        Reform("scale from 1 to 2")
+    ]  # and none is sent away
 
 
 def test_a_lost_member_wakes_the_others_in_every_phase_of_a_ring():
