@@ -143,7 +143,7 @@ def passes(folder: Path, tests: list[str], seconds: float) -> bool:
             silence = os.open(os.devnull, os.O_RDWR)
             for standard in (0, 1, 2):
                 os.dup2(silence, standard)
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--doctest-modules", *tests]))
         finally:
             os._exit(code)
     deadline = time.monotonic() + seconds
@@ -171,6 +171,7 @@ def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
         source = file.read_text(encoding="utf-8")
         file.write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
         began = time.monotonic()
+        tests = [*tests, module]  # for its examples
         if not passes(folder, tests, UNCHANGED_SECONDS):
             raise SystemExit(f"{module}: {' '.join(tests)} fail without any change")
         patience = 30 + 5 * (time.monotonic() - began)

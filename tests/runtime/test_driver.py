@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lepton_kit.rundir import RunPaths, RunView
+from lepton_kit.runtime import roster
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.group import WorkerGroup
@@ -90,7 +91,9 @@ def stages() -> Iterator[list[Stage]]:
 
 
 @pytest.fixture
-def begin(tmp_path: Path, stages: list[Stage]) -> Any:
+def begin(tmp_path: Path, stages: list[Stage], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(roster, "QUIET_SECONDS", 600.0)  # a busy machine may take seconds from turn to turn
+
     def made(executor: FakeExecutor, group: WorkerGroup | None = None, **workers: Any) -> Stage:
         paths = RunPaths(tmp_path / "run")
         paths.create()
@@ -201,6 +204,7 @@ def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
     begin: Any, monkeypatch: pytest.MonkeyPatch
 ):
     stage = trained(begin, 2, standby=1, hang_seconds=30.0)
+    monkeypatch.setattr(roster, "QUIET_SECONDS", 2.0)
     stage.ready(2)
     late = time.monotonic() + 1.0
     for seconds in (0.0, 1.5, 3.0):
