@@ -217,8 +217,11 @@ def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
     assert [w for w, join in stage.joins().items() if join.membership.generation == 2] == [0]
 
 
-def test_without_shared_memory_there_is_no_segment_and_the_workers_know(begin: Any):
-    executor = FakeExecutor(PLACES, Ability(shared_memory=False, descriptors=False, run_folder="fetched"))
+@pytest.mark.parametrize(("memory", "descriptors"), [(False, False), (True, False), (False, True)])
+def test_without_shared_memory_there_is_no_segment_and_the_workers_know(
+    begin: Any, memory: bool, descriptors: bool
+):
+    executor = FakeExecutor(PLACES, Ability(memory, descriptors, "fetched"))
     stage = begin(executor, count=1)
     stage.turn()
     stage.ready(0)

@@ -208,3 +208,19 @@ def test_time_of_validation_is_not_told_as_lost(tmp_path, monkeypatch):
     outcome, worker, _ = train(tmp_path, config, commands={2: [messages.Reform(generation=1)]})
     assert outcome == "reform"
     assert worker.trained_until >= validated[-1]
+
+
+def test_metrics_begin_anew_with_each_epoch(tmp_path):
+    model = dense_model(keras.layers.Dense(8, activation="relu"))
+    config = prepare(tmp_path, model, classes((4,)), global_batch=16, epochs=3, metrics=["accuracy"])
+    _, _, channel = train(tmp_path, config)
+    data = job.open_frozen(config, tmp_path)
+    model, right = job.build_model(config, tmp_path, data), np.zeros(3)
+    for step in range(9):  # three an epoch
+        (indices,) = sharding.shard(
+            seed=config.seed, step=step, samples=len(data.train), global_batch=16, weights=[1]
+        )
+        found = model.train_on_batch(*data.train.take(indices), return_dict=True)
+        right[step // 3] += found["accuracy"] * len(indices)  # of this batch alone
+    told = [epoch["metrics"]["accuracy"] for epoch in channel.of("epoch")]
+    assert told == pytest.approx(right / len(data.train), abs=1e-6)
