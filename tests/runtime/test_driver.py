@@ -198,6 +198,7 @@ def test_whoever_says_nothing_for_too_long_is_killed_and_named(begin: Any, monke
     stage.executor.over.append(Ended(1, -9))
     stage.turn()
     assert stage.view().incidents[0]["what"] == "hung: nothing heard for 31 s; killed"
+    assert stage.driver._failures == 1  # unlike one that is ended for another's sake
 
 
 def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
