@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup test-setup lab test conformance lint format bench soak notebooks screenshots lock clean
+.PHONY: help setup test-setup lab test conformance lint audit format bench soak notebooks screenshots lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -29,6 +29,9 @@ conformance: test-setup  ## all situations of docs/fit.md, on real workers again
 
 lint: setup  ## the checks alone, in seconds
 	@$(BIN)/python scripts/check.py --only lint
+
+audit: test-setup  ## withdrawn versions, known weaknesses and licences of all that is installed; asks the network
+	@$(BIN)/python scripts/dependencies.py --online
 
 format: setup  ## rewrite the code in the project's format, and the list of files in docs
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -41,6 +41,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         Step("ruff format", "lint", (*module, "ruff", "format", "--check", ".")),
         Step("mypy", "lint", (*module, "mypy")),
         Step("import order", "lint", (str(Path(python).parent / "lint-imports"),)),
+        Step("dependencies", "lint", (python, "scripts/dependencies.py")),
         Step(
             "doctests", "test", (*module, "pytest", "-q", "--doctest-modules", "lepton_kit", "scripts"), True
         ),

@@ -13,27 +13,47 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = (
-    "lepton_kit/data/sharding.py",
-    "lepton_kit/data/order.py",
-    "lepton_kit/data/proofs.py",
-    "lepton_kit/data/splitting.py",
-    "lepton_kit/training/length.py",
-    "lepton_kit/training/history.py",
-    "lepton_kit/runtime/coordinator.py",
-    "lepton_kit/rundir/view.py",
-    "lepton_kit/compression/pruning/masks.py",
-    "lepton_kit/panels/decimate.py",
-)
+MODULES: dict[str, tuple[str, ...]] = {
+    "lepton_kit/data/sharding.py": (),
+    "lepton_kit/data/order.py": (),
+    "lepton_kit/data/proofs.py": (),
+    "lepton_kit/data/scaling.py": (),
+    "lepton_kit/data/splitting.py": ("tests/data/test_draw_splits.py",),
+    "lepton_kit/training/length.py": (),
+    "lepton_kit/training/history.py": (),
+    "lepton_kit/training/decisions.py": (),
+    "lepton_kit/training/desired.py": (),
+    "lepton_kit/training/sums.py": (),
+    "lepton_kit/runtime/coordinator.py": (),
+    "lepton_kit/runtime/roster.py": ("tests/runtime/test_roster.py", "tests/runtime/test_driver.py"),
+    "lepton_kit/runtime/group.py": ("tests/runtime/test_driver.py", "tests/runtime/test_generations.py"),
+    "lepton_kit/runtime/places.py": (),
+    "lepton_kit/runtime/wishes.py": (),
+    "lepton_kit/runtime/deaths.py": (),
+    "lepton_kit/runtime/resources.py": (),
+    "lepton_kit/rundir/view.py": (),
+    "lepton_kit/rundir/status.py": (),
+    "lepton_kit/rundir/decimate.py": (),
+    "lepton_kit/rundir/labels.py": (),
+    "lepton_kit/models/balance.py": ("tests/models/test_metrics.py",),
+    "lepton_kit/models/reductions.py": ("tests/models/test_objects.py",),
+    "lepton_kit/deploy/overlaps.py": (),
+    "lepton_kit/compression/pruning/masks.py": (),
+}
+"""Modules that compute and do nothing else, each with its tests where they do not bear its name."""
 SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),
     ast.LtE: (ast.Lt,),
@@ -55,7 +75,7 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Or: (ast.And,),
     ast.Not: (ast.UAdd,),
 }
-SECONDS = 300
+UNCHANGED_SECONDS = 600.0
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, str]]:
@@ -91,24 +111,54 @@ def _name(operator: ast.AST, kind: type[ast.AST]) -> str:
     return f"{type(operator).__name__} -> {kind.__name__}"
 
 
-def file_of_tests(module: str) -> str:
-    """The test file of a module, by its name.
+def its_tests(module: str) -> list[str]:
+    """The test files of a module: those of the list, else the one that bears its name.
 
-    >>> file_of_tests("lepton_kit/data/order.py"), file_of_tests("lepton_kit/compression/pruning/masks.py")
-    ('tests/data/test_order.py', 'tests/compression/test_masks.py')
+    >>> its_tests("lepton_kit/data/order.py"), its_tests("lepton_kit/models/balance.py")
+    (['tests/data/test_order.py'], ['tests/models/test_metrics.py'])
     """
     parts = Path(module).parts
-    return str(Path("tests", parts[1], f"test_{parts[-1]}"))
+    return list(MODULES.get(module, ())) or [str(Path("tests", *parts[1:2], f"test_{parts[-1]}"))]
 
 
-def passes(folder: Path, tests: list[str]) -> bool:
-    """Whether these tests pass in this copy of the project."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+def missing(files: list[str]) -> list[str]:
+    """Those that this project does not have: moved, or misspelt."""
+    return [file for file in files if not (ROOT / file).is_file()]
+
+
+def passes(folder: Path, tests: list[str], seconds: float) -> bool:
+    """Whether these tests pass in this copy of the project; a loop that never ends does not.
+
+    They run in a fork of this process, which has loaded the libraries and nothing of the project.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setsid()
+            os.chdir(folder)
+            sys.path.insert(0, str(folder))
+            sys.dont_write_bytecode = True
+            os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
+            silence = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(silence, standard)
+            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--doctest-modules", *tests]))
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + seconds
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return False  # a loop that never ends is noticed too
-    return done.returncode == 0
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                child = 0
+                return os.waitstatus_to_exitcode(status) == 0
+            time.sleep(0.02)
+        return False
+    finally:
+        if child:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
@@ -120,28 +170,39 @@ def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
         file = folder / module
         source = file.read_text(encoding="utf-8")
         file.write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
-        if not passes(folder, tests):
+        began = time.monotonic()
+        tests = [*tests, module]  # for its examples
+        if not passes(folder, tests, UNCHANGED_SECONDS):
             raise SystemExit(f"{module}: {' '.join(tests)} fail without any change")
+        patience = 30 + 5 * (time.monotonic() - began)
         tried = list(mutants(source))
         random.Random(seed).shuffle(tried)
         for line, what, changed in tried[:most]:
             file.write_text(changed, encoding="utf-8")
-            if passes(folder, tests):
+            if passes(folder, tests, patience):
                 found.append(f"{module}:{line}: {what}")
                 print(found[-1], flush=True)
         print(f"{module}: {len(found)} of {min(most, len(tried))} changes were not noticed", flush=True)
     return found
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=MODULES, help="files of the package")
+    parser.add_argument("modules", nargs="*", default=list(MODULES), help="files of the package")
     parser.add_argument("--tests", nargs="+", help="test files (default: the one of the module's name)")
     parser.add_argument("--most", type=int, default=40, help="changes that are tried of each module")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    for module in asked.modules:
-        survivors(module, asked.tests or [file_of_tests(module)], asked.most, asked.seed)
+    asked = parser.parse_args(arguments)
+    tests = {module: asked.tests or its_tests(module) for module in asked.modules}
+    if gone := missing(list(tests)) or missing([file for files in tests.values() for file in files]):
+        parser.error(
+            f"{', '.join(gone)}: no such file in the project; name modules and tests as they are now"
+        )
+    import horovod.tensorflow  # noqa: F401  once, for all forks
+    import hypothesis  # noqa: F401  the same
+
+    for module, files in tests.items():
+        survivors(module, files, asked.most, asked.seed)
     return 0
 
 

@@ -105,7 +105,8 @@ def _about(run: Run, model: str) -> list[str]:
 def report_of(run: Run, model: str = "last", on: Any = None) -> ModelCard:
     """The model card of a run; of a finished one kept in ``final/``, but for that ``on`` given rows. Loads TensorFlow
     where it is made."""
-    from lepton_kit.deploy.modelcard.card import ModelCard, make_card
+    from lepton_kit.deploy.modelcard.card import ModelCard
+    from lepton_kit.deploy.modelcard.given import card_of
     from lepton_kit.deploy.modelcard.sections import FILE
 
     final = run.paths.final_model.parent
@@ -117,22 +118,8 @@ def report_of(run: Run, model: str = "last", on: Any = None) -> ModelCard:
         prepared = run.data().prepare()
     except LeptonError:  # the card says so; the model may answer all the same
         prepared = None
-    if on is not None:
-        from lepton_kit.deploy.modelcard.given import card_on
-
-        configuration, step = run.config.to_dict(), run.view().step
-        return card_on(predictor, on, prepared, run.id, configuration=configuration, step=step)
-    held = prepared.validation if prepared is not None else None
-    card = make_card(
-        run.id,
-        predictor.outputs(held) if held is not None and len(held) else None,
-        prepared,
-        predictor.preprocessing,
-        predictor.answers,
-        configuration=run.config.to_dict(),
-        step=run.view().step,
-        limits=predictor.about,
-    )
+    configuration, step = run.config.to_dict(), run.view().step
+    card = card_of(predictor, prepared, run.id, on=on, configuration=configuration, step=step)
     if over and prepared is not None:
         with contextlib.suppress(OSError):  # a full disk or a folder that others own costs the copy alone
             card.save(final)

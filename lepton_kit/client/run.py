@@ -159,7 +159,10 @@ class Run(KeptRun):
         return self
 
     def stop(self) -> Run:
-        """End the run at the next commit, with a checkpoint."""
+        """End the run at the next commit, with a checkpoint.
+
+        Raises `RunError`, as `pause`, `scale` and `set` do, if it is not under way, or its driver died before it heard.
+        """
         return self._ask("stop")
 
     def pause(self) -> Run:
@@ -168,13 +171,8 @@ class Run(KeptRun):
 
     def resume(self) -> Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
-        if self.alive:
-            request = send_request(self.paths, "resume")
-            waiting, deadline = self.paths.control / f"{request.id}.json", time.monotonic() + HEARD_SECONDS
-            while self.alive and waiting.exists() and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if self.alive:
-                return self
+        if self.alive and self._heard("resume") and self.alive:
+            return self
         if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         trusted.check(self.directory)
@@ -193,8 +191,24 @@ class Run(KeptRun):
     def _ask(self, verb: str, **arguments: Any) -> Run:
         if not self.alive:
             raise RunError(f"{self.id} is {self.status}; {verb} needs a run that is under way")
-        send_request(self.paths, verb, **arguments)
-        return self
+        if self._heard(verb, **arguments) or (verb == "stop" and self.status.is_final):
+            return self
+        raise RunError(f"{self.id}: its driver ended before it heard of {verb}; the run is {self.status}")
+
+    def _heard(self, verb: str, **arguments: Any) -> bool:
+        """Leave a request; False if the driver ended without taking it. One that has only begun hears it later."""
+        request = send_request(self.paths, verb, **arguments)
+        waiting, deadline = self.paths.control / f"{request.id}.json", time.monotonic() + HEARD_SECONDS
+        begun = self.view().first_time is not None
+        while begun and self.alive and waiting.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self.alive:
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            waiting.unlink()
+            return False
+        answers = [one["accepted"] for one in self.view().requests if one.get("id") == request.id]
+        return answers != [False]  # taken by one that was about to end, and said so
 
     def logs(self, worker: int | None = None) -> str:
         """The text that the driver (or a worker, by its number) has printed."""

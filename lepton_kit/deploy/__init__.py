@@ -12,6 +12,7 @@ _HOMES = {
     "ReportCard": "report.card",
     "Row": "report.rows",
     "Sensitivity": "report.sensitivities",
+    "auc": "modelcard.figures",
     "compress": "report.compress",
     "export": "exports",
     "infer": "inference",

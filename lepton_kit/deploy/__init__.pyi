@@ -2,6 +2,7 @@ from lepton_kit.deploy.exports import export as export
 from lepton_kit.deploy.fpga import FpgaModel as FpgaModel
 from lepton_kit.deploy.inference import infer as infer
 from lepton_kit.deploy.loading import load as load
+from lepton_kit.deploy.modelcard.figures import auc as auc
 from lepton_kit.deploy.predict import Predictor as Predictor
 from lepton_kit.deploy.report.card import ReportCard as ReportCard
 from lepton_kit.deploy.report.compress import CompressionJob as CompressionJob
@@ -19,6 +20,7 @@ __all__ = [
     "ReportCard",
     "Row",
     "Sensitivity",
+    "auc",
     "compress",
     "export",
     "infer",

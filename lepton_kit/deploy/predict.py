@@ -141,9 +141,11 @@ class Predictor:
     def report(self, on: Any) -> ModelCard:
         """The model card on rows that are given with their truth: a table with the target's column, else a pair
         (raw input, its true classes or values). Raises `DataError`."""
-        from lepton_kit.deploy.modelcard.given import card_on
+        from lepton_kit.deploy.modelcard.given import EXPECTED, card_of
 
-        return card_on(self, on, None, self.name)
+        if on is None:
+            raise DataError(f"on: None; expected {EXPECTED}")
+        return card_of(self, None, self.name, on=on)
 
     def outputs(self, split: Split, batch_size: int = 256) -> list[np.ndarray]:
         """What the model gives for the samples of a split, which are encoded: one array an output, rows first."""

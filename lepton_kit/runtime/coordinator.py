@@ -17,12 +17,16 @@ Phase = Literal["none", "forming", "training", "paused", "breaking"]
 
 @dataclass(frozen=True)
 class Observed:
-    """One worker as the driver knows it; ``step`` counts the steps that its state holds."""
+    """One worker as the driver knows it; ``step`` counts the steps that its state holds.
+
+    One that is ``quiet`` has missed its last heartbeats: it may come back, or has to be ended.
+    """
 
     worker: int
     state: State
     rank: int | None = None
     step: int = 0
+    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,16 @@ class Situation:
         """The workers in one of these states."""
         return [worker for worker in self.workers if worker.state in states]
 
+    @property
+    def ready(self) -> list[Observed]:
+        """Standbys that can join now; a ring with one that hangs would wait for it, and then be lost altogether."""
+        return [worker for worker in self.in_state("standby") if not worker.quiet]
+
+    @property
+    def coming(self) -> bool:
+        """Whether more may be ready soon."""
+        return bool(self.in_state("starting")) or len(self.ready) < len(self.in_state("standby"))
+
 
 def decide(situation: Situation) -> list[Action]:
     """The actions that bring the observed nearer to the wanted, in order.
@@ -117,8 +131,8 @@ def _processes(situation: Situation) -> list[Action]:
     alive = situation.in_state("starting", "standby", "training", "detached")
     missing = wanted.workers + wanted.standby - len(alive)
     # A fork is cheap but what it prepares is not: first the survivors train again, then comes the replacement.
-    reforming = situation.phase in ("breaking", "forming") and situation.in_state(
-        "training", "detached", "standby"
+    reforming = situation.phase in ("breaking", "forming") and (
+        situation.in_state("training", "detached") or situation.ready
     )
     if missing > 0:
         return [] if reforming and situation.formed_before else [Spawn(missing)]
@@ -147,11 +161,11 @@ def _steer(situation: Situation) -> list[Action]:
     wanted, asked = situation.wanted, situation.asked
     if wanted.stopping:
         return [] if "stop" in asked else [Command("stop")]
-    members, ready = len(situation.in_state("training")), len(situation.in_state("standby"))
+    members, ready = len(situation.in_state("training")), len(situation.ready)
     missing = wanted.workers - members
     if missing < 0:
         return [Reform(f"scale from {members} to {wanted.workers}")]
-    if missing > 0 and ready and (ready >= missing or not situation.in_state("starting")):
+    if missing > 0 and ready and (ready >= missing or not situation.coming):
         return [Reform(f"scale from {members} to {members + min(missing, ready)}")]
     if wanted.paused and situation.phase == "training" and "pause" not in asked:
         return [Command("pause")]
@@ -165,12 +179,13 @@ def _form(situation: Situation) -> list[Action]:
     survivors = sorted(
         situation.in_state("detached"), key=lambda w: (-w.step, w.rank is None, w.rank, w.worker)
     )
-    ready = sorted(situation.in_state("standby"), key=lambda w: w.worker)
+    ready = sorted(situation.ready, key=lambda w: w.worker)
     if wanted.stopping:  # who holds the state forms once more, to save it
         chosen = tuple(worker.worker for worker in survivors[: wanted.workers])
         return [Form(chosen)] if chosen else [End(Status.STOPPED)]
     candidates = [*survivors, *ready]
-    enough = len(candidates) >= wanted.workers or not situation.in_state("starting")
+    # At the start all are waited for. A run that stands still waits for nobody who is not ready: they join later.
+    enough = len(candidates) >= wanted.workers or situation.formed_before or not situation.coming
     if not candidates or not (survivors or enough):
         return []
     chosen = tuple(worker.worker for worker in candidates[: wanted.workers])

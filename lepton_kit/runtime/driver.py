@@ -362,7 +362,7 @@ class Driver:
         """Silent workers, log lines that wait, the load of the machine."""
         now = time.monotonic()
         if now - self._last_tick > 2.0:  # this process itself was held up: the others' silence proves nothing
-            self._roster.forgive(now - self._last_tick)
+            self._roster.forgive(now, now - self._last_tick)
         self._last_tick = now
         self._executor.tend(self.config.workers.hang_seconds)
         if now - self._last_check < CHECK_SECONDS:

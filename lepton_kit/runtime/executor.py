@@ -54,7 +54,7 @@ class Executor(Protocol):
         """Why there are fewer places than there will be, such as a host that is tried again; None if these are all."""
 
     def start(self, worker: int, place: Place) -> None:
-        """Start a process there under this number; it says hello when it is there."""
+        """Start a process there under this number; hello is said for it when it is there, and it has to be heard of from then on."""
 
     def send(self, worker: int, message: Message) -> bool:
         """Tell a worker something; False if it is gone."""

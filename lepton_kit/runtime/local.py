@@ -24,7 +24,7 @@ from lepton_kit.training import messages
 Started = tuple[Process, Connection]
 """A zygote that is there already, and the connection to it."""
 EXIT_SECONDS = 0.2
-"""How long the zygote's word on how a worker ended is waited for."""
+"""How long the second sign of a worker's end is waited for: why it ended, or that it will say nothing more."""
 HELD_UP_SECONDS = 2.0
 
 
@@ -35,7 +35,8 @@ class _Worker:
     exit_code: int | None = None
     said: str | None = None
     excused: bool = False
-    closed_at: float | None = None
+    over_since: float | None = None
+    """When the first sign of its end came: its connection closed, or the zygote's word."""
 
 
 class LocalExecutor:
@@ -136,7 +137,7 @@ class LocalExecutor:
                     worker.pid = message.pid
                 told.append((number, message))
             if worker.connection.closed:
-                worker.closed_at = time.monotonic()
+                worker.over_since = worker.over_since or time.monotonic()
         if not self._connection.closed and self._connection.fileno() in ready:
             self._hear_zygote()
         return told
@@ -145,10 +146,11 @@ class LocalExecutor:
         """Workers that have ended since this was asked last."""
         found, now = [], time.monotonic()
         for number, worker in list(self._workers.items()):
-            if worker.closed_at is None:
+            if worker.over_since is None:
                 continue
-            known = worker.exit_code is not None or worker.said is not None
-            if known or self._gone or now - worker.closed_at > EXIT_SECONDS:
+            known = self._gone or worker.exit_code is not None or worker.said is not None
+            # A process that the worker's own code has forked may hold its connection open for ever.
+            if (known and worker.connection.closed) or now - worker.over_since > EXIT_SECONDS:
                 worker.connection.close()
                 del self._workers[number]
                 found.append(Ended(number, worker.exit_code, worker.said, worker.excused))
@@ -169,7 +171,9 @@ class LocalExecutor:
                 case messages.NotLoaded(cause=cause):
                     self._failure = cause
                 case messages.Exited(worker=number, code=code, said=said) if number in self._workers:
-                    self._workers[number].exit_code, self._workers[number].said = code, said
+                    ended = self._workers[number]
+                    ended.exit_code, ended.said = code, said
+                    ended.over_since = ended.over_since or time.monotonic()
         if not self._connection.closed:
             return
         if (failure := self._why_not_started()) is not None:
@@ -210,7 +214,8 @@ class LocalExecutor:
         if self._heard is None:
             return
         if held_up > HELD_UP_SECONDS:
-            self._heard += held_up  # this process itself was held up: the other's silence proves nothing
+            # This process itself was held up: the other's silence proves nothing.
+            self._heard = min(now, self._heard + held_up)
         if now - self._heard > max(5.0, hang_seconds):
             self._zygote.kill()
 

@@ -10,6 +10,9 @@ from typing import Any
 from lepton_kit.runtime.coordinator import Observed, State
 from lepton_kit.runtime.places import Place
 
+QUIET_SECONDS = 2.0
+"""Four heartbeats."""
+
 
 @dataclass
 class Member:
@@ -36,7 +39,8 @@ class Member:
 
     def observed(self) -> Observed:
         """What decisions are made from."""
-        return Observed(self.worker, self.state, self.rank, self.step)
+        quiet = self.pid is not None and time.monotonic() - self.last_heard > QUIET_SECONDS
+        return Observed(self.worker, self.state, self.rank, self.step, quiet)
 
     def row(self) -> dict[str, Any]:
         """What the log tells of it."""
@@ -110,14 +114,14 @@ class Roster:
         member.cpu_seconds = cpu_seconds
 
     def silent(self, now: float, hang_seconds: float) -> list[Member]:
-        """Workers that have said hello once and nothing for too long, as far as that is not known of them yet."""
+        """Workers that are there and have said nothing for too long, as far as that is not known of them yet."""
         return [
             one
             for one in self.members.values()
             if one.pid is not None and one.cause is None and now - one.last_heard > hang_seconds
         ]
 
-    def forgive(self, seconds: float) -> None:
-        """The driver itself was held up for this long: nobody's silence of that time counts."""
+    def forgive(self, now: float, seconds: float) -> None:
+        """The driver itself was held up for this long until now: nobody's silence of that time counts."""
         for member in self.members.values():
-            member.last_heard += seconds
+            member.last_heard = min(now, member.last_heard + seconds)

@@ -112,6 +112,7 @@ def main(start: messages.Fork) -> int:
     """Be the worker that the driver has ordered; returns the exit code."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout, sys.stderr = printing_to(1), printing_to(2)
+    channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
     _log_to(start.log)
     os.environ["CUDA_VISIBLE_DEVICES"] = (
         os.environ.get("CUDA_VISIBLE_DEVICES", "") if start.device == "gpu" else "-1"
@@ -122,8 +123,6 @@ def main(start: messages.Fork) -> int:
     tf.config.threading.set_inter_op_parallelism_threads(start.threads)
     if start.device == "gpu":
         _take_one_gpu(tf, start.slot)
-    channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
-    channel.send(messages.Hello(pid=os.getpid()))
     tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
     prepared: tuple[str, Any] | None = None
     while True:

@@ -156,8 +156,10 @@ def serve(connection: Connection) -> int:
                     os.close(wake_write)
                     connection.close()
                     end_after(partial(worker.main, message))
-                os.close(message.descriptor)
                 children[pid] = message.worker
+                workers_end = Connection(socket.socket(fileno=message.descriptor))
+                workers_end.send(messages.Hello(pid=pid))  # for it: a fork may hang before its first word
+                workers_end.close()
     for pid in children:
         os.kill(pid, signal.SIGKILL)
     for pid in children:

@@ -18,10 +18,10 @@ from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
 from lepton_kit.training.handover import Handed, Handover
-from lepton_kit.training.history import History, finite
+from lepton_kit.training.history import History
 from lepton_kit.training.job import Job
+from lepton_kit.training.reporting import Reports
 from lepton_kit.training.saver import Saver, load, save_final
-from lepton_kit.training.step import MAX_BLOCK_STEPS
 
 BLOCK_SECONDS = 0.1
 
@@ -49,7 +49,8 @@ class Worker:
         of_hooks = [v for hook in job.hooks for v in hook.state_variables]
         self._variables = [*job.step.state_variables, *of_hooks]
         self._history = History(job.batch_size)
-        self._reported = self._logged_epochs = self._handed_in = 0
+        self._reports = Reports(job, self._history, channel)
+        self._logged_epochs = self._handed_in = 0
         self._busy = self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._decisions = decisions_of(job, self._variables)
@@ -83,8 +84,8 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights = join.weights
-        self._reported, self._logged_epochs = join.reported_step, join.logged_epochs
-        self._busy_of_ranks, self._desired = np.zeros(self._size), desired_at(join)
+        self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
+        self._reports.begin(join)
         place = os.memfd_create("lepton-state") if join.descriptor is None else join.descriptor
         handover = Handover(place, join.state_place, self._variables)
         try:
@@ -135,16 +136,16 @@ class Worker:
             if self._rank != 0:
                 self._take_up(handover.take())
             self._collective.agree(np.zeros(1, np.float32))  # now all have it
-        self._reported = min(self._reported, self.position)
         if self._decisions.ends_epochs:
             self._decisions.share_anew()
             self._share(self._decisions.begin)
         if self.position == self._logged_epochs * self._job.length.steps_per_epoch:
             self._step.reset_metrics()
         self.holds_state = True
-        self._last_report = self._epoch_start = time.monotonic()
+        self._epoch_start = time.monotonic()
+        self._reports.formed(self.position)
         self._channel.send(messages.Formed(generation=self._generation, step=self.position))
-        self._report(force=True)
+        self._report()
 
     def _hand_over(self, handover: Handover) -> None:
         if self._size == 1 or self._handed_in == self._generation:
@@ -170,16 +171,17 @@ class Worker:
             if plan.learning_rate > 0:
                 self._set_learning_rate(plan.learning_rate)
             if plan.action == PAUSE:
-                self._report(force=True)
+                self._report()
                 self._save()
                 self._channel.send(messages.Paused(generation=self._generation, step=self.position))
                 answer = self._channel.wait_for(messages.Resume, messages.Reform, messages.Stop)
+                self.trained_until = time.monotonic()  # that it was held is no loss of time
                 if not isinstance(answer, messages.Resume):
                     return "stop" if isinstance(answer, messages.Stop) else "reform"
                 self._desired.action = TRAIN
                 continue
             if plan.action in (REFORM, STOP):
-                self._report(force=True)
+                self._report()
                 if plan.action == STOP:
                     self._save()
                 return "stop" if plan.action == STOP else "reform"
@@ -189,10 +191,10 @@ class Worker:
             )  # as `fit`, which looks after a batch
             self._update_hooks()
             self._finish_epoch_if_due()
-            self._report()
+            self._reports.tell(self._desired)
             if self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
                 self._save(background=True)
-        self._report(force=True)
+        self._report()
         self._save()
         return "finished"
 
@@ -206,8 +208,9 @@ class Worker:
             self._desired.learning_rate = 0.0
         vector[3 + self._rank] = self._busy
         agreed = self._collective.agree(vector)
+        self.trained_until = time.monotonic()  # validation and callbacks are part of training
         plan = _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]), agreed[3:])
-        self._busy_of_ranks += plan.busy
+        self._reports.note_busy(plan.busy)
         self._busy = 0.0
         return plan
 
@@ -263,7 +266,7 @@ class Worker:
         self._step_seconds = seconds / steps
         if not np.all(np.isfinite(losses)) and not self._job.may_diverge:
             bad = first + int(np.flatnonzero(~np.isfinite(losses))[0])
-            self._report(force=True)
+            self._report()
             raise DivergedError(
                 f"the loss became {losses[bad - first]} at step {bad} (epoch {bad // self._job.length.steps_per_epoch}); "
                 "a lower learning rate, or scaled inputs, often help"
@@ -319,7 +322,7 @@ class Worker:
             monitor = self._job.config.training.keep_best
             about = {"epoch": epoch, "quantity": monitor, "value": logs[str(monitor).partition(":")[0]]}
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
-        self._report(force=True)
+        self._report()
         if self._rank == 0:
             told = metrics | self._decisions.added
             seconds = round(time.monotonic() - self._epoch_start, 4)
@@ -353,28 +356,8 @@ class Worker:
 
     # ------------------------------------------------------------------ telling the driver
 
-    def _report(self, force: bool = False) -> None:
-        """Rank 0 sends what the driver has not logged yet; any rank could, since all know the global loss."""
-        now = time.monotonic()
-        if self._rank != 0 or (not force and now - self._last_report < self._desired.log_seconds):
-            return
-        fields = self._history.report(self._reported, self._weights)
-        if fields is None:
-            return
-        told = messages.Steps(
-            generation=self._generation,
-            world_size=self._size,
-            metrics={name: finite(value) for name, value in self._step.metrics().items()},
-            seconds=round(now - self._last_report, 4),
-            busy=[round(float(seconds), 4) for seconds in self._busy_of_ranks],
-            learning_rate=self._job.learning_rate(),
-            **fields,
-        )
-        self._channel.send(told)
-        self._busy_of_ranks[:] = 0
-        self._reported, self._last_report = fields["last"], now
-        each = self._job.length.steps_per_epoch
-        self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, self._desired.durable_step))
+    def _report(self) -> None:
+        self._reports.tell(self._desired, force=True)
 
     def _save(self, background: bool = False) -> None:
         if self._rank == 0:

@@ -207,7 +207,7 @@ class Set(InGeneration):
 
 @dataclass(frozen=True, kw_only=True)
 class Hello(Message):
-    """The worker is there."""
+    """The worker is there; the zygote that has forked it says so."""
 
     pid: int
 

@@ -147,6 +147,50 @@ def test_a_resume_that_a_dying_driver_never_hears_starts_another(
     assert started == [run.paths]
 
 
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [("stop", {}), ("pause", {}), ("scale", {"workers": 2}), ("set", {"log_seconds": 1})],
+)
+def test_what_a_driver_that_is_killed_never_hears_is_said_and_not_left_for_the_next(
+    tmp_path: Path, verb: str, arguments: dict[str, Any]
+):
+    run = made(tmp_path)
+    told(run, "status", status="running", cause=None, driver_pid=1)
+    dying = lock.take(run.paths)
+    threading.Timer(0.2, os.close, [dying]).start()
+    with pytest.raises(RunError, match=f"its driver ended before it heard of {verb}; the run is interrupted"):
+        getattr(run, verb)(**arguments)
+    assert read_requests(run.paths) == ([], [])
+
+
+@pytest.mark.parametrize("verb", ["stop", "pause"])
+def test_a_driver_that_ends_meanwhile_has_stopped_and_refuses_the_rest(tmp_path: Path, verb: str):
+    run = made(tmp_path)
+    told(run, "status", status="running", cause=None, driver_pid=1)
+    driver = lock.take(run.paths)
+
+    def end() -> None:
+        for request in read_requests(run.paths)[0]:
+            told(run, "request", verb=request.verb, id=request.id, accepted=False, cause="the run has ended")
+        told(run, "status", status="finished", cause=None, driver_pid=1)
+        os.close(driver)
+
+    threading.Timer(0.2, end).start()
+    if verb == "stop":
+        assert run.stop() is run
+    else:
+        with pytest.raises(RunError, match="ended before it heard of pause; the run is finished"):
+            run.pause()
+
+
+def test_a_run_whose_driver_has_only_begun_is_not_waited_for(tmp_path: Path):
+    run = made(tmp_path)
+    driver = lock.take(run.paths)
+    assert run.stop() is run
+    assert [request.verb for request in read_requests(run.paths)[0]] == ["stop"]
+    os.close(driver)
+
+
 def test_a_resume_that_a_driver_takes_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, started = made(tmp_path), []
     told(run, "status", status="paused", cause=None, driver_pid=1)

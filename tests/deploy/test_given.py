@@ -7,7 +7,7 @@ import pytest
 from lepton_kit import data
 from lepton_kit.data.array_input import preprocessing_of
 from lepton_kit.data.preprocessing import Target
-from lepton_kit.deploy.modelcard.given import card_on
+from lepton_kit.deploy.modelcard.given import card_of
 from lepton_kit.deploy.predict import Predictor
 from lepton_kit.errors import DataError
 from lepton_kit.models.answers import Answer
@@ -111,7 +111,7 @@ def of_arrays(prepared):
 
 
 def judged(prepared, on):
-    return card_on(of_arrays(prepared), on, prepared, "a run")
+    return card_of(of_arrays(prepared), prepared, "a run", on=on)
 
 
 def test_arrays_are_judged_by_names_and_numbers_of_classes_and_by_data_sets():

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lepton_kit as lk
 from lepton_kit.data import arrays
 from lepton_kit.data.array_input import preprocessing_of
 from lepton_kit.data.preprocessing import Target
@@ -67,6 +69,19 @@ def test_auc_is_the_share_of_pairs_in_order_and_ties_count_half(rows):
     found = figures.auc(score, positive)
     pairs = [(a > b) + (a == b) / 2 for a in score[positive] for b in score[~positive]]
     assert found.value == (pytest.approx(np.mean(pairs)) if pairs else None)
+
+
+def test_the_public_auc_takes_what_a_table_has_and_refuses_what_it_cannot_rank():
+    table = pd.DataFrame({"p": [0.1, 0.4, 0.35, 0.8], "bad": [False, False, True, True]})
+    assert (
+        lk.deploy.auc(table["p"], table["bad"]).value == lk.deploy.auc(table["p"], [0, 0, 1, 1]).value == 0.75
+    )
+    assert lk.deploy.auc([0.1, np.nan], [0, 1]).value is None
+    assert lk.deploy.auc([0.1, 0.2], [1, 1]).value is None
+    with pytest.raises(DataError, match=r"positive: got shape \(3,\) for scores of shape \(2,\)"):
+        lk.deploy.auc([0.1, 0.2], [0, 1, 1])
+    with pytest.raises(DataError, match="positive: got other values than"):
+        lk.deploy.auc([0.1, 0.2], [0, 2])
 
 
 @settings(deadline=None)

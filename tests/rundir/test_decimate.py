@@ -40,3 +40,12 @@ def test_a_spike_in_a_long_flat_curve_survives():
 def test_refuses_a_limit_that_can_not_hold_the_ends():
     with pytest.raises(ValueError, match="limit: got 3; expected at least 4"):
         keep(np.zeros(10), 3)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(1000, 20), (10_000, 100), (10_000, 101), (103, 100)])
+def test_all_parts_of_a_restless_curve_are_drawn_with_about_as_many_points_as_allowed(count, limit):
+    chosen = keep(np.random.default_rng(0).normal(size=count), limit)
+    assert limit // 2 <= len(chosen) <= limit
+    assert np.diff(chosen).max() <= 2 * -(
+        -count // (limit // 2 - 1)
+    )  # no two neighbours further than two buckets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_kit.rundir import RunView
+from lepton_kit.rundir import EventLog, RunView
 from lepton_kit.rundir.view import Series, describe
 
 PLAN = {"kind": "plan", "steps_per_epoch": 4, "total_steps": 100, "global_batch": 8}
@@ -149,3 +150,31 @@ def test_a_resume_just_behind_a_report_keeps_that_report():
     view = feed(RunView(), PLAN, generation(0), steps(0, 10), generation(10))
     assert view.report_steps.array.tolist() == [10]
     assert all(len(values) == 1 for values in view.metrics.values())
+
+
+def test_the_rate_is_that_of_the_last_seconds_and_of_the_last_report_alone_if_it_is_the_only_one():
+    view = feed(RunView(), PLAN, {**steps(0, 10), "time": 10.0}, {**steps(10, 20), "time": 12.0})
+    assert view.current_throughput == 40.0
+    view.feed({**steps(20, 30, seconds=1.0), "time": 19.0})  # the first report is 9 s old
+    assert view.current_throughput == 160 / 3
+    view.feed({**steps(30, 40, seconds=4.0), "time": 60.0})
+    assert view.current_throughput == 20.0
+
+
+def test_a_metric_that_begins_late_has_nothing_to_say_of_reports_before():
+    view = feed(RunView(), PLAN, steps(0, 10), steps(10, 20, metrics={"late": 1.0, "accuracy": None}))
+    assert np.array_equal(view.metrics["late"], [np.nan, 1.0], equal_nan=True)
+    assert np.array_equal(view.metrics["accuracy"], [0.5, np.nan], equal_nan=True)
+
+
+def test_a_reader_hears_whether_anything_was_new(tmp_path: Path):
+    log = EventLog(tmp_path / "events.jsonl")
+    view = RunView(tmp_path / "events.jsonl")
+    assert not view.refresh()
+    log.append("status", status="running", cause=None, driver_pid=7)
+    assert view.refresh()
+    assert not view.refresh()
+    assert view.misfits == 0
+    log.append("status", status=5)
+    assert view.refresh()
+    assert view.misfits == 1

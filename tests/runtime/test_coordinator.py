@@ -45,6 +45,37 @@ def test_it_forms_when_all_are_ready():
     assert decide(situation(Wanted(2), workers, "none")) == [Form((0, 1), fresh=True)]
 
 
+def test_a_run_that_stands_still_begins_with_who_is_ready_and_the_others_join_later():
+    workers = [Observed(0, "standby"), Observed(1, "starting"), Observed(2, "standby", quiet=True)]
+    assert decide(situation(Wanted(3), workers, "breaking", formed_before=True)) == [Form((0,), fresh=True)]
+
+
+def test_who_has_missed_heartbeats_joins_no_ring():
+    quiet = Observed(1, "standby", quiet=True)
+    assert decide(situation(Wanted(2), [Observed(0, "standby"), quiet], "none")) == []
+    assert decide(situation(Wanted(2), [*training(1), quiet], "training")) == []
+    survivor = Observed(0, "detached", rank=0, step=9)
+    assert decide(situation(Wanted(2), [survivor, quiet], "breaking", formed_before=True)) == [Form((0,))]
+
+
+def test_one_that_has_missed_heartbeats_keeps_no_other_from_being_started():
+    workers = [Observed(0, "standby", quiet=True)]
+    assert decide(situation(Wanted(2), workers, "breaking", formed_before=True)) == [Spawn(1)]
+
+
+def test_it_forms_when_enough_are_ready_though_more_are_coming():
+    workers = [Observed(0, "standby"), Observed(1, "standby"), Observed(2, "starting")]
+    assert decide(situation(Wanted(2, standby=1), workers, "none")) == [Form((0, 1), fresh=True)]
+
+
+def test_a_ring_grows_by_those_who_are_ready_if_no_more_are_coming():
+    workers = [*training(1), Observed(1, "standby"), Observed(2, "standby")]
+    assert decide(situation(Wanted(4), workers, "training")) == [Spawn(1), Reform("scale from 1 to 3")]
+    assert decide(situation(Wanted(2), workers, "training")) == [
+        Reform("scale from 1 to 2")
+    ]  # and none is sent away
+
+
 def test_a_lost_member_wakes_the_others_in_every_phase_of_a_ring():
     workers = [*training(1), Observed(1, "lost", rank=1)]
     for phase in ("forming", "training", "paused"):

@@ -16,6 +16,7 @@ from lepton_kit.runtime.deaths import count_kills, describe, memory_kills
         (-6, None, True, "killed by signal 6 (SIGABRT)"),
         (-63, None, False, "killed by signal 63"),
         (3, None, True, "exited with code 3"),
+        (0, None, False, "exited with code 0"),
         (None, None, False, "ended without an exit code"),
         (-9, "hung: nothing heard for 15 s; killed", True, "hung: nothing heard for 15 s; killed"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lepton_kit.rundir import RunPaths, RunView
+from lepton_kit.runtime import roster
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.group import WorkerGroup
@@ -90,7 +91,9 @@ def stages() -> Iterator[list[Stage]]:
 
 
 @pytest.fixture
-def begin(tmp_path: Path, stages: list[Stage]) -> Any:
+def begin(tmp_path: Path, stages: list[Stage], monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(roster, "QUIET_SECONDS", 600.0)  # a busy machine may take seconds from turn to turn
+
     def made(executor: FakeExecutor, group: WorkerGroup | None = None, **workers: Any) -> Stage:
         paths = RunPaths(tmp_path / "run")
         paths.create()
@@ -195,10 +198,31 @@ def test_whoever_says_nothing_for_too_long_is_killed_and_named(begin: Any, monke
     stage.executor.over.append(Ended(1, -9))
     stage.turn()
     assert stage.view().incidents[0]["what"] == "hung: nothing heard for 31 s; killed"
+    assert stage.driver._failures == 1  # unlike one that is ended for another's sake
 
 
-def test_without_shared_memory_there_is_no_segment_and_the_workers_know(begin: Any):
-    executor = FakeExecutor(PLACES, Ability(shared_memory=False, descriptors=False, run_folder="fetched"))
+def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
+    begin: Any, monkeypatch: pytest.MonkeyPatch
+):
+    stage = trained(begin, 2, standby=1, hang_seconds=30.0)
+    monkeypatch.setattr(roster, "QUIET_SECONDS", 2.0)
+    stage.ready(2)
+    late = time.monotonic() + 1.0
+    for seconds in (0.0, 1.5, 3.0):
+        monkeypatch.setattr(time, "monotonic", lambda now=late + seconds: now)
+        stage.driver._last_tick = late + seconds - 0.1
+        stage.turn(*((worker, messages.Alive(memory_bytes=1, cpu_seconds=0.0)) for worker in (0, 1)))
+    stage.executor.over.append(Ended(1, -9))
+    stage.turn()
+    stage.leave(1, 0, outcome="broken")
+    assert [w for w, join in stage.joins().items() if join.membership.generation == 2] == [0]
+
+
+@pytest.mark.parametrize(("memory", "descriptors"), [(False, False), (True, False), (False, True)])
+def test_without_shared_memory_there_is_no_segment_and_the_workers_know(
+    begin: Any, memory: bool, descriptors: bool
+):
+    executor = FakeExecutor(PLACES, Ability(memory, descriptors, "fetched"))
     stage = begin(executor, count=1)
     stage.turn()
     stage.ready(0)

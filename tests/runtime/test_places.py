@@ -7,7 +7,7 @@ from horovod.runner.common.util.hosts import HostInfo, get_host_assignments
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.runtime.places import HERE, Place, local_places, memberships
+from lepton_kit.runtime.places import HERE, Place, local_places, memberships, on_this_machine
 from lepton_kit.training.collective import Membership
 from tests.configs import any_config
 
@@ -66,3 +66,19 @@ def test_weights_are_speeds_of_slots_and_unknown_ones_are_as_fast_as_the_mean(
     assert [(place.host, place.slot, place.threads, place.interface) for place in found] == [
         (HERE, slot, 2, "lo") for slot in range(4)
     ]
+
+
+def test_a_ring_without_a_driver_is_the_first_generation_on_this_machine():
+    first, second = on_this_machine(2, ("127.0.0.1", 99), timeout_seconds=5)
+    assert first == Membership(
+        generation=1, rank=0, world_size=2, local_rank=0, local_size=2, cross_rank=0, cross_size=1, host=HERE,
+        rendezvous_host="127.0.0.1", rendezvous_port=99, interface="lo", slot_bytes=0, timeout_seconds=5,
+    )  # fmt: skip
+    assert (second.rank, second.local_rank, second.cross_rank) == (1, 1, 0)
+
+
+def test_places_of_one_host_are_of_one_kind_unless_each_has_a_gpu_of_its_own():
+    def kinds(device: str) -> int:
+        return len({Place("a", slot, device, 1).kind for slot in range(3)})
+
+    assert (kinds("cpu"), kinds("gpu")) == (1, 3)

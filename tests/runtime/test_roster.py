@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,8 +73,16 @@ def test_only_one_that_has_said_hello_can_be_silent_and_time_that_was_lost_here_
     second.pid = 7
     assert book.silent(now=110.0, hang_seconds=10.0) == []
     assert book.silent(now=110.5, hang_seconds=10.0) == [second]
-    book.forgive(1.0)
+    book.forgive(110.5, 1.0)
     assert book.silent(now=110.5, hang_seconds=10.0) == []
+
+
+def test_what_was_heard_late_is_not_taken_for_heard_in_the_future():
+    """Words that waited while the driver was held up are from that time: who then hangs is missed as soon as others."""
+    book, (one,) = roster((places("cpu")[0], "training"))
+    one.pid, one.last_heard = 7, 100.0
+    book.forgive(100.0, 50.0)
+    assert book.silent(now=110.5, hang_seconds=10.0) == [one]
 
 
 def test_cpu_seconds_of_workers_that_have_ended_still_count():
@@ -84,3 +94,26 @@ def test_cpu_seconds_of_workers_that_have_ended_still_count():
     book.remove(first)
     assert book.own_seconds == 5.0
     assert second.row()["memory_bytes"] == 6
+
+
+def test_numbers_are_never_used_again():
+    book, (first, _) = roster((places("cpu")[0], "standby"), (places("cpu")[1], "standby"))
+    book.remove(first)
+    assert [book.add(place).worker for place in places("cpu")[2:4]] == [2, 3]
+
+
+def test_the_ring_is_who_trains_in_rank_order():
+    book, members = roster(*zip(places("cpu")[:4], ("training", "standby", "training", "lost"), strict=True))
+    members[0].rank, members[2].rank = 1, 0
+    assert book.ring() == [members[2], members[0]]
+
+
+@pytest.mark.parametrize(("pid", "seconds", "quiet"), [(None, 60.0, False), (7, 1.5, False), (7, 2.5, True)])
+def test_one_that_is_there_is_quiet_after_four_heartbeats(
+    monkeypatch: pytest.MonkeyPatch, pid: int | None, seconds: float, quiet: bool
+):
+    _, (one,) = roster((places("cpu")[0], "standby"))
+    one.pid = pid
+    later = one.last_heard + seconds
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert one.observed().quiet is quiet

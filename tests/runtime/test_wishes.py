@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from lepton_kit.models.footprint import WORKER_BYTES
-from lepton_kit.runtime.wishes import AUTO_SECONDS, Wishes
+from lepton_kit.runtime.wishes import AUTO_SECONDS, Wishes, busy_seconds, default_threads
 from tests.configs import any_config
 
 PLENTY = 10**12
@@ -162,3 +164,43 @@ def test_a_number_ends_auto_and_auto_ends_a_number():
     assert look(made, [0, 0]) == [1, 1]
     made.apply("scale", {"workers": "auto"}, PLENTY)
     assert look(made, [0, 0])[-1] == 4
+
+
+@pytest.mark.parametrize(("count", "threads"), [("auto", 1), (1, 6), (2, 3), (4, 1), (9, 1)])
+def test_the_cores_are_shared_by_the_workers_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, count: int | str, threads: int
+):
+    monkeypatch.setattr("lepton_kit.runtime.wishes.usable_cores", lambda: 6)
+    assert default_threads(any_config(workers={"count": count})) == threads
+
+
+def test_a_look_too_early_sees_nothing():
+    made = wishes(count="auto")
+    made.follow_load(0.0, 0.0, 0.0)
+    for early in (0.1, 0.2, 0.9 * AUTO_SECONDS):
+        made.follow_load(early, 100.0, 0.0)
+    assert made.wanted.workers == 4
+    look(made, [3.0, 3.0])
+    assert made.wanted.workers == 1
+
+
+def test_waiting_for_the_disk_and_guests_that_count_twice_are_no_work(monkeypatch: pytest.MonkeyPatch):
+    import psutil
+
+    class Times(NamedTuple):
+        user: float = 30.0
+        system: float = 5.0
+        idle: float = 100.0
+        iowait: float = 7.0
+        guest: float = 11.0
+
+    monkeypatch.setattr(psutil, "cpu_times", Times)
+    assert busy_seconds() == 35.0
+
+    class Fewer(NamedTuple):
+        user: float = 30.0
+        system: float = 5.0
+        idle: float = 100.0
+
+    monkeypatch.setattr(psutil, "cpu_times", Fewer)
+    assert busy_seconds() == 35.0

@@ -88,3 +88,23 @@ def test_what_is_larger_than_a_slot_is_summed_piece_by_piece():
     sums = b"".join((a + b).tobytes() for a, b in zip(first, second, strict=True))
     assert told == {hashlib.sha256(sums).hexdigest()}
     assert used <= native.HEADER_BYTES + 4 * native.PIECE_BYTES
+
+
+@pytest.mark.parametrize("wire", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("scale", "means", "totals"), [(0.5, [1.5, 2.0], [70001.0]), (0.0, [0.0, 0.0], [0.0])]
+)
+def test_over_horovod_means_are_weighted_totals_are_not_and_no_samples_count_for_nothing(
+    monkeypatch, wire, scale, means, totals
+):
+    """Totals, such as numbers of samples, go as float32 whatever the wire is; here a ring of one rank."""
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    monkeypatch.setattr(hvd, "grouped_allreduce", lambda values, op: [value + 0 for value in values])
+    given = [tf.constant(3.0), tf.constant(4.0)] if scale else [tf.constant(np.nan), tf.constant(np.inf)]
+    total = tf.constant(70001.0 if scale else np.nan)
+    found = collective.HorovodCollective(wire).sum(given, [total], tf.constant(scale, tf.float32))
+    assert [float(value) for value in found] == [*means, *totals]
+    assert {value.dtype for value in found} == {tf.float32}
+    assert collective.HorovodCollective(wire).sum([], [], tf.constant(scale)) == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.training import messages
-from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, Desired
+from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, Desired, desired_at
 
 
 def after(action: int, *commands: messages.Command) -> Desired:
@@ -41,3 +44,16 @@ def test_what_a_command_does_not_set_stays():
         messages.Set(generation=1, learning_rate=0.25),
     )
     assert desired == Desired(TRAIN, learning_rate=0.25, durable_step=9, log_seconds=0.5)
+
+
+def joining(**options: Any) -> messages.Join:
+    (membership,) = on_this_machine(1, ("127.0.0.1", 1), slot_bytes=64, timeout_seconds=10)
+    fields = {"descriptor": None, "membership": membership, "weights": [1.0], "state_place": 0, "handed": False,
+              "checkpoint": None, "reported_step": 0, "logged_epochs": 0, "durable_step": 3, "log_seconds": 0.5,
+              "learning_rate": None, "paused": False}  # fmt: skip
+    return messages.Join(**{**fields, **options})
+
+
+def test_a_generation_begins_as_the_driver_says():
+    assert desired_at(joining()) == Desired(TRAIN, learning_rate=0.0, durable_step=3, log_seconds=0.5)
+    assert desired_at(joining(paused=True, learning_rate=0.25)) == Desired(PAUSE, 0.25, 3, 0.5)

@@ -1,5 +1,7 @@
 """One rank's loop against plain Keras: the same weights, whatever the model, the batch, or the interruption."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,8 @@ import pytest
 from lepton_kit.data import arrays, sharding
 from lepton_kit.training import job, messages, state
 from lepton_kit.training.loop import DivergedError
-from lepton_kit.training.step import MAX_BLOCK_STEPS
-from tests.training.harness import prepare, train, weights_of
+from lepton_kit.training.step import MAX_BLOCK_STEPS, Step
+from tests.training.harness import Channel, prepare, train, weights_of
 
 SAMPLES = 50
 
@@ -177,3 +179,48 @@ def test_pruning_reaches_its_sparsity_and_says_so(tmp_path):
     assert events[-1]["total"] == pytest.approx(0.75, abs=0.02)
     kernel = worker._step.model.layers[0].kernel.numpy()
     assert np.mean(kernel == 0) == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("answer", [messages.Reform, messages.Stop])
+def test_time_that_a_run_was_held_is_not_told_as_lost(tmp_path, monkeypatch, answer):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=16, epochs=3)
+    held_until = []
+
+    def hold(channel, *kinds):
+        held_until.append(time.monotonic())
+        return answer(generation=1)
+
+    monkeypatch.setattr(Channel, "wait_for", hold)
+    _, worker, _ = train(tmp_path, config, commands={2: [messages.Pause(generation=1)]})
+    assert worker.trained_until >= held_until[0]
+
+
+def test_time_of_validation_is_not_told_as_lost(tmp_path, monkeypatch):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=40, epochs=3)
+    validated, evaluate = [], Step.evaluate
+
+    def noted(step, *arguments):
+        found = evaluate(step, *arguments)
+        validated.append(time.monotonic())
+        return found
+
+    monkeypatch.setattr(Step, "evaluate", noted)
+    outcome, worker, _ = train(tmp_path, config, commands={2: [messages.Reform(generation=1)]})
+    assert outcome == "reform"
+    assert worker.trained_until >= validated[-1]
+
+
+def test_metrics_begin_anew_with_each_epoch(tmp_path):
+    model = dense_model(keras.layers.Dense(8, activation="relu"))
+    config = prepare(tmp_path, model, classes((4,)), global_batch=16, epochs=3, metrics=["accuracy"])
+    _, _, channel = train(tmp_path, config)
+    data = job.open_frozen(config, tmp_path)
+    model, right = job.build_model(config, tmp_path, data), np.zeros(3)
+    for step in range(9):  # three an epoch
+        (indices,) = sharding.shard(
+            seed=config.seed, step=step, samples=len(data.train), global_batch=16, weights=[1]
+        )
+        found = model.train_on_batch(*data.train.take(indices), return_dict=True)
+        right[step // 3] += found["accuracy"] * len(indices)  # of this batch alone
+    told = [epoch["metrics"]["accuracy"] for epoch in channel.of("epoch")]
+    assert told == pytest.approx(right / len(data.train), abs=1e-6)

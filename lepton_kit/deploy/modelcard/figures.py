@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from lepton_kit.deploy.modelcard.sections import Bin, ClassFigures, Metric
 from lepton_kit.deploy.report.scoring import Z95, bootstrap, wilson
+from lepton_kit.errors import DataError
 
 BINS = 10
 FEW = 20_000  # up to so many samples a mean is resampled; above, the normal approximation is as good
@@ -93,18 +95,29 @@ def macro_metrics(table: np.ndarray) -> tuple[Metric, Metric]:
     return found[0], found[1]
 
 
-def auc(score: np.ndarray, positive: np.ndarray) -> Metric:
+def auc(score: Any, positive: Any) -> Metric:
     """Area under the ROC curve from ranks, ties at half; interval by Hanley and McNeil (1982,
-    doi:10.1148/radiology.143.1.7063747).
+    doi:10.1148/radiology.143.1.7063747), for samples that do not depend on each other.
 
-    >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])).value
+    ``score`` are numbers of shape (N,), ``positive`` which of the samples are positive, as truth values or 0 and 1. Its
+    value is None where all samples are of one kind, or a score is NaN. Raises `DataError`.
+
+    >>> auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]).value
     0.75
     """
+    score, truth = np.asarray(score, np.float64), np.asarray(positive)
+    if score.ndim != 1 or score.shape != truth.shape:
+        raise DataError(
+            f"positive: got shape {truth.shape} for scores of shape {score.shape}; expected (N,) of both"
+        )
+    if not np.isin(truth, (0, 1)).all():
+        raise DataError("positive: got other values than True, False, 1 and 0")
+    positive = truth.astype(bool)
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m or np.isnan(score).any():
+        return Metric(name="AUC", value=None)
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
-        return Metric(name="AUC", value=None)
     value = float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
     q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
     spread = value * (1 - value) + (n - 1) * (q1 - value**2) + (m - 1) * (q2 - value**2)

@@ -1,4 +1,4 @@
-"""A model card on rows that the caller gives, such as a test split that no choice has seen: raw input and its truth."""
+"""A predictor's model card: on what was held out, or on rows that the caller gives with their truth, such as a test split."""
 
 from __future__ import annotations
 
@@ -35,36 +35,50 @@ class Predictor(Protocol):
         """What the model answers to a split, one array an output."""
 
 
-def card_on(
+def card_of(
     predictor: Predictor,
-    on: Any,
     prepared: PreparedData | None,
     name: str,
     *,
+    on: Any = None,
     configuration: Mapping[str, Any] | None = None,
     step: int | None = None,
 ) -> ModelCard:
-    """The card of a model on given rows; ``prepared`` are the data that it was trained on, where they are known."""
-    if hasattr(on, "prepare") or isinstance(on, PreparedData):
-        given, names = _of_data_set(on, predictor.preprocessing.target.class_names)
-        told: list[str] = []
-    else:
-        given, names, told = _of_rows(predictor, on, prepared)
-    known = _with(prepared, given, names, predictor.preprocessing)
-    if prepared is not None:
-        for role in ("x", "y"):
-            same_kind(getattr(prepared.train, role), getattr(given, role), role)
+    """The card of a model ``on`` given rows, else on the validation split of ``prepared``.
+
+    These are the data that it was trained on; None where they are not known. Raises `DataError` for rows without a truth.
+    """
+    judged, told = prepared, list[str]()
+    if on is not None:
+        judged, told = _with_given(predictor, on, prepared)
+    held = judged.validation if judged is not None else None
     return make_card(
         name,
-        predictor.outputs(given),
-        known,
+        predictor.outputs(held) if held is not None and len(held) else None,
+        judged,
         predictor.preprocessing,
         predictor.answers,
         configuration=configuration,
         step=step,
         limits=[*predictor.about, *told],
-        split="given",
+        split="validation" if on is None else "given",
     )
+
+
+def _with_given(
+    predictor: Predictor, on: Any, prepared: PreparedData | None
+) -> tuple[PreparedData, list[str]]:
+    """The data with the given rows in the place of the validation split, and what was done with them."""
+    told: list[str] = []
+    if hasattr(on, "prepare") or isinstance(on, PreparedData):
+        given, names = _of_data_set(on, predictor.preprocessing.target.class_names)
+    else:
+        given, names, told = _of_rows(predictor, on, prepared)
+    judged = _with(prepared, given, names, predictor.preprocessing)
+    if prepared is not None:
+        for role in ("x", "y"):
+            same_kind(getattr(prepared.train, role), getattr(given, role), role)
+    return judged, told
 
 
 def _of_rows(
