@@ -89,7 +89,7 @@ class Agent:
     def _turn(self, ready: set[int]) -> None:
         now = time.monotonic()
         if now - self._turned > 2.0:  # this process itself was held up: the other's silence proves nothing
-            self._heard += now - self._turned
+            self._heard = min(now, self._heard + now - self._turned)
         self._turned = now
         if self._channel.fileno() in ready:
             for message in self._channel.receive(wait=False):

@@ -92,8 +92,7 @@ class HostLink:
             return
         if self.state in ("lost", "refused"):
             return
-        self._heard += held_up
-        self._began += held_up
+        self._heard, self._began = min(now, self._heard + held_up), min(now, self._began + held_up)
         limit = self._hang_seconds if self.state == "ready" else CONNECT_SECONDS
         since = self._heard if self.state == "ready" else self._began
         if now - since > limit:
