@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from lepton_kit.models import trust
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import is_inside
@@ -50,6 +51,8 @@ class Receiving:
             final = self._folder / piece.whole
             shutil.rmtree(final, ignore_errors=True)
             os.replace(unfinished, final)
+            if parts[0] == "final":
+                trust.trust(final)  # else its user would be asked whether he trusts his own model
             if (keep := KEPT.get(parts[0])) is not None:
                 for old in checkpoint_folders(self._folder / parts[0])[:-keep]:
                     shutil.rmtree(old, ignore_errors=True)
