@@ -28,9 +28,19 @@ def why_not() -> str | None:
         if shutil.which(program) is None:
             return f"{program} is not installed (Debian: iproute2, openssh-server, openssh-client)"
     name = f"lkt{secrets.token_hex(2)}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode != 0:
-        return "this system lets nobody make network namespaces"
-    subprocess.run(["ip", "netns", "del", name], check=True)
+    bridge, cable = ["ip", "link", "add", f"{name}b", "type", "bridge"], ["type", "veth", "peer", "eth0"]
+    try:
+        for command in (
+            ["ip", "netns", "add", name],
+            bridge,
+            ["ip", "link", "add", f"{name}v", *cable, "netns", name],
+        ):
+            answer = subprocess.run(command, capture_output=True, text=True)
+            if answer.returncode != 0:
+                return f"this system lets nobody make network namespaces ({answer.stderr.strip()})"
+    finally:
+        for command in (["ip", "link", "del", f"{name}b"], ["ip", "netns", "del", name]):
+            subprocess.run(command, capture_output=True)
     return None
 
 
