@@ -145,7 +145,7 @@ class Lab:
             f"ListenAddress {host.address}\nPort {PORT}\nHostKey {self.folder / 'host_key'}\n"
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPidFile none\n"
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-            f"SetEnv XDG_CACHE_HOME={host.cache}\n"
+            f"SetEnv XDG_CACHE_HOME={host.cache} XDG_STATE_HOME={host.cache}\n"
         )
         with open(self.folder / f"sshd_{host.name}.log", "ab") as log:
             host.sshd = subprocess.Popen(

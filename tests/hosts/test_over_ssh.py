@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import psutil
 import pytest
@@ -97,6 +98,29 @@ def test_what_happens_to_hosts_changes_no_weight_and_loses_no_sample(net: Lab, t
     assert len(answers) == 2
     time.sleep(1.0)
     assert {name: host.processes() for name, host in net.hosts.items()} == {"one": [], "two": []}
+
+
+class Doubled(keras.layers.Layer):
+    """A layer of the user's own, which no host knows."""
+
+    def call(self, x: Any) -> Any:
+        return 2.0 * x
+
+
+def test_a_model_of_ones_own_with_callbacks_trains_where_its_code_is_not(net: Lab, tmp_path: Path):
+    keras.utils.set_random_seed(3)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    model = keras.Sequential([keras.Input((4,)), Doubled(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    run = lk.launch(
+        model, (x, x[:, :1]), workers=2, hosts=["one", "two"], batch_size=16, epochs=3, runs_dir=tmp_path,
+        callbacks=[keras.callbacks.EarlyStopping(patience=5, monitor="loss")],
+    )  # fmt: skip
+    run.wait()
+    assert run.status == "finished", run.cause
+    assert len(run.epochs) == 3
+    assert run.model.predict(x, verbose=0).shape == (64, 1)
+    assert any("worker" in path.name for path in run.paths.logs.iterdir())
 
 
 def test_a_host_whose_key_is_not_known_is_not_used(net: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
