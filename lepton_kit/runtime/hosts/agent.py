@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lepton_kit.devices import gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
+from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import Mirror, hosts_folder
 from lepton_kit.runtime.hosts.outbox import Outbox
@@ -159,6 +160,7 @@ class Agent:
     def _complete(self, mirror: Mirror) -> None:
         try:
             if mirror.complete():
+                trust.trust(mirror.folder)  # the driver has looked at it
                 self._outbox.post(talk.Arrived(count=len(mirror.offered)))
         except OSError as failure:
             self._outbox.post(talk.NoRoom(cause=why_not_written(failure, mirror.folder)))

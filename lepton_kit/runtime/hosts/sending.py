@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from lepton_kit.data.prepared import place_of
+from lepton_kit.models import trust
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import hash_of, pieces
@@ -21,11 +22,13 @@ _hashes: dict[tuple[str, int, int], str] = {}
 def needed(message: messages.Message, folder: Path) -> Files:
     """The files that a worker on another host needs before it is told this.
 
-    All but `Prepare`, and a `Join` from a checkpoint, need none.
+    All but `Prepare`, and a `Join` from a checkpoint, need none. Raises `ModelError` for code that is not trusted here: a
+    host takes what it is sent as trusted.
     """
     paths = RunPaths(folder)
     match message:
         case messages.Prepare():
+            trust.check(folder)
             data = place_of(paths.data) if paths.data.is_dir() else paths.data
             found = {"config.yaml": paths.config, **_under(folder / "model", "model"), **_under(data, "data")}
             return found
