@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from lepton_kit.data import arrays
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.deploy.report import scoring
-from lepton_kit.deploy.report.yardstick import bound_of, compiled_metrics, own_metrics, yardstick
+from lepton_kit.deploy.report.goal import bound_of
+from lepton_kit.deploy.report.yardstick import compiled_metrics, own_metrics, yardstick
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.answers import Answer
 
