@@ -163,8 +163,7 @@ def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
 def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
     panel = ReportPanel()
     assert panel.settings() == {"quantize": ("float16", "int8")}
-    assert panel.epochs.disabled
-    assert panel.drop.disabled
+    assert (panel.epochs.disabled, panel.drop.disabled) == (True, True)
     assert "<b>Extra epochs</b>: nothing is removed or rounded, so nothing is trained" in panel.reason.value
     assert panel.control.disabled
     panel.bits.value = "2 bits"
