@@ -24,6 +24,7 @@ from lepton_kit.deploy.report.search import (
     trunks,
     why_skip,
 )
+from lepton_kit.errors import CompressionError
 
 SOME = st.lists(st.sampled_from([0.25, 0.5, 0.75]), unique=True, max_size=3)
 COSTS = st.sampled_from(["latency", "size", "balanced"])
@@ -146,8 +147,8 @@ def test_a_target_that_the_untouched_model_meets_needs_no_training_and_no_look()
 def test_a_miss_after_training_is_followed_by_a_stronger_share():
     seen, _ = aim(500, spoilt=0.07)
     goal = Goal("file_bytes", 500)
-    assert [bool(outcome.inside(goal)) for outcome in seen] == [False, False, False, True]
-    assert [outcome.trunk.structured for outcome in seen] == [0, 0.39, 0.42, 0.45]
+    assert [bool(outcome.inside(goal)) for outcome in seen] == [False, False, True]
+    assert [outcome.trunk.structured for outcome in seen] == [0, 0.39, 0.45]
 
 
 def test_a_target_chooses_among_the_shares_that_are_given():
@@ -288,6 +289,20 @@ def test_a_target_that_nothing_meets_is_told_with_the_nearest_and_why():
     assert trail[-1]["ended"] == (
         "no variant has size <= 0.2 kB; the nearest is int8: size 1 kB; "
         "before training, structured-96+int8 would still have size 0.2512 kB"
+    )
+
+
+def test_a_model_whose_channels_stay_is_told_with_the_reason():
+    bench = FakeBench(structured=(), sparsity=(), refine=True)
+
+    def probe(*_):
+        raise CompressionError("layer 'own' can't be rewired")
+
+    bench.probe = probe
+    best, trail = search(bench, Goal("file_bytes", 200))
+    assert best is None
+    assert trail[-1]["ended"].endswith(
+        "size 1 kB; no channels could be removed: layer 'own' can't be rewired"
     )
 
 

@@ -26,6 +26,7 @@ from lepton_kit.deploy.report.search import (
     trunks,
     why_skip,
 )
+from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, fork_call, load_tensorflow
 from lepton_kit.rundir import RunPaths, Status, read_requests
 
@@ -76,10 +77,16 @@ def _probe(bench: Bench, goal: Goal, trail: list[dict[str, Any]]) -> Probe:
     known: dict[float, dict[str, float]] = {}
 
     def probe(share: float) -> dict[str, float]:
-        if share not in known:
+        if share in known:
+            return known[share]
+        step: dict[str, Any] = {"probe": Trunk(share).name}
+        try:
             known[share] = bench.probe(share, bench.job.quantize, goal.limited)
-            meets = sorted(name for name, cost in known[share].items() if cost <= goal.limit)
-            trail.append({"probe": Trunk(share).name, "costs": known[share], "inside": meets})
+        except CompressionError as failure:  # channels can't be removed from this model
+            known[share] = {}
+            step["failed"] = str(failure).splitlines()[0]
+        meets = sorted(name for name, cost in known[share].items() if cost <= goal.limit)
+        trail.append({**step, "costs": known[share], "inside": meets})
         return known[share]
 
     return probe
@@ -100,8 +107,9 @@ def _ended(bench: Bench, goal: Goal, best: str | None, trail: list[dict[str, Any
         if "probe" in step
         for name, cost in step["costs"].items()
     ]
+    failed = next((step["failed"] for step in trail if "failed" in step), None)
     if not probed:
-        return told
+        return told if failed is None else f"{told}; no channels could be removed: {failed}"
     least, trunk, name = min(probed)
     if least > goal.limit:
         return f"{told}; before training, {trunk}+{name} would still have {goal.told(least)}"

@@ -168,15 +168,21 @@ def sections(low: float, high: float, count: int) -> list[float]:
 def next_share(seen: Sequence[Outcome], goal: Goal, shares: Sequence[float], probe: Probe) -> float | None:
     """The mildest share of channels at which a number format that could still score best meets the target, or None.
 
-    After a share that met the target before training and misses it after, the next is chosen with a wider margin.
+    What a number format cost more after training than a look at it had promised counts from then on.
     """
     strongest = max(outcome.trunk.structured for outcome in seen)
-    missed = sum(outcome.trunk != Trunk() and not outcome.inside(goal) for outcome in seen)
-    margin = MARGIN ** (missed + (goal.limited == LATENCY))
+    limit = goal.limit * (MARGIN if goal.limited == LATENCY else 1.0)
     wanted = worthy(seen, goal)
+    more: dict[str, float] = {}
+    for outcome in seen:
+        promised = {} if outcome.trunk == Trunk() else probe(outcome.trunk.structured)
+        for name in promised.keys() & outcome.costs.keys():
+            more[name] = max(more.get(name, 0.0), outcome.costs[name] - promised[name])
 
     def meets(share: float) -> bool:
-        return any(cost <= goal.limit * margin for name, cost in probe(share).items() if name in wanted)
+        return any(
+            cost + more.get(name, 0.0) <= limit for name, cost in probe(share).items() if name in wanted
+        )
 
     return mildest([share for share in shares if share > strongest], meets) if wanted else None
 
