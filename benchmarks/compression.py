@@ -115,8 +115,8 @@ def aims(fixed: ReportCard, found: ReportCard) -> list[tuple[str, str, str, bool
         smaller = base.get("file_bytes") / best.get("file_bytes")
         faster = base.get("latency_1_one") / best.get("latency_1_one")
         rows += [
-            (f"search ({best.name}): smaller", "≥ 10 ×", f"{smaller:.2f} ×", smaller >= 10),
-            (f"search ({best.name}): faster", "≥ 10 ×", f"{faster:.2f} ×", faster >= 10),
+            (f"search ({best.name}): smaller", "≥ 40 ×", f"{smaller:.2f} ×", smaller >= 40),
+            (f"search ({best.name}): faster", "≥ 15 ×", f"{faster:.2f} ×", faster >= 15),
             (
                 "search: points lost",
                 "≤ 1",

@@ -19,6 +19,22 @@ with Workshop() as workshop:
 """
 
 
+MANY = """
+from concurrent.futures import ThreadPoolExecutor
+from lepton_kit.processes.isolated import Workshop, fork_call
+
+with ThreadPoolExecutor(4) as pool:
+    assert list(pool.map(lambda n: fork_call("builtins:dict", n=n), range(12))) == [{"n": n} for n in range(12)]
+    with Workshop() as workshop:
+        assert list(pool.map(lambda n: workshop("builtins:dict", n=n), range(12))) == [{"n": n} for n in range(12)]
+"""
+
+
+@pytest.mark.processes
+def test_calls_from_several_threads_each_get_their_own_answer():
+    subprocess.run([sys.executable, "-c", MANY], check=True, timeout=300)
+
+
 @pytest.mark.processes
 def test_work_ends_with_the_process_that_asked_for_it():
     caller = subprocess.Popen([sys.executable, "-c", CALLER])

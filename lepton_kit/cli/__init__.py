@@ -170,6 +170,10 @@ def _parser() -> Parser:
         "--max-drop",
         help="the same as 0.01, 2%% (of the float model's value), or auc=0.01 for a metric of the model",
     )
+    made.add_argument(
+        "--target",
+        help="search for the best score that meets it, such as 'latency <= 0.02 ms' or 'size <= 50 kB'",
+    )
     made.add_argument("--fine-tune-epochs", type=int, help="of whatever is trained, and of the control")
     made.add_argument(
         "--no-control",

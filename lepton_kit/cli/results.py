@@ -19,12 +19,9 @@ def compress(options: argparse.Namespace) -> int:
 
     names = (
         "sparsity", "structured", "quantize", "pattern", "keep_float", "skip", "calibration_size", "cost",
-        "metric", "max_accuracy_drop", "max_drop", "fine_tune_epochs", "control",
+        "metric", "max_accuracy_drop", "max_drop", "target", "fine_tune_epochs", "control",
     )  # fmt: skip
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    metric, named, bound = str(wanted.get("max_drop", "")).rpartition("=")
-    if named:
-        wanted["max_drop"] = {metric: bound}
     card = compress(
         runs.open_run_of(options), tell=lambda text: print(text, file=sys.stderr, flush=True), **wanted
     )

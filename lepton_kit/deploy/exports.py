@@ -18,7 +18,7 @@ from lepton_kit.data.structure import first, items, joined
 from lepton_kit.deploy.beside import Beside
 from lepton_kit.deploy.comparing import HALF_TOLERANCE, TOLERANCE, allowed, compare
 from lepton_kit.deploy.modelcard.card import check_folder
-from lepton_kit.deploy.runners import of_keras, open_runner
+from lepton_kit.deploy.runners import of_keras, open_runner, samples_of
 from lepton_kit.deploy.splits import first_rows, store_samples
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError
@@ -45,7 +45,7 @@ def export(
     run_or_model: Any,
     folder: str | Path,
     *,
-    formats: Sequence[str] = ("keras", "saved_model", "litert"),
+    formats: str | Sequence[str] = ("keras", "saved_model", "litert"),
     data: Any = None,
     samples: Any = None,
     card: bool = True,
@@ -59,11 +59,13 @@ def export(
     1. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one
     (2e-2 where the model computes in half precision, which LiteRT and ONNX don't).
     """
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     for name in formats:
         if name not in SUFFIXES:
             raise CompressionError(f"formats: got {name!r}; expected one of {', '.join(SUFFIXES)}")
         if name == "onnx":
             _need_onnx()
+    samples = None if samples is None else samples_of(samples, "samples")
     folder = Path(folder)
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ def export(
         given = None
         if samples is None and beside.held is not None:
             samples = first_rows(beside.held, COMPARED)
-        if samples is not None and len(first(samples)):
+        if samples is not None and len(first(samples)):  # of held-out samples there may be none
             given = _store(samples, Path(home))
         found = {}
         for name in formats:
@@ -111,7 +113,7 @@ def export(
 def _store(samples: Any, home: Path) -> list[list[Any]]:
     """The first samples as files, each with its input's name or place."""
     found = []
-    for place, (key, part) in enumerate(items(tuple(samples) if isinstance(samples, list) else samples)):
+    for place, (key, part) in enumerate(items(samples)):
         path = home / f"samples-{place}.npy"
         np.save(path, np.asarray(part)[:COMPARED])
         found.append([key, str(path)])

@@ -18,10 +18,10 @@ from typing import IO, Any
 import numpy as np
 
 from lepton_kit.data.sharding import cut
-from lepton_kit.data.structure import Arrays, first, items, mapped
+from lepton_kit.data.structure import Arrays, first, items
 from lepton_kit.data.writing import allocated
 from lepton_kit.deploy.report.rows import Figure
-from lepton_kit.deploy.runners import format_of
+from lepton_kit.deploy.runners import format_of, samples_of
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import child_environment
@@ -83,6 +83,8 @@ def infer(
     for name, value in (("workers", workers), ("batch", batch), ("threads", threads)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise CompressionError(f"output: got {str(output)!r}; the folder that it would lie in does not exist")
     samples = _samples(data, split)
     with tempfile.TemporaryDirectory(prefix="lepton-infer-") as folder:
         home = Path(folder)
@@ -230,17 +232,8 @@ class WorkerPool:
 
 
 def _samples(data: Any, split: str) -> Arrays:
-    if isinstance(data, np.ndarray):
-        return data
-    if isinstance(data, dict | tuple | list) and data:
-        given = tuple(data) if isinstance(data, list) else data
-        found: Arrays = mapped(given, np.asarray)
-        rows = {len(part) for _, part in items(found)}
-        if len(rows) > 1:
-            raise CompressionError(
-                f"data: got inputs of {', '.join(map(str, sorted(rows)))} samples; expected as many"
-            )
-        return found
+    if isinstance(data, np.ndarray | dict | tuple | list):
+        return samples_of(data)
     prepared = prepare(data)
     chosen = {"validation": prepared.validation, "train": prepared.train}.get(split)
     if chosen is None:

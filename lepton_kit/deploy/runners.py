@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.data.structure import Arrays, first, form, items, joined
+from lepton_kit.data.structure import Arrays, first, form, items, joined, label
 from lepton_kit.errors import CompressionError, ModelError
 
 Runner = Callable[[Arrays], list[np.ndarray]]
@@ -51,12 +51,13 @@ def of_keras(model: Any) -> Runner:
     casts: list[Any] = []
     tensors = getattr(model, "inputs", None) or []
     wanted = {tensor.name: tuple(tensor.shape[1:]) for tensor in tensors}
+    text = [tensor.name for tensor in tensors if tensor.dtype == "string"]
 
     def run(x: Arrays) -> list[np.ndarray]:
         from lepton_kit.training.inputs import Inputs
 
         if wanted:  # a subclassed model doesn't say
-            by_name(x, wanted, f"model {model.name!r}")
+            by_name(x, wanted, f"model {model.name!r}", text)
         if not casts:
             few = {key: part[:1] for key, part in items(x)}
             casts.append(Inputs(model, (joined(few), None, None)))
@@ -142,9 +143,10 @@ def _saved_model(path: Path, threads: int | None) -> Runner:
     signature = loaded.signatures["serving_default"]
     wanted = signature.structured_input_signature[1]
     shapes = {name: tuple(spec.shape[1:]) for name, spec in wanted.items()}
+    text = [name for name, spec in wanted.items() if spec.dtype == tf.string]
 
     def run(x: Arrays) -> list[np.ndarray]:
-        given = by_name(x, shapes, path.name)
+        given = by_name(x, shapes, path.name, text)
         found = signature(
             **{name: tf.cast(_tensor(given[name]), spec.dtype) for name, spec in wanted.items()}
         )
@@ -203,7 +205,7 @@ def _onnx(path: Path, threads: int | None) -> Runner:
     }
 
     def run(x: Arrays) -> list[np.ndarray]:
-        given = by_name(x, shapes, path.name)
+        given = by_name(x, shapes, path.name, [name for name, kind in wanted.items() if kind == "object"])
         return list(session.run(None, {name: given[name].astype(kind) for name, kind in wanted.items()}))
 
     return run
@@ -212,11 +214,57 @@ def _onnx(path: Path, threads: int | None) -> Runner:
 Shape = tuple[int | None, ...]
 
 
-def by_name(x: Arrays, wanted: Mapping[str, Shape], model: str) -> dict[str, np.ndarray]:
+def samples_of(value: Any, name: str = "data") -> Arrays:
+    """Samples that a user gives as arrays, rows first: one, several by name, or in order in a tuple or list.
+
+    Raises `CompressionError` that names the input for what is no array of numbers, truth values or text, or has no
+    rows, or another number of them than the first.
+
+    >>> samples_of({"a": [1.0, 2.0], "b": [[1], [2]]})["b"].shape
+    (2, 1)
+    >>> samples_of([np.zeros(3), np.zeros(4)])
+    Traceback (most recent call last):
+    ...
+    lepton_kit.errors.CompressionError: data: got inputs of 3, 4 samples; expected as many
+    """
+    given = tuple(value) if isinstance(value, list) else value
+    found: dict[Any, np.ndarray] = {}
+    for key, part in items(given):
+        which = label(name, key)
+        try:
+            array = np.asarray(part)
+        except ValueError:  # lists of unequal lengths
+            array = np.empty(1, object)
+        if array.dtype.kind not in "biufSU" and not (array.dtype.kind == "O" and _is_text(array)):
+            what = "objects of several kinds or lengths" if array.dtype.kind == "O" else f"{array.dtype}"
+            raise CompressionError(f"{which}: got an array of {what}; expected numbers or text")
+        if not array.ndim:
+            raise CompressionError(
+                f"{which}: got the single value {part!r}; expected an array of samples, rows first"
+            )
+        found[key] = array.astype(str) if array.dtype.kind == "O" else array
+    rows = {len(part) for part in found.values()}
+    if not found or 0 in rows:
+        raise CompressionError(f"{name}: got no samples; expected at least 1")
+    if len(rows) > 1:
+        raise CompressionError(
+            f"{name}: got inputs of {', '.join(map(str, sorted(rows)))} samples; expected as many"
+        )
+    result: Arrays = joined(found)
+    return result
+
+
+def _is_text(array: np.ndarray) -> bool:
+    return array.size > 0 and all(isinstance(one, str) for one in array.flat)
+
+
+def by_name(
+    x: Arrays, wanted: Mapping[str, Shape], model: str, text: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Samples under the names that a model gives its inputs: given so, or in its order.
 
-    ``wanted`` are the shapes of a sample, None where any size will do. Raises `ModelError` that names the input which has
-    another number or shape of samples than the model takes.
+    ``wanted`` are the shapes of a sample, None where any size will do; ``text`` are the inputs that take text. Raises
+    `ModelError` that names the input which has another number, shape or kind of samples than the model takes.
 
     >>> by_name(np.zeros((2, 3)), {"x": (4,)}, "m.onnx")
     Traceback (most recent call last):
@@ -241,6 +289,10 @@ def by_name(x: Arrays, wanted: Mapping[str, Shape], model: str) -> dict[str, np.
         )  # Keras adds that axis
         if len(padded) != len(shape) or any(w not in (None, g) for w, g in zip(shape, padded, strict=True)):
             raise ModelError(f"{model}: {which}got samples of shape {given}; the model takes {_plain(shape)}")
+        if part.dtype.kind in "SU" and name not in text:
+            raise ModelError(
+                f"{model}: {which}got text ({str(part.flat[0])[:40]!r}); the model takes numbers"
+            )
         if len(part) != rows:
             raise ModelError(f"{model}: {which}got {len(part)} samples; the first input has {rows}")
     return {name: found[name] for name in wanted}

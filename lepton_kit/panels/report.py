@@ -44,7 +44,9 @@ from lepton_kit.panels.still import bundle_of
 from lepton_kit.rundir.view import RunView
 
 COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
-CHOSEN, SEARCH = "the variants chosen here", "a search for the cheapest inside a bound"
+CHOSEN = "the variants chosen here"
+SEARCH = "a search for the cheapest inside a bound"
+TARGET = "a search for the best score that meets a target"
 FORMATS = {"float16": True, "dynamic_int8": False, "int8": True, "int4": False}
 BITS = {"off": None, "8 bits": "qat8", "4 bits": "qat4", "3 bits": "qat3", "2 bits": "qat2"}
 PLAIN_RUN = "this run neither pruned nor rounded while it trained"
@@ -56,12 +58,15 @@ def greyed(kind: str, trains: bool, compressed: bool) -> dict[str, str]:
     ``trains``: something is removed or rounded, so that it is fine-tuned; ``compressed``: the run itself did so.
 
     >>> greyed(CHOSEN, trains=True, compressed=True)
-    {'drop': 'only a search has a bound'}
+    {'drop': 'only a search for the cheapest has a bound', 'target': 'only a search for the best score has a target'}
     """
     reasons = {} if compressed else {"control": PLAIN_RUN}
-    if kind == SEARCH:
+    if kind != SEARCH:
+        reasons["drop"] = "only a search for the cheapest has a bound"
+    if kind != TARGET:
+        reasons["target"] = "only a search for the best score has a target"
+    if kind != CHOSEN:
         return reasons | dict.fromkeys(("structured", "sparsity"), "the search chooses it")
-    reasons["drop"] = "only a search has a bound"
     if not trains:
         reasons["epochs"] = "nothing is removed or rounded, so nothing is trained"
     return reasons
@@ -76,7 +81,9 @@ class ReportPanel(Panel):
         self.card: ReportCard | None = None
         self.designs: list[Any] = []
         self._under_way: CompressionJob | None = None
-        self.kind = field(widgets.Dropdown, "Try", "which variants to build", options=[CHOSEN, SEARCH])
+        self.kind = field(
+            widgets.Dropdown, "Try", "which variants to build", options=[CHOSEN, SEARCH, TARGET]
+        )
         self.formats = {
             name: widgets.Checkbox(
                 value=ticked, description=name, tooltip=PRECISIONS[name].explanation, indent=False,
@@ -117,8 +124,12 @@ class ReportPanel(Panel):
             value=3, min=1, max=1000, whole=True,
         )  # fmt: skip
         self.drop = field(
-            Number, "May lose, points", "accuracy that the searched model may lose, in points of 100",
-            value=0.5, max=5.0, step=0.1, digits=3, slided=True,
+            widgets.Text, "May lose", "what the cheapest model may lose of the score: 0.01 in its unit, 1% of the float model's, or "
+            "auc=0.01 for a metric of the model", value="0.5%", placeholder="0.5% · 0.005 · auc=0.01",
+        )  # fmt: skip
+        self.target = field(
+            widgets.Text, "Target", "what the best model has to meet: its latency for one sample on this machine, or its file's size",
+            value="size <= 50 kB", placeholder="latency <= 0.02 ms · size <= 50 kB",
         )  # fmt: skip
         self.explanation, self.reason = note(), note()
         self.compress = button(
@@ -170,7 +181,7 @@ class ReportPanel(Panel):
         network = column(
             self.structured, note("whole filters and units go: smaller and faster"),
             self.sparsity, note("single weights become zero: only the gzip file shrinks"),
-            self.epochs, self.drop, self.control, self.reason, gap="0",
+            self.epochs, self.drop, self.target, self.control, self.reason, gap="0",
         )  # fmt: skip
         self.view = framed(
             card(
@@ -188,7 +199,7 @@ class ReportPanel(Panel):
         """Explain the chosen options and grey out what can't be chosen beside them."""
         trains = any((self.structured.value, self.sparsity.value, BITS[self.bits.value]))
         reasons = greyed(self.kind.value, trains, compresses(self.run))
-        for name in ("structured", "sparsity", "epochs", "drop", "control"):
+        for name in ("structured", "sparsity", "epochs", "drop", "target", "control"):
             getattr(self, name).disabled = name in reasons
         told = [f"<b>{getattr(self, name).description}</b>: {reason}" for name, reason in reasons.items()]
         set_html(self.reason, "<br>".join(told))
@@ -223,9 +234,10 @@ class ReportPanel(Panel):
             chosen["keep_float"] = self.layers.value
         if compresses(self.run) and not self.control.value:
             chosen["control"] = False
-        if self.kind.value == SEARCH:
-            bound = round(self.drop.value / 100, 6)
-            return chosen | {"max_accuracy_drop": bound, "fine_tune_epochs": self.epochs.value}
+        if self.kind.value != CHOSEN:
+            wanted = {"max_drop": self.drop} if self.kind.value == SEARCH else {"target": self.target}
+            searched = {name: widget.value.strip() for name, widget in wanted.items()}
+            return chosen | searched | {"fine_tune_epochs": self.epochs.value}
         shares = {"structured": self.structured.value, "sparsity": round(self.sparsity.value, 4)}
         chosen |= {name: share for name, share in shares.items() if share}
         if not self.epochs.disabled:

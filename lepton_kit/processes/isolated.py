@@ -39,6 +39,8 @@ PRELOADED = (
 
 FRESH_SECONDS = 1800
 PARENT_LOOK_SECONDS = 0.5
+_FORKING = threading.Lock()
+"""One at a time: a child that inherits another one's end of a pipe keeps it open, and who reads it waits for both."""
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
@@ -61,6 +63,7 @@ class Workshop:
     def __init__(self, log: str | Path | None = None, paths: Sequence[str | Path] = ()):
         self._log, self._paths = log, paths  # paths: folders whose modules can be called too
         self._process: subprocess.Popen[str] | None = None
+        self._asking = threading.Lock()  # calls from several threads come one after the other
 
     def __enter__(self) -> Workshop:
         return self
@@ -84,6 +87,11 @@ class Workshop:
 
     def __call__(self, function: str, **arguments: Any) -> Any:
         """Run ``"module:function"`` with JSON arguments. Raises what it raised, or `Crash` if a signal ended it."""
+        with self._asking:
+            answer = self._ask(function, arguments)
+        return _unpack(answer)
+
+    def _ask(self, function: str, arguments: dict[str, Any]) -> dict[str, Any]:
         self.start()
         process = self._process
         assert process is not None
@@ -99,7 +107,8 @@ class Workshop:
             code = process.wait()
             self._process = None
             raise Crash(f"{function}: the compression process ended with exit code {code} before it answered")
-        return _unpack(json.loads(line))
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def close(self) -> None:
         """End the process; calling again is harmless."""
@@ -154,14 +163,15 @@ def fork_call(function: str, **arguments: Any) -> Any:
 
 
 def _fork(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    read, write = os.pipe()
     parent = os.getpid()
     with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if child == 0:
-            os.close(read)
-            _in_child(function, arguments, write, said.fileno(), parent)
-        os.close(write)
+        with _FORKING:
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(read)
+                _in_child(function, arguments, write, said.fileno(), parent)
+            os.close(write)
         with os.fdopen(read, "rb") as stream:
             answer = stream.read()
         _, status = os.waitpid(child, 0)

@@ -238,6 +238,9 @@ def test_compress_passes_its_options_on_and_names_every_variant(
     assert said.err == "timing 1 variant\n"
     assert call(folder, "compress", "latest") == 0
     assert "| int8 |" in capsys.readouterr().out
+    for option, value in (("--target", "latency <= 0.02 ms"), ("--max-drop", "auc=2%")):
+        assert call(folder, "compress", "latest", option, value) == 0
+        assert asked[-1] == {option.strip("-").replace("-", "_"): value, "control": True}
 
 
 def test_doctor_says_whether_this_machine_can_train(folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from lepton_kit.compression.quantization.litert import LiteRTModel
 from lepton_kit.data import arrays
+from lepton_kit.deploy.exports import export
 from lepton_kit.deploy.inference import WorkerPool, infer, parts_of
-from lepton_kit.errors import CompressionError
+from lepton_kit.deploy.runners import by_name, samples_of
+from lepton_kit.errors import CompressionError, ModelError
 
 needs_litert = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_litert") is None,
@@ -42,6 +44,39 @@ def test_no_samples_and_wrong_options_are_refused():
         infer("missing.tflite", np.zeros((1, 2)))
     with pytest.raises(CompressionError, match="split: got 'test'"):
         infer("missing.tflite", arrays(np.zeros((10, 2)), np.arange(10) % 2), split="test")
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.array(3.0), r"data: got the single value array\(3.\); expected an array of samples, rows first"),
+        ({"a": np.zeros((2, 2)), "b": 3.0}, r"data\['b'\]: got the single value 3.0"),
+        (
+            np.array([[None, 1]]),
+            "data: got an array of objects of several kinds or lengths; expected numbers",
+        ),
+        ([[1.0], [1.0, [2.0]]], r"data\[1\]: got an array of objects of several kinds or lengths"),
+        (np.zeros(2, "datetime64[s]"), r"data: got an array of datetime64\[s\]; expected numbers or text"),
+        (np.zeros((0, 4)), "data: got no samples; expected at least 1"),
+        ([], "data: got no samples"),
+        ((np.zeros((3, 2)), np.zeros((4, 2))), "data: got inputs of 3, 4 samples; expected as many"),
+    ],
+)
+def test_what_is_no_samples_is_refused_before_a_worker_starts(samples, message, tmp_path):
+    with pytest.raises(CompressionError, match=message):
+        infer("missing.tflite", samples)
+    with pytest.raises(CompressionError, match=message.replace("data", "samples", 1)):
+        export("missing.keras", tmp_path / "out", samples=samples)
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_as_objects_is_text_and_an_output_needs_its_folder(tmp_path):
+    assert samples_of(np.array(["a", "bc"], object)).dtype == "<U2"
+    with pytest.raises(CompressionError, match=r"output: got '.*nowhere/out.npy'; the folder"):
+        infer("missing.tflite", np.zeros((1, 2)), output=tmp_path / "nowhere" / "out.npy")
+    with pytest.raises(ModelError, match=r"m: got text \('a'\); the model takes numbers"):
+        by_name(np.array([["a"]]), {"x": (1,)}, "m")
+    assert by_name(np.array([["a"]]), {"x": (1,)}, "m", text=["x"])["x"].shape == (1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +126,8 @@ def test_samples_of_another_shape_are_refused_in_words(digits_file, digits_cnn, 
             infer(model, digits[2][:4, :, :7], workers=1)
         with pytest.raises(CompressionError, match="got a dictionary of 'a', 'b'; the model takes one array"):
             infer(model, {"a": digits[2][:4], "b": digits[2][:4]}, workers=1)
-    with pytest.raises(CompressionError, match="data: got inputs of 3, 4 samples"):
-        infer(digits_file, {"a": digits[2][:4], "b": digits[2][:3]})
+    with pytest.raises(CompressionError, match=r"got text \('a'\); the input takes numbers"):
+        LiteRTModel(digits_file).predict(np.full((1, 8, 8, 1), "a"))
 
 
 @pytest.mark.processes

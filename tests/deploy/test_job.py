@@ -178,6 +178,35 @@ def test_a_bounded_search_in_its_own_process_is_watched_and_names_its_winner(dig
 
 
 @pytest.mark.processes
+def test_a_target_is_met_by_removing_as_much_as_a_look_before_training_says(
+    workshop, digits, digits_cnn, tmp_path
+):
+    first = run_job(a_job(digits, digits_cnn, tmp_path / "formats"), workshop)
+    limit = first["int8"].get("file_bytes") / 2
+    changes = {"target": ("file_bytes", limit), "refine": True, "quantize": ("int8", "qat8")}
+    card = run_job(a_job(digits, digits_cnn, tmp_path / "search", **changes), workshop)
+    best = card[card.best]
+    assert best.structured > 0
+    assert best.get("file_bytes") <= limit
+    small = [row for row in card.rows if row.role == "variant" and row.get("file_bytes") <= limit]
+    assert best.get("score") == max(row.get("score") for row in small)
+    assert card.settings["goal"].startswith(f"{card.best} is the best score with size <= ")
+    trained = [step["trunk"] for step in card.trail if "trunk" in step]
+    looked = [step for step in card.trail if "probe" in step]
+    assert trained[0] == "as it came"
+    first_look = next(step for step in looked if step["probe"] == trained[1])
+    assert first_look["inside"]
+    assert {bool(step["inside"]) for step in looked} == {True, False}
+    assert ReportCard.load(tmp_path / "search").trail == card.trail
+
+    changes["target"] = ("file_bytes", 500.0)
+    card = run_job(a_job(digits, digits_cnn, tmp_path / "far", **changes | {"quantize": ("int8",)}), workshop)
+    assert card.best is None
+    assert card.settings["choice"] == "none: no variant is within the limit"
+    assert "no variant has size <= 0.5 kB; the nearest is int8: size " in card.to_markdown()
+
+
+@pytest.mark.processes
 def test_a_job_is_known_by_its_folder_and_alone_in_it(digits, digits_cnn, tmp_path, monkeypatch):
     data = arrays(digits[0], digits[1], validation=(digits[2][:200], digits[3][:200]))
     options = {"quantize": ("int8",), "memory": False, "folder": tmp_path, "wait": False}

@@ -152,6 +152,27 @@ def test_a_card_as_table_figure_and_text():
         ({"max_drop": {"auc": 0.1, "f1": 0.1}}, "max_drop: got 2 metrics; expected one"),
         ({"max_drop": 0.1, "max_accuracy_drop": 0.1}, "max_drop: got it beside max_accuracy_drop"),
         ({"max_drop": {"auc": 0.1}, "metric": "f1"}, "max_drop: got a bound for 'auc'; the metric is 'f1'"),
+        (
+            {"target": "latency < 1 ms"},
+            r"target: got 'latency < 1 ms'; expected latency or size, then <= or ≤, a number above 0 and a unit "
+            r"\(latency: ms, us, .*; size: kB, .*\), such as 'latency <= 0.02 ms'",
+        ),
+        ({"target": "size <= 50 ms"}, "target: got 'size <= 50 ms'"),
+        ({"target": "score >= 0.9"}, "target: got 'score >= 0.9'"),
+        ({"target": "size <= 0 kB"}, "target: got 'size <= 0 kB'"),
+        ({"target": "size <= 1.2.3 kB"}, "target: got 'size <= 1.2.3 kB'"),
+        ({"target": 50}, "target: got 50; expected latency or size"),
+        (
+            {"target": "size <= 50 kB", "max_drop": 0.01},
+            "target: got it beside max_drop; expected one of the two",
+        ),
+        ({"target": "size<=50kB", "max_accuracy_drop": 0.0}, "target: got it beside max_accuracy_drop"),
+        ({"target": "size <= 50 kB", "cost": "size"}, "cost: got 'size' beside a target"),
+        (
+            {"target": "size <= 50 kB", "sparsity": 0.8},
+            "sparsity: got 0.8 beside a target; zeros make a file",
+        ),
+        ({"max_drop": "auc=much"}, "max_drop: got 'auc=much'; expected a number"),
         ({"fine_tune_epochs": 0}, "fine_tune_epochs: got 0"),
         ({"repetitions": 2.5}, "repetitions: got 2.5"),
         ({"calibration_size": 0}, "calibration_size: got 0"),

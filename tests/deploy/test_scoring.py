@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from lepton_kit.data import arrays
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.deploy.report import scoring
-from lepton_kit.deploy.report.yardstick import bound_of, compiled_metrics, own_metrics, yardstick
+from lepton_kit.deploy.report.goal import bound_of
+from lepton_kit.deploy.report.yardstick import compiled_metrics, own_metrics, yardstick
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.answers import Answer
 
@@ -99,6 +100,7 @@ def test_a_bound_is_in_the_unit_of_its_metric_or_a_share():
     assert bound_of("auto", 0.01, None) == ("auto", 0.01, None)
     assert bound_of("auto", None, 3) == ("auto", 3.0, False)
     assert bound_of("auc", None, {"auc": "5 %"}) == ("auc", 0.05, True)
+    assert bound_of("auto", None, "f1 = 0.02") == ("f1", 0.02, False)
 
 
 def stored(tmp_path, head, loss, metrics=(), units=3):

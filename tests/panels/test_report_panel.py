@@ -19,7 +19,7 @@ from lepton_kit.deploy.report.sensitivities import LayerLoss, Sensitivity
 from lepton_kit.errors import CompressionError
 from lepton_kit.panels import FpgaPanel, ReportPanel
 from lepton_kit.panels.card_text import OLDER, WAITING_FOR_RUN, card_table
-from lepton_kit.panels.report import SEARCH
+from lepton_kit.panels.report import SEARCH, TARGET
 from lepton_kit.rundir import RunPaths, Status, lock
 
 
@@ -150,10 +150,12 @@ def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
     panel.kind.value = SEARCH
     panel.compress.click()
     panel._job._thread.join(30)
-    assert asked == [
-        (run, {"quantize": ("float16", "int8"), "max_accuracy_drop": 0.005, "fine_tune_epochs": 3})
-    ]
+    assert asked == [(run, {"quantize": ("float16", "int8"), "max_drop": "0.5%", "fine_tune_epochs": 3})]
     assert panel.card is card
+    panel.kind.value = TARGET
+    assert (panel.drop.disabled, panel.target.disabled) == (True, False)
+    panel.target.value = " latency ≤ 20 us"
+    assert panel.settings()["target"] == "latency ≤ 20 us"
     assert not panel.compress.disabled
     panel.close()
 
@@ -161,8 +163,7 @@ def test_report_panel_compresses_a_finished_run(card, synthetic, monkeypatch):
 def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
     panel = ReportPanel()
     assert panel.settings() == {"quantize": ("float16", "int8")}
-    assert panel.epochs.disabled
-    assert panel.drop.disabled
+    assert (panel.epochs.disabled, panel.drop.disabled) == (True, True)
     assert "<b>Extra epochs</b>: nothing is removed or rounded, so nothing is trained" in panel.reason.value
     assert panel.control.disabled
     panel.bits.value = "2 bits"
@@ -183,6 +184,7 @@ def test_report_panel_explains_formats_and_greys_out_what_is_impossible():
     assert panel.structured.disabled
     assert panel.sparsity.disabled
     assert not panel.drop.disabled
+    assert panel.target.disabled
     assert "<b>Zeros</b>: the search chooses it" in panel.reason.value
     panel.close()
 

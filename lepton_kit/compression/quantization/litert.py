@@ -84,6 +84,10 @@ class LiteRTModel:
                 raise CompressionError(
                     f"{self.path.name}: got samples of shape {part.shape[1:]}; the input is {shape}"
                 )
+            if part.dtype.kind in "SU" and np.dtype(self.inputs[name]["dtype"]).kind in "biuf":
+                raise CompressionError(
+                    f"{self.path.name}: got text ({str(part.flat[0])[:40]!r}); the input takes numbers"
+                )
         return {name: found[name] for name in self.inputs}
 
     def prepare(self, shapes: Sequence[tuple[int, ...]]) -> None:

@@ -17,10 +17,12 @@ from lepton_kit.data.prepared import Split, open_folder
 from lepton_kit.deploy.report import measure
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.flags import flags
+from lepton_kit.deploy.report.goal import LATENCY
 from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.report.judging import Judge
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.search import Trunk
+from lepton_kit.deploy.report.tuning import Tuner
 from lepton_kit.deploy.report.yardstick import labels_of
 from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, fresh_call
@@ -43,6 +45,7 @@ class Bench:
         self.data = open_folder(Path(job.data))
         self.judge = Judge(job, call, self.data)
         self.calibration, self.calibration_choice = self._representative()
+        self.tuner = Tuner(job, call, tell, self.folder / "keras.keras", self.data)
         self.rows: list[Row] = []
         self.facts: dict[str, dict[str, Any]] = {}
         self.trained_bits: int | None = None
@@ -72,21 +75,55 @@ class Bench:
             if row.error is not None:  # the model itself can't be judged: no variant could be
                 raise CompressionError(row.error)
 
-    def train(self, trunk: Trunk) -> None:
-        """Remove what the trunk says from the model as it came, and fine-tune; the control trains as long."""
-        if trunk == Trunk():
-            return
-        self.tell(f"fine-tuning {trunk.name}")
-        said = self._fine_tune(self.trunk_path(trunk), **_shares(trunk))
-        self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
+    @property
+    def lanes(self) -> int:
+        """How many trainings run side by side."""
+        return self.tuner.lanes
+
+    def train(self, trunks: Sequence[Trunk], precisions: Sequence[str]) -> None:
+        """Remove from the model as it came what each trunk says, round what its number formats say, and fine-tune.
+
+        All of it runs side by side, as far as the machine goes; a control that is not compressed trains as long.
+        """
+        own = (self._own,)
+        wanted = [(t, [name for name in precisions if t != Trunk() or name not in own]) for t in trunks]
+        self.tuner.train([task for trunk, names in wanted for task in self.tuner.tasks(trunk, names)])
+        for trunk in trunks:
+            if trunk != Trunk():
+                said = self.tuner.said(self.tuner.path(trunk))
+                self.facts.setdefault(trunk.name, {})["notes"] = said["notes"]
 
     def control(self) -> None:
-        """The model as it came, trained as many extra epochs, not compressed."""
-        self.tell("control: the same extra training without compression")
-        path = self.folder / "control.keras"
-        self._fine_tune(path)
-        self.facts["control"] = {}
-        self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
+        """The row of the control, if anything was trained."""
+        path = self.tuner.control.path
+        if path in self.tuner.done:
+            self.tuner.said(path)
+            self._convert(path, "control", "float32", Row("control", "LiteRT", role="control"), "control")
+
+    def probe(self, structured: float, precisions: Sequence[str], key: str) -> dict[str, float]:
+        """What a trunk without that share of channels would cost, per number format: a figure of rows that aren't trained."""
+        self.tell(f"looking what {structured:.0%} fewer channels would cost")
+        model = self.work / "probe.keras"
+        self.call(
+            f"{MODULE}.report.tune:remove",
+            model=str(self.trunk_path(Trunk())),
+            output=str(model),
+            structured=structured,
+            keep=list(self.job.skip),
+        )
+        rows, alike = [], {}
+        for precision in dict.fromkeys(("float32", *precisions)):
+            alike[precision] = "int8" if PRECISIONS[precision].trained_bits else precision
+        for precision in dict.fromkeys(alike.values()):
+            output = self.work / f"probe-{precision}.tflite"
+            try:
+                self._made(model, precision, output, self.work / "probe-float32.tflite")
+            except CompressionError:
+                continue  # with trained channels it will be a row with the reason
+            sizes = {name: Figure(size, "measured") for name, size in measure.sizes(output).items()}
+            rows.append(Row(precision, "LiteRT", file=f"{self.work.name}/{output.name}", figures=sizes))
+        found = {row.name: row.get(key) for row in (self.quick(rows) if key == LATENCY else rows)}
+        return {precision: cost for precision, like in alike.items() if (cost := found.get(like)) is not None}
 
     def control_run(self) -> None:
         """The run that trained as long as this one did, in float; waits for its end, and nothing is timed meanwhile."""
@@ -114,24 +151,14 @@ class Bench:
             return
         self._convert(paths.final_model, row.name, "float32", row, row.name)
 
-    def _fine_tune(self, path: Path, **what: Any) -> dict[str, Any]:
-        result: dict[str, Any] = self.call(
-            f"{MODULE}.report.tune:fine_tune",
-            model=str(self.trunk_path(Trunk())),
-            data=self.job.data,
-            output=str(path),
-            epochs=self.job.fine_tune_epochs,
-            seed=self.job.seed,
-            pattern=self.job.pattern,
-            keep=list(self.job.skip),
-            learning_rate=self.job.learning_rate,
-            **what,
-        )
-        return result
-
     def trunk_path(self, trunk: Trunk) -> Path:
         """Where the weights of a trunk are kept."""
-        return self.folder / (f"{trunk.name}.keras" if trunk.name else "keras.keras")
+        return self.tuner.path(trunk) if trunk.name else self.folder / "keras.keras"
+
+    @property
+    def _own(self) -> str | None:
+        """The number format that the model as it came was trained for."""
+        return None if self.trained_bits is None else f"qat{self.trained_bits}"
 
     def variants(self, trunk: Trunk, precisions: Sequence[str]) -> None:
         """Convert a trunk to every number format and score each; float32 is always made.
@@ -139,7 +166,7 @@ class Bench:
         A model that was trained with rounding is also converted with it, as it came.
         """
         path = self.trunk_path(trunk)
-        own = f"qat{self.trained_bits}" if self.trained_bits is not None and trunk == Trunk() else None
+        own = self._own if trunk == Trunk() else None
         for precision in dict.fromkeys(filter(None, ("float32", own, *precisions))):
             name = trunk.variant(precision)
             self.tell(f"converting and scoring {name}")
@@ -153,9 +180,9 @@ class Bench:
                 as_it_came = replace(row, notes=("its rounding was trained in the run itself",))
                 self._convert(Path(self.job.model), name, precision, as_it_came, trunk.name)
                 continue
-            aware = self.folder / f"{name}.keras"
+            aware = self.tuner.path(trunk, precision)
             try:
-                self._fine_tune(aware, bits=bits, **_shares(trunk))
+                self.tuner.said(aware)
             except CompressionError as failure:
                 self.rows.append(replace(row, error=str(failure).splitlines()[0]))
                 continue
@@ -169,15 +196,7 @@ class Bench:
             self.rows.append(replace(row, error="it is made from the float32 file, which could not be made"))
             return
         try:
-            said = convert(
-                self.call,
-                path,
-                precision,
-                output,
-                calibration=self.calibration if needs.calibrated else None,
-                keep_float=self.job.keep_float if precision == "mixed" else (),
-                float_file=float_file if needs.needs_float_file else None,
-            )
+            said = self._made(path, precision, output, float_file)
         except CompressionError as failure:
             self.rows.append(replace(row, error=str(failure).splitlines()[0]))
             return
@@ -185,6 +204,19 @@ class Bench:
         if precision == "mixed":
             notes += (f"kept in float: {', '.join(self.job.keep_float)}",)
         self._score(replace(row, file=output.name, notes=notes), path)
+
+    def _made(self, path: Path, precision: str, output: Path, float_file: Path) -> dict[str, Any]:
+        """Convert a Keras file; what was said of it."""
+        needs = PRECISIONS[precision]
+        return convert(
+            self.call,
+            path,
+            precision,
+            output,
+            calibration=self.calibration if needs.calibrated else None,
+            keep_float=self.job.keep_float if precision == "mixed" else (),
+            float_file=float_file if needs.needs_float_file else None,
+        )
 
     # ---------------------------------------------------------------- judging
     def _score(self, row: Row, keras_path: Path) -> None:
@@ -305,7 +337,7 @@ class Bench:
         return Figure(value, "measured")
 
     def card(self, best: str | None = None, trail: Sequence[dict[str, Any]] = ()) -> ReportCard:
-        """The finished card."""
+        """The finished card; the last step of a search's trail says how it ended."""
         if self.judge.metric is None:
             errors = "; ".join(f"{row.name}: {row.error}" for row in self.rows if row.error)
             raise CompressionError(f"no variant could be made and scored: {errors}")
@@ -319,6 +351,7 @@ class Bench:
             "threads_all": devices.usable_cores(),
             "repetitions": self.job.repetitions,
             "choice": self._choice(best),
+            **({"goal": trail[-1]["ended"]} if trail else {}),
             "measured_at": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         }
         return ReportCard(
@@ -327,16 +360,10 @@ class Bench:
 
     def _choice(self, best: str | None) -> str:
         if best is None:
-            return "no search"
+            return "no search" if self.job.goal is None else "none: no variant is within the limit"
         if self.job.test is not None:
-            return "the bounded search chose on the validation samples; the card reports the test samples"
-        return (
-            "the bounded search chose on the same held-out samples that it reports, so expect a little less"
-        )
-
-
-def _shares(trunk: Trunk) -> dict[str, float | None]:
-    return {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
+            return "the search chose on the validation samples; the card reports the test samples"
+        return "the search chose on the same held-out samples that it reports, so expect a little less"
 
 
 def _spread(times: dict[str, float]) -> Figure:

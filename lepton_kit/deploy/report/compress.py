@@ -17,8 +17,9 @@ from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.goal import goal_of
 from lepton_kit.deploy.report.job_file import Job
-from lepton_kit.deploy.report.yardstick import bound_of, yardstick
+from lepton_kit.deploy.report.yardstick import yardstick
 from lepton_kit.deploy.subject import (
     check_layers,
     find_control,
@@ -36,9 +37,7 @@ from lepton_kit.rundir import EventReader, RunPaths, RunView, Status, lock, send
 from lepton_kit.rundir.paths import write_atomically
 
 QUANTIZE = ("float16", "dynamic_int8", "int8")
-SEARCH_STRUCTURED = (0.25, 0.5, 0.75, 0.875)
 SEARCH_SPARSITY = (0.5, 0.8)
-COSTS = ("balanced", "latency", "size")
 PATTERNS = ("unstructured", "2:4", "block")
 CANCEL_SECONDS = 10.0
 """A job that has not heard by then that it shall end is killed."""
@@ -137,6 +136,7 @@ def compress(
     metric: str = "auto",
     max_accuracy_drop: float | None = None,
     max_drop: float | str | Mapping[str, float | str] | None = None,
+    target: str | None = None,
     test: Any = None,
     cost: str = "balanced",
     pattern: str = "unstructured",
@@ -172,10 +172,13 @@ def compress(
         coefficient of all held-out places (of two classes that of the second, else the mean). Also the name of a metric
         that the model was compiled with, or of one of several outputs.
     max_accuracy_drop : search for the cheapest variant that loses at most this much of the score (0.005: half a
-        point; of an error it is a share of the float model's) among the given shares (0: leave that out; by default a
-        range of them).
-    max_drop : the same in another form: ``{"auc": 0.01}`` names the metric that is bounded and reported, a number is in
-        its unit, and text such as ``"2%"`` a share of the float model's value.
+        point; of an error it is a share of the float model's) among the given shares (0: leave that out; by default the
+        search chooses the share of channels, and tries 50 and 80 % zeros on what it found).
+    max_drop : the same in another form: ``{"auc": 0.01}`` or ``"auc=0.01"`` names the metric that is bounded and
+        reported, a number is in its unit, and text such as ``"2%"`` a share of the float model's value.
+    target : the other way round: search for the best score that meets ``"latency <= 0.02 ms"`` (batch 1, one thread,
+        measured here) or ``"size <= 50 kB"`` (of the file). What removes channels is trained only where a look at the
+        untrained file says that it will meet the target.
     test : what the card reports on, (x, y) or data of one split; a search then chooses on the validation split.
     cost : what cheap means: ``latency`` (batch 1, one thread), ``size`` (gzip), or ``balanced``,
         their geometric mean.
@@ -200,9 +203,7 @@ def compress(
         "skip": _names(skip),
     }
     check_precisions(settings["quantize"], keep_float=settings["keep_float"])
-    metric, bound, relative = bound_of(metric, max_accuracy_drop, max_drop)
-    if cost not in COSTS:
-        raise CompressionError(f"cost: got {cost!r}; expected one of {', '.join(COSTS)}")
+    metric, goal, relative = goal_of(metric, max_accuracy_drop, max_drop, target, cost)
     if pattern not in PATTERNS:
         raise CompressionError(f"pattern: got {pattern!r}; expected one of {', '.join(PATTERNS)}")
     for name, value in (
@@ -214,10 +215,14 @@ def compress(
             raise CompressionError(f"{name}: got {value!r}; expected a whole number of at least 1")
     if not 0 < learning_rate < float("inf"):
         raise CompressionError(f"learning_rate: got {learning_rate!r}; expected a number above 0")
-    if bound is not None:
+    if goal is not None:
         settings["refine"] = structured is None
-        settings["structured"] = SEARCH_STRUCTURED if structured is None else settings["structured"]
+    if goal is not None and goal.is_bound:
         settings["sparsity"] = SEARCH_SPARSITY if sparsity is None else settings["sparsity"]
+    elif goal is not None and settings["sparsity"]:
+        raise CompressionError(
+            f"sparsity: got {sparsity!r} beside a target; zeros make a file neither smaller nor faster, so leave it out"
+        )
     if isinstance(run_or_model, str | Path) and Path(run_or_model).exists():
         (trusted.trust if trust else trusted.check)(Path(run_or_model))
     home = find_home(run_or_model, folder)
@@ -235,7 +240,8 @@ def compress(
             data=str(data_path),
             pattern=pattern,
             metric=metric,
-            max_drop=bound,
+            max_drop=goal.limit if goal is not None and goal.is_bound else None,
+            target=None if goal is None or goal.is_bound else (goal.limited, goal.limit),
             relative=relative,
             test=None if test is None else str(store_test(test, home).absolute()),
             cost=cost,

@@ -12,19 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.compression.quantization.formats import PRECISIONS
 from lepton_kit.deploy.report.bench import Bench
 from lepton_kit.deploy.report.card import ReportCard
+from lepton_kit.deploy.report.goal import Goal
 from lepton_kit.deploy.report.job_file import Job, Record
 from lepton_kit.deploy.report.search import (
     Outcome,
+    Probe,
     Trunk,
     choose,
-    next_trunk,
-    relative_cost,
+    nearest,
+    next_trunks,
     trunks,
     why_skip,
 )
+from lepton_kit.errors import CompressionError
 from lepton_kit.processes.isolated import Call, fork_call, load_tensorflow
 from lepton_kit.rundir import RunPaths, Status, read_requests
 
@@ -33,13 +35,8 @@ LOOK_SECONDS = 0.1
 """A client's request waits at most so long."""
 
 
-def needs_training(job: Job) -> bool:
-    """Whether any variant is trained, so that a control has to stand beside it."""
-    return bool(job.structured or job.sparsity or any(PRECISIONS[name].trained_bits for name in job.quantize))
-
-
-def search(bench: Bench, max_drop: float) -> tuple[str | None, list[dict[str, Any]]]:
-    """Run the search on a bench, for what may be lost; the name of the winner and what was decided on the way.
+def search(bench: Bench, goal: Goal) -> tuple[str | None, list[dict[str, Any]]]:
+    """Run the search for a goal on a bench; the name of the winner and what was decided on the way.
 
     The winner is chosen by the final timing, in which all variants ran interleaved.
     """
@@ -47,29 +44,79 @@ def search(bench: Bench, max_drop: float) -> tuple[str | None, list[dict[str, An
     space = trunks(job.structured, job.sparsity)
     seen: list[Outcome] = []
     trail: list[dict[str, Any]] = []
-    while (trunk := next_trunk(space, seen, max_drop, job.cost, refine=job.refine)) is not None:
-        bench.train(trunk)
-        bench.variants(trunk, job.quantize)
-        outcome = _judge(bench, trunk)
-        seen.append(outcome)
-        inside = outcome.inside(max_drop)
-        trail.append(
-            {"trunk": trunk.name or "as it came", "drops": dict(outcome.drops), "inside": sorted(inside)}
-        )
-        if trunk == Trunk() and not outcome.costs:
+    probe = _probe(bench, goal, trail)
+    while batch := next_trunks(space, seen, goal, refine=job.refine, lanes=bench.lanes, probe=probe):
+        bench.train(batch, job.quantize)
+        for trunk in batch:
+            bench.variants(trunk, job.quantize)
+            outcome = _judge(bench, trunk, goal)
+            seen.append(outcome)
+            trail.append(
+                {
+                    "trunk": trunk.name or "as it came",
+                    "drops": dict(outcome.drops),
+                    "costs": dict(outcome.costs),
+                    "inside": sorted(outcome.inside(goal)),
+                }
+            )
+        if not seen[0].costs:
             break
     tried = {outcome.trunk for outcome in seen}
-    for trunk in space:
+    for trunk in space if goal.is_bound else ():
         if trunk not in tried:
-            reason = why_skip(trunk, seen, max_drop, job.cost)
+            reason = why_skip(trunk, seen, goal)
             trail.append({"trunk": trunk.name, "skipped": reason or "the model could not be converted"})
-    if len(tried) > 1 or any(PRECISIONS[name].trained_bits for name in job.quantize):
-        bench.control()
+    bench.control()
     bench.time()
-    return choose(bench.rows, job.cost, max_drop), trail
+    best = choose(bench.rows, goal)
+    return best, [*trail, {"best": best, "ended": _ended(bench, goal, best, trail)}]
 
 
-def _judge(bench: Bench, trunk: Trunk) -> Outcome:
+def _probe(bench: Bench, goal: Goal, trail: list[dict[str, Any]]) -> Probe:
+    """What number formats cost with a share of channels removed, each share looked at once and noted in the trail."""
+    known: dict[float, dict[str, float]] = {}
+
+    def probe(share: float) -> dict[str, float]:
+        if share in known:
+            return known[share]
+        step: dict[str, Any] = {"probe": Trunk(share).name}
+        try:
+            known[share] = bench.probe(share, bench.job.quantize, goal.limited)
+        except CompressionError as failure:  # channels can't be removed from this model
+            known[share] = {}
+            step["failed"] = str(failure).splitlines()[0]
+        meets = sorted(name for name, cost in known[share].items() if cost <= goal.limit)
+        trail.append({**step, "costs": known[share], "inside": meets})
+        return known[share]
+
+    return probe
+
+
+def _ended(bench: Bench, goal: Goal, best: str | None, trail: list[dict[str, Any]]) -> str:
+    """How a search ended, in words: its winner, or what came nearest and why nothing came nearer."""
+    if best is not None:
+        what = "the cheapest variant that" if goal.is_bound else "the best score with"
+        return f"{best} is {what} {goal.told()}"
+    near = nearest(bench.rows, goal)
+    if near is None:
+        return f"no variant could be measured for {goal.told()}"
+    told = f"no variant {'' if goal.is_bound else 'has '}{goal.told()}; the nearest is {near[0]}: {goal.told(near[1])}"
+    probed = [
+        (cost, step["probe"], name)
+        for step in trail
+        if "probe" in step
+        for name, cost in step["costs"].items()
+    ]
+    failed = next((step["failed"] for step in trail if "failed" in step), None)
+    if not probed:
+        return told if failed is None else f"{told}; no channels could be removed: {failed}"
+    least, trunk, name = min(probed)
+    if least > goal.limit:
+        return f"{told}; before training, {trunk}+{name} would still have {goal.told(least)}"
+    return f"{told}; {trunk}+{name} promised {goal.told(least)} before it was trained"
+
+
+def _judge(bench: Bench, trunk: Trunk, goal: Goal) -> Outcome:
     rows = [
         row
         for row in bench.rows
@@ -81,10 +128,10 @@ def _judge(bench: Bench, trunk: Trunk) -> Outcome:
     reference = timed.get("float32")
     drops, costs = {}, {}
     for row in rows:
-        price = relative_cost(timed[row.name], reference, bench.job.cost) if reference else None
+        cost = goal.cost_of(timed[row.name], reference) if reference else None
         lost = row.get("lost")
-        if price is not None and lost is not None:
-            drops[row.precision], costs[row.precision] = lost, price
+        if cost is not None and lost is not None:
+            drops[row.precision], costs[row.precision] = lost, cost
     return Outcome(trunk, drops, costs)
 
 
@@ -93,16 +140,16 @@ def run_job(job: Job, call: Call, tell: Callable[[str], None] = lambda text: Non
     bench = Bench(job, call, tell)
     bench.float_model()
     bench.control_run()
-    if job.max_drop is not None:
-        best, trail = search(bench, job.max_drop)
+    best: str | None = None
+    trail: list[dict[str, Any]] = []
+    if job.goal is not None:
+        best, trail = search(bench, job.goal)
     else:
-        best, trail = None, []
         wanted = trunks(job.structured, job.sparsity)
+        bench.train(wanted, job.quantize)
         for trunk in wanted:
-            bench.train(trunk)
             bench.variants(trunk, job.quantize)
-        if needs_training(job):
-            bench.control()
+        bench.control()
         bench.time()
     bench.on_gpu()
     card = bench.card(best, trail)

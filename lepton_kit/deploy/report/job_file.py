@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.deploy.report.goal import LOST, Goal
 from lepton_kit.rundir import EventLog, RunPaths, Status
 from lepton_kit.rundir.paths import write_atomically
 
@@ -17,7 +18,8 @@ from lepton_kit.rundir.paths import write_atomically
 class Job:
     """What to do, as it stands in ``job.json``. Paths are absolute; lists hold every value to try.
 
-    ``relative`` says whether ``max_drop`` is a share of the float model's score; None: of an error it is.
+    ``relative`` says whether ``max_drop`` is a share of the float model's score; None: of an error it is. ``target`` is
+    a figure of the rows with its limit.
     """
 
     folder: str
@@ -31,6 +33,7 @@ class Job:
     skip: tuple[str, ...] = ()
     max_drop: float | None = None
     relative: bool | None = None
+    target: tuple[str, float] | None = None
     cost: str = "balanced"
     refine: bool = False
     fine_tune_epochs: int = 3
@@ -45,6 +48,13 @@ class Job:
     gpu: str | None = None
     metric: str = "auto"
     test: str | None = None
+
+    @property
+    def goal(self) -> Goal | None:
+        """What its search is for; None: there is none."""
+        if self.target is not None:
+            return Goal(*self.target)
+        return None if self.max_drop is None else Goal(LOST, self.max_drop, self.cost)
 
     @classmethod
     def load(cls, path: str | Path) -> Job:

@@ -26,18 +26,23 @@ def fine_tune(
     keep: Sequence[str] = (),
     batch: int = 64,
     learning_rate: float = 2e-3,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Load, remove channels (``structured``), round (``bits``), prune (``sparsity``) while fitting, save.
 
-    Returns notes and losses. ``data`` is a prepared folder. The loss is the model's own where it was compiled; Adam's
+    Returns notes and losses. ``data`` is a prepared folder; ``threads`` are those of TensorFlow, by default all cores. The loss is the model's own where it was compiled; Adam's
     learning rate falls from ``learning_rate`` to 0 along a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
     """
     import keras
+    import tensorflow as tf
 
     from lepton_kit.compression.quantization.convert import load_keras
     from lepton_kit.data.prepared import open_folder
     from lepton_kit.models.defaults import compile_defaults
 
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     prepared = open_folder(Path(data))
     network = load_keras(model)
     loss, shares = loss_of(network)
@@ -71,6 +76,16 @@ def fine_tune(
     network.save(temporary)
     os.replace(temporary, output)
     return {"notes": notes, "loss": [float(value) for value in history.history["loss"]], "steps": steps}
+
+
+def remove(model: str, output: str, structured: float, keep: Sequence[str] = ()) -> None:
+    """Save the model with that share of its channels removed and nothing trained, to see what it would cost."""
+    from lepton_kit.compression.pruning.structured import remove_channels
+    from lepton_kit.compression.quantization.convert import load_keras
+    from lepton_kit.models.payload import copy_code
+
+    remove_channels(load_keras(model), structured, skip=tuple(keep)).model.save(output)
+    copy_code(Path(model), Path(output))
 
 
 def strip(model: str, output: str) -> dict[str, int | None]:

@@ -116,42 +116,6 @@ def yardstick(model: Path, data: PreparedData, metric: str = "auto") -> Yardstic
     return Yardstick(tuple(found), own=metric)
 
 
-def bound_of(
-    metric: str, max_accuracy_drop: float | None, max_drop: Any
-) -> tuple[str, float | None, bool | None]:
-    """(metric, bound, whether the bound is a share of the float model's value; None: of an error it is).
-
-    >>> bound_of("auto", None, {"auc": 0.01}), bound_of("auto", None, "2%")
-    (('auc', 0.01, False), ('auto', 0.02, True))
-    """
-    if max_drop is None:
-        if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
-            raise CompressionError(f"max_accuracy_drop: got {max_accuracy_drop}; expected a share in [0, 1)")
-        return metric, max_accuracy_drop, None
-    if max_accuracy_drop is not None:
-        raise CompressionError("max_drop: got it beside max_accuracy_drop; expected one of the two")
-    given = max_drop
-    if isinstance(given, Mapping):
-        if len(given) != 1:
-            raise CompressionError(
-                f"max_drop: got {len(given)} metrics; expected one, such as {{'auc': 0.01}}"
-            )
-        name, given = next(iter(given.items()))
-        if metric not in ("auto", name):
-            raise CompressionError(f"max_drop: got a bound for {name!r}; the metric is {metric!r}")
-        metric = name
-    try:
-        share = isinstance(given, str) and given.strip().endswith("%")
-        value = float(str(given).strip().removesuffix("%")) / (100 if share else 1)
-    except ValueError:
-        value = -1.0
-    if isinstance(given, bool) or not 0 <= value < float("inf"):
-        raise CompressionError(
-            f"max_drop: got {max_drop!r}; expected a number of at least 0, a share such as '2%', or {{metric: one of these}}"
-        )
-    return metric, value, share
-
-
 def load_outputs(path: Path) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
     """(outputs, for each where the model's mask says that a place counts) as `measure.predict_file` has stored them."""
     with np.load(path) as stored:
