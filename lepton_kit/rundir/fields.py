@@ -24,6 +24,17 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
         **{"loss": LIST, "samples": LIST, "busy": LIST, "metrics": MAPPING},
     },
     "epoch": {"epoch": WHOLE, "step": WHOLE, "metrics": MAPPING, "validation": MAPPING | NOTHING},
+    "predictions": {
+        **{
+            "epoch": WHOLE,
+            "step": WHOLE,
+            "form": TEXT,
+            "why": TEXT | NOTHING,
+            "counted": WHOLE,
+            "right": WHOLE,
+        },
+        **{"names": LIST, "others": WHOLE, "counts": LIST, "points": LIST, "examples": LIST},
+    },
     "compression": {"step": WHOLE, "sparsity": MAPPING, "total": NUMBER},
     "checkpoint": {"step": WHOLE},
     "resources": {
@@ -44,6 +55,8 @@ ITEMS: dict[tuple[str, str], frozenset[type]] = {
     ("steps", "busy"): NUMBER,
     ("steps", "metrics"): NUMBER | NOTHING,
     ("compression", "sparsity"): NUMBER,
+    ("predictions", "names"): TEXT,
+    ("predictions", "examples"): MAPPING,
 }
 """What a list, or a mapping's values, consist of."""
 

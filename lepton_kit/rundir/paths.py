@@ -88,6 +88,11 @@ class RunPaths:
         return self.root / "best"
 
     @property
+    def confusion(self) -> Path:
+        """Counts of true and said classes of the last validation, where the log has those of some classes alone."""
+        return self.root / "confusion.npz"
+
+    @property
     def final_model(self) -> Path:
         """The trained model."""
         return self.root / "final" / "model.keras"

@@ -11,11 +11,14 @@ import numpy as np
 
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
+from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.status import Status
 
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
+PREDICTIONS_KEPT = 8
+"""So many, for a return to a checkpoint drops those after it."""
 
 
 class Series:
@@ -77,6 +80,8 @@ class RunView:
         self.warnings: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
+        self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
+        """What the model said of the validation split after the last epochs."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -259,6 +264,8 @@ class RunView:
         for series in self.resource_series.values():
             series.truncate(measured)
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
+        while self.predictions and self.predictions[-1].step > step:
+            self.predictions.pop()
         self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
     def _on_steps(self, event: dict[str, Any]) -> None:
@@ -297,6 +304,9 @@ class RunView:
         }
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
+
+    def _on_predictions(self, event: dict[str, Any]) -> None:
+        self.predictions.append(Predictions.of(event))
 
     def _on_compression(self, event: dict[str, Any]) -> None:
         self.sparsity, self.total_sparsity = event["sparsity"], event["total"]

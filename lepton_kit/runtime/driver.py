@@ -23,7 +23,7 @@ from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes, busy_seconds
-from lepton_kit.training import messages
+from lepton_kit.training import logged, messages
 
 TICK_SECONDS = 0.05
 CHECK_SECONDS = 0.5
@@ -255,7 +255,7 @@ class Driver:
                 self._on_detached(member, message)
             case messages.Failed():
                 self._on_failed(member, message)
-            case messages.Logged():
+            case logged.Logged():
                 self._on_logged(member, message)
             case _:
                 raise RunError(f"worker {member.worker} said what no worker says: {message}")
@@ -274,13 +274,13 @@ class Driver:
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 
-    def _on_logged(self, member: Member, message: messages.Logged) -> None:
-        if isinstance(message, messages.Steps):
+    def _on_logged(self, member: Member, message: logged.Logged) -> None:
+        if isinstance(message, logged.Steps):
             if message.last > self._failed_at and message.world_size >= self._wishes.workers:
                 self._failures = 0
             member.step = message.last
         self._ledger.append(message.event, message.content)
-        if isinstance(message, messages.Saved):
+        if isinstance(message, logged.Saved):
             self._ledger.sync()
             self._tell_durable()
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import fields
 from lepton_kit.training import messages
-from lepton_kit.training.messages import Carrying, Logged, Message, decode, encode
+from lepton_kit.training.logged import Logged, Message
+from lepton_kit.training.messages import Carrying, decode, encode
 
 ANYTHING = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=3)
 
