@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,21 @@ class Predictions:
             counts=counts,
             points=points,  # type: ignore[arg-type]  # pairs, as was just seen
             examples=tuple(_example(one) for one in event["examples"]),
+        )
+
+    def whole(self, file: Path) -> Predictions:
+        """With the counts of all classes from this file (`RunPaths.confusion`), if it has those of the same step."""
+        if not self.others or self.form == "labels":
+            return self
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                if int(stored["step"]) != self.step:
+                    return self
+                counts, names = stored["counts"].astype(np.int64), tuple(map(str, stored["names"]))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            return self
+        return (
+            replace(self, counts=counts, names=names, others=0) if counts.shape == (len(names),) * 2 else self
         )
 
 

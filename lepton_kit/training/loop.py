@@ -325,9 +325,9 @@ class Worker:
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
         self._report()
         if self._rank == 0:
-            about = {"metrics": metrics | self._decisions.added, "validation": validation}
+            figures: dict[str, Any] = {"metrics": metrics | self._decisions.added, "validation": validation}
             seconds = round(time.monotonic() - self._epoch_start, 4)
-            self._channel.send(logged.EpochDone(epoch=epoch, step=self.position, seconds=seconds, **about))
+            self._channel.send(logged.EpochDone(epoch=epoch, step=self.position, seconds=seconds, **figures))
             if validation is not None:
                 self._saver.tell_predictions(self._folder, self._validation, epoch, self.position)
         self._epoch_start = time.monotonic()

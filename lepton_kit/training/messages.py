@@ -20,13 +20,13 @@ from lepton_kit.training.collective import Membership
 from lepton_kit.training.logged import (
     Compressed,
     EpochDone,
-    Message,
     Predicted,
     Printed,
     Saved,
     Steps,
     Warned,
 )
+from lepton_kit.training.logged import Message as Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +274,23 @@ class Failed(Message):
 Command = Reform | Pause | Resume | Stop | Durable | Set
 ToWorker = Prepare | Join | Exit | Abort | Command
 FromWorker = (
-    Hello | Alive | Ready | Joining | Joined | HandedOver | Formed | Paused | Detached | Failed
-    | Steps | EpochDone | Predicted | Compressed | Saved | Warned | Printed
+    Hello
+    | Alive
+    | Ready
+    | Joining
+    | Joined
+    | HandedOver
+    | Formed
+    | Paused
+    | Detached
+    | Failed
+    | Steps
+    | EpochDone
+    | Predicted
+    | Compressed
+    | Saved
+    | Warned
+    | Printed
 )
 OfZygote = Fork | LogTo | Warm | StillThere | NotLoaded | Exited
 OfNursery = NurseryReady | ForkDriver

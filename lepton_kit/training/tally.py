@@ -153,7 +153,8 @@ class ClassTally(Tally):
             y = y.argmax(axis=-1)
         if y.shape != places:
             raise ValueError("targets of another form than the outputs")
-        return np.rint(y).astype(np.int64)
+        found: np.ndarray = np.rint(y).astype(np.int64)
+        return found
 
     def _valid(self, true: np.ndarray) -> np.ndarray:
         found: np.ndarray = (true >= 0) & (true < self._classes)

@@ -35,7 +35,7 @@ def tally_of(model: Any, data: PreparedData) -> Tally | str:
         preprocessing, read, described = how_read(model, data)
         if len(read) != 1 or len(targets) != 1:
             return "the model has several outputs; predictions are shown of models with one"
-        (paired,) = pair(described, targets[0][1]) or [None]
+        paired = next(iter(pair(described, targets[0][1])), None)
     except (LeptonError, ValueError) as failure:
         return f"it is not known how the outputs read ({failure})"
     return _tally(read[0], paired, len(split), np.shape(targets[0][1])[1:], preprocessing)
@@ -102,11 +102,13 @@ class Validation:
         if not isinstance(seen, ClassTally) or len(seen.counts) <= tally.SHOWN_CLASSES:
             return
         names = np.array([str(seen.answer.label(one)) for one in range(len(seen.counts))])
-        arrays = {"counts": seen.counts, "names": names, "step": np.array(step)}
         target = RunPaths(folder).confusion
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            state.write(temporary, lambda file: np.savez_compressed(file, **arrays))
+            state.write(
+                temporary,
+                lambda file: np.savez_compressed(file, counts=seen.counts, names=names, step=np.array(step)),
+            )
             os.replace(temporary, target)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -44,7 +44,9 @@ def confusion(true, said, classes):
     return counts
 
 
-@pytest.mark.parametrize("metrics", [["accuracy"], [keras.metrics.MeanMetricWrapper(lambda y, p: p[:, 0] * 0)]])
+@pytest.mark.parametrize(
+    "metrics", [["accuracy"], [keras.metrics.MeanMetricWrapper(lambda y, p: p[:, 0] * 0)]]
+)
 def test_classes_are_counted_as_by_keras_also_where_predictions_are_gathered(tmp_path, metrics):
     y = np.random.default_rng(1).integers(0, 3, ROWS).astype(np.int32)
     data = arrays(rows(4), y, class_names=["ant", "bee", "cat"])
