@@ -17,6 +17,8 @@ from lepton_kit.panels.parts import Markup
 from lepton_kit.rundir import RunPaths
 from lepton_kit.rundir.predictions import Example
 
+MAP_SIDE = 112
+FIGURES = 4
 _numbers = itertools.count()
 
 
@@ -49,34 +51,26 @@ class HeldOut:
 
     def __call__(self, one: Example) -> Markup:
         """A sample as HTML."""
-        if one.places is not None:
-            about = self._of(one.row, *one.places[::-1])
-            if "picture" in about:
-                text = "the said classes in colour over the sample, the true ones outlined in yellow"
-                return Markup(
-                    f'<img class="lk-held" alt="{self._name(about)}: {text}" src="{about["picture"]}">'
-                )
-            return Markup(f"<span>{self._name(about)}</span>")
-        self.load([one])
-        about = self._known[one.row]
-        name = self._name(about)
+        if one.places is None:
+            self.load([one])
+            about = self._known[one.row]
+        else:
+            about = self._of(one.row, *one.places)
+        name = html.escape(str(about["name"]))
+        if "map" in about:
+            text = "what the model said in colour over the sample, what is true outlined in yellow"
+            return Markup(f'<img class="lk-held" alt="{name}: {text}" title="{name}" src="{about["map"]}">')
         if "picture" in about:
-            wide = " lk-held-wide" if about.get("wide") else ""
-            return Markup(
-                f'<span role="img" aria-label="{name}" title="{name}" class="lk-held{wide} {self._key}-{one.row}"></span>'
-            )
-        if "text" in about:
-            return Markup(f'<span class="lk-words-of">{html.escape(about["text"])}</span>')
-        return Markup(f"<span>{name}</span>")
+            kind = f"lk-held {self._key}-{one.row}" + (" lk-held-wide" if about.get("wide") else "")
+            return Markup(f'<span role="img" aria-label="{name}" title="{name}" class="{kind}"></span>')
+        text = html.escape(about["text"]) if "text" in about else f"sample {one.row}"
+        return Markup(f'<span class="lk-words-of" title="{text}">{text}</span>')
 
-    def _name(self, about: dict[str, Any]) -> str:
-        return html.escape(str(about["name"]))
-
-    def _of(self, row: int, said: np.ndarray | None = None, true: np.ndarray | None = None) -> dict[str, Any]:
+    def _of(self, row: int, *places: np.ndarray) -> dict[str, Any]:
         try:
             if self._show is None:
                 self._show = _reader(self._folder)
-            return self._show(row, said, true)
+            return self._show(row, *places)
         except (LeptonError, OSError, ValueError, IndexError, KeyError, TypeError):
             return {"name": f"row {row} of the validation split"}
 
@@ -87,18 +81,29 @@ def _reader(folder: Path) -> Callable[..., dict[str, Any]]:
     prepared = open_folder(RunPaths(folder).data)
     if prepared.validation is None:
         raise ValueError("there is no validation split")
-    held = prepared.validation
-    show: Callable[..., dict[str, Any]] = shown(prepared)
+    held, show = prepared.validation, shown(prepared, FIGURES)
 
-    def read(row: int, said: np.ndarray | None, true: np.ndarray | None) -> dict[str, Any]:
-        about = show(row, said, true)
+    def read(row: int, *places: np.ndarray) -> dict[str, Any]:
+        about = show(row)
         x = held.rows(np.array([row]))[0]
+        if places:
+            return about | ({"map": _map(x[0], *places)} if isinstance(x, np.ndarray) else {})
         if "picture" in about or "text" in about or not isinstance(x, np.ndarray):
             return about
         drawn = _line(x[0])
         return about if drawn is None else {**about, "picture": drawn, "wide": True}
 
     return read
+
+
+def _map(sample: np.ndarray, true: np.ndarray, said: np.ndarray) -> str:
+    """What was said over a sample, what is true as an outline. Raises `DataError` for a sample that is no picture."""
+    from lepton_kit.data.images.overlay import overlay
+
+    scale = max(1, MAP_SIDE // max(sample.shape[:2]))
+    drawn = overlay([sample], [said], truth=[true], scale=scale)
+    drawn.image.thumbnail((MAP_SIDE, MAP_SIDE))
+    return "data:image/png;base64," + base64.b64encode(drawn.png()).decode()
 
 
 def _line(sample: np.ndarray) -> str | None:

@@ -57,7 +57,8 @@ class LivePanel(Panel):
         self.summary = note("No run yet. Press <b>Start</b>, or attach to one under <b>Runs</b>.")
         self.in_words = note()
         self.heard = Announcer()
-        self.pictures, self.predicted = widgets.HTML(), widgets.HTML()
+        unseen = widgets.Layout(display="none")
+        self.pictures, self.predicted = widgets.HTML(layout=unseen), widgets.HTML()
         self._told: Predictions | None = None
         self.workers_table = note()
         self.incidents = note()
@@ -81,7 +82,7 @@ class LivePanel(Panel):
                 self.summary,
                 self._place,
                 self.in_words,
-                widgets.HTML(predicted.STYLE),
+                widgets.HTML(predicted.STYLE, layout=unseen),
                 self.pictures,
                 self.predicted,
                 self.workers_table,

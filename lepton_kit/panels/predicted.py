@@ -19,7 +19,7 @@ SHORT = 3
 """Letters of a class up to which its name stands upright over its column."""
 
 STYLE = """<style>
-.lk-predicted{margin-top:10px}
+.lk-predicted{margin:8px 0 12px}
 .lk-predicted-parts{display:flex;flex-wrap:wrap;gap:14px 28px;align-items:flex-start;margin-top:6px}
 .lk-predicted-parts>*{min-width:0;max-width:100%}
 .lk-confusion{overflow-x:auto;flex:0 1 auto}
@@ -41,12 +41,14 @@ STYLE = """<style>
  grid-template-columns:repeat(auto-fill,minmax(min(170px,100%),1fr))}
 .lk-examples li{display:flex;gap:8px;align-items:center;margin:0;font-size:12px;line-height:1.35;min-width:0}
 .lk-examples li>div{min-width:0;overflow-wrap:anywhere}
-.lk-examples .lk-words-of{flex-basis:100%;color:var(--jp-ui-font-color2)}
-.lk-examples li.lk-tall{flex-wrap:wrap;gap:2px 8px;align-items:flex-start}
-.lk-held{flex:0 0 auto;width:56px;height:56px;border-radius:3px;background:center/contain no-repeat;image-rendering:pixelated;
+.lk-examples .lk-words-of{flex:1 1 100%;min-width:0;color:var(--jp-ui-font-color2);overflow-wrap:anywhere;
+ display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;overflow:hidden}
+.lk-examples li.lk-tall{flex-wrap:wrap;gap:2px 8px;align-content:flex-start}
+.lk-held{flex:0 0 auto;width:56px;height:56px;border-radius:3px;background-position:center;background-size:contain;background-repeat:no-repeat;image-rendering:pixelated;
  border:1px solid var(--jp-border-color2)}
-.lk-held-wide{width:110px}
+.lk-held-wide{width:96px}.lk-panel img.lk-held{width:84px;height:84px}
 .lk-panel img.lk-held{object-fit:contain;margin:0}
+.lk-right,.lk-wrong{white-space:nowrap}
 .lk-right{color:var(--jp-success-color0,#1a7f37)}.lk-wrong{color:var(--jp-error-color0,#b3261e)}
 </style>"""
 

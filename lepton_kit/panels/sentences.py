@@ -78,7 +78,7 @@ def predictions_told(seen: Predictions) -> str:
         parts = [_value(name, *pair) for name, pair in zip(seen.names, seen.points, strict=False)]
         return f"{begin}, of {seen.counted:,} validation samples: " + "; ".join(parts) + "."
     share = f" ({seen.right / seen.counted:.1%})" if seen.counted else ""
-    told = f"{begin} {seen.right:,} of {seen.counted:,} {UNITS.get(seen.form, 'samples')} right{share}."
+    told = f"{begin}: {seen.right:,} of {seen.counted:,} {UNITS.get(seen.form, 'samples')} right{share}."
     pairs = confused(seen)
     return told + (f" Most often confused: {', '.join(pairs)}." if pairs else "")
 

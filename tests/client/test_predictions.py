@@ -15,13 +15,24 @@ pytestmark = pytest.mark.processes
 def test_three_workers_of_unequal_shares_count_as_plain_keras(tmp_path, gathered):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     keras.utils.set_random_seed(1)
-    layers = [keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(10)]
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Rescaling(1 / 16),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10),
+    ]
     model = keras.Sequential(layers)
     # Keras' sum of cross-entropies is no mean, so that every rank computes it from all predictions.
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum") if gathered else loss
     model.compile(keras.optimizers.SGD(1e-4 if gathered else 0.1), loss)
     run = lk.launch(
-        model, lk.data.sample("digits"), workers=3, weights=(1.0, 2.0, 5.0), epochs=2, global_batch=64, runs_dir=tmp_path
+        model,
+        lk.data.sample("digits"),
+        workers=3,
+        weights=(1.0, 2.0, 5.0),
+        epochs=2,
+        global_batch=64,
+        runs_dir=tmp_path,
     ).wait(240)
     assert run.status == "finished", run.cause
     seen, held = run.predictions(), run.data().prepare().validation
