@@ -10,7 +10,7 @@ import numpy as np
 from lepton_kit import drawing
 from lepton_kit.drawing import BLUE, GREY
 from lepton_kit.panels.parts import Markup, table
-from lepton_kit.panels.sentences import predictions_told
+from lepton_kit.panels.sentences import predictions_told, short
 from lepton_kit.rundir.predictions import Example, Predictions
 
 SIDE = 250
@@ -97,18 +97,6 @@ def _cell(count: int, share: float, right: bool) -> str:
         return "<td class=z>0</td>"
     kind = " class=r" if right else ""
     return f'<td{kind} style="--s:{share:.0f}">{short(count)}</td>'
-
-
-def short(count: int) -> str:
-    """A count in at most four letters or so.
-
-    >>> short(812), short(12_400), short(3_450_000)
-    ('812', '12k', '3.5M')
-    """
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= 10 * size or (size > 10**3 and count >= size):
-            return f"{count / size:.0f}{unit}" if count >= 10 * size else f"{count / size:.1f}{unit}"
-    return str(count)
 
 
 def labels(seen: Predictions) -> Markup:

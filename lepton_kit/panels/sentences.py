@@ -80,7 +80,8 @@ def predictions_told(seen: Predictions) -> str:
     share = f" ({seen.right / seen.counted:.1%})" if seen.counted else ""
     told = f"{begin}: {seen.right:,} of {seen.counted:,} {UNITS.get(seen.form, 'samples')} right{share}."
     pairs = confused(seen)
-    return told + (f" Most often confused: {', '.join(pairs)}." if pairs else "")
+    how = "wrong" if seen.form == "labels" else "confused"
+    return told + (f" Most often {how}: {', '.join(pairs)}." if pairs else "")
 
 
 def confused(seen: Predictions) -> list[str]:
@@ -108,6 +109,18 @@ def times(count: int) -> str:
     ('once', '1,200 times')
     """
     return "once" if count == 1 else f"{count:,} times"
+
+
+def short(count: int) -> str:
+    """A count in at most four letters or so.
+
+    >>> short(812), short(12_400), short(3_450_000)
+    ('812', '12k', '3.5M')
+    """
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= 10 * size or (size > 10**3 and count >= size):
+            return f"{count / size:.0f}{unit}" if count >= 10 * size else f"{count / size:.1f}{unit}"
+    return str(count)
 
 
 def _value(name: str, true: np.ndarray, said: np.ndarray) -> str:
