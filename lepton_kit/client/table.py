@@ -12,7 +12,7 @@ from lepton_kit.client import finding
 from lepton_kit.client.run import Run
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import RunPaths, list_runs, lock
-from lepton_kit.rundir.labels import first_name
+from lepton_kit.rundir.labels import Labels, first_name
 from lepton_kit.rundir.paths import TRASH, runs_folder
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def _row(run: Run) -> dict[str, Any]:
     stamp = tuple(_stamp(path) for path in (run.paths.status, run.paths.events, run.paths.labels))
     if run.listed is not None and run.listed[0] == stamp:
         return dict(run.listed[1])
-    labels = run.labels
-    state, over = _state(run)
+    of_status, of_log, of_labels = stamp
+    labels = run.labels if of_labels is not None else Labels()
+    state, over = _state(run, of_log[1] if of_status is not None and of_log is not None else None)
     row = {"id": run.id, "name": labels.name or first_name(run.id)} | state
     row |= {"energy_joules": row.get("energy_joules"), "tags": ", ".join(labels.tags), "note": labels.note}
     try:
@@ -104,7 +105,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _work(run: Run) -> dict[str, Any]:
     """What is under way in a run's folder beside its training: a compression keeps a lock as a run does."""
-    return {"work": "compression"} if lock.held(RunPaths(run.directory / "compression")) else {}
+    return {"work": "compression"} if lock.held(RunPaths(run.paths.compression)) else {}
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -116,10 +117,10 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _state(run: Run) -> tuple[dict[str, Any], bool]:
-    """The figures of a run, and whether they are its last ones."""
+def _state(run: Run, log_bytes: int | None) -> tuple[dict[str, Any], bool]:
+    """The figures of a run whose log has so many bytes, and whether they are its last ones."""
     try:
-        known = run.paths.read_summary()
+        known = run.paths.read_summary(log_bytes) if log_bytes is not None else None
         over = known is not None
         if known is None:
             status, wanted = run.status, run.config.workers.count

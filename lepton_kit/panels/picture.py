@@ -141,12 +141,12 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < 1e6 else f"{value:.4g}"
 
 
-def text_at(draw: Any, x: float, y: float, text: str, anchor: str, size: int) -> None:
-    """Grey text on a picture at a place of the page; ``anchor`` is Pillow's, such as ``lm``."""
+def text_at(draw: Any, x: float, y: float, text: str, anchor: str, size: int, fill: str = GREY) -> None:
+    """Text, grey if nothing else is asked, on a picture at a place of the page; ``anchor`` is Pillow's, such as ``lm``."""
     from PIL import ImageFont
 
     draw.text(
-        (x * SCALE, y * SCALE), text, fill=GREY, anchor=anchor, font=ImageFont.load_default(size * SCALE)
+        (x * SCALE, y * SCALE), text, fill=fill, anchor=anchor, font=ImageFont.load_default(size * SCALE)
     )
 
 
