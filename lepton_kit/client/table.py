@@ -23,6 +23,8 @@ LAST = ("seconds", "energy_joules", "began", "tags", "note", "work", "cause", "p
 """Columns before and after the metrics."""
 SELDOM = ("work", "cause", "problem")
 """Columns that a table has only where a run has them."""
+UNSEEN = ("no_energy",)
+"""What rows say beside their columns."""
 
 
 class Runs(list[Run]):
@@ -71,7 +73,7 @@ class Runs(list[Run]):
         """
         import pandas as pd
 
-        rows = self.rows()
+        rows = [{name: one for name, one in row.items() if name not in UNSEEN} for row in self.rows()]
         names = finding.columns(rows)
         middle = [name for name in names if name not in FIRST and name not in LAST]
         told = {name for row in rows for name in SELDOM if row.get(name)}

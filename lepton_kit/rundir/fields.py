@@ -41,6 +41,7 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
         **{"step": WHOLE, "cores": NUMBER, "memory_bytes": NUMBER},
         **{"gpu": NUMBER | NOTHING, "gpu_memory_bytes": NUMBER | NOTHING},
     },
+    "energy": {"joules": NUMBER | NOTHING, "why": TEXT | NOTHING},
     "request": {"verb": TEXT},
     "incident": {"what": TEXT},
     "warning": {"text": TEXT},

@@ -82,6 +82,10 @@ class RunView:
         self.checkpoints: list[dict[str, Any]] = []
         self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
         """What the model said of the validation split after the last epochs."""
+        self.energy_joules: float | None = None
+        """What the processors took while it trained, other programs included; None where it was not measured."""
+        self.no_energy: str | None = None
+        """Why it was not measured, if that is known."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -201,7 +205,7 @@ class RunView:
         return (self.total_steps - self.step) * seconds / steps
 
     def summary(self) -> dict[str, Any]:
-        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds.
+        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds, energy or why there is none.
 
         Loss and metrics are the last epoch's, before its end those of the last report; workers are those of the last
         generation, once there is one.
@@ -222,6 +226,8 @@ class RunView:
             "total_steps": self.total_steps,
             **figures,
             "seconds": self.seconds,
+            "energy_joules": self.energy_joules,
+            "no_energy": self.no_energy,
         }
 
     def counts(self) -> dict[str, int]:
@@ -321,6 +327,11 @@ class RunView:
         for name, series in self.resource_series.items():
             value = event.get(name)
             series.extend([np.nan if value is None else value])
+
+    def _on_energy(self, event: dict[str, Any]) -> None:
+        self.no_energy = event["why"]
+        if event["joules"] is not None:
+            self.energy_joules = (self.energy_joules or 0.0) + event["joules"]
 
     def _on_request(self, event: dict[str, Any]) -> None:
         self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked

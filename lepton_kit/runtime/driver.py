@@ -16,6 +16,7 @@ from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.energy import EnergyMeter
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
@@ -69,7 +70,7 @@ class Driver:
         self._fatal: tuple[float, str] | None = None
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
-        self._resources = Resources()
+        self._resources, self._energy = Resources(), EnergyMeter()
         self._missing: tuple[str, float] | None = None
         self._group.settle()
         for member in self._roster.members.values():
@@ -98,6 +99,7 @@ class Driver:
             self._refuse_requests("the run has ended")
             if self._ledger.lost and not self._held.gone:
                 time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
+            self._measure_energy(time.monotonic(), False)
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
@@ -381,6 +383,7 @@ class Driver:
 
     def _measure(self, now: float) -> None:
         """Log what the workers take of the machine while they train."""
+        self._measure_energy(now, self._ring.phase == "training")
         if self._ring.phase != "training":
             self._resources.rest()
             return
@@ -389,3 +392,7 @@ class Driver:
         on_gpu = any(member.place.device == "gpu" for member in members)
         if (taken := self._resources.measure(now, self._roster.own_seconds, memory, on_gpu)) is not None:
             self._ledger.append("resources", {"step": self._ledger.view.step, **taken})
+
+    def _measure_energy(self, now: float, training: bool) -> None:
+        if (used := self._energy.measure(now, training)) is not None:
+            self._ledger.append("energy", used)
