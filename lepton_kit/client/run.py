@@ -292,7 +292,7 @@ class Run(KeptRun):
         The ``counts`` of a classification are a confusion matrix, a row for each true class.
         """
         seen = self.view().predictions
-        return seen[-1].whole(self.paths.confusion) if seen else None
+        return seen[-1].whole(self.paths.confusion(seen[-1].step)) if seen else None
 
     def predictor(self, model: str = "last") -> Predictor:
         """What `predict` asks, kept while the run's weights stay the same."""

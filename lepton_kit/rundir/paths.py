@@ -89,9 +89,13 @@ class RunPaths:
         return self.root / "best"
 
     @property
-    def confusion(self) -> Path:
-        """Counts of true and said classes of the last validation, where the log has those of some classes alone."""
-        return self.root / "confusion.npz"
+    def predictions(self) -> Path:
+        """Folder of the last validation's counts of true and said classes, where the log has those of some classes alone."""
+        return self.root / "predictions"
+
+    def confusion(self, step: int) -> Path:
+        """The counts of the validation at this step."""
+        return self.predictions / f"step-{step:08d}" / "confusion.npz"
 
     @property
     def final_model(self) -> Path:

@@ -78,13 +78,11 @@ class Predictions:
         )
 
     def whole(self, file: Path) -> Predictions:
-        """With the counts of all classes from this file (`RunPaths.confusion`), if it has those of the same step."""
+        """With the counts of all classes from this file (`RunPaths.confusion`), if it is there."""
         if not self.others or self.form == "labels":
             return self
         try:
             with np.load(file, allow_pickle=False) as stored:
-                if int(stored["step"]) != self.step:
-                    return self
                 counts, names = stored["counts"].astype(np.int64), tuple(map(str, stored["names"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return self

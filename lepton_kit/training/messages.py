@@ -13,8 +13,6 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from pydantic import TypeAdapter, ValidationError
-
 from lepton_kit.errors import RunError
 from lepton_kit.training.collective import Membership
 from lepton_kit.training.logged import (

@@ -110,11 +110,11 @@ class Saver:
 
     def tell_predictions(self, folder: Path, validation: Validation, epoch: int, step: int) -> None:
         """What the model said of the validation split: into the log, and all of it beside that."""
-        self._send(validation.told(epoch, step))
         try:
             validation.keep(folder, step)
         except OSError as failure:
             self._send(logged.Warned(text=named(f"the counts of all classes were not written: {failure}")))
+        self._send(validation.told(epoch, step))
 
 
 def load(folder: Path, variables: Sequence[Any]) -> Handed:

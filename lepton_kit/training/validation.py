@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,14 @@ class Validation:
         if not isinstance(seen, ClassTally) or len(seen.counts) <= tally.SHOWN_CLASSES:
             return
         names = np.array([str(seen.answer.label(one)) for one in range(len(seen.counts))])
-        target = RunPaths(folder).confusion
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            state.write(
-                temporary,
-                lambda file: np.savez_compressed(file, counts=seen.counts, names=names, step=np.array(step)),
-            )
-            os.replace(temporary, target)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        paths = RunPaths(folder)
+        target = paths.confusion(step)
+        unfinished = paths.predictions / f".{target.parent.name}"
+        for old in paths.predictions.glob("*step-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        unfinished.mkdir(mode=0o700, parents=True)
+        state.write(
+            unfinished / target.name,
+            lambda file: np.savez_compressed(file, counts=seen.counts, names=names),
+        )
+        os.replace(unfinished, target.parent)

@@ -8,6 +8,7 @@ import pytest
 
 from lepton_kit.data import arrays
 from lepton_kit.models.answers import Answer
+from lepton_kit.rundir import RunPaths
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.training import job
 from lepton_kit.training.tally import BASE, ClassTally, spread
@@ -78,9 +79,11 @@ def test_of_many_classes_the_log_has_the_most_confused_and_a_file_has_all(tmp_pa
     y = np.arange(ROWS, dtype=np.int32) % 30
     told, trained, held = predicted(tmp_path, network(keras.layers.Dense(30)), arrays(rows(4), y))
     whole = confusion(held.y, trained.predict(held.x, verbose=0).argmax(1), 30)
-    with np.load(tmp_path / "confusion.npz") as file:
+    with np.load(RunPaths(tmp_path).confusion(told.step)) as file:
         np.testing.assert_array_equal(file["counts"], whole)
-        assert int(file["step"]) == told.step
+        assert len(file["names"]) == 30
+    assert len([*RunPaths(tmp_path).predictions.iterdir()]) == 1, "the epoch's before goes"
+    np.testing.assert_array_equal(told.whole(RunPaths(tmp_path).confusion(told.step)).counts, whole)
     assert (told.counts.shape, told.others, told.counts.sum()) == ((21, 21), 10, len(held))
     assert told.right == np.trace(whole)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import is_inside
-from lepton_kit.training.state import KEEP_CHECKPOINTS, checkpoint_folders
+from lepton_kit.training.state import KEEP_CHECKPOINTS
 
-KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1}
+KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1, "predictions": 1}
 """Folder -> how many of the folders in it stay."""
-RETURNED = ("checkpoints", "best", "final")
+RETURNED = ("checkpoints", "best", "predictions", "final")
 
 
 class Receiving:
@@ -51,7 +51,7 @@ class Receiving:
             shutil.rmtree(final, ignore_errors=True)
             os.replace(unfinished, final)
             if (keep := KEPT.get(parts[0])) is not None:
-                for old in checkpoint_folders(self._folder / parts[0])[:-keep]:
+                for old in sorted((self._folder / parts[0]).glob("step-*"))[:-keep]:
                     shutil.rmtree(old, ignore_errors=True)
 
     def printed(self, worker: int, text: str) -> None:
