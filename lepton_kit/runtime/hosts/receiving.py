@@ -10,7 +10,7 @@ from pathlib import Path
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import is_inside
-from lepton_kit.training.state import KEEP_CHECKPOINTS
+from lepton_kit.training.state import KEEP_CHECKPOINTS, checkpoint_folders
 
 KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1, "predictions": 1}
 """Folder -> how many of the folders in it stay."""
@@ -51,7 +51,9 @@ class Receiving:
             shutil.rmtree(final, ignore_errors=True)
             os.replace(unfinished, final)
             if (keep := KEPT.get(parts[0])) is not None:
-                for old in sorted((self._folder / parts[0]).glob("step-*"))[:-keep]:
+                place = self._folder / parts[0]
+                saved = parts[0] != "predictions"  # a state is whole once it has its sums
+                for old in (checkpoint_folders(place) if saved else sorted(place.glob("step-*")))[:-keep]:
                     shutil.rmtree(old, ignore_errors=True)
 
     def printed(self, worker: int, text: str) -> None:
