@@ -321,18 +321,22 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, An
             yield f"{before}{name}", value
 
 
+RUNNING = ("step", "seconds", "workers", "energy_joules")
+"""Figures that say how a run went, and not how good its model is."""
+
+
 def _figures(run: Run, view: RunView) -> dict[str, Figure]:
     summary = view.summary()
     held = view.plan.get("validation_samples") or 0
     figures = {}
     for name, value in summary.items():
-        if isinstance(value, int | float) and name not in ("workers", "step", "total_steps", "seconds"):
+        if isinstance(value, int | float) and name not in (*RUNNING, "total_steps"):
             figures[name] = _with_interval(name, float(value), held)
     for metric in _of_card(run):
         if metric.value is not None:
             how = f"model card, {metric.how or 'no interval'}"
             figures[f"held out: {metric.name}"] = Figure(metric.value, metric.low, metric.high, how)
-    for name in ("step", "seconds", "workers"):
+    for name in RUNNING:
         value = summary.get(name)
         figures[name] = Figure(None if value is None else float(value))
     return figures

@@ -18,6 +18,7 @@ from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import RunPaths, RunView, Status, find_run, lock, send_request
 from lepton_kit.rundir.paths import runs_folder, write_atomically
+from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
@@ -284,6 +285,14 @@ class Run(KeptRun):
         """
         found = self.predictor(model)
         return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
+
+    def predictions(self) -> Predictions | None:
+        """What the model said of the validation split after its last validation: counts by class, some samples; None before.
+
+        The ``counts`` of a classification are a confusion matrix, a row for each true class.
+        """
+        seen = self.view().predictions
+        return seen[-1].whole(self.paths.confusion(seen[-1].step)) if seen else None
 
     def predictor(self, model: str = "last") -> Predictor:
         """What `predict` asks, kept while the run's weights stay the same."""

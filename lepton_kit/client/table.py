@@ -12,7 +12,7 @@ from lepton_kit.client import finding
 from lepton_kit.client.run import Run
 from lepton_kit.errors import LeptonError
 from lepton_kit.rundir import RunPaths, list_runs, lock
-from lepton_kit.rundir.labels import first_name
+from lepton_kit.rundir.labels import Labels, first_name
 from lepton_kit.rundir.paths import TRASH, runs_folder
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ LAST = ("seconds", "energy_joules", "began", "tags", "note", "work", "cause", "p
 """Columns before and after the metrics."""
 SELDOM = ("work", "cause", "problem")
 """Columns that a table has only where a run has them."""
+UNSEEN = ("no_energy",)
+"""What rows say beside their columns."""
 
 
 class Runs(list[Run]):
@@ -71,7 +73,7 @@ class Runs(list[Run]):
         """
         import pandas as pd
 
-        rows = self.rows()
+        rows = [{name: one for name, one in row.items() if name not in UNSEEN} for row in self.rows()]
         names = finding.columns(rows)
         middle = [name for name in names if name not in FIRST and name not in LAST]
         told = {name for row in rows for name in SELDOM if row.get(name)}
@@ -90,8 +92,9 @@ def _row(run: Run) -> dict[str, Any]:
     stamp = tuple(_stamp(path) for path in (run.paths.status, run.paths.events, run.paths.labels))
     if run.listed is not None and run.listed[0] == stamp:
         return dict(run.listed[1])
-    labels = run.labels
-    state, over = _state(run)
+    of_status, of_log, of_labels = stamp
+    labels = run.labels if of_labels is not None else Labels()
+    state, over = _state(run, of_log[1] if of_status is not None and of_log is not None else None)
     row = {"id": run.id, "name": labels.name or first_name(run.id)} | state
     row |= {"energy_joules": row.get("energy_joules"), "tags": ", ".join(labels.tags), "note": labels.note}
     try:
@@ -104,7 +107,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _work(run: Run) -> dict[str, Any]:
     """What is under way in a run's folder beside its training: a compression keeps a lock as a run does."""
-    return {"work": "compression"} if lock.held(RunPaths(run.directory / "compression")) else {}
+    return {"work": "compression"} if lock.held(RunPaths(run.paths.compression)) else {}
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -116,10 +119,10 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _state(run: Run) -> tuple[dict[str, Any], bool]:
-    """The figures of a run, and whether they are its last ones."""
+def _state(run: Run, log_bytes: int | None) -> tuple[dict[str, Any], bool]:
+    """The figures of a run whose log has so many bytes, and whether they are its last ones."""
     try:
-        known = run.paths.read_summary()
+        known = run.paths.read_summary(log_bytes) if log_bytes is not None else None
         over = known is not None
         if known is None:
             status, wanted = run.status, run.config.workers.count

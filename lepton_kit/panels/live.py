@@ -11,8 +11,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels import telling
+from lepton_kit.panels import predicted, telling
 from lepton_kit.panels.announce import Announcer
+from lepton_kit.panels.held_out import HeldOut
 from lepton_kit.panels.parts import Panel, card, framed, note, send_again, set_html
 from lepton_kit.panels.picture import picture_text
 from lepton_kit.panels.presence import Send
@@ -22,6 +23,7 @@ from lepton_kit.panels.sentences import announced, sentence, words_beside
 from lepton_kit.panels.still import bundle_of, renew_displayed
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import RunPaths
+from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import RunView
 
 FASTEST_SECONDS = 0.5
@@ -55,6 +57,9 @@ class LivePanel(Panel):
         self.summary = note("No run yet. Press <b>Start</b>, or attach to one under <b>Runs</b>.")
         self.in_words = note()
         self.heard = Announcer()
+        unseen = widgets.Layout(display="none")
+        self.pictures, self.predicted = widgets.HTML(layout=unseen), widgets.HTML()
+        self._told: Predictions | None = None
         self.workers_table = note()
         self.incidents = note()
         for part, name in (
@@ -77,6 +82,9 @@ class LivePanel(Panel):
                 self.summary,
                 self._place,
                 self.in_words,
+                widgets.HTML(predicted.STYLE, layout=unseen),
+                self.pictures,
+                self.predicted,
                 self.workers_table,
                 self.incidents,
                 self.heard,
@@ -129,6 +137,7 @@ class LivePanel(Panel):
         alive = seen.done or seen.status is Status.CREATED or run.alive
         with self._lock:
             self.run, self.seen, self.interrupted = run, seen, not alive
+            self._held_out = HeldOut(Path(run.directory))
             self._last_news = time.monotonic()
             self.figure.plots.presence.hear()
             self.figure.widget.name = run.id
@@ -233,6 +242,17 @@ class LivePanel(Panel):
         set_html(self.summary, telling.summary(seen, self.run.id, self.state))
         set_html(self.in_words, words_beside(seen))
         self.heard.text = announced(seen, self.run.id, self.state)
+        self._show_predictions(seen.predictions[-1] if seen.predictions else None)
         set_html(self.workers_table, telling.workers(seen))
         set_html(self.incidents, telling.incidents(seen))
         self.figure.show(seen)
+
+    def _show_predictions(self, now: Predictions | None) -> None:
+        """Draw what the model says of the validation split, once for each validation."""
+        if now is self._told:
+            return
+        self._told = now
+        samples = now.examples if now is not None else ()
+        self._held_out.load(samples)
+        set_html(self.pictures, self._held_out.style)
+        set_html(self.predicted, predicted.told(now, self._held_out))

@@ -60,6 +60,7 @@ export default {
         if (column.name === "status") cell.append(element("span", { class: "lk-chip lk-chip-" + text, title: row.cause || null }, text));
         else if (column.name === "tags") for (const tag of text ? text.split(", ") : []) cell.append(element("span", { class: "lk-tag" }, tag));
         else cell.append(text);
+        if (row.why?.[column.name]) cell.title = row.why[column.name];
         if (first) {
           cell.title = row.id;
           cell.addEventListener("click", () => toggle(row.id, !box.checked));

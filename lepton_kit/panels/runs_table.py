@@ -12,6 +12,7 @@ from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import main_metric
 
 NOT_MEASURED = "not measured"
+UNKNOWN = "the run's log says nothing of it: it was trained by an older version, or did not train"
 NOTE_SHOWN = 60
 PAUSE_SHARE = 0.02
 """A look at the folder that cost c seconds is followed by c / PAUSE_SHARE seconds without one."""
@@ -51,7 +52,7 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
 
 
 _FIXED = ("id", "name", "status", "workers", "step", "total_steps", "seconds", "energy_joules", "began", "tags", "note",
-          "problem", "cause")  # fmt: skip
+          "problem", "cause", "no_energy")  # fmt: skip
 
 
 def _numbers(rows: Sequence[Row]) -> set[str]:
@@ -77,6 +78,9 @@ def line_of(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         "id": row["id"],
         "name": row["name"],
         "cause": row.get("problem") or row.get("cause"),
+        "why": {"energy_joules": str(row.get("no_energy") or UNKNOWN)}
+        if row.get("energy_joules") is None
+        else {},
         "cells": [_cell(row, column["name"]) for column in columns],
     }
 

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import RunView, main_metric
+
+CONFUSIONS = 3
+UNITS = {"classes": "validation samples", "places": "places of the validation samples", "labels": "labels"}
 
 
 def sentence(view: RunView, run_id: str, state: str | None = None) -> str:
@@ -30,6 +34,7 @@ def curves_told(view: RunView) -> str:
     if view.total_sparsity is not None:
         told.append(f"{view.total_sparsity:.1%} of the weights are zero.")
     told += [_speed(view), _workers(view)]
+    told += [predictions_told(seen) for seen in [*view.predictions][-1:] if seen.form != "none"]
     return " ".join(one for one in told if one)
 
 
@@ -62,6 +67,70 @@ def announced(view: RunView, run_id: str, state: str | None = None) -> str:
             f"{len(view.incidents)} incident{'s' * (len(view.incidents) != 1)}: {view.incidents[-1]['what']}"
         )
     return "; ".join(told)
+
+
+def predictions_told(seen: Predictions) -> str:
+    """What the model said of the validation split: how much of it was right, and which classes it confuses."""
+    begin = f"After epoch {seen.epoch + 1}"
+    if seen.form == "none":
+        return f"{begin} no predictions are shown: {seen.why}."
+    if seen.form == "values":
+        parts = [_value(name, *pair) for name, pair in zip(seen.names, seen.points, strict=False)]
+        return f"{begin}, of {seen.counted:,} validation samples: " + "; ".join(parts) + "."
+    share = f" ({seen.right / seen.counted:.1%})" if seen.counted else ""
+    told = f"{begin}: {seen.right:,} of {seen.counted:,} {UNITS.get(seen.form, 'samples')} right{share}."
+    pairs = confused(seen)
+    how = "wrong" if seen.form == "labels" else "confused"
+    return told + (f" Most often {how}: {', '.join(pairs)}." if pairs else "")
+
+
+def confused(seen: Predictions) -> list[str]:
+    """The pairs of named classes that are confused most, in words; of labels those missed or said wrongly most."""
+    names = seen.names
+    if seen.form == "labels":
+        errors = seen.counts[:, 1] + seen.counts[:, 2] - 2 * seen.counts[:, 0]
+        order = np.argsort(-errors, kind="stable")[:CONFUSIONS]
+        return [f"{names[k]} ({times(errors[k])})" for k in order if errors[k]]
+    wrong = seen.counts[: len(names), : len(names)].copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return [
+        f"{names[true]} taken for {names[said]} ({times(wrong[true, said])})"
+        for true, said in pairs
+        if wrong[true, said]
+    ]
+
+
+def times(count: int) -> str:
+    """How often.
+
+    >>> times(1), times(1200)
+    ('once', '1,200 times')
+    """
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def short(count: int) -> str:
+    """A count in at most four letters or so.
+
+    >>> short(812), short(12_400), short(3_450_000)
+    ('812', '12k', '3.5M')
+    """
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= 10 * size or (size > 10**3 and count >= size):
+            return f"{count / size:.0f}{unit}" if count >= 10 * size else f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+def _value(name: str, true: np.ndarray, said: np.ndarray) -> str:
+    known = np.isfinite(true) & np.isfinite(said)
+    true, said = true[known], said[known]
+    if not len(true):
+        return f"{name} is not finite"
+    error = f"{name} is off by {np.abs(said - true).mean():.3g} on average of {len(true)} points"
+    spread = ((true - true.mean()) ** 2).sum()
+    return error + (f", R² {1 - ((said - true) ** 2).sum() / spread:.3f}" if spread else "")
 
 
 def _better_low(metric: str) -> bool:

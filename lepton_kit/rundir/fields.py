@@ -24,12 +24,24 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
         **{"loss": LIST, "samples": LIST, "busy": LIST, "metrics": MAPPING},
     },
     "epoch": {"epoch": WHOLE, "step": WHOLE, "metrics": MAPPING, "validation": MAPPING | NOTHING},
+    "predictions": {
+        **{
+            "epoch": WHOLE,
+            "step": WHOLE,
+            "form": TEXT,
+            "why": TEXT | NOTHING,
+            "counted": WHOLE,
+            "right": WHOLE,
+        },
+        **{"names": LIST, "others": WHOLE, "counts": LIST, "points": LIST, "examples": LIST},
+    },
     "compression": {"step": WHOLE, "sparsity": MAPPING, "total": NUMBER},
     "checkpoint": {"step": WHOLE},
     "resources": {
         **{"step": WHOLE, "cores": NUMBER, "memory_bytes": NUMBER},
         **{"gpu": NUMBER | NOTHING, "gpu_memory_bytes": NUMBER | NOTHING},
     },
+    "energy": {"joules": NUMBER | NOTHING, "why": TEXT | NOTHING},
     "request": {"verb": TEXT},
     "incident": {"what": TEXT},
     "warning": {"text": TEXT},
@@ -44,6 +56,8 @@ ITEMS: dict[tuple[str, str], frozenset[type]] = {
     ("steps", "busy"): NUMBER,
     ("steps", "metrics"): NUMBER | NOTHING,
     ("compression", "sparsity"): NUMBER,
+    ("predictions", "names"): TEXT,
+    ("predictions", "examples"): MAPPING,
 }
 """What a list, or a mapping's values, consist of."""
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +38,22 @@ class RunPaths:
         """Name of the run's folder."""
         return self.root.name
 
-    @property
+    @cached_property
     def config(self) -> Path:
         """The run's whole configuration."""
         return self.root / "config.yaml"
 
-    @property
+    @cached_property
     def status(self) -> Path:
         """What listings read instead of the log."""
         return self.root / "status.json"
 
-    @property
+    @cached_property
     def labels(self) -> Path:
         """Name, tags and note that were given since its launch, if any."""
         return self.root / "labels.json"
 
-    @property
+    @cached_property
     def events(self) -> Path:
         """The log: one event in JSON a line."""
         return self.root / "events.jsonl"
@@ -88,9 +89,23 @@ class RunPaths:
         return self.root / "best"
 
     @property
+    def predictions(self) -> Path:
+        """Folder of the last validation's counts of true and said classes, where the log has those of some classes alone."""
+        return self.root / "predictions"
+
+    def confusion(self, step: int) -> Path:
+        """The counts of the validation at this step."""
+        return self.predictions / f"step-{step:08d}" / "confusion.npz"
+
+    @property
     def final_model(self) -> Path:
         """The trained model."""
         return self.root / "final" / "model.keras"
+
+    @cached_property
+    def compression(self) -> Path:
+        """The report card and the models on it, with the log and the lock of the job that makes them."""
+        return self.root / "compression"
 
     @property
     def control_run(self) -> Path:
@@ -129,14 +144,14 @@ class RunPaths:
         except (OSError, ValueError) as failure:
             raise RunError(f"{self.status}: cannot be read ({failure})") from None
 
-    def read_summary(self) -> dict[str, Any] | None:
-        """What the driver of an ended run has noted of it, if nothing was logged since; else only the log tells."""
+    def read_summary(self, log_bytes: int) -> dict[str, Any] | None:
+        """What the driver of an ended run has noted of it, if the log has as many bytes as then; else only the log tells."""
         try:
             state = self.read_status()
             summary = state.get("summary")
-            if isinstance(summary, dict) and summary.get("log_bytes") == os.stat(self.events).st_size:
+            if isinstance(summary, dict) and summary.get("log_bytes") == log_bytes:
                 return {"status": state["status"], "cause": state.get("cause"), **summary}
-        except (RunError, OSError):
+        except RunError:
             pass  # whoever reads the log finds out what is wrong
         return None
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
+from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.status import Status
 
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
+PREDICTIONS_KEPT = 8
+"""So many, for a return to a checkpoint drops those after it."""
 
 
 class Series:
@@ -77,6 +80,12 @@ class RunView:
         self.warnings: list[dict[str, Any]] = []
         self.outputs: list[dict[str, Any]] = []
         self.checkpoints: list[dict[str, Any]] = []
+        self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
+        """What the model said of the validation split after the last epochs."""
+        self.energy_joules: float | None = None
+        """What the processors took while it trained, other programs included; None where it was not measured."""
+        self.no_energy: str | None = None
+        """Why it was not measured, if that is known."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -196,7 +205,7 @@ class RunView:
         return (self.total_steps - self.step) * seconds / steps
 
     def summary(self) -> dict[str, Any]:
-        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds.
+        """What a list of runs shows: workers, step, total_steps, loss, metrics, val_…, seconds, energy or why there is none.
 
         Loss and metrics are the last epoch's, before its end those of the last report; workers are those of the last
         generation, once there is one.
@@ -217,6 +226,8 @@ class RunView:
             "total_steps": self.total_steps,
             **figures,
             "seconds": self.seconds,
+            "energy_joules": self.energy_joules,
+            "no_energy": self.no_energy,
         }
 
     def counts(self) -> dict[str, int]:
@@ -259,6 +270,8 @@ class RunView:
         for series in self.resource_series.values():
             series.truncate(measured)
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
+        while self.predictions and self.predictions[-1].step > step:
+            self.predictions.pop()
         self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
     def _on_steps(self, event: dict[str, Any]) -> None:
@@ -298,6 +311,9 @@ class RunView:
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
 
+    def _on_predictions(self, event: dict[str, Any]) -> None:
+        self.predictions.append(Predictions.of(event))
+
     def _on_compression(self, event: dict[str, Any]) -> None:
         self.sparsity, self.total_sparsity = event["sparsity"], event["total"]
         steps, totals = self.sparsity_series
@@ -311,6 +327,11 @@ class RunView:
         for name, series in self.resource_series.items():
             value = event.get(name)
             series.extend([np.nan if value is None else value])
+
+    def _on_energy(self, event: dict[str, Any]) -> None:
+        self.no_energy = event["why"]
+        if event["joules"] is not None:
+            self.energy_joules = (self.energy_joules or 0.0) + event["joules"]
 
     def _on_request(self, event: dict[str, Any]) -> None:
         self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked

@@ -16,6 +16,7 @@ from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.energy import EnergyMeter
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
@@ -23,7 +24,7 @@ from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes, busy_seconds
-from lepton_kit.training import messages
+from lepton_kit.training import logged, messages
 
 TICK_SECONDS = 0.05
 CHECK_SECONDS = 0.5
@@ -69,7 +70,7 @@ class Driver:
         self._fatal: tuple[float, str] | None = None
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
-        self._resources = Resources()
+        self._resources, self._energy = Resources(), EnergyMeter()
         self._missing: tuple[str, float] | None = None
         self._group.settle()
         for member in self._roster.members.values():
@@ -98,6 +99,7 @@ class Driver:
             self._refuse_requests("the run has ended")
             if self._ledger.lost and not self._held.gone:
                 time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
+            self._measure_energy(time.monotonic(), False)
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
@@ -255,7 +257,7 @@ class Driver:
                 self._on_detached(member, message)
             case messages.Failed():
                 self._on_failed(member, message)
-            case messages.Logged():
+            case logged.Logged():
                 self._on_logged(member, message)
             case _:
                 raise RunError(f"worker {member.worker} said what no worker says: {message}")
@@ -274,13 +276,13 @@ class Driver:
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 
-    def _on_logged(self, member: Member, message: messages.Logged) -> None:
-        if isinstance(message, messages.Steps):
+    def _on_logged(self, member: Member, message: logged.Logged) -> None:
+        if isinstance(message, logged.Steps):
             if message.last > self._failed_at and message.world_size >= self._wishes.workers:
                 self._failures = 0
             member.step = message.last
         self._ledger.append(message.event, message.content)
-        if isinstance(message, messages.Saved):
+        if isinstance(message, logged.Saved):
             self._ledger.sync()
             self._tell_durable()
 
@@ -381,6 +383,7 @@ class Driver:
 
     def _measure(self, now: float) -> None:
         """Log what the workers take of the machine while they train."""
+        self._measure_energy(now, self._ring.phase == "training")
         if self._ring.phase != "training":
             self._resources.rest()
             return
@@ -389,3 +392,7 @@ class Driver:
         on_gpu = any(member.place.device == "gpu" for member in members)
         if (taken := self._resources.measure(now, self._roster.own_seconds, memory, on_gpu)) is not None:
             self._ledger.append("resources", {"step": self._ledger.view.step, **taken})
+
+    def _measure_energy(self, now: float, training: bool) -> None:
+        if (used := self._energy.measure(now, training)) is not None:
+            self._ledger.append("energy", used)

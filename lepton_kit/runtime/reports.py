@@ -20,7 +20,7 @@ from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
 
-GIVEN_UP = ("steps", "warning", "output", "compression", "epoch")
+GIVEN_UP = ("predictions", "steps", "warning", "output", "compression", "epoch")
 """Kinds of events that are left out, in this order, where the disk has no room for all that a run has yet to say."""
 
 MEMORY_NEWS_BYTES = 50_000_000

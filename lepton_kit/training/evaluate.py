@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data import sharding
+from lepton_kit.data.structure import first
 from lepton_kit.training.gather import Cut
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.patched import over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own, losses_by_output
 from lepton_kit.training.scope import call, flat
+from lepton_kit.training.tally import Tally
 
 LOCAL_BATCH = 256
 AHEAD = 16 * LOCAL_BATCH
@@ -50,18 +52,19 @@ class Evaluation:
         if not self._step.eager:
             self._function.get_concrete_function()
 
-    def run(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+    def run(self, split: Any, weights: Any, rank: int, tally: Tally | None = None) -> dict[str, float]:
         """See `Step.evaluate`."""
         held = [v.numpy() for v in self._step.metric_variables]
         try:
-            return self._batches(split, weights, rank) if self._whole else self._sums(split, weights, rank)
+            evaluate = self._batches if self._whole else self._sums
+            return evaluate(split, weights, rank, tally)
         finally:
             for variable, value in zip(self._step.metric_variables, held, strict=True):
                 variable.assign(value)
 
     # ------------------------------------------------------------------ parts that add up
 
-    def _sums(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+    def _sums(self, split: Any, weights: Any, rank: int, tally: Tally | None) -> dict[str, float]:
         step = self._step
         edges = np.concatenate([[0], np.cumsum(sharding.cut(len(split), weights))])
         sums = [np.zeros(v.shape) for v in step.metric_variables]
@@ -69,11 +72,18 @@ class Evaluation:
         for start in range(edges[rank], edges[rank + 1], LOCAL_BATCH):
             rows = np.arange(start, min(start + LOCAL_BATCH, edges[rank + 1]))
             split.prefetch(np.arange(rows[-1] + 1, min(rows[-1] + 1 + AHEAD, edges[rank + 1])))
-            batch_loss, deltas = self._function(self._inputs.arrays(*split.rows(rows)))
+            x, y, w = split.rows(rows)
+            batch_loss, deltas, seen = self._function(self._inputs.arrays(x, y, w))
             loss += float(batch_loss) * len(rows)
             sums = [total + np.asarray(d, np.float64) for total, d in zip(sums, deltas, strict=True)]
+            if tally is not None:
+                tally.add(start, first(y), seen.numpy())
         vector = np.concatenate([np.array([loss / len(split)]), *[total.ravel() for total in sums]])
-        vector = step.collective.agree(vector.astype(np.float32))
+        own = vector.size
+        more = np.empty(0) if tally is None else tally.vector
+        vector = step.collective.agree(np.concatenate([vector, more]).astype(np.float32))
+        if tally is not None:
+            tally.take(vector[own:])
         offset = 1
         for variable in step.metric_variables:
             size = int(np.prod(variable.shape))
@@ -82,7 +92,7 @@ class Evaluation:
         result: dict[str, float] = {"loss": float(vector[0])} | step.metrics()
         return result
 
-    def _part(self, data: Any) -> tuple[Any, list[Any]]:
+    def _part(self, data: Any) -> tuple[Any, list[Any], Any]:
         import keras
         import tensorflow as tf
 
@@ -95,11 +105,11 @@ class Evaluation:
             predicted = call(model, x, training=False)
             loss = model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=w, training=False)
             model.compute_metrics(x, y, predicted, sample_weight=w)
-        return loss, [scope.get_current_value(v) for v in variables]
+        return loss, [scope.get_current_value(v) for v in variables], _plain(tf.nest.flatten(predicted)[0])
 
     # ------------------------------------------------------------------ batch by batch
 
-    def _batches(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
+    def _batches(self, split: Any, weights: Any, rank: int, tally: Tally | None) -> dict[str, float]:
         model = self._step.model
         model.reset_metrics()
         logs: Any = {}
@@ -109,12 +119,38 @@ class Evaluation:
             offset, rows = int(edges[rank]), int(edges[rank + 1] - edges[rank])
             own = start + offset + np.arange(max(rows, 1))
             data = self._inputs.arrays(*split.rows(np.minimum(own, len(split) - 1)))
-            logs = self._function(data, np.float32(rows / total), offset, rows, total)
+            logs, seen = self._function(data, np.float32(rows / total), offset, rows, total)
+            if tally is not None and rank == 0 and seen:  # every rank sees the predictions of all
+                y, predicted, *mask = (one.numpy() for one in seen)
+                tally.add(start, y, predicted, *mask)
         return flat(model._get_metrics_result_or_logs(logs))
 
     def _whole_batch(self, data: Any, scale: Any, offset: Any, rows: Any, total: Any) -> Any:
         step = self._step
         cut = Cut(scale, offset, rows, total)
-        with over_all_ranks(step.model, step.collective, cut, sums=step.sums, scalar=True):
+        computed: list[tuple[Any, Any]] = []
+        with over_all_ranks(step.model, step.collective, cut, sums=step.sums, scalar=True, seen=computed):
             logs = step.model.test_step(self._inputs.packed(data))
-        return shared_logs(step.collective, cut, logs)
+        return shared_logs(step.collective, cut, logs), _seen(computed)
+
+
+def _plain(output: Any) -> Any:
+    """An output in a type that numpy has."""
+    import tensorflow as tf
+
+    return tf.cast(output, tf.float32)
+
+
+def _seen(computed: list[tuple[Any, Any]]) -> list[Any]:
+    """(targets, predictions), and where they count if there is a mask, of a step that computed one loss of one output."""
+    import tensorflow as tf
+    from keras.src import backend
+
+    leaves = [tf.nest.flatten(part) for part in computed[0]] if len(computed) == 1 else []
+    if [len(one) for one in leaves] != [1, 1] or any(one[0] is None for one in leaves):
+        return []
+    (y,), (predicted,) = leaves
+    mask = backend.get_keras_mask(predicted)
+    found = [tf.convert_to_tensor(y), _plain(predicted), *([] if mask is None else [mask])]
+    here = tf.executing_eagerly() or all(one.graph is tf.compat.v1.get_default_graph() for one in found)
+    return found if here else []  # in a loop of the user's own they are not to be had outside of it

@@ -12,7 +12,7 @@ import numpy as np
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
-from lepton_kit.training import messages, state
+from lepton_kit.training import logged, messages, state
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.decisions import decisions_of
@@ -22,6 +22,7 @@ from lepton_kit.training.history import History
 from lepton_kit.training.job import Job
 from lepton_kit.training.reporting import Reports
 from lepton_kit.training.saver import Saver, load, save_final
+from lepton_kit.training.validation import Validation
 
 BLOCK_SECONDS = 0.1
 
@@ -53,6 +54,7 @@ class Worker:
         self._logged_epochs = self._handed_in = 0
         self._busy = self._step_seconds = 0.0
         self._saver = Saver(channel.send)
+        self._validation = Validation(job)
         self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}
         self.holds_state = False
@@ -91,9 +93,8 @@ class Worker:
         try:
             try:
                 if self._rank == 0 and self.holds_state:
-                    self._hand_over(
-                        handover
-                    )  # Horovod aborts this process if a peer dies while the ring forms
+                    # Horovod aborts this process if a peer dies while the ring forms.
+                    self._hand_over(handover)
                 self._channel.send(messages.Joining(generation=self._generation))
                 self._collective.join(membership, join.descriptor)
                 self._channel.send(messages.Joined(generation=self._generation))
@@ -219,7 +220,7 @@ class Worker:
             self._job.set_learning_rate(value)
         elif self._rank == 0:
             text = f"learning_rate {value:g} was not set: the optimizer has a schedule ({self._job.schedule})"
-            self._channel.send(messages.Warned(text=text))
+            self._channel.send(logged.Warned(text=text))
 
     def _block_steps(self) -> int:
         """As many steps as fit in the target time, up to the next point where all ranks have to stop."""
@@ -277,7 +278,7 @@ class Worker:
             if hook.next_boundary(self.position) == self.position:
                 found = hook.update(self.position)
                 if self._rank == 0:
-                    self._channel.send(messages.Compressed(step=self.position, **found))
+                    self._channel.send(logged.Compressed(step=self.position, **found))
 
     # ------------------------------------------------------------------ epochs
 
@@ -290,9 +291,9 @@ class Worker:
                 self._save()
             raise
         for text in self._decisions.messages():
-            self._channel.send(messages.Warned(text=text))
+            self._channel.send(logged.Warned(text=text))
         if text := self._decisions.output():
-            self._channel.send(messages.Printed(text=text))
+            self._channel.send(logged.Printed(text=text))
 
     def _begin_epoch_if_due(self) -> None:
         number, within = divmod(self.position, self._job.length.steps_per_epoch)
@@ -324,13 +325,11 @@ class Worker:
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
         self._report()
         if self._rank == 0:
-            told = metrics | self._decisions.added
+            figures: dict[str, Any] = {"metrics": metrics | self._decisions.added, "validation": validation}
             seconds = round(time.monotonic() - self._epoch_start, 4)
-            self._channel.send(
-                messages.EpochDone(
-                    epoch=epoch, step=self.position, metrics=told, validation=validation, seconds=seconds
-                )
-            )
+            self._channel.send(logged.EpochDone(epoch=epoch, step=self.position, seconds=seconds, **figures))
+            if validation is not None:
+                self._saver.tell_predictions(self._folder, self._validation, epoch, self.position)
         self._epoch_start = time.monotonic()
         self._logged_epochs = completed
         self._step.reset_metrics()
@@ -343,13 +342,12 @@ class Worker:
         return told | self._step.metrics()
 
     def _validate(self, completed: int) -> dict[str, float] | None:
-        split = self._job.data.validation
-        if split is None or not self._job.validates(completed):
+        if not self._validation.due(completed):
             return None
         heard = self._decisions.hears("on_test_begin", "on_test_end")
         if heard:
             self._share(lambda: self._decisions.validation(None))
-        found = self._step.evaluate(split, self._weights, self._rank)
+        found = self._validation.run(self._weights, self._rank)
         if heard:
             self._share(lambda: self._decisions.validation(found))
         return found

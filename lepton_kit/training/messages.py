@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lepton_kit.errors import RunError
 from lepton_kit.training.collective import Membership
-
-Numbers = dict[str, float | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """Something that one process tells another; its fields are what JSON can hold."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """Field name -> value, without a file descriptor, which does not travel as a number."""
-        names = (field.name for field in fields(self))
-        return {name: getattr(self, name) for name in names if name != "descriptor"}
+from lepton_kit.training.logged import (
+    Compressed,
+    EpochDone,
+    Predicted,
+    Printed,
+    Saved,
+    Steps,
+    Warned,
+)
+from lepton_kit.training.logged import Message as Message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +39,6 @@ class InGeneration(Message):
     """A message that counts in one generation alone."""
 
     generation: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logged(Message):
-    """A message that is an event of the run's log."""
-
-    event: ClassVar[str]
 
 
 # ---------------------------------------------------------------------- client and nursery
@@ -281,78 +269,27 @@ class Failed(Message):
     cause: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Steps(Logged):
-    """Losses and proofs of the steps from ``first`` to before ``last``."""
-
-    event = "steps"
-    generation: int
-    world_size: int
-    metrics: Numbers
-    seconds: float
-    busy: list[float]
-    learning_rate: float | None
-    first: int
-    last: int
-    loss: list[float | None]
-    samples: list[int]
-    fed: list[int]
-    checksum: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochDone(Logged):
-    """The figures of an epoch."""
-
-    event = "epoch"
-    epoch: int
-    step: int
-    metrics: dict[str, Any]
-    validation: dict[str, Any] | None
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compressed(Logged):
-    """Shares of zeros, by layer and in total."""
-
-    event = "compression"
-    step: int
-    sparsity: dict[str, float]
-    total: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved(Logged):
-    """A checkpoint is written."""
-
-    event = "checkpoint"
-    step: int
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warned(Logged):
-    """Something that the user should know."""
-
-    event = "warning"
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Printed(Logged):
-    """What callbacks have printed."""
-
-    event = "output"
-    text: str
-
-
 Command = Reform | Pause | Resume | Stop | Durable | Set
 ToWorker = Prepare | Join | Exit | Abort | Command
 FromWorker = (
-    Hello | Alive | Ready | Joining | Joined | HandedOver | Formed | Paused | Detached | Failed
-    | Steps | EpochDone | Compressed | Saved | Warned | Printed
-)  # fmt: skip
+    Hello
+    | Alive
+    | Ready
+    | Joining
+    | Joined
+    | HandedOver
+    | Formed
+    | Paused
+    | Detached
+    | Failed
+    | Steps
+    | EpochDone
+    | Predicted
+    | Compressed
+    | Saved
+    | Warned
+    | Printed
+)
 OfZygote = Fork | LogTo | Warm | StillThere | NotLoaded | Exited
 OfNursery = NurseryReady | ForkDriver
 KINDS: dict[str, type[Message]] = {

@@ -45,12 +45,18 @@ def trained_by(model: Any) -> list[list[int] | None]:
 
 @contextlib.contextmanager
 def over_all_ranks(
-    model: Any, collective: Any, cut: Cut, *, sums: Sequence[int] = (), scalar: bool = False
+    model: Any,
+    collective: Any,
+    cut: Cut,
+    *,
+    sums: Sequence[int] = (),
+    scalar: bool = False,
+    seen: list[tuple[Any, Any]] | None = None,
 ) -> Iterator[None]:
     """While a step of the model is traced or run: gradients, losses and metrics are those of the global batch.
 
     ``sums`` are places among the losses that layers add which are sums over samples; with ``scalar`` a loss that is
-    one value a sample is shown as their mean.
+    one value a sample is shown as their mean. The targets and predictions of every loss that is computed go to ``seen``.
     """
     patches: list[tuple[Any, str, Any]] = []
 
@@ -68,7 +74,7 @@ def over_all_ranks(
         patch(
             model,
             "compute_loss",
-            lambda compute: _whole_loss(compute, collective, cut, needs_x, sums, scalar),
+            lambda compute: _whole_loss(compute, collective, cut, needs_x, sums, scalar, seen),
         )
         yield
     finally:
@@ -127,7 +133,13 @@ def _summed(apply: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..
 
 
 def _whole_loss(
-    compute: Callable[..., Any], collective: Any, cut: Cut, needs_x: bool, sums: Sequence[int], scalar: bool
+    compute: Callable[..., Any],
+    collective: Any,
+    cut: Cut,
+    needs_x: bool,
+    sums: Sequence[int],
+    scalar: bool,
+    seen: list[tuple[Any, Any]] | None,
 ) -> Callable[..., Any]:
     import tensorflow as tf
 
@@ -138,6 +150,8 @@ def _whole_loss(
     ) -> Any:
         parts = [gather_structure(collective, cut, part) for part in (y, y_pred, sample_weight)]
         parts.insert(0, gather_structure(collective, cut, x) if needs_x else None)
+        if seen is not None:
+            seen.append((parts[1], parts[2]))
         loss = compute(x=parts[0], y=parts[1], y_pred=parts[2], sample_weight=parts[3], **more)
         added = [one for layer in model._flatten_layers() for one in layer._losses] if sums else []
         for k in sums:

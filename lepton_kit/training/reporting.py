@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from lepton_kit.training import messages
+from lepton_kit.training import logged, messages
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.desired import Desired
 from lepton_kit.training.history import History, finite
@@ -43,7 +43,7 @@ class Reports:
         fields = self._history.report(self._reported, self._weights)
         if fields is None:
             return
-        told = messages.Steps(
+        told = logged.Steps(
             generation=self._generation,
             world_size=self._size,
             metrics={name: finite(value) for name, value in self._job.step.metrics().items()},

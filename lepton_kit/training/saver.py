@@ -16,8 +16,9 @@ import numpy as np
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
 from lepton_kit.rundir.held import named
-from lepton_kit.training import messages, state
+from lepton_kit.training import logged, messages, state
 from lepton_kit.training.handover import Handed
+from lepton_kit.training.validation import Validation
 
 CALLBACKS = "callbacks.pkl"
 UNFINISHED = ".final"
@@ -87,10 +88,10 @@ class Saver:
             )
         except OSError as failure:
             text = f"checkpoint at step {step} was not written: {failure}"
-            self._send(messages.Warned(text=named(text)))
+            self._send(logged.Warned(text=named(text)))
             return
         self._saved = step
-        self._send(messages.Saved(step=step, path=f"checkpoints/{path.name}"))
+        self._send(logged.Saved(step=step, path=f"checkpoints/{path.name}"))
 
     def save_best(self, folder: Path, variables: Sequence[Any], **about: Any) -> None:
         """Keep these weights as the best so far: ``best/`` in the form of a checkpoint."""
@@ -105,7 +106,15 @@ class Saver:
             )
         except OSError as failure:
             text = f"the best weights, of epoch {about['epoch']}, were not written: {failure}"
-            self._send(messages.Warned(text=named(text)))
+            self._send(logged.Warned(text=named(text)))
+
+    def tell_predictions(self, folder: Path, validation: Validation, epoch: int, step: int) -> None:
+        """What the model said of the validation split: into the log, and all of it beside that."""
+        try:
+            validation.keep(folder, step)
+        except OSError as failure:
+            self._send(logged.Warned(text=named(f"the counts of all classes were not written: {failure}")))
+        self._send(validation.told(epoch, step))
 
 
 def load(folder: Path, variables: Sequence[Any]) -> Handed:
@@ -163,14 +172,11 @@ def _save_final(
 
 def _sidecars(model: Any, data: PreparedData) -> dict[str, str]:
     """File name -> text: the preprocessing of the data, and how the model's outputs read."""
-    from lepton_kit.data.array_input import preprocessing_of
     from lepton_kit.data.preprocessing import SIDECAR
     from lepton_kit.models import answers
-    from lepton_kit.models.description import describe
+    from lepton_kit.training.reading import how_read
 
-    preprocessing = preprocessing_of(data)
-    described = describe(model, data.train.part(slice(0, 1)).x)
-    read = answers.answers(described, preprocessing.target, data.train.y)
+    preprocessing, read, _ = how_read(model, data)
     return {SIDECAR: preprocessing.to_json(), answers.FILE: answers.to_json(read)}
 
 

@@ -21,6 +21,7 @@ from lepton_kit.training.gather import Cut, gather_slices, gather_structure
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
+from lepton_kit.training.tally import Tally
 
 MAX_BLOCK_STEPS = 64
 
@@ -192,9 +193,12 @@ class Step:
         """Begin the metrics anew."""
         self.model.reset_metrics()
 
-    def evaluate(self, split: Any, weights: Any, rank: int) -> dict[str, float]:
-        """Loss and metrics over a split, cut over the ranks by their weights; equal on every rank."""
-        return self.evaluation.run(split, weights, rank)
+    def evaluate(self, split: Any, weights: Any, rank: int, tally: Tally | None = None) -> dict[str, float]:
+        """Loss and metrics over a split, cut over the ranks by their weights; equal on every rank.
+
+        A ``tally`` has seen all predictions then, on rank 0.
+        """
+        return self.evaluation.run(split, weights, rank, tally)
 
     # ------------------------------------------------------------------ inside the graph
 

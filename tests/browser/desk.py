@@ -68,6 +68,7 @@ def served(root: Path, home: Path) -> Iterator[Lab]:
         **start.environment(given, root / "runs"),
         "PYTHONPATH": str(PROJECT),
         "LEPTON_DATA_SAMPLES": str(PROJECT / "data_samples"),
+        "JUPYTER_PREFER_ENV_PATH": "0",  # the extension of this checkout, and not one that was installed before
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),

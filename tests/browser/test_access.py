@@ -22,7 +22,7 @@ from lepton_kit.deploy.predict import Predictor
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.models.answers import Answer
-from tests.panels.conftest import SyntheticRun
+from tests.panels.predicting import classified, run_on, tell
 
 measured = lambda value, low=None, high=None: Figure(value, "measured", low, high)
 rows = tuple(
@@ -48,8 +48,10 @@ how = lk.data.table(table, target="bad", validation_split=0.0).prepare().preproc
 yes_no = (Answer(task="classification", link="softmax", labels=("no", "yes")),)
 lk.panels.InputForm(Predictor(how, yes_no, lambda x: [np.tile([[0.3, 0.7]], (len(x), 1))]))
 ----
-run = SyntheticRun(Path(f"runs/demo-{time.time_ns()}").absolute(), sparsity=True).begin()
+digits = lk.data.sample("digits").prepare()
+run = run_on(Path(f"runs/demo-{time.time_ns()}").absolute(), digits, sparsity=True)
 run.advance(30)
+tell(run, classified(digits))
 run.reform(1, "worker 1 (rank 1): killed by signal 9", wanted=2)
 run.advance(6)
 lk.panels.LivePanel(run)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lepton_kit.rundir import lock
-from tests.browser.desk import START_SECONDS, Desk, Lab, shut_down
+from tests.browser.desk import KERNEL_IDLE, START_SECONDS, Desk, Lab, shut_down
 from tests.client.test_table import make
 
 SLOW = 120_000
@@ -55,10 +55,30 @@ def test_the_sidebar_lists_runs_and_opens_one(desk: Desk, runs: Any):
     assert side.locator(".lk-side-name").all_inner_texts() == ["busy", "done"]
     desk.photograph_themes("sidebar")
     side.get_by_role("button", name=re.compile("done.*finished", re.S)).press("Enter")
-    panel = page.locator(".lk-workbench")
+    panel = page.locator(".lk-workbench").first
     panel.locator(".lk-summary", has_text="done-20260101-000000-0000").wait_for(timeout=SLOW)
     page.set_viewport_size({"width": 1280, "height": 1300})
     desk.photograph("sidebar-attached")
+
+    page.wait_for_function(KERNEL_IDLE, timeout=SLOW)
+    (first,) = notebooks(desk)
+    desk.command("launcher:create")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget?.content?.model?.sharedModel")
+    side.get_by_role("button", name=re.compile("done.*finished", re.S)).click()
+    page.wait_for_function(
+        "path => window.jupyterapp.shell.currentWidget?.context?.path === path", arg=first, timeout=SLOW
+    )
+    side.get_by_role("button", name=re.compile("busy.*running", re.S)).click()
+    page.locator(".lk-summary", has_text="busy-20260101-000001-0000").first.wait_for(timeout=SLOW)
+    assert len(notebooks(desk)) == 2, "a notebook for each run, however often it is asked for"
+
+
+def notebooks(desk: Desk) -> list[str]:
+    """The paths of the open notebooks."""
+    return desk.page.evaluate(
+        """() => Array.from(window.jupyterapp.shell.widgets('main'))
+          .filter((one) => one.content?.model?.sharedModel?.cells).map((one) => one.context.path)"""
+    )
 
 
 def asked(lab: Lab, query: str, method: str = "GET") -> tuple[int, Any]:

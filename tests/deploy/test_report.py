@@ -256,20 +256,6 @@ def test_timing_visits_every_model_in_every_repetition_and_rotates():
     assert [order[-12:][start] for start in (0, 3, 6, 9)] == ["a", "b", "c", "a"]
 
 
-def test_energy_counters_are_read_where_they_are(tmp_path):
-    for name in ("intel-rapl:0", "intel-rapl:0:0"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "energy_uj").write_text("1000\n")
-        (folder / "max_energy_range_uj").write_text("5000\n")
-    assert measure.energy_counters(tmp_path) == [(tmp_path / "intel-rapl:0" / "energy_uj", 5000.0)]
-    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("no number")
-    assert measure.energy_counters(tmp_path) == []
-    assert measure.high_water("Name: x\n") is None
-    assert measure.int8_support("") == "int8 instructions unknown"
-    assert measure.int8_support("flags: avx2").startswith("without int8 instructions")
-
-
 def test_every_public_name_is_found_and_stays_what_it_is():
     import lepton_kit.deploy as room
 

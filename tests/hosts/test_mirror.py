@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.errors import RunError
+from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import mirror, talk
 from lepton_kit.runtime.hosts.mirror import Mirror, pieces
 from lepton_kit.runtime.hosts.receiving import Receiving
+from lepton_kit.runtime.hosts.returning import written
+from lepton_kit.training import logged
 from lepton_kit.training.sums import META
 
 
@@ -132,8 +136,20 @@ def test_a_folder_comes_back_whole_or_not_at_all(tmp_path: Path):
         "step-6",
         "step-7",
     ]
+    for k in (1, 2):
+        name = f"predictions/step-{k}"
+        target.take(returned(f"{name}/confusion.npz", b"1", name))
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["step-2"]
     target.printed(3, "hello")
     assert (tmp_path / "logs" / "worker-3.log").read_text() == "hello"
+
+
+def test_what_the_log_has_no_room_for_comes_back_with_the_word_of_it():
+    nothing: dict[str, Any] = {"names": [], "counts": [], "points": [], "examples": []}
+    some = logged.Predicted(epoch=0, step=7, form="classes", others=3, **nothing)
+    all_told = logged.Predicted(epoch=0, step=7, form="classes", **nothing)
+    assert written(some) == [str(RunPaths(Path()).confusion(7).parent)]
+    assert written(all_told) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "config.yaml", "model/custom.pkl", "events.jsonl", "data/x"])

@@ -53,6 +53,7 @@ def test_runs_stand_in_a_table_the_newest_first(panel: RunsPanel):
     cells = dict(zip(titles, panel.table.widget.rows[1]["cells"], strict=True))
     assert (cells["step"], cells["workers"], cells["val. accuracy"]) == ("16 of 20", "3", "0.5000")
     assert cells["energy"] == NOT_MEASURED
+    assert "says nothing of it" in panel.table.widget.rows[1]["why"]["energy_joules"]
     assert repr(panel) == "<RunsPanel: 3 runs>"
 
 
@@ -289,6 +290,8 @@ def test_cells_are_short_and_say_what_is_unknown():
     assert cells["note"].endswith("…")
     assert len(cells["note"]) == 60
     assert line_of(row, columns)["cause"] == "no memory"
+    row |= {"energy_joules": None, "no_energy": "no counter"}
+    assert line_of(row, columns)["why"] == {"energy_joules": "no counter"}
     assert is_live({"status": Status.PAUSED})
     assert not is_live({"status": "unreadable"})
 

@@ -12,6 +12,7 @@ from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import job, messages
 from lepton_kit.training.collective import segment_bytes
+from lepton_kit.training.logged import Logged
 from lepton_kit.training.loop import Worker
 
 
@@ -35,7 +36,7 @@ class Channel:
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The events of this kind that the driver would log."""
-        told = [one for one in self.sent if isinstance(one, messages.Logged)]
+        told = [one for one in self.sent if isinstance(one, Logged)]
         return [one.content for one in told if one.event == event]
 
 

@@ -157,7 +157,16 @@ def curves(prepared: Any, most: int = 6) -> str:
     return f"<div class='lk-preview lk-plots'>{''.join(drawn)}</div>"
 
 
-def _plot(sample: np.ndarray, name: str) -> str:
+def curve(sample: np.ndarray) -> str | None:
+    """A series ``(time,)`` or ``(time, channels)`` of at least 8 values as an SVG that stands alone; None for anything else."""
+    if sample.dtype.kind != "f" or sample.ndim not in (1, 2) or len(sample) < 8:
+        return None
+    size = f"viewBox='0 0 {WIDTH} {HEIGHT}' width='{WIDTH}' height='{HEIGHT}'"
+    lines = _lines(np.asarray(sample, np.float64).reshape(len(sample), -1))
+    return f"<svg xmlns='http://www.w3.org/2000/svg' {size}>{lines}</svg>"
+
+
+def _lines(sample: np.ndarray) -> str:
     step = max(1, len(sample) // POINTS)
     shown = sample[::step, : len(COLORS)]
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
@@ -167,10 +176,14 @@ def _plot(sample: np.ndarray, name: str) -> str:
         down = 3 + (HEIGHT - 6) * (1 - (channel - low) / ((high - low) or 1))
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
         lines.append(f"<polyline points='{points}' fill='none' stroke='{color}' stroke-width='1.2'/>")
+    return "".join(lines)
+
+
+def _plot(sample: np.ndarray, name: str) -> str:
     label = html.escape(name)
     return (
         f"<figure><svg width='{WIDTH}' height='{HEIGHT}' role='img' aria-label='a series of class {label}'>"
-        f"{''.join(lines)}</svg><figcaption>{label}</figcaption></figure>"
+        f"{_lines(sample)}</svg><figcaption>{label}</figcaption></figure>"
     )
 
 

@@ -19,10 +19,10 @@ MOST_WORDS = 30
 MOST_FIGURES = 6
 
 
-def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
+def shown(prepared: PreparedData, most: int = MOST_FIGURES) -> Callable[[int], dict[str, Any]]:
     """A function from the row of a held-out sample to ``name``, and ``picture`` or ``text`` where there is one.
 
-    Of a mask it also takes what was answered and what is true, to be drawn over the image.
+    Of the row of a table it takes so many figures, those that stand out ``most``. Of a mask it also takes what was answered and what is true, to be drawn over the image.
     """
     held = prepared.validation
     names = prepared.details.get("validation_names")
@@ -48,9 +48,9 @@ def shown(prepared: PreparedData) -> Callable[[int], dict[str, Any]]:
             return {**about, "text": words(sample, prepared.vocabulary)}
         how = prepared.preprocessing
         if isinstance(how, TablePreprocessing) and sample.shape == (len(how.feature_names),):
-            return {**about, "text": told(how.columns, sample, MOST_FIGURES)}
+            return {**about, "text": told(how.columns, sample, most)}
         if prepared.feature_names is not None and sample.shape == (len(prepared.feature_names),):
-            return {**about, "text": features(sample, prepared.feature_names)}
+            return {**about, "text": features(sample, prepared.feature_names, most)}
         return about
 
     return show
@@ -90,11 +90,11 @@ def words(sample: np.ndarray, vocabulary: tuple[str, ...]) -> str:
     return " ".join(found[:MOST_WORDS]) + (" …" if len(found) > MOST_WORDS else "")
 
 
-def features(sample: np.ndarray, names: tuple[str, ...]) -> str:
+def features(sample: np.ndarray, names: tuple[str, ...], most: int = MOST_FIGURES) -> str:
     """The features that stand out most, as the model sees them.
 
     >>> features(np.array([0.5, -3.0]), ("age", "income"))
     'income -3, age 0.5'
     """
-    order = np.argsort(-np.abs(sample.astype(np.float64)), kind="stable")[:MOST_FIGURES]
+    order = np.argsort(-np.abs(sample.astype(np.float64)), kind="stable")[:most]
     return ", ".join(f"{names[k]} {sample[k]:.3g}" for k in order)

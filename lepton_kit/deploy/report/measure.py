@@ -12,6 +12,7 @@ import numpy as np
 
 from lepton_kit.data.structure import Arrays, first, items, joined
 from lepton_kit.deploy.runners import flat, in_batches, open_runner
+from lepton_kit.devices import energy_counters, joules
 from lepton_kit.errors import CompressionError
 
 COMPARED = 64
@@ -23,7 +24,6 @@ SLICE_SECONDS = (
 ENERGY_SECONDS = 1.0
 ROUNDS, EXTRA_SECONDS = 4, 20.0
 """Timings that can't be told apart are taken again: so many rounds in all, and none begins after so many seconds."""
-POWERCAP = Path("/sys/class/powercap")
 
 
 # ------------------------------------------------------------------ predictions
@@ -345,29 +345,6 @@ def keras_on(
 
 
 # ------------------------------------------------------------------ energy
-def energy_counters(root: Path = POWERCAP) -> list[tuple[Path, float]]:
-    """The packages' energy counters (file, where it wraps, in microjoule) that this user may read; Linux powercap."""
-    found = []
-    for folder in sorted(root.glob("intel-rapl:*")):
-        if folder.name.count(":") != 1:
-            continue  # a part of a package, already counted in it
-        try:
-            int((folder / "energy_uj").read_text())
-            found.append((folder / "energy_uj", float((folder / "max_energy_range_uj").read_text())))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def joules(before: Sequence[float], after: Sequence[float], wraps: Sequence[float]) -> float:
-    """Energy between two readings in microjoule; a counter that has wrapped once is put right.
-
-    >>> joules([5e6], [2e6], [10e6])
-    7.0
-    """
-    return sum((b - a) % w if b < a else b - a for a, b, w in zip(before, after, wraps, strict=True)) / 1e6
-
-
 def joule_per_call(run: Callable[[], Any], counters: Sequence[tuple[Path, float]]) -> float:
     """Energy of the whole package for one call, over about a second of calls; idle power is included."""
 

@@ -13,9 +13,9 @@ from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import is_inside
 from lepton_kit.training.state import KEEP_CHECKPOINTS, checkpoint_folders
 
-KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1}
+KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1, "predictions": 1}
 """Folder -> how many of the folders in it stay."""
-RETURNED = ("checkpoints", "best", "final")
+RETURNED = ("checkpoints", "best", "predictions", "final")
 
 
 class Receiving:
@@ -54,7 +54,9 @@ class Receiving:
             if parts[0] == "final":
                 trust.trust(final)  # else its user would be asked whether he trusts his own model
             if (keep := KEPT.get(parts[0])) is not None:
-                for old in checkpoint_folders(self._folder / parts[0])[:-keep]:
+                place = self._folder / parts[0]
+                saved = parts[0] != "predictions"  # a state is whole once it has its sums
+                for old in (checkpoint_folders(place) if saved else sorted(place.glob("step-*")))[:-keep]:
                     shutil.rmtree(old, ignore_errors=True)
 
     def printed(self, worker: int, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.mirror import Mirror, pieces
 from lepton_kit.runtime.hosts.outbox import Outbox
-from lepton_kit.training import messages
+from lepton_kit.training import logged, messages
 
 Job = tuple[Sequence[str], talk.Passed]
 
@@ -17,8 +17,10 @@ Job = tuple[Sequence[str], talk.Passed]
 def written(message: messages.Message) -> list[str]:
     """Folders of the run that are whole when a worker says this."""
     match message:
-        case messages.Saved(path=path):
+        case logged.Saved(path=path):
             return [path, "best"]
+        case logged.Predicted(step=step, others=others) if others:
+            return [f"predictions/step-{step:08d}"]
         case messages.Detached(outcome="finished" | "stop"):
             return ["best", "final"]
     return []

@@ -73,11 +73,32 @@
       document.head.append(element("style", {}, STYLE));
       const folderOf = () => (app.shell.currentWidget?.context?.path || "").split("/").slice(0, -1).join("/");
 
+      /** An open notebook whose panel shows this run, or that was opened for it; undefined if there is none. */
+      function notebookOf(run, folder) {
+        const open = Array.from(app.shell.widgets("main")).filter((one) => one.content?.model?.sharedModel?.cells);
+        const shows = (one) => Array.from(one.node.querySelectorAll(".lk-summary b")).some((b) => b.textContent === run && !b.closest(".lk-dead"));
+        const begun = (one) => one.content.model.sharedModel.cells[0]?.source === code(run, folder);
+        return open.find(shows) ?? open.find(begun);
+      }
+
+      /** Go to a notebook that was opened for a run; its panel is made again if its kernel has ended. */
+      async function show(panel) {
+        app.shell.activateById(panel.id);
+        await panel.context.ready;
+        const first = panel.content.model.sharedModel.cells[0];
+        if (first.execution_count && !panel.node.querySelector(".lk-dead")) return;
+        await panel.sessionContext.ready;
+        panel.content.activeCellIndex = 0;
+        await app.commands.execute("notebook:run-cell");
+      }
+
       app.commands.addCommand("lepton-kit:workbench", {
         label: "Workbench",
         caption: "A notebook with the lepton_kit workbench: data, model, workers, training",
         icon,
         execute: async (args) => {
+          const known = args.run ? notebookOf(args.run, args.folder) : undefined;
+          if (known) return show(known);
           const kernels = app.serviceManager.kernelspecs;
           await kernels.ready;
           const panel = await app.commands.execute("notebook:create-new", {
