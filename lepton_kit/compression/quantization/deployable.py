@@ -32,7 +32,8 @@ def deployable(model: Any, *, lookups: bool = False, onnx: bool = False) -> Depl
     Recurrent layers over a short, known number of time steps are unrolled; with others the batch is fixed at 1. Flatten
     becomes a reshape to a known size, which the runtime can hand to its fast kernels in one piece; layers that only
     augment become nothing, half precision float32, and an input that holds nothing but ids of an embedding whole
-    numbers, which are never rounded. ``lookups``: embeddings become an operation whose table litert-quantizer can round.
+    numbers, which are never rounded. Activations that TensorFlow computes by exponentials of what is large take a form
+    whose parts fit int8. ``lookups``: embeddings become an operation whose table litert-quantizer can round.
     ``onnx``: for that format, which has loops, but neither the function that GELU uses nor constants beside the graph.
 
     Raises `CompressionError` for a layer that keeps state between calls.
@@ -96,11 +97,16 @@ def _recurrent(model: Any) -> Iterator[Any]:
             yield layer
 
 
-def _time_steps(layer: Any) -> int:
+def _shape_taken(layer: Any) -> tuple[int | None, ...]:
+    """The shape of what a layer takes; a mask or a state may come as another input."""
     import keras
 
+    return tuple(keras.tree.flatten(layer.input)[0].shape)
+
+
+def _time_steps(layer: Any) -> int:
     try:
-        return int(keras.tree.flatten(layer.input)[0].shape[1] or 0)  # a mask may be another input
+        return int(_shape_taken(layer)[1] or 0)
     except (AttributeError, ValueError):  # inside a layer of the user's own: nothing is known of its input
         return 0
 
@@ -154,25 +160,42 @@ class _Replacer:
             return lambda one: keras.layers.Identity(name=one.name)
         if kind is keras.layers.Flatten and layer.data_format == "channels_last":
             return _flatten if None not in layer.output.shape[1:] else None
-        if kind is keras.layers.TimeDistributed and None not in layer.input.shape[1:]:
+        if kind is keras.layers.TimeDistributed and None not in _shape_taken(layer)[1:]:
             return self._time_distributed
-        if self._lookups and kind is keras.layers.Embedding and None not in layer.input.shape[1:]:
+        if self._lookups and kind is keras.layers.Embedding and None not in _shape_taken(layer)[1:]:
             return _lookup
         if self._onnx and kind is keras.layers.Normalization:
             return _affine
-        if layer.name in self._unrolled or computes_in_half(layer) or (self._onnx and _is_gelu(layer)):
+        if layer.name in self._unrolled or computes_in_half(layer) or self._activation(layer):
             return self._changed
         return None
 
     def _changed(self, layer: Any) -> Any:
-        config = layer.get_config()
+        config, kind = layer.get_config(), type(layer)
         if layer.name in self._unrolled:
-            config = _unrolled(config)
-        if self._onnx and _is_gelu(layer):
-            from lepton_kit.compression.quantization.deploy_layers import gelu_of_erf
+            from lepton_kit.compression.quantization.deploy_layers import MASKED_STEPS
 
-            config["activation"] = gelu_of_erf
-        return layer.__class__.from_config(_in_float(config) if computes_in_half(layer) else config)
+            config = _unrolled(config, MASKED_STEPS)
+            if kind.__module__.startswith("keras."):
+                kind = MASKED_STEPS.get(kind.__name__, kind)
+        if function := self._activation(layer):
+            config["activation"] = function
+        return kind.from_config(_in_float(config) if computes_in_half(layer) else config)
+
+    def _activation(self, layer: Any) -> Callable[[Any], Any] | None:
+        """What takes the place of an activation that the format, or int8 in it, has in no good form."""
+        import keras
+
+        from lepton_kit.compression.quantization import deploy_layers as forms
+
+        kinds = keras.activations
+        table = (
+            {kinds.gelu: forms.gelu_of_erf}
+            if self._onnx
+            else {kinds.selu: forms.selu, kinds.softplus: forms.softplus, kinds.mish: forms.mish}
+        )
+        given = getattr(layer, "activation", None)
+        return table.get(given) if callable(given) else None
 
     def _time_distributed(self, layer: Any) -> Any:
         from lepton_kit.compression.quantization.deploy_layers import FoldedTime
@@ -181,12 +204,18 @@ class _Replacer:
         return FoldedTime(inner, name=layer.name)
 
 
-def _unrolled(config: dict[str, Any]) -> dict[str, Any]:
+def _unrolled(config: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a recurrent layer, or of a bidirectional one, with its steps written out."""
+    import keras
+
     if "unroll" in config:
         config["unroll"] = True
-    for inner in ("layer", "backward_layer"):
-        if config.get(inner):
-            config[inner]["config"]["unroll"] = True
+    for key in ("layer", "backward_layer"):
+        if inner := config.get(key):
+            inner["config"]["unroll"] = True
+            kind = kinds.get(inner["class_name"])
+            if kind is not None and str(inner["module"]).startswith("keras."):
+                config[key] = keras.saving.serialize_keras_object(kind.from_config(inner["config"]))
     return config
 
 
@@ -203,12 +232,6 @@ def _in_float(config: Any) -> Any:
 def _is_half(policy: Any) -> bool:
     name = policy.get("config", {}).get("name", "") if isinstance(policy, dict) else str(policy)
     return "float16" in name
-
-
-def _is_gelu(layer: Any) -> bool:
-    import keras
-
-    return getattr(layer, "activation", None) is keras.activations.gelu
 
 
 def _affine(layer: Any) -> Any:
