@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.quantization.padding import readers
 from lepton_kit.errors import CompressionError
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
@@ -117,14 +118,9 @@ def _id_inputs(model: Any) -> set[str]:
 
     found = set()
     for tensor in getattr(model, "inputs", None) or []:
-        readers = [
-            node.operation
-            for level in getattr(_graph(model), "_nodes_by_depth", {}).values()
-            for node in level
-            if any(one is tensor for one in node.input_tensors)
-        ]
+        reading = readers(model, tensor)
         floating = "float" in str(tensor.dtype)
-        if floating and readers and all(isinstance(one, keras.layers.Embedding) for one in readers):
+        if floating and reading and all(isinstance(one, keras.layers.Embedding) for one in reading):
             found.add(tensor.name)
     return found
 
