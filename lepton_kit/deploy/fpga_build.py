@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.deploy.fpga_fit import padded
 from lepton_kit.errors import CompressionError
 
 TRACE_LIMIT = 30_000  # multiplications; alkaid 0.8 took 26 s for 9,000 in 16 bits on one core (2026-11)
@@ -41,20 +42,6 @@ def reuse_for(wanted: int, fan_in: int) -> int:
     (3, 27, 1)
     """
     return max(factor for factor in range(1, min(wanted, fan_in) + 1) if fan_in % factor == 0)
-
-
-HARD = ("hard_sigmoid", "hard_tanh", "hard_silu")
-
-
-def unfit(layer: Any) -> str | None:
-    """Why a layer that hls4ml knows is not handed to it: separable convolutions and hard activations did not come out as
-    Keras has them (hls4ml 1.3, 2026-11)."""
-    if type(layer).__name__.startswith("SeparableConv"):
-        return "it has two kernels; replace it by DepthwiseConv2D and a 1x1 Conv2D"
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    if activation in HARD:
-        return f"its {activation} is not Keras'; use relu, tanh or sigmoid"
-    return None
 
 
 def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
@@ -96,11 +83,10 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
                 f"layer {layer.name!r} ({kind.__name__}) has no form in hls4ml; use dense, convolutional, pooling, "
                 "recurrent and activation layers, or infer on the CPU"
             )
-        why = unfit(layer)
-        if why is not None:
-            raise CompressionError(
-                f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}"
-            )
+        if "Pooling" in kind.__name__ and (
+            why := padded(kind.__name__, layer.get_config(), layer.input.shape[1:])
+        ):
+            raise CompressionError(f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}")
 
     last = layers[-1]
     softmax = isinstance(last, keras.layers.Softmax) or (
