@@ -14,7 +14,7 @@ import numpy as np
 
 from lepton_kit.compression.quantization.deployable import deployable
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
-from lepton_kit.compression.quantization.padding import filled
+from lepton_kit.compression.quantization.padding import check_masks, filled
 from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import Call, Crash
@@ -136,6 +136,7 @@ def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[
         if precision == "int8":
             if files is None:
                 raise CompressionError("int8: needs a representative dataset; give calibration samples")
+            check_masks(model)
             samples = filled(model, _fitting(takes, load_samples(files), model))
             count = len(next(iter(samples.values())))
             converter.representative_dataset = lambda: (

@@ -6,6 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.errors import CompressionError
+
+
+def check_masks(model: Any) -> None:
+    """Raise `CompressionError` for a mask that int8 would lose: a value other than 0 is not held exactly."""
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Masking) and layer.mask_value != 0:
+            raise CompressionError(
+                f"int8: layer {layer.name!r} masks the value {layer.mask_value:g}, which int8 numbers don't hold exactly; "
+                "pad with 0 and mask that, or use 'dynamic_int8' or 'float16'"
+            )
+
 
 def filled(model: Any, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The samples of each input in the model's order, and after them those with padding once more without it.
