@@ -12,6 +12,7 @@ import numpy as np
 
 from lepton_kit.deploy.fpga_fit import padded
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 TRACE_LIMIT = 30_000  # multiplications; alkaid 0.8 took 26 s for 9,000 in 16 bits on one core (2026-11)
 PARALLEL_LIMIT = 4_096  # Vitis HLS refuses to unroll larger arrays (its own limit)
@@ -64,6 +65,16 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
         raise CompressionError(
             f"{network.name}: a subclassed model; the FPGA path needs a sequential or functional one"
         )
+    if None in network.inputs[0].shape[1:]:
+        raise CompressionError(
+            f"{network.name}: takes samples of an open size, {tuple(network.inputs[0].shape[1:])}; a circuit needs one of "
+            "known size, so build the model with it"
+        )
+    for one in getattr(network, "operations", ()):
+        if not isinstance(one, keras.Layer):
+            raise CompressionError(
+                f"operation {one.name!r} ({type(one).__name__}) of the graph has no form in hls4ml; use layers of Keras"
+            )
     layers = [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
     scale, offset, notes = 1.0, 0.0, []
     if trained is not None:
@@ -110,7 +121,7 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     start = keras.Input(network.inputs[0].shape[1:], name="samples")  # hls4ml reserves the name "input"
     graph = keras.Model(network.inputs[0], network.outputs[0])  # a Sequential would keep its input's name
     copy = keras.models.clone_model(graph, input_tensors=start, clone_function=clone)
-    copy.set_weights(network.get_weights())
+    give_weights(copy, network.get_weights())
     return copy, scale, offset, softmax, notes
 
 
@@ -284,7 +295,7 @@ def on_grid(network: Any, form: tuple[int, int, int]) -> Any:
         network, call_function=lambda layer, *given, **more: Grid()(layer(*given, **more))
     )
     step = 2.0 ** -form[2]
-    copy.set_weights([np.round(weight / step) * step for weight in network.get_weights()])
+    give_weights(copy, [np.round(weight / step) * step for weight in network.get_weights()])
     return copy
 
 

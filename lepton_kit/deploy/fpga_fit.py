@@ -8,6 +8,10 @@ from typing import Any
 from lepton_kit.errors import CompressionError
 
 HARD = ("hard_sigmoid", "hard_tanh", "hard_silu")
+ACTIVATIONS = (
+    "linear", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid", "softmax",
+)  # fmt: skip
+"""Those that came out as Keras has them; the C++ of others does not compile."""
 
 
 def check_layers(config: Mapping[str, Any]) -> None:
@@ -45,16 +49,24 @@ def unfit(kind: str, settings: Mapping[str, Any]) -> str | None:
     """
     if kind.startswith("SeparableConv"):
         return "it has two kernels; replace it by DepthwiseConv2D and a 1x1 Conv2D"
-    activations = [_name(settings.get(key)) for key in ("activation", "recurrent_activation")]
-    for name in activations:
+    given = [settings[key] for key in ("activation", "recurrent_activation") if settings.get(key) is not None]
+    for name in map(_name, given):
         if name in HARD:
             return f"its {name} is not Keras'; use relu, tanh or sigmoid"
+        if name not in ACTIVATIONS:
+            return f"it has no form of {name}; use one of {', '.join(ACTIVATIONS)}"
     if settings.get("data_format") == "channels_first":
         return "it counts channels first; use channels last"
     if any(rate != 1 for rate in _sizes(settings.get("dilation_rate", 1))):
         return "its dilation would be left out; use dilation_rate=1"
-    if settings.get("groups", 1) != 1:
+    if kind.startswith("Conv") and settings.get("groups", 1) != 1:
         return "its groups would be left out; use groups=1"
+    if kind.startswith("Depthwise") and settings.get("depth_multiplier", 1) != 1:
+        return "the design aborts on several kernels a channel; use depth_multiplier=1"
+    if settings.get("stateful"):
+        return "it keeps its state between calls; use stateful=False"
+    if kind == "GRU" and settings.get("reset_after") is False:
+        return "it would reset after the product; use reset_after=True"
     if settings.get("go_backwards"):
         return "it would go forwards; reverse the samples and use go_backwards=False"
     if "pool_size" in settings:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lepton_kit.compression.quantization.padding import readers
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
 AUGMENTING = ("Random", "AugMix", "MixUp", "CutMix", "RandAugment")
@@ -176,7 +177,7 @@ class _Replacer:
                 kind = MASKED_STEPS.get(kind.__name__, kind)
         if function := self._activation(layer):
             config["activation"] = function
-        return kind.from_config(_in_float(config) if computes_in_half(layer) else config)
+        return kind.from_config(in_float(config) if computes_in_half(layer) else config)
 
     def _activation(self, layer: Any) -> Callable[[Any], Any] | None:
         """What takes the place of an activation that the format, or int8 in it, has in no good form."""
@@ -215,14 +216,14 @@ def _unrolled(config: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _in_float(config: Any) -> Any:
+def in_float(config: Any) -> Any:
     """Settings with every half precision policy replaced."""
     if isinstance(config, dict):
         return {
-            key: "float32" if key == "dtype" and _is_half(value) else _in_float(value)
+            key: "float32" if key == "dtype" and _is_half(value) else in_float(value)
             for key, value in config.items()
         }
-    return [_in_float(one) for one in config] if isinstance(config, list) else config
+    return [in_float(one) for one in config] if isinstance(config, list) else config
 
 
 def _is_half(policy: Any) -> bool:
@@ -273,4 +274,4 @@ def _copy(model: Any, replace: _Replacer, ids: set[str]) -> Any:
 def _set_weights(model: Any, copy: Any, replace: _Replacer) -> None:
     """Weights of the copy from the model's: the same in order, without those of layers that have none in the copy."""
     dropped = {id(weight) for layer in _inner(model) if replace.drops(layer) for weight in layer.weights}
-    copy.set_weights([np.asarray(weight) for weight in model.weights if id(weight) not in dropped])
+    give_weights(copy, [np.asarray(weight) for weight in model.weights if id(weight) not in dropped])

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.compression.layers import kind_of, walk_layers
+from lepton_kit.compression.quantization.deployable import in_float
 from lepton_kit.compression.quantization.rewire import Visit, copy_graph
+from lepton_kit.models.copying import give_weights
 
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 _FOLDABLE = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", *_DEPTHWISE)
@@ -40,7 +42,7 @@ def split_separable(model: Any, whole: Collection[str] = ()) -> Any:
         return output
 
     def _halves(layer: Any, name: str) -> tuple[Any, Any]:
-        given, size = layer.get_config(), type(layer).__name__[-2:]
+        given, size = in_float(layer.get_config()), type(layer).__name__[-2:]
         kinds = [getattr(keras.layers, f"{kind}{size}") for kind in ("DepthwiseConv", "Conv")]
         shared = {key: given[key] for key in ("data_format", "trainable", "dtype")}
         space = {key: given[key] for key in ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")}
@@ -95,21 +97,21 @@ def _called_once(model: Any) -> Any:
         return model
     weights = model.get_weights()
     model = keras.models.clone_model(model)
-    model.set_weights(weights)
+    give_weights(model, weights)
     return model
 
 
 def _copied(call: Visit, made: dict[int, Any], **changed: Any) -> Any:
-    """The output of a copy of the layer, with its weights where its settings are not ``changed``."""
+    """The output of a copy of the layer in float32, with its weights where its settings are not ``changed``."""
     layer = call.layer
     new: Any = made.get(id(layer))
     if new is None and hasattr(layer, "get_config"):
-        settings = layer.get_config() | {"name": call.name} | changed
+        settings = in_float(layer.get_config()) | {"name": call.name} | changed
         new = type(layer).from_config(settings) if _is_layer(layer) else layer
         made[id(layer)] = new
     output = new(*call.args, **call.kwargs)
     if not changed and getattr(layer, "weights", None):
-        new.set_weights(layer.get_weights())
+        give_weights(new, layer.get_weights())
     return list(output) if isinstance(output, (list, tuple)) else output
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from lepton_kit.compression.quantization.qat_layers import (
 from lepton_kit.compression.quantization.rewire import Visit, copy_graph
 from lepton_kit.config import QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 # Layers that hand int8 numbers on with their range.
 _PASS_WORDS = (
@@ -60,42 +62,50 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
     importing this module). Kernels: symmetric, narrow range, one step per output channel. Activations: int8
     [-128, 127], one step and zero point per tensor, ranges that follow the data. Biases: int32. An activation such as
     GELU stands between two rounded tensors; the file computes it in float where LiteRT has no int8 kernel of it.
+    Operations of the graph that are no layers stay in float, and half precision becomes float32.
 
     Raises `CompressionError` that names a layer it can't round, and says what to do.
     """
     config = config or QuantizationAwareConfig()
-    check_names(config.skip, (path for path, _ in walk_layers(model)), "quantization_aware.skip")
+    paths = {path.replace("/", "_"): path for path, _ in walk_layers(model)}  # inner models open up
+    check_names(config.skip, paths.values(), "quantization_aware.skip")
     if is_quantization_aware(model):
         raise CompressionError(
             f"model {model.name!r} is quantization-aware already; train it on, or strip(model) first"
         )
     left_float = {
-        path.replace("/", "_")
-        for path, _ in walk_layers(model)
-        if any(is_named(path, name) for name in config.skip)
+        flat for flat, path in paths.items() if any(is_named(path, name) for name in config.skip)
     }
-    return copy_graph(
+    aware = copy_graph(
         fold_batch_norm(split_separable(model, left_float)),
         lambda tensor: _Value(tensor, raw=True),
-        _Builder(config.bits, left_float),
+        _Builder(config.bits, left_float, paths),
         lambda value: value.tensor,
         name=f"{model.name}_int{config.bits}",
     )
+    if not is_quantization_aware(aware):
+        raise CompressionError(
+            f"model {model.name!r}: nothing is left to be trained quantization-aware beside what is in "
+            "quantization_aware.skip; use 'int8' or 'dynamic_int8', which round after training"
+        )
+    return aware
 
 
 class _Builder:
     """Makes the rounding counterpart of each layer."""
 
-    def __init__(self, bits: int, left_float: set[str]):
-        self.bits, self.left_float = bits, left_float
+    def __init__(self, bits: int, left_float: set[str], paths: dict[str, str]):
+        self.bits, self.left_float, self.paths = bits, left_float, paths
         self._made: dict[int, Any] = {}
         self._names: dict[str, int] = {}
 
     def __call__(self, visit: Visit) -> Any:
+        if isinstance(visit.layer, keras.layers.TimeDistributed) and type(visit.layer.layer) is keras.layers.Dense:
+            visit = replace(visit, layer=visit.layer.layer)  # over time it does what it does by itself
         layer, kind = visit.layer, type(visit.layer).__name__
         values = visit.inputs
         own = type(layer).__module__.startswith("keras.")
-        if visit.name in self.left_float:
+        if visit.name in self.left_float or not isinstance(layer, keras.Layer):
             return self._float(visit)
         if own and (kind in _PREPARE or kind.startswith(AUGMENTING)) and values[0].raw:
             return _Value(self._call(visit, layer), raw=True)
@@ -117,7 +127,7 @@ class _Builder:
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
         if own and kind == "Concatenate":
             return self._closed(visit, self._call(visit, layer))
-        raise CompressionError(_refusal(visit.name, kind, isinstance(layer, keras.Layer)))
+        raise CompressionError(self._refusal(visit, kind))
 
     def _quantized(self, visit: Visit, kind: str) -> _Value:
         layer = visit.layer
@@ -125,7 +135,7 @@ class _Builder:
             getattr(layer, "groups", 1) != 1
             or getattr(layer, "data_format", "channels_last") != "channels_last"
         ):
-            raise CompressionError(_refusal(visit.name, f"{kind} in groups or with channels first"))
+            raise CompressionError(self._refusal(visit, f"{kind} in groups or with channels first"))
         value = self._ranged(visit.inputs[0], visit.name + "_input")
         activation = _activation_of(layer)
         fused = activation in _FUSED
@@ -137,7 +147,7 @@ class _Builder:
             new = self._made[id(layer)] = QUANTIZED[kind].from_config(settings)
         tensor = new([value.tensor, value.bounds])
         if not new.get_weights() or new.weights[0] is None:
-            raise CompressionError(_refusal(visit.name, kind))
+            raise CompressionError(self._refusal(visit, kind))
         new.set_weights(layer.get_weights())
         if not fused:
             ranged = self._track(tensor, visit.name)
@@ -186,7 +196,8 @@ class _Builder:
         new: Any = self._made.get(id(layer))
         fresh = new is None
         if fresh:
-            new = type(layer).from_config(layer.get_config() | {"name": visit.name})
+            named = isinstance(layer, keras.Layer)  # an operation of the graph holds nothing
+            new = type(layer).from_config(layer.get_config() | {"name": visit.name}) if named else layer
             self._made[id(layer)] = new
         replaced = {id(value): value.tensor for value in visit.inputs}
         if tensors is not None:
@@ -197,9 +208,12 @@ class _Builder:
 
         args, kwargs = keras.tree.map_structure(swap, (visit.args, visit.kwargs))
         made = new(*args, **kwargs)
-        if fresh and layer.weights:
-            new.set_weights(layer.get_weights())
+        if fresh and getattr(layer, "weights", None):
+            give_weights(new, layer.get_weights())
         return made
+
+    def _refusal(self, visit: Visit, kind: str) -> str:
+        return _refusal(self.paths.get(visit.name, visit.name), kind)
 
     def _name(self, name: str) -> str:
         count = self._names.get(name, 0)
@@ -232,7 +246,7 @@ def _only_joined(visit: Visit) -> bool:
 RECURRENT = frozenset(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"))
 
 
-def _refusal(name: str, kind: str, is_layer: bool = True) -> str:
+def _refusal(name: str, kind: str) -> str:
     if kind == "BatchNormalization":
         cure = "put it directly after a dense or convolutional layer without activation, so that it folds"
     elif kind == "UpSampling2D":
@@ -241,11 +255,6 @@ def _refusal(name: str, kind: str, is_layer: bool = True) -> str:
         cure = "use 'dynamic_int8' or 'int8', which round it after training"
     elif kind in ("MultiHeadAttention", "GroupQueryAttention", "Attention", "AdditiveAttention"):
         cure = "use 'int8' or 'dynamic_int8', which round it after training"
-    elif not is_layer:
-        return (
-            f"operation {name!r} ({kind}) of the graph can't be trained quantization-aware and is no layer that could be "
-            "left in float; put it into a layer of your own and name that in skip, or use 'int8' after training"
-        )
     else:
         cure = "use 'int8', which rounds after training"
     return (
@@ -306,7 +315,7 @@ def strip(model: Any) -> Any:
             weights = layer.get_weights()
             if quantized:
                 weights[0] = layer.grid_weights().reshape(weights[0].shape)
-            new.set_weights(weights)
+            give_weights(new, weights)
         return output
 
     return copy_graph(model, lambda tensor: tensor, visit, name=f"{model.name}_float")
