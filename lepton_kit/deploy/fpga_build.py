@@ -97,7 +97,9 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
         if "Pooling" in kind.__name__ and (
             why := padded(kind.__name__, layer.get_config(), layer.input.shape[1:])
         ):
-            raise CompressionError(f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}")
+            raise CompressionError(
+                f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}"
+            )
 
     last = layers[-1]
     softmax = isinstance(last, keras.layers.Softmax) or (

@@ -91,9 +91,7 @@ def padded(kind: str, settings: Mapping[str, Any], shape: Sequence[int | None]) 
     windows, places = _sizes(settings["pool_size"]), tuple(shape[:-1])
     if all(size is not None and size % window == 0 for size, window in zip(places, windows, strict=True)):
         return None
-    return (
-        f"padding 'same' would pad {places} for windows {windows}, on which the design aborts; use padding 'valid'"
-    )
+    return f"padding 'same' would pad {places} for windows {windows}, on which the design aborts; use padding 'valid'"
 
 
 def _sizes(value: Any) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def test_calibration_also_sees_steps_that_no_sample_fills():
 
 def test_a_masked_value_that_int8_does_not_hold_is_refused_by_name():
     model = keras.Sequential([keras.Input((5, 2)), kl.Masking(-1.0, name="gaps"), kl.LSTM(3)])
-    with pytest.raises(CompressionError, match="layer 'gaps' masks the value -1, .* use 'dynamic_int8'"):
+    with pytest.raises(CompressionError, match=r"layer 'gaps' masks the value -1, .* use 'dynamic_int8'"):
         check_masks(model)
     check_masks(keras.Sequential([keras.Input((5, 2)), kl.Masking(), kl.LSTM(3)]))
 
@@ -69,7 +69,10 @@ def test_a_masked_value_that_int8_does_not_hold_is_refused_by_name():
 @pytest.mark.parametrize(
     ("shape", "layers"),
     [
-        ((9, 9, 3), [kl.SeparableConv2D(6, 3, strides=2, padding="same", depth_multiplier=2, use_bias=False)]),
+        (
+            (9, 9, 3),
+            [kl.SeparableConv2D(6, 3, strides=2, padding="same", depth_multiplier=2, use_bias=False)],
+        ),
         ((9, 3), [kl.SeparableConv1D(6, 3, dilation_rate=2)]),
         ((9, 9, 3), [kl.Conv2DTranspose(6, 3, strides=2, padding="same")]),
         ((9, 3), [kl.Conv1DTranspose(6, 3)]),
@@ -91,6 +94,8 @@ def test_separable_and_transposed_convolutions_fold_their_batch_normalization(sh
 
 
 def test_a_separable_convolution_that_is_left_in_float_stays_whole():
-    model = keras.Sequential([keras.Input((9, 9, 3)), kl.SeparableConv2D(6, 3, name="whole"), kl.SeparableConv2D(6, 3)])
+    model = keras.Sequential(
+        [keras.Input((9, 9, 3)), kl.SeparableConv2D(6, 3, name="whole"), kl.SeparableConv2D(6, 3)]
+    )
     kinds = [type(layer).__name__ for layer in split_separable(model, {"whole"}).layers]
     assert kinds[1:] == ["SeparableConv2D", "DepthwiseConv2D", "Conv2D"]

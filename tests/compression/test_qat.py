@@ -149,7 +149,9 @@ def of_new_kinds():
     a = kl.SeparableConv2D(6, 3, padding="same", activation="silu")(norm(x))
     b = kl.Conv2DTranspose(6, 2, strides=2, name="up")(kl.MaxPooling2D()(a))
     c = kl.ReLU()(kl.BatchNormalization(momentum=0.8)(b))
-    d = kl.PReLU()(kl.Conv2D(4, 3, padding="same")(kl.UpSampling2D(interpolation="bilinear")(kl.AveragePooling2D(2)(c))))
+    d = kl.PReLU()(
+        kl.Conv2D(4, 3, padding="same")(kl.UpSampling2D(interpolation="bilinear")(kl.AveragePooling2D(2)(c)))
+    )
     e = keras.ops.sin(kl.Multiply()([d, kl.Dense(4, "gelu", name="gate")(d)]))
     return keras.Model(x, kl.Dense(10)(kl.Flatten()(e)))
 
@@ -259,7 +261,10 @@ def refused(*middle):
         (refused(kl.GRU(4, name="memory")), r"'memory' \(GRU\).*after training.*skip"),
         (refused(kl.LayerNormalization(name="norm")), r"'norm' \(LayerNormalization\)"),
         (refused(kl.BatchNormalization(name="bn")), "'bn'.*directly after a dense or convolutional layer"),
-        (refused(keras.Sequential([keras.Input((6, 4)), kl.LSTM(4, name="deep")], name="inner")), r"'inner/deep' \(LSTM\)"),
+        (
+            refused(keras.Sequential([keras.Input((6, 4)), kl.LSTM(4, name="deep")], name="inner")),
+            r"'inner/deep' \(LSTM\)",
+        ),
         (refused(kl.Conv1D(4, 2, groups=2, name="groups")), "'groups'.*in groups"),
     ],
 )
@@ -273,9 +278,9 @@ def test_other_refusals():
         CompressionError, match=r"quantization_aware.skip: no layer 'hiden'.*did you mean 'hidden'"
     ):
         qat.quantization_aware(plain(), QuantizationAwareConfig(skip=("hiden",)))
+    model = plain()
+    skip = tuple(layer.name for layer in model.layers if hasattr(layer, "kernel"))
     with pytest.raises(CompressionError, match="nothing is left to be trained quantization-aware"):
-        model = plain()
-        skip = tuple(layer.name for layer in model.layers if hasattr(layer, "kernel"))
         qat.quantization_aware(model, QuantizationAwareConfig(skip=skip))
     with pytest.raises(CompressionError, match="is not quantization-aware"):
         qat.strip(plain())

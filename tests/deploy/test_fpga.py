@@ -38,12 +38,24 @@ def image(*middle):
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("SeparableConv2D", {"filters": 2, "kernel_size": 3}, "replace it by DepthwiseConv2D and a 1x1 Conv2D"),
-        ("Conv2D", {"filters": 2, "kernel_size": 3, "activation": "hard_sigmoid"}, "its hard_sigmoid is not Keras'"),
+        (
+            "SeparableConv2D",
+            {"filters": 2, "kernel_size": 3},
+            "replace it by DepthwiseConv2D and a 1x1 Conv2D",
+        ),
+        (
+            "Conv2D",
+            {"filters": 2, "kernel_size": 3, "activation": "hard_sigmoid"},
+            "its hard_sigmoid is not Keras'",
+        ),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "dilation_rate": 2}, "its dilation would be left out"),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "groups": 2}, "its groups would be left out"),
         ("Flatten", {"data_format": "channels_first"}, "it counts channels first"),
-        ("MaxPooling2D", {"pool_size": 3, "strides": 2}, r"windows \(3, 3\) with strides \(2, 2\) overlap or leave gaps"),
+        (
+            "MaxPooling2D",
+            {"pool_size": 3, "strides": 2},
+            r"windows \(3, 3\) with strides \(2, 2\) overlap or leave gaps",
+        ),
         ("AveragePooling2D", {"pool_size": 2, "strides": 1}, "overlap or leave gaps"),
     ],
 )
@@ -57,11 +69,15 @@ def test_what_hls4ml_builds_otherwise_or_aborts_on_is_refused_before_any_process
 
     monkeypatch.setattr(fpga, "missing", lambda: None)
     monkeypatch.setattr(fpga, "Workshop", start)
-    inner = keras.Sequential([keras.Input((7, 7, 2)), getattr(keras.layers, kind)(name="odd", **settings)], name="inner")
+    inner = keras.Sequential(
+        [keras.Input((7, 7, 2)), getattr(keras.layers, kind)(name="odd", **settings)], name="inner"
+    )
     for number, model in enumerate((image(*inner.layers), image(inner))):
         model.save(tmp_path / f"{number}.keras")
         data = (np.zeros((4, 7, 7, 2), np.float32), np.array([0, 1, 0, 1])) * 2
-        with pytest.raises(CompressionError, match=rf"layer 'odd' \({kind}\) can't be built with hls4ml: .*{message}"):
+        with pytest.raises(
+            CompressionError, match=rf"layer 'odd' \({kind}\) can't be built with hls4ml: .*{message}"
+        ):
             fpga.convert(tmp_path / f"{number}.keras", data=data)
 
 
@@ -70,7 +86,9 @@ def test_pooling_that_pads_is_refused_by_name_and_pooling_that_leaves_places_out
     import keras
 
     pool = keras.layers.MaxPooling2D(2, padding="same", name="pool")
-    with pytest.raises(CompressionError, match=r"layer 'pool' .* padding 'same' would pad \(7, 7\) for windows \(2, 2\)"):
+    with pytest.raises(
+        CompressionError, match=r"layer 'pool' .* padding 'same' would pad \(7, 7\) for windows \(2, 2\)"
+    ):
         fit_for_fpga(image(pool))
     assert fit_for_fpga(image(keras.layers.MaxPooling2D(2, name="pool")))[0].get_layer("pool")
     assert fit_for_fpga(image(keras.layers.MaxPooling2D(7, padding="same", name="pool")))[0].get_layer("pool")
@@ -80,7 +98,10 @@ def test_a_sequence_is_not_read_backwards_in_silence():
     settings = {"name": "back", "go_backwards": True}
     with pytest.raises(CompressionError, match=r"layer 'back' \(LSTM\).*it would go forwards"):
         check_layers({"class_name": "LSTM", "config": settings})
-    both = {"layer": {"class_name": "LSTM", "config": {"name": "there"}}, "backward_layer": {"class_name": "LSTM", "config": settings}}
+    both = {
+        "layer": {"class_name": "LSTM", "config": {"name": "there"}},
+        "backward_layer": {"class_name": "LSTM", "config": settings},
+    }
     check_layers({"class_name": "Bidirectional", "config": both})
 
 

@@ -124,7 +124,9 @@ def test_kernels_that_stayed_dense_are_on_the_card(workshop, tmp_path):
     card = run_job(job, workshop)
     for row in card.rows:
         dense = [note for note in row.notes if note.startswith("left dense")]
-        assert [note.split(":")[1].split()[0] for note in dense] == (["frozen", "odd"] if row.sparsity else [])
+        assert [note.split(":")[1].split()[0] for note in dense] == (
+            ["frozen", "odd"] if row.sparsity else []
+        )
     sparse = next(row for row in card.rows if row.sparsity and row.precision == "int8")
     assert sparse.get("nonzero_parameters") < sparse.get("parameters") <= model.count_params()
 
@@ -138,7 +140,15 @@ def test_a_search_in_which_no_format_can_be_made_says_why_on_each_row(workshop, 
     model = keras.Model(x, y)
     model.compile("adam", "sparse_categorical_crossentropy")
     given = np.random.default_rng(0).uniform(-0.9, 0.9, (200, 8)).astype("float32")
-    job = a_job(model, given, np.arange(200) % 3, tmp_path, quantize=("int8", "int4"), max_drop=0.01, structured=(0.5,))
+    job = a_job(
+        model,
+        given,
+        np.arange(200) % 3,
+        tmp_path,
+        quantize=("int8", "int4"),
+        max_drop=0.01,
+        structured=(0.5,),
+    )
     card = run_job(job, workshop)
     assert card.best is None
     assert card["keras"].get("latency_1_one") > 0

@@ -1,7 +1,7 @@
 """Scores: what a model's loss and head say that its answers are, and what they are worth."""
 
-import numpy as np
 import keras
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,11 +72,15 @@ def test_what_weighs_nothing_is_not_judged_and_other_weights_count_as_one():
     found = scoring.score(outputs, labels, CLASSES, weights=weights)
     assert (found.value, scoring.score(outputs, labels, CLASSES).value) == (1.0, 0.5)
     assert scoring.score(outputs, labels, CLASSES, weights=weights[:, None]).value == 1.0
-    maps = scoring.score(np.stack([outputs, outputs]), np.stack([labels, labels]), CLASSES, weights=np.array([1.0, 0.0]))
+    maps = scoring.score(
+        np.stack([outputs, outputs]), np.stack([labels, labels]), CLASSES, weights=np.array([1.0, 0.0])
+    )
     assert maps.value == 0.5
     several = scoring.score(outputs, np.eye(2)[labels], Answer(task="multilabel"), weights=weights)
     assert several.value == 1.0
-    values = scoring.score(labels[:, None] * 1.0, np.array([[0.0], [1.0], [9.0], [9.0]]), VALUES, weights=weights)
+    values = scoring.score(
+        labels[:, None] * 1.0, np.array([[0.0], [1.0], [9.0], [9.0]]), VALUES, weights=weights
+    )
     assert values.value == 0.0
 
 

@@ -138,7 +138,9 @@ def masked_label_a_step() -> Any:
     from keras import layers
 
     x = keras.Input((10,), name="masked_ids", dtype="int32")
-    y = layers.Bidirectional(layers.GRU(6, return_sequences=True))(layers.Embedding(IDS, 8, mask_zero=True)(x))
+    y = layers.Bidirectional(layers.GRU(6, return_sequences=True))(
+        layers.Embedding(IDS, 8, mask_zero=True)(x)
+    )
     return keras.Model(x, layers.TimeDistributed(layers.Dense(3, activation="softmax"))(y))
 
 

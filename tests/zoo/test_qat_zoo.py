@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import pytest
 
 from lepton_kit.compression.quantization.convert import convert
@@ -30,7 +28,10 @@ pytestmark = [
 LIMIT = 0.1
 """The largest error of the file against the trained model in Keras, as `judge.error` counts it."""
 SKIPPED: dict[str, set[str]] = {
-    **{kind: {"LSTM"} for kind in ("LSTM", "stacked LSTM", "long LSTM", "open LSTM", "nested recurrent", "masked LSTM")},
+    **{
+        kind: {"LSTM"}
+        for kind in ("LSTM", "stacked LSTM", "long LSTM", "open LSTM", "nested recurrent", "masked LSTM")
+    },
     "masked encoder and decoder": {"LSTM"},
     "GRU": {"GRU"},
     "simple RNN": {"SimpleRNN"},
@@ -91,8 +92,9 @@ def _aware(model: Any) -> tuple[Any, set[str]]:
         try:
             return quantization_aware(model, QuantizationAwareConfig(skip=tuple(skip))), classes
         except CompressionError as refusal:
-            named = re.match(r"layer '([^']+)' \((\w+)[^)]*\) can't be trained .*name it in skip", str(refusal))
-            assert named, refusal
-            assert named[1] not in skip
-            skip.append(named[1])
-            classes.add(named[2])
+            told = str(refusal)
+        named = re.match(r"layer '([^']+)' \((\w+)[^)]*\) can't be trained .*name it in skip", told)
+        assert named, told
+        assert named[1] not in skip
+        skip.append(named[1])
+        classes.add(named[2])

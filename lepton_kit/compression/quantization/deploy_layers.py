@@ -139,9 +139,15 @@ class _MaskedSteps(_Layer):
                 output, states = tf.nest.pack_sequence_as([made, after], first)
             else:
                 output = _chosen(counts, made, output)
-                states = tf.nest.map_structure(lambda new, old, at=counts: _chosen(at, new, old), after, states)
+                states = tf.nest.map_structure(
+                    lambda new, old, at=counts: _chosen(at, new, old), after, states
+                )
             outputs.append(_counted(output, counts) if self.zero_output_for_mask else output)
-        return outputs[-1], tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1][:, None], states
+        return (
+            outputs[-1],
+            tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1][:, None],
+            states,
+        )
 
 
 def _counted(x: Any, counts: Any) -> Any:

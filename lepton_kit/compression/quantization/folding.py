@@ -45,17 +45,26 @@ def split_separable(model: Any, whole: Collection[str] = ()) -> Any:
         given, size = in_float(layer.get_config()), type(layer).__name__[-2:]
         kinds = [getattr(keras.layers, f"{kind}{size}") for kind in ("DepthwiseConv", "Conv")]
         shared = {key: given[key] for key in ("data_format", "trainable", "dtype")}
-        space = {key: given[key] for key in ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")}
-        rest = ("filters", "use_bias", "activation", "bias_initializer", "bias_regularizer", "bias_constraint")
+        space = {
+            key: given[key]
+            for key in ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+        }
+        rest = (
+            "filters",
+            "use_bias",
+            "activation",
+            "bias_initializer",
+            "bias_regularizer",
+            "bias_constraint",
+        )
         sides = [
-            {
-                f"{to}_{what}": given[f"{of}_{what}"]
-                for what in ("initializer", "regularizer", "constraint")
-            }
+            {f"{to}_{what}": given[f"{of}_{what}"] for what in ("initializer", "regularizer", "constraint")}
             for of, to in (("depthwise", "depthwise"), ("pointwise", "kernel"))
         ]
         return (
-            kinds[0].from_config({**shared, **space, **sides[0], "use_bias": False, "name": f"{name}_depthwise"}),
+            kinds[0].from_config(
+                {**shared, **space, **sides[0], "use_bias": False, "name": f"{name}_depthwise"}
+            ),
             kinds[1].from_config(
                 {**shared, **{key: given[key] for key in rest}, **sides[1], "kernel_size": 1, "name": name}
             ),

@@ -33,15 +33,12 @@ def filled(model: Any, samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for tensor, part in _paired(model, samples):
         counts = _counts(model, tensor, part)
         full = np.array(part)
-        for row in range(len(part)) if counts is not None else ():
-            steps = np.flatnonzero(counts[row])
-            if 0 < len(steps) < len(counts[row]):
-                full[row] = part[row][np.resize(steps, len(counts[row]))]
+        for row, steps in enumerate([] if counts is None else map(np.flatnonzero, counts)):
+            if 0 < len(steps) < part.shape[1]:
+                full[row] = part[row][np.resize(steps, part.shape[1])]
                 rows[row] = True
         parts.append((part, full))
-    return {
-        key: np.concatenate([part, full[rows]]) for key, (part, full) in zip(samples, parts, strict=True)
-    }
+    return {key: np.concatenate([part, full[rows]]) for key, (part, full) in zip(samples, parts, strict=True)}
 
 
 def _paired(model: Any, samples: dict[str, np.ndarray]) -> list[tuple[Any, np.ndarray]]:
@@ -56,7 +53,9 @@ def _counts(model: Any, tensor: Any, part: np.ndarray) -> np.ndarray | None:
         if isinstance(reader, keras.layers.Embedding) and reader.mask_zero and part.ndim == 2:
             return np.asarray(part != 0)
         if isinstance(reader, keras.layers.Masking) and part.ndim > 2:
-            return np.asarray((part != reader.mask_value).any(-1).reshape(len(part), part.shape[1], -1).any(-1))
+            return np.asarray(
+                (part != reader.mask_value).any(-1).reshape(len(part), part.shape[1], -1).any(-1)
+            )
     return None
 
 

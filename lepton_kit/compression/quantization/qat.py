@@ -73,9 +73,7 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
         raise CompressionError(
             f"model {model.name!r} is quantization-aware already; train it on, or strip(model) first"
         )
-    left_float = {
-        flat for flat, path in paths.items() if any(is_named(path, name) for name in config.skip)
-    }
+    left_float = {flat for flat, path in paths.items() if any(is_named(path, name) for name in config.skip)}
     aware = copy_graph(
         fold_batch_norm(split_separable(model, left_float)),
         lambda tensor: _Value(tensor, raw=True),
@@ -100,7 +98,10 @@ class _Builder:
         self._names: dict[str, int] = {}
 
     def __call__(self, visit: Visit) -> Any:
-        if isinstance(visit.layer, keras.layers.TimeDistributed) and type(visit.layer.layer) is keras.layers.Dense:
+        if (
+            isinstance(visit.layer, keras.layers.TimeDistributed)
+            and type(visit.layer.layer) is keras.layers.Dense
+        ):
             visit = replace(visit, layer=visit.layer.layer)  # over time it does what it does by itself
         layer, kind = visit.layer, type(visit.layer).__name__
         values = visit.inputs
