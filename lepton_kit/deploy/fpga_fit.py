@@ -9,7 +9,7 @@ from lepton_kit.errors import CompressionError
 
 HARD = ("hard_sigmoid", "hard_tanh", "hard_silu")
 ACTIVATIONS = (
-    "linear", "relu", "leaky_relu", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid", "softmax",
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "softplus", "softsign", "tanh", "sigmoid", "softmax",
 )  # fmt: skip
 """Those that came out as Keras has them; the C++ of others does not compile."""
 
@@ -59,6 +59,8 @@ def unfit(kind: str, settings: Mapping[str, Any]) -> str | None:
         return "it counts channels first; use channels last"
     if any(rate != 1 for rate in _sizes(settings.get("dilation_rate", 1))):
         return "its dilation would be left out; use dilation_rate=1"
+    if kind == "ReLU" and settings.get("max_value") is not None:
+        return f"its bound {settings['max_value']:g} has no form; use an activation 'relu6' or 'relu'"
     if kind.startswith("Conv") and settings.get("groups", 1) != 1:
         return "its groups would be left out; use groups=1"
     if kind.startswith("Depthwise") and settings.get("depth_multiplier", 1) != 1:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import lepton_kit as lk
 from lepton_kit.deploy import fpga
 from lepton_kit.deploy.fpga_build import bits, count_luts, fit_for_fpga, reuse_for
-from lepton_kit.deploy.fpga_fit import check_layers
+from lepton_kit.deploy.fpga_fit import check_layers, unfit
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.errors import CompressionError
@@ -50,6 +50,9 @@ def image(*middle):
         ),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "dilation_rate": 2}, "its dilation would be left out"),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "groups": 2}, "its groups would be left out"),
+        ("Conv2D", {"filters": 2, "kernel_size": 3, "activation": "gelu"}, "it has no form of gelu; use one of linear, relu"),
+        ("ReLU", {"max_value": 4.0}, "its bound 4 has no form"),
+        ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2}, "use depth_multiplier=1"),
         ("Flatten", {"data_format": "channels_first"}, "it counts channels first"),
         (
             "MaxPooling2D",
@@ -92,6 +95,32 @@ def test_pooling_that_pads_is_refused_by_name_and_pooling_that_leaves_places_out
         fit_for_fpga(image(pool))
     assert fit_for_fpga(image(keras.layers.MaxPooling2D(2, name="pool")))[0].get_layer("pool")
     assert fit_for_fpga(image(keras.layers.MaxPooling2D(7, padding="same", name="pool")))[0].get_layer("pool")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("LSTM", {"stateful": True}, "it keeps its state between calls"),
+        ("GRU", {"reset_after": False}, "use reset_after=True"),
+        ("GroupNormalization", {"groups": 4}, None),
+        ("GRU", {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid"}, None),
+    ],
+)
+def test_settings_of_other_layers(kind, settings, message):
+    why = unfit(kind, {"name": "one", **settings})
+    assert why is None if message is None else message in why
+
+
+@needs_hls4ml
+def test_open_sizes_and_operations_of_the_graph_are_refused():
+    import keras
+
+    open_size = keras.Sequential([keras.Input((None, 3)), keras.layers.Conv1D(2, 3)])
+    with pytest.raises(CompressionError, match=r"takes samples of an open size, \(None, 3\)"):
+        fit_for_fpga(open_size)
+    x = keras.Input((3,))
+    with pytest.raises(CompressionError, match=r"operation 'sin' \(Sin\) of the graph has no form in hls4ml"):
+        fit_for_fpga(keras.Model(x, keras.layers.Dense(2)(keras.ops.sin(x))))
 
 
 def test_a_sequence_is_not_read_backwards_in_silence():
