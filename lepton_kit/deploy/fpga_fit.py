@@ -49,6 +49,8 @@ def unfit(kind: str, settings: Mapping[str, Any]) -> str | None:
     """
     if kind.startswith("SeparableConv"):
         return "it has two kernels; replace it by DepthwiseConv2D and a 1x1 Conv2D"
+    if kind == "SimpleRNN":
+        return "its design answers something else; use GRU or LSTM"
     given = [settings[key] for key in ("activation", "recurrent_activation") if settings.get(key) is not None]
     for name in map(_name, given):
         if name in HARD:

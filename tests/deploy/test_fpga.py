@@ -50,7 +50,11 @@ def image(*middle):
         ),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "dilation_rate": 2}, "its dilation would be left out"),
         ("Conv2D", {"filters": 2, "kernel_size": 3, "groups": 2}, "its groups would be left out"),
-        ("Conv2D", {"filters": 2, "kernel_size": 3, "activation": "gelu"}, "it has no form of gelu; use one of linear, relu"),
+        (
+            "Conv2D",
+            {"filters": 2, "kernel_size": 3, "activation": "gelu"},
+            "it has no form of gelu; use one of linear, relu",
+        ),
         ("ReLU", {"max_value": 4.0}, "its bound 4 has no form"),
         ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2}, "use depth_multiplier=1"),
         ("Flatten", {"data_format": "channels_first"}, "it counts channels first"),
@@ -102,6 +106,7 @@ def test_pooling_that_pads_is_refused_by_name_and_pooling_that_leaves_places_out
     [
         ("LSTM", {"stateful": True}, "it keeps its state between calls"),
         ("GRU", {"reset_after": False}, "use reset_after=True"),
+        ("SimpleRNN", {"units": 4}, "use GRU or LSTM"),
         ("GroupNormalization", {"groups": 4}, None),
         ("GRU", {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid"}, None),
     ],

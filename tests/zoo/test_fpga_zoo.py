@@ -28,6 +28,9 @@ pytestmark = [
 
 TAKEN = {
     "dense softmax", "dense sigmoid", "several labels", "regression", "elu", "selu", "softplus", "prelu", "leaky relu",
+    "mixed precision", "convolutions", "convolutions of bytes", "depthwise convolution", "residual",
+    "average pooling and shapes", "augmentation inside", "Conv1D", "LSTM", "GRU", "stacked LSTM", "bidirectional LSTM",
+    "long LSTM",
 }  # fmt: skip
 SAMPLES = 8
 ONE = [

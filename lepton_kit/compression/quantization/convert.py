@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.quantization.deployable import deployable
+from lepton_kit.compression.quantization.deployable import deployable, structure_of
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
 from lepton_kit.compression.quantization.padding import check_masks, filled
 from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
@@ -244,13 +244,6 @@ def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
     specs = [tf.TensorSpec((batch, *shape), dtype, name=name) for name, (shape, dtype) in takes.items()]
     archive.add_endpoint("serve", call, input_signature=specs)
     return archive
-
-
-def structure_of(model: Any) -> Any:
-    """The input tensors of a functional model in the form in which it takes them."""
-    graph = getattr(model, "_functional", None) or model
-    structure = getattr(graph, "_inputs_struct", None)
-    return model.inputs[0] if structure is None or len(model.inputs) == 1 else structure
 
 
 def load_samples(files: str | Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:

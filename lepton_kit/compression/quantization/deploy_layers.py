@@ -71,6 +71,34 @@ class FoldedTime(keras.layers.Layer):
         return (input_shape[0], input_shape[1], *inner[1:])
 
 
+class _GroupsApart(_Layer):
+    """A convolution in groups as one of each: Keras compiles it in a way that ONNX has no operation for."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Channels last, as everywhere here."""
+        pieces = zip(tf.split(inputs, self.groups, -1), tf.split(kernel, self.groups, -1), strict=True)
+        found = [
+            keras.ops.conv(one, part, list(self.strides), self.padding, dilation_rate=self.dilation_rate)
+            for one, part in pieces
+        ]
+        return tf.concat(found, -1)
+
+
+class GroupsApartConv1D(_GroupsApart, keras.layers.Conv1D):
+    """`keras.layers.Conv1D`, each group by itself."""
+
+
+class GroupsApartConv2D(_GroupsApart, keras.layers.Conv2D):
+    """`keras.layers.Conv2D`, each group by itself."""
+
+
+class GroupsApartConv3D(_GroupsApart, keras.layers.Conv3D):
+    """`keras.layers.Conv3D`, each group by itself."""
+
+
+GROUPS_APART = {"Conv1D": GroupsApartConv1D, "Conv2D": GroupsApartConv2D, "Conv3D": GroupsApartConv3D}
+
+
 class Affine(keras.layers.Layer):
     """Scaling by constants: ``x * scale + offset``; what a normalization with known figures is."""
 

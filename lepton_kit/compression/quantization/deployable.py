@@ -62,6 +62,43 @@ def deployable(model: Any, *, lookups: bool = False, onnx: bool = False) -> Depl
     return Deployable(model, 1 if looping else None, tuple(notes), tuple(looping))
 
 
+def without_augmentation(model: Any) -> Any:
+    """A copy of a Sequential or functional model in which layers that only augment do nothing; any other as it is.
+
+    Keras exports them as they train: their own default is ``training=True``.
+    """
+    import keras
+
+    if type(model).__name__ not in ("Sequential", "Functional") or not any(map(_augments, _inner(model))):
+        return model
+
+    def clone(layer: Any) -> Any:
+        if _augments(layer):
+            return keras.layers.Identity(name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    dropped = {id(weight) for layer in _inner(model) if _augments(layer) for weight in layer.weights}
+    give_weights(copy, [np.asarray(one) for one in model.weights if id(one) not in dropped])
+    copy(structure_of(copy))  # Keras exports what was called once
+    return copy
+
+
+def structure_of(model: Any) -> Any:
+    """The input tensors of a functional model in the form in which it takes them."""
+    structure = getattr(_graph(model), "_inputs_struct", None)
+    return model.inputs[0] if structure is None or len(model.inputs) == 1 else structure
+
+
+def _augments(layer: Any) -> bool:
+    kind = type(layer)
+    return (
+        kind.__module__.startswith("keras.")
+        and kind.__name__.startswith(AUGMENTING)
+        and kind.__name__ != "RandomCrop"
+    )
+
+
 def check_stateless(model: Any) -> None:
     """Raise `CompressionError` that names a recurrent layer which keeps its state from one call to the next."""
     import keras
@@ -152,8 +189,7 @@ class _Replacer:
         import keras
 
         kind = type(layer)
-        own = kind.__module__.startswith("keras.")
-        if own and kind.__name__.startswith(AUGMENTING) and kind.__name__ != "RandomCrop":
+        if _augments(layer):
             return lambda one: keras.layers.Identity(name=one.name)
         if kind is keras.layers.Flatten and layer.data_format == "channels_last":
             return _flatten if None not in layer.output.shape[1:] else None
@@ -163,6 +199,8 @@ class _Replacer:
             return _lookup
         if self._onnx and kind is keras.layers.Normalization:
             return _affine
+        if self._onnx and kind.__name__ in ("Conv1D", "Conv2D", "Conv3D") and layer.groups > 1:
+            return _groups_apart
         if layer.name in self._unrolled or computes_in_half(layer) or self._activation(layer):
             return self._changed
         return None
@@ -239,6 +277,12 @@ def _affine(layer: Any) -> Any:
     if layer.invert:
         return Affine(deviation, mean, name=layer.name)
     return Affine(1 / deviation, -mean / deviation, name=layer.name)
+
+
+def _groups_apart(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import GROUPS_APART
+
+    return GROUPS_APART[type(layer).__name__].from_config(layer.get_config())
 
 
 def _flatten(layer: Any) -> Any:
