@@ -168,7 +168,7 @@ def test_inputs_and_outputs_keep_their_order_in_int8(tmp_path):
         folder=tmp_path,
         **QUICK,
     )
-    found = infer(card.path("int8"), tuple(one[60:] for one in x)).outputs
+    found = infer(card.path("int8"), {"a_second": x[1][60:], "z_first": x[0][60:]}).outputs
     assert judge.error(list(found), [one[60:] for one in y]) < 0.05
 
 
