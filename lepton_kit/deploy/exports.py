@@ -157,13 +157,13 @@ def export_file(
     x = _drawn(network) if samples is None else joined({key: np.load(path) for key, path in samples})
     if isinstance(x, tuple):  # a LiteRT file knows its inputs by name alone
         x = dict(zip((tensor.name for tensor in network.inputs), x, strict=True))
-    expected = of_keras(network)(x)
     half = any(computes_in_half(layer) for layer in network._flatten_layers())
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     path = Path(output)
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
     try:
         WRITERS[format](network, model, part)
+        expected = of_keras(network)(x)  # afterwards: a stateful model is written as it came
         got = open_runner(part)(x)
         difference = max(
             compare(one, other, format, tolerance) for one, other in zip(expected, got, strict=True)
@@ -196,7 +196,9 @@ def _keras(network: Any, source: str, path: Path) -> None:
 
 
 def _saved_model(network: Any, source: str, path: Path) -> None:
-    network.export(str(path), format="tf_saved_model", verbose=False)
+    from lepton_kit.compression.quantization.deployable import without_augmentation
+
+    without_augmentation(network).export(str(path), format="tf_saved_model", verbose=False)
 
 
 def _litert(network: Any, source: str, path: Path) -> None:
@@ -206,8 +208,7 @@ def _litert(network: Any, source: str, path: Path) -> None:
 
 
 def _onnx(network: Any, source: str, path: Path) -> None:
-    from lepton_kit.compression.quantization.convert import structure_of
-    from lepton_kit.compression.quantization.deployable import deployable
+    from lepton_kit.compression.quantization.deployable import deployable, structure_of
 
     _need_onnx()
     model = deployable(network, onnx=True).model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.deploy.fpga_build import bits
+from lepton_kit.deploy.fpga_fit import check_layers
 from lepton_kit.deploy.report import scoring
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.flags import flags
@@ -129,10 +131,11 @@ def convert(
         raise CompressionError(lacking)
     from lepton_kit.data.prepared import open_folder
 
-    with tempfile.TemporaryDirectory(prefix="lepton-fpga-") as temporary, Workshop() as workshop:
-        run = call or workshop
+    with tempfile.TemporaryDirectory(prefix="lepton-fpga-") as temporary, contextlib.ExitStack() as stack:
         home = Path(temporary)
         model_path, data_path = find_subject(model, data, home)
+        check_layers(read_config(model_path))
+        run = call or stack.enter_context(Workshop())
         prepared = open_folder(data_path)
         held = prepared.validation
         assert held is not None
@@ -154,10 +157,10 @@ def convert(
                 synthesize=synthesize,
             )
         except Crash as crash:
-            raise CompressionError(aborted(crash.signal_name, model_path)) from None
+            raise CompressionError(f"hls4ml: the emulated design was ended by {crash.signal_name}") from None
         with np.load(home / "answers.npz") as answers:
-            score = yard.score([answers["fpga"]], held.y)
-            reference = yard.score([answers["keras"]], held.y)
+            score = yard.score([answers["fpga"]], held.y, w=held.w)
+            reference = yard.score([answers["keras"]], held.y, w=held.w)
         traced = home / "traced.npy"
         trace = {
             "model": str(model_path),
@@ -169,7 +172,7 @@ def convert(
         }
         figures, counted, more = resources(run, said["vendor"], trace, estimate)
         if traced.is_file():
-            own = yard.score([np.load(traced)], held.y)
+            own = yard.score([np.load(traced)], held.y, w=held.w)
             more.append(
                 f"the design that alkaid estimates has {own.metric} {own.value:.4f} on the same samples"
             )
@@ -187,25 +190,6 @@ def convert(
         Path(folder) if folder is not None else None,
         counted,
     )
-
-
-def aborted(signal_name: str, model: Path) -> str:
-    """What to say of an emulation that was ended by a signal: the pooling layers, whose shapes are the usual reason."""
-    layers = read_config(model).get("config", {}).get("layers", [])
-    pools = []
-    for layer in layers:
-        settings = layer.get("config", {})
-        if "pool_size" in settings:
-            pools.append(
-                f"{settings['name']!r} (windows {tuple(settings['pool_size'])}, strides {tuple(settings['strides'])}, "
-                f"padding {settings['padding']!r})"
-            )
-    likely = (
-        f"; hls4ml aborts on pooling whose windows overlap or do not divide what they pool: look at {', '.join(pools)}"
-        if pools
-        else ""
-    )
-    return f"hls4ml: the emulated design was ended by {signal_name}{likely}"
 
 
 def resources(

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.deploy.fpga_fit import padded
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 TRACE_LIMIT = 30_000  # multiplications; alkaid 0.8 took 26 s for 9,000 in 16 bits on one core (2026-11)
 PARALLEL_LIMIT = 4_096  # Vitis HLS refuses to unroll larger arrays (its own limit)
@@ -43,20 +45,6 @@ def reuse_for(wanted: int, fan_in: int) -> int:
     return max(factor for factor in range(1, min(wanted, fan_in) + 1) if fan_in % factor == 0)
 
 
-HARD = ("hard_sigmoid", "hard_tanh", "hard_silu")
-
-
-def unfit(layer: Any) -> str | None:
-    """Why a layer that hls4ml knows is not handed to it: separable convolutions and hard activations did not come out as
-    Keras has them (hls4ml 1.3, 2026-11)."""
-    if type(layer).__name__.startswith("SeparableConv"):
-        return "it has two kernels; replace it by DepthwiseConv2D and a 1x1 Conv2D"
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    if activation in HARD:
-        return f"its {activation} is not Keras'; use relu, tanh or sigmoid"
-    return None
-
-
 def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     """(model, scale, offset, softmax, notes): rescaling of the input and a last softmax are left to the host.
 
@@ -77,6 +65,16 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
         raise CompressionError(
             f"{network.name}: a subclassed model; the FPGA path needs a sequential or functional one"
         )
+    if None in network.inputs[0].shape[1:]:
+        raise CompressionError(
+            f"{network.name}: takes samples of an open size, {tuple(network.inputs[0].shape[1:])}; a circuit needs one of "
+            "known size, so build the model with it"
+        )
+    for one in getattr(network, "operations", ()):
+        if not isinstance(one, keras.Layer):
+            raise CompressionError(
+                f"operation {one.name!r} ({type(one).__name__}) of the graph has no form in hls4ml; use layers of Keras"
+            )
     layers = [layer for layer in network.layers if type(layer).__name__ != "InputLayer"]
     scale, offset, notes = 1.0, 0.0, []
     if trained is not None:
@@ -96,8 +94,9 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
                 f"layer {layer.name!r} ({kind.__name__}) has no form in hls4ml; use dense, convolutional, pooling, "
                 "recurrent and activation layers, or infer on the CPU"
             )
-        why = unfit(layer)
-        if why is not None:
+        if "Pooling" in kind.__name__ and (
+            why := padded(kind.__name__, layer.get_config(), layer.input.shape[1:])
+        ):
             raise CompressionError(
                 f"layer {layer.name!r} ({kind.__name__}) can't be built with hls4ml: {why}"
             )
@@ -124,7 +123,7 @@ def fit_for_fpga(network: Any) -> tuple[Any, float, float, bool, list[str]]:
     start = keras.Input(network.inputs[0].shape[1:], name="samples")  # hls4ml reserves the name "input"
     graph = keras.Model(network.inputs[0], network.outputs[0])  # a Sequential would keep its input's name
     copy = keras.models.clone_model(graph, input_tensors=start, clone_function=clone)
-    copy.set_weights(network.get_weights())
+    give_weights(copy, network.get_weights())
     return copy, scale, offset, softmax, notes
 
 
@@ -298,7 +297,7 @@ def on_grid(network: Any, form: tuple[int, int, int]) -> Any:
         network, call_function=lambda layer, *given, **more: Grid()(layer(*given, **more))
     )
     step = 2.0 ** -form[2]
-    copy.set_weights([np.round(weight / step) * step for weight in network.get_weights()])
+    give_weights(copy, [np.round(weight / step) * step for weight in network.get_weights()])
     return copy
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from lepton_kit.errors import ModelError
+from lepton_kit.models.copying import give_weights
 
 _counted: ContextVar[tuple[Any, bool]] = ContextVar("counted", default=(None, False))
 
@@ -92,7 +93,7 @@ def synchronize_batch_normalization(model: Any) -> Any:
             f"model {network.name!r} ({type(network).__name__}): only functional and sequential models can be "
             "changed; use lepton_kit.models.layers.SyncBatchNormalization in the model's own code"
         ) from failure
-    copy.set_weights(network.get_weights())
+    give_weights(copy, network.get_weights())
     if network.compiled:
         copy.compile_from_config(network.get_compile_config())
     return copy

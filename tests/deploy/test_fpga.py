@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit.deploy import fpga
-from lepton_kit.deploy.fpga_build import bits, count_luts, reuse_for, unfit
+from lepton_kit.deploy.fpga_build import bits, count_luts, fit_for_fpga, reuse_for
+from lepton_kit.deploy.fpga_fit import check_layers, unfit
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.errors import CompressionError
@@ -28,19 +29,114 @@ needs_yosys = pytest.mark.skipif(
 )
 
 
-def test_layers_that_hls4ml_builds_otherwise_are_told_and_an_abort_names_the_pooling(tmp_path):
+def image(*middle):
     import keras
 
-    layers = keras.layers
-    assert "DepthwiseConv2D and a 1x1 Conv2D" in unfit(layers.SeparableConv2D(2, 3))
-    assert "its hard_sigmoid is not Keras'" in unfit(layers.Dense(2, activation="hard_sigmoid"))
-    assert unfit(layers.Dense(2, activation="relu")) is None
-    pool = layers.MaxPooling2D(3, strides=2, name="pool")
-    keras.Sequential([keras.Input((7, 7, 1)), pool, layers.Flatten()]).save(tmp_path / "model.keras")
-    assert fpga.aborted("SIGABRT", tmp_path / "model.keras") == (
-        "hls4ml: the emulated design was ended by SIGABRT; hls4ml aborts on pooling whose windows overlap or do not divide "
-        "what they pool: look at 'pool' (windows (3, 3), strides (2, 2), padding 'valid')"
+    return keras.Sequential([keras.Input((7, 7, 2)), *middle, keras.layers.Flatten(), keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (
+            "SeparableConv2D",
+            {"filters": 2, "kernel_size": 3},
+            "replace it by DepthwiseConv2D and a 1x1 Conv2D",
+        ),
+        (
+            "Conv2D",
+            {"filters": 2, "kernel_size": 3, "activation": "hard_sigmoid"},
+            "its hard_sigmoid is not Keras'",
+        ),
+        ("Conv2D", {"filters": 2, "kernel_size": 3, "dilation_rate": 2}, "its dilation would be left out"),
+        ("Conv2D", {"filters": 2, "kernel_size": 3, "groups": 2}, "its groups would be left out"),
+        (
+            "Conv2D",
+            {"filters": 2, "kernel_size": 3, "activation": "gelu"},
+            "it has no form of gelu; use one of linear, relu",
+        ),
+        ("ReLU", {"max_value": 4.0}, "its bound 4 has no form"),
+        ("DepthwiseConv2D", {"kernel_size": 3, "depth_multiplier": 2}, "use depth_multiplier=1"),
+        ("Flatten", {"data_format": "channels_first"}, "it counts channels first"),
+        (
+            "MaxPooling2D",
+            {"pool_size": 3, "strides": 2},
+            r"windows \(3, 3\) with strides \(2, 2\) overlap or leave gaps",
+        ),
+        ("AveragePooling2D", {"pool_size": 2, "strides": 1}, "overlap or leave gaps"),
+    ],
+)
+def test_what_hls4ml_builds_otherwise_or_aborts_on_is_refused_before_any_process_starts(
+    kind, settings, message, tmp_path, monkeypatch
+):
+    import keras
+
+    def start(*given, **more):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(fpga, "missing", lambda: None)
+    monkeypatch.setattr(fpga, "Workshop", start)
+    inner = keras.Sequential(
+        [keras.Input((7, 7, 2)), getattr(keras.layers, kind)(name="odd", **settings)], name="inner"
     )
+    for number, model in enumerate((image(*inner.layers), image(inner))):
+        model.save(tmp_path / f"{number}.keras")
+        data = (np.zeros((4, 7, 7, 2), np.float32), np.array([0, 1, 0, 1])) * 2
+        with pytest.raises(
+            CompressionError, match=rf"layer 'odd' \({kind}\) can't be built with hls4ml: .*{message}"
+        ):
+            fpga.convert(tmp_path / f"{number}.keras", data=data)
+
+
+@needs_hls4ml
+def test_pooling_that_pads_is_refused_by_name_and_pooling_that_leaves_places_out_is_not():
+    import keras
+
+    pool = keras.layers.MaxPooling2D(2, padding="same", name="pool")
+    with pytest.raises(
+        CompressionError, match=r"layer 'pool' .* padding 'same' would pad \(7, 7\) for windows \(2, 2\)"
+    ):
+        fit_for_fpga(image(pool))
+    assert fit_for_fpga(image(keras.layers.MaxPooling2D(2, name="pool")))[0].get_layer("pool")
+    assert fit_for_fpga(image(keras.layers.MaxPooling2D(7, padding="same", name="pool")))[0].get_layer("pool")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("LSTM", {"stateful": True}, "it keeps its state between calls"),
+        ("GRU", {"reset_after": False}, "use reset_after=True"),
+        ("SimpleRNN", {"units": 4}, "use GRU or LSTM"),
+        ("GroupNormalization", {"groups": 4}, None),
+        ("GRU", {"reset_after": True, "activation": "tanh", "recurrent_activation": "sigmoid"}, None),
+    ],
+)
+def test_settings_of_other_layers(kind, settings, message):
+    why = unfit(kind, {"name": "one", **settings})
+    assert why is None if message is None else message in why
+
+
+@needs_hls4ml
+def test_open_sizes_and_operations_of_the_graph_are_refused():
+    import keras
+
+    open_size = keras.Sequential([keras.Input((None, 3)), keras.layers.Conv1D(2, 3)])
+    with pytest.raises(CompressionError, match=r"takes samples of an open size, \(None, 3\)"):
+        fit_for_fpga(open_size)
+    x = keras.Input((3,))
+    with pytest.raises(CompressionError, match=r"operation 'sin' \(Sin\) of the graph has no form in hls4ml"):
+        fit_for_fpga(keras.Model(x, keras.layers.Dense(2)(keras.ops.sin(x))))
+
+
+def test_a_sequence_is_not_read_backwards_in_silence():
+    settings = {"name": "back", "go_backwards": True}
+    with pytest.raises(CompressionError, match=r"layer 'back' \(LSTM\).*it would go forwards"):
+        check_layers({"class_name": "LSTM", "config": settings})
+    both = {
+        "layer": {"class_name": "LSTM", "config": {"name": "there"}},
+        "backward_layer": {"class_name": "LSTM", "config": settings},
+    }
+    check_layers({"class_name": "Bidirectional", "config": both})
 
 
 @given(st.integers(1, 5000), st.integers(1, 600))

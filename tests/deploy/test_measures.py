@@ -108,3 +108,50 @@ def test_one_cause_a_row_and_a_model_that_answers_nan_is_told_at_once(workshop, 
     broken.layers[-1].kernel.assign(np.full((32, 3), np.nan))
     with pytest.raises(CompressionError, match="the model answered NaN or infinity for 30 of 30 samples"):
         run_job(a_job(broken, x, y, tmp_path / "b", quantize=("int8",)), workshop)
+
+
+@pytest.mark.processes
+def test_kernels_that_stayed_dense_are_on_the_card(workshop, tmp_path):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    frozen, odd = layers.Dense(16, name="frozen", trainable=False), layers.Dense(3, name="odd")
+    model = keras.Sequential([keras.Input((8,)), frozen, layers.Dense(15, name="pruned"), odd])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = np.random.default_rng(0).normal(size=(200, 8)).astype("float32")
+    job = a_job(model, x, x[:, :3].argmax(1), tmp_path, quantize=("int8",), sparsity=(0.5,), pattern="2:4")
+    card = run_job(job, workshop)
+    for row in card.rows:
+        dense = [note for note in row.notes if note.startswith("left dense")]
+        assert [note.split(":")[1].split()[0] for note in dense] == (
+            ["frozen", "odd"] if row.sparsity else []
+        )
+    sparse = next(row for row in card.rows if row.sparsity and row.precision == "int8")
+    assert sparse.get("nonzero_parameters") < sparse.get("parameters") <= model.count_params()
+
+
+@pytest.mark.processes
+def test_a_search_in_which_no_format_can_be_made_says_why_on_each_row(workshop, tmp_path):
+    import keras
+
+    x = keras.Input((8,))
+    y = keras.layers.Dense(3, activation="softmax")(keras.ops.erfinv(x))
+    model = keras.Model(x, y)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    given = np.random.default_rng(0).uniform(-0.9, 0.9, (200, 8)).astype("float32")
+    job = a_job(
+        model,
+        given,
+        np.arange(200) % 3,
+        tmp_path,
+        quantize=("int8", "int4"),
+        max_drop=0.01,
+        structured=(0.5,),
+    )
+    card = run_job(job, workshop)
+    assert card.best is None
+    assert card["keras"].get("latency_1_one") > 0
+    assert "the converter does not support the operation" in card["float32"].error
+    assert "the converter does not support the operation" in card["int8"].error
+    assert card["int4"].error == "it is made from the float32 file, which could not be made"

@@ -1,5 +1,6 @@
 """Scores: what a model's loss and head say that its answers are, and what they are worth."""
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -63,6 +64,36 @@ def test_what_the_loss_leaves_out_is_left_out():
     assert scoring.score(numbers, truth, VALUES, counted=np.array([[True, False]])).value == 1.0
     with pytest.raises(CompressionError, match="leaves every target out"):
         scoring.score(outputs, np.full((2, 3), -1), CLASSES, ignore=-1)
+
+
+def test_what_weighs_nothing_is_not_judged_and_other_weights_count_as_one():
+    labels = np.array([0, 1, 1, 0])
+    outputs = np.eye(2)[[0, 1, 0, 1]]
+    weights = np.array([3.0, 1.0, 0.0, 0.0], np.float32)
+    found = scoring.score(outputs, labels, CLASSES, weights=weights)
+    assert (found.value, scoring.score(outputs, labels, CLASSES).value) == (1.0, 0.5)
+    assert scoring.score(outputs, labels, CLASSES, weights=weights[:, None]).value == 1.0
+    maps = scoring.score(
+        np.stack([outputs, outputs]), np.stack([labels, labels]), CLASSES, weights=np.array([1.0, 0.0])
+    )
+    assert maps.value == 0.5
+    several = scoring.score(outputs, np.eye(2)[labels], Answer(task="multilabel"), weights=weights)
+    assert several.value == 1.0
+    values = scoring.score(
+        labels[:, None] * 1.0, np.array([[0.0], [1.0], [9.0], [9.0]]), VALUES, weights=weights
+    )
+    assert values.value == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float32"])
+def test_one_hot_targets_of_any_type_are_classes(tmp_path, dtype):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile("adam", "categorical_crossentropy")
+    model.save(tmp_path / "model.keras")
+    y = np.eye(3, dtype=dtype)[[0, 1, 2, 2]]
+    data = arrays(np.zeros((4, 3), "f4"), y, validation_split=0).prepare()
+    found = yardstick(tmp_path / "model.keras", data).score([np.eye(3)[[0, 1, 2, 0]]], y)
+    assert (found.metric, found.value) == ("accuracy", 0.75)
 
 
 def test_an_error_is_told_in_the_unit_of_the_target():

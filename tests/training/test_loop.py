@@ -48,6 +48,20 @@ def assert_equal_weights(worker, model, tolerance=1e-6):
         np.testing.assert_allclose(mine, other, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_one_hot_targets_of_whole_numbers_train_as_in_keras(tmp_path, dtype):
+    keras.utils.set_random_seed(7)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy", metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 4)).astype(np.float32)
+    y = np.eye(3, dtype=dtype)[np.arange(SAMPLES) % 3]
+    config = prepare(tmp_path, model, arrays(x, y, validation_split=0.2), global_batch=16, epochs=2)
+    outcome, worker, channel = train(tmp_path, config)
+    assert outcome == "finished"
+    assert_equal_weights(worker, by_keras(tmp_path, config, worker.position))
+    assert channel.of("epoch")[-1]["validation"]["accuracy"] is not None
+
+
 def test_three_epochs_with_a_short_last_batch_equal_plain_keras(tmp_path):
     config = prepare(
         tmp_path,

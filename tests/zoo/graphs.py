@@ -74,3 +74,36 @@ def operations_in_the_graph() -> Any:
     x = keras.Input((8,))
     y = keras.ops.concatenate([keras.ops.sin(x), x**2, keras.ops.mean(x, axis=-1, keepdims=True)], axis=-1)
     return keras.Model(x, layers.Dense(3, activation="softmax")(layers.Dense(16, activation="relu")(y)))
+
+
+# Kernels of 1,024 weights and more: of smaller ones the converter rounds none in dynamic_int8.
+@kind
+def wide_dense() -> Any:
+    import keras
+    from keras import layers
+
+    return line(
+        keras.Input((64,)), layers.Dense(64, activation="relu"), layers.Dense(64, activation="gelu"),
+        layers.Dense(3, activation="softmax"),
+    )  # fmt: skip
+
+
+@kind
+def wide_convolutions() -> Any:
+    import keras
+    from keras import layers
+
+    return line(
+        keras.Input((8, 8, 16)), layers.Conv2D(16, 3, activation="relu"), layers.SeparableConv2D(64, 3, activation="relu"),
+        layers.Conv2DTranspose(16, 3, strides=2), layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax"),
+    )  # fmt: skip
+
+
+@kind
+def wide_text() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((10,), name="masked_ids", dtype="int32")
+    y = layers.Bidirectional(layers.LSTM(32))(layers.Embedding(IDS, 64, mask_zero=True)(x))
+    return keras.Model(x, layers.Dense(3, activation="softmax")(y))

@@ -75,6 +75,13 @@ def saved_model(path: Path, x: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(answer[name]) for name in sorted(answer, key=lambda name: (len(name), name))]
 
 
+def types(path: Path) -> set[str]:
+    """The types of the tensors in a LiteRT file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    return {np.dtype(one["dtype"]).name for one in Interpreter(str(path)).get_tensor_details()}
+
+
 def keras_file(path: Path, x: Any, custom: dict[str, Any]) -> list[np.ndarray]:
     """The samples through Keras, read anew."""
     import keras

@@ -26,7 +26,7 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
     random = np.random.default_rng(1)
     for weight in model.weights:
         if "seed" not in weight.path and "normalization" not in weight.path and len(weight.shape) > 1:
-            weight.assign(weight.numpy() * 2)
+            weight.assign(weight.numpy() * (20 if "embeddings" in weight.path else 2))
         elif "batch_normalization" in weight.path:
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
     x = _samples(model)
@@ -54,13 +54,13 @@ def _samples(model: Any) -> Any:
         shape = (TRAIN + HELD, *(size or OPEN for size in tensor.shape[1:]))
         if "ids" in tensor.name:
             found[tensor.name] = random.integers(1, IDS, shape).astype(tensor.dtype)
-            if "masked" in tensor.name:
-                for row in found[tensor.name]:
-                    row[random.integers(3, len(row)) :] = 0
         elif tensor.dtype == "uint8":
             found[tensor.name] = random.integers(0, 256, shape).astype("uint8")
         else:
             found[tensor.name] = random.normal(size=shape).astype("float32")
+        if "masked" in tensor.name:
+            for row in found[tensor.name]:
+                row[random.integers(3, len(row)) :] = 0
     return next(iter(found.values())) if len(found) == 1 else found
 
 

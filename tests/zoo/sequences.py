@@ -133,6 +133,41 @@ def masked_LSTM() -> Any:
 
 
 @kind
+def masked_label_a_step() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((10,), name="masked_ids", dtype="int32")
+    y = layers.Bidirectional(layers.GRU(6, return_sequences=True))(
+        layers.Embedding(IDS, 8, mask_zero=True)(x)
+    )
+    return keras.Model(x, layers.TimeDistributed(layers.Dense(3, activation="softmax"))(y))
+
+
+@kind
+def masked_steps() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((10, 4), name="masked_steps")
+    y = layers.RNN([layers.LSTMCell(6), layers.SimpleRNNCell(6)])(layers.Masking()(x))
+    return keras.Model(x, layers.Dense(3, activation="softmax")(y))
+
+
+@kind
+def masked_encoder_and_decoder() -> Any:
+    import keras
+    from keras import layers
+
+    x = keras.Input((6,), name="masked_ids", dtype="int32")
+    begun = keras.Input((6,), name="masked_begun_ids", dtype="int32")
+    table = layers.Embedding(IDS, 8, mask_zero=True)
+    _, *state = layers.LSTM(8, return_state=True)(table(x))
+    y = layers.LSTM(8, return_sequences=True)(table(begun), initial_state=state)
+    return keras.Model([x, begun], layers.Dense(3, activation="softmax")(y))
+
+
+@kind
 def nested_recurrent() -> Any:
     import keras
     from keras import layers

@@ -14,6 +14,7 @@ from lepton_kit.compression.pruning.masks import check_sparsity
 from lepton_kit.compression.pruning.surgery import channel_sums, new_settings, new_weights
 from lepton_kit.compression.pruning.taylor import taylor_scores
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 SALIENCIES = ("l1", "taylor")
 
@@ -219,7 +220,7 @@ class _Rebuild:
                 if type(place.layer).__name__ == "Embedding":
                     come = np.arange(0)
                 weights = new_weights(place.layer, weights, come, kept)
-            clone.set_weights(weights)
+            give_weights(clone, weights)
         return smaller
 
     def _clone_graph(self, model: Any, inputs: Any) -> Any:

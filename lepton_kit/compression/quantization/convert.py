@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.quantization.deployable import deployable
+from lepton_kit.compression.quantization.deployable import deployable, structure_of
 from lepton_kit.compression.quantization.formats import PRECISIONS, check_calibration, check_precisions
+from lepton_kit.compression.quantization.padding import check_masks, filled
 from lepton_kit.compression.quantization.scopes import MARK, layer_scopes, mark_layers, operations
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import Call, Crash
@@ -91,8 +92,8 @@ def _try(path: Path, precision: str) -> None:
         model.prepare([(max(1, shape[0]), *shape[1:]) for shape in shapes])
     except CompressionError as failure:
         raise CompressionError(
-            f"{precision}: LiteRT can't run what the converter made of this model, as it can't with masked recurrent "
-            f"layers in int8; choose another number format ({str(failure).split(': ', 2)[-1]})"
+            f"{precision}: LiteRT can't run what the converter made of this model; use 'dynamic_int8' or 'float16' "
+            f"({str(failure).split(': ', 2)[-1]})"
         ) from None
 
 
@@ -117,7 +118,7 @@ def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[
 
     model = load_keras(path)
     if PRECISIONS[precision].trained_bits:
-        return _with_trained_ranges(model, precision), []
+        return _with_trained_ranges(model, precision)
     ready = deployable(model, lookups=precision == "float32")
     model = ready.model
     takes = signature_of(model)
@@ -135,7 +136,8 @@ def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[
         if precision == "int8":
             if files is None:
                 raise CompressionError("int8: needs a representative dataset; give calibration samples")
-            samples = _fitting(takes, load_samples(files), model)
+            check_masks(model)
+            samples = filled(model, _fitting(takes, load_samples(files), model))
             count = len(next(iter(samples.values())))
             converter.representative_dataset = lambda: (
                 {
@@ -161,26 +163,28 @@ def _fitting(takes: Signature, samples: dict[str, np.ndarray], model: Any) -> di
     elif set(samples) != set(takes.inputs):  # by place
         samples = dict(zip(takes.inputs, samples.values(), strict=True))
     takes.check(samples)
-    return samples
+    return {name: samples[name] for name in takes.inputs}
 
 
-def _with_trained_ranges(model: Any, precision: str) -> bytes:
-    """A quantization-aware model as int8; the ranges that it learned take the place of calibration."""
+def _with_trained_ranges(model: Any, precision: str) -> tuple[bytes, list[str]]:
+    """A quantization-aware model as int8, and notes; the ranges that it learned take the place of calibration."""
     import tensorflow as tf
 
     from lepton_kit.compression.quantization import qat
 
+    ready = deployable(model)
+    model = ready.model
     names = [layer.name for layer in model.layers]
     mark_layers(model)
     with qat.exporting(model) as serve, tempfile.TemporaryDirectory() as folder:
-        archive_of(model, serve=serve).write_out(folder, verbose=False)
+        archive_of(model, ready.batch, serve).write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if not qat.takes_float(model):
             converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
         try:
-            return bytes(converter.convert())
+            return bytes(converter.convert()), list(ready.notes)
         except Exception as failure:
             raise CompressionError(explain_failure(precision, str(failure), names)) from None
 
@@ -240,13 +244,6 @@ def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
     specs = [tf.TensorSpec((batch, *shape), dtype, name=name) for name, (shape, dtype) in takes.items()]
     archive.add_endpoint("serve", call, input_signature=specs)
     return archive
-
-
-def structure_of(model: Any) -> Any:
-    """The input tensors of a functional model in the form in which it takes them."""
-    graph = getattr(model, "_functional", None) or model
-    structure = getattr(graph, "_inputs_struct", None)
-    return model.inputs[0] if structure is None or len(model.inputs) == 1 else structure
 
 
 def load_samples(files: str | Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:

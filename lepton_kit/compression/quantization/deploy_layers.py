@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
+
+_Layer: Any = keras.layers.Layer if TYPE_CHECKING else object
+_register = keras.saving.register_keras_serializable(package="lepton_kit")
 
 
 class StaticFlatten(keras.layers.Layer):
@@ -68,6 +71,34 @@ class FoldedTime(keras.layers.Layer):
         return (input_shape[0], input_shape[1], *inner[1:])
 
 
+class _GroupsApart(_Layer):
+    """A convolution in groups as one of each: Keras compiles it in a way that ONNX has no operation for."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Channels last, as everywhere here."""
+        pieces = zip(tf.split(inputs, self.groups, -1), tf.split(kernel, self.groups, -1), strict=True)
+        found = [
+            keras.ops.conv(one, part, list(self.strides), self.padding, dilation_rate=self.dilation_rate)
+            for one, part in pieces
+        ]
+        return tf.concat(found, -1)
+
+
+class GroupsApartConv1D(_GroupsApart, keras.layers.Conv1D):
+    """`keras.layers.Conv1D`, each group by itself."""
+
+
+class GroupsApartConv2D(_GroupsApart, keras.layers.Conv2D):
+    """`keras.layers.Conv2D`, each group by itself."""
+
+
+class GroupsApartConv3D(_GroupsApart, keras.layers.Conv3D):
+    """`keras.layers.Conv3D`, each group by itself."""
+
+
+GROUPS_APART = {"Conv1D": GroupsApartConv1D, "Conv2D": GroupsApartConv2D, "Conv3D": GroupsApartConv3D}
+
+
 class Affine(keras.layers.Layer):
     """Scaling by constants: ``x * scale + offset``; what a normalization with known figures is."""
 
@@ -84,3 +115,106 @@ class Affine(keras.layers.Layer):
 def gelu_of_erf(x: Any) -> Any:
     """GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415) by erf, which ONNX has; TensorFlow's own takes erfc."""
     return 0.5 * x * (1.0 + tf.math.erf(x * 0.7071067811865476))
+
+
+# TensorFlow computes the next three by exp(x) of positive x too: one large x makes int8 steps so wide that all of the
+# curve below 1 is lost (SELU came out as a step function). Here everything stays within twice the range of x, or 0 to 1.
+# The sign comes from abs, because int8 gives a minimum's argument the range of its result: whatever is above is cut off.
+def selu(x: Any) -> Any:
+    """SELU (Klambauer et al. 2017, arXiv:1706.02515)."""
+    size = tf.abs(x)
+    return 0.52535049366774 * (x + size) + 1.7580993408473766 * (tf.exp(0.5 * (x - size)) - 1.0)
+
+
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``."""
+    size = tf.abs(x)
+    return 0.5 * (x + size) - tf.math.log(tf.sigmoid(size))
+
+
+def mish(x: Any) -> Any:
+    """Mish (Misra 2019, arXiv:1908.08681)."""
+    return x * tf.tanh(softplus(x))
+
+
+class _MaskedSteps(_Layer):
+    """A recurrent layer that is unrolled behind a mask in a form that int8 kernels run.
+
+    Keras selects between the new and the old state, which gives both one range. The old state of the first step is zero,
+    so that what its weights make of it has no range at all: XNNPACK refuses a product whose step is a millionth of its
+    input's. Here the first step multiplies the new state by the mask instead; from the second on it is Keras' own.
+    """
+
+    from_zero = False
+
+    def get_initial_state(self, batch_size: Any) -> Any:
+        """Zeros, if nothing else was given."""
+        self.from_zero = True
+        return super().get_initial_state(batch_size)
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+        """(last output, outputs, states), as Keras' layer gives them."""
+        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        if mask is None or not self.from_zero:
+            return super().inner_loop(sequences, initial_state, mask, training)
+        pieces = list(zip(tf.unstack(sequences, axis=1), tf.unstack(mask, axis=1), strict=True))
+        states, output, outputs = list(initial_state), None, []
+        for piece, counts in reversed(pieces) if self.go_backwards else pieces:
+            made, after = self.cell(piece, states)
+            after = after if isinstance(after, list | tuple) else [after]
+            if output is None:
+                first = [_counted(one, counts) for one in tf.nest.flatten([made, after])]
+                output, states = tf.nest.pack_sequence_as([made, after], first)
+            else:
+                output = _chosen(counts, made, output)
+                states = tf.nest.map_structure(
+                    lambda new, old, at=counts: _chosen(at, new, old), after, states
+                )
+            outputs.append(_counted(output, counts) if self.zero_output_for_mask else output)
+        return (
+            outputs[-1],
+            tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1][:, None],
+            states,
+        )
+
+
+def _counted(x: Any, counts: Any) -> Any:
+    """Zero where a step does not count: shape ``(batch, …)`` and ``(batch,)``."""
+    return x * tf.cast(_wide(counts, x), x.dtype)
+
+
+def _chosen(counts: Any, new: Any, old: Any) -> Any:
+    return tf.where(_wide(counts, new), new, old)
+
+
+def _wide(counts: Any, x: Any) -> Any:
+    return tf.reshape(counts, (-1, *[1] * (len(x.shape) - 1)))
+
+
+@_register
+class MaskedStepsLSTM(_MaskedSteps, keras.layers.LSTM):
+    """`keras.layers.LSTM`, unrolled behind a mask."""
+
+
+@_register
+class MaskedStepsGRU(_MaskedSteps, keras.layers.GRU):
+    """`keras.layers.GRU`, unrolled behind a mask."""
+
+
+@_register
+class MaskedStepsSimpleRNN(_MaskedSteps, keras.layers.SimpleRNN):
+    """`keras.layers.SimpleRNN`, unrolled behind a mask."""
+
+
+@_register
+class MaskedStepsRNN(_MaskedSteps, keras.layers.RNN):
+    """`keras.layers.RNN`, unrolled behind a mask."""
+
+
+MASKED_STEPS: dict[str, Any] = {
+    "LSTM": MaskedStepsLSTM,
+    "GRU": MaskedStepsGRU,
+    "SimpleRNN": MaskedStepsSimpleRNN,
+    "RNN": MaskedStepsRNN,
+}
+"""Keras' recurrent layers by name, in this form."""

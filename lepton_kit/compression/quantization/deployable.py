@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.quantization.padding import readers
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 UNROLL_STEPS = 64  # longer sequences make the unrolled graph larger than the weights (our choice, 2026-11)
 AUGMENTING = ("Random", "AugMix", "MixUp", "CutMix", "RandAugment")
@@ -32,7 +34,8 @@ def deployable(model: Any, *, lookups: bool = False, onnx: bool = False) -> Depl
     Recurrent layers over a short, known number of time steps are unrolled; with others the batch is fixed at 1. Flatten
     becomes a reshape to a known size, which the runtime can hand to its fast kernels in one piece; layers that only
     augment become nothing, half precision float32, and an input that holds nothing but ids of an embedding whole
-    numbers, which are never rounded. ``lookups``: embeddings become an operation whose table litert-quantizer can round.
+    numbers, which are never rounded. Activations that TensorFlow computes by exponentials of what is large take a form
+    whose parts fit int8. ``lookups``: embeddings become an operation whose table litert-quantizer can round.
     ``onnx``: for that format, which has loops, but neither the function that GELU uses nor constants beside the graph.
 
     Raises `CompressionError` for a layer that keeps state between calls.
@@ -57,6 +60,43 @@ def deployable(model: Any, *, lookups: bool = False, onnx: bool = False) -> Depl
     if type(model).__name__ in ("Sequential", "Functional") and (replace.needed or ids):
         model = _copy(model, replace, ids)
     return Deployable(model, 1 if looping else None, tuple(notes), tuple(looping))
+
+
+def without_augmentation(model: Any) -> Any:
+    """A copy of a Sequential or functional model in which layers that only augment do nothing; any other as it is.
+
+    Keras exports them as they train: their own default is ``training=True``.
+    """
+    import keras
+
+    if type(model).__name__ not in ("Sequential", "Functional") or not any(map(_augments, _inner(model))):
+        return model
+
+    def clone(layer: Any) -> Any:
+        if _augments(layer):
+            return keras.layers.Identity(name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    dropped = {id(weight) for layer in _inner(model) if _augments(layer) for weight in layer.weights}
+    give_weights(copy, [np.asarray(one) for one in model.weights if id(one) not in dropped])
+    copy(structure_of(copy))  # Keras exports what was called once
+    return copy
+
+
+def structure_of(model: Any) -> Any:
+    """The input tensors of a functional model in the form in which it takes them."""
+    structure = getattr(_graph(model), "_inputs_struct", None)
+    return model.inputs[0] if structure is None or len(model.inputs) == 1 else structure
+
+
+def _augments(layer: Any) -> bool:
+    kind = type(layer)
+    return (
+        kind.__module__.startswith("keras.")
+        and kind.__name__.startswith(AUGMENTING)
+        and kind.__name__ != "RandomCrop"
+    )
 
 
 def check_stateless(model: Any) -> None:
@@ -96,11 +136,16 @@ def _recurrent(model: Any) -> Iterator[Any]:
             yield layer
 
 
-def _time_steps(layer: Any) -> int:
+def _shape_taken(layer: Any) -> tuple[int | None, ...]:
+    """The shape of what a layer takes; a mask or a state may come as another input."""
     import keras
 
+    return tuple(keras.tree.flatten(layer.input)[0].shape)
+
+
+def _time_steps(layer: Any) -> int:
     try:
-        return int(keras.tree.flatten(layer.input)[0].shape[1] or 0)  # a mask may be another input
+        return int(_shape_taken(layer)[1] or 0)
     except (AttributeError, ValueError):  # inside a layer of the user's own: nothing is known of its input
         return 0
 
@@ -111,14 +156,9 @@ def _id_inputs(model: Any) -> set[str]:
 
     found = set()
     for tensor in getattr(model, "inputs", None) or []:
-        readers = [
-            node.operation
-            for level in getattr(_graph(model), "_nodes_by_depth", {}).values()
-            for node in level
-            if any(one is tensor for one in node.input_tensors)
-        ]
+        reading = readers(model, tensor)
         floating = "float" in str(tensor.dtype)
-        if floating and readers and all(isinstance(one, keras.layers.Embedding) for one in readers):
+        if floating and reading and all(isinstance(one, keras.layers.Embedding) for one in reading):
             found.add(tensor.name)
     return found
 
@@ -149,30 +189,48 @@ class _Replacer:
         import keras
 
         kind = type(layer)
-        own = kind.__module__.startswith("keras.")
-        if own and kind.__name__.startswith(AUGMENTING) and kind.__name__ != "RandomCrop":
+        if _augments(layer):
             return lambda one: keras.layers.Identity(name=one.name)
         if kind is keras.layers.Flatten and layer.data_format == "channels_last":
             return _flatten if None not in layer.output.shape[1:] else None
-        if kind is keras.layers.TimeDistributed and None not in layer.input.shape[1:]:
+        if kind is keras.layers.TimeDistributed and None not in _shape_taken(layer)[1:]:
             return self._time_distributed
-        if self._lookups and kind is keras.layers.Embedding and None not in layer.input.shape[1:]:
+        if self._lookups and kind is keras.layers.Embedding and None not in _shape_taken(layer)[1:]:
             return _lookup
         if self._onnx and kind is keras.layers.Normalization:
             return _affine
-        if layer.name in self._unrolled or computes_in_half(layer) or (self._onnx and _is_gelu(layer)):
+        if self._onnx and kind.__name__ in ("Conv1D", "Conv2D", "Conv3D") and layer.groups > 1:
+            return _groups_apart
+        if layer.name in self._unrolled or computes_in_half(layer) or self._activation(layer):
             return self._changed
         return None
 
     def _changed(self, layer: Any) -> Any:
-        config = layer.get_config()
+        config, kind = layer.get_config(), type(layer)
         if layer.name in self._unrolled:
-            config = _unrolled(config)
-        if self._onnx and _is_gelu(layer):
-            from lepton_kit.compression.quantization.deploy_layers import gelu_of_erf
+            from lepton_kit.compression.quantization.deploy_layers import MASKED_STEPS
 
-            config["activation"] = gelu_of_erf
-        return layer.__class__.from_config(_in_float(config) if computes_in_half(layer) else config)
+            config = _unrolled(config, MASKED_STEPS)
+            if kind.__module__.startswith("keras."):
+                kind = MASKED_STEPS.get(kind.__name__, kind)
+        if function := self._activation(layer):
+            config["activation"] = function
+        return kind.from_config(in_float(config) if computes_in_half(layer) else config)
+
+    def _activation(self, layer: Any) -> Callable[[Any], Any] | None:
+        """What takes the place of an activation that the format, or int8 in it, has in no good form."""
+        import keras
+
+        from lepton_kit.compression.quantization import deploy_layers as forms
+
+        kinds = keras.activations
+        table = (
+            {kinds.gelu: forms.gelu_of_erf}
+            if self._onnx
+            else {kinds.selu: forms.selu, kinds.softplus: forms.softplus, kinds.mish: forms.mish}
+        )
+        given = getattr(layer, "activation", None)
+        return table.get(given) if callable(given) else None
 
     def _time_distributed(self, layer: Any) -> Any:
         from lepton_kit.compression.quantization.deploy_layers import FoldedTime
@@ -181,34 +239,34 @@ class _Replacer:
         return FoldedTime(inner, name=layer.name)
 
 
-def _unrolled(config: dict[str, Any]) -> dict[str, Any]:
+def _unrolled(config: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a recurrent layer, or of a bidirectional one, with its steps written out."""
+    import keras
+
     if "unroll" in config:
         config["unroll"] = True
-    for inner in ("layer", "backward_layer"):
-        if config.get(inner):
-            config[inner]["config"]["unroll"] = True
+    for key in ("layer", "backward_layer"):
+        if inner := config.get(key):
+            inner["config"]["unroll"] = True
+            kind = kinds.get(inner["class_name"])
+            if kind is not None and str(inner["module"]).startswith("keras."):
+                config[key] = keras.saving.serialize_keras_object(kind.from_config(inner["config"]))
     return config
 
 
-def _in_float(config: Any) -> Any:
+def in_float(config: Any) -> Any:
     """Settings with every half precision policy replaced."""
     if isinstance(config, dict):
         return {
-            key: "float32" if key == "dtype" and _is_half(value) else _in_float(value)
+            key: "float32" if key == "dtype" and _is_half(value) else in_float(value)
             for key, value in config.items()
         }
-    return [_in_float(one) for one in config] if isinstance(config, list) else config
+    return [in_float(one) for one in config] if isinstance(config, list) else config
 
 
 def _is_half(policy: Any) -> bool:
     name = policy.get("config", {}).get("name", "") if isinstance(policy, dict) else str(policy)
     return "float16" in name
-
-
-def _is_gelu(layer: Any) -> bool:
-    import keras
-
-    return getattr(layer, "activation", None) is keras.activations.gelu
 
 
 def _affine(layer: Any) -> Any:
@@ -219,6 +277,12 @@ def _affine(layer: Any) -> Any:
     if layer.invert:
         return Affine(deviation, mean, name=layer.name)
     return Affine(1 / deviation, -mean / deviation, name=layer.name)
+
+
+def _groups_apart(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import GROUPS_APART
+
+    return GROUPS_APART[type(layer).__name__].from_config(layer.get_config())
 
 
 def _flatten(layer: Any) -> Any:
@@ -254,4 +318,4 @@ def _copy(model: Any, replace: _Replacer, ids: set[str]) -> Any:
 def _set_weights(model: Any, copy: Any, replace: _Replacer) -> None:
     """Weights of the copy from the model's: the same in order, without those of layers that have none in the copy."""
     dropped = {id(weight) for layer in _inner(model) if replace.drops(layer) for weight in layer.weights}
-    copy.set_weights([np.asarray(weight) for weight in model.weights if id(weight) not in dropped])
+    give_weights(copy, [np.asarray(weight) for weight in model.weights if id(weight) not in dropped])

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from lepton_kit.compression.layers import check_names, is_named, walk_layers
-from lepton_kit.compression.quantization.folding import fold_batch_norm
+from lepton_kit.compression.quantization.deployable import AUGMENTING
+from lepton_kit.compression.quantization.folding import fold_batch_norm, split_separable
 from lepton_kit.compression.quantization.qat_layers import (
     QUANTIZED,
     ActivationRange,
@@ -23,6 +25,7 @@ from lepton_kit.compression.quantization.qat_layers import (
 from lepton_kit.compression.quantization.rewire import Visit, copy_graph
 from lepton_kit.config import QuantizationAwareConfig
 from lepton_kit.errors import CompressionError
+from lepton_kit.models.copying import give_weights
 
 # Layers that hand int8 numbers on with their range.
 _PASS_WORDS = (
@@ -31,8 +34,11 @@ _PASS_WORDS = (
     " GaussianDropout AlphaDropout ActivityRegularization UpSampling1D"
 )
 _PASS = frozenset(_PASS_WORDS.split())
-_SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D"))
-_NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add"))
+_SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D", "UpSampling2D"))
+_NEW_RANGE = frozenset(("GlobalAveragePooling1D", "GlobalAveragePooling2D", "Add", "Subtract", "Multiply"))
+# Between two ranges; LiteRT has int8 kernels for some and computes the others in float.
+_CURVES = frozenset(("Activation", "ReLU", "Softmax", "PReLU", "LeakyReLU", "ELU"))
+_RESIZING = ("nearest", "bilinear")
 # Done in float before the first range: they only scale the input or look it up.
 _PREPARE = frozenset(("Rescaling", "Normalization", "Embedding"))
 _FUSED = frozenset(("linear", "relu", "relu6"))
@@ -50,57 +56,68 @@ class _Value:
 def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None) -> Any:
     """A trainable copy that rounds weights to ``config.bits`` and activations to int8 in its forward pass.
 
-    Batch normalisation that follows a dense or convolutional layer is folded into it first. Inputs, outputs and
+    Batch normalisation that follows a dense or convolutional layer is folded into it first, and a separable convolution
+    becomes a depthwise one and one of size 1. Inputs, outputs and
     their shapes stay; the copy is a functional model of registered layers, so it can be saved and read back (after
     importing this module). Kernels: symmetric, narrow range, one step per output channel. Activations: int8
-    [-128, 127], one step and zero point per tensor, ranges that follow the data. Biases: int32.
+    [-128, 127], one step and zero point per tensor, ranges that follow the data. Biases: int32. An activation such as
+    GELU stands between two rounded tensors; the file computes it in float where LiteRT has no int8 kernel of it.
+    Operations of the graph that are no layers stay in float, and half precision becomes float32.
 
     Raises `CompressionError` that names a layer it can't round, and says what to do.
     """
     config = config or QuantizationAwareConfig()
-    check_names(config.skip, (path for path, _ in walk_layers(model)), "quantization_aware.skip")
+    paths = {path.replace("/", "_"): path for path, _ in walk_layers(model)}  # inner models open up
+    check_names(config.skip, paths.values(), "quantization_aware.skip")
     if is_quantization_aware(model):
         raise CompressionError(
             f"model {model.name!r} is quantization-aware already; train it on, or strip(model) first"
         )
-    left_float = {
-        path.replace("/", "_")
-        for path, _ in walk_layers(model)
-        if any(is_named(path, name) for name in config.skip)
-    }
-    return copy_graph(
-        fold_batch_norm(model),
+    left_float = {flat for flat, path in paths.items() if any(is_named(path, name) for name in config.skip)}
+    aware = copy_graph(
+        fold_batch_norm(split_separable(model, left_float)),
         lambda tensor: _Value(tensor, raw=True),
-        _Builder(config.bits, left_float),
+        _Builder(config.bits, left_float, paths),
         lambda value: value.tensor,
         name=f"{model.name}_int{config.bits}",
     )
+    if not is_quantization_aware(aware):
+        raise CompressionError(
+            f"model {model.name!r}: nothing is left to be trained quantization-aware beside what is in "
+            "quantization_aware.skip; use 'int8' or 'dynamic_int8', which round after training"
+        )
+    return aware
 
 
 class _Builder:
     """Makes the rounding counterpart of each layer."""
 
-    def __init__(self, bits: int, left_float: set[str]):
-        self.bits, self.left_float = bits, left_float
+    def __init__(self, bits: int, left_float: set[str], paths: dict[str, str]):
+        self.bits, self.left_float, self.paths = bits, left_float, paths
         self._made: dict[int, Any] = {}
         self._names: dict[str, int] = {}
 
     def __call__(self, visit: Visit) -> Any:
+        if (
+            isinstance(visit.layer, keras.layers.TimeDistributed)
+            and type(visit.layer.layer) is keras.layers.Dense
+        ):
+            visit = replace(visit, layer=visit.layer.layer)  # over time it does what it does by itself
         layer, kind = visit.layer, type(visit.layer).__name__
         values = visit.inputs
         own = type(layer).__module__.startswith("keras.")
-        if visit.name in self.left_float:
+        if visit.name in self.left_float or not isinstance(layer, keras.Layer):
             return self._float(visit)
-        if own and kind in _PREPARE and values[0].raw:
+        if own and (kind in _PREPARE or kind.startswith(AUGMENTING)) and values[0].raw:
             return _Value(self._call(visit, layer), raw=True)
         if own and kind in QUANTIZED:
             return self._quantized(visit, kind)
-        if own and kind in ("Activation", "ReLU", "Softmax"):
+        if own and kind in _CURVES:
             return self._activation(visit)
-        if own and (kind in _PASS or (kind == "UpSampling2D" and layer.interpolation == "nearest")):
+        if own and (kind in _PASS or getattr(layer, "interpolation", "") == "nearest"):
             value = values[0]
             return _Value(self._call(visit, layer), value.bounds, value.raw)
-        if own and kind in _SAME_RANGE:
+        if own and kind in _SAME_RANGE and getattr(layer, "interpolation", "bilinear") in _RESIZING:
             value = self._ranged(values[0], visit.name + "_input")
             pooled = self._call(visit, layer, [value.tensor])
             return _Value(
@@ -111,7 +128,7 @@ class _Builder:
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
         if own and kind == "Concatenate":
             return self._closed(visit, self._call(visit, layer))
-        raise CompressionError(_refusal(visit.name, kind, isinstance(layer, keras.Layer)))
+        raise CompressionError(self._refusal(visit, kind))
 
     def _quantized(self, visit: Visit, kind: str) -> _Value:
         layer = visit.layer
@@ -119,27 +136,25 @@ class _Builder:
             getattr(layer, "groups", 1) != 1
             or getattr(layer, "data_format", "channels_last") != "channels_last"
         ):
-            raise CompressionError(_refusal(visit.name, f"{kind} in groups or with channels first"))
+            raise CompressionError(self._refusal(visit, f"{kind} in groups or with channels first"))
         value = self._ranged(visit.inputs[0], visit.name + "_input")
         activation = _activation_of(layer)
-        if activation not in _FUSED and activation not in _FIXED:
-            raise CompressionError(_refusal_of_activation(visit.name, activation))
+        fused = activation in _FUSED
         new = self._made.get(id(layer))
         if new is None:
             settings = layer.get_config() | {"name": visit.name, "bits": self.bits}
-            if activation in _FIXED:
+            if not fused:
                 settings["activation"] = "linear"
             new = self._made[id(layer)] = QUANTIZED[kind].from_config(settings)
         tensor = new([value.tensor, value.bounds])
         if not new.get_weights() or new.weights[0] is None:
-            raise CompressionError(_refusal(visit.name, kind))
+            raise CompressionError(self._refusal(visit, kind))
         new.set_weights(layer.get_weights())
-        if activation in _FIXED:
+        if not fused:
             ranged = self._track(tensor, visit.name)
-            made = keras.layers.Activation(activation, name=self._name(f"{visit.name}_{activation}"))(
-                ranged.tensor
-            )
-            return self._track(made, f"{visit.name}_{activation}", _FIXED[activation])
+            named = f"{visit.name}_{activation}"
+            made = keras.layers.Activation(layer.activation, name=self._name(named))(ranged.tensor)
+            return self._track(made, named, _FIXED.get(activation))
         if (activation == "linear" and _relu_follows(visit)) or _only_joined(visit):
             return _Value(tensor)  # LiteRT rounds once, to the range of what follows
         return self._track(tensor, visit.name, non_negative=activation != "linear")
@@ -153,10 +168,8 @@ class _Builder:
             return _Value(self._call(visit, visit.layer))
         if name in _FUSED:
             return self._track(self._call(visit, visit.layer), visit.name, non_negative=True)
-        if name not in _FIXED:
-            raise CompressionError(_refusal_of_activation(visit.name, name))
         value = self._ranged(visit.inputs[0], visit.name + "_input")
-        return self._track(self._call(visit, visit.layer, [value.tensor]), visit.name, _FIXED[name])
+        return self._track(self._call(visit, visit.layer, [value.tensor]), visit.name, _FIXED.get(name))
 
     def _closed(self, visit: Visit, tensor: Any) -> _Value:
         """With a range after it, unless the relu that follows will have one."""
@@ -184,7 +197,8 @@ class _Builder:
         new: Any = self._made.get(id(layer))
         fresh = new is None
         if fresh:
-            new = type(layer).from_config(layer.get_config() | {"name": visit.name})
+            named = isinstance(layer, keras.Layer)  # an operation of the graph holds nothing
+            new = type(layer).from_config(layer.get_config() | {"name": visit.name}) if named else layer
             self._made[id(layer)] = new
         replaced = {id(value): value.tensor for value in visit.inputs}
         if tensors is not None:
@@ -195,9 +209,12 @@ class _Builder:
 
         args, kwargs = keras.tree.map_structure(swap, (visit.args, visit.kwargs))
         made = new(*args, **kwargs)
-        if fresh and layer.weights:
-            new.set_weights(layer.get_weights())
+        if fresh and getattr(layer, "weights", None):
+            give_weights(new, layer.get_weights())
         return made
+
+    def _refusal(self, visit: Visit, kind: str) -> str:
+        return _refusal(self.paths.get(visit.name, visit.name), kind)
 
     def _name(self, name: str) -> str:
         count = self._names.get(name, 0)
@@ -213,7 +230,8 @@ def _activation_of(layer: Any) -> str:
         )
     if type(layer).__name__ == "Softmax":
         return "softmax" if layer.axis == -1 else "softmax over another axis"
-    return getattr(layer.activation, "__name__", str(layer.activation))
+    function = getattr(layer, "activation", None)  # PReLU and the like have none
+    return str(getattr(function, "__name__", type(layer).__name__.lower()))
 
 
 def _relu_follows(visit: Visit) -> bool:
@@ -229,41 +247,22 @@ def _only_joined(visit: Visit) -> bool:
 RECURRENT = frozenset(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"))
 
 
-def _refusal(name: str, kind: str, is_layer: bool = True) -> str:
+def _refusal(name: str, kind: str) -> str:
     if kind == "BatchNormalization":
-        cure = "put it directly after a Dense, Conv1D, Conv2D or DepthwiseConv2D without activation, so that it folds"
-    elif kind.startswith("SeparableConv"):
-        cure = "replace it by DepthwiseConv2D and a 1x1 Conv2D"
-    elif kind.endswith("Transpose"):
-        cure = "replace it by UpSampling2D and a Conv2D, or use 'int8', which rounds it after training"
+        cure = "put it directly after a dense or convolutional layer without activation, so that it folds"
     elif kind == "UpSampling2D":
-        cure = "give it interpolation='nearest'"
-    elif kind in ("PReLU", "LeakyReLU", "ELU"):
-        cure = "use ReLU in its place"
+        cure = "give it interpolation='nearest' or 'bilinear'"
     elif kind in RECURRENT:
         cure = "use 'dynamic_int8' or 'int8', which round it after training"
     elif kind in ("MultiHeadAttention", "GroupQueryAttention", "Attention", "AdditiveAttention"):
         cure = "use 'int8' or 'dynamic_int8', which round it after training"
-    elif not is_layer:
-        return (
-            f"operation {name!r} ({kind}) of the graph can't be trained quantization-aware and is no layer that could be "
-            "left in float; put it into a layer of your own and name that in skip, or use 'int8' after training"
-        )
     else:
         cure = "use 'int8', which rounds after training"
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
         "(quantization_aware.skip in a configuration) to leave it in float. "
-        f"Supported: {', '.join([*QUANTIZED, 'Activation', 'ReLU', 'Softmax'])}, "
-        f"{', '.join(sorted(_PREPARE | _PASS | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
-    )
-
-
-def _refusal_of_activation(name: str, activation: str) -> str:
-    return (
-        f"layer {name!r}: activation {activation!r} can't be trained quantization-aware; expected one of "
-        f"{', '.join(sorted(_FUSED | set(_FIXED)))}, or name the layer in skip (quantization_aware.skip in a "
-        "configuration) to leave it in float, or use 'int8', which rounds it after training"
+        f"Supported: {', '.join(QUANTIZED)}, SeparableConv1D, SeparableConv2D, "
+        f"{', '.join(sorted(_PREPARE | _PASS | _CURVES | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
 
@@ -308,7 +307,7 @@ def strip(model: Any) -> Any:
         new = made.get(id(layer))
         args = (call.args[0][0],) if quantized else call.args
         if new is None:
-            base: Any = type(layer).__mro__[2] if quantized else type(layer)
+            base: Any = next(kind for kind in type(layer).__mro__ if not issubclass(kind, _Quantized))
             settings = layer.get_config() | {"name": call.name}
             settings.pop("bits", None)
             new = made[id(layer)] = base.from_config(settings)
@@ -317,7 +316,7 @@ def strip(model: Any) -> Any:
             weights = layer.get_weights()
             if quantized:
                 weights[0] = layer.grid_weights().reshape(weights[0].shape)
-            new.set_weights(weights)
+            give_weights(new, weights)
         return output
 
     return copy_graph(model, lambda tensor: tensor, visit, name=f"{model.name}_float")

@@ -297,9 +297,8 @@ class QuantizedConv2D(_Quantized, keras.layers.Conv2D):
         return self.convolution_op(x, self._container(kernel))
 
 
-@_register
-class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with the arithmetic of int8 kernels, always of 8 bits.
+class _Depthwise(_Quantized):
+    """A depthwise convolution with the arithmetic of int8 kernels, always of 8 bits.
 
     Its kernels are few, suffer most from fewer bits, and the converter takes no told steps for them.
     """
@@ -308,8 +307,8 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
         super().__init__(*args, bits=8, **settings)
 
     def _weights(self) -> Any:
-        height, width, channels, multiplier = self.kernel.shape
-        return tf.reshape(self.kernel.value, [height, width, 1, channels * multiplier])
+        *size, channels, multiplier = self.kernel.shape
+        return tf.reshape(self.kernel.value, [*size, 1, channels * multiplier])
 
     def _combine(self, x: Any, kernel: Any) -> Any:
         return keras.ops.depthwise_conv(
@@ -322,9 +321,58 @@ class QuantizedDepthwiseConv2D(_Quantized, keras.layers.DepthwiseConv2D):
         )
 
 
+@_register
+class QuantizedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):
+    """`keras.layers.DepthwiseConv1D` with 8 bits."""
+
+
+@_register
+class QuantizedDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with 8 bits."""
+
+
+class _Transposed(_Quantized):
+    """A transposed convolution with the arithmetic of int8 kernels, always of 8 bits: the converter takes no told steps."""
+
+    def __init__(self, *args: Any, bits: int = 8, **settings: Any):
+        super().__init__(*args, bits=8, **settings)
+
+    def _weights(self) -> Any:
+        return self.kernel.value
+
+    def _scale(self, kernel: Any) -> Any:
+        *size, _, inputs = range(len(kernel.shape))  # it ends in (outputs, inputs)
+        largest = tf.reduce_max(tf.abs(kernel), [*size, inputs], keepdims=True)
+        return tf.stop_gradient(tf.maximum(largest, 1e-8) / weight_levels(self.bits))
+
+    def _combine(self, x: Any, kernel: Any) -> Any:
+        return keras.ops.conv_transpose(
+            x,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+
+
+@_register
+class QuantizedConv1DTranspose(_Transposed, keras.layers.Conv1DTranspose):
+    """`keras.layers.Conv1DTranspose` with 8 bits."""
+
+
+@_register
+class QuantizedConv2DTranspose(_Transposed, keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` with 8 bits."""
+
+
 QUANTIZED: dict[str, Any] = {
     "Dense": QuantizedDense,
     "Conv1D": QuantizedConv1D,
     "Conv2D": QuantizedConv2D,
+    "DepthwiseConv1D": QuantizedDepthwiseConv1D,
     "DepthwiseConv2D": QuantizedDepthwiseConv2D,
+    "Conv1DTranspose": QuantizedConv1DTranspose,
+    "Conv2DTranspose": QuantizedConv2DTranspose,
 }

@@ -25,10 +25,11 @@ MODULE = "lepton_kit.deploy"
 
 @dataclass(frozen=True)
 class Judged:
-    """What a card reports on: the files of its samples, its targets, how many there are."""
+    """What a card reports on: the files of its samples, its targets and weights, how many there are."""
 
     inputs: list[list[Any]]
     y: Any
+    w: Any
     count: int
 
 
@@ -66,9 +67,9 @@ class Judge:
     def _test_split(self) -> Judged:
         """What the card reports on: the test split where there is one, else the held-out samples."""
         if self.job.test is None:
-            return Judged(self.samples, self.held.y, len(self.held))
+            return Judged(self.samples, self.held.y, self.held.w, len(self.held))
         test = open_folder(Path(self.job.test)).train
-        return Judged(self.store(test, "test"), test.y, len(test))
+        return Judged(self.store(test, "test"), test.y, test.w, len(test))
 
     def score(self, row: Row, keras_path: Path) -> Row:
         """The row with its figures. Raises `CompressionError` for a file that can't be judged."""
@@ -113,9 +114,9 @@ class Judge:
 
     def judged(self, row: Row, facts: dict[str, Any], departure: float | None, name: str = "outputs") -> Row:
         """The row with its scores, their differences to float, and its sizes."""
-        searched = self._scored(name, self.held.y, row.name)
+        searched = self._scored(name, self.held.y, self.held.w, row.name)
         tested = self.job.test is not None
-        reported = self._scored(f"{name}-test", self.test.y, row.name) if tested else searched
+        reported = self._scored(f"{name}-test", self.test.y, self.test.w, row.name) if tested else searched
         self.metric = self.metric or reported
         self.scores[row.name], self.reported[row.name] = searched, reported
         figures = {"score": Figure(reported.value, "measured", reported.low, reported.high)}
@@ -133,14 +134,14 @@ class Judge:
         own = self._own(f"{name}-test" if tested else name, self.test.y)
         return replace(row, figures={**figures, **own[0]}, notes=(*row.notes, *own[1]))
 
-    def _scored(self, name: str, y: Any, row: str) -> scoring.Score:
+    def _scored(self, name: str, y: Any, w: Any, row: str) -> scoring.Score:
         """The score of stored outputs, by the yardstick or by a metric that the model was compiled with."""
         outputs, masks = load_outputs(self.work / f"{name}.npz")
         if row == "keras":
             self._counted[name] = masks
         counted = self._counted.get(name, [])
         if self.yardstick.own is None:
-            return self.yardstick.score(outputs, y, counted)
+            return self.yardstick.score(outputs, y, counted, w)
         return own_score(
             self.call, self.yardstick.own, self.job.model, self.work / f"{name}.npz", self._targets(name, y)
         )
@@ -157,7 +158,7 @@ class Judge:
     def _own(self, name: str, y: Any) -> tuple[dict[str, Figure], list[str]]:
         """Figures of other outputs and of the metrics that the model was compiled with; a note where they failed."""
         outputs, _ = load_outputs(self.work / f"{name}.npz")
-        others = self.yardstick.others(outputs, y, self._counted.get(name, []))
+        others = self.yardstick.others(outputs, y, self._counted.get(name, []), self.test.w)
         figures = {
             f"{OWN}{one.metric}": Figure(one.value, "measured", one.low, one.high) for one in others.values()
         }

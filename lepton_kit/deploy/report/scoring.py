@@ -45,13 +45,15 @@ def score(
     *,
     ignore: int | None = None,
     counted: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     target: Target | None = None,
 ) -> Score:
     """The score of one output, shape ``(samples, …)`` as the model gives it, against its targets.
 
     Classes: accuracy, of maps per position, or with ``metric="dice"`` the Dice coefficient. Several labels a sample:
     accuracy per label. Values: mean absolute error, in the unit of ``target``. Left out are places of the class
-    ``ignore`` and those where ``counted`` is False, as the loss leaves them out. The interval of an accuracy of single
+    ``ignore``, those where ``counted`` is False, and those that weigh 0, as the loss leaves them out; any other weight
+    counts as 1. The interval of an accuracy of single
     labels is Wilson's (1927, doi:10.1080/01621459.1927.10502953), any other a percentile bootstrap over samples.
     """
     outputs, y = np.asarray(outputs, np.float32), np.asarray(y)
@@ -67,17 +69,32 @@ def score(
         if metric == "dice":
             return _dice(answer, outputs, truth)
         right = answer.classes(outputs) == truth
-        kept = np.ones(right.shape, bool) if ignore is None else truth != ignore
-        if counted is not None and counted.shape == right.shape:
-            kept &= counted
+        kept = kept_of(right.shape, counted, weights)
+        if ignore is not None:
+            kept &= truth != ignore
         name = "accuracy" if right.ndim == 1 else "accuracy per position"
         return _share(name, right & kept, kept)
     if metric == "dice":
         raise CompressionError(NO_MAPS)
     if answer.task == "multilabel" and outputs.shape == y.shape:
         right = answer.classes(outputs) == (y > 0.5)
-        return _share("accuracy per label", right, np.ones(right.shape, bool))
-    return _error(outputs, y, counted, target)
+        return _share("accuracy per label", right, kept_of(right.shape, counted, weights))
+    return _error(outputs, y, kept_of(outputs.shape, counted, weights), target)
+
+
+def kept_of(shape: tuple[int, ...], *said: np.ndarray | None) -> np.ndarray:
+    """Which places of ``shape`` count by all that is said (false or 0: not), of the shape or of its first axes.
+
+    >>> kept_of((2, 2), np.array([True, False]), np.array([[1.0, 0.0], [2.0, 3.0]])).tolist()
+    [[True, False], [False, False]]
+    """
+    kept = np.ones(shape, bool)
+    for one in said:
+        if one is not None and one.ndim == len(shape) + 1 and one.shape[-1] == 1:
+            one = one[..., 0]
+        if one is not None and one.shape == shape[: one.ndim]:
+            kept &= (np.asarray(one) != 0).reshape(*one.shape, *[1] * (len(shape) - one.ndim))
+    return kept
 
 
 def check_finite(outputs: np.ndarray) -> None:
@@ -89,7 +106,7 @@ def check_finite(outputs: np.ndarray) -> None:
         )
 
 
-def _error(outputs: np.ndarray, y: np.ndarray, counted: np.ndarray | None, target: Target | None) -> Score:
+def _error(outputs: np.ndarray, y: np.ndarray, kept: np.ndarray, target: Target | None) -> Score:
     if outputs.size != y.size or y.dtype.kind not in "biuf":
         raise CompressionError(f"predictions {outputs.shape} do not fit the targets {y.shape}")
     if not np.isfinite(y).all():
@@ -100,9 +117,7 @@ def _error(outputs: np.ndarray, y: np.ndarray, counted: np.ndarray | None, targe
         errors = errors * np.array(target.scale)
     if target is not None and target.unit:
         name += f" ({target.unit})"
-    kept = np.ones(errors.shape, bool)
-    if counted is not None and outputs.shape[: counted.ndim] == counted.shape:
-        kept &= np.repeat(counted.reshape(len(y), -1), errors.shape[1] // counted[0].size, axis=1)
+    kept = kept.reshape(errors.shape)
     return _mean(name, False, (errors * kept).sum(1), kept.sum(1))
 
 

@@ -170,7 +170,7 @@ def _made(folder: Path) -> Path:
 def _score(call: Call, yard: Yardstick, model: Path, held: Split, stored: Path) -> scoring.Score:
     outputs, _ = load_outputs(stored)
     if yard.own is None:
-        return yard.score(outputs, held.y)
+        return yard.score(outputs, held.y, w=held.w)
     files = []
     for place, (key, part) in enumerate(items(held.y)):
         np.save(stored.parent / f"y-{place}.npy", np.asarray(part))

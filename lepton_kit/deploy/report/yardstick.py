@@ -49,21 +49,22 @@ class Yardstick:
     own: str | None = None
 
     def score(
-        self, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[np.ndarray | None] = ()
+        self, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[np.ndarray | None] = (), w: Any = None
     ) -> Score:
         """The score of all outputs, in the model's order, against targets; of several outputs that of the first.
 
-        ``counted``: for each output where the model's own mask says that a place counts.
+        ``counted``: for each output where the model's own mask says that a place counts. ``w``: weights in the form of
+        the targets; what weighs 0 doesn't count, as in the loss.
         """
-        return self._of(self.parts[0], outputs, y, counted)
+        return self._of(self.parts[0], outputs, y, counted, w)
 
     def others(
-        self, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[np.ndarray | None] = ()
+        self, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[np.ndarray | None] = (), w: Any = None
     ) -> dict[str, Score]:
         """The scores of the other outputs, by name."""
-        return {str(part.name): self._of(part, outputs, y, counted) for part in self.parts[1:]}
+        return {str(part.name): self._of(part, outputs, y, counted, w) for part in self.parts[1:]}
 
-    def _of(self, part: Part, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[Any]) -> Score:
+    def _of(self, part: Part, outputs: Sequence[np.ndarray], y: Any, counted: Sequence[Any], w: Any) -> Score:
         found = score(
             outputs[part.place],
             np.asarray(dict(items(y))[part.key]),
@@ -71,6 +72,7 @@ class Yardstick:
             self.metric,
             ignore=part.ignore,
             counted=counted[part.place] if counted else None,
+            weights=dict(items(w)).get(part.key),
             target=part.target,
         )
         return replace(found, metric=f"{found.metric} of {part.name}") if len(self.parts) > 1 else found

@@ -1,0 +1,193 @@
+"""Situations in which people who compress Keras models were stuck elsewhere, by their public reports, with the kit's verbs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+from lepton_kit.deploy import compress, export, infer
+from lepton_kit.errors import CompressionError
+from tests.zoo import judge
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.conformance,
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("ai_edge_litert", "tf2onnx", "onnxruntime")),
+        reason="the formats come with lepton_kit[compression,onnx]",
+    ),
+]
+QUICK = {"fine_tune_epochs": 1, "repetitions": 2, "memory": False}
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    keras.utils.set_random_seed(0)
+
+
+def drawn(model: Any, samples: int = 120) -> tuple[Any, ...]:
+    """(x, y, x held out, y held out) of a compiled model with one input and class numbers as targets."""
+    random, cut = np.random.default_rng(0), samples * 3 // 4
+    x = random.normal(size=(samples, *model.inputs[0].shape[1:])).astype("float32")
+    y = np.asarray(model(x)).argmax(-1)  # its own answers, so that a file which answers otherwise scores less
+    return x[:cut], y[:cut], x[cut:], y[cut:]
+
+
+def classes(*layers: Any, shape: tuple[int, ...]) -> Any:
+    model = keras.Sequential([keras.Input(shape), *layers])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_qat_of_a_transposed_convolution_with_its_batch_normalization(tmp_path):
+    """tensorflow/tensorflow#43939, model-optimization#372, #602: not supported, neither is up-sampling."""
+    norm, transposed = kl.BatchNormalization(), kl.Conv2DTranspose(8, 3, strides=2, padding="same")
+    model = classes(
+        kl.Conv2D(8, 3, activation="relu"), transposed, norm, kl.ReLU(), kl.UpSampling2D(2, interpolation="bilinear"),
+        kl.Conv2D(2, 1, activation="softmax"), shape=(8, 8, 1),
+    )  # fmt: skip
+    norm.moving_variance.assign(np.linspace(0.5, 2, 8))
+    card = compress(model, drawn(model), quantize=("qat8",), folder=tmp_path, **QUICK)
+    assert card["qat8"].error is None
+    assert card["qat8"].get("score") > 0.8
+
+
+def test_qat_of_a_backbone_with_a_new_head(tmp_path):
+    """tensorflow/model-optimization#292: a model inside a model is not taken."""
+    x = keras.Input((16, 16, 3))
+    y = kl.ReLU(6.0)(kl.BatchNormalization()(kl.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)))
+    inner = kl.ReLU(6.0)(kl.BatchNormalization()(kl.DepthwiseConv2D(3, padding="same", use_bias=False)(y)))
+    y = kl.Add()([y, kl.BatchNormalization()(kl.Conv2D(8, 1, use_bias=False)(inner))])
+    backbone = keras.Model(x, kl.GlobalAveragePooling2D()(y), name="backbone")
+    model = classes(backbone, kl.Dense(3, activation="softmax"), shape=(16, 16, 3))
+    card = compress(model, drawn(model), quantize=("qat8", "int8"), folder=tmp_path, **QUICK)
+    assert [row.error for row in card.rows] == [None] * len(card.rows)
+    assert card["qat8"].get("score") > 0.8
+
+
+def test_qat_of_a_model_that_begins_with_rescaling(tmp_path):
+    """tensorflow/model-optimization#647: Rescaling is not supported."""
+    model = classes(
+        kl.Rescaling(1 / 255), kl.Conv2D(8, 3, activation="relu"), kl.GlobalAveragePooling2D(),
+        kl.Dense(3, activation="softmax"), shape=(8, 8, 3),
+    )  # fmt: skip
+    card = compress(model, drawn(model), quantize=("qat8",), folder=tmp_path, **QUICK)
+    assert card["qat8"].error is None
+
+
+def test_a_pruned_file_is_as_large_and_the_card_says_so(tmp_path):
+    """tensorflow/model-optimization#722, #760: pruning does not make the file smaller."""
+    model = classes(kl.Dense(256, activation="relu"), kl.Dense(3, activation="softmax"), shape=(64,))
+    card = compress(model, drawn(model), quantize=("int8",), sparsity=0.8, folder=tmp_path, **QUICK)
+    sparse = next(row for row in card.rows if row.sparsity and row.precision == "float32")
+    assert sparse.get("file_bytes") == pytest.approx(card["float32"].get("file_bytes"), rel=0.02)
+    assert sparse.get("gzip_bytes") < 0.6 * card["float32"].get("gzip_bytes")
+    small = next(row for row in card.rows if row.sparsity and row.precision == "int8")
+    assert small.get("gzip_bytes") < 0.25 * card["float32"].get("gzip_bytes")
+
+
+@keras.saving.register_keras_serializable(package="reports")
+class Block(keras.layers.Layer):
+    """A layer that is made of Keras' own."""
+
+    def __init__(self, units: int, **more: Any):
+        super().__init__(**more)
+        self.units = units
+        self.first, self.second = kl.Dense(units, activation="relu"), kl.Dense(units)
+
+    def build(self, shape: Any) -> None:
+        self.first.build(shape)
+        self.second.build((*shape[:-1], self.units))
+
+    def call(self, x: Any) -> Any:
+        return x + self.second(self.first(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+def test_qat_of_a_layer_that_is_made_of_others_names_it_and_leaves_it_in_float_when_told(tmp_path):
+    """tensorflow/model-optimization#756, #620: unknown layer, while reading the model again."""
+    model = classes(kl.Dense(16), Block(16, name="block"), kl.Dense(3, activation="softmax"), shape=(8,))
+    told = compress(model, drawn(model), quantize=("qat8", "int8"), folder=tmp_path / "a", **QUICK)
+    assert "layer 'block' (Block) can't be trained quantization-aware" in told["qat8"].error
+    assert "name it in skip" in told["qat8"].error
+    assert told["int8"].get("score") > 0.8
+    left = compress(model, drawn(model), quantize=("qat8",), skip=("block",), folder=tmp_path / "b", **QUICK)
+    assert left["qat8"].error is None
+
+
+@keras.saving.register_keras_serializable(package="reports")
+class Repeated(keras.layers.Layer):
+    """Up-sampling in one dimension by a repeat, and cut to a length."""
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.repeat(x, 2, axis=1)[:, :-1]
+
+
+def test_int8_of_one_dimensional_convolutions_with_own_up_sampling_and_cropping(tmp_path):
+    """tensorflow/tensorflow#60903: half of the accuracy is lost."""
+    model = classes(
+        kl.Conv1D(8, 5, strides=2, padding="same", activation="relu"), Repeated(), kl.Conv1D(8, 5, activation="relu"),
+        kl.Flatten(), kl.Dense(3, activation="softmax"), shape=(60, 3),
+    )  # fmt: skip
+    card = compress(model, drawn(model), quantize=("int8",), folder=tmp_path, **QUICK)
+    assert card["int8"].get("score") > 0.9
+
+
+def test_int8_of_recurrent_layers_does_not_end_the_process(tmp_path):
+    """tensorflow/tensorflow#76672: the converter crashes; #35551: so it does with go_backwards."""
+    model = classes(
+        kl.Bidirectional(kl.GRU(8, return_sequences=True)), kl.LSTM(8, go_backwards=True),
+        kl.Dense(3, activation="softmax"), shape=(10, 4),
+    )  # fmt: skip
+    card = compress(model, drawn(model), quantize=("int8", "dynamic_int8"), folder=tmp_path, **QUICK)
+    assert [row.error for row in card.rows] == [None] * len(card.rows)
+    assert card["int8"].get("score") > 0.8
+
+
+def test_inputs_and_outputs_keep_their_order_in_int8(tmp_path):
+    """tensorflow/tensorflow#33303, #47927, #55242, #56985: the order changes with names, and again with full int8."""
+    b, a = keras.Input((7,), name="z_first"), keras.Input((17,), name="a_second")
+    both = kl.Dense(16, activation="relu")(kl.Concatenate()([b, a]))
+    outputs = [kl.Dense(size, name=name)(both) for size, name in ((2, "z"), (3, "m"), (2, "a"))]
+    model = keras.Model([b, a], outputs)
+    model.compile("adam", ["mse", "mse", "mse"])
+    x = [np.random.default_rng(0).normal(size=(80, size)).astype("float32") for size in (7, 17)]
+    y = [np.asarray(one) for one in model(x)]
+    card = compress(
+        model,
+        ([one[:60] for one in x], [one[:60] for one in y], [one[60:] for one in x], [one[60:] for one in y]),
+        quantize=("int8",),
+        folder=tmp_path,
+        **QUICK,
+    )
+    found = infer(card.path("int8"), {"a_second": x[1][60:], "z_first": x[0][60:]}).outputs
+    assert judge.error(list(found), [one[60:] for one in y]) < 0.05
+
+
+def test_a_file_that_was_read_again_goes_to_onnx(tmp_path):
+    """onnx/tensorflow-onnx#2448, #2319, #2348: KeyError of a tensor's name, Sequential has no output_names."""
+    model = classes(kl.Conv2D(8, 1), kl.Flatten(), kl.Dense(3, activation="softmax"), shape=(8, 8, 3))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    x, *_ = drawn(model)
+    made = export(again, tmp_path / "out", formats=("onnx",), samples=x)
+    path = next(Path(tmp_path / "out").glob("*.onnx"))
+    assert judge.error(judge.onnx(path, {"x": x}), [np.asarray(model(x))]) < 1e-4, made
+
+
+def test_a_full_integer_file_takes_the_samples_as_they_are(tmp_path):
+    """tensorflow/tensorflow#53278, #99052: numbers that were not scaled by the file's own step give nonsense."""
+    model = classes(kl.Dense(16, activation="relu"), kl.Dense(3, activation="softmax"), shape=(6,))
+    data = drawn(model)
+    card = compress(model, data, quantize=("int8",), folder=tmp_path, **QUICK)
+    assert judge.error([infer(card.path("int8"), data[2]).outputs], [np.asarray(model(data[2]))]) < 0.05
+    with pytest.raises(CompressionError, match="shape"):
+        infer(card.path("int8"), data[2][:, :5])
