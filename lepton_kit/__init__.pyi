@@ -32,6 +32,7 @@ from lepton_kit.runtime.start import cool as cool
 __version__: str
 
 __all__ = [
+    "Cluster",
     "LeptonModel",
     "Run",
     "RunConfig",

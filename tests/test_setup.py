@@ -257,6 +257,7 @@ def test_make_test_sets_up_then_runs_every_kind_of_check(script):
         "ruff format",
         "mypy",
         "import order",
+        "dependencies",
         "doctests",
         "tests",
         "notebooks",
