@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import struct
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from horovod.runner.common.util.hosts import SlotInfo
 from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
+from lepton_kit.runtime.owners import is_mine
 from lepton_kit.training.collective import Membership
 
 POLL_SECONDS = 0.05
 """How long the server's thread may take to see that it is to end; the library's 0.5 s would hold up the end of every run."""
-
-
-def owner_of_connection(client: tuple[str, int], server: tuple[str, int], table: str) -> int | None:
-    """User id of the process behind a TCP connection on this host, from the text of /proc/net/tcp (proc(5)).
-
-    None if the table does not list the connection.
-    """
-    wanted = (_hexadecimal(client), _hexadecimal(server))
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 7 and (fields[1], fields[2]) == wanted:
-            return int(fields[7])
-    return None
-
-
-def _hexadecimal(address: tuple[str, int]) -> str:
-    (packed,) = struct.unpack("=I", socket.inet_aton(address[0]))
-    return f"{packed:08X}:{address[1]:04X}"
 
 
 class _Handler(RendezvousHandler):
@@ -50,11 +29,7 @@ class _Server(RendezvousHTTPServer):
     refusing = False
 
     def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:
-        table = Path("/proc/net/tcp")
-        if not table.exists():
-            return True  # no Linux: loopback alone protects
-        owner = owner_of_connection(client_address, request.getsockname(), table.read_text(encoding="ascii"))
-        return owner == os.getuid()
+        return is_mine(client_address, request.getsockname())
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # a worker that was killed in mid-request is no news

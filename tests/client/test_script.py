@@ -41,6 +41,7 @@ CHANGED: dict[str, Any] = {
     "min_workers": 2,
     "max_workers": 3,
     "standby": 1,
+    "hosts": None,
     "threads": 1,
     "weights": [1.0, 2.0],
     "device": "cpu",
@@ -67,7 +68,7 @@ def repeated(code: str, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     def instead(model: Any, data: Any, **options: Any) -> Started:
         planned = plan(model, data, **options)
         data_spec = planned.dataset.spec()
-        held = planned.callbacks
+        held = planned.callbacks or ()
         settings = planned.settings.replace(**{"training.callbacks": held})
         found.append(settings.of(planned.trained.spec(), data_spec))
         return Started()
@@ -99,11 +100,23 @@ def test_every_option_is_repeated_by_the_file_and_by_the_python(
         same = {
             name for name in type(section).model_fields if getattr(section, name) == getattr(defaults, name)
         }
-        assert same <= {"device", "count"}, "an option without a changed value tests nothing"
+        assert same <= {"device", "count", "hosts"}, "an option without a changed value tests nothing"
     whole = absolute(config, tmp_path)
     assert whole == config
     assert RunConfig.from_dict(yaml.safe_load(whole.to_yaml())) == config
     assert repeated(as_python(whole), monkeypatch) == config
+
+
+def test_hosts_are_repeated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    hosts = [{"name": "me@one", "slots": 2, "speed": 2.0}, {"name": "localhost", "via": "local"}]
+    model = lk.LeptonModel.from_spec(
+        {**MODEL, "input_shape": [8, 8, 1], "num_classes": 10, "task": "classification"}
+    )
+    spec = model.fitted_to(lk.data.sample("digits").prepare()).spec()
+    config = any_config(model=spec, data={"kind": "sample", "name": "digits"}, workers={"hosts": hosts})
+    assert "hosts=[" in as_python(config)
+    found = repeated(as_python(config), monkeypatch)
+    assert found.workers == config.workers
 
 
 @pytest.mark.parametrize("name", ["digits", "credit"])

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from lepton_kit.runtime import rendezvous as module
+from lepton_kit.runtime import owners as module
+from lepton_kit.runtime.owners import owner_of_connection
 from lepton_kit.runtime.places import on_this_machine
-from lepton_kit.runtime.rendezvous import Rendezvous, owner_of_connection
+from lepton_kit.runtime.rendezvous import Rendezvous
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from lepton_kit.runtime.hosts import talk
-from lepton_kit.runtime.rendezvous import owner_of_connection
+from lepton_kit.runtime.owners import is_mine
 from lepton_kit.training.messages import Message
 
 READ_BYTES = 1 << 16
@@ -53,7 +51,7 @@ class Relay:
         assert self._listener is not None
         with contextlib.suppress(OSError):
             end, client = self._listener.accept()
-            if not _is_mine(client, end.getsockname()):
+            if not is_mine(client, end.getsockname()):
                 end.close()
                 return
             self._streams[self._next] = end
@@ -92,9 +90,3 @@ class Relay:
             self._drop(stream)
         if self._listener is not None:
             self._listener.close()
-
-
-def _is_mine(client: tuple[str, int], server: tuple[str, int]) -> bool:
-    """Whether a connection on loopback comes from a process of this user (Linux; elsewhere loopback alone protects)."""
-    table = Path("/proc/net/tcp")
-    return not table.exists() or owner_of_connection(client, server, table.read_text("ascii")) == os.getuid()
