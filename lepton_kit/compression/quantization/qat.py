@@ -81,7 +81,7 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
         lambda value: value.tensor,
         name=f"{model.name}_int{config.bits}",
     )
-    if not is_quantization_aware(aware):
+    if not any(isinstance(layer, _Quantized) for layer in aware._flatten_layers()):
         raise CompressionError(
             f"model {model.name!r}: nothing is left to be trained quantization-aware beside what is in "
             "quantization_aware.skip; use 'int8' or 'dynamic_int8', which round after training"
@@ -312,7 +312,7 @@ def strip(model: Any) -> Any:
             settings.pop("bits", None)
             new = made[id(layer)] = base.from_config(settings)
         output = new(*args, **call.kwargs)
-        if layer.weights:
+        if getattr(layer, "weights", None):  # operations of the graph have none
             weights = layer.get_weights()
             if quantized:
                 weights[0] = layer.grid_weights().reshape(weights[0].shape)
