@@ -39,9 +39,6 @@ def send(target: Mirror, files: dict[str, bytes]) -> int:
     return sent
 
 
-names = st.text("abc/", min_size=1, max_size=6).filter(lambda name: mirror.is_inside(name))
-
-
 @settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.sampled_from(["a", "b", "m/c", "m/d"]), st.binary(max_size=9), min_size=1))
 def test_what_is_offered_stands_in_the_folder_and_is_sent_once(tmp_path_factory, files: dict[str, bytes]):
