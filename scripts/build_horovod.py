@@ -51,6 +51,26 @@ PATCHES = (
         r"(void GlooContext::InitializeForProcessSet\([^{]*\{\n)",
         r"\1  gloo_iface_ = global_context.gloo_iface_;\n",
     ),
+    Patch(
+        "horovod/common/operations.cc",
+        "set-up of Gloo in BackgroundThreadLoop",
+        r"(?s)(#if HAVE_GLOO\n)(#if HAVE_MPI\n  if \(global_mpi_context\.IsEnabled\(\)\) \{\n    // Initialize gloo.*?)(#endif // HAVE_GLOO\n)",
+        r"""\1  try {
+\2  } catch (const std::exception& failure) {
+    LOG(ERROR) << "Horovod could not be initialized: " << failure.what();
+    state.process_set_table.Get(0).Finalize(SHUT_DOWN_ERROR);
+    global_gloo_context.Finalize();
+    state.initialization_failed = true;
+    return;
+  }
+\3""",
+    ),
+    Patch(
+        "horovod/common/operations.cc",
+        "beginning of InitializeHorovodOnce",
+        r"(    horovod_global\.initialization_done = false;\n)(    horovod_global\.background_thread =\n)",
+        r"\1    horovod_global.initialization_failed = false;\n\2",
+    ),
 )
 BUILD_SETTINGS = {
     "HOROVOD_WITH_TENSORFLOW": "1",

@@ -20,28 +20,62 @@ def horovod(script, tmp_path: Path, monkeypatch) -> ModuleType:
 
 LISTED = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
 BEGINNING = "void GlooContext::InitializeForProcessSet(const GlooContext& global_context,\n    int ranks) {\n"
-CHANGES = [("before\n", LISTED, "", "after\n"), ("", BEGINNING, None, "  attr device_attr;\n")]
+SET_UP = """#if HAVE_GLOO
+#if HAVE_MPI
+  if (global_mpi_context.IsEnabled()) {
+    // Initialize gloo context if mpi context is available
+  } else
+#endif // HAVE_MPI
+  {
+    global_gloo_context.Initialize(ParseGlooIface());
+  }
+#endif // HAVE_GLOO
+"""
+FLAG = "    horovod_global.initialization_done = false;\n"
+THREAD = "    horovod_global.background_thread =\n"
+CHANGES = (
+    (LISTED, ""),
+    (BEGINNING, BEGINNING + "  gloo_iface_ = global_context.gloo_iface_;\n"),
+    (
+        SET_UP,
+        "#if HAVE_GLOO\n  try {\n"
+        + SET_UP.partition("\n")[2].removesuffix("#endif // HAVE_GLOO\n")
+        + """  } catch (const std::exception& failure) {
+    LOG(ERROR) << "Horovod could not be initialized: " << failure.what();
+    state.process_set_table.Get(0).Finalize(SHUT_DOWN_ERROR);
+    global_gloo_context.Finalize();
+    state.initialization_failed = true;
+    return;
+  }
+#endif // HAVE_GLOO
+""",
+    ),
+    (FLAG + THREAD, FLAG + "    horovod_global.initialization_failed = false;\n" + THREAD),
+)
+"""What stands at the place of each patch, and what stands there afterwards."""
 
 
-@pytest.mark.parametrize("number", [0, 1])
+def test_each_patch_has_its_row(horovod):
+    assert len(horovod.PATCHES) == len(CHANGES)
+
+
+@pytest.mark.parametrize("number", range(len(CHANGES)))
 def test_a_patch_changes_exactly_its_place(horovod, tmp_path, number):
-    change, (before, place, becomes, after) = horovod.PATCHES[number], CHANGES[number]
+    change, (place, becomes) = horovod.PATCHES[number], CHANGES[number]
     file = tmp_path / change.file
     file.parent.mkdir(parents=True)
-    file.write_text(before + place + after)
+    file.write_text("before\n#endif // HAVE_GLOO\n" + place + "after\n#endif // HAVE_GLOO\n")
     horovod.patch(tmp_path, change)
-    if becomes is None:
-        becomes = place + "  gloo_iface_ = global_context.gloo_iface_;\n"
-    assert file.read_text() == before + becomes + after
+    assert file.read_text() == "before\n#endif // HAVE_GLOO\n" + becomes + "after\n#endif // HAVE_GLOO\n"
 
 
 @pytest.mark.parametrize("count", [0, 2])
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", range(len(CHANGES)))
 def test_a_patch_refuses_a_file_that_is_not_the_known_one(horovod, tmp_path, number, count):
     change = horovod.PATCHES[number]
     file = tmp_path / change.file
     file.parent.mkdir(parents=True)
-    file.write_text(CHANGES[number][1] * count)
+    file.write_text(CHANGES[number][0] * count)
     with pytest.raises(horovod.BuildError, match=f"exactly one {change.place}, found {count}"):
         horovod.patch(tmp_path, change)
 

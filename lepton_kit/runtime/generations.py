@@ -21,7 +21,7 @@ from lepton_kit.training.collective import HEADER_BYTES, segment_bytes
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
 JOINING_BREAK_SECONDS = 1.8
-"""The same for one that still waits for a lost peer in Horovod: it would end anyway, but only after hang_seconds."""
+"""The same for one that still waits for a lost peer in Horovod: it would leave, but only after hang_seconds."""
 
 STATE_EXTRA_BYTES = 1 << 24
 """Room in the segment beside the variables: history and callbacks. More is taken where it is needed."""

@@ -93,7 +93,7 @@ class Worker:
         try:
             try:
                 if self._rank == 0 and self.holds_state:
-                    # Horovod aborts this process if a peer dies while the ring forms.
+                    # Who waits for a lost peer while the ring forms may have to be killed.
                     self._hand_over(handover)
                 self._channel.send(messages.Joining(generation=self._generation))
                 self._collective.join(membership, join.descriptor)

@@ -6,6 +6,8 @@ import re
 from itertools import combinations
 from xml.etree import ElementTree
 
+import pytest
+
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.sensitivities import LayerLoss, Sensitivity
@@ -70,3 +72,23 @@ def test_figures_of_plotly_leave_a_picture_too():
     assert float(bars[0].get("width")) > float(bars[1].get("width"))
     empty = Sensitivity("int4", "accuracy", 360, 0.95, 400, ())
     assert "image/svg+xml" not in empty.figure()._repr_mimebundle_()
+
+
+@pytest.mark.parametrize(
+    ("counted", "headings"), [(0.90000001, ["accuracy"]), (0.7, ["accuracy", "accuracy (as compiled)"])]
+)
+def test_a_metric_of_the_compile_stands_beside_the_score_only_where_it_is_another(counted, headings):
+    row = Row(
+        "x",
+        "LiteRT",
+        figures={"score": Figure(0.9, "measured"), "own: accuracy": Figure(counted, "measured")},
+    )
+    found = ReportCard((row,), metric="accuracy", higher_is_better=True, held_out=10)
+    table = found.table()
+    assert [
+        name
+        for name in table.columns
+        if name.startswith("accuracy") and name.split()[-1] not in ("low", "high")
+    ] == headings
+    assert table.loc["x", "accuracy"] == 0.9, "no other figure took the score's place"
+    assert found.to_markdown().partition("\n")[0].count("accuracy") == len(headings)

@@ -4,12 +4,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from lepton_kit.errors import CollectiveError, DeviceError
 from lepton_kit.runtime.places import on_this_machine
+from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import collective, native
 from tests.training import ring_rank
 
@@ -55,12 +57,36 @@ def test_only_errors_of_the_collective_count_as_a_lost_peer():
 
 
 def test_a_ring_that_has_lost_a_member_already_is_not_waited_for():
-    """Horovod would wait for the lost one, and end this process, with the state that it holds."""
+    """Horovod would wait for the lost one, until the driver ends this process, with the state that it holds."""
     ring = collective.HorovodCollective()
     (member,) = on_this_machine(1, ("127.0.0.1", 1))
     ring.break_off(member.generation)
     with pytest.raises(CollectiveError, match="generation 1 has lost a member before it formed"):
         ring.join(member)
+
+
+def test_a_ring_that_does_not_form_leaves_its_members_alive():
+    """Horovod as published ends the process, and with it the state that it holds."""
+    rendezvous = Rendezvous()
+    command = [sys.executable, "-m", "tests.training.horovod_rank"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as rank:
+
+        def told(line: object) -> str:
+            rank.stdin.write(f"{line}\n")
+            rank.stdin.flush()
+            return rank.stdout.readline().strip()
+
+        try:
+            assert told(rendezvous.address[1]) == "ready"
+            rendezvous.begin(on_this_machine(2, rendezvous.address))
+            threading.Timer(1.0, rendezvous.refuse).start()  # the other rank never comes
+            assert told("0 2").startswith("generation 1 did not form: ")
+            rendezvous.begin(on_this_machine(1, rendezvous.address))
+            assert told("0 1") == "sum 1"
+        finally:
+            rank.kill()
+            rendezvous.close()
 
 
 def test_what_is_larger_than_a_slot_is_summed_piece_by_piece():

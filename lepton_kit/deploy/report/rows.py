@@ -36,11 +36,24 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 OWN = "own: "
 """How the keys of figures begin that the model's compile and its other outputs bring: metrics by their names."""
+SAME = 1e-6
+"""Scores that are closer than this are one; Keras counts in float32."""
 
 
-def own_keys(rows: Sequence[Row]) -> list[str]:
-    """The keys of such figures, in the order in which they first appear."""
-    return list(dict.fromkeys(key for row in rows for key in row.figures if key.startswith(OWN)))
+def own_keys(rows: Sequence[Row], metric: str) -> list[str]:
+    """The keys of such figures, in the order in which they first appear; not that of the score's own ``metric``.
+
+    It stays where Keras counts otherwise than the score does.
+    """
+    keys = dict.fromkeys(key for row in rows for key in row.figures if key.startswith(OWN))
+    same = OWN + metric
+    if same in keys and all(_equal(row.get("score"), row.get(same)) for row in rows):
+        del keys[same]
+    return list(keys)
+
+
+def _equal(score: float | None, own: float | None) -> bool:
+    return score is None or own is None or abs(score - own) < SAME
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def table(card: Card, origins: bool = False) -> pandas.DataFrame:
     import pandas
 
     keys = [key for key in COLUMNS if any(key in row.figures for row in card.rows)]
-    keys[2:2] = own_keys(card.rows)
+    keys[2:2] = own_keys(card.rows, card.metric)
     records = []
     for row in card.rows:
         record: dict[str, Any] = {"variant": row.name, "target": row.target, "runtime": row.runtime}
@@ -59,7 +59,8 @@ def table(card: Card, origins: bool = False) -> pandas.DataFrame:
 def column_heading(card: Card, key: str) -> str:
     """The column's name with its unit; the score goes by its metric."""
     if key.startswith(OWN):
-        return key.removeprefix(OWN)
+        name = key.removeprefix(OWN)
+        return f"{name} (as compiled)" if name == card.metric else name
     heading, unit = COLUMNS[key]
     if key == "score":
         return card.metric
@@ -123,13 +124,13 @@ def neutral(figure: plotly.graph_objects.Figure) -> plotly.graph_objects.Figure:
 
 def markdown(card: Card) -> str:
     """The card as Markdown: a table of the main figures with ratios to float LiteRT, then flags and settings."""
-    reference, own = card.reference, own_keys(card.rows)
+    reference, own = card.reference, own_keys(card.rows, card.metric)
     heads = [
         "variant",
         "target",
         card.metric,
         "difference",
-        *(key.removeprefix(OWN) for key in own),
+        *(column_heading(card, key) for key in own),
         "file",
         "gzip",
         "latency 1",
