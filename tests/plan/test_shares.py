@@ -1,0 +1,129 @@
+"""What part of a batch each place gets: the best cut, and a policy that finds it and then leaves it alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lepton_kit.data.sharding import cut
+from lepton_kit.plan.shares import GAIN, LONGEST_WAIT, Pace, Shares, best_shares
+
+paces = st.lists(st.builds(Pace, st.floats(1e-5, 1e-1), st.floats(0, 300)), min_size=1, max_size=8)
+LOOKS_A_SECOND = 4
+
+
+@given(paces, st.integers(1, 1000))
+def test_all_that_take_part_end_together_and_nobody_else_would_help(found, batch):
+    shares = best_shares(batch, found)
+    assert sum(shares) == pytest.approx(batch)
+    assert min(shares) >= 0
+    slowest = max(pace.time(x) for pace, x in zip(found, shares, strict=True))
+    for pace, x in zip(found, shares, strict=True):
+        if x > 1e-6:
+            assert pace.time(x) == pytest.approx(slowest, rel=1e-6)
+        else:
+            assert pace.seconds * pace.overhead >= slowest * (1 - 1e-6)
+
+
+@given(paces, st.integers(1, 1000), st.data())
+def test_no_other_cut_is_better(found, batch, data):
+    best = max(pace.time(x) for pace, x in zip(found, best_shares(batch, found), strict=True))
+    raw = data.draw(st.lists(st.floats(0.01, 1), min_size=len(found), max_size=len(found)))
+    other = batch * np.array(raw) / sum(raw)
+    assert max(pace.time(x) for pace, x in zip(found, other, strict=True)) >= best * (1 - 1e-9)
+
+
+@given(paces, st.integers(1, 1000), st.data())
+def test_memory_is_respected(found, batch, data):
+    most = data.draw(st.lists(st.integers(1, 1000), min_size=len(found), max_size=len(found)))
+    if sum(min(one, batch) for one in most) < batch:
+        with pytest.raises(ValueError, match=f"expected at least the batch of {batch}"):
+            best_shares(batch, found, most)
+        return
+    shares = best_shares(batch, found, most)
+    assert sum(shares) == pytest.approx(batch)
+    assert all(x <= room + 1e-9 for x, room in zip(shares, most, strict=True))
+
+
+class Ring:
+    """Places whose speeds are set, with noise; `shares` cuts for them."""
+
+    def __init__(self, batch: int, speeds: list[float], overhead: float, noise: float, seed: int = 0):
+        self.batch, self.speeds, self.overhead, self.noise = batch, speeds, overhead, noise
+        self.draw = np.random.default_rng(seed)
+        self.shares = Shares(batch, len(speeds))
+        self.cut = cut(batch, [1.0] * len(speeds))
+        self.changes = 0
+
+    def times(self, samples: tuple[int, ...]) -> list[float]:
+        return [Pace(0.001 / v, self.overhead).time(x) for v, x in zip(self.speeds, samples, strict=True)]
+
+    def run(self, looks: int) -> None:
+        for _ in range(looks):
+            noisy = [
+                t * float(np.exp(self.noise * self.draw.standard_normal())) for t in self.times(self.cut)
+            ]
+            change = self.shares.look(self.cut, noisy)
+            if change is not None:
+                self.cut = cut(self.batch, change.weights)
+                self.changes += 1
+
+    @property
+    def quality(self) -> float:
+        """Throughput relative to the best cut there is."""
+        best = best_shares(self.batch, [Pace(0.001 / v, self.overhead) for v in self.speeds])
+        return max(self.times(tuple(best))) / max(self.times(self.cut))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("overhead", [0.0, 10.0, 60.0])
+@pytest.mark.parametrize("places", [2, 3, 8])
+def test_a_place_that_becomes_slow_and_fast_again_is_followed(places, overhead, seed):
+    ring = Ring(48 * places, [1.0] * places, overhead, 0.03, seed)
+    ring.run(30)
+    ring.speeds[1] = 1 / 3
+    ring.run(3 * LOOKS_A_SECOND)
+    assert ring.quality > 0.95
+    ring.run(10 * LOOKS_A_SECOND)
+    ring.speeds[1] = 1.0
+    ring.run((3 if ring.cut[1] else 20) * LOOKS_A_SECOND)  # one that gets nothing is only tried now and then
+    assert ring.quality > 0.95
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_places_are_left_alone(seed):
+    ring = Ring(128, [1.0, 1.0], 10.0, 0.02, seed)
+    ring.run(10 * 60 * LOOKS_A_SECOND)
+    assert ring.changes == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_noisy_machine_does_not_make_it_swing(seed):
+    ring = Ring(128, [1.0, 0.6], 10.0, 0.15, seed)
+    ring.run(10 * 60 * LOOKS_A_SECOND)
+    assert ring.quality > 0.9
+    assert ring.changes < 10 * 60 * LOOKS_A_SECOND / 30
+
+
+def test_a_place_that_gets_nothing_is_tried_again():
+    ring = Ring(60, [1.0, 1.0, 0.01], 60.0, 0.0)
+    ring.run(60)
+    assert ring.cut[2] == 0
+    ring.speeds[2] = 1.0
+    ring.run(400)
+    assert ring.quality > 0.95
+
+
+def test_a_change_tells_what_it_promised_and_what_it_brought():
+    ring = Ring(100, [1.0, 1.0 / 3], 0.0, 0.0)
+    ring.run(2)
+    assert ring.changes == 0
+    change = ring.shares.look(ring.cut, ring.times(ring.cut))
+    assert change is not None
+    assert change.gain == pytest.approx(1.0)
+    ring.cut = cut(100, change.weights)
+    ring.run(3)
+    assert ring.shares.measured == pytest.approx(1.0)
+    assert GAIN < 1 < LONGEST_WAIT
