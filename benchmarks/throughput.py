@@ -2,7 +2,8 @@
 
     python benchmarks/throughput.py [--models cnn mlp] [--rounds 5] [--seconds 4]
 
-Two workers with one thread each, global batch 128, 8,192 random samples; `fit` has one process with two threads.
+Two workers with one thread each, global batch 128, 8,192 random samples; `fit` has one process with two threads, `fit_20`
+also `steps_per_execution=20`.
 All contestants stay loaded and take turns, so that a change in the machine's speed meets all of them; a turn lasts
 some seconds. Printed are medians of samples/s and ratios taken round by round. torch is measured if it is installed.
 """
@@ -21,40 +22,12 @@ import time
 from typing import Any
 
 import numpy as np
+from kinds import KINDS, keras_model, samples
 
 GLOBAL_BATCH = 128
-SAMPLES = 8192
 MODELS = ("cnn", "mlp")
-KERAS_CONTESTANTS = ("fit", "no_communication", "hand_written")
-
-
-def shape_of(kind: str) -> tuple[int, ...]:
-    return (28, 28, 1) if kind == "cnn" else (784,)
-
-
-def samples(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(0)
-    x = generator.random((SAMPLES, *shape_of(kind)), dtype=np.float32)
-    return x, generator.integers(0, 10, SAMPLES).astype(np.int32)
-
-
-def keras_model(kind: str) -> Any:
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(0)
-    if kind == "cnn":
-        stack = [
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-        ]
-    else:
-        stack = [layers.Dense(512, activation="relu"), layers.Dense(512, activation="relu")]
-    return keras.Sequential([keras.Input(shape_of(kind)), *stack, layers.Dense(10)])
+"""Those that are measured if none is named, torch too; of the others only Keras' contestants are."""
+KERAS_CONTESTANTS = ("fit", "fit_20", "no_communication", "hand_written")
 
 
 # ---------------------------------------------------------------------- contestants' processes
@@ -83,15 +56,16 @@ def keras_block(contestant: str, kind: str) -> tuple[Any, int]:
     import keras
     import tensorflow as tf
 
-    threads = 2 if contestant == "fit" else 1
+    alone = contestant.startswith("fit")
+    threads = 2 if alone else 1
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     x, y = samples(kind)
     model = keras_model(kind)
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(1e-3)
-    if contestant == "fit":
-        model.compile(optimizer, loss_function)
+    if alone:
+        model.compile(optimizer, loss_function, steps_per_execution=20 if contestant == "fit_20" else 1)
         stream = tf.data.Dataset.from_tensor_slices((x, y)).cache().repeat()
         stream = stream.batch(GLOBAL_BATCH, drop_remainder=True).prefetch(4)
         return lambda: model.fit(stream, steps_per_epoch=20, epochs=1, verbose=0), GLOBAL_BATCH
@@ -168,7 +142,7 @@ class Processes:
     def __init__(self, contestant: str, kind: str):
         self.name = contestant
         self._rendezvous: Any = None
-        ranks = 1 if contestant == "fit" else 2
+        ranks = 1 if contestant.startswith("fit") else 2
         self._children = [self._start(contestant, kind, rank, ranks) for rank in range(ranks)]
         for child in self._children:
             if self._read(child) != "ready":
@@ -178,7 +152,7 @@ class Processes:
 
     def _start(self, contestant: str, kind: str, rank: int, ranks: int) -> subprocess.Popen[str]:
         environment = dict(os.environ)
-        if contestant != "fit" and self._rendezvous is None:
+        if ranks > 1 and self._rendezvous is None:
             from lepton_kit.runtime.places import on_this_machine
             from lepton_kit.runtime.rendezvous import Rendezvous
 
@@ -292,7 +266,8 @@ class Launched:
 
 def measure(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Samples/s of every contestant, one figure per round."""
-    names = [*KERAS_CONTESTANTS, *(["torch_ddp"] if importlib.util.find_spec("torch") else [])]
+    torch = kind in MODELS and importlib.util.find_spec("torch")
+    names = [*KERAS_CONTESTANTS, *(["torch_ddp"] if torch else [])]
     with tempfile.TemporaryDirectory(prefix="lepton-bench-") as folder:
         contestants: list[Any] = [Processes(name, kind) for name in names]
         contestants += [Launched(kind, folder, panel=False), Launched(kind, folder, panel=True)]
@@ -311,7 +286,9 @@ def measure(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
 
 def table(kind: str, rates: dict[str, list[float]]) -> str:
     """The medians, and the ratios to each baseline as medians over rounds."""
-    baselines = [name for name in ("no_communication", "fit", "hand_written", "torch_ddp") if name in rates]
+    baselines = [
+        name for name in ("no_communication", "fit", "fit_20", "hand_written", "torch_ddp") if name in rates
+    ]
     lines = [f"| {kind} | samples/s | " + " | ".join(f"/ {name}" for name in baselines) + " |"]
     lines.append("|---|" + "---:|" * (len(baselines) + 1))
     for name, values in rates.items():
@@ -327,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=list(KINDS), default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--serve", help=argparse.SUPPRESS)

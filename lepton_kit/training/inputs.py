@@ -69,20 +69,22 @@ class Inputs:
 
         return keras.utils.pack_x_y_sample_weight(*self.unpack(leaves))
 
-    def signature(self, *, steps: bool) -> tuple[Any, ...]:
-        """TensorSpecs of a batch, or of blocks of batches."""
+    def signature(self, *, steps: bool, rows: int | None = None) -> tuple[Any, ...]:
+        """TensorSpecs of a batch, or of blocks of batches, of so many samples each; None: of any number."""
         import tensorflow as tf
 
-        lead = [None, None] if steps else [None]
+        lead = [None, rows] if steps else [rows]
         return tuple(
             tf.TensorSpec([*lead, *shape], kind)
             for shape, kind in zip(self._shapes, self._types, strict=True)
         )
 
-    def nothing(self) -> tuple[np.ndarray, ...]:
-        """Arrays of a block without steps."""
+    def nothing(self, rows: int = 1) -> tuple[np.ndarray, ...]:
+        """Arrays of a block without steps, of so many samples each."""
         kinds = [object if kind == "string" else kind.as_numpy_dtype for kind in self._types]
-        return tuple(np.empty((0, 1, *shape), kind) for shape, kind in zip(self._shapes, kinds, strict=True))
+        return tuple(
+            np.empty((0, rows, *shape), kind) for shape, kind in zip(self._shapes, kinds, strict=True)
+        )
 
     def sample(self, rows: int) -> tuple[Any, ...]:
         """The first rows of the example."""

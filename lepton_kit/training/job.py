@@ -281,6 +281,15 @@ def compilation(model: Any) -> dict[str, Any] | None:
     }
 
 
+def expected_sizes(config: RunConfig) -> set[int]:
+    """Samples a step that the workers get with which the run starts; none where their number is left open."""
+    workers = config.workers
+    if workers.count == "auto" or workers.hosts is not None:
+        return set()
+    weights = workers.weights or [1.0] * workers.count
+    return set(sharding.cut(config.training.global_batch, weights))
+
+
 def build(config: RunConfig, base: Path) -> Job:
     """Everything for training, warmed: the first block of a generation finds its graphs traced."""
     data = open_frozen(config, base)
@@ -308,6 +317,7 @@ def build(config: RunConfig, base: Path) -> Job:
         batch=training.global_batch,
         validation_batch=training.validation_batch_size,
         exact_embeddings=training.embedding_gradients == "exact",
+        sizes=expected_sizes(config),
     )
     step.warm()
     return Job(config, data, step, ring, hooks, callbacks.load(training.callbacks, base, model))

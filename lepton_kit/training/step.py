@@ -6,7 +6,7 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
 from lepton_kit.training.tally import Tally
+from lepton_kit.training.traces import Traces, gains
 
 MAX_BLOCK_STEPS = 64
 
@@ -54,7 +55,8 @@ class Step:
     """One compiled Keras model with its optimizer, ready to train and to evaluate on shards.
 
     ``example`` is (x, y, w) of two samples, as structures of numpy arrays; it fixes structure, types and shapes.
-    ``batch`` is the global batch, ``validation_batch`` that of evaluations, ``held`` two samples of those. Nothing runs until `warm` or the first block.
+    ``batch`` is the global batch, ``validation_batch`` that of evaluations, ``held`` two samples of those; ``sizes`` are
+    expected numbers of own samples a step. Nothing runs until `warm` or the first block.
     """
 
     max_steps = MAX_BLOCK_STEPS
@@ -70,6 +72,7 @@ class Step:
         validation_batch: int | None = None,
         held: tuple[Any, Any, Any] | None = None,
         exact_embeddings: bool = True,
+        sizes: Collection[int] = (),
     ):
         import tensorflow as tf
 
@@ -78,7 +81,7 @@ class Step:
         self.collective = collective
         self._batch, self._validation_batch = batch, validation_batch or batch
         self._held_example = held
-        self._exact_embeddings = exact_embeddings
+        self._exact_embeddings, self._sizes = exact_embeddings, sizes
         self.inputs = Inputs(model, example)
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._losses = tf.Variable(tf.zeros([MAX_BLOCK_STEPS]), trainable=False)
@@ -108,12 +111,7 @@ class Step:
         ]
         self._counters = [v for v in model.non_trainable_variables if v.dtype.startswith(("int", "uint"))]
         self._slices = slices_per_sample(model, inputs) if self._exact_embeddings else {}
-        signature = [inputs.signature(steps=True), inputs.signature(steps=True) if self.needs_whole else ()]
-        scalars = [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
-        proof = tf.TensorSpec([None, PROOF_SIZE], tf.float32)
-        self._block = tf.function(
-            self._run_block, input_signature=[*signature, proof, *scalars], autograph=False
-        )
+        self._block = Traces(self._run_block, self._signature, fixed=gains(model))
         self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     # ------------------------------------------------------------------ what the loop asks
@@ -142,7 +140,8 @@ class Step:
         """Trace and optimise the graphs by running a block of no steps."""
         inputs = self.inputs
         whole = inputs.nothing() if self.needs_whole else ()
-        self._block(inputs.nothing(), whole, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), 0, 0, 1, 1)
+        rest = (whole, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), 0, 0, 1, 1)
+        self._block.warm(self._sizes, lambda rows: (inputs.nothing(rows), *rest))
         self.evaluation.warm()
 
     def renew(self) -> None:
@@ -153,6 +152,7 @@ class Step:
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
         self._block(
+            max(1, block.rows),
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
             block.proofs,
@@ -201,6 +201,14 @@ class Step:
         return self.evaluation.run(split, weights, rank, tally)
 
     # ------------------------------------------------------------------ inside the graph
+
+    def _signature(self, rows: int | None) -> list[Any]:
+        import tensorflow as tf
+
+        data = self.inputs.signature(steps=True, rows=rows)
+        whole = self.inputs.signature(steps=True) if self.needs_whole else ()
+        scalars = [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
+        return [data, whole, tf.TensorSpec([None, PROOF_SIZE], tf.float32), *scalars]
 
     def _run_block(
         self, data: Any, whole: Any, proofs: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any
