@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,16 +12,17 @@ import keras
 from lepton_kit.errors import ModelError
 from lepton_kit.models.copying import give_weights
 
-_counted: ContextVar[tuple[Any, bool]] = ContextVar("counted", default=(None, False))
+_counted: ContextVar[tuple[Any, bool, Any]] = ContextVar("counted", default=(None, False, None))
 
 
 @contextlib.contextmanager
-def counting(counted: Any, scaled: bool = False) -> Iterator[None]:
+def counting(counted: Any, scaled: bool = False, collective: Any = None) -> Iterator[None]:
     """While a model is called: whether its samples count (1) or stand in for a rank that has none (0), a tensor.
 
     ``scaled``: gradients are taken of a loss that is multiplied by the rank's share already, not multiplied after.
+    ``collective`` sums over the ranks; without one Horovod does, if it is initialised.
     """
-    token = _counted.set((counted, scaled))
+    token = _counted.set((counted, scaled, collective))
     try:
         yield
     finally:
@@ -30,9 +31,10 @@ def counting(counted: Any, scaled: bool = False) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="lepton_kit")
 class SyncBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` over the global batch: sums and counts are allreduced by Horovod.
+    """`keras.layers.BatchNormalization` over the global batch: sums and counts are added up over the ranks.
 
-    Where Horovod is not initialised, or the world size is 1, it is the plain layer. Its gradients suit a
+    The step of a run does that as it sums gradients; elsewhere Horovod does. Where it is not initialised, or the world
+    size is 1, it is the plain layer. Its gradients suit a
     training step that sums over ranks and weighs each rank's mean loss by ``b_r / B``, before it takes gradients
     (see `counting`) or after, so per-rank batches may differ. Moving statistics are equal on all ranks.
     """
@@ -42,13 +44,13 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         self.supports_jit = False
 
     def _moments(self, inputs: Any, mask: Any) -> tuple[Any, Any]:
-        hvd = _horovod()
-        if hvd is None:
+        counted, scaled, collective = _counted.get()
+        add = _addition(collective)
+        if add is None:
             result: tuple[Any, Any] = super()._moments(inputs, mask)
             return result
         import tensorflow as tf
 
-        counted, scaled = _counted.get()
         counted = tf.ones((), inputs.dtype) if counted is None else tf.cast(counted, inputs.dtype)
         rows = counted if scaled else tf.cast(tf.shape(inputs)[0], inputs.dtype) * counted
         weight = tf.ones_like(inputs[..., :1]) if self._last_axis(inputs) else tf.ones_like(inputs)
@@ -57,13 +59,13 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         weight *= counted
         counts = tf.broadcast_to(tf.reduce_sum(weight, self._reduction_axes), (inputs.shape[self.axis],))
         first = tf.stack([tf.reduce_sum(inputs * weight, self._reduction_axes), counts])
-        total = _sum_over_ranks(hvd, first, rows, f"{self.name}_mean")
+        total = _sum_over_ranks(add, first, rows, f"{self.name}_mean")
         count = tf.maximum(tf.stop_gradient(total[1]), 1.0)
         mean = total[0] / count
         shape = [1] * len(inputs.shape)
         shape[self.axis] = -1
         squares = tf.reduce_sum(tf.square(inputs - tf.reshape(mean, shape)) * weight, self._reduction_axes)
-        variance = _sum_over_ranks(hvd, squares, rows, f"{self.name}_variance") / count
+        variance = _sum_over_ranks(add, squares, rows, f"{self.name}_variance") / count
         return mean, variance
 
     def _last_axis(self, inputs: Any) -> bool:
@@ -105,41 +107,55 @@ def _plain(layer: Any) -> bool:
     )
 
 
-def _horovod() -> Any:
-    """Horovod, or None where it is not installed. Whether it is initialised is asked when a step runs."""
+Addition = Callable[[Any, str], Any]
+"""The sum over ranks of a tensor, under a name."""
+
+
+def _addition(collective: Any) -> Addition | None:
+    """How tensors are summed over ranks; None where Horovod is not installed and nothing else does it."""
+    import tensorflow as tf
+
+    if collective is not None:
+
+        def together(tensor: Any, name: str) -> Any:
+            (total,) = collective.sum([], [tf.cast(tensor, tf.float32)], tf.constant(1.0))
+            return tf.cast(total, tensor.dtype)
+
+        return together
     try:
         import horovod.tensorflow as hvd
+        from horovod.tensorflow import mpi_ops
     except ImportError:
         return None
-    return hvd
+
+    def allreduce(tensor: Any, name: str) -> Any:
+        # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
+        # Asked when the graph runs, not when it is traced: the world size may change between two steps.
+        size = tf.numpy_function(lambda: hvd.size() if hvd.is_initialized() else 1, [], tf.int64)
+        return tf.cond(
+            size > 1,
+            lambda: mpi_ops._allreduce(tensor, name=name, op=hvd.Sum),
+            lambda: tf.identity(tensor),
+        )
+
+    return allreduce
 
 
-def _sum_over_ranks(hvd: Any, value: Any, rows: Any, name: str) -> Any:
+def _sum_over_ranks(add: Addition, value: Any, rows: Any, name: str) -> Any:
     """Sum over ranks. A rank's gradient is that of the global mean loss, with the factor ``rows`` taken out again.
 
     ``rows`` is what the step multiplies its gradients by afterwards, up to the batch's size: 1 where it has scaled
     its loss before, 0 for a rank without samples.
     """
     import tensorflow as tf
-    from horovod.tensorflow import mpi_ops
-
-    def allreduce(tensor: Any, label: str) -> Any:
-        # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
-        # Asked when the graph runs, not when it is traced: the world size may change between two steps.
-        size = tf.numpy_function(lambda: hvd.size() if hvd.is_initialized() else 1, [], tf.int64)
-        return tf.cond(
-            size > 1,
-            lambda: mpi_ops._allreduce(tensor, name=label, op=hvd.Sum),
-            lambda: tf.identity(tensor),
-        )
 
     @tf.custom_gradient
     def total(local: Any, count: Any) -> tuple[Any, Any]:
         def backward(upstream: Any) -> tuple[Any, Any]:
             # A rank with no samples has an undefined mean loss (0 / 0): it must count for nothing.
             weighted = tf.math.multiply_no_nan(upstream, tf.broadcast_to(count, tf.shape(upstream)))
-            return allreduce(weighted, f"{name}_gradient") / tf.maximum(count, 1.0), tf.zeros_like(count)
+            return add(weighted, f"{name}_gradient") / tf.maximum(count, 1.0), tf.zeros_like(count)
 
-        return allreduce(local, name), backward
+        return add(local, name), backward
 
     return total(value, rows)

@@ -266,7 +266,7 @@ class Driver:
         if message.token == self._token:
             member.state = "standby"
             member.slot_bytes, member.parameters = message.slot_bytes, message.parameters
-            member.state_bytes = message.state_bytes
+            member.state_bytes, member.collective = message.state_bytes, message.collective
             self._wishes.note_need(worker_bytes(message.state_bytes, 4 * message.parameters))
             self._ledger.plan(self.config, member.parameters)
 

@@ -16,7 +16,7 @@ from lepton_kit.runtime.reports import Kept, Ledger
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes
 from lepton_kit.training import messages
-from lepton_kit.training.collective import HEADER_BYTES, segment_bytes
+from lepton_kit.training.collective import HEADER_BYTES, Sharing, segment_bytes
 
 BREAK_SECONDS = 120.0
 """A member that has not left a broken ring after this time is killed: its model's own code does not return."""
@@ -34,9 +34,9 @@ class Generations:
         self._config, self._ledger = config, ledger
         self._executor, self._roster = group.executor, group.roster
         self._rendezvous = Rendezvous()
-        ability = group.executor.ability
-        shares = ability.shared_memory and ability.descriptors
-        self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC) if shares else None
+        self._sharing = group.executor.ability.sharing
+        shared = self._sharing == "all"
+        self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC) if shared else None
         self._header: mmap.mmap | None = None
         self._state_place = 0
         self._handed: Kept | None = None
@@ -78,6 +78,7 @@ class Generations:
             self._rendezvous.address,
             slot_bytes=slot_bytes,
             timeout_seconds=max(5, int(self._config.workers.hang_seconds)),
+            sharing=self._sharing_of(members),
         )
         self._rendezvous.begin(ranks)
         self._ready_segment(slot_bytes, max(member.state_bytes for member in members), wishes.most)
@@ -110,7 +111,8 @@ class Generations:
         for member in ranks:
             member.step = step
         workers = [member.worker for member in ranks]
-        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds)
+        kind = ranks[0].collective
+        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind)
         self.formed_before = True
         self._trained_until = None
         self._forget_handed()
@@ -174,6 +176,12 @@ class Generations:
             self._header.close()
         if self._descriptor is not None:
             os.close(self._descriptor)
+
+    def _sharing_of(self, members: list[Member]) -> Sharing:
+        """Who shares memory with whom. Where it is a host's alone, it serves none but sums that go that way."""
+        if self._sharing == "host" and any(member.collective != "hierarchical" for member in members):
+            return "none"
+        return self._sharing
 
     def _speeds(self) -> list[float]:
         """Of the members' places, in rank order."""

@@ -44,12 +44,11 @@ class WorkerGroup:
     def prepare(self, member: Member, folder: Path, token: str) -> None:
         """Have a worker build the job of a run; it answers ready."""
         member.state = "starting"
-        ability = self.executor.ability
         order = messages.Prepare(
             folder=str(folder),
             token=token,
             search=[os.getcwd(), *self.search],
-            shared_memory=ability.shared_memory and ability.descriptors,
+            sharing=self.executor.ability.sharing,
         )
         self.executor.send(member.worker, order)
 

@@ -42,7 +42,7 @@ class _Worker:
 class LocalExecutor:
     """Workers on this machine, each a fork of one zygote, which it starts anew when it has died."""
 
-    ability = Ability(shared_memory=True, descriptors=True, run_folder="same")
+    ability = Ability(sharing="all", run_folder="same")
     awaits_places = None
 
     def __init__(self, log: str, started: Started | None = None, nursery: int | None = None):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.wishes import default_threads, most_workers
-from lepton_kit.training.collective import Membership
+from lepton_kit.training.collective import Membership, Seat, Sharing
 
 HERE = "localhost"
 
@@ -18,7 +18,8 @@ HERE = "localhost"
 class Place:
     """Room for one worker: a slot of a host, with its device.
 
-    ``speed`` is relative to the other places. ``interface`` is the one by which other ranks reach this host.
+    ``speed`` is relative to the other places. ``interface`` is the one by which other ranks reach this host. ``shares``
+    is whether workers of this host can sum in shared memory.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Place:
     threads: int
     speed: float = 1.0
     interface: str = "lo"
+    shares: bool = True
 
     @property
     def kind(self) -> tuple[str, str, int, int | None]:
@@ -40,10 +42,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Ability:
-    """What all places of an executor can do together: share memory, pass file descriptors, see the run's folder."""
+    """What the places of an executor can do together: which of them share memory, and how they see the run's folder.
 
-    shared_memory: bool
-    descriptors: bool
+    Where all of them share memory, the driver makes it; else each host has its own.
+    """
+
+    sharing: Sharing
     run_folder: Literal["same", "mounted", "fetched"]
 
 
@@ -76,41 +80,67 @@ def memberships(
     *,
     slot_bytes: int,
     timeout_seconds: int,
+    sharing: Sharing = "all",
 ) -> list[Membership]:
     """What each of these places is in a generation, in their order; the first one is rank 0.
+
+    Ranks of one host stand together, hosts in the order in which they come. All have a seat in Horovod's ring, but
+    where those of a ``host`` share memory: then its first rank alone has one.
+
+    >>> a, b = Place("a", 0, "cpu", 1), Place("b", 0, "cpu", 1)
+    >>> about = {"slot_bytes": 4, "timeout_seconds": 5, "sharing": "host"}
+    >>> found = memberships(1, [a, b, a], ("127.0.0.1", 80), **about)
+    >>> [(one.rank, one.shared_rank, one.seat and one.seat.rank) for one in found]
+    [(0, 0, 0), (2, 0, 1), (1, 1, None)]
+    """
+    seats = seats_of([place.host for place in places])
+    groups = {
+        "all": [(seat.local_rank, seat.local_size) for seat in seats],
+        "host": [
+            (seat.local_rank, seat.local_size) if place.shares else (0, 1)
+            for seat, place in zip(seats, places, strict=True)
+        ],
+        "none": [(0, 1)] * len(places),
+    }[sharing]
+    leaders = [k for k, (rank, _) in enumerate(groups) if sharing != "host" or rank == 0]
+    seated = dict(zip(leaders, seats_of([places[k].host for k in leaders]), strict=True))
+    return [
+        Membership(
+            generation=generation,
+            rank=seats[k].rank,
+            world_size=len(places),
+            shared_rank=groups[k][0],
+            shared_size=groups[k][1],
+            seat=seated.get(k),
+            host=_in_keys(place.host),
+            rendezvous_host=rendezvous[0],
+            rendezvous_port=rendezvous[1],
+            interface=place.interface,
+            slot_bytes=slot_bytes,
+            timeout_seconds=timeout_seconds,
+        )
+        for k, place in enumerate(places)
+    ]
+
+
+def seats_of(names: Sequence[str]) -> list[Seat]:
+    """The seats in a ring of processes on hosts of these names, as Horovod itself assigns them.
 
     Ranks of one host stand together, hosts in the order in which they come. Local ranks count within a host; the
     ranks with one local rank on several hosts form a cross group.
 
-    >>> a, b = Place("a", 0, "cpu", 1), Place("b", 0, "cpu", 1)
-    >>> found = memberships(1, [a, b, a], ("127.0.0.1", 80), slot_bytes=4, timeout_seconds=5)
-    >>> [(one.rank, one.local_rank, one.cross_rank) for one in found]
+    >>> [(one.rank, one.local_rank, one.cross_rank) for one in seats_of("aba")]
     [(0, 0, 0), (2, 0, 1), (1, 1, 0)]
     """
-    hosts = list(dict.fromkeys(place.host for place in places))
-    on = {host: [k for k, place in enumerate(places) if place.host == host] for host in hosts}
+    hosts = list(dict.fromkeys(names))
+    on = {host: [k for k, name in enumerate(names) if name == host] for host in hosts}
     ranks = {k: rank for rank, k in enumerate(k for host in hosts for k in on[host])}
     found = []
-    for k, place in enumerate(places):
-        local = on[place.host].index(k)
+    for k, name in enumerate(names):
+        local = on[name].index(k)
         across = [host for host in hosts if len(on[host]) > local]
-        found.append(
-            Membership(
-                generation=generation,
-                rank=ranks[k],
-                world_size=len(places),
-                local_rank=local,
-                local_size=len(on[place.host]),
-                cross_rank=across.index(place.host),
-                cross_size=len(across),
-                host=_in_keys(place.host),
-                rendezvous_host=rendezvous[0],
-                rendezvous_port=rendezvous[1],
-                interface=place.interface,
-                slot_bytes=slot_bytes,
-                timeout_seconds=timeout_seconds,
-            )
-        )
+        cross = {"cross_rank": across.index(name), "cross_size": len(across)}
+        found.append(Seat(ranks[k], len(names), local, len(on[name]), **cross))
     return found
 
 

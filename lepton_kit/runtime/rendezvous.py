@@ -47,20 +47,21 @@ class Rendezvous:
         self._thread.start()
 
     def begin(self, members: Iterable[Membership]) -> None:
-        """Forget all keys and expect the ranks of a new generation."""
+        """Forget all keys and expect the ranks of a new generation that have a seat."""
         self._server.refusing = False
         self._server.init(
             [
                 SlotInfo(
                     one.host,
-                    one.rank,
-                    one.local_rank,
-                    one.cross_rank,
-                    one.world_size,
-                    one.local_size,
-                    one.cross_size,
+                    one.seat.rank,
+                    one.seat.local_rank,
+                    one.seat.cross_rank,
+                    one.seat.size,
+                    one.seat.local_size,
+                    one.seat.cross_size,
                 )
                 for one in members
+                if one.seat is not None
             ]
         )
 

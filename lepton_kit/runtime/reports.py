@@ -147,6 +147,7 @@ class Ledger:
         step: int,
         cause: str,
         seconds: float | None,
+        collective: str,
     ) -> None:
         """A generation has formed; ``seconds`` is how long training stood still for it, None at a start."""
         batch = self.view.plan.get("global_batch", 0)
@@ -158,6 +159,7 @@ class Ledger:
             "step": step,
             "cause": cause,
             "seconds": seconds,
+            "collective": collective,
         }
         self.append("generation", fields)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lepton_kit.runtime.coordinator import Observed, State
 from lepton_kit.runtime.places import Place
+from lepton_kit.training.collective import Kind
 
 QUIET_SECONDS = 2.0
 """Four heartbeats."""
@@ -26,6 +27,7 @@ class Member:
     step: int = 0
     memory_bytes: int | None = None
     slot_bytes: int = 0
+    collective: Kind = "horovod"
     state_bytes: int = 0
     parameters: int | None = None
     joining: bool = False

@@ -178,8 +178,6 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
 
     held = HeldFolder(Path(message.folder))
     config = RunConfig.load(held.inside / "config.yaml")
-    if not message.shared_memory:
-        config = config.replace(**{"workers.allreduce": "horovod"})
     while True:
         folder = held.path
         for entry in (*message.search, str(folder)):
@@ -189,7 +187,7 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
         built = prepared[1] if prepared is not None and prepared[0] == key else None
         try:
             if built is None:
-                made = job.build(config, folder)
+                made = job.build(config, folder, message.sharing)
                 channel.on_abort = made.collective.break_off
                 built = Worker(made, channel)
             break
@@ -205,6 +203,7 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
             slot_bytes=built.slot_bytes,
             state_bytes=built.state_bytes,
             parameters=built.parameters,
+            collective=built.collective,
             token=message.token,
         )
     )

@@ -1,7 +1,8 @@
 """Sums over all ranks: gradients inside the step, and the small vector by which ranks agree on what comes next.
 
-`RingCollective` sums in shared memory (ranks of one host), `HorovodCollective` by Horovod's grouped allreduce.
-Both form and leave Horovod's own ring, which carries the state to ranks that join.
+`RingCollective` sums in shared memory (ranks of one host), `HorovodCollective` by Horovod's grouped allreduce, and
+`HierarchicalCollective` by both: in shared memory within each host, by Horovod between the leaders of the hosts.
+Horovod's own ring also carries the state to ranks that join.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -18,7 +20,9 @@ import numpy as np
 from lepton_kit.errors import CollectiveError
 from lepton_kit.training import native
 
-Kind = Literal["shared_memory", "horovod"]
+Kind = Literal["shared_memory", "horovod", "hierarchical"]
+Sharing = Literal["all", "host", "none"]
+"""Which ranks of a run share memory: all of them, those of each host, or none."""
 DESCRIPTORS = "/proc/self/fd"
 HEADER_BYTES = native.HEADER_BYTES
 FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
@@ -26,16 +30,31 @@ FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
 
 
 @dataclass(frozen=True)
-class Membership:
-    """What a worker is in one generation of the ring; ``host`` and ``interface`` are those of its place."""
+class Seat:
+    """What a rank is in Horovod's ring: among all in it, those of its host, and those with its local rank."""
 
-    generation: int
     rank: int
-    world_size: int
+    size: int
     local_rank: int
     local_size: int
     cross_rank: int
     cross_size: int
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a worker is in one generation; ``host`` and ``interface`` are those of its place.
+
+    ``shared_rank`` counts the ranks that share memory with it. Where these sum there first, the first one of each host
+    alone has a ``seat`` in Horovod's ring.
+    """
+
+    generation: int
+    rank: int
+    world_size: int
+    shared_rank: int
+    shared_size: int
+    seat: Seat | None
     host: str
     rendezvous_host: str
     rendezvous_port: int
@@ -45,14 +64,16 @@ class Membership:
 
 
 def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, str]:
-    """The variables from which Horovod learns what this process is."""
+    """The variables from which Horovod learns what this process is; it has to have a seat."""
+    seat = membership.seat
+    assert seat is not None
     told = {
-        "RANK": membership.rank,
-        "SIZE": membership.world_size,
-        "LOCAL_RANK": membership.local_rank,
-        "LOCAL_SIZE": membership.local_size,
-        "CROSS_RANK": membership.cross_rank,
-        "CROSS_SIZE": membership.cross_size,
+        "RANK": seat.rank,
+        "SIZE": seat.size,
+        "LOCAL_RANK": seat.local_rank,
+        "LOCAL_SIZE": seat.local_size,
+        "CROSS_RANK": seat.cross_rank,
+        "CROSS_SIZE": seat.cross_size,
         "HOSTNAME": membership.host,
         "CONTROLLER": "gloo",
         "CPU_OPERATIONS": "gloo",
@@ -66,10 +87,12 @@ def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, 
     return {f"HOROVOD_{name}": str(value) for name, value in told.items()}
 
 
-def choose(allreduce: str, device: str) -> Kind:
-    """The collective that a run uses: what was asked for, else shared memory where it can work."""
-    if allreduce == "horovod" or device == "gpu":
+def choose(allreduce: str, device: str, sharing: Sharing = "all") -> Kind:
+    """The collective that a run uses: what was asked for, else shared memory as far as it reaches."""
+    if allreduce == "horovod" or device == "gpu" or sharing == "none":
         return "horovod"
+    if sharing == "host":
+        return "hierarchical"
     return "shared_memory" if native.available() else "horovod"
 
 
@@ -105,8 +128,14 @@ def shut(descriptor: int, name: str) -> None:
 class Summing(Protocol):
     """What a training step needs of a collective."""
 
-    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
-        """Inside a graph: sums over ranks of ``scale * mean`` and of ``total``, in that order, all float32."""
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Inside a graph: sums over ranks of ``scale * mean``, ``total`` and ``gradient``, in that order, all float32.
+
+        A rank whose scale is 0 has no samples, and counts for nothing in any of them. Gradients alone may be rounded
+        on their way.
+        """
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector."""
@@ -125,11 +154,20 @@ class HorovodCollective:
         self._broken: int | None = None
 
     def join(self, membership: Membership, segment: int | None = None) -> None:
-        """Form the ring with the other members. Raises `CollectiveError` if a member does not come."""
-        import horovod.tensorflow as hvd
+        """Come together with the other members. Raises `CollectiveError` if a member does not come.
 
+        ``segment`` is a descriptor of the memory that this rank shares with others.
+        """
         if self._broken == membership.generation:
             raise CollectiveError(f"generation {membership.generation} has lost a member before it formed")
+        self._enter(membership, segment)
+        self.membership = membership
+        if self._broken == membership.generation:
+            self.break_off(membership.generation)
+
+    def _enter(self, membership: Membership, segment: int | None) -> None:
+        import horovod.tensorflow as hvd
+
         os.environ.update(environment(membership, self.cycle_milliseconds))
         others = sockets()
         try:
@@ -137,14 +175,12 @@ class HorovodCollective:
         except Exception as failure:
             hvd.shutdown()
             raise CollectiveError(f"generation {membership.generation} did not form: {failure}") from None
-        self.membership, self._links = membership, sockets() - others
-        if self._broken == membership.generation:
-            self.break_off(membership.generation)
+        self._links = sockets() - others
 
     def break_off(self, generation: int) -> None:
         """End the connections of a ring that has lost a member, so that nobody waits in it for the time-out.
 
-        Any thread may call it. Whoever waits in an operation of Horovod, here or in another rank, sees it fail at once.
+        Any thread may call it. Whoever waits for this rank or with it, here or elsewhere, sees it fail at once.
         """
         self._broken = generation
         if self.membership is not None and self.membership.generation == generation:
@@ -158,39 +194,39 @@ class HorovodCollective:
         hvd.shutdown()
         self.membership, self._links = None, set()
 
-    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
-        """Inside a graph: sums over ranks of ``scale * mean`` and of ``total``, in that order, all float32.
-
-        A rank whose scale is 0 has no samples, and counts for nothing in either.
-        """
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Sums over ranks, in the graph: of ``means`` times ``scale``, of ``totals``, and of ``gradients``."""
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
+        exact, rounded = counted(means, totals, gradients, scale)
+        sums = list(hvd.grouped_allreduce(exact, op=hvd.Sum)) if exact else []
         wire = tf.as_dtype(self._wire)
-        weighted = [
-            tf.cast(tf.math.multiply_no_nan(tf.cast(mean, tf.float32), scale), wire) for mean in means
-        ]
-        present = tf.cast(scale > 0, tf.float32)
-        counted = [tf.math.multiply_no_nan(total, present) for total in totals]
-        summed = hvd.grouped_allreduce(weighted, op=hvd.Sum) if weighted else []
-        sums = [tf.cast(value, tf.float32) for value in summed]
-        return sums + (list(hvd.grouped_allreduce(counted, op=hvd.Sum)) if counted else [])
+        rounded = [tf.cast(value, wire) for value in rounded]
+        summed = hvd.grouped_allreduce(rounded, op=hvd.Sum) if rounded else []
+        return sums + [tf.cast(value, tf.float32) for value in summed]
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        return _checked(
+        return checked(
             lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy()
         )
 
     def broadcast(self, data: np.ndarray) -> np.ndarray:
         """Rank 0's bytes (uint8, same length everywhere) on every rank. Raises `CollectiveError`."""
+        return self.broadcast_to_leaders(data)
+
+    def broadcast_to_leaders(self, data: np.ndarray) -> np.ndarray:
+        """The same, for the ranks with a seat alone, which alone may call it."""
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        return _checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
+        return checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
 
     def waited_seconds(self) -> float:
         """Time that this process has spent waiting for others; Horovod does not tell, so 0."""
@@ -203,17 +239,28 @@ class RingCollective(HorovodCollective):
     kind: Kind = "shared_memory"
     cycle_milliseconds = 20.0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._operations, self._functions = native.load()
+    def __init__(self, wire: str = "float32") -> None:
+        super().__init__(wire)
+        self._operations, self._functions = self._load()
+        self._mapped = threading.Lock()
 
-    def join(self, membership: Membership, segment: int | None = None) -> None:
-        """Enter a ring over this segment of shared memory. Raises `CollectiveError` without one."""
+    def _load(self) -> tuple[Any, Any]:
+        return native.load()
+
+    def _enter(self, membership: Membership, segment: int | None) -> None:
         if segment is None:
             raise CollectiveError("the ring needs the file descriptor of its shared segment")
-        super().join(membership)
+        super()._enter(membership, segment)
+        self._open(membership, segment)
+
+    def _open(self, membership: Membership, segment: int | None) -> None:
+        rank, size = membership.shared_rank, membership.shared_size
         opened = self._functions.lepton_ring_open(
-            segment, membership.rank, membership.world_size, membership.slot_bytes
+            -1 if segment is None else segment,
+            rank,
+            size,
+            membership.slot_bytes,
+            membership.world_size > size,
         )
         if opened != 0:
             self.leave()
@@ -221,25 +268,32 @@ class RingCollective(HorovodCollective):
                 f"the shared segment of generation {membership.generation} cannot be mapped"
             )
 
+    def break_off(self, generation: int) -> None:
+        """Wake those who wait in shared memory, too."""
+        super().break_off(generation)
+        with self._mapped:
+            if self.membership is not None and self.membership.generation == generation:
+                self._functions.lepton_ring_abort()
+
     def leave(self) -> None:
         """Leave the ring and unmap its memory."""
-        self._functions.lepton_ring_close()
+        with self._mapped:
+            self._functions.lepton_ring_close()
         super().leave()
 
-    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
-        """Sums over ranks: of ``means`` times ``scale``, and of ``totals``, in the graph."""
-        return list(
-            self._operations.lepton_ring_sum(tensors=[*means, *totals], scale=scale, scaled=len(means))
-        )
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Sums over ranks, in the graph: of ``means`` times ``scale``, of ``totals``, and of ``gradients``."""
+        tensors = [*means, *totals, *gradients]
+        return list(self._operations.lepton_ring_sum(tensors=tensors, scale=scale, scaled=len(means)))
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The same vector summed over ranks, outside the graph."""
         import tensorflow as tf
 
         tensor = tf.constant(vector, tf.float32)
-        return _checked(
-            lambda: self._operations.lepton_ring_sum(tensors=[tensor], scale=1.0, scaled=0)[0].numpy()
-        )
+        return checked(lambda: self.sum([], [tensor], 1.0)[0].numpy())
 
     def waited_seconds(self) -> float:
         """Seconds that this rank has waited for others, in all."""
@@ -247,13 +301,33 @@ class RingCollective(HorovodCollective):
 
 
 def make(kind: Kind, wire: str = "float32") -> HorovodCollective:
-    """The collective of this kind; only Horovod's sends float16."""
-    return RingCollective() if kind == "shared_memory" else HorovodCollective(wire)
+    """The collective of this kind; what goes over Horovod may be rounded to float16."""
+    from lepton_kit.training.hierarchical import HierarchicalCollective
+
+    kinds: dict[Kind, type[HorovodCollective]] = {
+        "horovod": HorovodCollective,
+        "shared_memory": RingCollective,
+        "hierarchical": HierarchicalCollective,
+    }
+    return kinds[kind](wire)
 
 
-def _checked(operation: Callable[[], np.ndarray]) -> np.ndarray:
+def counted(
+    means: Sequence[Any], totals: Sequence[Any], gradients: Sequence[Any], scale: Any
+) -> tuple[list[Any], list[Any]]:
+    """What a rank brings to a sum: means weighted, and nothing at all where it has no samples, even of NaN."""
+    import tensorflow as tf
+
+    weighted = [tf.math.multiply_no_nan(tf.cast(mean, tf.float32), scale) for mean in means]
+    present = tf.cast(scale > 0, tf.float32)
+    counted = [tf.math.multiply_no_nan(total, present) for total in totals]
+    return [*weighted, *counted], [tf.math.multiply_no_nan(one, present) for one in gradients]
+
+
+def checked(operation: Callable[[], Any]) -> np.ndarray:
+    """What the operation gives. Raises `CollectiveError` where it fails because a peer has left."""
     try:
-        return operation()
+        return np.asarray(operation())
     except Exception as failure:
         if is_collective_failure(failure):
             raise CollectiveError(str(failure).splitlines()[0]) from None

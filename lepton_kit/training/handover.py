@@ -54,17 +54,22 @@ class Handover:
             _note(memory, about)
 
     def send(self, collective: Any, rank: int) -> None:
-        """Have what rank 0 has put lie in the segments of all ranks, where they have none in common."""
+        """Have what rank 0 has put lie in the segments of all ranks, where they have none in common.
+
+        The ranks with a seat in Horovod's ring do so; others share the segment of one of those.
+        """
         length = os.fstat(self._descriptor).st_size - self._place if rank == 0 else 0
         told = np.array([length >> 40, length >> 20 & 0xFFFFF, length & 0xFFFFF], np.float32)
         high, middle, low = (int(part) for part in collective.agree(told))  # each is exact in float32
         length = high << 40 | middle << 20 | low
+        if collective.membership.seat is None:
+            return
         if rank != 0:
             os.ftruncate(self._descriptor, self._place + length)
         with mmap.mmap(self._descriptor, length, offset=self._place) as memory:
             for start in range(0, length, SENT_BYTES):
                 stop = min(start + SENT_BYTES, length)
-                received = collective.broadcast(np.frombuffer(memory[start:stop], np.uint8))
+                received = collective.broadcast_to_leaders(np.frombuffer(memory[start:stop], np.uint8))
                 if rank != 0:
                     memory[start:stop] = received.tobytes()
 

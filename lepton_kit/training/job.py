@@ -290,8 +290,11 @@ def expected_sizes(config: RunConfig) -> set[int]:
     return set(sharding.cut(config.training.global_batch, weights))
 
 
-def build(config: RunConfig, base: Path) -> Job:
-    """Everything for training, warmed: the first block of a generation finds its graphs traced."""
+def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") -> Job:
+    """Everything for training, warmed: the first block of a generation finds its graphs traced.
+
+    ``sharing`` is which ranks share memory.
+    """
     data = open_frozen(config, base)
     model = build_model(config, base, data)
     hooks: list[Hook] = []
@@ -301,12 +304,8 @@ def build(config: RunConfig, base: Path) -> Job:
         hooks.append(PruningHook(config.pruning, length_of(config, len(data.train)).total_steps))
     for hook in hooks:
         hook.attach(model)
-    kind = collective.choose(config.workers.allreduce, config.workers.device)
+    kind = collective.choose(config.workers.allreduce, config.workers.device, sharing)
     ring = collective.make(kind, config.workers.wire)
-    if any(type(layer).__name__ == "SyncBatchNormalization" for layer in model._flatten_layers()):
-        ring.cycle_milliseconds = (
-            collective.HorovodCollective.cycle_milliseconds
-        )  # its layers wait for Horovod
     training = config.training
     kind_of_step = OwnStep if has_own_step(model) else Step
     step = kind_of_step(

@@ -14,7 +14,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import logged, messages, state
 from lepton_kit.training.channel import Channel
-from lepton_kit.training.collective import is_collective_failure
+from lepton_kit.training.collective import Kind, is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
 from lepton_kit.training.handover import Handed, Handover
@@ -69,6 +69,11 @@ class Worker:
     def slot_bytes(self) -> int:
         """Most bytes that one sum may need."""
         return self._step.reduced_bytes
+
+    @property
+    def collective(self) -> Kind:
+        """How the ranks sum."""
+        return self._collective.kind
 
     @property
     def state_bytes(self) -> int:
@@ -132,8 +137,9 @@ class Worker:
             if self._rank == 0:
                 self._hand_over(handover)
             self._collective.agree(np.zeros(1, np.float32))  # now it lies there
-            if join.descriptor is None:
+            if join.membership.shared_size < self._size:  # not all ranks see the memory in which it lies
                 handover.send(self._collective, self._rank)
+                self._collective.agree(np.zeros(1, np.float32))
             if self._rank != 0:
                 self._take_up(handover.take())
             self._collective.agree(np.zeros(1, np.float32))  # now all have it

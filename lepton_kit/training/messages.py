@@ -14,7 +14,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from lepton_kit.errors import RunError
-from lepton_kit.training.collective import Membership
+from lepton_kit.training.collective import Kind, Membership, Sharing
 from lepton_kit.training.logged import (
     Compressed,
     EpochDone,
@@ -116,18 +116,18 @@ class Exited(Message):
 class Prepare(Message):
     """Build the job of the run in this folder, and answer `Ready` with the same token.
 
-    ``shared_memory`` is whether the ranks can have some; without it they sum by Horovod alone.
+    ``sharing`` is which ranks share memory, and so how they sum.
     """
 
     folder: str
     token: str
     search: list[str]
-    shared_memory: bool
+    sharing: Sharing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Join(Carrying):
-    """Train in a generation. The descriptor is that of the run's shared segment: the ring, then room for a state.
+    """Train in a generation. The descriptor is that of a shared segment, the run's or the host's: the ring, then room for a state.
 
     Rank 0 takes the state from there if it was ``handed`` over, or from the ``checkpoint``, or has it.
     """
@@ -215,6 +215,7 @@ class Ready(Message):
     slot_bytes: int
     state_bytes: int
     parameters: int
+    collective: Kind
     token: str
 
 

@@ -119,7 +119,7 @@ class OwnStep(Step):
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
-        with over_all_ranks(model, self.collective, cut), counting(counted):
+        with over_all_ranks(model, self.collective, cut), counting(counted, collective=self.collective):
             logs = model.train_step(self.inputs.packed(data))
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))  # twice is none

@@ -91,7 +91,8 @@ def sum_gradients(collective: Any, gradients: Sequence[Any], scale: Any) -> list
 
     present = [k for k, gradient in enumerate(gradients) if gradient is not None]
     dense = [tf.convert_to_tensor(gradients[k]) for k in present]
-    sums = collective.sum([tf.cast(gradient, tf.float32) for gradient in dense], [], scale) if dense else []
+    scaled = [tf.math.multiply_no_nan(tf.cast(gradient, tf.float32), scale) for gradient in dense]
+    sums = collective.sum([], [], scale, scaled) if dense else []
     found: list[Any] = [None] * len(gradients)
     for k, gradient, total in zip(present, dense, sums, strict=True):
         found[k] = tf.cast(total, gradient.dtype)

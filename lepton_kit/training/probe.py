@@ -37,13 +37,15 @@ class MemoryRing:
         self._parts: dict[int, list[np.ndarray]] = {}
         self._lock = threading.Lock()
 
-    def sum(self, means: Sequence[Any], totals: Sequence[Any], scale: Any) -> list[Any]:
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
         """Sum over the threads that play ranks, as workers would."""
         import tensorflow as tf
 
         share = float(scale)
         mine = [share * np.asarray(value, np.float32) for value in means]
-        mine += [np.asarray(value, np.float32) for value in totals]
+        mine += [np.asarray(value, np.float32) for value in (*totals, *gradients)]
         with self._lock:
             self._parts[threading.get_ident()] = mine
         self._barrier.wait(PATIENCE_SECONDS)

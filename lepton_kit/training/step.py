@@ -239,17 +239,22 @@ class Step:
             tracked = [] if self.gathered else [found.metrics[k] for k in self._batch_means]
             means = [*found.float_state, *found.assigned, found.loss, *tracked]
             means = [tf.cast(value, tf.float32) for value in means]
-            totals = [*gradients.values(), *(() if self.gathered else found.metrics), proof]
-            reduced = self.collective.sum(means, [tf.cast(value, tf.float32) for value in totals], cut.scale)
+            totals = [*(() if self.gathered else found.metrics), proof]
+            reduced = self.collective.sum(
+                means,
+                [tf.cast(value, tf.float32) for value in totals],
+                cut.scale,
+                [tf.cast(value, tf.float32) for value in gradients.values()],
+            )
             slices = {
                 k: gather_slices(self.collective, cut, value, self._slices[k]) for k, value in slices.items()
             }
-        sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(gradients)]
-        ends = np.cumsum(sizes)
+        sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(totals) - 1, 1]
+        ends = np.cumsum([*sizes, len(gradients)])
         parts = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
-        state, assigned, (loss,), tracked, dense = parts
+        state, assigned, (loss,), tracked, metrics, (proof,), dense = parts
         update = dict(zip(gradients, dense, strict=True)) | slices
-        metrics = list(found.metrics if self.gathered else reduced[ends[-1] : -1])
+        metrics = list(found.metrics) if self.gathered else metrics
         for k, value in zip(self._batch_means, tracked, strict=False):
             metrics[k] = value
         with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *found.metrics]):
@@ -263,7 +268,7 @@ class Step:
             for k, value in zip(found.changed, assigned, strict=True):
                 self._trained[k].assign(tf.cast(value, self._trained[k].dtype))
             self._losses.scatter_nd_update([[index]], [loss])
-            self._proofs.scatter_nd_update([[index]], [reduced[-1]])
+            self._proofs.scatter_nd_update([[index]], [proof])
             self._position.assign_add(1)
             order = sorted(update)
             self.optimizer.apply([update[k] for k in order], [self._trained[k] for k in order])
@@ -287,7 +292,9 @@ class Step:
         x, y, w = self.inputs.unpack(data)
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            with leaf_scope(tape, mapping) as scope, counting(tf.cast(cut.scale > 0, "float32"), scaled=True):
+            counted = tf.cast(cut.scale > 0, "float32")
+            spans_ranks = counting(counted, scaled=True, collective=self.collective)
+            with leaf_scope(tape, mapping) as scope, spans_ranks:
                 predicted = call(model, x, training=True)
                 if self.gathered:
                     predicted = gather_structure(self.collective, cut, predicted)

@@ -35,8 +35,8 @@ def make(
         {"samples": 32, "validation_samples": 8, "global_batch": 8, "steps_per_epoch": 4, "epochs": 5,
          "total_steps": 20, "parameters": 3},
     )  # fmt: skip
-    book.generation(0, [0, 1], [1, 1], 0, "start", None)
-    book.generation(1, list(range(workers)), [1] * workers, 0, "scaled", 0.1)
+    book.generation(0, [0, 1], [1, 1], 0, "start", None, "shared_memory")
+    book.generation(1, list(range(workers)), [1] * workers, 0, "scaled", 0.1, "shared_memory")
     for epoch in range(epochs):
         first = epoch * 4
         book.append(

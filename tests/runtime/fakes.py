@@ -12,7 +12,7 @@ from lepton_kit.training.messages import Message
 @dataclass
 class FakeExecutor:
     offered: list[Place]
-    ability: Ability = field(default_factory=lambda: Ability(True, True, "same"))
+    ability: Ability = field(default_factory=lambda: Ability("all", "same"))
     awaits_places: str | None = None
     log: str = ""
     at: dict[int, Place] = field(default_factory=dict)

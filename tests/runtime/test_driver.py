@@ -27,6 +27,8 @@ PLACES = [Place(host, slot, "cpu", 1, speed, "eth0") for host, slot, speed in
 class Stage:
     """A driver, its executor, and what the workers would say."""
 
+    collective = "shared_memory"
+
     def __init__(self, paths: RunPaths, executor: FakeExecutor, group: WorkerGroup | None = None):
         self.paths, self.executor = paths, executor
         group = group or WorkerGroup(executor)
@@ -41,9 +43,8 @@ class Stage:
         said: list[tuple[int, messages.Message]] = []
         for worker in workers:
             said.append((worker, messages.Hello(pid=next(self.pids))))
-            said.append(
-                (worker, messages.Ready(slot_bytes=64, state_bytes=64, parameters=9, token=self.paths.id))
-            )
+            about = {"slot_bytes": 64, "state_bytes": 64, "parameters": 9, "collective": self.collective}
+            said.append((worker, messages.Ready(**about, token=self.paths.id)))
         assert self.turn(*said) is None
 
     def joins(self) -> dict[int, messages.Join]:
@@ -132,7 +133,8 @@ def test_ranks_of_a_host_stand_together_and_each_has_the_speed_of_its_place(begi
     stage = trained(begin, 4)
     found = {worker: one.membership for worker, one in stage.joins().items()}
     assert [found[worker].rank for worker in range(4)] == [0, 2, 1, 3]
-    assert [(one.local_rank, one.local_size, one.cross_size) for one in found.values()] == [
+    seats = [one.seat for one in found.values() if one.seat is not None]
+    assert [(one.local_rank, one.local_size, one.cross_size) for one in seats] == [
         (0, 2, 2), (0, 2, 2), (1, 2, 2), (1, 2, 2),
     ]  # fmt: skip
     assert {one.interface for one in found.values()} == {"eth0"}
@@ -218,16 +220,29 @@ def test_a_standby_that_hangs_is_ended_before_any_ring_waits_for_it(
     assert [w for w, join in stage.joins().items() if join.membership.generation == 2] == [0]
 
 
-@pytest.mark.parametrize(("memory", "descriptors"), [(False, False), (True, False), (False, True)])
-def test_without_shared_memory_there_is_no_segment_and_the_workers_know(
-    begin: Any, memory: bool, descriptors: bool
+@pytest.mark.parametrize(
+    ("sharing", "collective", "sizes", "seats"),
+    [
+        ("host", "hierarchical", [2, 2, 2, 2], 2),
+        ("host", "horovod", [1, 1, 1, 1], 4),
+        ("none", "horovod", [1, 1, 1, 1], 4),
+    ],
+)
+def test_hosts_make_their_own_shared_memory_which_only_sums_by_hosts_use(
+    begin: Any, sharing: Any, collective: str, sizes: list[int], seats: int
 ):
-    executor = FakeExecutor(PLACES, Ability(memory, descriptors, "fetched"))
-    stage = begin(executor, count=1)
+    executor = FakeExecutor(PLACES, Ability(sharing, "fetched"))
+    stage = begin(executor, count=4)
+    stage.collective = collective
     stage.turn()
-    stage.ready(0)
-    assert [one.shared_memory for _, one in executor.sent if isinstance(one, messages.Prepare)] == [False]
-    assert stage.joins()[0].descriptor is None
+    stage.ready(0, 1, 2, 3)
+    assert {one.sharing for _, one in executor.sent if isinstance(one, messages.Prepare)} == {sharing}
+    found = list(stage.joins().values())
+    assert [one.descriptor for one in found] == [None] * 4
+    assert [one.membership.shared_size for one in found] == sizes
+    assert [one.membership.seat is not None for one in found].count(True) == seats
+    stage.train(1)
+    assert [one["collective"] for one in stage.view().generations] == [collective]
 
 
 def test_warm_workers_at_places_that_the_run_does_not_have_are_dismissed(begin: Any):

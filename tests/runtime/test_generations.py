@@ -35,7 +35,7 @@ def close(*joins: messages.Join) -> None:
 class Told:
     """An executor that keeps what is sent to the first worker, with descriptors as if they had travelled."""
 
-    ability = Ability(shared_memory=True, descriptors=True, run_folder="same")
+    ability = Ability(sharing="all", run_folder="same")
 
     def __init__(self) -> None:
         self.joins: list[messages.Join] = []

@@ -114,7 +114,7 @@ def test_a_driver_that_dies_before_it_tells_what_a_checkpoint_told_leaves_that_t
     first.append("steps", steps(0, 2))
     save_checkpoint(paths.checkpoints, 4, [np.zeros(1)], NO_HISTORY, logged_epochs=0)
     first.return_to_checkpoint()
-    first.generation(1, [0], [1.0], 4, "resumed", None)
+    first.generation(1, [0], [1.0], 4, "resumed", None, "shared_memory")
     assert first.reported_step == 2
     assert open_ledger(paths).reported_step == 2
 

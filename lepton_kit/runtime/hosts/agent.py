@@ -23,12 +23,13 @@ from lepton_kit.runtime.hosts.mirror import Mirror, hosts_folder
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.relay import Relay
 from lepton_kit.runtime.hosts.returning import Returning, written
+from lepton_kit.runtime.hosts.segment import Segment
 from lepton_kit.runtime.hosts.versions import versions
 from lepton_kit.runtime.hosts.ways import way_to
 from lepton_kit.runtime.local import LocalExecutor
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.wire import Pipe
-from lepton_kit.training import messages
+from lepton_kit.training import messages, native
 
 TURN_SECONDS = 0.25
 PING_SECONDS = 0.5
@@ -47,6 +48,7 @@ def here() -> talk.Here:
         free_bytes=free,
         gpus=[str(gpu) for gpu in gpus()],
         clock=time.time(),
+        native=native.available(),
     )
 
 
@@ -60,6 +62,7 @@ class Agent:
         self._mirror: Mirror | None = None
         self._relay: Relay | None = None
         self._returning: Returning | None = None
+        self._segment = Segment()
         self._patience = FIRST_SECONDS
         self._heard = self._pinged = self._turned = time.monotonic()
 
@@ -76,6 +79,7 @@ class Agent:
         finally:
             if self._executor is not None:
                 self._executor.close(0.0)
+            self._segment.close()
             if self._relay is not None:
                 self._relay.close()
             if self._mirror is not None:
@@ -139,13 +143,15 @@ class Agent:
         self._executor = LocalExecutor(str(log))
 
     def _as_here(self, message: messages.Message) -> messages.Message:
-        """A message to a worker with the folder and the rendezvous that it finds on this host."""
+        """A message to a worker with the folder, the rendezvous and the memory that it finds on this host."""
         if self._mirror is not None and isinstance(message, messages.Prepare):
             return replace(message, folder=str(self._mirror.folder))
-        if self._relay is not None and isinstance(message, messages.Join):
-            host, port = self._relay.address
-            here = replace(message.membership, rendezvous_host=host, rendezvous_port=port)
-            return replace(message, membership=here)
+        if isinstance(message, messages.Join):
+            if self._relay is not None:
+                host, port = self._relay.address
+                here = replace(message.membership, rendezvous_host=host, rendezvous_port=port)
+                message = replace(message, membership=here)
+            return self._segment.given(message)
         return message
 
     def _take(self, mirror: Mirror, piece: talk.Piece) -> None:

@@ -24,7 +24,7 @@ HELD_UP_SECONDS = 2.0
 class HostsExecutor:
     """Workers on the hosts of a run. Their places are those of the hosts that are there now."""
 
-    ability = Ability(shared_memory=False, descriptors=False, run_folder="fetched")
+    ability = Ability(sharing="host", run_folder="fetched")
 
     def __init__(self, config: RunConfig, folder: Path):
         """Raises `RunError` for a host that has no address."""

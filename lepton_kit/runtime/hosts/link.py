@@ -136,8 +136,9 @@ class HostLink:
             return []
         host = self.host
         threads = host.threads or max(1, self.facts.cores // host.slots)
+        shares = self.facts.native and host.device == "cpu"
         return [
-            Place(host.name, slot, host.device, threads, host.speed, self.interface)
+            Place(host.name, slot, host.device, threads, host.speed, self.interface, shares)
             for slot in range(host.slots)
         ]
 

@@ -11,7 +11,7 @@ from lepton_kit.training.messages import Message, encode
 
 @dataclass(frozen=True, kw_only=True)
 class Here(Message):
-    """The agent's first word: what it is, and what its host has."""
+    """The agent's first word: what it is, and what its host has; ``native`` is whether workers can share memory there."""
 
     pid: int
     versions: dict[str, str]
@@ -20,6 +20,7 @@ class Here(Message):
     free_bytes: int
     gpus: list[str]
     clock: float
+    native: bool
 
 
 @dataclass(frozen=True, kw_only=True)

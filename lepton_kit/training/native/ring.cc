@@ -1,12 +1,17 @@
-// Allreduce over shared memory for the ranks of one host, as a TensorFlow operation.
+// Allreduce over shared memory for the ranks of one host, as TensorFlow operations.
 //
 // One anonymous segment holds a header and, for each of two parities, one slot per rank. Tensors pass through it piece
-// by piece, a slot at most, so that a large model needs no more shared memory than a middling one. Piece c of a rank is
-// copied, scaled, into slot (c mod 2, rank); the rank announces its arrival, waits until every rank has arrived, and
-// adds the slots up in rank order, so every rank computes the same bits. Two parities suffice: a rank that reaches
-// piece c + 2 has seen every other rank arrive at c + 1, hence finish reading c.
+// by piece, a slot at most, so that a large model needs no more shared memory than a middling one. Piece c lies in the
+// slots of parity c mod 2. A rank announces each piece once it has written its part of it (or has nothing to write), and
+// only after it has read what it needs of the piece before. So whoever has seen all ranks announce piece c - 1 may
+// write piece c: nobody reads c - 2 any more.
 //
-// The driver maps the same segment and sets `aborted` when a worker dies; every waiting rank then fails at once.
+// LeptonRingSum: every rank writes its scaled tensors, waits for all, and adds the slots up in rank order, so every rank
+// computes the same bits. Where a run has several hosts the sum takes three steps: LeptonRingReduce gives rank 0 of each
+// host, its leader, the sum of that host; the leaders' sums are added up over the network by others; LeptonRingPublish
+// gives what came out to all ranks of the host.
+//
+// The driver, or a rank that has lost a peer, sets `aborted`; every waiting rank then fails.
 
 #include <linux/futex.h>
 #include <sys/mman.h>
@@ -38,7 +43,7 @@ struct alignas(64) Arrival {
 };
 
 struct Header {
-  std::atomic<uint32_t> aborted;  // offset 0: the driver writes it
+  std::atomic<uint32_t> aborted;  // offset 0: the driver writes it, too
   std::atomic<uint32_t> bell;     // changes with every arrival; sleepers wait on it
   std::atomic<uint32_t> sleepers;
   Arrival arrivals[kMaxRanks];
@@ -52,7 +57,9 @@ struct Ring {
   size_t slot_bytes = 0;
   int rank = 0;
   int size = 1;
+  bool across = false;  // other hosts take part: the sum of this one is not the whole
   uint64_t pieces = 0;
+  std::chrono::steady_clock::time_point reduced;  // when the leader got the sum of its host
   std::atomic<int64_t> waited_nanoseconds{0};
 
   Header* header() { return reinterpret_cast<Header*>(base); }
@@ -99,21 +106,25 @@ LEPTON_CLONES void Accumulate(float* __restrict sum, const float* __restrict nex
   for (int64_t k = 0; k < elements; ++k) sum[k] += next[k];
 }
 
-bool AllArrived(uint64_t pieces) {
-  for (int r = 0; r < ring.size; ++r) {
+bool Arrived(uint64_t pieces, int ranks) {
+  for (int r = 0; r < ranks; ++r) {
     if (ring.header()->arrivals[r].pieces.load(std::memory_order_acquire) < pieces) return false;
   }
   return true;
 }
 
-// True when every rank has brought this many pieces, false when the ring was aborted.
-bool WaitForAll(uint64_t pieces) {
+void NoteWaited(std::chrono::steady_clock::time_point since) {
+  ring.waited_nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - since).count();
+}
+
+// True when each of the first `ranks` ranks has announced this many pieces, false when the ring was aborted.
+bool WaitFor(uint64_t pieces, int ranks) {
   const auto start = std::chrono::steady_clock::now();
   bool complete = false;
   for (int spin = 0;; ++spin) {
     if (ring.header()->aborted.load(std::memory_order_acquire)) break;
     const uint32_t bell = ring.header()->bell.load();
-    complete = AllArrived(pieces);
+    complete = Arrived(pieces, ranks);
     if (complete) break;
     if (spin < kSpins) {
       Relax();
@@ -124,8 +135,21 @@ bool WaitForAll(uint64_t pieces) {
     Futex(&ring.header()->bell, FUTEX_WAIT, bell, &timeout);
     ring.header()->sleepers.fetch_sub(1);
   }
-  ring.waited_nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+  NoteWaited(start);
   return complete;
+}
+
+bool WaitForAll(uint64_t pieces) { return WaitFor(pieces, ring.size); }
+
+void WakeSleepers(Header* header) {
+  header->bell.fetch_add(1);
+  if (header->sleepers.load() > 0) Futex(&header->bell, FUTEX_WAKE, INT_MAX);
+}
+
+void Announce(uint64_t piece) {
+  Header* header = ring.header();
+  header->arrivals[ring.rank].pieces.store(piece + 1, std::memory_order_release);
+  WakeSleepers(header);
 }
 
 }  // namespace
@@ -135,19 +159,30 @@ extern "C" {
 // Bytes of a segment for `size` ranks whose tensors together take `largest` bytes.
 size_t lepton_ring_bytes(int size, size_t largest) { return kHeaderBytes + 2 * size * SlotBytes(largest); }
 
-// Joins the ring in the segment behind a file descriptor; 0, or -1 when it can't be mapped.
-int lepton_ring_open(int descriptor, int rank, int size, size_t largest) {
+// Joins the ring in the segment behind a file descriptor; 0, or -1 when it can't be mapped. A rank that is alone on its
+// host needs no segment (-1). `across`: other hosts take part.
+int lepton_ring_open(int descriptor, int rank, int size, size_t largest, int across) {
   if (ring.base != nullptr || size < 1 || size > kMaxRanks || rank < 0 || rank >= size) return -1;
+  const int flags = descriptor < 0 && size == 1 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
   const size_t bytes = lepton_ring_bytes(size, largest);
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
   if (base == MAP_FAILED) return -1;
   ring.base = static_cast<char*>(base);
   ring.bytes = bytes;
   ring.slot_bytes = SlotBytes(largest);
   ring.rank = rank;
   ring.size = size;
+  ring.across = across != 0;
   ring.pieces = 0;
+  ring.reduced = {};
   return 0;
+}
+
+// Wakes all who wait in the ring of this host; from now on they and all others fail.
+void lepton_ring_abort() {
+  if (ring.base == nullptr) return;
+  ring.header()->aborted.store(1, std::memory_order_release);
+  WakeSleepers(ring.header());
 }
 
 void lepton_ring_close() {
@@ -158,6 +193,94 @@ void lepton_ring_close() {
 // Nanoseconds that this process has spent waiting for others since it started.
 int64_t lepton_ring_waited() { return ring.waited_nanoseconds.load(); }
 }
+
+namespace {
+
+constexpr char kNotInRing[] = "LeptonRing: not in a ring";
+constexpr char kLeft[] = "LeptonRing: a rank has left";
+
+struct Part {  // one tensor, and where it begins in the row of all of them
+  const float* source;
+  float* sum;
+  int64_t first;
+  int64_t elements;
+};
+
+// `count` inputs from the first one on, in a row.
+std::vector<Part> Row(tensorflow::OpKernelContext* context, int first, int count) {
+  std::vector<Part> parts(count);
+  int64_t elements = 0;
+  for (int i = 0; i < count; ++i) {
+    const tensorflow::Tensor& input = context->input(first + i);
+    parts[i] = {input.flat<float>().data(), nullptr, elements, input.NumElements()};
+    elements += parts[i].elements;
+  }
+  return parts;
+}
+
+int64_t Elements(const std::vector<Part>& parts) { return parts.empty() ? 0 : parts.back().first + parts.back().elements; }
+
+// Memory for the results. A result may take that of an input of its shape, which is read before it is written.
+absl::Status Allocate(tensorflow::OpKernelContext* context, int first, std::vector<Part>* parts) {
+  for (size_t i = 0; i < parts->size(); ++i) {
+    tensorflow::Tensor* output = nullptr;
+    const int input = first + static_cast<int>(i);
+    TF_RETURN_IF_ERROR(context->forward_input_or_allocate_output({input}, i, context->input(input).shape(), &output));
+    (*parts)[i].sum = output->flat<float>().data();
+  }
+  return absl::OkStatus();
+}
+
+// Calls `act(tensor, from, place, elements)` for what of each tensor lies in start .. stop; `place` counts from start.
+template <typename Act>
+void EachWithin(const std::vector<Part>& parts, int64_t start, int64_t stop, Act act) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t from = std::max(start, parts[i].first);
+    const int64_t to = std::min(stop, parts[i].first + parts[i].elements);
+    if (from < to) act(i, from - parts[i].first, from - start, to - from);
+  }
+}
+
+// Calls `act(piece, start, stop)` for each piece of so many elements; at least once. False as soon as one is.
+template <typename Act>
+bool EachPiece(int64_t elements, Act act) {
+  const int64_t most = ring.slot_bytes / sizeof(float);
+  int64_t start = 0;
+  do {
+    const int64_t stop = std::min(elements, start + most);
+    if (!act(ring.pieces++, start, stop)) return false;
+    start = stop;
+  } while (start < elements);
+  return true;
+}
+
+// Writes this rank's part of start .. stop. The first `scaled` tensors are multiplied by the scale; others count whole.
+void Contribute(float* target, const std::vector<Part>& parts, float scale, int scaled, int64_t start, int64_t stop) {
+  EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+    const float* source = parts[i].source + from;
+    // A rank without samples has scale 0; its values may be NaN, so they are not multiplied but left out.
+    if (scale == 0.0f) {
+      std::memset(target + place, 0, elements * sizeof(float));
+    } else if (static_cast<int>(i) >= scaled) {
+      std::memcpy(target + place, source, elements * sizeof(float));
+    } else {
+      Scale(target + place, source, scale, elements);
+    }
+  });
+}
+
+// The sum of what all ranks have written of a piece, from `place` on.
+void Collect(float* sum, uint64_t piece, int64_t place, int64_t elements) {
+  const float* first = ring.slot(piece, 0) + place;
+  if (ring.size == 1) {
+    std::memcpy(sum, first, elements * sizeof(float));
+    return;
+  }
+  Sum(sum, first, ring.slot(piece, 1) + place, elements);
+  for (int r = 2; r < ring.size; ++r) Accumulate(sum, ring.slot(piece, r) + place, elements);
+}
+
+}  // namespace
 
 REGISTER_OP("LeptonRingSum")
     .Input("tensors: N * float")
@@ -180,91 +303,159 @@ class RingSum : public tensorflow::OpKernel {
   void Compute(tensorflow::OpKernelContext* context) override {
     const int count = context->num_inputs() - 1;
     const float scale = context->input(count).scalar<float>()();
-    OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError("LeptonRing: not in a ring"));
+    OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
     if (ring.size == 1 && scale == 1.0f) {
       for (int i = 0; i < count; ++i) context->set_output(i, context->input(i));
       return;
     }
-    std::vector<Part> parts(count);
-    int64_t elements = 0;
-    for (int i = 0; i < count; ++i) {
-      parts[i] = {context->input(i).flat<float>().data(), nullptr, elements, context->input(i).NumElements()};
-      elements += parts[i].elements;
-    }
-    // A result may take the memory of what it is summed from: each piece of that is read before it is written.
-    for (int i = 0; i < count; ++i) {
-      tensorflow::Tensor* output = nullptr;
-      OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({i}, i, context->input(i).shape(), &output));
-      parts[i].sum = output->flat<float>().data();
-    }
-    const int64_t most = ring.slot_bytes / sizeof(float);
-    int64_t start = 0;
-    do {
-      const int64_t stop = std::min(elements, start + most);
-      const uint64_t piece = ring.pieces++;
-      Contribute(parts, scale, piece, start, stop);
+    std::vector<Part> parts = Row(context, 0, count);
+    OP_REQUIRES_OK(context, Allocate(context, 0, &parts));
+    const bool complete = EachPiece(Elements(parts), [&](uint64_t piece, int64_t start, int64_t stop) {
+      // Each rank has waited for all at the piece before.
+      Contribute(ring.slot(piece, ring.rank), parts, scale, scaled_, start, stop);
       Announce(piece);
-      OP_REQUIRES(context, WaitForAll(piece + 1), absl::AbortedError("LeptonRing: a rank has left"));
-      Collect(parts, piece, start, stop);
-      start = stop;
-    } while (start < elements);
+      if (!WaitForAll(piece + 1)) return false;
+      EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+        Collect(parts[i].sum + from, piece, place, elements);
+      });
+      return true;
+    });
+    OP_REQUIRES(context, complete, absl::AbortedError(kLeft));
   }
 
  private:
-  struct Part {  // one tensor, and where it begins in the row of all of them
-    const float* source;
-    float* sum;
-    int64_t first;
-    int64_t elements;
-  };
-
-  // Calls `act(tensor, from, place, elements)` for what of each tensor lies in start .. stop; `place` counts from start.
-  template <typename Act>
-  static void EachWithin(const std::vector<Part>& parts, int64_t start, int64_t stop, Act act) {
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const int64_t from = std::max(start, parts[i].first);
-      const int64_t to = std::min(stop, parts[i].first + parts[i].elements);
-      if (from < to) act(i, from - parts[i].first, from - start, to - from);
-    }
-  }
-
-  // The first `scaled_` tensors are multiplied by the scale; the others count as they are.
-  void Contribute(const std::vector<Part>& parts, float scale, uint64_t piece, int64_t start, int64_t stop) {
-    float* slot = ring.slot(piece, ring.rank);
-    EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
-      const float* source = parts[i].source + from;
-      // A rank without samples has scale 0; its values may be NaN, so they are not multiplied but left out.
-      if (scale == 0.0f) {
-        std::memset(slot + place, 0, elements * sizeof(float));
-      } else if (static_cast<int>(i) >= scaled_) {
-        std::memcpy(slot + place, source, elements * sizeof(float));
-      } else {
-        Scale(slot + place, source, scale, elements);
-      }
-    });
-  }
-
-  static void Announce(uint64_t piece) {
-    Header* header = ring.header();
-    header->arrivals[ring.rank].pieces.store(piece + 1, std::memory_order_release);
-    header->bell.fetch_add(1);
-    if (header->sleepers.load() > 0) Futex(&header->bell, FUTEX_WAKE, INT_MAX);
-  }
-
-  static void Collect(const std::vector<Part>& parts, uint64_t piece, int64_t start, int64_t stop) {
-    EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
-      float* sum = parts[i].sum + from;
-      const float* first = ring.slot(piece, 0) + place;
-      if (ring.size == 1) {
-        std::memcpy(sum, first, elements * sizeof(float));
-      } else {
-        Sum(sum, first, ring.slot(piece, 1) + place, elements);
-      }
-      for (int r = 2; r < ring.size; ++r) Accumulate(sum, ring.slot(piece, r) + place, elements);
-    });
-  }
-
   int scaled_ = 0;
 };
 
 REGISTER_KERNEL_BUILDER(Name("LeptonRingSum").Device(tensorflow::DEVICE_CPU), RingSum);
+
+// The sum over the ranks of a host, in two rows: the last `rounded` tensors are in the second. Rank 0 alone gets it where
+// other hosts take part (`leads`), the other ranks get empty rows and do not wait; else every rank gets it.
+REGISTER_OP("LeptonRingReduce")
+    .Input("tensors: N * float")
+    .Input("scale: float")
+    .Output("exact: float")
+    .Output("other: float")
+    .Output("leads: bool")
+    .Attr("N: int >= 1")
+    .Attr("scaled: int >= 0")
+    .Attr("rounded: int >= 0")
+    .SetIsStateful()
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      context->set_output(0, context->UnknownShapeOfRank(1));
+      context->set_output(1, context->UnknownShapeOfRank(1));
+      context->set_output(2, context->Scalar());
+      return absl::OkStatus();
+    });
+
+class RingReduce : public tensorflow::OpKernel {
+ public:
+  explicit RingReduce(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("scaled", &scaled_));
+    OP_REQUIRES_OK(context, context->GetAttr("rounded", &rounded_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    const int count = context->num_inputs() - 1;
+    const float scale = context->input(count).scalar<float>()();
+    OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
+    const std::vector<Part> parts = Row(context, 0, count);
+    const int64_t elements = Elements(parts);
+    const int64_t exact = rounded_ < count ? Elements({parts.begin(), parts.end() - rounded_}) : 0;
+    const bool leads = ring.across && ring.rank == 0, collects = leads || !ring.across;
+    tensorflow::Tensor *first, *second, *leading;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {collects ? exact : 0}, &first));
+    OP_REQUIRES_OK(context, context->allocate_output(1, {collects ? elements - exact : 0}, &second));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {}, &leading));
+    leading->scalar<bool>()() = leads;
+    const std::vector<Part> rows = {{nullptr, first->flat<float>().data(), 0, exact},
+                                    {nullptr, second->flat<float>().data(), exact, elements - exact}};
+    const bool complete = EachPiece(elements, [&](uint64_t piece, int64_t start, int64_t stop) {
+      if (ring.size == 1) {
+        EachWithin(rows, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+          Contribute(rows[i].sum + from, parts, scale, scaled_, start + place, start + place + elements);
+        });
+        return true;
+      }
+      if (!WaitForAll(piece)) return false;
+      Contribute(ring.slot(piece, ring.rank), parts, scale, scaled_, start, stop);
+      Announce(piece);
+      if (!collects) return true;
+      if (!WaitForAll(piece + 1)) return false;
+      EachWithin(rows, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+        Collect(rows[i].sum + from, piece, place, elements);
+      });
+      return true;
+    });
+    OP_REQUIRES(context, complete, absl::AbortedError(kLeft));
+    if (leads) ring.reduced = std::chrono::steady_clock::now();
+  }
+
+ private:
+  int scaled_ = 0, rounded_ = 0;
+};
+
+REGISTER_KERNEL_BUILDER(Name("LeptonRingReduce").Device(tensorflow::DEVICE_CPU), RingReduce);
+
+// Rank 0's two rows for every rank of the host, cut into tensors of the shapes of `like`. Where the ranks have the rows
+// already, since no other host takes part, nothing is sent, unless `always`.
+REGISTER_OP("LeptonRingPublish")
+    .Input("exact: float")
+    .Input("other: float")
+    .Input("like: N * float")
+    .Output("tensors: N * float")
+    .Attr("N: int >= 1")
+    .Attr("always: bool = false")
+    .SetIsStateful()
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      for (int i = 2; i < context->num_inputs(); ++i) context->set_output(i - 2, context->input(i));
+      return absl::OkStatus();
+    });
+
+class RingPublish : public tensorflow::OpKernel {
+ public:
+  explicit RingPublish(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("always", &always_));
+  }
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
+    if (ring.reduced.time_since_epoch().count() != 0) NoteWaited(ring.reduced);  // for the other hosts
+    ring.reduced = {};
+    const bool sends = ring.size > 1 && (ring.across || always_);
+    const bool has = ring.rank == 0 || !sends;
+    std::vector<Part> parts = Row(context, 2, context->num_inputs() - 2);
+    const tensorflow::Tensor &first = context->input(0), &second = context->input(1);
+    const int64_t elements = Elements(parts), exact = first.NumElements();
+    OP_REQUIRES(context, !has || exact + second.NumElements() == elements,
+                absl::InvalidArgumentError("LeptonRing: what is published has another size than asked for"));
+    OP_REQUIRES_OK(context, Allocate(context, 2, &parts));
+    const std::vector<Part> rows = {{first.flat<float>().data(), nullptr, 0, exact},
+                                    {second.flat<float>().data(), nullptr, exact, second.NumElements()}};
+    if (!sends) {
+      EachWithin(parts, 0, elements, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+        Contribute(parts[i].sum + from, rows, 1.0f, 0, place, place + elements);
+      });
+      return;
+    }
+    const bool complete = EachPiece(elements, [&](uint64_t piece, int64_t start, int64_t stop) {
+      float* slot = ring.slot(piece, 0);
+      if (has) {
+        if (!WaitForAll(piece)) return false;
+        Contribute(slot, rows, 1.0f, 0, start, stop);
+      }
+      Announce(piece);
+      if (!WaitFor(piece + 1, 1)) return false;
+      EachWithin(parts, start, stop, [&](size_t i, int64_t from, int64_t place, int64_t elements) {
+        std::memcpy(parts[i].sum + from, slot + place, elements * sizeof(float));
+      });
+      return true;
+    });
+    OP_REQUIRES(context, complete, absl::AbortedError(kLeft));
+  }
+
+ private:
+  bool always_ = false;
+};
+
+REGISTER_KERNEL_BUILDER(Name("LeptonRingPublish").Device(tensorflow::DEVICE_CPU), RingPublish);

@@ -1,0 +1,143 @@
+"""Sums over ranks on several hosts: in shared memory within each host, by Horovod from leader to leader, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lepton_kit.errors import CollectiveError
+from lepton_kit.training import native
+from lepton_kit.training.collective import (
+    HorovodCollective,
+    Kind,
+    Membership,
+    RingCollective,
+    checked,
+    counted,
+)
+
+
+class HierarchicalCollective(RingCollective):
+    """The leader of each host, its first rank, has a seat in Horovod's ring; the others reach it through shared memory.
+
+    Every rank comes to hold the same bits: a leader adds up its host in rank order, Horovod gives all leaders the same
+    sum, and that is copied. Without the native library a rank shares no memory: it has to be a leader of its own.
+    """
+
+    kind: Kind = "hierarchical"
+    cycle_milliseconds = HorovodCollective.cycle_milliseconds
+
+    def _load(self) -> tuple[Any, Any]:
+        return native.load() if native.available() else (None, _NoMemory())
+
+    def _enter(self, membership: Membership, segment: int | None) -> None:
+        if self._operations is None and membership.shared_size > 1:
+            raise CollectiveError("ranks that share memory need the native library; `make setup` builds it")
+        self._open(membership, segment)
+        if _crosses(membership):
+            HorovodCollective._enter(self, membership, None)
+
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Sums over ranks, in the graph: of ``means`` times ``scale``, of ``totals``, and of ``gradients``."""
+        import tensorflow as tf
+
+        tensors = [*means, *totals, *gradients]
+        rounded = len(gradients) if self._wire != "float32" else 0
+        name = _unique_name("sums")
+        if self._operations is None:
+            exact, other, leads = _row(*counted(means, totals, gradients, scale), rounded)
+        else:
+            exact, other, leads = self._operations.lepton_ring_reduce(
+                tensors=tensors, scale=scale, scaled=len(means), rounded=rounded
+            )
+
+        def between_hosts() -> list[Any]:
+            whole = _over_horovod(exact, name) if len(tensors) > rounded else exact
+            if not rounded:
+                return [whole, other]
+            sums = _over_horovod(tf.cast(other, self._wire), f"{name}_rounded")
+            return [whole, tf.cast(sums, tf.float32)]
+
+        exact, other = tf.cond(leads, between_hosts, lambda: [exact, other])
+        if self._operations is None:
+            return _cut(tf.concat([exact, other], 0), tensors)
+        return list(self._operations.lepton_ring_publish(exact=exact, other=other, like=tensors))
+
+    def broadcast(self, data: np.ndarray) -> np.ndarray:
+        """Rank 0's bytes (uint8, same length everywhere) on every rank. Raises `CollectiveError`."""
+        import tensorflow as tf
+
+        assert self.membership is not None
+        if _crosses(self.membership):
+            data = self.broadcast_to_leaders(data)
+        if self.membership.shared_size == 1:
+            return data
+        words = tf.constant(np.pad(data, (0, -len(data) % 4)).view(np.float32))
+        publish = self._operations.lepton_ring_publish
+        received = checked(
+            lambda: publish(exact=words, other=words[:0], like=[words], always=True)[0].numpy()
+        )
+        return received.view(np.uint8)[: len(data)]
+
+
+class _NoMemory:
+    """The functions of the native library for a rank that shares no memory."""
+
+    def lepton_ring_open(self, *_: int) -> int:
+        return 0
+
+    def lepton_ring_abort(self) -> None:
+        pass
+
+    lepton_ring_close = lepton_ring_abort
+
+    def lepton_ring_waited(self) -> int:
+        return 0
+
+
+def _crosses(membership: Membership) -> bool:
+    """Whether this rank speaks for its host with others."""
+    return membership.seat is not None and membership.seat.size > 1
+
+
+def _over_horovod(tensor: Any, name: str) -> Any:
+    import horovod.tensorflow as hvd
+    from horovod.tensorflow import mpi_ops
+
+    # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
+    return mpi_ops._allreduce(tensor, name=name, op=hvd.Sum, ignore_name_scope=True)
+
+
+def _unique_name(name: str) -> str:
+    """A name that comes once in the graph that is traced, the same on all ranks, which trace the same graphs."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return name  # what runs eagerly has ended before the next one begins
+    return str(tf.compat.v1.get_default_graph().unique_name(name))
+
+
+def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any, Any]:
+    """What a rank that is alone brings, as `lepton_ring_reduce` gives it."""
+    import tensorflow as tf
+
+    tensors = [*exact, *gradients]
+    kept = len(tensors) - rounded
+    nothing = tf.zeros([0])
+    first, second = (
+        tf.concat([nothing, *(tf.reshape(one, [-1]) for one in part)], 0)
+        for part in (tensors[:kept], tensors[kept:])
+    )
+    return first, second, tf.constant(True)
+
+
+def _cut(row: Any, like: Sequence[Any]) -> list[Any]:
+    """A row of numbers as tensors of these shapes."""
+    import tensorflow as tf
+
+    parts = tf.split(row, [tf.size(one) for one in like])
+    return [tf.reshape(part, tf.shape(one)) for part, one in zip(parts, like, strict=True)]
