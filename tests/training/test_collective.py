@@ -1,6 +1,6 @@
 """Choosing and sizing the collective, and sums of more than fits into a slot."""
 
-import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from lepton_kit.errors import CollectiveError, DeviceError
 from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous
 from lepton_kit.training import collective, native
-from tests.training import ring_rank
+from tests.training.ring_rank import Case
 
 
 def test_the_driver_sizes_the_segment_as_the_library_does():
@@ -89,31 +89,59 @@ def test_a_ring_that_does_not_form_leaves_its_members_alive():
             rendezvous.close()
 
 
-def test_what_is_larger_than_a_slot_is_summed_piece_by_piece():
+MOST = native.PIECE_BYTES // 4
+LARGE = (3, MOST - 2, 0, MOST + 5, 1)  # what ends at a piece's border, and what lies across several
+
+
+CASES = (
+    Case("sum", (0.5, 0.5), LARGE),
+    Case("sum", (0.25, 0.0, 0.75), (1000, 3, 0, 77)),
+    Case("hosts", (0.5, 0.25, 0.0), LARGE),
+    Case("hosts", (0.25, 0.0, 0.5, 0.25), (1000, 3, 0, 77)),
+    Case("hosts", (1.0,), (7, 3)),
+    Case("host", (0.0, 0.75, 0.25), (5, 1000)),
+    Case("lost", (0.5, 0.25), (4,)),
+)
+RANKS = 4
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[Case, tuple[list[str], int]]:
+    """For each case what the processes that are its ranks printed, and the bytes that their shared memory took."""
     if not native.available():
         pytest.skip("the native library is not built; `make setup` builds it")
-    most = native.PIECE_BYTES // 4
-    sizes = [3, most - 2, 0, most + 5, 1]  # what ends at a piece's border, and what lies across several
-    segment = os.memfd_create("test-ring")
-    os.ftruncate(segment, collective.segment_bytes(2, 4 * sum(sizes)))
-    command = [sys.executable, "-m", "tests.training.ring_rank", str(segment)]
+    segments = {case: os.memfd_create("test-ring") for case in CASES}
+    for case, segment in segments.items():
+        os.ftruncate(segment, collective.segment_bytes(case.ranks, 4 * sum(case.sizes)))
+    cases = json.dumps([(segments[case], case.way, case.scales, case.sizes) for case in CASES])
+    command = [sys.executable, "-m", "tests.training.ring_rank"]
     ranks = [
         subprocess.Popen(
-            [*command, str(rank), "2", *map(str, sizes)],
-            pass_fds=[segment],
-            stdout=subprocess.PIPE,
-            text=True,
+            [*command, str(rank), cases], pass_fds=segments.values(), stdout=subprocess.PIPE, text=True
         )
-        for rank in range(2)
+        for rank in range(RANKS)
     ]
-    told = {rank.communicate(timeout=200)[0].strip() for rank in ranks}
-    used = os.fstat(segment).st_blocks * 512
-    os.close(segment)
-    first, second = (ring_rank.tensors(rank, sizes) for rank in range(2))
-    first[0], second[0] = first[0] * np.float32(0.5), second[0] * np.float32(0.5)
-    sums = b"".join((a + b).tobytes() for a, b in zip(first, second, strict=True))
-    assert told == {hashlib.sha256(sums).hexdigest()}
-    assert used <= native.HEADER_BYTES + 4 * native.PIECE_BYTES
+    printed = [rank.communicate(timeout=300)[0].splitlines() for rank in ranks]
+    used = {case: os.fstat(segment).st_blocks * 512 for case, segment in segments.items()}
+    for segment in segments.values():
+        os.close(segment)
+    return {
+        case: ([lines[k] for lines in printed[: len(case.scales)]], used[case])
+        for k, case in enumerate(CASES)
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.way}-{len(case.scales)}-{len(case.sizes)}")
+def test_ranks_sum_piece_by_piece_to_the_same_bits_and_those_without_samples_count_for_nothing(
+    told: dict[Case, tuple[list[str], int]], case: Case
+):
+    """A rank without samples (scale 0) brings NaN. Where a rank is lost all others are woken, and fail.
+
+    Then the leader waits for the lost rank's part, and the other for what the leader publishes; neither comes.
+    """
+    printed, used = told[case]
+    assert printed == [case.expected] * len(case.scales)
+    assert used <= native.HEADER_BYTES + 2 * case.ranks * native.PIECE_BYTES
 
 
 @pytest.mark.parametrize("wire", ["float32", "float16"])
