@@ -19,6 +19,7 @@ import numpy as np
 
 from lepton_kit.errors import CollectiveError
 from lepton_kit.training import native
+from lepton_kit.training.clocks import Stopwatch
 
 Kind = Literal["shared_memory", "horovod", "hierarchical"]
 Sharing = Literal["all", "host", "none"]
@@ -152,6 +153,7 @@ class HorovodCollective:
         self.membership: Membership | None = None
         self._links: set[tuple[int, str]] = set()
         self._broken: int | None = None
+        self._clock = Stopwatch()
 
     def join(self, membership: Membership, segment: int | None = None) -> None:
         """Come together with the other members. Raises `CollectiveError` if a member does not come.
@@ -202,20 +204,26 @@ class HorovodCollective:
         import tensorflow as tf
 
         exact, rounded = counted(means, totals, gradients, scale)
-        sums = list(hvd.grouped_allreduce(exact, op=hvd.Sum)) if exact else []
         wire = tf.as_dtype(self._wire)
         rounded = [tf.cast(value, wire) for value in rounded]
-        summed = hvd.grouped_allreduce(rounded, op=hvd.Sum) if rounded else []
-        return sums + [tf.cast(value, tf.float32) for value in summed]
+
+        def over_horovod(tensors: list[Any]) -> list[Any]:
+            first, second = tensors[: len(exact)], tensors[len(exact) :]
+            sums = list(hvd.grouped_allreduce(first, op=hvd.Sum)) if first else []
+            return sums + (list(hvd.grouped_allreduce(second, op=hvd.Sum)) if second else [])
+
+        summed = self._clock.around([*exact, *rounded], over_horovod)
+        return [tf.cast(value, tf.float32) for value in summed]
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        return checked(
-            lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy()
-        )
+        with self._clock.running():
+            return checked(
+                lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy()
+            )
 
     def broadcast(self, data: np.ndarray) -> np.ndarray:
         """Rank 0's bytes (uint8, same length everywhere) on every rank. Raises `CollectiveError`."""
@@ -228,9 +236,9 @@ class HorovodCollective:
 
         return checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
 
-    def waited_seconds(self) -> float:
-        """Time that this process has spent waiting for others; Horovod does not tell, so 0."""
-        return 0.0
+    def inside_seconds(self) -> float:
+        """Seconds that this process has spent in sums, in all: for the sums themselves, and waiting for others."""
+        return self._clock.seconds
 
 
 class RingCollective(HorovodCollective):
@@ -295,9 +303,9 @@ class RingCollective(HorovodCollective):
         tensor = tf.constant(vector, tf.float32)
         return checked(lambda: self.sum([], [tensor], 1.0)[0].numpy())
 
-    def waited_seconds(self) -> float:
-        """Seconds that this rank has waited for others, in all."""
-        return float(self._functions.lepton_ring_waited() / 1e9)
+    def inside_seconds(self) -> float:
+        """Seconds that this process has spent in sums, in all: for the sums themselves, and waiting for others."""
+        return float(self._functions.lepton_ring_inside() / 1e9) + self._clock.seconds
 
 
 def make(kind: Kind, wire: str = "float32") -> HorovodCollective:

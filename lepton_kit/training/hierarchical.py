@@ -49,22 +49,22 @@ class HierarchicalCollective(RingCollective):
         rounded = len(gradients) if self._wire != "float32" else 0
         name = _unique_name("sums")
         if self._operations is None:
-            exact, other, leads = _row(*counted(means, totals, gradients, scale), rounded)
+            exact, other = _row(*counted(means, totals, gradients, scale), rounded)
         else:
             exact, other, leads = self._operations.lepton_ring_reduce(
                 tensors=tensors, scale=scale, scaled=len(means), rounded=rounded
             )
 
-        def between_hosts() -> list[Any]:
-            whole = _over_horovod(exact, name) if len(tensors) > rounded else exact
+        def between_hosts(rows: list[Any]) -> list[Any]:
+            whole = _over_horovod(rows[0], name) if len(tensors) > rounded else rows[0]
             if not rounded:
-                return [whole, other]
-            sums = _over_horovod(tf.cast(other, self._wire), f"{name}_rounded")
+                return [whole, rows[1]]
+            sums = _over_horovod(tf.cast(rows[1], self._wire), f"{name}_rounded")
             return [whole, tf.cast(sums, tf.float32)]
 
-        exact, other = tf.cond(leads, between_hosts, lambda: [exact, other])
         if self._operations is None:
-            return _cut(tf.concat([exact, other], 0), tensors)
+            return _cut(tf.concat(self._clock.around([exact, other], between_hosts), 0), tensors)
+        exact, other = tf.cond(leads, lambda: between_hosts([exact, other]), lambda: [exact, other])
         return list(self._operations.lepton_ring_publish(exact=exact, other=other, like=tensors))
 
     def broadcast(self, data: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ class _NoMemory:
 
     lepton_ring_close = lepton_ring_abort
 
-    def lepton_ring_waited(self) -> int:
+    def lepton_ring_inside(self) -> int:
         return 0
 
 
@@ -121,7 +121,7 @@ def _unique_name(name: str) -> str:
     return str(tf.compat.v1.get_default_graph().unique_name(name))
 
 
-def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any, Any]:
+def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any]:
     """What a rank that is alone brings, as `lepton_ring_reduce` gives it."""
     import tensorflow as tf
 
@@ -132,7 +132,7 @@ def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any
         tf.concat([nothing, *(tf.reshape(one, [-1]) for one in part)], 0)
         for part in (tensors[:kept], tensors[kept:])
     )
-    return first, second, tf.constant(True)
+    return first, second
 
 
 def _cut(row: Any, like: Sequence[Any]) -> list[Any]:

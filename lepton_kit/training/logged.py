@@ -40,6 +40,10 @@ class Steps(Logged):
     metrics: Numbers
     seconds: float
     busy: list[float]
+    """Seconds that each rank computed, ``data`` fetched samples, ``waited`` for the slowest; adding up takes all as long."""
+    data: list[float]
+    waited: list[float]
+    communicated: float
     learning_rate: float | None
     first: int
     last: int

@@ -14,6 +14,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import logged, messages, state
 from lepton_kit.training.channel import Channel
+from lepton_kit.training.clocks import FIGURES, Clock
 from lepton_kit.training.collective import Kind, is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
@@ -32,7 +33,6 @@ class _Plan:
     action: int
     steps: int
     learning_rate: float
-    busy: np.ndarray
 
 
 class DivergedError(LeptonError):
@@ -52,7 +52,7 @@ class Worker:
         self._history = History(job.batch_size)
         self._reports = Reports(job, self._history, channel)
         self._logged_epochs = self._handed_in = 0
-        self._busy = self._step_seconds = 0.0
+        self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._validation = Validation(job)
         self._decisions = decisions_of(job, self._variables)
@@ -91,6 +91,7 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights = join.weights
+        self._clock = Clock(self._collective.inside_seconds)
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
         self._reports.begin(join)
         place = os.memfd_create("lepton-state") if join.descriptor is None else join.descriptor
@@ -206,20 +207,18 @@ class Worker:
         return "finished"
 
     def _agree(self) -> _Plan:
-        """All ranks take rank 0's decision, and learn how long each was busy in the last block."""
-        vector = np.zeros(3 + self._size, np.float32)
+        """All ranks take rank 0's decision, and learn where the time of each went in the last block."""
+        vector = np.zeros(3 + FIGURES * self._size, np.float32)
         if self._rank == 0:
             for command in self._channel.take_commands():
                 self._desired.obey(command)
             vector[:3] = self._desired.action, self._block_steps(), self._desired.learning_rate
             self._desired.learning_rate = 0.0
-        vector[3 + self._rank] = self._busy
+        vector[3:].reshape(self._size, FIGURES)[self._rank] = self._clock.take()
         agreed = self._collective.agree(vector)
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        plan = _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]), agreed[3:])
-        self._reports.note_busy(plan.busy)
-        self._busy = 0.0
-        return plan
+        self._reports.note_time(agreed[3:].reshape(self._size, FIGURES))
+        return _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]))
 
     def _set_learning_rate(self, value: float) -> None:
         if self._job.schedule is None:
@@ -259,18 +258,18 @@ class Worker:
 
     def _run_block(self, steps: int) -> None:
         first = self.position
-        block = self._job.block(first, steps, self._weights, self._rank)
-        start, waited = time.perf_counter(), self._collective.waited_seconds()
+        with self._clock.reading():
+            block = self._job.block(first, steps, self._weights, self._rank)
+        start = time.perf_counter()
         try:
-            self._step.train(block)
+            with self._clock.training():
+                self._step.train(block)
         finally:
             # A block that broke off has done some of its steps, and they count.
             losses, proofs = self._step.recorded(self.position - first)
             self._history.extend(first, losses, proofs)
-        seconds = time.perf_counter() - start
+        self._step_seconds = (time.perf_counter() - start) / steps
         self.trained_until = time.monotonic()
-        self._busy = seconds - (self._collective.waited_seconds() - waited)
-        self._step_seconds = seconds / steps
         if not np.all(np.isfinite(losses)) and not self._job.may_diverge:
             bad = first + int(np.flatnonzero(~np.isfinite(losses))[0])
             self._report()

@@ -8,6 +8,7 @@ import numpy as np
 
 from lepton_kit.training import logged, messages
 from lepton_kit.training.channel import Channel
+from lepton_kit.training.clocks import Spent
 from lepton_kit.training.desired import Desired
 from lepton_kit.training.history import History, finite
 from lepton_kit.training.job import Job
@@ -24,16 +25,16 @@ class Reports:
         """A generation forms; the driver's log ends at ``join.reported_step``."""
         self._generation, self._size = join.membership.generation, join.membership.world_size
         self._rank, self._weights = join.membership.rank, join.weights
-        self._reported, self._busy = join.reported_step, np.zeros(self._size)
+        self._reported, self._spent = join.reported_step, Spent.nothing(self._size)
 
     def formed(self, step: int) -> None:
         """Training goes on at this step, which may be before what the log has."""
         self._reported = min(self._reported, step)
         self._last = time.monotonic()
 
-    def note_busy(self, seconds: np.ndarray) -> None:
-        """How long each rank computed in a block, and did not wait for others."""
-        self._busy += seconds
+    def note_time(self, figures: np.ndarray) -> None:
+        """Where each rank's time went in a block; see `Spent.add`."""
+        self._spent.add(figures)
 
     def tell(self, desired: Desired, *, force: bool = False) -> None:
         """Send what the log lacks, if it is time for it or by ``force``; what log and checkpoints have is forgotten."""
@@ -48,12 +49,19 @@ class Reports:
             world_size=self._size,
             metrics={name: finite(value) for name, value in self._job.step.metrics().items()},
             seconds=round(now - self._last, 4),
-            busy=[round(float(seconds), 4) for seconds in self._busy],
+            busy=_rounded(self._spent.computed),
+            data=_rounded(self._spent.data),
+            waited=_rounded(self._spent.waited),
+            communicated=round(self._spent.communicated, 4),
             learning_rate=self._job.learning_rate(),
             **fields,
         )
         self._channel.send(told)
-        self._busy[:] = 0
+        self._spent = Spent.nothing(self._size)
         self._reported, self._last = fields["last"], now
         each = self._job.length.steps_per_epoch
         self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, desired.durable_step))
+
+
+def _rounded(seconds: np.ndarray) -> list[float]:
+    return [round(float(one), 4) for one in seconds]

@@ -89,7 +89,6 @@ class Step:
         self._build()
 
     def _build(self) -> None:
-        import tensorflow as tf
 
         model, inputs = self.model, self.inputs
         inputs.build(model)

@@ -91,5 +91,5 @@ def load() -> tuple[Any, ctypes.CDLL]:
     functions.lepton_ring_bytes.restype = ctypes.c_size_t
     functions.lepton_ring_bytes.argtypes = (ctypes.c_int, ctypes.c_size_t)
     functions.lepton_ring_open.argtypes = (*[ctypes.c_int] * 3, ctypes.c_size_t, ctypes.c_int)
-    functions.lepton_ring_waited.restype = ctypes.c_int64
+    functions.lepton_ring_inside.restype = ctypes.c_int64
     return operations, functions

@@ -60,7 +60,7 @@ struct Ring {
   bool across = false;  // other hosts take part: the sum of this one is not the whole
   uint64_t pieces = 0;
   std::chrono::steady_clock::time_point reduced;  // when the leader got the sum of its host
-  std::atomic<int64_t> waited_nanoseconds{0};
+  std::atomic<int64_t> inside_nanoseconds{0};
 
   Header* header() { return reinterpret_cast<Header*>(base); }
   float* slot(uint64_t piece, int rank_of_slot) {
@@ -113,13 +113,16 @@ bool Arrived(uint64_t pieces, int ranks) {
   return true;
 }
 
-void NoteWaited(std::chrono::steady_clock::time_point since) {
-  ring.waited_nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - since).count();
-}
+// Counts the time until it goes, or since an earlier moment, as spent in sums.
+struct Inside {
+  std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+  ~Inside() {
+    ring.inside_nanoseconds += std::chrono::nanoseconds(std::chrono::steady_clock::now() - since).count();
+  }
+};
 
 // True when each of the first `ranks` ranks has announced this many pieces, false when the ring was aborted.
 bool WaitFor(uint64_t pieces, int ranks) {
-  const auto start = std::chrono::steady_clock::now();
   bool complete = false;
   for (int spin = 0;; ++spin) {
     if (ring.header()->aborted.load(std::memory_order_acquire)) break;
@@ -135,7 +138,6 @@ bool WaitFor(uint64_t pieces, int ranks) {
     Futex(&ring.header()->bell, FUTEX_WAIT, bell, &timeout);
     ring.header()->sleepers.fetch_sub(1);
   }
-  NoteWaited(start);
   return complete;
 }
 
@@ -190,8 +192,8 @@ void lepton_ring_close() {
   ring.base = nullptr;
 }
 
-// Nanoseconds that this process has spent waiting for others since it started.
-int64_t lepton_ring_waited() { return ring.waited_nanoseconds.load(); }
+// Nanoseconds that this process has spent in sums since it started: for the sum itself, and waiting for others.
+int64_t lepton_ring_inside() { return ring.inside_nanoseconds.load(); }
 }
 
 namespace {
@@ -301,6 +303,7 @@ class RingSum : public tensorflow::OpKernel {
   }
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    const Inside inside;
     const int count = context->num_inputs() - 1;
     const float scale = context->input(count).scalar<float>()();
     OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
@@ -356,6 +359,7 @@ class RingReduce : public tensorflow::OpKernel {
   }
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    const Inside inside;
     const int count = context->num_inputs() - 1;
     const float scale = context->input(count).scalar<float>()();
     OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
@@ -419,8 +423,9 @@ class RingPublish : public tensorflow::OpKernel {
   }
 
   void Compute(tensorflow::OpKernelContext* context) override {
+    Inside inside;
     OP_REQUIRES(context, ring.base != nullptr, absl::FailedPreconditionError(kNotInRing));
-    if (ring.reduced.time_since_epoch().count() != 0) NoteWaited(ring.reduced);  // for the other hosts
+    if (ring.reduced.time_since_epoch().count() != 0) inside.since = ring.reduced;  // the other hosts' part
     ring.reduced = {};
     const bool sends = ring.size > 1 && (ring.across || always_);
     const bool has = ring.rank == 0 || !sends;
