@@ -85,7 +85,7 @@ def inventory(path: str | Path = ".") -> Inventory:
 def usable_cores() -> int:
     """Cores that this process may keep busy: its affinity, cut by the cgroup's quota; at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(_cgroup_files("cpu.max"), _cgroup_files("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    quota = cpu_quota(cgroup_files("cpu.max"), cgroup_files("cpu.cfs_quota_us", "cpu.cfs_period_us"))
     return max(1, math.floor(min(affinity, quota)))
 
 
@@ -133,8 +133,8 @@ def memory() -> tuple[int, int]:
 
     machine = psutil.virtual_memory()
     total, free = machine.total, machine.available
-    texts = _cgroup_files("memory.max", "memory.current", "memory.stat")
-    texts += _cgroup_files("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+    texts = cgroup_files("memory.max", "memory.current", "memory.stat")
+    texts += cgroup_files("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
     return memory_within(total, free, texts)
 
 
@@ -266,7 +266,7 @@ def _fpga_tools() -> dict[str, bool]:
     return has
 
 
-def _cgroup_files(*names: str) -> list[str]:
+def cgroup_files(*names: str) -> list[str]:
     """The texts of the named control files, joined by a space, from every level that this process is in."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -43,7 +43,7 @@ def test_quota_is_the_tightest_of_all_levels(unified, legacy, cores):
 
 def test_usable_cores_obey_the_quota_and_never_reach_zero(monkeypatch):
     monkeypatch.setattr(
-        devices, "_cgroup_files", lambda *names: ["50000 100000"] if names == ("cpu.max",) else []
+        devices, "cgroup_files", lambda *names: ["50000 100000"] if names == ("cpu.max",) else []
     )
     assert devices.usable_cores() == 1
 

@@ -78,10 +78,25 @@ def check(event: dict[str, Any]) -> None:
             if not set(map(type, found)) <= items:
                 raise TypeError(f"{kind}.{name}: {value!r:.80}")
     if kind == "steps":
+        _check_times(event)
         count = event["last"] - event["first"]
         if count < 1 or len(event["loss"]) != count or len(event["samples"]) != len(event["busy"]):
             raise ValueError("steps, losses or ranks do not agree in number")
+    if kind == "resources":
+        for row in event.get("ranks", {}).values():
+            if not set(map(type, row.values())) <= NUMBER | NOTHING:
+                raise TypeError(f"resources.ranks: {row!r:.80}")
     if kind == "workers":
         for row in event["workers"]:
             if type(row.get("worker")) is not int or not isinstance(row.get("state"), str):
                 raise TypeError(f"workers: {row!r:.80}")
+
+
+def _check_times(event: dict[str, Any]) -> None:
+    """Where the time of each rank went, which older versions did not tell."""
+    for name in ("data", "waited") if "data" in event else ():
+        found = event[name]
+        if len(found) != len(event["busy"]) or not set(map(type, found)) <= NUMBER:
+            raise TypeError(f"steps.{name}: {found!r:.80}")
+    if type(event.get("communicated", 0)) not in NUMBER:
+        raise TypeError(f"steps.communicated: {event['communicated']!r:.80}")

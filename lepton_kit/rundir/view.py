@@ -12,6 +12,7 @@ import numpy as np
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.predictions import Predictions
+from lepton_kit.rundir.ranks import Ranks
 from lepton_kit.rundir.status import Status
 
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
@@ -97,6 +98,8 @@ class RunView:
         self.first_time: float | None = None
         self.last_time: float | None = None
         self.per_rank_throughput: dict[int, float] = {}
+        self.ranks = Ranks()
+        """Where the time of each rank goes, and which one holds the others up."""
         self.step_series = {
             "step": Series(np.int64),
             "epoch": Series(np.int64),
@@ -250,6 +253,7 @@ class RunView:
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
         self.per_rank_throughput = {}
+        self.ranks.begin(event["step"])
         self._recent.clear()
         self._rewind(event["step"])
 
@@ -295,6 +299,7 @@ class RunView:
             rank: samples_of_rank / busy if busy > 0 else float("nan")
             for rank, (samples_of_rank, busy) in enumerate(zip(event["samples"], event["busy"], strict=True))
         }
+        self.ranks.report(event)
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))
@@ -324,6 +329,7 @@ class RunView:
         self.checkpoints.append(event)
 
     def _on_resources(self, event: dict[str, Any]) -> None:
+        self.ranks.load(event)
         for name, series in self.resource_series.items():
             value = event.get(name)
             series.extend([np.nan if value is None else value])

@@ -235,10 +235,10 @@ class Driver:
 
     def _hear(self, member: Member, message: messages.Message) -> None:
         match message:
-            case messages.Alive(memory_bytes=memory_bytes, cpu_seconds=seconds):
-                self._roster.hear(member, memory_bytes, seconds)
+            case messages.Alive():
+                self._roster.hear(member, message)
                 if member.state == "training":
-                    self._wishes.note_use(memory_bytes)
+                    self._wishes.note_use(message.memory_bytes)
             case messages.Hello(pid=pid):
                 member.pid = pid
             case messages.Ready():
@@ -387,10 +387,8 @@ class Driver:
         if self._ring.phase != "training":
             self._resources.rest()
             return
-        members = self._roster.members.values()
-        memory = [member.memory_bytes for member in members if member.memory_bytes is not None]
-        on_gpu = any(member.place.device == "gpu" for member in members)
-        if (taken := self._resources.measure(now, self._roster.own_seconds, memory, on_gpu)) is not None:
+        taken = self._resources.measure(now, self._roster.own_seconds, list(self._roster.members.values()))
+        if taken is not None:
             self._ledger.append("resources", {"step": self._ledger.view.step, **taken})
 
     def _measure_energy(self, now: float, training: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from lepton_kit.runtime.coordinator import Observed, State
 from lepton_kit.runtime.places import Place
 from lepton_kit.training.collective import Kind
+from lepton_kit.training.messages import Alive
 
 QUIET_SECONDS = 2.0
 """Four heartbeats."""
@@ -36,7 +37,8 @@ class Member:
     stopped_by: str | None = None
     cause: str | None = None
     excused: bool = False
-    cpu_seconds: float = 0.0
+    alive: Alive | None = None
+    """Its last heartbeat."""
     last_heard: float = field(default_factory=time.monotonic)
 
     def observed(self) -> Observed:
@@ -109,11 +111,10 @@ class Roster:
         training = [member for member in self.members.values() if member.state == "training"]
         return sorted(training, key=lambda member: member.rank or 0)
 
-    def hear(self, member: Member, memory_bytes: int, cpu_seconds: float) -> None:
+    def hear(self, member: Member, told: Alive) -> None:
         """Take in a heartbeat."""
-        member.memory_bytes = memory_bytes
-        self.own_seconds += cpu_seconds - member.cpu_seconds
-        member.cpu_seconds = cpu_seconds
+        self.own_seconds += told.cpu_seconds - (member.alive.cpu_seconds if member.alive else 0.0)
+        member.memory_bytes, member.alive = told.memory_bytes, told
 
     def silent(self, now: float, hang_seconds: float) -> list[Member]:
         """Workers that are there and have said nothing for too long, as far as that is not known of them yet."""

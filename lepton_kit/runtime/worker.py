@@ -15,11 +15,13 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
+from lepton_kit.processes.pressure import pressure
 from lepton_kit.rundir.held import HeldFolder, named
 from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
@@ -104,7 +106,7 @@ class DriverChannel:
                 resident, shared = (int(field) for field in file.read().split()[1:3])
             used = time.process_time()
             memory = (resident - shared) * page
-            self._connection.send(messages.Alive(memory_bytes=memory, cpu_seconds=used))
+            self._connection.send(messages.Alive(memory_bytes=memory, cpu_seconds=used, **asdict(pressure())))
             time.sleep(HEARTBEAT_SECONDS)
 
 

@@ -202,10 +202,16 @@ class Hello(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Alive(Message):
-    """The heartbeat: memory of its own, and CPU seconds since the worker's start."""
+    """The heartbeat: memory of its own, CPU seconds since the worker's start, and what has kept it from computing.
+
+    The last three are running totals as `Pressure` has them.
+    """
 
     memory_bytes: int
     cpu_seconds: float
+    delayed_seconds: float | None = None
+    faults: int = 0
+    throttled_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

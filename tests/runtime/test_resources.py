@@ -1,33 +1,56 @@
 from lepton_kit.devices import parse_gpu_loads
+from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.resources import EVERY_SECONDS, Resources
+from lepton_kit.runtime.roster import Member
+from lepton_kit.training.messages import Alive
+
+
+def members(*memory: int, device: str = "cpu", **alive: float) -> list[Member]:
+    return [
+        Member(k, Place("here", k, device, 1), rank=k, alive=Alive(memory_bytes=size, cpu_seconds=alive.get("cpu", 0.0),
+               delayed_seconds=alive.get("delayed"), faults=int(alive.get("faults", 0)), throttled_seconds=alive.get("throttled")))
+        for k, size in enumerate(memory)
+    ]  # fmt: skip
 
 
 def test_what_was_taken_since_the_last_measurement():
     resources = Resources()
-    assert resources.measure(100.0, 7.0, [10, 20], gpu=False) is None
-    assert resources.measure(100.0 + EVERY_SECONDS / 2, 8.0, [10, 20], gpu=False) is None
-    told = resources.measure(100.0 + EVERY_SECONDS, 7.0 + 1.5 * EVERY_SECONDS, [10, 25], gpu=False)
-    assert told == {"cores": 1.5, "memory_bytes": 35}
-    told = resources.measure(100.0 + 3 * EVERY_SECONDS, 7.0 + 2.5 * EVERY_SECONDS, [5], gpu=False)
-    assert told == {"cores": 0.5, "memory_bytes": 5}
+    assert resources.measure(100.0, 7.0, members(10, 20)) is None
+    assert resources.measure(100.0 + EVERY_SECONDS / 2, 8.0, members(10, 20)) is None
+    told = resources.measure(100.0 + EVERY_SECONDS, 7.0 + 1.5 * EVERY_SECONDS, members(10, 25))
+    assert (told["cores"], told["memory_bytes"]) == (1.5, 35)
+    told = resources.measure(100.0 + 3 * EVERY_SECONDS, 7.0 + 2.5 * EVERY_SECONDS, members(5))
+    assert (told["cores"], told["memory_bytes"]) == (0.5, 5)
+
+
+def test_what_kept_each_rank_from_computing():
+    resources = Resources()
+    resources.measure(0.0, 0.0, members(1, cpu=1.0, delayed=0.0, faults=10, throttled=2.0))
+    told = resources.measure(
+        EVERY_SECONDS, 1.0, members(1, 1, cpu=2.0, delayed=3.0, faults=60, throttled=3.0)
+    )
+    expected = {"cores": 0.2, "stolen": 0.75, "throttled": 0.2, "faults": 10.0}
+    assert told["ranks"] == {"0": expected}, "of one that has come meanwhile nothing is known yet"
+    told = resources.measure(2 * EVERY_SECONDS, 1.0, members(1, cpu=3.0, faults=60))
+    assert told["ranks"]["0"] == {"cores": 0.2, "stolen": None, "throttled": None, "faults": 0.0}
 
 
 def test_a_rest_counts_as_nothing():
     resources = Resources()
-    resources.measure(0.0, 0.0, [], gpu=False)
+    resources.measure(0.0, 0.0, [])
     resources.rest()
-    assert resources.measure(1000.0, 50.0, [1], gpu=False) is None
-    assert resources.measure(1000.0 + EVERY_SECONDS, 50.0 + EVERY_SECONDS, [1], gpu=False)["cores"] == 1.0
+    assert resources.measure(1000.0, 50.0, members(1)) is None
+    assert resources.measure(1000.0 + EVERY_SECONDS, 50.0 + EVERY_SECONDS, members(1))["cores"] == 1.0
 
 
 def test_gpus_are_asked_beside_and_told_the_next_time():
     resources = Resources(loads=lambda: [(0.5, 100), (1.0, 200)])
-    resources.measure(0.0, 0.0, [], gpu=True)
-    assert "gpu" not in resources.measure(EVERY_SECONDS, 0.0, [], gpu=True)
+    resources.measure(0.0, 0.0, members(1, device="gpu"))
+    assert "gpu" not in resources.measure(EVERY_SECONDS, 0.0, members(1, device="gpu"))
     resources._asking.join(10)
-    told = resources.measure(2 * EVERY_SECONDS, 0.0, [], gpu=True)
+    told = resources.measure(2 * EVERY_SECONDS, 0.0, members(1, device="gpu"))
     assert (told["gpu"], told["gpu_memory_bytes"]) == (0.75, 300)
-    assert "gpu" not in resources.measure(3 * EVERY_SECONDS, 0.0, [], gpu=False)
+    assert "gpu" not in resources.measure(3 * EVERY_SECONDS, 0.0, members(1))
 
 
 def test_loads_of_gpus_are_read_from_what_the_tool_says():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lepton_kit.runtime.coordinator import State
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.roster import Member, Roster
+from lepton_kit.training.messages import Alive
 
 states = st.sampled_from(get_args(State))
 
@@ -89,8 +90,8 @@ def test_cpu_seconds_of_workers_that_have_ended_still_count():
     here = places("cpu")
     book, (first, second) = roster((here[0], "training"), (here[1], "training"))
     for seconds in (1.0, 3.0):
-        book.hear(first, memory_bytes=5, cpu_seconds=seconds)
-    book.hear(second, memory_bytes=6, cpu_seconds=2.0)
+        book.hear(first, Alive(memory_bytes=5, cpu_seconds=seconds))
+    book.hear(second, Alive(memory_bytes=6, cpu_seconds=2.0))
     book.remove(first)
     assert book.own_seconds == 5.0
     assert second.row()["memory_bytes"] == 6

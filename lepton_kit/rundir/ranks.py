@@ -1,0 +1,212 @@
+"""Where the time of each rank goes, from a run's log, and which one holds the others up, and why."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+WINDOW_SECONDS = 5.0
+"""Reports of so many last seconds count."""
+SLOWER = 1.25
+"""A rank that takes so many times as long as the median of the others holds them up …"""
+HELD_UP = 0.1
+"""… if they wait for it for this part of the time at least."""
+STOLEN, THROTTLED, FAULTS = 0.2, 0.05, 50.0
+"""From here on cores that others take (part of the time), a quota (the same), and memory (pages a second) are a cause."""
+CALM_REPORTS = 3
+"""So many reports in a row in which nobody comes late end it."""
+Cause = Literal["data", "stolen", "throttled", "memory", "larger part", "device"]
+
+
+@dataclass(frozen=True)
+class RankTime:
+    """One rank over the last seconds: parts of the time (0 to 1), and its speed while it computes.
+
+    ``other`` is what is left: callbacks, validation, the loop itself. ``seconds`` are of reading and computing, a step;
+    ``samples`` its part of the steps' batches.
+    """
+
+    rank: int
+    data: float
+    computing: float
+    communicating: float
+    waiting: float
+    other: float
+    samples_per_second: float
+    seconds: float
+    samples: float
+
+
+@dataclass(frozen=True)
+class Straggler:
+    """A rank that the others wait for: ``factor`` times as slow as their median, since ``since``; without it ``gain`` more."""
+
+    rank: int
+    factor: float
+    since: int
+    cause: Cause
+    stolen: float
+    gain: float
+    became: bool
+    """Whether it was as fast as others before; else it has been so since the ring formed."""
+
+    def __str__(self) -> str:
+        """One sentence.
+
+        >>> str(Straggler(2, 3.1, 400, "stolen", 0.68, 0.41, True))
+        'rank 2 takes 3.1 × as long as the median of the others since step 400 (68 % of its core is taken by other processes); without it +41 %'
+        """
+        why = {
+            "data": "it waits for its data",
+            "stolen": f"{self.stolen:.0%} of its core is taken by other processes",
+            "throttled": "the quota of its control group is used up",
+            "memory": "memory is short: it waits for pages from the disk",
+            "larger part": "its part of each batch is larger than what it is faster",
+            "device": "it has become slower by itself" if self.became else "a slower device",
+        }[self.cause]
+        since = f"since step {self.since}" if self.became else "since this ring formed"
+        return (
+            f"rank {self.rank} takes {self.factor:.1f} × as long as the median of the others {since} ({why}); "
+            f"without it {self.gain:+.0%}".replace("%", " %")
+        )
+
+
+class Ranks:
+    """Reads ``steps`` and ``resources`` events of one generation after the other."""
+
+    def __init__(self) -> None:
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """A ring forms anew: what was known of ranks is of others now."""
+        self._reports: deque[Mapping[str, Any]] = deque()
+        self._seconds = 0.0
+        self._loads: dict[int, Mapping[str, float | None]] = {}
+        self._formed = step
+        self._slow: tuple[int, int] | None = None
+        """(rank, step) of the one that came last in the last reports, and since when."""
+        self._calm = 0
+        self._paces: dict[int, list[float]] = {}
+        """Of each rank: reports, seconds a sample smoothed over them, and the least that this has been."""
+
+    def report(self, event: Mapping[str, Any]) -> None:
+        """A ``steps`` event; one of an older version does not tell enough. Takes microseconds: logs are long."""
+        if "data" not in event:
+            return
+        self._reports.append(event)
+        self._seconds += event["seconds"]
+        while self._seconds - self._reports[0]["seconds"] > WINDOW_SECONDS:
+            self._seconds -= self._reports.popleft()["seconds"]
+        taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
+        for rank, (seconds, samples) in enumerate(zip(taken, event["samples"], strict=True)):
+            if samples > 0 and seconds > 0:
+                self._note_pace(rank, seconds / samples)
+        last = max(range(len(taken)), key=taken.__getitem__)
+        others = taken[:last] + taken[last + 1 :]
+        if not others or taken[last] <= SLOWER * median(others):
+            self._calm += 1
+            if self._calm >= CALM_REPORTS:
+                self._slow = None
+            return
+        self._calm = 0
+        if self._slow is None or self._slow[0] != last:
+            self._slow = (last, int(event["first"]))
+
+    def _note_pace(self, rank: int, seconds: float) -> None:
+        pace = self._paces.setdefault(rank, [0, seconds, float("inf")])
+        pace[0] += 1
+        pace[1] += 0.2 * (seconds - pace[1])
+        if pace[0] >= CALM_REPORTS:
+            pace[2] = min(pace[2], pace[1])
+
+    def load(self, event: Mapping[str, Any]) -> None:
+        """A ``resources`` event."""
+        for rank, row in event.get("ranks", {}).items():
+            if rank.isdigit():
+                self._loads[int(rank)] = row
+
+    def times(self) -> list[RankTime]:
+        """Where the time of each rank went over the last seconds; empty before the first report."""
+        if not self._reports:
+            return []
+        wall = sum(one["seconds"] for one in self._reports)
+        steps = sum(one["last"] - one["first"] for one in self._reports)
+        together = sum(one.get("communicated", 0.0) for one in self._reports)
+        rows = []
+        for rank in range(len(self._reports[-1]["busy"])):
+            data, busy, waited, samples = (
+                sum(one[name][rank] for one in self._reports)
+                for name in ("data", "busy", "waited", "samples")
+            )
+            whole = max(wall, data + busy + waited + together, 1e-9)
+            rows.append(
+                RankTime(
+                    rank=rank,
+                    data=data / whole,
+                    computing=busy / whole,
+                    communicating=together / whole,
+                    waiting=waited / whole,
+                    other=1.0 - (data + busy + waited + together) / whole,
+                    samples_per_second=samples / busy if busy > 0 else float("nan"),
+                    seconds=(data + busy) / max(1, steps),
+                    samples=samples / max(1, steps),
+                )
+            )
+        return rows
+
+    def loads(self) -> dict[int, Mapping[str, float | None]]:
+        """Of each rank, as the last measurement has it: cores, and the parts that others or a quota took of them."""
+        return dict(self._loads)
+
+    def straggler(self) -> Straggler | None:
+        """The rank that holds the others up, if one does."""
+        rows = self.times()
+        slow = _slowest(rows)
+        if slow is None:
+            return None
+        others = [row for row in rows if row.rank != slow.rank]
+        usual = median(row.seconds for row in others)
+        rest = slow.seconds * (1.0 / max(slow.data + slow.computing, 1e-9) - 1.0)  # a step's time beside
+        _, pace, least = self._paces.get(slow.rank, [0, 0.0, float("inf")])
+        became = pace > SLOWER * least
+        since = self._slow[1] if became and self._slow and self._slow[0] == slow.rank else self._formed
+        load = self._loads.get(slow.rank, {})
+        return Straggler(
+            rank=slow.rank,
+            factor=slow.seconds / usual if usual > 0 else float("inf"),
+            since=since,
+            cause=_cause(slow, others, load),
+            stolen=load.get("stolen") or 0.0,
+            gain=(slow.seconds + rest) / (usual + rest) - 1.0,
+            became=became,
+        )
+
+
+def _slowest(rows: Sequence[RankTime]) -> RankTime | None:
+    """The rank that takes longest for its part, if that costs the others something."""
+    if len(rows) < 2:
+        return None
+    slow = max(rows, key=lambda row: row.seconds)
+    others = [row for row in rows if row.rank != slow.rank]
+    late = slow.seconds > SLOWER * median(row.seconds for row in others)
+    return slow if late and median(row.waiting for row in others) > HELD_UP else None
+
+
+def _cause(slow: RankTime, others: Sequence[RankTime], load: Mapping[str, float | None]) -> Cause:
+    """The first of the causes whose sign is there."""
+    share = slow.data / max(slow.data + slow.computing, 1e-9)
+    if share > 0.5:
+        return "data"
+    if (load.get("throttled") or 0.0) > THROTTLED:
+        return "throttled"
+    if (load.get("stolen") or 0.0) > STOLEN:
+        return "stolen"
+    if (load.get("faults") or 0.0) > FAULTS:
+        return "memory"
+    speeds = [row.samples_per_second for row in others]
+    if slow.samples_per_second > median(speeds) / SLOWER:
+        return "larger part"
+    return "device"

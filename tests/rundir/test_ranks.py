@@ -1,0 +1,140 @@
+"""Where the time of ranks goes, and who holds the others up: a table of situations, each with its own cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lepton_kit.rundir import RunView
+from lepton_kit.rundir.ranks import Ranks, Straggler
+
+
+def steps(first: int, seconds: float, busy: list[float], **more: Any) -> dict[str, Any]:
+    """A report of ten steps in which nobody but the slowest waits for nobody."""
+    data = more.pop("data", [0.0] * len(busy))
+    ends = [a + b for a, b in zip(busy, data, strict=True)]
+    return {
+        "kind": "steps", "time": 100.0 + first, "first": first, "last": first + 10, "seconds": seconds, "world_size": len(busy),
+        "loss": [0.1] * 10, "samples": more.pop("samples", [100] * len(busy)), "busy": busy, "data": data,
+        "waited": [max(ends) - end for end in ends], "communicated": 0.1, "metrics": {}, **more,
+    }  # fmt: skip
+
+
+def fed(*reports: dict[str, Any], load: dict[str, Any] | None = None) -> Ranks:
+    ranks = Ranks()
+    ranks.begin(7)
+    for report in reports:
+        ranks.report(report)
+    if load is not None:
+        ranks.load({"ranks": {"1": load}})
+    return ranks
+
+
+def many(start: int, count: int, *arguments: Any, **more: Any) -> list[dict[str, Any]]:
+    return [steps(start + 10 * k, *arguments, **more) for k in range(count)]
+
+
+def test_the_parts_of_the_time_add_up():
+    rows = fed(steps(0, 2.0, [1.0, 0.5], data=[0.2, 0.1])).times()
+    assert [row.rank for row in rows] == [0, 1]
+    for row in rows:
+        parts = (row.data, row.computing, row.communicating, row.waiting, row.other)
+        assert sum(parts) == pytest.approx(1.0)
+        assert min(parts) >= 0
+    assert (rows[0].data, rows[0].computing, rows[0].waiting) == pytest.approx((0.1, 0.5, 0.0))
+    assert rows[1].waiting == pytest.approx(0.3)
+    assert rows[0].samples_per_second == pytest.approx(100)
+    assert rows[0].seconds == pytest.approx(0.12)
+
+
+def test_only_the_last_seconds_count():
+    ranks = fed(*many(0, 20, 1.0, [0.9, 0.1]), *many(200, 6, 1.0, [0.5, 0.5]))
+    assert ranks.times()[0].computing == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("report", "load", "cause", "words"),
+    [
+        ({"busy": [0.3, 0.9, 0.3]}, None, "device", "a slower device"),
+        ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.68}, "stolen", "68 % of its core is taken by other processes"),
+        ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.1, "throttled": 0.3}, "throttled", "quota"),
+        ({"busy": [0.3, 0.9, 0.3]}, {"stolen": None, "throttled": None, "faults": 400.0}, "memory", "memory is short"),
+        ({"busy": [0.3, 0.3, 0.3], "data": [0.0, 0.7, 0.0]}, {"stolen": 0.6}, "data", "waits for its data"),
+        ({"busy": [0.3, 0.9, 0.3], "samples": [50, 150, 50]}, None, "larger part", "its part of each batch"),
+    ],
+)  # fmt: skip
+def test_who_holds_the_others_up_and_why(report, load, cause, words):
+    found = fed(*many(10, 6, 1.0, **report), load=load).straggler()
+    assert found is not None
+    assert (found.rank, found.cause, found.since, found.became) == (1, cause, 7, False)
+    assert found.factor == pytest.approx(sum([0.9, 0.1][:1]) / 0.3 if cause != "data" else 1.0 / 0.3)
+    assert words in str(found)
+    assert "since this ring formed" in str(found)
+    assert found.gain > 0.5
+
+
+def test_a_rank_that_became_slow_is_judged_by_its_own_past():
+    ranks = fed(*many(0, 10, 0.5, [0.3, 0.3]), *many(100, 10, 1.1, [0.3, 0.9]))
+    found = ranks.straggler()
+    assert found is not None
+    assert (found.rank, found.since, found.became) == (1, 100, True)
+    assert "has become slower by itself" in str(found)
+    for report in many(200, 12, 0.5, [0.3, 0.3]):
+        ranks.report(report)
+    assert ranks.straggler() is None
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [],
+        many(0, 5, 1.0, [0.9]),
+        many(0, 5, 1.0, [0.5, 0.55, 0.5]),
+        many(0, 5, 60.0, [0.3, 0.9]),  # it costs next to nothing: almost all of the time goes elsewhere
+    ],
+)
+def test_nobody_is_named_without_a_reason(reports):
+    assert fed(*reports).straggler() is None
+
+
+def test_a_ring_that_forms_anew_begins_anew():
+    ranks = fed(*many(10, 6, 1.0, [0.3, 0.9]), load={"stolen": 0.5})
+    ranks.begin(70)
+    assert (ranks.times(), ranks.straggler(), ranks.loads()) == ([], None, {})
+
+
+def test_a_log_of_an_earlier_version_tells_nothing_of_it():
+    view, event = RunView(), steps(0, 1.0, [0.5, 0.5])
+    for name in ("data", "waited", "communicated"):
+        del event[name]
+    view.feed(event)
+    assert view.step == 10
+    assert view.ranks.times() == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"data": [0.1]}, {"waited": ["x", "y"]}, {"communicated": "long"}, {"data": 3}]
+)
+def test_foreign_times_are_passed_over_whole(wrong):
+    view = RunView()
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        view.feed(steps(0, 1.0, [0.5, 0.5]) | wrong)
+    assert view.step == 0
+
+
+def test_loads_of_a_foreign_kind_are_passed_over():
+    view = RunView()
+    event = {"kind": "resources", "time": 1.0, "step": 1, "cores": 1.0, "memory_bytes": 1}
+    view.feed(event | {"ranks": {"0": {"stolen": 0.5}, "x": {}}})
+    assert view.ranks.loads() == {0: {"stolen": 0.5}}
+    for wrong in ({"0": 3}, [1], {"0": {"stolen": "much"}}):
+        with pytest.raises((TypeError, AttributeError)):
+            view.feed(event | {"ranks": wrong})
+
+
+def test_the_gain_is_that_of_being_like_the_others():
+    found = fed(*many(0, 6, 1.0, [0.4, 0.8])).straggler()
+    assert found is not None
+    assert found.gain == pytest.approx(1.0 / 0.6 - 1.0)
+    assert isinstance(found, Straggler)
