@@ -95,6 +95,11 @@ class Lab:
         }
 
     @property
+    def gateway(self) -> str:
+        """The address of this machine, as the hosts reach it."""
+        return f"{self._net}.1"
+
+    @property
     def ssh_command(self) -> str:
         """What reaches the hosts by their names, and asks nobody."""
         return f"ssh -F {self.folder / 'ssh_config'}"
@@ -105,7 +110,7 @@ class Lab:
     def up(self) -> None:
         """Make everything, and wait until each sshd listens."""
         run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self._net}.1/24", "dev", self.bridge)
+        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
         for file in ("host_key", "user_key"):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / file))
@@ -134,7 +139,7 @@ class Lab:
             f"addr add {host.address}/24 dev eth0",
             "link set eth0 up",
             "link set lo up",
-            f"route add default via {self._net}.1",
+            f"route add default via {self.gateway}",
         ):
             run("ip", "-n", host.namespace, *command.split())
 
