@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lepton_kit.training import native
+
 SSHD = "/usr/sbin/sshd"
 PORT = 22
 PATIENCE = 30.0
@@ -122,6 +124,9 @@ class Lab:
         Path("/run/sshd").mkdir(exist_ok=True)
         for host in self.hosts.values():
             self._plug_in(host)
+            built = native.library_path().parent.parent  # as `make setup` would have built it there
+            (host.cache / "lepton_kit").mkdir(parents=True)
+            (host.cache / "lepton_kit" / built.name).symlink_to(built)
             self.start_sshd(host)
 
     def _client(self, host: Host) -> str:
