@@ -33,11 +33,11 @@ KERAS_CONTESTANTS = ("fit", "fit_20", "no_communication", "hand_written")
 # ---------------------------------------------------------------------- contestants' processes
 
 
-def serve(contestant: str, kind: str) -> None:
+def serve(contestant: str, kind: str, block: int) -> None:
     """A contestant's process: trains for the seconds that a line of input names, then prints the samples it trained."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     make = torch_block if contestant == "torch_ddp" else keras_block
-    train, batch = make(contestant, kind)
+    train, batch = make(contestant, kind, block)
     for _ in range(3):
         train()
     print("ready", flush=True)
@@ -48,11 +48,11 @@ def serve(contestant: str, kind: str) -> None:
         while (blocks and steps < blocks) or (not blocks and time.perf_counter() - start < seconds):
             train()
             steps += 1
-        print(steps * 20 * batch, time.perf_counter() - start, flush=True)
+        print(steps * block * batch, time.perf_counter() - start, flush=True)
 
 
-def keras_block(contestant: str, kind: str) -> tuple[Any, int]:
-    """A function that trains 20 steps, and the samples that this process sees in a step."""
+def keras_block(contestant: str, kind: str, steps: int) -> tuple[Any, int]:
+    """A function that trains so many steps, and the samples that this process sees in a step."""
     import keras
     import tensorflow as tf
 
@@ -68,8 +68,8 @@ def keras_block(contestant: str, kind: str) -> tuple[Any, int]:
         model.compile(optimizer, loss_function, steps_per_execution=20 if contestant == "fit_20" else 1)
         stream = tf.data.Dataset.from_tensor_slices((x, y)).cache().repeat()
         stream = stream.batch(GLOBAL_BATCH, drop_remainder=True).prefetch(4)
-        return lambda: model.fit(stream, steps_per_epoch=20, epochs=1, verbose=0), GLOBAL_BATCH
-    size, rank = 2, int(os.environ["HOROVOD_RANK"])
+        return lambda: model.fit(stream, steps_per_epoch=steps, epochs=1, verbose=0), GLOBAL_BATCH
+    size, rank = (int(os.environ[f"HOROVOD_{name}"]) for name in ("SIZE", "RANK"))
     if contestant == "hand_written":
         import horovod.tensorflow as hvd
 
@@ -89,21 +89,21 @@ def keras_block(contestant: str, kind: str) -> tuple[Any, int]:
         return loss
 
     def train() -> None:
-        for _ in range(20):
+        for _ in range(steps):
             loss = step(*next(batches))
         loss.numpy()
 
     return train, GLOBAL_BATCH // size
 
 
-def torch_block(contestant: str, kind: str) -> tuple[Any, int]:
+def torch_block(contestant: str, kind: str, steps: int) -> tuple[Any, int]:
     import torch
     from torch import nn
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     torch.distributed.init_process_group("gloo")
-    rank = torch.distributed.get_rank()
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     if kind == "cnn":
         model = nn.Sequential(
             nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
@@ -117,13 +117,13 @@ def torch_block(contestant: str, kind: str) -> tuple[Any, int]:
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     loss_function = nn.CrossEntropyLoss()
     x, y = samples(kind)
-    inputs = torch.from_numpy(np.moveaxis(x, -1, 1).copy() if kind == "cnn" else x)[rank::2]
-    targets = torch.from_numpy(y.astype(np.int64))[rank::2]
-    batch = GLOBAL_BATCH // 2
+    inputs = torch.from_numpy(np.moveaxis(x, -1, 1).copy() if kind == "cnn" else x)[rank::size]
+    targets = torch.from_numpy(y.astype(np.int64))[rank::size]
+    batch = GLOBAL_BATCH // size
     state = {"at": 0}
 
     def train() -> None:
-        for _ in range(20):
+        for _ in range(steps):
             at = state["at"] = (state["at"] + batch) % (len(inputs) - batch)
             optimizer.zero_grad(set_to_none=True)
             loss_function(model(inputs[at : at + batch]), targets[at : at + batch]).backward()
@@ -139,10 +139,12 @@ class Processes:
     others processor time.
     """
 
-    def __init__(self, contestant: str, kind: str):
+    block = 20
+    """Steps between two looks at the clock."""
+
+    def __init__(self, contestant: str, kind: str, ranks: int):
         self.name = contestant
         self._rendezvous: Any = None
-        ranks = 1 if contestant.startswith("fit") else 2
         self._children = [self._start(contestant, kind, rank, ranks) for rank in range(ranks)]
         for child in self._children:
             if self._read(child) != "ready":
@@ -165,9 +167,14 @@ class Processes:
             environment |= collective.environment(self._members[rank], cycle_milliseconds=1.0)
             environment |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
             environment |= {"MASTER_PORT": str(20000 + os.getpid() % 20000), "GLOO_SOCKET_IFNAME": "lo"}
+        return self._open([], environment, contestant, kind)
+
+    def _open(
+        self, prefix: list[str], environment: dict[str, str], contestant: str, kind: str
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, __file__, "--serve", contestant, "--models", kind]
         return subprocess.Popen(
-            command,
+            [*prefix, *command, "--block", str(self.block)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -189,7 +196,7 @@ class Processes:
         blocks = (
             0
             if len(self._children) == 1
-            else max(1, int(seconds * (self._rate or 1500) / (20 * GLOBAL_BATCH)))
+            else max(1, int(seconds * (self._rate or 1500) / (self.block * GLOBAL_BATCH)))
         )
         self._signal(signal.SIGCONT)
         for child in self._children:
@@ -198,7 +205,9 @@ class Processes:
             child.stdin.flush()
         answers = [self._read(child).split() for child in self._children]
         self._signal(signal.SIGSTOP)
-        self._rate = sum(float(count) for count, _ in answers) / max(float(spent) for _, spent in answers)
+        trained = sum(float(count) for count, _ in answers)
+        self.steps = trained / GLOBAL_BATCH
+        self._rate = trained / max(float(spent) for _, spent in answers)
         return self._rate
 
     def close(self) -> None:
@@ -269,7 +278,7 @@ def measure(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
     torch = kind in MODELS and importlib.util.find_spec("torch")
     names = [*KERAS_CONTESTANTS, *(["torch_ddp"] if torch else [])]
     with tempfile.TemporaryDirectory(prefix="lepton-bench-") as folder:
-        contestants: list[Any] = [Processes(name, kind) for name in names]
+        contestants: list[Any] = [Processes(name, kind, 1 if name.startswith("fit") else 2) for name in names]
         contestants += [Launched(kind, folder, panel=False), Launched(kind, folder, panel=True)]
         try:
             rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
@@ -308,9 +317,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--block", type=int, default=Processes.block, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.models[0])
+        serve(options.serve, options.models[0], options.block)
         return
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     for kind in options.models:

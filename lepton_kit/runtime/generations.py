@@ -35,6 +35,7 @@ class Generations:
         self._executor, self._roster = group.executor, group.roster
         self._rendezvous = Rendezvous()
         self._sharing = group.executor.ability.sharing
+        self._without_memory: set[str] = set()
         shared = self._sharing == "all"
         self._descriptor = os.memfd_create("lepton-ring", os.MFD_CLOEXEC) if shared else None
         self._header: mmap.mmap | None = None
@@ -72,6 +73,7 @@ class Generations:
         self.asked = {"pause"} if wishes.paused else set()
         slot_bytes = max(member.slot_bytes for member in members)
         self._roster.seat(members, self._executor.places())
+        self._say_who_shares_nothing(members)
         ranks = memberships(
             self.number,
             [member.place for member in members],
@@ -182,6 +184,18 @@ class Generations:
         if self._sharing == "host" and any(member.collective != "hierarchical" for member in members):
             return "none"
         return self._sharing
+
+    def _say_who_shares_nothing(self, members: list[Member]) -> None:
+        """A word, once, on each host whose workers could sum in shared memory and don't."""
+        for place in (member.place for member in members if member.collective == "hierarchical"):
+            if place.shares or place.device != "cpu" or place.host in self._without_memory:
+                continue
+            self._without_memory.add(place.host)
+            text = (
+                f"{place.host}: the library for sums in shared memory is not built there (`make setup` builds it); "
+                "each worker there sums over the network"
+            )
+            self._ledger.append("warning", {"text": text})
 
     def _speeds(self) -> list[float]:
         """Of the members' places, in rank order."""

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lepton_kit.training import native
+
 SSHD = "/usr/sbin/sshd"
 PORT = 22
 PATIENCE = 30.0
@@ -95,6 +97,11 @@ class Lab:
         }
 
     @property
+    def gateway(self) -> str:
+        """The address of this machine, as the hosts reach it."""
+        return f"{self._net}.1"
+
+    @property
     def ssh_command(self) -> str:
         """What reaches the hosts by their names, and asks nobody."""
         return f"ssh -F {self.folder / 'ssh_config'}"
@@ -105,7 +112,7 @@ class Lab:
     def up(self) -> None:
         """Make everything, and wait until each sshd listens."""
         run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self._net}.1/24", "dev", self.bridge)
+        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
         for file in ("host_key", "user_key"):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / file))
@@ -117,6 +124,9 @@ class Lab:
         Path("/run/sshd").mkdir(exist_ok=True)
         for host in self.hosts.values():
             self._plug_in(host)
+            built = native.library_path().parent.parent  # as `make setup` would have built it there
+            (host.cache / "lepton_kit").mkdir(parents=True)
+            (host.cache / "lepton_kit" / built.name).symlink_to(built)
             self.start_sshd(host)
 
     def _client(self, host: Host) -> str:
@@ -134,7 +144,7 @@ class Lab:
             f"addr add {host.address}/24 dev eth0",
             "link set eth0 up",
             "link set lo up",
-            f"route add default via {self._net}.1",
+            f"route add default via {self.gateway}",
         ):
             run("ip", "-n", host.namespace, *command.split())
 

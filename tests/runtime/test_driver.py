@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,16 @@ def test_one_that_was_ended_so_is_no_failure_of_its_own(begin: Any, monkeypatch:
     stage.turn()
     assert stage.driver._failures == 1
     assert stage.view().incidents[-1]["what"] == "did not leave its broken ring; killed"
+
+
+def test_a_host_whose_workers_share_no_memory_is_named_once(begin: Any):
+    places = [replace(place, shares=place.host == "a") for place in PLACES]
+    executor = FakeExecutor(places, Ability("host", "fetched"))
+    stage = begin(executor, count=4)
+    stage.collective = "hierarchical"
+    stage.turn()
+    stage.ready(0, 1, 2, 3)
+    stage.train(1)
+    assert [one.membership.shared_size for one in stage.joins().values()] == [2, 1, 2, 1]
+    (warning,) = stage.view().warnings
+    assert warning["text"].startswith("b: the library for sums in shared memory is not built there")
