@@ -25,6 +25,7 @@ from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
+from lepton_kit.data.large.spark_frames import is_spark_frame
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError, RunError
@@ -291,12 +292,27 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     if len(parts) == 3 and options.get("sample_weight") is not None:
         raise DataError("sample_weight: given twice, as an option and in data; give it once")
     x, y, weight = (*parts, None, None)[:3]
+    if is_spark_frame(x):
+        return _from_spark(x, len(parts), options)
+    for name in ("target", "data_folder"):
+        if name in options:
+            raise DataError(f"{name}: got {options[name]!r}; expected nothing: it is for a Spark DataFrame")
     weight = options.pop("sample_weight", weight)
     if not isinstance(x, Dataset) and not is_stream(x) and options.get("validation_data") is None:
         options.setdefault("validation_split", 0.2)
     training = asked.settings.training
     steps: dict[str, Any] = {"steps_per_epoch": training.steps_per_epoch, "epochs": training.epochs}
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
+
+
+def _from_spark(frame: Any, parts: int, options: dict[str, Any]) -> Dataset:
+    target, folder = options.pop("target", None), options.pop("data_folder", None)
+    if parts > 1 or not isinstance(target, str):
+        raise DataError("data: a Spark DataFrame stands alone, with target='the name of a column'")
+    split = options.pop("validation_split", 0.2)
+    if options:
+        raise DataError(f"{next(iter(options))}: does not go with a Spark DataFrame; put it into a column")
+    return sources.from_spark(frame, target=target, folder=folder, validation_split=split)
 
 
 def _reach(config: RunSettings, session: Any = None) -> None:

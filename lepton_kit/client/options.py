@@ -48,6 +48,8 @@ class LaunchOptions(TypedDict, total=False):
     sample_weight: Any
     validation_data: Any
     validation_split: float | None
+    target: str | None
+    data_folder: Any
     validation_freq: Any
     validation_batch_size: int | None
     callbacks: Any
@@ -85,7 +87,7 @@ RENAMED = {"workers": "count", **{keras: ours for ours, keras in SAME.items()}}
 MEANT = {"lr": "learning_rate", "num_workers": "workers"}
 """What other libraries call it, where no letters lead there."""
 COMPILED = ("optimizer", "loss", "metrics", "weighted_metrics", "loss_weights", "learning_rate")
-OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split")
+OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split", "target", "data_folder")
 
 
 class OptionError(ConfigError):
