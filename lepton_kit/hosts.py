@@ -73,6 +73,10 @@ class SparkSpec(Section):
         description="starts an application of the run's own there; null: a session that the launch is given",
     )
     conf: dict[str, str] = Field({}, description="settings of the run's own application")
+    archive: str | None = Field(
+        None,
+        description="what `lepton spark-archive` wrote, for executors without lepton_kit; null: it is there",
+    )
     gang: bool = Field(False, description="all tasks at once or none (barrier mode)")
     address: str | None = Field(
         None, description="where executors reach the driver; null: as they reach Spark's own"
@@ -116,7 +120,9 @@ def with_places_of_spark(workers: Mapping[str, Any]) -> dict[str, Any]:
     try:
         spec = SparkSpec.model_validate(spark)
         most = workers.get("max_workers")
-        tasks = int(most) if most is not None else int(workers.get("count", 2)) + int(workers.get("standby", 0))
+        tasks = (
+            int(most) if most is not None else int(workers.get("count", 2)) + int(workers.get("standby", 0))
+        )
     except (ValueError, TypeError):
         return dict(workers)
     place = {

@@ -54,9 +54,7 @@ def launch(
     return _begun(planned.settings.name, runs_dir, planned.store, planned.session)
 
 
-def _begun(
-    name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig], session: Any
-) -> Run:
+def _begun(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig], session: Any) -> Run:
     paths = begin(name, runs_dir, fill)
     if session is not None:
         lend(paths, session)

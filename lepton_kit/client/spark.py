@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import SparkSpec
-from lepton_kit.runtime.spark.submitting import stopped
+from lepton_kit.runtime.hosts.versions import differences
+from lepton_kit.runtime.spark.submitting import bring, look, stopped
+from lepton_kit.runtime.spark.task import ARCHIVE
 
 RULE = (
     "a SparkSession, a master such as 'spark://head:7077', 'yarn', 'k8s://…' or 'local-cluster[2,1,1024]', or a mapping "
-    "of these as `session` or `master`, with conf, gang, address, bind, port"
+    "of these as `session` or `master`, with conf, archive, gang, address, bind, port"
 )
+LOOK_SECONDS = 30.0
+"""How long an executor may take to say what it has; a cluster without a free slot says nothing."""
 MASTERS = ("local", "spark://", "yarn", "k8s://", "sc://")
 
 
@@ -42,6 +48,8 @@ def read_spark(value: Any) -> tuple[dict[str, Any] | None, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError("spark", given=type(value).__name__, rule=RULE)
     settings = dict(value)
+    if isinstance(settings.get("archive"), str | os.PathLike):
+        settings["archive"] = str(Path(settings["archive"]).absolute())
     session, master = settings.pop("session", None), settings.get("master")
     if session is not None and not is_session(session):
         raise ConfigError("spark.session", given=type(session).__name__, rule="a SparkSession")
@@ -56,13 +64,62 @@ def read_spark(value: Any) -> tuple[dict[str, Any] | None, Any]:
     return settings, session
 
 
-def check_spark(spec: SparkSpec, session: Any) -> None:
-    """Look at what a run on Spark needs here. Raises `ConfigError` or `RunError`."""
+def check_spark(spec: SparkSpec, session: Any) -> Looked | None:
+    """Look at what a run on Spark needs, here and at an executor. Raises `ConfigError` or `RunError`.
+
+    None where there is no session to ask yet, or no task was free to answer.
+    """
     if find_spec("pyspark") is None or find_spec("cryptography") is None:
         raise RunError("spark: needs pyspark and cryptography: pip install lepton-kit[spark]")
+    if spec.archive is not None and not Path(spec.archive).is_file():
+        raise ConfigError(
+            "spark.archive", given=spec.archive, rule="a file that `lepton spark-archive` wrote"
+        )
     if session is None and spec.master is None:
         raise ConfigError("spark", given=None, rule="a session: the workers of this run are tasks of one")
-    if session is None and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-        raise RunError("spark: Spark needs Java (17), which is not here: no `java` is found, JAVA_HOME is not set")
-    if session is not None and stopped(session):
+    if session is None:
+        if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+            raise RunError(
+                "spark: needs Java 17, which is not here: no `java` is found, and no JAVA_HOME is set"
+            )
+        return None
+    if stopped(session):
         raise RunError("spark: the session's application has been stopped; make another one")
+    bring(session, spec.archive)
+    told = look(session, LOOK_SECONDS)
+    if told is None:
+        return None
+    found = Looked.of(told)
+    if found.problem is not None:
+        raise RunError(found.problem)
+    return found
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What an executor has: which Python will run workers, and where it is from."""
+
+    host: str
+    python: str | None
+    origin: str | None
+    problem: str | None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Looked:
+        """What follows from an executor's own words.
+
+        >>> Looked.of({"host": "a", "pythons": {"/usr/bin/python3": "No module named 'lepton_kit'"}}).problem
+        "spark: executors have no lepton_kit (/usr/bin/python3: No module named 'lepton_kit'); `lepton spark-archive` writes what brings it"
+        """
+        host, pythons = str(told["host"]), told["pythons"]
+        for python, there in pythons.items():
+            if isinstance(there, Mapping):
+                other = differences(f"executor on {host}", there)
+                problem = f"spark: would compute something else: {'; '.join(other)}" if other else None
+                archived = f"/{ARCHIVE}/bin/python" in python
+                return cls(host, python, "archive" if archived else "installed", problem)
+        said = "; ".join(f"{python}: {why}" for python, why in pythons.items()) or "no Python is there"
+        problem = (
+            f"spark: executors have no lepton_kit ({said}); `lepton spark-archive` writes what brings it"
+        )
+        return cls(host, None, None, problem)

@@ -57,7 +57,14 @@ Maker = Callable[..., Made]
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
-    holder, made = FakeHolder(), []
+    holder, made, seats = FakeHolder(), [], []
+
+    class Kept(Seat):
+        def __init__(self, *arguments: Any):
+            super().__init__(*arguments)
+            seats.append(self)
+
+    monkeypatch.setattr(under_test, "Seat", Kept)
     monkeypatch.setattr(under_test, "holder_of", lambda spec, folder: holder)
 
     def places(**settings: Any) -> Made:
@@ -67,6 +74,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Maker]:
         return found, holder
 
     yield places
+    for seat in seats:
+        seat.end.close()
+        seat.close(0.0)
     for one in made:
         one.close(0.0)
 
@@ -119,7 +129,9 @@ def test_a_task_that_dials_is_joined_to_its_place(make: Maker, tmp_path: Path):
             assert is_closed(first), "a place that is given up ends its task"
 
 
-@pytest.mark.parametrize("changes", [{"token": "0" * 64}, {"token": 3}, {"place": 1}, {"job": 9}, {"attempt": 8}])
+@pytest.mark.parametrize(
+    "changes", [{"token": "0" * 64}, {"token": 3}, {"place": 1}, {"job": 9}, {"attempt": 8}]
+)
 def test_whoever_has_not_the_token_of_place_and_attempt_is_sent_away(
     make: Maker, tmp_path: Path, changes: dict[str, Any]
 ):
@@ -156,7 +168,9 @@ def test_a_task_trusts_no_other_driver():
         other.close()
 
 
-@pytest.mark.parametrize("said", [b"", b"\n", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"job": 1}\n', b"x" * 20_000])
+@pytest.mark.parametrize(
+    "said", [b"", b"\n", b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"job": 1}\n', b"x" * 20_000]
+)
 def test_noise_is_no_hello(said: bytes):
     arrived: list[Hello] = []
     listener = Listener(lambda hello, end: arrived.append(hello))

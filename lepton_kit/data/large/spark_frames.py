@@ -73,7 +73,9 @@ def _columns(frame: Any, target: str, features: Sequence[str] | None) -> list[st
         rule = "numbers, text, dates, arrays of numbers or vectors; drop or convert it, or name `features`"
         if not _is_known(kind):
             raise DataError(f"frame: column {name!r} is of type {kind.simpleString()}; expected {rule}")
-        if name == target and (kind.typeName() in ("array", VECTOR, "date") or "timestamp" in kind.typeName()):
+        if name == target and (
+            kind.typeName() in ("array", VECTOR, "date") or "timestamp" in kind.typeName()
+        ):
             raise DataError(
                 f"frame: the target {name!r} is of type {kind.simpleString()}; expected numbers or text"
             )
@@ -108,7 +110,9 @@ def _place(frame: Any, folder: str | Path | None) -> str | Path:
         return str(folder)
     place = Path(folder).expanduser().absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        rule = "a new or empty folder; what a DataFrame was written to before opens with lk.data.parquet(folder)"
+        rule = (
+            "a new or empty folder; what a DataFrame was written to before opens with lk.data.parquet(folder)"
+        )
         raise ConfigError("data.folder", given=str(folder), rule=rule)
     return place
 

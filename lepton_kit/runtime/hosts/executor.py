@@ -139,7 +139,9 @@ class HostsExecutor:
             link.tend(now, held_up if held_up > HELD_UP_SECONDS else 0.0)
         if self._spark is not None:
             self._spark.tend(now)
-            if self._spark.address is not None:  # by the way on which they reach this machine they reach each other
+            if (
+                self._spark.address is not None
+            ):  # by the way on which they reach this machine they reach each other
                 for link in self.links:
                     link.peers = [self._spark.address]
 

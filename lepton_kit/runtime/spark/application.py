@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from lepton_kit.runtime.spark import talk
-from lepton_kit.runtime.spark.submitting import Submitter, in_words
+from lepton_kit.runtime.spark.submitting import Submitter, bring, in_words
 from lepton_kit.runtime.wire import Connection
 
 LOOPBACK = "127.0.0.1"
@@ -30,6 +30,7 @@ def main() -> int:
         return 1
     try:
         session = opened(orders[0])
+        bring(session, orders[0].archive)
     except Exception as failure:
         connection.send(talk.Over(cause=f"no Spark application at {orders[0].master}: {in_words(failure)}"))
         return 1

@@ -65,7 +65,7 @@ class OwnApplication:
                 start_new_session=True,
             )
         self._connection = Connection(mine, talk.KINDS)
-        self.send(talk.Open(master=spec.master or "", settings=dict(spec.conf)))
+        self.send(talk.Open(master=spec.master or "", settings=dict(spec.conf), archive=spec.archive))
         self._told = False
 
     def filenos(self) -> list[int]:
@@ -152,7 +152,9 @@ class Session:
         if time.monotonic() < self._until:
             return []
         self._told = True
-        return [talk.Over(cause="no process with a Spark session has come; run.resume(spark=session) brings one")]
+        return [
+            talk.Over(cause="no process with a Spark session has come; run.resume(spark=session) brings one")
+        ]
 
     def close(self, grace_seconds: float) -> None:
         """Its jobs end with the connection; the application stays."""

@@ -190,7 +190,9 @@ class SparkPlaces:
         try:
             self._listener.open(bind, port)
         except OSError as failure:
-            if self._spec.port is None and port:  # somebody else has it by now: all that wait dial another one
+            if (
+                self._spec.port is None and port
+            ):  # somebody else has it by now: all that wait dial another one
                 with contextlib.suppress(OSError):
                     self._listener.open(bind, 0)
                     for number in [n for n, job in self._jobs.items() if self._waits(job)]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import queue
 import re
+import secrets
 import select
+import sys
 import threading
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from lepton_kit.errors import RunError
 from lepton_kit.runtime.spark import talk, task
 from lepton_kit.runtime.wire import Connection
 
@@ -42,7 +47,7 @@ class Submitter:
                 self._tell_of_tasks()
         finally:
             for job in list(self._running):
-                self._cancel(job)
+                cancel(self._session, self._group(job))
             with contextlib.suppress(OSError):
                 self._driver.shut()
 
@@ -55,13 +60,13 @@ class Submitter:
                     target=self._run, args=(message,), daemon=True, name=f"lepton-spark-{order.job}"
                 ).start()
             case talk.Cancel(job=job):
-                self._cancel(job)
+                cancel(self._session, self._group(job))
 
     def _run(self, wanted: talk.Submit) -> None:
         """Run a job to its end, which is told."""
         job, cause = wanted.order.job, None
         try:
-            self._mark(job)
+            mark(self._session, self._group(job))
             run_tasks(self._session, asdict(wanted.order), wanted.places, wanted.gang)
         except Exception as failure:  # whatever Spark raises, of whatever kind; the driver is told
             cause = in_words(failure)
@@ -69,24 +74,8 @@ class Submitter:
             self._running.pop(job, None)
         self._driver.send(talk.Ended(job=job, cause=cause))
 
-    # ------------------------------------------------------------------ classic sessions and those of Connect
-
     def _group(self, job: int) -> str:
         return f"lepton_kit-{id(self):x}-{job}"
-
-    def _mark(self, job: int) -> None:
-        """Have this thread's jobs found again under the group."""
-        if is_connect(self._session):
-            self._session.addTag(self._group(job))
-        else:
-            self._session.sparkContext.setJobGroup(self._group(job), "lepton_kit: places of a run", True)
-
-    def _cancel(self, job: int) -> None:
-        with contextlib.suppress(Exception):  # an application that is gone has no jobs
-            if is_connect(self._session):
-                self._session.interruptTag(self._group(job))
-            else:
-                self._session.sparkContext.cancelJobGroup(self._group(job))
 
     def _tell_of_tasks(self) -> None:
         for job, known in list(self._running.items()):
@@ -110,7 +99,8 @@ class Submitter:
             for stage in info.stageIds
         ]
         found = [tracker.getStageInfo(stage) for stage in stages]
-        return sum(info.numActiveTasks for info in found if info is not None)
+        active: int = sum(info.numActiveTasks for info in found if info is not None)
+        return active
 
 
 def run_tasks(session: Any, order: dict[str, Any], places: list[int], gang: bool) -> None:
@@ -125,6 +115,76 @@ def run_tasks(session: Any, order: dict[str, Any], places: list[int], gang: bool
     else:  # this way the executors' Python needs nothing beside what Spark brings
         places_each = session.sparkContext.parallelize(places, len(places))
         (places_each.barrier() if gang else places_each).mapPartitions(serve).collect()
+
+
+def bring(session: Any, archive: str | None) -> None:
+    """Have an archive unpacked at all executors. Raises what Spark raises."""
+    if archive is None:
+        return
+    name = f"{archive}#{task.ARCHIVE}"
+    if is_connect(session):
+        session.addArtifacts(name, archive=True)
+    elif name not in _brought(session):
+        session.sparkContext.addArchive(name)
+
+
+def _brought(session: Any) -> list[str]:
+    return [uri for uri in session.sparkContext.listArchives if uri.endswith(f"#{task.ARCHIVE}")]
+
+
+def look(session: Any, seconds: float) -> dict[str, Any] | None:
+    """What an executor has: host, and for each Python there its versions or why it has no lepton_kit.
+
+    None where no task has answered in time: the cluster may have no free slot now. Raises `RunError` where one can't run.
+    """
+    import pyspark.cloudpickle
+
+    pyspark.cloudpickle.register_pickle_by_value(task)
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    group = f"lepton_kit-look-{secrets.token_hex(4)}"
+
+    def ask() -> None:
+        try:
+            mark(session, group)
+            answers.put(json.loads(_asked(session)))
+        except Exception as failure:  # whatever Spark raises; it is told in words
+            answers.put(RunError(f"spark: a task can't run there: {in_words(failure)}"))
+
+    threading.Thread(target=ask, daemon=True, name=group).start()
+    try:
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        cancel(session, group)
+        return None
+    if isinstance(found, RunError):
+        raise found
+    told: dict[str, Any] = found
+    return told
+
+
+def _asked(session: Any) -> str:
+    ask = partial(task.look, sys.executable)
+    if is_connect(session):
+        rows = session.range(0, 1, 1, 1).mapInArrow(partial(task.in_arrow, ask), "told string")
+        return str(rows.collect()[0][0])
+    return str(session.sparkContext.parallelize([0], 1).mapPartitions(ask).collect()[0])
+
+
+def mark(session: Any, group: str) -> None:
+    """Have this thread's jobs found again under the name of a group."""
+    if is_connect(session):
+        session.addTag(group)
+    else:
+        session.sparkContext.setJobGroup(group, "lepton_kit: places of a run", True)
+
+
+def cancel(session: Any, group: str) -> None:
+    """End the jobs of a group, if the application is still there."""
+    with contextlib.suppress(Exception):  # an application that is gone has no jobs
+        if is_connect(session):
+            session.interruptTag(group)
+        else:
+            session.sparkContext.cancelJobGroup(group)
 
 
 def is_connect(session: Any) -> bool:

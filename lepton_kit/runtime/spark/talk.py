@@ -14,6 +14,7 @@ class Open(Message):
 
     master: str
     settings: dict[str, str]
+    archive: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

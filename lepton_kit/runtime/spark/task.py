@@ -23,6 +23,12 @@ from pathlib import Path
 from typing import Any
 
 AGENT = "lepton_kit.runtime.hosts.agent"
+ARCHIVE = "lepton_kit"
+"""The name under which an archive of `lepton spark-archive` is unpacked."""
+ASK_SECONDS = 60.0
+VERSIONS = (
+    "import json; from lepton_kit.runtime.hosts.versions import versions; print(json.dumps(versions()))"
+)
 START_SECONDS = 120.0
 """How long an agent may take to its first word, on an executor that is busy."""
 DIAL_SECONDS = 120.0
@@ -50,6 +56,7 @@ def serve(order: dict[str, Any], rows: Iterator[Any]) -> Iterator[Any]:
     from pyspark import TaskContext
 
     context = TaskContext.get()
+    assert context is not None, "this runs in tasks alone"
     for row in rows:
         for place in [row] if isinstance(row, int) else row.column(0).to_pylist():
             _be_place(order, int(place), int(context.taskAttemptId()))
@@ -59,9 +66,7 @@ def serve(order: dict[str, Any], rows: Iterator[Any]) -> Iterator[Any]:
 def _be_place(order: dict[str, Any], place: int, attempt: int) -> None:
     """Start an agent with the first Python that can, and join it to the driver; or tell the driver why there is none."""
     problems = []
-    for python in dict.fromkeys([os.path.abspath(sys.executable), order["python"]]):
-        if not os.access(python, os.X_OK):
-            continue
+    for python in pythons(order["python"]):
         with _Agent(python) as agent:
             problem = agent.why_not_there()
             if problem is None:
@@ -75,12 +80,45 @@ def _be_place(order: dict[str, Any], place: int, attempt: int) -> None:
         driver.sendall(_hello(order, place, attempt, "; ".join(problems)))
 
 
+def pythons(at_driver: str) -> list[str]:
+    """The Pythons of this executor that may have lepton_kit: of the archive, of Spark's tasks, of the driver's path."""
+    from pyspark import SparkFiles
+
+    archived = os.path.join(os.path.abspath(SparkFiles.getRootDirectory()), ARCHIVE, "bin", "python")
+    found = dict.fromkeys([archived, os.path.abspath(sys.executable), at_driver])
+    return [python for python in found if os.access(python, os.X_OK)]
+
+
+def look(at_driver: str, _: Iterator[Any]) -> Iterator[Any]:
+    """Say, in JSON, what each Python of this executor has: its path -> versions, or why it has no lepton_kit."""
+    told: dict[str, Any] = {}
+    for python in pythons(at_driver):
+        try:
+            answer = subprocess.run(
+                [python, "-P", "-c", VERSIONS], capture_output=True, text=True, timeout=ASK_SECONDS
+            )
+            lines = (answer.stdout or answer.stderr).strip().splitlines()
+            last = lines[-1].strip() if lines else "it ended without a word"
+            told[python] = last if answer.returncode else json.loads(last)
+        except (OSError, subprocess.SubprocessError, ValueError) as failure:
+            told[python] = str(failure)
+    yield json.dumps({"host": socket.gethostname(), "pythons": told})
+
+
+def in_arrow(say: Any, batches: Iterator[Any]) -> Iterator[Any]:
+    """What is said of rows, as Arrow's batches with one column."""
+    import pyarrow
+
+    for text in say(batches):
+        yield pyarrow.RecordBatch.from_pydict({"told": [text]})
+
+
 class _Agent:
     """An agent whose standard input and output are the other side of ``end``; it ends with that."""
 
     def __init__(self, python: str):
         self._python = python
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the agent
         self.end, theirs = socket.socketpair()
         with theirs:
             self._process = _started(python, theirs, self._errors)
