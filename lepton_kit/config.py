@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.hosts import HostSpec
+from lepton_kit.hosts import HostSpec, SparkSpec, check_hosts, with_places_of_spark
 from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
@@ -103,6 +103,9 @@ class WorkersConfig(Section):
     weights: tuple[float, ...] | None = Field(
         None, description="relative speed of each place, the first slot first; null: all equal"
     )
+    spark: SparkSpec | None = Field(
+        None, description="the Spark application whose tasks the workers are; null: none"
+    )
     hosts: tuple[HostSpec, ...] | None = Field(
         None, description="hosts whose slots the workers take, the first ones first; null: this machine"
     )
@@ -118,6 +121,18 @@ class WorkersConfig(Section):
         5, ge=0, description="unexpected worker deaths in a row, without progress, that end the run"
     )
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _with_places_of_spark(cls, values: Any) -> Any:
+        return with_places_of_spark(values) if isinstance(values, dict) else values
+
+    @pydantic.field_validator("spark")
+    @classmethod
+    def _knows_its_tasks(cls, spark: SparkSpec | None, info: pydantic.ValidationInfo) -> SparkSpec | None:
+        if spark is not None and (info.data.get("count"), info.data.get("max_workers")) == ("auto", None):
+            raise ValueError("`max_workers` beside `auto`: so many tasks Spark is asked for")
+        return spark
+
     @pydantic.field_validator("hosts", mode="before")
     @classmethod
     def _read_hosts(cls, hosts: Any) -> Any:
@@ -127,15 +142,10 @@ class WorkersConfig(Section):
 
     @pydantic.field_validator("hosts")
     @classmethod
-    def _named_once(cls, hosts: tuple[HostSpec, ...] | None) -> tuple[HostSpec, ...] | None:
-        names = [host.name for host in hosts or ()]
-        if hosts == ():
-            raise ValueError("at least one host, or null")
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(
-                    f"each host once: {name} stands there twice (two on this machine: localhost/a)"
-                )
+    def _checked(
+        cls, hosts: tuple[HostSpec, ...] | None, info: pydantic.ValidationInfo
+    ) -> tuple[HostSpec, ...] | None:
+        check_hosts(hosts, of_spark=info.data.get("spark") is not None)
         return hosts
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -29,7 +29,9 @@ class HostSpec(Section):
         description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine",
     )
     slots: PositiveInt = Field(1, description="workers that it has room for")
-    via: Literal["ssh", "local"] = Field("ssh", description="how its agent starts; local: on this machine")
+    via: Literal["ssh", "local", "spark"] = Field(
+        "ssh", description="how its agent starts; local: on this machine; spark: as a task"
+    )
     python: str | None = Field(
         None, description="the Python there that has lepton_kit; null: what was installed, else the same path"
     )
@@ -56,6 +58,80 @@ class HostSpec(Section):
             raise ValueError(f"{text!r}: name or name:slots, such as gpu-box:4")
         local = name == "localhost" or name.startswith("localhost/")
         return cls(name=name, slots=int(slots), via="local" if local else "ssh")
+
+
+class SparkSpec(Section):
+    """The Spark application whose tasks are the places of a run.
+
+    >>> SparkSpec(master="spark://head:7077").gang
+    False
+    """
+
+    master: str | None = Field(
+        None,
+        min_length=1,
+        description="starts an application of the run's own there; null: a session that the launch is given",
+    )
+    conf: dict[str, str] = Field({}, description="settings of the run's own application")
+    archive: str | None = Field(
+        None,
+        description="what `lepton spark-archive` wrote, for executors without lepton_kit; null: it is there",
+    )
+    gang: bool = Field(False, description="all tasks at once or none (barrier mode)")
+    address: str | None = Field(
+        None, description="where executors reach the driver; null: as they reach Spark's own"
+    )
+    bind: str | None = Field(None, description="address on which the driver listens; null: the same")
+    port: int | None = Field(
+        None, ge=1, le=65535, description="port on which it listens; null: the system chooses"
+    )
+
+    @property
+    def threads(self) -> int:
+        """Cores of one task."""
+        given = self.conf.get("spark.task.cpus", "1")
+        return int(given) if given.isdigit() and int(given) else 1
+
+
+def check_hosts(hosts: Sequence[HostSpec] | None, *, of_spark: bool) -> None:
+    """Raises `ValueError` unless hosts stand there once each, and are all tasks of Spark or none."""
+    names = [host.name for host in hosts or ()]
+    if hosts is not None and not hosts:
+        raise ValueError("at least one host, or null")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"each host once: {name} stands there twice (two on this machine: localhost/a)")
+    if {host.via == "spark" for host in hosts or ()} - {of_spark}:
+        raise ValueError("tasks of Spark where `spark` is given, and none where it is not")
+
+
+def with_places_of_spark(workers: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of workers with a host for each task that Spark shall run, where they name none.
+
+    There are as many as the run may have at once: ``max_workers``, or count and standby. What is not valid stays as it is.
+
+    >>> made = with_places_of_spark({"count": 2, "spark": {"master": "yarn"}})
+    >>> [(host["name"], host["via"]) for host in made["hosts"]]
+    [('spark/0', 'spark'), ('spark/1', 'spark')]
+    """
+    spark = workers.get("spark")
+    if spark is None or workers.get("hosts") is not None:
+        return dict(workers)
+    try:
+        spec = SparkSpec.model_validate(spark)
+        most = workers.get("max_workers")
+        tasks = (
+            int(most) if most is not None else int(workers.get("count", 2)) + int(workers.get("standby", 0))
+        )
+    except (ValueError, TypeError):
+        return dict(workers)
+    place = {
+        "slots": 1,
+        "via": "spark",
+        "threads": workers.get("threads") or spec.threads,
+        "device": workers.get("device", "cpu"),
+    }
+    return {**workers, "hosts": [{"name": f"spark/{n}", **place} for n in range(tasks)]}
 
 
 def read_hosts(value: Any) -> list[Any]:

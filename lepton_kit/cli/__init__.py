@@ -117,6 +117,9 @@ def _parser() -> Parser:
     made.add_argument("config", help="YAML or JSON file")
     made.add_argument("--detach", action="store_true", help="return at once; the run goes on")
     made.add_argument("--hosts", help="train there: gpu-box:4,lab-3:2 (name:slots), or a hosts.yaml")
+    made.add_argument(
+        "--spark", metavar="MASTER", help="workers are tasks there: spark://head:7077, yarn, k8s://…"
+    )
     keeping.add_verbs(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
@@ -229,6 +232,8 @@ def _parser() -> Parser:
         "completion", completion.script, "Print the script that completes words of this command in a shell."
     )
     made.add_argument("shell", choices=tuple(completion.SCRIPTS))
+    made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
+    made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, or a hosts.yaml")
     return parser

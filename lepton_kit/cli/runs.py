@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 ANSWER_SECONDS = 3.0
@@ -15,11 +16,23 @@ def run(options: argparse.Namespace) -> int:
     """Start the run of a configuration file."""
     from lepton_kit.client.launch import launch_config
 
-    run = launch_config(options.config, options.runs_dir, trust=options.trust, hosts=options.hosts)
+    run = launch_config(
+        options.config, options.runs_dir, trust=options.trust, hosts=options.hosts, spark=options.spark
+    )
     if options.detach:
         print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
         return 0
     return follow(run, options.json, once=False)
+
+
+def spark_archive(options: argparse.Namespace) -> int:
+    """Pack this environment, and say what to do with it."""
+    from lepton_kit.runtime.spark.archive import how_to, pack
+
+    size = pack(Path(options.file))
+    print(f"{size / 1e6:.0f} MB")
+    print(how_to(Path(options.file)))
+    return 0
 
 
 def open_run_of(options: argparse.Namespace) -> Any:

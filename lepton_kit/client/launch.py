@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -19,10 +20,12 @@ from lepton_kit.client.options import Asked, LaunchOptions, in_launch_words, rea
 from lepton_kit.client.remarks import remarks_on
 from lepton_kit.client.run import Run
 from lepton_kit.client.script import absolute
+from lepton_kit.client.spark import check_spark, read_spark
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
+from lepton_kit.data.large.spark_frames import is_spark_frame
 from lepton_kit.data.waiting import Waiting
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DataError, DeviceError, RunError
@@ -31,6 +34,7 @@ from lepton_kit.models import footprint
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import prepare
 
 
@@ -46,8 +50,15 @@ def launch(
     `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts; then no folder is left.
     """
     planned = plan(model, data, **options)
-    _reach(planned.settings)
-    return Run(begin(planned.settings.name, runs_dir, planned.store))
+    _reach(planned.settings, planned.session)
+    return _begun(planned.settings.name, runs_dir, planned.store, planned.session)
+
+
+def _begun(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig], session: Any) -> Run:
+    paths = begin(name, runs_dir, fill)
+    if session is not None:
+        lend(paths, session)
+    return Run(paths)
 
 
 def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:
@@ -69,6 +80,7 @@ def launch_config(
     *,
     trust: bool = False,
     hosts: Any = None,
+    spark: Any = None,
 ) -> Run:
     """Start the run that a configuration (or its file) describes; returns at once.
 
@@ -78,8 +90,12 @@ def launch_config(
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
+    session = None
     if hosts is not None:
-        config = config.replace(**{"workers.hosts": read_hosts(hosts)})
+        config = config.replace(**{"workers.hosts": read_hosts(hosts), "workers.spark": None})
+    if spark is not None:
+        settings, session = read_spark(spark)
+        config = config.replace(**{"workers.hosts": None, "workers.spark": settings})
     known = config.model.model_fields_set
     config = absolute(config, base)
     if config.model.kind != "lepton":
@@ -93,8 +109,8 @@ def launch_config(
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
-    _reach(fitted)
-    return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
+    _reach(fitted, session)
+    return _begun(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder), session)
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
@@ -132,6 +148,7 @@ class Plan:
     prepared: PreparedData
     callbacks: Any
     found: dict[str, Any]
+    session: Any = None
 
     def store(self, folder: Path) -> RunConfig:
         """Write model, callbacks and data into a folder; returns the configuration that belongs there."""
@@ -210,7 +227,7 @@ def plan(model: Any, data: Any, **options: Any) -> Plan:
         ],
     )
     found = {"schedule": schedule, "notes": notes, "remarks": remarks_on(trained, settings, prepared)}
-    return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found)
+    return Plan(settings, model, trained, dataset, prepared, asked.callbacks, found, asked.session)
 
 
 def _few(prepared: PreparedData) -> tuple[Any, Any, Any]:
@@ -273,6 +290,11 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     if len(parts) == 3 and options.get("sample_weight") is not None:
         raise DataError("sample_weight: given twice, as an option and in data; give it once")
     x, y, weight = (*parts, None, None)[:3]
+    if is_spark_frame(x):
+        return _from_spark(x, len(parts), options)
+    for name in ("target", "data_folder"):
+        if name in options:
+            raise DataError(f"{name}: got {options[name]!r}; expected nothing: it is for a Spark DataFrame")
     weight = options.pop("sample_weight", weight)
     if not isinstance(x, Dataset) and not is_stream(x) and options.get("validation_data") is None:
         options.setdefault("validation_split", 0.2)
@@ -281,9 +303,21 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
 
 
-def _reach(config: RunSettings) -> None:
+def _from_spark(frame: Any, parts: int, options: dict[str, Any]) -> Dataset:
+    target, folder = options.pop("target", None), options.pop("data_folder", None)
+    if parts > 1 or not isinstance(target, str):
+        raise DataError("data: a Spark DataFrame stands alone, with target='the name of a column'")
+    split = options.pop("validation_split", 0.2)
+    if options:
+        raise DataError(f"{next(iter(options))}: does not go with a Spark DataFrame; put it into a column")
+    return sources.from_spark(frame, target=target, folder=folder, validation_split=split)
+
+
+def _reach(config: RunSettings, session: Any = None) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
-    if config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
+    if config.workers.spark is not None:
+        check_spark(config.workers.spark, session)
+    elif config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
         raise RunError("hosts: " + "; ".join(problems))
 
 

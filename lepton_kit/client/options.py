@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from lepton_kit.client.keras_names import check_names, check_optimizer
+from lepton_kit.client.spark import read_spark
 from lepton_kit.config import (
     PruningConfig,
     QuantizationAwareConfig,
@@ -47,6 +48,8 @@ class LaunchOptions(TypedDict, total=False):
     sample_weight: Any
     validation_data: Any
     validation_split: float | None
+    target: str | None
+    data_folder: Any
     validation_freq: Any
     validation_batch_size: int | None
     callbacks: Any
@@ -66,6 +69,7 @@ class LaunchOptions(TypedDict, total=False):
     standby: int
     threads: int | None
     hosts: Any
+    spark: Any
     weights: tuple[float, ...] | None
     device: str
     allreduce: str
@@ -83,7 +87,7 @@ RENAMED = {"workers": "count", **{keras: ours for ours, keras in SAME.items()}}
 MEANT = {"lr": "learning_rate", "num_workers": "workers"}
 """What other libraries call it, where no letters lead there."""
 COMPILED = ("optimizer", "loss", "metrics", "weighted_metrics", "loss_weights", "learning_rate")
-OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split")
+OF_DATA = ("sample_weight", "class_weight", "validation_data", "validation_split", "target", "data_folder")
 
 
 class OptionError(ConfigError):
@@ -105,6 +109,7 @@ class Asked:
     """What a call asked for, sorted by who sees to it.
 
     ``compiled`` holds objects for ``compile``; names and numbers stand in the settings. ``data`` is for the data set.
+    ``session`` is one of Spark.
     """
 
     settings: RunSettings
@@ -112,6 +117,7 @@ class Asked:
     data: dict[str, Any] = field(default_factory=dict)
     callbacks: Any = None
     given: frozenset[str] = frozenset()
+    session: Any = None
 
 
 def read(options: Mapping[str, Any]) -> Asked:
@@ -125,8 +131,11 @@ def read(options: Mapping[str, Any]) -> Asked:
         given[SAME.get(name, name)] = value.item() if isinstance(value, np.generic) else value
     values: dict[str, Any] = {"training": {}, "workers": {}}
     compiled: dict[str, Any] = {}
+    session = None
     for name, value in given.items():
-        if name in COMPILED:
+        if name == "spark":
+            values["workers"][name], session = read_spark(value)
+        elif name in COMPILED:
             kept, made = _split(name, value)
             if made is not None:
                 compiled[name] = made
@@ -147,7 +156,7 @@ def read(options: Mapping[str, Any]) -> Asked:
         settings = RunSettings.from_dict(values)
     asked = [name for name, value in given.items() if value is not None]
     data = {name: given[name] for name in OF_DATA if given.get(name) is not None}
-    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(asked))
+    return Asked(settings, compiled, data, given.get("callbacks"), frozenset(asked), session)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client.kept import KeptRun
 from lepton_kit.client.script import absolute, as_python, with_changes
+from lepton_kit.client.spark import check_spark
 from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
@@ -22,6 +23,7 @@ from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import start_driver
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Run(KeptRun):
     @property
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
-        if self.status is Status.INTERRUPTED:
+        if self.status is Status.INTERRUPTED and self.view().status is not Status.INTERRUPTED:
             if not self.paths.config.exists():
                 return f"{self.directory}: the run's folder was deleted or moved"
             said = last_words(self.paths.driver_log)
@@ -170,14 +172,21 @@ class Run(KeptRun):
         """Hold training at the next commit; the workers stay."""
         return self._ask("pause")
 
-    def resume(self) -> Run:
-        """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver."""
+    def resume(self, *, spark: Any = None) -> Run:
+        """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver.
+
+        ``spark`` is a session for a run whose workers were tasks of one. Raises `ConfigError` where it needs one.
+        """
         if self.alive and self._heard("resume") and self.alive:
             return self
         if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         trusted.check(self.directory)
+        if self.config.workers.spark is not None:
+            check_spark(self.config.workers.spark, spark)
         start_driver(self.paths)
+        if spark is not None:
+            lend(self.paths, spark)
         return self
 
     def scale(self, workers: int | str) -> Run:

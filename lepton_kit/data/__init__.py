@@ -7,7 +7,7 @@ from lepton_kit.data.dataset import Dataset
 from lepton_kit.data.describe import Description, describe, read
 from lepton_kit.data.images import image_folder
 from lepton_kit.data.images.overlay import Overlay, overlay
-from lepton_kit.data.large import parquet, tfrecord, webdataset, zarr
+from lepton_kit.data.large import from_spark, parquet, tfrecord, webdataset, zarr
 from lepton_kit.data.memory import arrays
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.series import windows
@@ -25,6 +25,7 @@ __all__ = [
     "arrays",
     "describe",
     "draw_splits",
+    "from_spark",
     "image_folder",
     "npz",
     "of",

@@ -69,6 +69,11 @@ class RunPaths:
         return self.root / "driver.lock"
 
     @property
+    def spark(self) -> Path:
+        """Says where a driver awaits the process that has the Spark session, while it does."""
+        return self.root / "spark"
+
+    @property
     def reserve(self) -> Path:
         """Room on the disk for a last word when it is full."""
         return self.root / ".reserve"

@@ -25,7 +25,7 @@ class Status(StrEnum):
     """It was asked to end before its end."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """Its driver has gone without a last word; readers say so, no driver does."""
+    """What it ran on was taken away, as its driver has said; or the driver has gone without a last word, as readers say."""
     UNKNOWN = "unknown"
     """What another version or a damaged folder says."""
 

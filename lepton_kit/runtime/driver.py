@@ -68,6 +68,7 @@ class Driver:
         self._ring = Generations(self.config, self._group, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
+        self._verdict = Status.FAILED
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
         self._resources, self._energy = Resources(), EnergyMeter()
@@ -135,7 +136,7 @@ class Driver:
         if root is not None and root.outcome in ("finished", "stop"):
             return (Status.FINISHED if root.outcome == "finished" else Status.STOPPED), root.stopped_by
         if self._fatal is not None:
-            return (Status.FAILED, self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
+            return (self._verdict, self._fatal[1]) if now - self._fatal[0] > VERDICT_SECONDS else None
         if self._failures > self.config.workers.max_failures:
             return (
                 Status.FAILED,
@@ -151,7 +152,7 @@ class Driver:
         return None
 
     def _with_checkpoint(self, status: Status, cause: str | None) -> str | None:
-        if status is not Status.FAILED:
+        if status not in (Status.FAILED, Status.INTERRUPTED):
             return cause
         last = self._ledger.last_checkpoint()
         name = last.name if last else "none yet"
@@ -327,6 +328,7 @@ class Driver:
             self._ledger.append("incident", {**about, "what": loss.cause})
         if loss.final:
             self._fatal = (time.monotonic(), loss.cause)
+            self._verdict = Status.INTERRUPTED if loss.resumable else Status.FAILED
         else:
             self._fail(loss.cause)
 

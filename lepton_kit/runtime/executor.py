@@ -28,12 +28,13 @@ class Ended:
 class Loss:
     """A host is gone, or what starts workers there; one incident for all its workers.
 
-    ``final``: no worker can be started any more, for this cause.
+    ``final``: no worker can be started any more, for this cause; ``resumable``: until somebody resumes the run.
     """
 
     cause: str
     final: bool = False
     host: str | None = None
+    resumable: bool = False
 
 
 class Executor(Protocol):

@@ -12,10 +12,11 @@ from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import HeldFolder
 from lepton_kit.runtime.executor import Ended, Loss
-from lepton_kit.runtime.hosts.launchers import address_by_ssh
+from lepton_kit.runtime.hosts.launchers import address_by_ssh, by_command
 from lepton_kit.runtime.hosts.link import HostLink
 from lepton_kit.runtime.hosts.ways import way_to
 from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.runtime.spark.places import SparkPlaces
 from lepton_kit.training import messages
 
 HELD_UP_SECONDS = 2.0
@@ -32,9 +33,13 @@ class HostsExecutor:
         self._held = HeldFolder(folder)
         hosts = config.workers.hosts or ()
         run, seconds = folder.name, config.workers.hang_seconds
-        self.links = [HostLink(host, run, self._held.shared, seconds) for host in hosts]
-        for link, peers in zip(self.links, peers_of(hosts), strict=True):
-            link.peers = peers
+        spec = config.workers.spark
+        self._spark = None if spec is None else SparkPlaces(spec, self._held.shared, hosts)
+        opener = by_command if self._spark is None else self._spark.open
+        self.links = [HostLink(host, run, self._held.shared, seconds, opener) for host in hosts]
+        if self._spark is None:
+            for link, peers in zip(self.links, peers_of(hosts), strict=True):
+                link.peers = peers
         self._told: list[tuple[int, messages.Message]] = []
         self._ended: list[Ended] = []
         self._losses: list[Loss] = []
@@ -56,6 +61,8 @@ class HostsExecutor:
         refused = [link.host.name for link in self.links if link.state == "refused"]
         said = [f"waiting for {', '.join(tried)}"] if tried else []
         said += [f"{', '.join(refused)} can't be used"] if refused else []
+        if tried and self._spark is not None and (why := self._spark.waits_for()) is not None:
+            said.append(why)
         return "; ".join(said) or None
 
     def start(self, worker: int, place: Place) -> None:
@@ -79,7 +86,8 @@ class HostsExecutor:
 
     def filenos(self) -> list[int]:
         """Descriptors that become readable when there are news."""
-        return [number for link in self.links for number in link.filenos()]
+        of_spark = [] if self._spark is None else self._spark.filenos()
+        return [*of_spark, *(number for link in self.links for number in link.filenos())]
 
     def receive(self) -> list[tuple[int, messages.Message]]:
         """What workers have said, in their order."""
@@ -119,6 +127,8 @@ class HostsExecutor:
     def losses(self) -> list[Loss]:
         """Hosts that were lost since this was asked last."""
         found, self._losses = self._losses, []
+        if self._spark is not None:
+            found += self._spark.losses()
         return found
 
     def tend(self, hang_seconds: float) -> None:
@@ -127,11 +137,20 @@ class HostsExecutor:
         held_up, self._tended = now - self._tended, now
         for link in self.links:
             link.tend(now, held_up if held_up > HELD_UP_SECONDS else 0.0)
+        if self._spark is not None:
+            self._spark.tend(now)
+            if (
+                self._spark.address is not None
+            ):  # by the way on which they reach this machine they reach each other
+                for link in self.links:
+                    link.peers = [self._spark.address]
 
     def close(self, grace_seconds: float = 2.0) -> None:
         """End everything on all hosts, as far as they are reached."""
         for link in self.links:
             link.close(grace_seconds)
+        if self._spark is not None:
+            self._spark.close(grace_seconds)
         self._held.close()
 
 

@@ -6,10 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.processes.program import command
+from lepton_kit.runtime.hosts.channels import CommandChannel
 from lepton_kit.runtime.hosts.ways import address_of
 
 AGENT = "lepton_kit.runtime.hosts.agent"
@@ -41,6 +43,11 @@ def launch_command(host: HostSpec) -> list[str]:
     if host.via == "local":
         return command(AGENT)
     return [*ssh(), *SSH_OPTIONS, "--", host.name, remote_command(host.python)]
+
+
+def by_command(host: HostSpec, log: Path) -> CommandChannel:
+    """The channel to the agent of a host that a command brings up. Raises `RunError` if it can't be started."""
+    return CommandChannel(launch_command(host), log)
 
 
 def remote_command(python: str | None) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,8 @@ from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.executor import Ended
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.hosts import talk
-from lepton_kit.runtime.hosts.launchers import launch_command
+from lepton_kit.runtime.hosts.channels import Channel, Opener
+from lepton_kit.runtime.hosts.launchers import by_command
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.receiving import Receiving
 from lepton_kit.runtime.hosts.relay import Relay
@@ -36,8 +35,16 @@ RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 class HostLink:
     """One host of a run. No method waits, but `close`."""
 
-    def __init__(self, host: HostSpec, run: str | None, folder: Path, hang_seconds: float):
+    def __init__(
+        self,
+        host: HostSpec,
+        run: str | None,
+        folder: Path,
+        hang_seconds: float,
+        opener: Opener = by_command,
+    ):
         """Without a ``run`` it is only asked what it is."""
+        self._opener = opener
         self.host, self._run, self._folder, self._hang_seconds = host, run, folder, hang_seconds
         self.state: State = "lost"
         self.cause: str | None = None
@@ -50,7 +57,7 @@ class HostLink:
         """By which the ranks there reach the others."""
         self._tries = 0
         self._retry_at = 0.0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
 
     @property
     def is_here(self) -> bool:
@@ -61,22 +68,13 @@ class HostLink:
 
     def connect(self) -> None:
         """Start the agent; it says when it is there."""
-        mine, theirs = socket.socketpair()
         self._log = RunPaths(self._folder).logs / f"host-{self.host.name.replace('/', '-')}.log"
         try:
-            with theirs, open(self._log, "ab") as log:
-                self._process = subprocess.Popen(
-                    launch_command(self.host),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=log,
-                    start_new_session=True,
-                )
-        except OSError as failure:
-            mine.close()
-            self._lose(f"its agent can't be started ({failure.strerror or failure})")
+            self._channel = self._opener(self.host, self._log)
+        except RunError as failure:
+            self._lose(str(failure))
             return
-        self._connection = Connection(mine, talk.KINDS)
+        self._connection = Connection(self._channel.end, talk.KINDS)
         self._outbox = Outbox(self._connection)
         self._sending, self._receiving = Sending(self._outbox), Receiving(self._folder, self.host.name)
         self._relay = Relay(self._outbox.post, listens=False)
@@ -90,7 +88,10 @@ class HostLink:
             self._tries += 1
             self.connect()
             return
-        if self.state in ("lost", "refused"):
+        if self.state in ("lost", "refused") or self._channel is None:
+            return
+        if self._channel.awaited:
+            self._began = now
             return
         self._heard, self._began = min(now, self._heard + held_up), min(now, self._began + held_up)
         limit = self._hang_seconds if self.state == "ready" else CONNECT_SECONDS
@@ -108,19 +109,15 @@ class HostLink:
         self._hang_up(0.0)
 
     def _hang_up(self, grace_seconds: float) -> None:
-        if self._process is None:
+        if self._channel is None:
             return
-        process, self._process = self._process, None
+        channel, self._channel = self._channel, None
         self._sending.close()
         self._outbox.close(drain_seconds=grace_seconds)
         self._relay.close()
         with contextlib.suppress(OSError):
             self._connection.shut()
-        try:
-            process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        channel.close(grace_seconds)
         self._connection.close()
 
     def close(self, grace_seconds: float) -> None:
@@ -173,13 +170,13 @@ class HostLink:
 
     def filenos(self) -> list[int]:
         """Descriptors that become readable when there are news."""
-        if self._process is None:
+        if self._channel is None:
             return []
         return [self._connection.fileno(), *self._relay.filenos()]
 
     def receive(self, ready: set[int]) -> list[tuple[int, messages.Message] | Ended | str]:
         """What workers have said, workers that have ended, and why the host, or what starts workers there, was lost."""
-        if self._process is None:
+        if self._channel is None:
             return []
         told: list[tuple[int, messages.Message] | Ended | str] = []
         self._relay.pass_on(ready)
@@ -190,7 +187,7 @@ class HostLink:
                     told += self._hear(message)
             except RunError as failure:  # a message that is not known
                 self._lose(str(failure), refused=True)
-            if self._process is not None and self._connection.closed:
+            if self._channel is not None and self._connection.closed:
                 self._lose(self._why_closed())
         return told
 
