@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.hosts import HostSpec
+from lepton_kit.hosts import SLURM, HostSpec
 from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
@@ -104,7 +104,8 @@ class WorkersConfig(Section):
         None, description="relative speed of each place, the first slot first; null: all equal"
     )
     hosts: tuple[HostSpec, ...] | None = Field(
-        None, description="hosts whose slots the workers take, the first ones first; null: this machine"
+        None,
+        description="hosts whose slots the workers take, the first ones first, or slurm; null: this machine",
     )
     device: Literal["cpu", "gpu"] = Field("cpu", description="what each worker computes on")
     allreduce: Literal["auto", "horovod", "shared_memory"] = Field(
@@ -121,6 +122,8 @@ class WorkersConfig(Section):
     @pydantic.field_validator("hosts", mode="before")
     @classmethod
     def _read_hosts(cls, hosts: Any) -> Any:
+        if hosts == SLURM:
+            hosts = [hosts]
         if not isinstance(hosts, list | tuple):
             return hosts
         return tuple(HostSpec.parse(one) if isinstance(one, str) else one for one in hosts)

@@ -283,15 +283,25 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
 
 def _reach(config: RunSettings) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
-    if config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
+    if config.workers.hosts is None:
+        return
+    cluster = Cluster(config.workers.hosts)
+    _check_slots(config, cluster.slots)
+    if problems := cluster.check().problems:
         raise RunError("hosts: " + "; ".join(problems))
 
 
-def _check_hosts(config: RunSettings, workers: int) -> None:
-    slots = config.workers.slots or 0
+def _check_slots(config: RunSettings, slots: int) -> None:
+    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
     if workers + config.workers.standby > slots:
         rule = f"at most the {slots} slots of the hosts, those of standby ({config.workers.standby}) included"
         raise ConfigError("workers.count", given=workers, rule=rule)
+
+
+def _check_hosts(config: RunSettings) -> None:
+    hosts = config.workers.hosts or ()
+    if not any(host.is_allocation for host in hosts):  # else its slots are known where the run starts
+        _check_slots(config, sum(host.slots for host in hosts))
     for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
         given = getattr(config.workers, name)
         if (given is not None) if wanted is None else (given not in wanted):
@@ -312,7 +322,7 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
             rule=f"at least one sample for each of the {workers} workers",
         )
     if config.workers.hosts is not None:
-        return _check_hosts(config, workers)
+        return _check_hosts(config)
     weights = config.workers.weights
     if weights is not None and len(weights) != workers:
         raise ConfigError(

@@ -10,6 +10,7 @@ import sys
 from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.processes.program import command
+from lepton_kit.runtime.hosts import slurm
 from lepton_kit.runtime.hosts.ways import address_of
 
 AGENT = "lepton_kit.runtime.hosts.agent"
@@ -40,6 +41,8 @@ def launch_command(host: HostSpec) -> list[str]:
     """
     if host.via == "local":
         return command(AGENT)
+    if host.via == "slurm":
+        return slurm.step_command(host.name, remote_command(host.python))
     return [*ssh(), *SSH_OPTIONS, "--", host.name, remote_command(host.python)]
 
 
@@ -53,6 +56,11 @@ def remote_command(python: str | None) -> str:
         f'for python in {candidates}; do [ -x "$python" ] && exec "$python" {run}; done; '
         "echo 'no Python with lepton_kit is there: `lepton hosts install` puts one, `python:` names one' >&2; exit 127"
     )
+
+
+def address_of_host(host: HostSpec) -> str:
+    """The address at which the ranks of other hosts find those of this one. Raises `RunError`."""
+    return slurm.address_of_node(host.name) if host.via == "slurm" else address_by_ssh(host.name)
 
 
 def address_by_ssh(name: str) -> str:
