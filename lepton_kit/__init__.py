@@ -14,6 +14,7 @@ _HOMES = {
     "runs": "client.table",
     "launch": "client.launch",
     "launch_config": "client.launch",
+    "submit": "client.submitting",
     "fit": "fitting",
     "warm": "client.launch",
     "cool": "runtime.start",

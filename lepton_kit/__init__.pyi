@@ -17,6 +17,7 @@ from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
+from lepton_kit.client.submitting import submit as submit
 from lepton_kit.client.table import runs as runs
 from lepton_kit.config import RunConfig as RunConfig
 from lepton_kit.deploy import compress as compress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -32,6 +33,9 @@ from lepton_kit.models import trust as trusted
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.start import prepare
+
+Filling = Callable[[Path], RunConfig]
+"""Writes what belongs to a run into the folder that it is given, and returns its configuration."""
 
 
 def launch(
@@ -78,10 +82,18 @@ def launch_config(
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
-    if hosts is not None:
-        config = config.replace(**{"workers.hosts": read_hosts(hosts)})
+    changes = {} if hosts is None else {"workers.hosts": read_hosts(hosts)}
+    settings, fill = from_config(config, base, trust=trust, changes=changes)
+    _reach(settings)
+    return Run(begin(settings.name, runs_dir, fill))
+
+
+def from_config(
+    config: RunConfig, base: Path, *, trust: bool = False, changes: Mapping[str, Any]
+) -> tuple[RunConfig, Filling]:
+    """Check a configuration with some fields changed, whose paths count from ``base``; also what fills its run's folder."""
     known = config.model.model_fields_set
-    config = absolute(config, base)
+    config = absolute(config.replace(**changes), base)
     if config.model.kind != "lepton":
         (trusted.trust if trust else trusted.check)(Path(config.model.path))
     for name in ("loss", "metrics", "weighted_metrics"):
@@ -93,8 +105,7 @@ def launch_config(
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
-    _reach(fitted)
-    return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
+    return fitted, lambda folder: with_data(fitted, prepared, folder)
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:

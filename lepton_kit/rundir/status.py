@@ -12,6 +12,8 @@ class Status(StrEnum):
     (True, True, False, 'unknown')
     """
 
+    QUEUED = "queued"
+    """It waits in a scheduler's queue, as a job that will start its driver."""
     CREATED = "created"
     """Its folder is there, and no driver has taken it yet."""
     STARTING = "starting"
@@ -25,7 +27,7 @@ class Status(StrEnum):
     """It was asked to end before its end."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """Its driver has gone without a last word; readers say so, no driver does."""
+    """It may go on from its last checkpoint: its machine or its job ended, or its driver has gone without a last word."""
     UNKNOWN = "unknown"
     """What another version or a damaged folder says."""
 
@@ -42,7 +44,7 @@ class Status(StrEnum):
     @property
     def is_active(self) -> bool:
         """A driver has the run, or is about to."""
-        return self in (Status.CREATED, Status.STARTING, Status.RUNNING, Status.PAUSED, Status.STOPPING)
+        return self in ACTIVE
 
     def __repr__(self) -> str:
         return repr(self.value)
@@ -50,3 +52,13 @@ class Status(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> Status:
         return cls.UNKNOWN
+
+
+ACTIVE = (
+    Status.QUEUED,
+    Status.CREATED,
+    Status.STARTING,
+    Status.RUNNING,
+    Status.PAUSED,
+    Status.STOPPING,
+)

@@ -84,11 +84,11 @@ class Driver:
         """Drive the run to its end; returns its final status."""
         status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
-        signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
+        signal.signal(signal.SIGTERM, lambda *_: self._wishes.interrupt())
         try:
             while (ended := self.turn()) is None:
                 select.select(self._executor.filenos(), [], [], TICK_SECONDS)
-            status, cause = ended
+            status, cause = self._wishes.ended(*ended)
         except LeptonError as failure:
             cause = str(failure)
         except Exception as failure:
