@@ -34,27 +34,28 @@ class StandingRun(KeptRun):
         """starting, running, paused, stopping, finished, stopped, failed; queued as a job; interrupted if it may go on."""
         for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
             view = self.view()
-            status = view.status
+            status, alive = view.status, self.alive
             if status is Status.CREATED:
                 status = Status(self.paths.read_status()["status"])
-            if self.alive:
-                return status
-            if self._queued is not None:
-                return Status.QUEUED
-            if status.is_over:
+            elif (status.is_over or not alive) and (told := self._told_since) is not None:
+                status = told
+            if alive or status.is_over or status is Status.QUEUED:
                 return status
         if (last := self._last_state) is not None:
             return Status(last["status"])
         return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
 
     @property
-    def _queued(self) -> str | None:
-        """As which job it waits for its turn, in words; None if it does not. Its driver's first word ends that."""
+    def _told_since(self) -> Status | None:
+        """What was told since its driver's last word in the log: that it waits as a job, or that another driver starts."""
         try:
             state = self.paths.read_status()
         except RunError:  # spoilt; the log alone tells
             return None
-        return state.get("cause") or "" if state["status"] == Status.QUEUED else None
+        status = Status(state["status"])
+        if status is Status.QUEUED:
+            return status
+        return status if status is Status.STARTING and state.get("driver_pid") is None and self.alive else None
 
     @property
     def _last_state(self) -> dict[str, Any] | None:
@@ -70,7 +71,7 @@ class StandingRun(KeptRun):
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status is Status.QUEUED:
-            return self._queued
+            return str(self.paths.read_status()["cause"])
         if self.status is Status.INTERRUPTED:
             folder = self.directory.parent
             where = "" if folder == runs_folder() else f"--runs-dir {folder} "

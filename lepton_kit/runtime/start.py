@@ -18,8 +18,8 @@ from typing import Any
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.scratch import Scratch
-from lepton_kit.rundir import RunPaths, lock, read_requests
-from lepton_kit.rundir.paths import RESERVE_BYTES
+from lepton_kit.rundir import RunPaths, Status, lock, read_requests
+from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 from lepton_kit.training import messages
@@ -203,6 +203,7 @@ def start_driver(paths: RunPaths) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
         if not lock.held(paths):
             _reserve(paths)
+            _announce(paths)
         if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):
             return
         descriptor = lock.take(paths)
@@ -223,6 +224,14 @@ def _reserve(paths: RunPaths) -> None:
         raise RunError(
             f"{paths.root}: the run can't start ({why_not_written(failure, paths.root)})"
         ) from None
+
+
+def _announce(paths: RunPaths) -> None:
+    """What an earlier driver, or a queue, has said of the run is no more true; its new driver's first word takes a moment."""
+    with contextlib.suppress(OSError):
+        write_atomically(
+            paths.status, json.dumps({"status": Status.STARTING, "cause": None, "driver_pid": None})
+        )
 
 
 def _give_to_standby(paths: RunPaths) -> bool:

@@ -17,8 +17,7 @@ PATIENCE_SECONDS = 30.0
 """How long a question to Slurm's controller may take."""
 STEP = (
     *("-N1", "-n1", "--ntasks-per-node=1"),
-    "--overlap",
-    "--unbuffered",
+    *("--overlap", "--unbuffered", "--quiet"),
     *("--mpi=none", "--cpu-bind=none"),
 )
 """One process on one node that shares what the job has there with its other steps, and gets all of it."""
