@@ -61,6 +61,7 @@ __all__ = [
     "panels",
     "runs",
     "sensitivity",
+    "submit",
     "training",
     "warm",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_kit.cli.runs import workers_of
+from lepton_kit.rundir.paths import runs_folder
 
 if TYPE_CHECKING:
     from lepton_kit.client.options import LaunchOptions
@@ -44,6 +46,15 @@ def add_verbs(verb: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--dry-run", action="store_true", help="write the run's folder and script, submit nothing"
     )
+    text = "Write a file with which Kubernetes or Ray runs a configuration. It was not run on either."
+    made = verb("export-job", export_job, text)
+    made.add_argument("config", help="YAML or JSON file")
+    made.add_argument("scheduler", choices=("kubernetes", "ray"))
+    made.add_argument("--output", help="the file to write; none prints it")
+    made.add_argument("--image", help="kubernetes: the container image that has lepton_kit")
+    made.add_argument("--claim", help="kubernetes: the volume claim that keeps the runs")
+    made.add_argument("--memory", default="4Gi", help="kubernetes: of the pod")
+    made.add_argument("--gpus", type=int, default=0, help="of the job")
 
 
 def submit(options: argparse.Namespace) -> int:
@@ -65,4 +76,28 @@ def submit(options: argparse.Namespace) -> int:
         print(f"# not submitted: sbatch {run.paths.job_script}")
     else:
         print(f"{run.id}: {run.status} as {run.cause}")
+    return 0
+
+
+def export_job(options: argparse.Namespace) -> int:
+    """Write a scheduler's file."""
+    from lepton_kit.client import job_files
+    from lepton_kit.config import RunConfig
+    from lepton_kit.errors import ConfigError
+
+    config = RunConfig.load(options.config)
+    if options.scheduler == "kubernetes":
+        for name in ("image", "claim"):
+            if getattr(options, name) is None:
+                raise ConfigError(name, given=None, rule=f"--{name}: Kubernetes needs it")
+        text = job_files.kubernetes(
+            config, options.image, options.claim, memory=options.memory, gpus=options.gpus
+        )
+    else:
+        runs = str(runs_folder(options.runs_dir))
+        text = job_files.ray(config, Path(options.config), runs, gpus=options.gpus)
+    if options.output is None:
+        print(text, end="")
+    else:
+        Path(options.output).write_text(text, encoding="utf-8")
     return 0

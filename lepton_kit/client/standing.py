@@ -55,7 +55,9 @@ class StandingRun(KeptRun):
         status = Status(state["status"])
         if status is Status.QUEUED:
             return status
-        return status if status is Status.STARTING and state.get("driver_pid") is None and self.alive else None
+        return (
+            status if status is Status.STARTING and state.get("driver_pid") is None and self.alive else None
+        )
 
     @property
     def _last_state(self) -> dict[str, Any] | None:

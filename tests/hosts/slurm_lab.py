@@ -76,7 +76,7 @@ class Slurm:
             f"SlurmctldLogFile={self.folder}/slurmctld.log\nSlurmdLogFile={self.folder}/slurmd-%n.log\n"
             "ProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\nMpiDefault=none\n"
             "SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\nSlurmdParameters=config_overrides\n"
-            "ReturnToService=2\nMailProg=/bin/true\n"
+            "SchedulerParameters=batch_sched_delay=0,sched_interval=1\nReturnToService=2\nMailProg=/bin/true\n"
             + "".join(nodes)
             + "PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP\n"
         )
@@ -114,6 +114,11 @@ class Slurm:
         found = re.search(r"job allocation (\d+)", told.stderr)
         assert found is not None, told.stderr
         return {"SLURM_JOB_ID": found[1], "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
+
+    def start_at_once(self, job: str) -> None:
+        """Start a job that was put back into the queue, where Slurm lets it wait for two minutes."""
+        self._until(lambda: self.ask("squeue", "-h", "-j", job, "-o", "%T") == "PENDING", "it waits")
+        self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this Slurm has started, daemons included."""
