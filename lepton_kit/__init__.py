@@ -10,6 +10,7 @@ _HOMES = {
     "LeptonModel": "models",
     "RunConfig": "config",
     "Run": "client.run",
+    "attach": "client.attaching",
     "open_run": "client.run",
     "runs": "client.table",
     "launch": "client.launch",

@@ -8,6 +8,7 @@ from lepton_kit import errors as errors
 from lepton_kit import models as models
 from lepton_kit import panels as panels
 from lepton_kit import training as training
+from lepton_kit.client.attaching import attach as attach
 from lepton_kit.client.audit import audit as audit
 from lepton_kit.client.certify import certify as certify
 from lepton_kit.client.cluster import Cluster as Cluster
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "Workbench",
+    "attach",
     "audit",
     "certify",
     "compare",

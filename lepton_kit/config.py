@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.hosts import SLURM, HostSpec
+from lepton_kit.hosts import HOST, SLURM, HostSpec
 from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE, MOST_WORKERS = 10_000_000, 10_000_000, 10_000.0, 1024
@@ -106,6 +106,11 @@ class WorkersConfig(Section):
     hosts: tuple[HostSpec, ...] | None = Field(
         None,
         description="hosts whose slots the workers take, the first ones first, or slurm; null: this machine",
+    )
+    driver: str | None = Field(
+        None,
+        pattern=HOST,
+        description="host on which the driver runs too, as ssh knows it; null: this machine",
     )
     device: Literal["cpu", "gpu"] = Field("cpu", description="what each worker computes on")
     allreduce: Literal["auto", "horovod", "shared_memory"] = Field(

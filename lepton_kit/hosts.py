@@ -14,6 +14,8 @@ from lepton_kit.errors import ConfigError
 from lepton_kit.specs import Section
 
 RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], a YAML file that lists hosts, or slurm"
+HOST = r"^[^-\s][^\s]*$"
+"""Names that no program takes for an option."""
 SLURM = "slurm"
 """As the name of a host: all nodes of the Slurm allocation that the run starts in, with the slots that they have there."""
 
@@ -27,7 +29,7 @@ class HostSpec(Section):
 
     name: str = Field(
         min_length=1,
-        pattern=r"^[^-\s][^\s]*$",
+        pattern=HOST,
         description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine, "
         "slurm the nodes of a Slurm allocation",
     )

@@ -294,6 +294,10 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
 
 def _reach(config: RunSettings) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
+    if (driver := config.workers.driver) is not None:
+        if problems := Cluster([driver]).check().problems:
+            raise RunError("driver: " + "; ".join(problems))
+        return  # which hosts that one reaches is for it to find out
     if config.workers.hosts is None:
         return
     cluster = Cluster(config.workers.hosts)
@@ -339,6 +343,8 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
         raise ConfigError(
             "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
         )
+    if config.workers.driver is not None:
+        return  # which machine this is about is not known here
     if config.workers.device == "gpu" and not gpus():
         raise DeviceError(
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"

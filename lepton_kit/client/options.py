@@ -66,6 +66,7 @@ class LaunchOptions(TypedDict, total=False):
     standby: int
     threads: int | None
     hosts: Any
+    driver: str | None
     weights: tuple[float, ...] | None
     device: str
     allreduce: str

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.client import jobs
 from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.client.standing import StandingRun
-from lepton_kit.config import RunConfig
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
@@ -49,11 +48,6 @@ class Run(StandingRun):
         except LeptonError:
             return f"<Run {self.id}: unreadable>"
 
-    @functools.cached_property
-    def config(self) -> RunConfig:
-        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
-        return RunConfig.load(self.paths.config)
-
     @property
     def history(self) -> pd.DataFrame:
         """One row per step: step, epoch, loss, time (unix seconds), with metrics and throughput where reported.
@@ -82,15 +76,15 @@ class Run(StandingRun):
         return pd.DataFrame(self.view().epochs)
 
     def wait(self, timeout: float | None = None) -> Run:
-        """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
+        """Wait until the run has ended. Raises `RunError` if it failed, was interrupted or is away, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.alive or not (self.status.is_over or self.status is Status.CREATED):
+        while self.alive or not (self.status.is_over or self.status in (Status.CREATED, Status.AWAY)):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
             time.sleep(POLL_SECONDS)
-        if self.status in (Status.FAILED, Status.INTERRUPTED):
+        if self.status in (Status.FAILED, Status.INTERRUPTED, Status.AWAY):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 

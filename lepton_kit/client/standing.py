@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from lepton_kit.client.kept import KeptRun
-from lepton_kit.errors import RunError
+from lepton_kit.config import RunConfig
+from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir import RunPaths, RunView, Status, lock
 from lepton_kit.rundir.paths import runs_folder
 from lepton_kit.runtime.failing import last_words
@@ -17,6 +19,11 @@ class StandingRun(KeptRun):
     def __init__(self, paths: RunPaths):
         super().__init__(paths)
         self._view: RunView | None = None  # a list of runs needs none of those that have ended
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
+        return RunConfig.load(self.paths.config)
 
     def _lie_at(self, paths: RunPaths) -> None:
         super()._lie_at(paths)
@@ -43,7 +50,17 @@ class StandingRun(KeptRun):
                 return status
         if (last := self._last_state) is not None:
             return Status(last["status"])
-        return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
+        if status is Status.CREATED and not self.paths.lock.exists():
+            return status
+        return Status.INTERRUPTED if self._driver is None else Status.AWAY
+
+    @property
+    def _driver(self) -> str | None:
+        """The host that its driver is on; None if that is this machine."""
+        try:
+            return self.config.workers.driver
+        except ConfigError:
+            return None
 
     @property
     def _told_since(self) -> Status | None:
@@ -74,6 +91,10 @@ class StandingRun(KeptRun):
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status is Status.QUEUED:
             return str(self.paths.read_status()["cause"])
+        if self.status is Status.AWAY:
+            said = last_words(self.paths.logs / "follower.log")
+            follows = f"lk.attach('{self._driver}:{self.id}') follows it"
+            return f"its driver is on {self._driver}, and nothing is heard of it; {follows}{said and f' ({said})'}"
         if self.status is Status.INTERRUPTED:
             folder = self.directory.parent
             where = "" if folder == runs_folder() else f"--runs-dir {folder} "

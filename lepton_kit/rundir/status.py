@@ -28,6 +28,8 @@ class Status(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     """It may go on from its last checkpoint: its machine or its job ended, or its driver has gone without a last word."""
+    AWAY = "away"
+    """Its driver is on another host, and nobody here follows it."""
     UNKNOWN = "unknown"
     """What another version or a damaged folder says."""
 
@@ -56,6 +58,7 @@ class Status(StrEnum):
 
 ACTIVE = (
     Status.QUEUED,
+    Status.AWAY,
     Status.CREATED,
     Status.STARTING,
     Status.RUNNING,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.config import RunConfig
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.scratch import Scratch
@@ -25,6 +26,7 @@ from lepton_kit.runtime.wire import Connection
 from lepton_kit.training import messages
 
 DRIVER = "lepton_kit.runtime.entry"
+FOLLOWER = "lepton_kit.runtime.hosts.follower"
 TAKE_OVER_SECONDS = 10.0
 
 
@@ -198,6 +200,8 @@ def start_driver(paths: RunPaths) -> None:
 
     Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
+    if RunConfig.load(paths.config).workers.driver is not None:
+        return follow(paths, drive=True)
     with _kept.lock:
         for folder in (paths.logs, paths.control):  # a copy may lack what was empty
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -213,6 +217,17 @@ def start_driver(paths: RunPaths) -> None:
             _kept.start_program(arguments, paths.driver_log, descriptors=(descriptor,))
         finally:
             os.close(descriptor)
+
+
+def follow(paths: RunPaths, *, drive: bool) -> None:
+    """Have a run whose driver is on another host followed here; with ``drive`` that one is started if need be."""
+    descriptor = lock.take(paths)
+    try:
+        _announce(paths)
+        arguments = [str(paths.root), "--lock", str(descriptor), *(["--drive"] if drive else [])]
+        start_detached(FOLLOWER, arguments, paths.logs / "follower.log", descriptors=(descriptor,))
+    finally:
+        os.close(descriptor)
 
 
 def _reserve(paths: RunPaths) -> None:
