@@ -8,6 +8,7 @@ from lepton_kit import errors as errors
 from lepton_kit import models as models
 from lepton_kit import panels as panels
 from lepton_kit import training as training
+from lepton_kit.client.attaching import attach as attach
 from lepton_kit.client.audit import audit as audit
 from lepton_kit.client.certify import certify as certify
 from lepton_kit.client.cluster import Cluster as Cluster
@@ -17,6 +18,7 @@ from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
+from lepton_kit.client.submitting import submit as submit
 from lepton_kit.client.table import runs as runs
 from lepton_kit.config import RunConfig as RunConfig
 from lepton_kit.deploy import compress as compress
@@ -37,6 +39,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "Workbench",
+    "attach",
     "audit",
     "certify",
     "compare",
@@ -60,6 +63,7 @@ __all__ = [
     "panels",
     "runs",
     "sensitivity",
+    "submit",
     "training",
     "warm",
 ]

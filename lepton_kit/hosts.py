@@ -13,7 +13,11 @@ from pydantic import Field, PositiveInt
 from lepton_kit.errors import ConfigError
 from lepton_kit.specs import Section
 
-RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], or a YAML file that lists hosts"
+RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], a YAML file that lists hosts, or slurm"
+HOST = r"^[^-\s][^\s]*$"
+"""Names that no program takes for an option."""
+SLURM = "slurm"
+"""As the name of a host: all nodes of the Slurm allocation that the run starts in, with the slots that they have there."""
 
 
 class HostSpec(Section):
@@ -25,12 +29,14 @@ class HostSpec(Section):
 
     name: str = Field(
         min_length=1,
-        pattern=r"^[^-\s][^\s]*$",
-        description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine",
+        pattern=HOST,
+        description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine, "
+        "slurm the nodes of a Slurm allocation",
     )
     slots: PositiveInt = Field(1, description="workers that it has room for")
-    via: Literal["ssh", "local", "spark"] = Field(
-        "ssh", description="how its agent starts; local: on this machine; spark: as a task"
+    via: Literal["ssh", "local", "slurm", "spark"] = Field(
+        "ssh",
+        description="how its agent starts; local: on this machine, slurm: by srun in an allocation, spark: as a task",
     )
     python: str | None = Field(
         None, description="the Python there that has lepton_kit; null: what was installed, else the same path"
@@ -46,18 +52,27 @@ class HostSpec(Section):
     def parse(cls, text: str) -> Self:
         """A host from ``name`` or ``name:slots``; localhost, and localhost/name, are this machine.
 
-        Raises `ValueError` for slots that are no number.
+        ``slurm`` is all nodes of an allocation, whose slots Slurm says. Raises `ValueError` for slots that are no number.
 
         >>> HostSpec.parse("me@lab-3:2").slots, HostSpec.parse("localhost").via
         (2, 'local')
         """
+        if text.strip() == SLURM:
+            return cls(name=SLURM, via="slurm")
         name, colon, slots = text.strip().rpartition(":")
         if not colon:
             name, slots = slots, "1"
         if not slots.isdigit():
             raise ValueError(f"{text!r}: name or name:slots, such as gpu-box:4")
+        if name == SLURM:
+            raise ValueError(f"{text!r}: slurm alone; Slurm says how many slots its nodes have")
         local = name == "localhost" or name.startswith("localhost/")
         return cls(name=name, slots=int(slots), via="local" if local else "ssh")
+
+    @property
+    def is_allocation(self) -> bool:
+        """Whether it stands for all nodes of a Slurm allocation, which are found when a run starts."""
+        return self.via == "slurm" and self.name == SLURM
 
 
 class SparkSpec(Section):
@@ -165,7 +180,7 @@ def _parsed(field: str, text: str) -> str:
     try:
         HostSpec.parse(text)
     except ValueError:
-        raise ConfigError(field, given=text, rule="name or name:slots, such as gpu-box:4") from None
+        raise ConfigError(field, given=text, rule="name or name:slots, such as gpu-box:4, or slurm") from None
     return text
 
 

@@ -12,11 +12,12 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import completion, keeping, results, runs
+from lepton_kit.cli import completion, keeping, results, runs, submitting
 from lepton_kit.errors import LeptonError
 
-OPENS = ("run", "resume", "compress", "export", "predict", "report")
+OPENS = ("run", "submit", "resume", "compress", "export", "predict", "report")
 """Verbs that load a model, and with it perhaps code."""
+FOREGROUND = "end the run with this command: SIGTERM stops it with a checkpoint, as interrupted"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,10 +117,12 @@ def _parser() -> Parser:
     )
     made.add_argument("config", help="YAML or JSON file")
     made.add_argument("--detach", action="store_true", help="return at once; the run goes on")
-    made.add_argument("--hosts", help="train there: gpu-box:4,lab-3:2 (name:slots), or a hosts.yaml")
+    made.add_argument("--foreground", action="store_true", help=FOREGROUND)
+    made.add_argument("--hosts", help="train there: gpu-box:4,lab-3:2 (name:slots), a hosts.yaml, or slurm")
     made.add_argument(
         "--spark", metavar="MASTER", help="workers are tasks there: spark://head:7077, yarn, k8s://…"
     )
+    submitting.add_verbs(verb)
     keeping.add_verbs(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
@@ -130,10 +133,12 @@ def _parser() -> Parser:
     made.add_argument("--log-seconds", type=float)
     for name, text in (
         ("pause", "Hold a run at its next commit."),
-        ("resume", "Go on with a paused, stopped, failed or interrupted run."),
         ("stop", "End a run at its next commit, with a checkpoint."),
     ):
         verb(name, runs.steer(name), text, run=True)
+    text = "Go on with a paused, stopped, failed or interrupted run."
+    made = verb("resume", runs.resume, text, run=True, reads=True)
+    made.add_argument("--foreground", action="store_true", help=FOREGROUND)
     made = verb(
         "audit",
         runs.audit,
@@ -235,5 +240,5 @@ def _parser() -> Parser:
     made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
     made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
-    made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, or a hosts.yaml")
+    made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")
     return parser

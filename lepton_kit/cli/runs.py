@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ def run(options: argparse.Namespace) -> int:
     """Start the run of a configuration file."""
     from lepton_kit.client.launch import launch_config
 
-    run = launch_config(
-        options.config, options.runs_dir, trust=options.trust, hosts=options.hosts, spark=options.spark
-    )
+    def begin() -> Any:
+        return launch_config(
+            options.config, options.runs_dir, trust=options.trust, hosts=options.hosts, spark=options.spark
+        )
+
+    if options.foreground:
+        from lepton_kit.cli.foreground import hold
+
+        return hold(begin, options.json)
+    run = begin()
     if options.detach:
         print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
         return 0
@@ -47,19 +55,20 @@ def watch(options: argparse.Namespace) -> int:
     return follow(open_run_of(options), options.json, options.once)
 
 
-def follow(run: Any, as_json: bool, once: bool) -> int:
-    """Print what happens to a run until it ends; 1 if it failed."""
+def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | None = None) -> int:
+    """Print what happens to a run until it ends, and ``look`` after other things meanwhile; 1 if it failed."""
     from lepton_kit.rundir import Status
-    from lepton_kit.rundir.view import describe
 
     live = sys.stdout.isatty() and not as_json
     shown = ""
     if not once and not as_json:
         print(f"{run.id} in {run.directory}")
     while True:
+        if look is not None:
+            look()
         status = run.status
         ended = status.is_over
-        line = json.dumps(state(run, status)) if as_json else describe(run.view())
+        line = json.dumps(state(run, status)) if as_json else told(run, status)
         if line != shown and (live or ended or once or not as_json):
             print(
                 f"\r\033[K{line}" if live else line,
@@ -70,6 +79,14 @@ def follow(run: Any, as_json: bool, once: bool) -> int:
         if ended or once:
             return 1 if status in (Status.FAILED, Status.INTERRUPTED) else 0
         time.sleep(0.2 if live else 1.0)
+
+
+def told(run: Any, status: str) -> str:
+    """A run in one line."""
+    from lepton_kit.rundir import Status
+    from lepton_kit.rundir.view import describe
+
+    return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
 
 
 def state(run: Any, status: str) -> dict[str, Any]:
@@ -93,10 +110,9 @@ def state(run: Any, status: str) -> dict[str, Any]:
 
 def scale(options: argparse.Namespace) -> int:
     """Ask for another number of workers."""
-    workers = int(options.workers) if options.workers.lstrip("-").isdigit() else options.workers
     run = open_run_of(options)
     answered = len(run.view().requests)
-    run.scale(workers)
+    run.scale(workers_of(options.workers))
     return answer(run, answered)
 
 
@@ -128,6 +144,26 @@ def steer(name: str) -> Any:
         return 0
 
     return act
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run; in the foreground also begin one that was never begun, and leave one that has finished."""
+    run = open_run_of(options)
+    if not options.foreground:
+        run.resume()
+        return 0
+    from lepton_kit.cli.foreground import hold
+    from lepton_kit.rundir import Status
+
+    if run.status is Status.FINISHED:
+        print(f"{run.id} has finished")
+        return 0
+    return hold(run.resume, options.json)
+
+
+def workers_of(text: str) -> int | str:
+    """A number of workers as a user writes it; what is none is for others to refuse."""
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def audit(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec, read_hosts
 from lepton_kit.runtime.hosts.executor import peers_of
 from lepton_kit.runtime.hosts.preflight import Found, look
+from lepton_kit.runtime.hosts.slurm import settled
 
 PATIENCE = 30.0
 
@@ -45,16 +46,16 @@ class Checked:
 class Cluster:
     """Hosts that runs may use together.
 
-    ``hosts`` is what ``launch`` takes: names with slots, a list of mappings, or a YAML file. Raises `ConfigError`.
+    ``hosts`` is what ``launch`` takes: names with slots, a list of mappings, a YAML file, or ``"slurm"``. Raises
+    `ConfigError`, or `RunError` for ``"slurm"`` outside an allocation.
 
     >>> Cluster(["localhost/a:2", "localhost/b"]).slots
     3
     """
 
     def __init__(self, hosts: Any):
-        self.hosts: Sequence[HostSpec] = (
-            RunSettings.from_dict({"workers": {"hosts": read_hosts(hosts)}}).workers.hosts or ()
-        )
+        settings = RunSettings.from_dict({"workers": {"hosts": read_hosts(hosts)}})
+        self.hosts: Sequence[HostSpec] = settled(settings).workers.hosts or ()
 
     @property
     def slots(self) -> int:

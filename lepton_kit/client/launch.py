@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -36,6 +36,9 @@ from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import prepare
+
+Filling = Callable[[Path], RunConfig]
+"""Writes what belongs to a run into the folder that it is given, and returns its configuration."""
 
 
 def launch(
@@ -90,14 +93,24 @@ def launch_config(
     if not isinstance(config, RunConfig):
         base = Path(config).resolve().parent
         config = RunConfig.load(config)
+    changes: dict[str, Any] = {}
     session = None
     if hosts is not None:
-        config = config.replace(**{"workers.hosts": read_hosts(hosts), "workers.spark": None})
+        changes = {"workers.hosts": read_hosts(hosts), "workers.spark": None}
     if spark is not None:
-        settings, session = read_spark(spark)
-        config = config.replace(**{"workers.hosts": None, "workers.spark": settings})
+        named, session = read_spark(spark)
+        changes = {"workers.hosts": None, "workers.spark": named}
+    settings, fill = from_config(config, base, trust=trust, changes=changes)
+    _reach(settings, session)
+    return _begun(settings.name, runs_dir, fill, session)
+
+
+def from_config(
+    config: RunConfig, base: Path, *, trust: bool = False, changes: Mapping[str, Any]
+) -> tuple[RunConfig, Filling]:
+    """Check a configuration with some fields changed, whose paths count from ``base``; also what fills its run's folder."""
     known = config.model.model_fields_set
-    config = absolute(config, base)
+    config = absolute(config.replace(**changes), base)
     if config.model.kind != "lepton":
         (trusted.trust if trust else trusted.check)(Path(config.model.path))
     for name in ("loss", "metrics", "weighted_metrics"):
@@ -109,8 +122,7 @@ def launch_config(
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
-    _reach(fitted, session)
-    return _begun(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder), session)
+    return fitted, lambda folder: with_data(fitted, prepared, folder)
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
@@ -315,17 +327,32 @@ def _from_spark(frame: Any, parts: int, options: dict[str, Any]) -> Dataset:
 
 def _reach(config: RunSettings, session: Any = None) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
+    if (driver := config.workers.driver) is not None:
+        if problems := Cluster([driver]).check().problems:
+            raise RunError("driver: " + "; ".join(problems))
+        return  # which hosts that one reaches is for it to find out
     if config.workers.spark is not None:
         check_spark(config.workers.spark, session)
-    elif config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
+        return
+    if config.workers.hosts is None:
+        return
+    cluster = Cluster(config.workers.hosts)
+    _check_slots(config, cluster.slots)
+    if problems := cluster.check().problems:
         raise RunError("hosts: " + "; ".join(problems))
 
 
-def _check_hosts(config: RunSettings, workers: int) -> None:
-    slots = config.workers.slots or 0
+def _check_slots(config: RunSettings, slots: int) -> None:
+    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
     if workers + config.workers.standby > slots:
         rule = f"at most the {slots} slots of the hosts, those of standby ({config.workers.standby}) included"
         raise ConfigError("workers.count", given=workers, rule=rule)
+
+
+def _check_hosts(config: RunSettings) -> None:
+    hosts = config.workers.hosts or ()
+    if not any(host.is_allocation for host in hosts):  # else its slots are known where the run starts
+        _check_slots(config, sum(host.slots for host in hosts))
     for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
         given = getattr(config.workers, name)
         if (given is not None) if wanted is None else (given not in wanted):
@@ -346,12 +373,14 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
             rule=f"at least one sample for each of the {workers} workers",
         )
     if config.workers.hosts is not None:
-        return _check_hosts(config, workers)
+        return _check_hosts(config)
     weights = config.workers.weights
     if weights is not None and len(weights) != workers:
         raise ConfigError(
             "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
         )
+    if config.workers.driver is not None:
+        return  # which machine this is about is not known here
     if config.workers.device == "gpu" and not gpus():
         raise DeviceError(
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"

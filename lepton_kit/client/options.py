@@ -18,11 +18,11 @@ from lepton_kit.config import (
     QuantizationAwareConfig,
     RunSettings,
     TrainingConfig,
-    WorkersConfig,
 )
 from lepton_kit.errors import ConfigError
 from lepton_kit.hosts import read_hosts
 from lepton_kit.specs import BlockOrder
+from lepton_kit.workers import WorkersConfig
 
 
 class LaunchOptions(TypedDict, total=False):
@@ -70,6 +70,7 @@ class LaunchOptions(TypedDict, total=False):
     threads: int | None
     hosts: Any
     spark: Any
+    driver: str | None
     weights: tuple[float, ...] | None
     device: str
     allreduce: str

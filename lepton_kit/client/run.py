@@ -9,20 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.client.kept import KeptRun
+from lepton_kit.client import jobs
 from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.client.spark import check_spark
-from lepton_kit.config import RunConfig
+from lepton_kit.client.standing import StandingRun
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models import trust as trusted
-from lepton_kit.rundir import RunPaths, RunView, Status, find_run, lock, send_request
-from lepton_kit.rundir.paths import runs_folder, write_atomically
+from lepton_kit.rundir import RunPaths, Status, find_run, send_request
+from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import describe
-from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.hosts.slurm import settled
 from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import start_driver
 
@@ -37,12 +37,11 @@ HEARD_SECONDS = 2.0
 """A driver that was just killed may hold its lock for a moment yet; one that lives takes a request within a tick."""
 
 
-class Run(KeptRun):
+class Run(StandingRun):
     """A handle on a run directory; any number of them may watch and steer one run."""
 
     def __init__(self, paths: RunPaths):
         super().__init__(paths)
-        self._view: RunView | None = None  # a list of runs needs none of those that have ended
         self._predictor: tuple[Any, Predictor] | None = None
 
     def __repr__(self) -> str:
@@ -50,76 +49,6 @@ class Run(KeptRun):
             return f"<Run {self.labels.name or self.config.name}: {self.status}>"
         except LeptonError:
             return f"<Run {self.id}: unreadable>"
-
-    @functools.cached_property
-    def config(self) -> RunConfig:
-        """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
-        return RunConfig.load(self.paths.config)
-
-    def _lie_at(self, paths: RunPaths) -> None:
-        super()._lie_at(paths)
-        self._view = None
-
-    def view(self) -> RunView:
-        """The run as its events tell it so far; the same object every time, refreshed."""
-        if self._view is None:
-            self._view = RunView(self.paths.events)
-        self._view.refresh()
-        return self._view
-
-    @property
-    def status(self) -> Status:
-        """starting, running, paused, stopping, finished, stopped, failed; interrupted if its driver has died."""
-        for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
-            view = self.view()
-            status = view.status
-            if status is Status.CREATED:
-                status = Status(self.paths.read_status()["status"])
-            if status.is_final or self.alive:
-                return status
-        if (last := self._last_state) is not None:
-            return Status(last["status"])
-        return status if status is Status.CREATED and not self.paths.lock.exists() else Status.INTERRUPTED
-
-    @property
-    def _last_state(self) -> dict[str, Any] | None:
-        """What the last driver has said of its end where only its status file had room for it."""
-        try:
-            state = self.paths.read_status()
-        except RunError:  # spoilt; the log alone tells
-            return None
-        same = state.get("driver_pid") == self.view().driver_pid is not None
-        return state if same and Status(state["status"]).is_final else None
-
-    @property
-    def cause(self) -> str | None:
-        """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
-        if self.status is Status.INTERRUPTED and self.view().status is not Status.INTERRUPTED:
-            if not self.paths.config.exists():
-                return f"{self.directory}: the run's folder was deleted or moved"
-            said = last_words(self.paths.driver_log)
-            if self.view().first_time is None:
-                return f"the driver could not start: {said or 'it left no word'} ({self.paths.driver_log})"
-            folder = self.directory.parent
-            where = "" if folder == runs_folder() else f"--runs-dir {folder} "
-            return f"the driver died; `lepton {where}resume {self.id}` continues from the last checkpoint, if there is one"
-        last = self._last_state if self.view().driver_pid is not None else self.paths.read_status()
-        return self.view().cause or (last or {}).get("cause")
-
-    @property
-    def stopped_by(self) -> str | None:
-        """What ended a finished run before its last epoch, such as a callback, in words."""
-        return self.cause if self.status is Status.FINISHED else None
-
-    @property
-    def warnings(self) -> list[str]:
-        """What the run's log warns of, in order; first what is not exact in this model on several workers."""
-        return [str(warning["text"]) for warning in self.view().warnings]
-
-    @property
-    def alive(self) -> bool:
-        """True while a driver holds the run."""
-        return lock.held(self.paths)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -149,15 +78,15 @@ class Run(KeptRun):
         return pd.DataFrame(self.view().epochs)
 
     def wait(self, timeout: float | None = None) -> Run:
-        """Wait until the run has ended. Raises `RunError` if it failed or was interrupted, `TimeoutError` if late."""
+        """Wait until the run has ended. Raises `RunError` if it failed, was interrupted or is away, `TimeoutError` if late."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self.alive or not (self.status.is_over or self.status is Status.CREATED):
+        while self.alive or not (self.status.is_over or self.status in (Status.CREATED, Status.AWAY)):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
                 )
             time.sleep(POLL_SECONDS)
-        if self.status in (Status.FAILED, Status.INTERRUPTED):
+        if self.status in (Status.FAILED, Status.INTERRUPTED, Status.AWAY):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
@@ -182,6 +111,8 @@ class Run(KeptRun):
         if self.status is Status.FINISHED:
             raise RunError(f"{self.id} has finished; there is nothing to resume")
         trusted.check(self.directory)
+        jobs.check_turn(self.paths)
+        settled(self.config)  # says so at once where its hosts are an allocation and there is none
         if self.config.workers.spark is not None:
             check_spark(self.config.workers.spark, spark)
         start_driver(self.paths)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.client.options import SAME
-from lepton_kit.config import RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.config import RunConfig, TrainingConfig
 from lepton_kit.data.places import is_address
 from lepton_kit.specs import LeptonSpec, Spec
+from lepton_kit.workers import WorkersConfig
 
 EVENT = ("verb", "id", "accepted", "cause", "time", "kind", "step")
 """What an event of a request holds beside the request's own arguments."""

@@ -72,7 +72,7 @@ def summary(view: RunView, run_id: str, state: str | None = None) -> str:
 def _headline(view: RunView, run_id: str, state: str) -> str:
     told = (
         "the driver died; Resume goes on from the last checkpoint"
-        if state == Status.INTERRUPTED
+        if state == Status.INTERRUPTED and view.status is not Status.INTERRUPTED
         else view.cause
     )
     cause = f' <span class="lk-note">{html.escape(told)}</span>' if told else ""

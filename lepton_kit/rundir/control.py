@@ -11,7 +11,7 @@ from typing import Any
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir.paths import RunPaths, write_atomically
 
-VERBS = ("scale", "pause", "resume", "stop", "set")
+VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set")
 SETTABLE = ("learning_rate", "log_seconds")
 
 

@@ -113,6 +113,11 @@ class RunPaths:
         return self.root / "compression"
 
     @property
+    def job_script(self) -> Path:
+        """The batch script with which a scheduler starts its driver, if it was submitted to one."""
+        return self.root / "job.sh"
+
+    @property
     def control_run(self) -> Path:
         """Names the run that is this one's control: the same training without pruning and rounding."""
         return self.root / "control-run"

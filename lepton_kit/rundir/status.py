@@ -12,6 +12,8 @@ class Status(StrEnum):
     (True, True, False, 'unknown')
     """
 
+    QUEUED = "queued"
+    """It waits in a scheduler's queue, as a job that will start its driver."""
     CREATED = "created"
     """Its folder is there, and no driver has taken it yet."""
     STARTING = "starting"
@@ -25,7 +27,10 @@ class Status(StrEnum):
     """It was asked to end before its end."""
     FAILED = "failed"
     INTERRUPTED = "interrupted"
-    """What it ran on was taken away, as its driver has said; or the driver has gone without a last word, as readers say."""
+    """It may go on from its last checkpoint: its machine or its job ended, what it ran on was taken away, or its driver has
+    gone without a last word."""
+    AWAY = "away"
+    """Its driver is on another host, and nobody here follows it."""
     UNKNOWN = "unknown"
     """What another version or a damaged folder says."""
 
@@ -42,7 +47,7 @@ class Status(StrEnum):
     @property
     def is_active(self) -> bool:
         """A driver has the run, or is about to."""
-        return self in (Status.CREATED, Status.STARTING, Status.RUNNING, Status.PAUSED, Status.STOPPING)
+        return self in ACTIVE
 
     def __repr__(self) -> str:
         return repr(self.value)
@@ -50,3 +55,14 @@ class Status(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> Status:
         return cls.UNKNOWN
+
+
+ACTIVE = (
+    Status.QUEUED,
+    Status.AWAY,
+    Status.CREATED,
+    Status.STARTING,
+    Status.RUNNING,
+    Status.PAUSED,
+    Status.STOPPING,
+)

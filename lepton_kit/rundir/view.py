@@ -180,8 +180,8 @@ class RunView:
 
     @property
     def done(self) -> bool:
-        """Whether the run is over."""
-        return self.status.is_final
+        """Whether the run has said that it is over."""
+        return self.status.is_over
 
     @property
     def total_steps(self) -> int | None:

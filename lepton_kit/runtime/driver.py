@@ -20,6 +20,7 @@ from lepton_kit.runtime.energy import EnergyMeter
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
+from lepton_kit.runtime.hosts import slurm
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
@@ -46,7 +47,7 @@ class Driver:
     def __init__(
         self, paths: RunPaths, hire: Callable[[RunConfig], WorkerGroup], held_lock: int | None = None
     ):
-        self.config = RunConfig.load(paths.config)
+        self.config = slurm.settled(RunConfig.load(paths.config))
         self._lock = lock.take(paths) if held_lock is None else held_lock
         self._token, self._held = paths.id, HeldFolder(paths.root)
         inside = RunPaths(self._held.inside)
@@ -84,11 +85,11 @@ class Driver:
         """Drive the run to its end; returns its final status."""
         status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
-        signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
+        signal.signal(signal.SIGTERM, lambda *_: self._wishes.interrupt())
         try:
             while (ended := self.turn()) is None:
                 select.select(self._executor.filenos(), [], [], TICK_SECONDS)
-            status, cause = ended
+            status, cause = self._wishes.ended(*ended)
         except LeptonError as failure:
             cause = str(failure)
         except Exception as failure:

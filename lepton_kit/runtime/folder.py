@@ -14,8 +14,13 @@ from lepton_kit.rundir.paths import runs_folder, write_atomically
 from lepton_kit.runtime.start import start_driver
 
 
-def begin(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig]) -> RunPaths:
-    """Make the folder of a run and start its driver; whatever fails, no folder is left.
+def begin(
+    name: str,
+    runs_dir: str | Path | None,
+    fill: Callable[[Path], RunConfig],
+    start: Callable[[RunPaths], object] | None = start_driver,
+) -> RunPaths:
+    """Make the folder of a run and ``start`` it, usually its driver; whatever fails, no folder is left.
 
     ``fill`` writes what belongs to the run (model, data, callbacks) into the folder that it is given, and returns the
     configuration. The folder has its name once it is complete. Raises `RunError` where the disk is full.
@@ -26,7 +31,8 @@ def begin(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConf
         hidden.create()
         write_atomically(hidden.config, fill(hidden.root).to_yaml())
         os.rename(hidden.root, paths.root)
-        start_driver(paths)
+        if start is not None:
+            start(paths)
     except BaseException as failure:
         shutil.rmtree(hidden.root, ignore_errors=True)
         if not lock.held(paths):  # a driver that has it already keeps it

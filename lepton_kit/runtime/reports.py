@@ -91,7 +91,7 @@ class Ledger:
     def status(self, status: Status, cause: str | None = None) -> None:
         """Note a status unless it is the one that is known."""
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
-        if told and not status.is_final:
+        if told and not status.is_over:
             return
         self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
         self._write_status(status, cause)
@@ -103,7 +103,7 @@ class Ledger:
             "driver_pid": os.getpid(),
             "step": self.view.step,
         }
-        if status.is_final:
+        if status.is_over:
             state["summary"] = {"workers": self._workers, **self.view.summary(), "log_bytes": self._log.size}
         with contextlib.suppress(OSError):  # a full disk; readers look into the event log first
             write_atomically(self.paths.status, json.dumps(state))

@@ -15,16 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.config import RunConfig
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.scratch import Scratch
-from lepton_kit.rundir import RunPaths, lock, read_requests
-from lepton_kit.rundir.paths import RESERVE_BYTES
+from lepton_kit.rundir import RunPaths, Status, lock, read_requests
+from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.runtime.nursery import fixed
 from lepton_kit.runtime.wire import Connection
 from lepton_kit.training import messages
 
 DRIVER = "lepton_kit.runtime.entry"
+FOLLOWER = "lepton_kit.runtime.hosts.follower"
 TAKE_OVER_SECONDS = 10.0
 
 
@@ -198,11 +200,14 @@ def start_driver(paths: RunPaths) -> None:
 
     Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
+    if RunConfig.load(paths.config).workers.driver is not None:
+        return follow(paths, drive=True)
     with _kept.lock:
         for folder in (paths.logs, paths.control):  # a copy may lack what was empty
             folder.mkdir(mode=0o700, exist_ok=True)
         if not lock.held(paths):
             _reserve(paths)
+            _announce(paths)
         if not lock.held(paths) and (_give_to_standby(paths) or _give_to_fork(paths)):
             return
         descriptor = lock.take(paths)
@@ -214,6 +219,17 @@ def start_driver(paths: RunPaths) -> None:
             os.close(descriptor)
 
 
+def follow(paths: RunPaths, *, drive: bool) -> None:
+    """Have a run whose driver is on another host followed here; with ``drive`` that one is started if need be."""
+    descriptor = lock.take(paths)
+    try:
+        _announce(paths)
+        arguments = [str(paths.root), "--lock", str(descriptor), *(["--drive"] if drive else [])]
+        start_detached(FOLLOWER, arguments, paths.logs / "follower.log", descriptors=(descriptor,))
+    finally:
+        os.close(descriptor)
+
+
 def _reserve(paths: RunPaths) -> None:
     try:
         paths.reserve.write_bytes(bytes(RESERVE_BYTES))
@@ -223,6 +239,14 @@ def _reserve(paths: RunPaths) -> None:
         raise RunError(
             f"{paths.root}: the run can't start ({why_not_written(failure, paths.root)})"
         ) from None
+
+
+def _announce(paths: RunPaths) -> None:
+    """What an earlier driver, or a queue, has said of the run is no more true; its new driver's first word takes a moment."""
+    with contextlib.suppress(OSError):
+        write_atomically(
+            paths.status, json.dumps({"status": Status.STARTING, "cause": None, "driver_pid": None})
+        )
 
 
 def _give_to_standby(paths: RunPaths) -> bool:

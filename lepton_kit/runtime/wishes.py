@@ -10,6 +10,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.devices import cores_left, usable_cores
 from lepton_kit.errors import ConfigError
 from lepton_kit.models.footprint import WORKER_BYTES
+from lepton_kit.rundir import Status
 from lepton_kit.runtime.coordinator import Wanted
 
 MOST_WORKERS = 64
@@ -34,6 +35,8 @@ class Wishes:
         self.workers = max(1, min(first, self._limit))
         self.paused = False
         self.stopping_since: float | None = None
+        self.interrupted = False
+        """Whether it is to stop because its machine or its job ends, not because somebody wants it to."""
         self.log_seconds = config.training.log_seconds
         self.learning_rate: float | None = None
         self._worker_bytes, self._origin = WORKER_BYTES, "estimated"
@@ -66,6 +69,8 @@ class Wishes:
             self.paused = verb == "pause"
         elif verb == "stop":
             self.stop()
+        elif verb == "interrupt":
+            self.interrupt()
         else:
             try:
                 self._config.check_rate(arguments.get("learning_rate"))
@@ -88,6 +93,17 @@ class Wishes:
     def stop(self) -> None:
         """Note that the run is to stop; the first time counts."""
         self.stopping_since = self.stopping_since or time.monotonic()
+
+    def interrupt(self) -> None:
+        """Note that the run is to stop for now; one that was asked to stop before is stopped."""
+        self.interrupted = self.interrupted or self.stopping_since is None
+        self.stop()
+
+    def ended(self, status: Status, cause: str | None) -> tuple[Status, str | None]:
+        """How a run has ended: one that stopped because its machine or its job ends may go on later."""
+        if status is not Status.STOPPED or not self.interrupted:
+            return status, cause
+        return Status.INTERRUPTED, f"its machine or its job ends{f' ({cause})' if cause else ''}"
 
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
         if workers == "auto":

@@ -112,7 +112,10 @@ class DriverChannel:
 
 def main(start: messages.Fork) -> int:
     """Be the worker that the driver has ordered; returns the exit code."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+    ):  # as it is in a job, where the driver alone hears it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout, sys.stderr = printing_to(1), printing_to(2)
     channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
     _log_to(start.log)

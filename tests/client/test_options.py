@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from lepton_kit.client.options import OPTIONS, RENAMED, SAME, LaunchOptions, OptionError, read
-from lepton_kit.config import PruningConfig, QuantizationAwareConfig, TrainingConfig, WorkersConfig
+from lepton_kit.config import PruningConfig, QuantizationAwareConfig, TrainingConfig
 from lepton_kit.errors import ConfigError
+from lepton_kit.workers import WorkersConfig
 
 
 def test_every_setting_of_training_and_workers_is_an_option():

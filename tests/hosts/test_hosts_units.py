@@ -14,12 +14,13 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import HostSpec, read_hosts
-from lepton_kit.runtime.hosts import launchers, talk, versions, ways
+from lepton_kit.runtime.hosts import launchers, slurm, talk, versions, ways
 from lepton_kit.runtime.hosts.executor import peers_of
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.relay import Relay
 from lepton_kit.runtime.wire import Connection, Pipe
 from lepton_kit.training import messages
+from tests.configs import any_config
 
 
 @pytest.mark.parametrize(
@@ -235,3 +236,60 @@ def test_messages_over_pipes():
     assert pipe.receive() == []
     assert pipe.closed
     os.close(reading)
+
+
+NODES = {"SLURM_JOB_ID": "3", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_TASKS_PER_NODE": "2,1"}
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, [("n1", 2, "cpu", None), ("n2", 1, "cpu", None)]),
+        ({"SLURM_CPUS_PER_TASK": "4"}, [("n1", 2, "cpu", 4), ("n2", 1, "cpu", 4)]),
+        ({"SLURM_GPUS_ON_NODE": "3"}, [("n1", 3, "gpu", None), ("n2", 3, "gpu", None)]),
+        (
+            {"SLURM_STEP_ID": "0", "SLURM_TASKS_PER_NODE": "1", "SLURM_JOB_CPUS_PER_NODE": "8(x2)"},
+            [("n1", 8, "cpu", None), ("n2", 8, "cpu", None)],
+        ),
+    ],
+)
+def test_nodes_of_an_allocation_are_hosts(
+    more: dict[str, str], found: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(slurm, "ask", lambda *command: "n1\nn2\n")
+    config = any_config(workers={"hosts": "slurm"})
+    hosts = slurm.settled(config, NODES | more).workers.hosts or ()
+    assert [(host.name, host.slots, host.device, host.threads) for host in hosts] == found
+    assert {host.via for host in hosts} == {"slurm"}
+
+
+def test_what_is_said_of_slurm_counts_for_all_its_nodes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slurm, "ask", lambda *command: "n1\nn2\n")
+    host = {
+        "name": "slurm",
+        "via": "slurm",
+        "python": "/opt/env/bin/python",
+        "interface": "ib0",
+        "threads": 3,
+    }
+    hosts = slurm.settled(any_config(workers={"hosts": [host]}), NODES).workers.hosts or ()
+    assert {(one.python, one.interface, one.threads) for one in hosts} == {("/opt/env/bin/python", "ib0", 3)}
+    assert launchers.launch_command(hosts[1])[-4:] == [
+        "n2", "/bin/sh", "-c", "trap '' TERM; exec /opt/env/bin/python -P -m lepton_kit.runtime.hosts.agent",
+    ]  # fmt: skip
+
+
+def test_slurm_outside_of_it(monkeypatch: pytest.MonkeyPatch):
+    config = any_config(workers={"hosts": "slurm"})
+    with pytest.raises(RunError, match="stands in no Slurm allocation; start it in one"):
+        slurm.settled(config, {})
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RunError, match="scontrol: is not here; Slurm's programs have to be installed"):
+        slurm.settled(config, NODES)
+    with pytest.raises(ConfigError, match=r"hosts\.0: got 'slurm:4'"):
+        read_hosts("slurm:4")
+
+
+def test_the_address_of_a_node_is_the_one_that_slurm_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slurm, "ask", lambda *command: "NodeName=n1 NodeAddr=127.0.0.9 NodeHostName=n1")
+    assert launchers.address_of_host(HostSpec(name="n1", via="slurm")) == "127.0.0.9"

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,9 +190,8 @@ class Agent:
         executor.tend(self._patience)
 
 
-def main() -> int:
-    """Serve over standard input and output; what else prints goes to the error output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def channel_of_program(kinds: Mapping[str, type[messages.Message]]) -> Pipe:
+    """Standard input and output as a channel; whatever else prints goes to the error output from now on."""
     reading, writing = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -199,8 +199,14 @@ def main() -> int:
     os.close(null)
     for descriptor in (reading, writing):
         os.set_inheritable(descriptor, False)
+    return Pipe(reading, writing, kinds)
+
+
+def main() -> int:
+    """Serve over standard input and output; what else prints goes to the error output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(KeyboardInterrupt):
-        return Agent(Pipe(reading, writing, talk.KINDS)).run()
+        return Agent(channel_of_program(talk.KINDS)).run()
     return 1
 
 

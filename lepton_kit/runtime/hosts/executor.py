@@ -12,7 +12,7 @@ from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import HeldFolder
 from lepton_kit.runtime.executor import Ended, Loss
-from lepton_kit.runtime.hosts.launchers import address_by_ssh, by_command
+from lepton_kit.runtime.hosts.launchers import address_of_host, by_command
 from lepton_kit.runtime.hosts.link import HostLink
 from lepton_kit.runtime.hosts.ways import way_to
 from lepton_kit.runtime.places import Ability, Place
@@ -159,7 +159,7 @@ def peers_of(hosts: Sequence[HostSpec]) -> list[list[str]]:
 
     Raises `RunError` for a host that has no address, or that this machine has no route to.
     """
-    addresses = {host.name: address_by_ssh(host.name) for host in hosts if host.via != "local"}
+    addresses = {host.name: address_of_host(host) for host in hosts if host.via != "local"}
     here = any(host.via == "local" for host in hosts)
     found = []
     for host in hosts:

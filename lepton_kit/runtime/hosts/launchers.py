@@ -11,10 +11,12 @@ from pathlib import Path
 from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.processes.program import command
+from lepton_kit.runtime.hosts import slurm
 from lepton_kit.runtime.hosts.channels import CommandChannel
 from lepton_kit.runtime.hosts.ways import address_of
 
 AGENT = "lepton_kit.runtime.hosts.agent"
+KEEPER = "lepton_kit.runtime.hosts.keeper"
 SSH_COMMAND = "LEPTON_SSH_COMMAND"
 """The environment variable that names another ssh, or adds options to it, as GIT_SSH_COMMAND does."""
 INSTALLED = "$HOME/.local/share/lepton_kit/env/bin/python"
@@ -34,15 +36,17 @@ def ssh() -> list[str]:
     return shlex.split(os.environ.get(SSH_COMMAND) or "ssh")
 
 
-def launch_command(host: HostSpec) -> list[str]:
-    """What brings up the agent of a host. Nothing secret is in it.
+def launch_command(host: HostSpec, module: str = AGENT) -> list[str]:
+    """What brings up the agent of a host, or another program of this package there. Nothing secret is in it.
 
     >>> launch_command(HostSpec(name="me@lab-3", slots=2, python="/opt/env/bin/python"))[-2:]
     ['me@lab-3', 'exec /opt/env/bin/python -P -m lepton_kit.runtime.hosts.agent']
     """
     if host.via == "local":
-        return command(AGENT)
-    return [*ssh(), *SSH_OPTIONS, "--", host.name, remote_command(host.python)]
+        return command(module)
+    if host.via == "slurm":
+        return slurm.step_command(host.name, remote_command(host.python, module))
+    return [*ssh(), *SSH_OPTIONS, "--", host.name, remote_command(host.python, module)]
 
 
 def by_command(host: HostSpec, log: Path) -> CommandChannel:
@@ -50,9 +54,9 @@ def by_command(host: HostSpec, log: Path) -> CommandChannel:
     return CommandChannel(launch_command(host), log)
 
 
-def remote_command(python: str | None) -> str:
+def remote_command(python: str | None, module: str = AGENT) -> str:
     """What the shell of a host is told to run: the first Python there that may have lepton_kit."""
-    run = f"-P -m {AGENT}"
+    run = f"-P -m {module}"
     if python is not None:
         return f"exec {shlex.quote(python)} {run}"
     candidates = f'"{INSTALLED}" {shlex.quote(sys.executable)}'
@@ -60,6 +64,11 @@ def remote_command(python: str | None) -> str:
         f'for python in {candidates}; do [ -x "$python" ] && exec "$python" {run}; done; '
         "echo 'no Python with lepton_kit is there: `lepton hosts install` puts one, `python:` names one' >&2; exit 127"
     )
+
+
+def address_of_host(host: HostSpec) -> str:
+    """The address at which the ranks of other hosts find those of this one. Raises `RunError`."""
+    return slurm.address_of_node(host.name) if host.via == "slurm" else address_by_ssh(host.name)
 
 
 def address_by_ssh(name: str) -> str:

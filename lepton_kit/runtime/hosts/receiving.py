@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from lepton_kit.models import trust
@@ -16,19 +17,22 @@ from lepton_kit.training.state import KEEP_CHECKPOINTS, checkpoint_folders
 KEPT = {"checkpoints": KEEP_CHECKPOINTS, "best": 1, "predictions": 1}
 """Folder -> how many of the folders in it stay."""
 RETURNED = ("checkpoints", "best", "predictions", "final")
+ALONE = ("final", "model")
+"""Folders without other folders in them that are whole by themselves."""
 
 
 class Receiving:
     """Writes into the run's own folder. A folder that comes back is there whole or not at all."""
 
-    def __init__(self, folder: Path, host: str):
-        self._folder, self._host = folder, host.replace("/", "-")
+    def __init__(self, folder: Path, host: str, names: Sequence[str] = RETURNED):
+        """Folders of other ``names`` are not taken."""
+        self._folder, self._host, self._names = folder, host.replace("/", "-"), names
         self.problem: str | None = None
         """Why the last file could not be written, if it could not."""
 
     def take(self, piece: talk.Returned) -> None:
         """Write a piece of a file. Nothing outside the folders that workers write to is touched."""
-        if not is_inside(piece.name) or Path(piece.name).parts[0] not in RETURNED:
+        if not is_inside(piece.name) or Path(piece.name).parts[0] not in self._names:
             return
         try:
             self._write(piece)
@@ -37,7 +41,7 @@ class Receiving:
 
     def _write(self, piece: talk.Returned) -> None:
         parts = Path(piece.name).parts
-        depth = 1 if parts[0] == "final" else 2
+        depth = 1 if parts[0] in ALONE else 2
         unfinished = self._folder.joinpath(*parts[: depth - 1], f".{parts[depth - 1]}.{self._host}")
         target = unfinished.joinpath(*parts[depth:])
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,7 +55,7 @@ class Receiving:
             final = self._folder / piece.whole
             shutil.rmtree(final, ignore_errors=True)
             os.replace(unfinished, final)
-            if parts[0] == "final":
+            if parts[0] in ALONE:
                 trust.trust(final)  # else its user would be asked whether he trusts his own model
             if (keep := KEPT.get(parts[0])) is not None:
                 place = self._folder / parts[0]

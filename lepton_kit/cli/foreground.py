@@ -1,0 +1,50 @@
+"""A run that lives as long as the command that began it: what batch jobs and containers run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lepton_kit.cli.runs import follow
+from lepton_kit.client import jobs
+from lepton_kit.rundir import Status, send_request
+
+if TYPE_CHECKING:
+    from lepton_kit.client.run import Run
+
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Slurm sends SIGUSR1 before the time limit, as the script of a run's job asks; all else that ends a job sends SIGTERM."""
+
+
+def hold(begin: Callable[[], Run], as_json: bool) -> int:
+    """Begin a run, or go on with one, and follow it to its end; SIGTERM stops it with a checkpoint, as ``interrupted``.
+
+    Returns 0 if it finished or was stopped. In a job of Slurm that may be requeued, one that the time limit stops is.
+    """
+    heard: list[int] = []
+    for one in (
+        ENDS
+    ):  # all that is started from here on ignores what a scheduler sends to a whole job, but for the driver
+        signal.signal(one, signal.SIG_IGN)
+    run = begin()
+    for one in ENDS:
+        signal.signal(one, lambda number, _: heard.append(number))
+    asked = False
+
+    def look() -> None:
+        nonlocal asked
+        if heard and not asked:
+            asked = True
+            send_request(run.paths, "interrupt")
+
+    code = follow(run, as_json, once=False, look=look)
+    job = os.environ.get("SLURM_JOB_ID")
+    if run.status is Status.INTERRUPTED and signal.SIGUSR1 in heard and job is not None:
+        while run.alive:
+            time.sleep(0.05)
+        if jobs.requeue(run.paths, job):
+            print(f"{run.id}: the time limit is near; job {job} is in the queue again", flush=True)
+    return code
