@@ -231,4 +231,7 @@ def _parser() -> Parser:
     made.add_argument("shell", choices=tuple(completion.SCRIPTS))
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, or a hosts.yaml")
+    made.add_argument(
+        "--data", metavar="CONFIG", help="with --hosts: whether the data of this run's file are there"
+    )
     return parser

@@ -46,7 +46,7 @@ def launch(
     `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts; then no folder is left.
     """
     planned = plan(model, data, **options)
-    _reach(planned.settings)
+    _reach(planned.settings, planned.prepared, footprint.estimated(planned.trained))
     return Run(begin(planned.settings.name, runs_dir, planned.store))
 
 
@@ -89,11 +89,12 @@ def launch_config(
     if config.training.optimizer is not None:
         check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
-    check(config, prepared, footprint.estimated(config.model.model_dump(mode="json"), base))
+    each = footprint.estimated(config.model.model_dump(mode="json"), base)
+    check(config, prepared, each)
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
     fitted = _fitted(config, prepared, base, known)
-    _reach(fitted)
+    _reach(fitted, prepared, each)
     return Run(begin(fitted.name, runs_dir, lambda folder: with_data(fitted, prepared, folder)))
 
 
@@ -281,10 +282,17 @@ def as_dataset(data: Any, asked: Asked | None = None) -> Dataset:
     return sources.of(x, y, sample_weight=weight, holdout="random", **steps, **options)
 
 
-def _reach(config: RunSettings) -> None:
+def _reach(config: RunSettings, prepared: PreparedData, each: int) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
-    if config.workers.hosts is not None and (problems := Cluster(config.workers.hosts).check().problems):
+    if config.workers.hosts is None:
+        return
+    workers = _first_workers(config) + config.workers.standby
+    if problems := Cluster(config.workers.hosts).check_for(prepared, workers, each).problems:
         raise RunError("hosts: " + "; ".join(problems))
+
+
+def _first_workers(config: RunSettings) -> int:
+    return config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
 
 
 def _check_hosts(config: RunSettings, workers: int) -> None:
@@ -302,7 +310,7 @@ def _check_hosts(config: RunSettings, workers: int) -> None:
 def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
     """What only the data and the machine can tell about a configuration; a worker needs ``each`` bytes."""
     samples, batch = len(prepared.train), config.training.global_batch
-    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
+    workers = _first_workers(config)
     if workers > samples:
         raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
     if batch < workers:

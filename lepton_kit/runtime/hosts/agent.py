@@ -19,6 +19,7 @@ from lepton_kit.devices import gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.measuring import Measuring
 from lepton_kit.runtime.hosts.mirror import Mirror, hosts_folder
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.relay import Relay
@@ -60,6 +61,7 @@ class Agent:
         self._mirror: Mirror | None = None
         self._relay: Relay | None = None
         self._returning: Returning | None = None
+        self._measuring = Measuring(self._outbox.post)
         self._patience = FIRST_SECONDS
         self._heard = self._pinged = self._turned = time.monotonic()
 
@@ -74,6 +76,7 @@ class Agent:
                     print("lepton_kit agent: the driver is silent; its workers end", file=sys.stderr)
                     return 1
         finally:
+            self._measuring.close()
             if self._executor is not None:
                 self._executor.close(0.0)
             if self._relay is not None:
@@ -111,6 +114,8 @@ class Agent:
         match message:
             case talk.Begin():
                 self._begin(message)
+            case talk.Question():
+                self._measuring.ask(message)
             case talk.WhichWay(addresses=addresses):
                 self._outbox.post(talk.Ways(ways={address: way_to(address) for address in addresses}))
             case talk.Offer(files=files) if self._mirror is not None:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import RunError
-from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import HeldFolder
 from lepton_kit.runtime.executor import Ended, Loss
-from lepton_kit.runtime.hosts.launchers import address_by_ssh
+from lepton_kit.runtime.hosts.launchers import addresses_of
 from lepton_kit.runtime.hosts.link import HostLink
-from lepton_kit.runtime.hosts.ways import way_to
+from lepton_kit.runtime.hosts.ways import peers_of
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.training import messages
 
@@ -33,7 +31,7 @@ class HostsExecutor:
         hosts = config.workers.hosts or ()
         run, seconds = folder.name, config.workers.hang_seconds
         self.links = [HostLink(host, run, self._held.shared, seconds) for host in hosts]
-        for link, peers in zip(self.links, peers_of(hosts), strict=True):
+        for link, peers in zip(self.links, peers_of(hosts, addresses_of(hosts)), strict=True):
             link.peers = peers
         self._told: list[tuple[int, messages.Message]] = []
         self._ended: list[Ended] = []
@@ -133,22 +131,3 @@ class HostsExecutor:
         for link in self.links:
             link.close(grace_seconds)
         self._held.close()
-
-
-def peers_of(hosts: Sequence[HostSpec]) -> list[list[str]]:
-    """For each host the addresses of the others that its ranks connect to; none where all are this machine.
-
-    Raises `RunError` for a host that has no address, or that this machine has no route to.
-    """
-    addresses = {host.name: address_by_ssh(host.name) for host in hosts if host.via != "local"}
-    here = any(host.via == "local" for host in hosts)
-    found = []
-    for host in hosts:
-        others = [address for name, address in addresses.items() if name != host.name]
-        if host.via != "local" and here:
-            way = way_to(addresses[host.name])
-            if way is None:
-                raise RunError(f"{host.name}: this machine has no route to {addresses[host.name]}")
-            others.append(way[1])
-        found.append(list(dict.fromkeys(others)))
-    return found

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
@@ -68,3 +69,8 @@ def address_by_ssh(name: str) -> str:
         raise RunError(f"{name}: ssh does not know what to do with it ({said.strip()})") from None
     settings = dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
     return address_of(settings.get("hostname") or name.rpartition("@")[2])
+
+
+def addresses_of(hosts: Sequence[HostSpec]) -> dict[str, str]:
+    """Name -> address of each host that is not this machine. Raises `RunError` for one without an address."""
+    return {host.name: address_by_ssh(host.name) for host in hosts if host.via != "local"}

@@ -48,6 +48,8 @@ class HostLink:
         self.rendezvous: tuple[str, int] | None = None
         self.interface = "lo"
         """By which the ranks there reach the others."""
+        self.answers: list[talk.Answer] = []
+        """What the agent has found out when it was asked, in its order."""
         self._tries = 0
         self._retry_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -168,6 +170,10 @@ class HostLink:
         if worker in self.workers:
             self._outbox.post(talk.Kill(worker=worker))
 
+    def ask(self, question: talk.Question) -> None:
+        """Have the agent find something out; see `answers`."""
+        self._outbox.post(question)
+
     # ------------------------------------------------------------------ news
 
     def filenos(self) -> list[int]:
@@ -202,6 +208,8 @@ class HostLink:
         match message:
             case talk.Here():
                 self._greet(message)
+            case talk.Answer():
+                self.answers.append(message)
             case talk.Ways(ways=ways):
                 self._know(ways)
             case talk.Passed(worker=worker, text=text) if worker in self.workers:
@@ -235,10 +243,10 @@ class HostLink:
         return []
 
     def _greet(self, here: talk.Here) -> None:
+        self.facts = here
         if different := differences(self.host.name, here.versions):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
-        self.facts = here
         folder = str(self._folder) if self.is_here else None
         if self._run is not None:
             order = talk.Begin(
