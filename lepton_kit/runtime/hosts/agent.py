@@ -107,7 +107,7 @@ class Agent:
                 self._outbox.post(talk.Printed(worker=worker, text=text))
         if now - self._pinged > PING_SECONDS:
             self._pinged = now
-            self._outbox.post(talk.Ping())
+            self._outbox.post(talk.Ping(loaded=self._executor is not None and self._executor.loaded))
 
     def _obey(self, message: messages.Message) -> None:
         executor = self._executor

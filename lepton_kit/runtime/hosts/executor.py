@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lepton_kit.config import RunConfig
 from lepton_kit.rundir import HeldFolder
-from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.hosts.launchers import addresses_of
 from lepton_kit.runtime.hosts.link import HostLink
 from lepton_kit.runtime.hosts.ways import peers_of
@@ -46,6 +46,10 @@ class HostsExecutor:
     def places(self) -> Sequence[Place]:
         """The slots of the hosts that are there, in the order of the configuration."""
         return [place for link in self.links for place in link.places()]
+
+    def hosts(self) -> Sequence[HostNews]:
+        """The hosts of the configuration, in its order."""
+        return [HostNews(one.host.name, one.host.slots, one.state, one.doing) for one in self.links]
 
     @property
     def awaits_places(self) -> str | None:

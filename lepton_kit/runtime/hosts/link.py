@@ -16,10 +16,12 @@ from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.executor import Ended
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.intake import Intake
 from lepton_kit.runtime.hosts.launchers import launch_command
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.receiving import Receiving
 from lepton_kit.runtime.hosts.relay import Relay
+from lepton_kit.runtime.hosts.returning import written
 from lepton_kit.runtime.hosts.sending import Sending, needed
 from lepton_kit.runtime.hosts.versions import differences
 from lepton_kit.runtime.hosts.ways import Way, interface_of
@@ -59,6 +61,15 @@ class HostLink:
         """Whether the host is the driver's own machine, which sees the run's folder."""
         return self.host.via == "local"
 
+    @property
+    def doing(self) -> str | None:
+        """What a run waits for there, in words; None if for nothing."""
+        if self.state in ("lost", "refused"):
+            return self.cause and self.cause.partition(": ")[2]
+        if self.state != "ready":
+            return "connecting"
+        return self._sending.doing or (None if self._loaded else "loading TensorFlow")
+
     # ------------------------------------------------------------------ coming and going
 
     def connect(self) -> None:
@@ -80,7 +91,9 @@ class HostLink:
             return
         self._connection = Connection(mine, talk.KINDS)
         self._outbox = Outbox(self._connection)
-        self._sending, self._receiving = Sending(self._outbox), Receiving(self._folder, self.host.name)
+        self._sending = Sending(self._outbox)
+        self._intake = Intake(Receiving(self._folder, self.host.name))
+        self._loaded = False
         self._relay = Relay(self._outbox.post, listens=False)
         self._held: list[messages.Message] = []
         self.state, self.cause = "connecting", None
@@ -95,6 +108,8 @@ class HostLink:
         if self.state in ("lost", "refused"):
             return
         self._heard, self._began = min(now, self._heard + held_up), min(now, self._began + held_up)
+        if self._intake.is_behind:
+            self._heard = now  # nobody listens to it
         limit = self._hang_seconds if self.state == "ready" else CONNECT_SECONDS
         since = self._heard if self.state == "ready" else self._began
         if now - since > limit:
@@ -114,6 +129,7 @@ class HostLink:
             return
         process, self._process = self._process, None
         self._sending.close()
+        self._intake.close()
         self._outbox.close(drain_seconds=grace_seconds)
         self._relay.close()
         with contextlib.suppress(OSError):
@@ -180,7 +196,8 @@ class HostLink:
         """Descriptors that become readable when there are news."""
         if self._process is None:
             return []
-        return [self._connection.fileno(), *self._relay.filenos()]
+        channel = [] if self._intake.is_behind else [self._connection.fileno()]
+        return [*channel, self._intake.fileno(), *self._relay.filenos()]
 
     def receive(self, ready: set[int]) -> list[tuple[int, messages.Message] | Ended | str]:
         """What workers have said, workers that have ended, and why the host, or what starts workers there, was lost."""
@@ -188,6 +205,7 @@ class HostLink:
             return []
         told: list[tuple[int, messages.Message] | Ended | str] = []
         self._relay.pass_on(ready)
+        told += [(worker, message) for worker, message in self._intake.done() if worker in self.workers]
         if self._connection.fileno() in ready:
             try:
                 for message in self._connection.receive(wait=False):
@@ -213,7 +231,10 @@ class HostLink:
             case talk.Ways(ways=ways):
                 self._know(ways)
             case talk.Passed(worker=worker, text=text) if worker in self.workers:
-                return [(worker, messages.decode(text.encode()))]
+                told = messages.decode(text.encode())
+                if not written(told):
+                    return [(worker, told)]
+                self._intake.tell(worker, told)
             case talk.Gone(worker=worker) if worker in self.workers:
                 self.workers.discard(worker)
                 return [Ended(worker, message.exit_code, message.cause, message.excused)]
@@ -223,9 +244,11 @@ class HostLink:
                 else:
                     return [f"{self.host.name}: {cause}"]
             case talk.Printed(worker=worker, text=text):
-                self._receiving.printed(worker, text)
+                self._intake.printed(worker, text)
             case talk.Returned():
-                self._receiving.take(message)
+                self._intake.take(message)
+            case talk.Ping(loaded=loaded):
+                self._loaded = loaded
             case talk.Opened(stream=stream) if self.rendezvous is not None:
                 self._relay.open(stream, self.rendezvous)
             case talk.Streamed(stream=stream, data=data):

@@ -94,7 +94,9 @@ class Lost(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Ping(Message):
-    """The sender is there; both sides send it."""
+    """The sender is there; both sides send it. ``loaded``: an agent whose workers can start has TensorFlow in memory."""
+
+    loaded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
