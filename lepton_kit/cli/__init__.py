@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import completion, keeping, results, runs
+from lepton_kit.cli import completion, hosts, keeping, results, runs
 from lepton_kit.errors import LeptonError
 
 OPENS = ("run", "resume", "compress", "export", "predict", "report")
@@ -229,6 +229,7 @@ def _parser() -> Parser:
         "completion", completion.script, "Print the script that completes words of this command in a shell."
     )
     made.add_argument("shell", choices=tuple(completion.SCRIPTS))
+    hosts.add_verb(verb)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, or a hosts.yaml")
     made.add_argument(

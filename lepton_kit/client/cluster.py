@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lepton_kit.config import RunSettings
 from lepton_kit.data.large.index import files_of
 from lepton_kit.data.prepared import PreparedData
-from lepton_kit.errors import RunError
-from lepton_kit.hosts import HostSpec, read_hosts
+from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.hosts import HostSpec, keep_hosts, known_hosts, read_hosts
 from lepton_kit.runtime.hosts.findings import Checked, Found, Wanted
+from lepton_kit.runtime.hosts.installing import Packages, install
 from lepton_kit.runtime.hosts.launchers import addresses_of
-from lepton_kit.runtime.hosts.preflight import look
+from lepton_kit.runtime.hosts.preflight import clean, look
 
 PATIENCE = 60.0
 LAUNCH_PATIENCE = 30.0
@@ -24,16 +26,69 @@ LAUNCH_PATIENCE = 30.0
 class Cluster:
     """Hosts that runs may use together.
 
-    ``hosts`` is what ``launch`` takes: names with slots, a list of mappings, or a YAML file. Raises `ConfigError`.
+    ``hosts`` is what ``launch`` takes: names with slots, a list of mappings, or a YAML file; without it the known
+    hosts, which `add` and `remove` change. Raises `ConfigError`.
 
     >>> Cluster(["localhost/a:2", "localhost/b"]).slots
     3
     """
 
-    def __init__(self, hosts: Any):
-        self.hosts: Sequence[HostSpec] = (
-            RunSettings.from_dict({"workers": {"hosts": read_hosts(hosts)}}).workers.hosts or ()
-        )
+    def __init__(self, hosts: Any = None):
+        given = [one.model_dump() for one in known_hosts()] if hosts is None else read_hosts(hosts)
+        found = RunSettings.from_dict({"workers": {"hosts": given}}).workers.hosts if given else ()
+        self.hosts: Sequence[HostSpec] = found or ()
+
+    def __repr__(self) -> str:
+        return f"Cluster({', '.join(f'{host.name}:{host.slots}' for host in self.hosts)})"
+
+    def add(self) -> None:
+        """Have these hosts be known from now on, to panels and ``lepton hosts``; of a name that is known the new one counts."""
+        kept = [one for one in known_hosts() if one.name not in {host.name for host in self.hosts}]
+        keep_hosts([*kept, *self.hosts])
+
+    def remove(self) -> None:
+        """Forget these hosts. Raises `ConfigError` for one that is not known."""
+        names, known = {host.name for host in self.hosts}, known_hosts()
+        if unknown := names - {one.name for one in known}:
+            told = ", ".join(one.name for one in known) or "no host"
+            raise ConfigError("hosts", given=", ".join(sorted(unknown)), rule=f"known ones: {told}")
+        keep_hosts([one for one in known if one.name not in names])
+
+    def install(
+        self, packages: Packages = "index", progress: Callable[[str], None] = print
+    ) -> dict[str, str]:
+        """Put the locked environment on each host, over ssh; host -> what was done.
+
+        ``packages`` come from the ``index`` that each host reaches, or are sent from ``here`` (hosts of the same
+        processor and Python, which need no network of their own). What is there is not done again, what was
+        interrupted goes on. ``progress`` is told each line. Raises `RunError` that says what failed on which host.
+        """
+        if packages not in get_args(Packages):
+            raise ConfigError("packages", given=packages, rule=" or ".join(get_args(Packages)))
+        done: dict[str, str] = {}
+        problems = []
+        with ThreadPoolExecutor(max_workers=len(self.hosts) or 1) as pool:
+            under_way = {host.name: pool.submit(install, host, packages, progress) for host in self.hosts}
+            for name, one in under_way.items():
+                try:
+                    done[name] = one.result()
+                except RunError as failure:
+                    problems.append(str(failure))
+        if problems:
+            raise RunError("; ".join(problems))
+        return done
+
+    def clean(self, patience: float = PATIENCE) -> dict[str, str]:
+        """Remove from each host what no run needs there; host -> what that was. What a run that is served holds stays."""
+        found = {}
+        with tempfile.TemporaryDirectory(prefix="lepton-clean-") as folder:
+            deadline = time.monotonic() + patience
+            for name, one in clean(self.hosts, addresses_of(self.hosts), Path(folder), deadline).items():
+                if isinstance(one, str):
+                    found[name] = one
+                else:
+                    found[name] = f"{one.bytes / 1e6:,.1f} MB are free now; runs that are served: {one.runs}"
+        return found
 
     @property
     def slots(self) -> int:
@@ -47,6 +102,10 @@ class Cluster:
         index from files outside the run. Starts no worker. Raises `ConfigError` or `DataError` for what is wrong here.
         """
         return self._look(Wanted(files=_files(data)), patience, transfer=True)
+
+    def look(self, patience: float = LAUNCH_PATIENCE) -> Checked:
+        """The same without the transfer between hosts, in less time."""
+        return self._look(Wanted(), patience, transfer=False)
 
     def check_for(self, prepared: PreparedData, workers: int, each: int) -> Checked:
         """The same in short, for a launch of so many workers, each of which takes ``each`` bytes of memory."""

@@ -200,9 +200,14 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, *names: str) -> Iterator[Lab]:
-    """A lab with hosts of these names."""
+def lab(
+    folder: Path, *names: str, before: dict[str, str] | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Lab]:
+    """A lab with hosts of these names; ``before`` and ``environment`` are those of `Host`, by name."""
+    folder.mkdir(exist_ok=True)
     made = Lab(folder, names)
+    for name, host in made.hosts.items():
+        host.before, host.environment = (before or {}).get(name, ""), (environment or {}).get(name, "")
     try:
         made.up()
         yield made

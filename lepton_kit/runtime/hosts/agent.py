@@ -19,6 +19,7 @@ from lepton_kit.devices import gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.cleaning import in_use
 from lepton_kit.runtime.hosts.measuring import Measuring
 from lepton_kit.runtime.hosts.mirror import Mirror, hosts_folder
 from lepton_kit.runtime.hosts.outbox import Outbox
@@ -198,7 +199,7 @@ def main() -> int:
     os.close(null)
     for descriptor in (reading, writing):
         os.set_inheritable(descriptor, False)
-    with contextlib.suppress(KeyboardInterrupt):
+    with in_use(Path(sys.prefix)), contextlib.suppress(KeyboardInterrupt):
         return Agent(Pipe(reading, writing, talk.KINDS)).run()
     return 1
 

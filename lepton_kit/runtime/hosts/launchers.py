@@ -16,8 +16,8 @@ from lepton_kit.runtime.hosts.ways import address_of
 AGENT = "lepton_kit.runtime.hosts.agent"
 SSH_COMMAND = "LEPTON_SSH_COMMAND"
 """The environment variable that names another ssh, or adds options to it, as GIT_SSH_COMMAND does."""
-INSTALLED = "$HOME/.local/share/lepton_kit/env/bin/python"
-"""Where `lepton hosts install` puts an environment."""
+INSTALLED = '$(cd -P "$HOME/.local/share/lepton_kit/env" 2>/dev/null && pwd || echo /none)/bin/python'
+"""Where `lepton hosts install` puts an environment, by the name that stays its own when another one takes its place."""
 SSH_OPTIONS = (
     *("-T", "-x"),
     *("-o", "BatchMode=yes"),

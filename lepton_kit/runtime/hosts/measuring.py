@@ -16,6 +16,7 @@ from pathlib import Path
 from lepton_kit.devices import free_disk
 from lepton_kit.errors import RunError
 from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.cleaning import clean, environments
 from lepton_kit.runtime.hosts.mirror import hosts_folder
 from lepton_kit.runtime.hosts.ways import address_on
 from lepton_kit.training import messages, native
@@ -50,6 +51,9 @@ class Measuring:
                 self._tell(talk.Time(number=number, clock=time.time()))
             case talk.AskState():
                 self._tell(state(question))
+            case talk.AskClean(number=number):
+                freed, runs = clean(hosts_folder(), environments())
+                self._tell(talk.Cleaned(number=number, bytes=freed, runs=runs))
             case talk.Listen():
                 self._listen(question)
             case talk.Dial():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import select
@@ -47,6 +48,32 @@ def look(
 
     ``addresses`` are those of the hosts as this machine knows them. ``transfer`` also measures how many bytes a second go from host to host, at most a second a round of pairs.
     """
+    with _reached(hosts, addresses, folder, deadline) as examination:
+        examination.ask_states(wanted)
+        examination.ask_times()
+        pairs = list(examination.ask_ways(TRANSFER_BYTES if transfer else 0))
+        return Checked(tuple(_found(one, wanted) for one in examination.hosts), tuple(pairs))
+
+
+def clean(
+    hosts: Sequence[HostSpec], addresses: Mapping[str, str], folder: Path, deadline: float
+) -> dict[str, talk.Cleaned | str]:
+    """Have the agent of each host remove what no run needs there; host -> what that was, or why it was not done."""
+    with _reached(hosts, addresses, folder, deadline) as examination:
+        answers = examination.clean()
+        return {
+            one.link.host.name: found
+            if isinstance(found := answers.get(place), talk.Cleaned)
+            else one.link.cause or f"{one.link.host.name}: has not answered in time"
+            for place, one in enumerate(examination.hosts)
+        }
+
+
+@contextlib.contextmanager
+def _reached(
+    hosts: Sequence[HostSpec], addresses: Mapping[str, str], folder: Path, deadline: float
+) -> Iterator[_Examination]:
+    """An agent on each host, as far as they are reached; they end with the context."""
     RunPaths(folder).logs.mkdir(exist_ok=True)
     links = [HostLink(host, None, folder, hang_seconds=60.0) for host in hosts]
     examination = _Examination([_Known(link) for link in links], addresses, deadline)
@@ -55,10 +82,7 @@ def look(
             link.peers = peers
             link.connect()
         examination.greet()
-        examination.ask_states(wanted)
-        examination.ask_times()
-        pairs = list(examination.ask_ways(TRANSFER_BYTES if transfer else 0))
-        return Checked(tuple(_found(one, wanted) for one in examination.hosts), tuple(pairs))
+        yield examination
     finally:
         for link in links:
             link.close(0.5)
@@ -138,6 +162,10 @@ class _Examination:
             one = self.hosts[place]
             one.state = answer
             one.problems += of_state(one.link.host, one.link.facts, answer, wanted)
+
+    def clean(self) -> dict[int, talk.Answer]:
+        """Have what no run needs removed."""
+        return self._ask({place: talk.AskClean(number=self._next()) for place in self._places()})
 
     def ask_times(self) -> None:
         """How far each clock is ahead of this machine's; the quickest answer says it best."""

@@ -265,9 +265,22 @@ class Dialed(Answer):
     problem: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskClean(Question):
+    """Remove what no run needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned(Answer):
+    """Bytes that are free again, and how many runs are served there now, whose files stay."""
+
+    bytes: int
+    runs: int
+
+
 ToAgent = (
     Begin | WhichWay | Start | Kill | Passed | Ping | Streamed | Offer | Piece
-    | AskTime | AskState | Listen | Dial
+    | AskTime | AskState | Listen | Dial | AskClean
 )  # fmt: skip
 FromAgent = (
     Here
@@ -275,6 +288,7 @@ FromAgent = (
     | State
     | Listening
     | Dialed
+    | Cleaned
     | Ways
     | Gone
     | Lost
