@@ -149,6 +149,44 @@ def with_places_of_spark(workers: Mapping[str, Any]) -> dict[str, Any]:
     return {**workers, "hosts": [{"name": f"spark/{n}", **place} for n in range(tasks)]}
 
 
+def hosts_file() -> Path:
+    """Where the user's known hosts stand: ``lepton_kit/hosts.yaml`` in the folder for settings."""
+    root = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return root / "lepton_kit" / "hosts.yaml"
+
+
+def known_hosts() -> list[HostSpec]:
+    """The hosts that the user has added. Raises `ConfigError` for a file that can't be read."""
+    if not hosts_file().exists():
+        return []
+    found = []
+    for number, entry in enumerate(_from_file(hosts_file(), or_none=True)):
+        try:
+            found.append(HostSpec.parse(entry) if isinstance(entry, str) else HostSpec.model_validate(entry))
+        except ValueError as failure:
+            raise ConfigError(
+                f"{hosts_file()}: hosts.{number}", given=entry, rule=f"{RULE} ({failure})"
+            ) from None
+    return found
+
+
+def keep_hosts(hosts: Sequence[HostSpec]) -> None:
+    """Have these be the known hosts. Raises `ConfigError` where they can't be written."""
+    file = hosts_file()
+    text = yaml.safe_dump(
+        {"hosts": [host.model_dump(exclude_defaults=True) for host in hosts]}, sort_keys=False
+    )
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, file)
+    except OSError as failure:
+        raise ConfigError(
+            "hosts", given=str(file), rule=f"a file that can be written ({failure.strerror})"
+        ) from None
+
+
 def read_hosts(value: Any) -> list[Any]:
     """What ``workers.hosts`` holds for what a user gave: a list, names with commas between, or a file.
 
@@ -184,7 +222,7 @@ def _parsed(field: str, text: str) -> str:
     return text
 
 
-def _from_file(path: Path) -> list[Any]:
+def _from_file(path: Path, *, or_none: bool = False) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
@@ -197,4 +235,4 @@ def _from_file(path: Path) -> list[Any]:
         raise ConfigError(
             "hosts", given=str(path), rule="a file with a list of hosts, or with one under `hosts`"
         )
-    return read_hosts(content)
+    return [] if or_none and not content else read_hosts(content)

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import completion, keeping, results, runs, submitting
+from lepton_kit.cli import completion, hosts, keeping, results, runs, submitting
 from lepton_kit.errors import LeptonError
 
 OPENS = ("run", "submit", "resume", "compress", "export", "predict", "report")
@@ -239,6 +239,10 @@ def _parser() -> Parser:
     made.add_argument("shell", choices=tuple(completion.SCRIPTS))
     made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
     made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
+    hosts.add_verb(verb)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")
+    made.add_argument(
+        "--data", metavar="CONFIG", help="with --hosts: whether the data of this run's file are there"
+    )
     return parser

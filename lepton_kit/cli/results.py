@@ -155,8 +155,8 @@ def doctor(options: argparse.Namespace) -> int:
     if options.hosts is not None:
         from lepton_kit.client.cluster import Cluster
 
-        checked = Cluster(options.hosts).check()
-        print(checked.table().reset_index().to_json(orient="records") if options.json else checked)
+        checked = Cluster(options.hosts).check(options.data)
+        print(json.dumps(checked.to_dict()) if options.json else checked)
         return 1 if checked.problems else 0
     from lepton_kit.doctor import examine
 

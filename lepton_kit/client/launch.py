@@ -14,21 +14,20 @@ import numpy as np
 from lepton_kit import data as sources
 from lepton_kit import models
 from lepton_kit.client import compiled
-from lepton_kit.client.cluster import Cluster
 from lepton_kit.client.keras_names import check_names, check_optimizer
 from lepton_kit.client.options import Asked, LaunchOptions, in_launch_words, read
 from lepton_kit.client.remarks import remarks_on
+from lepton_kit.client.room import check, reach
 from lepton_kit.client.run import Run
 from lepton_kit.client.script import absolute
-from lepton_kit.client.spark import check_spark, read_spark
+from lepton_kit.client.spark import read_spark
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.data import Dataset, PreparedData
 from lepton_kit.data.elements import is_stream
 from lepton_kit.data.frozen import KEPT, with_data
 from lepton_kit.data.large.spark_frames import is_spark_frame
 from lepton_kit.data.waiting import Waiting
-from lepton_kit.devices import gpus, memory
-from lepton_kit.errors import ConfigError, DataError, DeviceError, RunError
+from lepton_kit.errors import ConfigError, DataError
 from lepton_kit.hosts import read_hosts
 from lepton_kit.models import footprint
 from lepton_kit.models import trust as trusted
@@ -53,11 +52,12 @@ def launch(
     `ConfigError`, `DataError`, `ModelError` or `DeviceError` before any process starts; then no folder is left.
     """
     planned = plan(model, data, **options)
-    _reach(planned.settings, planned.session)
+    each = footprint.estimated(planned.trained)
+    reach(planned.settings, planned.prepared, each, planned.session)
     return _begun(planned.settings.name, runs_dir, planned.store, planned.session)
 
 
-def _begun(name: str, runs_dir: str | Path | None, fill: Callable[[Path], RunConfig], session: Any) -> Run:
+def _begun(name: str, runs_dir: str | Path | None, fill: Filling, session: Any) -> Run:
     paths = begin(name, runs_dir, fill)
     if session is not None:
         lend(paths, session)
@@ -100,15 +100,26 @@ def launch_config(
     if spark is not None:
         named, session = read_spark(spark)
         changes = {"workers.hosts": None, "workers.spark": named}
-    settings, fill = from_config(config, base, trust=trust, changes=changes)
-    _reach(settings, session)
-    return _begun(settings.name, runs_dir, fill, session)
+    checked = from_config(config, base, trust=trust, changes=changes)
+    reach(checked.config, checked.prepared, checked.each, session)
+    return _begun(checked.config.name, runs_dir, checked.store, session)
 
 
-def from_config(
-    config: RunConfig, base: Path, *, trust: bool = False, changes: Mapping[str, Any]
-) -> tuple[RunConfig, Filling]:
-    """Check a configuration with some fields changed, whose paths count from ``base``; also what fills its run's folder."""
+@dataclass(frozen=True)
+class Checked:
+    """A configuration with which a run can start, its data, and the bytes that a worker needs."""
+
+    config: RunConfig
+    prepared: PreparedData
+    each: int
+
+    def store(self, folder: Path) -> RunConfig:
+        """Write what belongs to the run into its folder."""
+        return with_data(self.config, self.prepared, folder)
+
+
+def from_config(config: RunConfig, base: Path, *, trust: bool = False, changes: Mapping[str, Any]) -> Checked:
+    """Check a configuration with some fields changed, whose paths count from ``base``."""
     known = config.model.model_fields_set
     config = absolute(config.replace(**changes), base)
     if config.model.kind != "lepton":
@@ -118,11 +129,11 @@ def from_config(
     if config.training.optimizer is not None:
         check_optimizer("training.optimizer", config.training.optimizer)
     prepared = Dataset.from_spec(config.data, base).prepare()
-    check(config, prepared, footprint.estimated(config.model.model_dump(mode="json"), base))
+    each = footprint.estimated(config.model.model_dump(mode="json"), base)
+    check(config, prepared, each)
     if config.training.order is None and (order := prepared.train.order) is not None:
         config = config.replace(**{"training.order": order.model_dump()})
-    fitted = _fitted(config, prepared, base, known)
-    return fitted, lambda folder: with_data(fitted, prepared, folder)
+    return Checked(_fitted(config, prepared, base, known), prepared, each)
 
 
 def _fitted(config: RunConfig, prepared: PreparedData, base: Path, known: set[str]) -> RunConfig:
@@ -323,73 +334,3 @@ def _from_spark(frame: Any, parts: int, options: dict[str, Any]) -> Dataset:
     if options:
         raise DataError(f"{next(iter(options))}: does not go with a Spark DataFrame; put it into a column")
     return sources.from_spark(frame, target=target, folder=folder, validation_split=split)
-
-
-def _reach(config: RunSettings, session: Any = None) -> None:
-    """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
-    if (driver := config.workers.driver) is not None:
-        if problems := Cluster([driver]).check().problems:
-            raise RunError("driver: " + "; ".join(problems))
-        return  # which hosts that one reaches is for it to find out
-    if config.workers.spark is not None:
-        check_spark(config.workers.spark, session)
-        return
-    if config.workers.hosts is None:
-        return
-    cluster = Cluster(config.workers.hosts)
-    _check_slots(config, cluster.slots)
-    if problems := cluster.check().problems:
-        raise RunError("hosts: " + "; ".join(problems))
-
-
-def _check_slots(config: RunSettings, slots: int) -> None:
-    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
-    if workers + config.workers.standby > slots:
-        rule = f"at most the {slots} slots of the hosts, those of standby ({config.workers.standby}) included"
-        raise ConfigError("workers.count", given=workers, rule=rule)
-
-
-def _check_hosts(config: RunSettings) -> None:
-    hosts = config.workers.hosts or ()
-    if not any(host.is_allocation for host in hosts):  # else its slots are known where the run starts
-        _check_slots(config, sum(host.slots for host in hosts))
-    for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
-        given = getattr(config.workers, name)
-        if (given is not None) if wanted is None else (given not in wanted):
-            rule = "the `speed` of each host" if wanted is None else " or ".join(wanted)
-            raise ConfigError(f"workers.{name}", given=given, rule=f"{rule}, where there are hosts")
-
-
-def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
-    """What only the data and the machine can tell about a configuration; a worker needs ``each`` bytes."""
-    samples, batch = len(prepared.train), config.training.global_batch
-    workers = config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
-    if workers > samples:
-        raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
-    if batch < workers:
-        raise ConfigError(
-            "training.global_batch",
-            given=batch,
-            rule=f"at least one sample for each of the {workers} workers",
-        )
-    if config.workers.hosts is not None:
-        return _check_hosts(config)
-    weights = config.workers.weights
-    if weights is not None and len(weights) != workers:
-        raise ConfigError(
-            "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
-        )
-    if config.workers.driver is not None:
-        return  # which machine this is about is not known here
-    if config.workers.device == "gpu" and not gpus():
-        raise DeviceError(
-            "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
-        )
-    _, free = memory()
-    needed = each * (workers + config.workers.standby)
-    if free < needed:
-        raise DeviceError(
-            f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
-            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are free. "
-            "Fewer workers need less"
-        )

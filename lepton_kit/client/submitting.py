@@ -8,10 +8,10 @@ from typing import Any, Unpack
 
 from lepton_kit.client import jobs
 from lepton_kit.client.jobs import SlurmJob
-from lepton_kit.client.launch import Filling, from_config, plan
+from lepton_kit.client.launch import Checked, Filling, from_config, plan
 from lepton_kit.client.options import LaunchOptions
 from lepton_kit.client.run import Run, open_run
-from lepton_kit.config import RunConfig, RunSettings
+from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import SLURM
 from lepton_kit.models import trust as trusted
@@ -42,16 +42,15 @@ def submit(
     if isinstance(what, Run):
         return _again(what, job, dry_run, options)
     if isinstance(what, str | Path | RunConfig):
-        settings, fill = _of_config(what, job, trust, options)
+        checked = _of_config(what, job, trust, options)
+        name, fill = checked.config.name, checked.store
     else:
         planned = plan(what, data, **{**options, **_hosts(job, options.get("hosts"))})
-        settings, fill = planned.settings, planned.store
-    return Run(begin(settings.name, runs_dir, _with_script(job, fill), None if dry_run else jobs.enqueue))
+        name, fill = planned.settings.name, planned.store
+    return Run(begin(name, runs_dir, _with_script(job, fill), None if dry_run else jobs.enqueue))
 
 
-def _of_config(
-    what: Any, job: SlurmJob, trust: bool, options: Mapping[str, Any]
-) -> tuple[RunSettings, Filling]:
+def _of_config(what: Any, job: SlurmJob, trust: bool, options: Mapping[str, Any]) -> Checked:
     if unknown := sorted(set(options) - {"workers"}):
         raise ConfigError(
             unknown[0], given=options[unknown[0]], rule="in the configuration: workers alone is taken here"

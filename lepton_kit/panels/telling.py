@@ -83,7 +83,9 @@ def _progress(view: RunView) -> str:
     total = view.total_steps
     share = view.progress * 100
     if not total:
-        line = "workers are starting" if not view.done else "no step was trained"
+        line = (
+            (html.escape(view.awaited) or "workers are starting") if not view.done else "no step was trained"
+        )
     else:
         line = f"step {view.step:,} of {total:,} ({share:.0f} %)"
         per_epoch = view.plan.get("steps_per_epoch")
@@ -96,6 +98,8 @@ def _progress(view: RunView) -> str:
             line += f" · took {duration(_took(view))}"
         elif view.status is Status.RUNNING:
             line += f" · {duration(view.eta_seconds)} left (estimated)"
+        if view.awaited:
+            line += f" · {html.escape(view.awaited)}"
     return (
         f'<div class="lk-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}" '
         f'aria-label="progress of the run" style="margin:8px 0 3px"><div style="width:{share:.1f}%"></div></div>'

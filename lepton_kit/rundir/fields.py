@@ -18,6 +18,7 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
     "status": {"status": TEXT, "cause": TEXT | NOTHING},
     "plan": {"total_steps": WHOLE | NOTHING, "steps_per_epoch": WHOLE | NOTHING},
     "workers": {"wanted": WHOLE, "workers": LIST},
+    "hosts": {"hosts": LIST},
     "generation": {"step": WHOLE, "ranks": LIST},
     "steps": {
         **{"first": WHOLE, "last": WHOLE, "seconds": NUMBER, "world_size": WHOLE},
@@ -50,6 +51,7 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
 }
 ITEMS: dict[tuple[str, str], frozenset[type]] = {
     ("workers", "workers"): MAPPING,
+    ("hosts", "hosts"): MAPPING,
     ("generation", "ranks"): WHOLE,
     ("steps", "loss"): NUMBER | NOTHING,
     ("steps", "samples"): NUMBER,
@@ -86,6 +88,9 @@ def check(event: dict[str, Any]) -> None:
         for row in event.get("ranks", {}).values():
             if not set(map(type, row.values())) <= NUMBER | NOTHING:
                 raise TypeError(f"resources.ranks: {row!r:.80}")
+    for row in event["hosts"] if kind == "hosts" else ():
+        if not isinstance(row.get("host"), str) or not isinstance(row.get("state"), str):
+            raise TypeError(f"hosts: {row!r:.80}")
     if kind == "workers":
         for row in event["workers"]:
             if type(row.get("worker")) is not int or not isinstance(row.get("state"), str):

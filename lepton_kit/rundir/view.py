@@ -74,6 +74,8 @@ class RunView:
         self.plan: dict[str, Any] = {}
         self.workers: list[dict[str, Any]] = []
         self.wanted: int | None = None
+        self.hosts: list[dict[str, Any]] = []
+        """Hosts of a run that has some: state, slots, and what each does that the run waits for."""
         self.generations: list[dict[str, Any]] = []
         self.epochs: list[dict[str, Any]] = []
         self.incidents: list[dict[str, Any]] = []
@@ -233,6 +235,12 @@ class RunView:
             "no_energy": self.no_energy,
         }
 
+    @property
+    def awaited(self) -> str:
+        """What the run waits for on which host, such as ``gpu-box: loading TensorFlow``; empty if for nothing."""
+        doing = [f"{one['host']}: {one['doing']}" for one in self.hosts if one.get("doing")]
+        return "" if self.done else " · ".join(doing)
+
     def counts(self) -> dict[str, int]:
         """How many workers are wanted, starting, standby and training."""
         states = [worker["state"] for worker in self.workers]
@@ -249,6 +257,9 @@ class RunView:
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
+
+    def _on_hosts(self, event: dict[str, Any]) -> None:
+        self.hosts = event["hosts"]
 
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
@@ -368,8 +379,8 @@ def describe(view: RunView, now: float | None = None) -> str:
         parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
     if view.eta_seconds is not None:
         parts.append(f"{view.eta_seconds:.0f} s left")
-    if view.cause:
-        parts.append(view.cause)
+    if said := view.cause or view.awaited:
+        parts.append(said)
     return " · ".join(parts)
 
 

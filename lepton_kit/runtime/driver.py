@@ -120,6 +120,7 @@ class Driver:
             self._do(action)
         rows = [member.row() for member in self._roster.members.values()]
         self._ledger.workers(self._wishes.workers, rows)
+        self._ledger.hosts(self._executor.hosts())
         return None
 
     def _situation(self) -> decisions.Situation:

@@ -37,6 +37,16 @@ class Loss:
     resumable: bool = False
 
 
+@dataclass(frozen=True)
+class HostNews:
+    """A host as it is now: connecting, ready, lost or refused, and in words what it does that a run waits for."""
+
+    host: str
+    slots: int
+    state: str
+    doing: str | None = None
+
+
 class Executor(Protocol):
     """Starts and ends workers at places. No method waits, but `close`."""
 
@@ -53,6 +63,9 @@ class Executor(Protocol):
     @property
     def awaits_places(self) -> str | None:
         """Why there are fewer places than there will be, such as a host that is tried again; None if these are all."""
+
+    def hosts(self) -> Sequence[HostNews]:
+        """Its hosts as they are now; none where all workers are on this machine."""
 
     def start(self, worker: int, place: Place) -> None:
         """Start a process there under this number; hello is said for it when it is there, and it has to be heard of from then on."""

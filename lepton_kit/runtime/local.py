@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lepton_kit.processes.program import command
 from lepton_kit.runtime.deaths import describe, memory_kills
-from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.runtime.wire import Connection, pair
@@ -75,6 +75,15 @@ class LocalExecutor:
         if nursery is not None:
             os.close(nursery)
         self._heard = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the libraries are in memory, so that workers start in a moment."""
+        return self._heard is not None
+
+    def hosts(self) -> Sequence[HostNews]:
+        """Nothing: all its workers are here."""
+        return ()
 
     # ------------------------------------------------------------------ places and workers
 

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from lepton_kit.errors import RunError
 from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView, Status
 from lepton_kit.rundir.held import named
 from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
+from lepton_kit.runtime.executor import HostNews
 from lepton_kit.training import sums
 from lepton_kit.training.length import length_of
 
@@ -24,6 +27,7 @@ GIVEN_UP = ("predictions", "steps", "warning", "output", "compression", "epoch")
 """Kinds of events that are left out, in this order, where the disk has no room for all that a run has yet to say."""
 
 MEMORY_NEWS_BYTES = 50_000_000
+HOSTS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Ledger:
         self._log = log
         self._last_workers: Any = None
         self._last_memory: list[int] = []
+        self._last_hosts: tuple[list[tuple[str, str]], list[str | None]] = ([], [])
+        self._told_hosts = 0.0
         self._planned = False
         self._epochs_before = 0
         self.last_saved_step = -1
@@ -138,6 +144,16 @@ class Ledger:
         if key != self._last_workers or any(map(_is_news, self._last_memory, memory)):
             self._last_workers, self._last_memory = key, memory
             self.append("workers", {"wanted": wanted, "workers": rows})
+
+    def hosts(self, hosts: Sequence[HostNews]) -> None:
+        """Log the hosts when one comes or goes, and what they do at most once a second."""
+        states, doing = [(one.host, one.state) for one in hosts], [one.doing for one in hosts]
+        if (states, doing) == self._last_hosts:
+            return
+        now = time.monotonic()
+        if states != self._last_hosts[0] or now - self._told_hosts > HOSTS_SECONDS:
+            self._last_hosts, self._told_hosts = (states, doing), now
+            self.append("hosts", {"hosts": [asdict(one) for one in hosts]})
 
     def generation(
         self,

@@ -60,6 +60,10 @@ class Host:
     link: str
     address: str
     cache: Path
+    before: str = ""
+    """What a shell does there before its sshd starts, such as mounting something that no other host sees."""
+    environment: str = ""
+    """More of what logins find in their environment, as ``NAME=value``."""
     sshd: subprocess.Popen[bytes] | None = None
 
     def cut(self) -> None:
@@ -75,6 +79,19 @@ class Host:
         shaping = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
         run("tc", "qdisc", "replace", "dev", self.link, *shaping)
         run("ip", "netns", "exec", self.namespace, "tc", "qdisc", "replace", "dev", "eth0", *shaping)
+
+    def wall_off(self, other: Host) -> None:
+        """Let nobody from another host connect to the ports that the system chooses here, as a firewall does."""
+        for rule in ("del pref 0", "add pref 9 lookup local", f"add pref 1 {self._walled(other)}"):
+            run("ip", "-n", self.namespace, "rule", *rule.split())
+
+    def open_to(self, other: Host) -> None:
+        """Take that wall away."""
+        run("ip", "-n", self.namespace, "rule", "del", "pref", "1", *self._walled(other).split())
+
+    @staticmethod
+    def _walled(other: Host) -> str:
+        return f"from {other.address} ipproto tcp dport 32768-60999 blackhole"
 
     def processes(self) -> list[int]:
         """All processes in the namespace, but its sshd."""
@@ -155,11 +172,19 @@ class Lab:
             f"ListenAddress {host.address}\nPort {PORT}\nHostKey {self.folder / 'host_key'}\n"
             f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPidFile none\n"
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-            f"SetEnv XDG_CACHE_HOME={host.cache} XDG_STATE_HOME={host.cache}\n"
+            f"SetEnv XDG_CACHE_HOME={host.cache} XDG_STATE_HOME={host.cache} {host.environment}\n"
         )
         with open(self.folder / f"sshd_{host.name}.log", "ab") as log:
             host.sshd = subprocess.Popen(
-                ["ip", "netns", "exec", host.namespace, SSHD, "-D", "-e", "-f", str(config)],
+                [
+                    "ip",
+                    "netns",
+                    "exec",
+                    host.namespace,
+                    "sh",
+                    "-ec",
+                    f"{host.before}\nexec {SSHD} -D -e -f {config}",
+                ],
                 stderr=log,
                 start_new_session=True,
             )
@@ -185,9 +210,14 @@ class Lab:
 
 
 @contextlib.contextmanager
-def lab(folder: Path, *names: str) -> Iterator[Lab]:
-    """A lab with hosts of these names."""
+def lab(
+    folder: Path, *names: str, before: dict[str, str] | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Lab]:
+    """A lab with hosts of these names; ``before`` and ``environment`` are those of `Host`, by name."""
+    folder.mkdir(exist_ok=True)
     made = Lab(folder, names)
+    for name, host in made.hosts.items():
+        host.before, host.environment = (before or {}).get(name, ""), (environment or {}).get(name, "")
     try:
         made.up()
         yield made

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lepton_kit.rundir import RunPaths, RunView
+from lepton_kit.rundir import EventReader, RunPaths, RunView
 from lepton_kit.runtime import driver as driving
-from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.places import Place
 from lepton_kit.training import messages
@@ -78,3 +78,15 @@ def test_the_end_of_all_hosts_ends_the_run(driver: driving.Driver, executor: Fak
     monkeypatch.setattr(driving, "VERDICT_SECONDS", -1.0)
     executor.lost += [Loss("one: would compute something else", final=True, host="one")]
     assert driver.turn() == ("failed", "one: would compute something else")
+
+
+def test_the_log_tells_of_hosts_when_one_comes_or_goes_and_not_each_megabyte(
+    driver: driving.Driver, executor: FakeExecutor
+):
+    for state, doing in (("ready", "1 MB"), ("ready", "2 MB"), ("lost", "silent"), ("lost", "silent")):
+        executor.news = [HostNews("one", 1, state, doing)]
+        driver.turn()
+    told = [event for event in EventReader(driver._ledger.paths.events).poll() if event["kind"] == "hosts"]
+    assert [(event["hosts"][0]["state"], event["hosts"][0]["doing"]) for event in told] == [
+        ("ready", "1 MB"), ("lost", "silent"),
+    ]  # fmt: skip

@@ -15,7 +15,6 @@ import lepton_kit as lk
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import HostSpec, read_hosts
 from lepton_kit.runtime.hosts import launchers, slurm, talk, versions, ways
-from lepton_kit.runtime.hosts.executor import peers_of
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.relay import Relay
 from lepton_kit.runtime.wire import Connection, Pipe
@@ -139,7 +138,8 @@ def test_the_command_of_a_host_asks_nothing_and_trusts_no_unknown_key():
 
 def test_the_way_to_this_machine_is_its_loopback():
     assert ways.way_to("127.0.0.1") == ("lo", "127.0.0.1")
-    assert peers_of([HostSpec(name="localhost", via="local"), HostSpec(name="b", via="local")]) == [[], []]
+    here = [HostSpec(name="localhost", via="local"), HostSpec(name="b", via="local")]
+    assert ways.peers_of(here, {}) == [[], []]
 
 
 @pytest.mark.parametrize(

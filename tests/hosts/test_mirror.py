@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import select
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ from hypothesis import strategies as st
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.hosts import mirror, talk
+from lepton_kit.runtime.hosts.intake import BEHIND, Intake
 from lepton_kit.runtime.hosts.mirror import Mirror, pieces
 from lepton_kit.runtime.hosts.receiving import Receiving
 from lepton_kit.runtime.hosts.returning import written
-from lepton_kit.training import logged
+from lepton_kit.training import logged, messages
 from lepton_kit.training.sums import META
 
 
@@ -147,6 +151,67 @@ def test_what_the_log_has_no_room_for_comes_back_with_the_word_of_it():
     all_told = logged.Predicted(epoch=0, step=7, form="classes", **nothing)
     assert written(some) == [str(RunPaths(Path()).confusion(7).parent)]
     assert written(all_told) == []
+
+
+def test_a_folder_of_which_a_piece_can_not_be_stored_does_not_count_and_is_told(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    in_the_way = tmp_path / "checkpoints" / ".step-1.one"
+    target = Receiving(tmp_path, "one")
+    in_the_way.write_text("a file where the folder would be")
+    target.take(returned("checkpoints/step-1/a", b"1"))
+    in_the_way.unlink(missing_ok=True)
+    target.take(returned("checkpoints/step-1/b", b"2", "checkpoints/step-1"))
+    assert list((tmp_path / "checkpoints").glob("step-*")) == []
+    (warned,) = target.told(logged.Saved(step=1, path="checkpoints/step-1"))
+    assert isinstance(warned, logged.Warned)
+    assert "step-1: can't be stored" in warned.text
+    saved = logged.Saved(step=2, path="checkpoints/step-2")
+    target.take(returned("checkpoints/step-2/a", b"1", "checkpoints/step-2"))
+    assert target.told(saved) == [saved]
+
+
+def test_a_trained_model_that_can_not_be_stored_fails_the_run(tmp_path: Path):
+    target = Receiving(tmp_path, "one")
+    (tmp_path / ".final.one").write_text("in the way")
+    target.take(returned("final/model.keras", b"3", "final"))
+    done = messages.Detached(
+        generation=1, step=3, outcome="finished", whole=True, stopped_by=None, trained_until=None
+    )
+    (failed,) = target.told(done)
+    assert isinstance(failed, messages.Failed)
+    assert "final: can't be stored" in failed.cause
+
+
+def test_what_is_said_of_a_folder_is_heard_after_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "checkpoints").mkdir()
+    slow = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: slow.wait(30))
+    intake = Intake(Receiving(tmp_path, "one"))
+    saved = logged.Saved(step=1, path="checkpoints/step-1")
+    intake.take(returned("checkpoints/step-1/a", b"1", "checkpoints/step-1"))
+    intake.tell(4, saved)
+    assert intake.done() == [], "the disk is slow, and nobody waits for it"
+    slow.set()
+    assert select.select([intake], [], [], 30)[0]
+    assert (tmp_path / "checkpoints" / "step-1" / "a").read_bytes() == b"1"
+    assert intake.done() == [(4, saved)]
+    intake.close()
+
+
+def test_a_disk_that_is_slower_than_the_network_has_the_network_wait(tmp_path: Path, monkeypatch):
+    slow = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: slow.wait(30))
+    intake = Intake(Receiving(tmp_path, "one"))
+    for k in range(BEHIND + 3):
+        intake.take(returned(f"checkpoints/step-1/{k}", b"1"))
+    assert intake.is_behind
+    slow.set()
+    intake.tell(1, messages.Alive(memory_bytes=0, cpu_seconds=0.0))
+    assert select.select([intake], [], [], 30)[0]
+    assert not intake.is_behind
+    intake.close()
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "config.yaml", "model/custom.pkl", "events.jsonl", "data/x"])

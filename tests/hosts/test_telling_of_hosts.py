@@ -8,6 +8,8 @@ import pytest
 
 from lepton_kit.panels import telling
 from lepton_kit.rundir import RunView
+from lepton_kit.rundir.fields import WRONG
+from lepton_kit.rundir.view import describe
 from lepton_kit.runtime.places import HERE
 
 
@@ -36,3 +38,24 @@ def test_a_lost_host_is_told_without_a_worker():
     )
     assert "one: silent" in telling.incidents(made)
     assert "worker None" not in telling.incidents(made)
+
+
+def test_what_a_run_waits_for_on_hosts_is_told_while_it_starts_and_later():
+    made = view("one", "two")
+    rows = [
+        {"host": "one", "slots": 1, "state": "ready", "doing": "sending files: 34 of 120 MB"},
+        {"host": "<two>", "slots": 1, "state": "connecting", "doing": "connecting"},
+        {"host": "three", "slots": 1, "state": "ready", "doing": None},
+    ]
+    made.feed({"time": 2.0, "kind": "hosts", "hosts": rows})
+    assert made.awaited == "one: sending files: 34 of 120 MB · <two>: connecting"
+    assert "one: sending files: 34 of 120 MB · &lt;two&gt;: connecting" in telling.summary(made, "run")
+    assert "one: sending files" in describe(made)
+    made.feed({"time": 3.0, "kind": "status", "status": "failed", "cause": "no"})
+    assert made.awaited == ""
+
+
+@pytest.mark.parametrize("rows", [[{"host": 3, "state": "ready"}], [{"host": "a"}], ["a"], "a"])
+def test_foreign_lines_of_hosts_are_passed_over(rows: Any):
+    with pytest.raises(WRONG):
+        view("one").feed({"time": 2.0, "kind": "hosts", "hosts": rows})

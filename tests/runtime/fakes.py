@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lepton_kit.runtime.executor import Ended, Loss
+from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.training.messages import Message
 
@@ -21,9 +21,13 @@ class FakeExecutor:
     said: list[tuple[int, Message]] = field(default_factory=list)
     over: list[Ended] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
+    news: list[HostNews] = field(default_factory=list)
 
     def places(self) -> list[Place]:
         return self.offered
+
+    def hosts(self) -> list[HostNews]:
+        return self.news
 
     def start(self, worker: int, place: Place) -> None:
         self.at[worker] = place

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from lepton_kit.data.prepared import Split
 from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.split_names import by_names
 from lepton_kit.data.structure import Key, joined
-from lepton_kit.data.writing import FolderWriter
+from lepton_kit.data.writing import META, FolderWriter
 from lepton_kit.specs import BlockOrder
 
 READERS = {
@@ -224,6 +225,19 @@ def splits(
             held_targets.get("validation"),
         ),
     )
+
+
+def files_of(folder: Path | None) -> list[File]:
+    """The files outside a prepared folder that its samples are read from; none of data that lie in it.
+
+    >>> files_of(None)
+    []
+    """
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8")) if folder is not None else {}
+    except (OSError, ValueError):
+        return []
+    return [File(**file) for file in (meta.get("source") or {}).get("files", ())]
 
 
 def _store(

@@ -20,6 +20,8 @@ from lepton_kit.devices import gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
+from lepton_kit.runtime.hosts.cleaning import in_use
+from lepton_kit.runtime.hosts.measuring import Measuring
 from lepton_kit.runtime.hosts.mirror import Mirror, hosts_folder
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.relay import Relay
@@ -64,6 +66,7 @@ class Agent:
         self._relay: Relay | None = None
         self._returning: Returning | None = None
         self._segment = Segment()
+        self._measuring = Measuring(self._outbox.post)
         self._patience = FIRST_SECONDS
         self._heard = self._pinged = self._turned = time.monotonic()
 
@@ -78,6 +81,7 @@ class Agent:
                     print("lepton_kit agent: the driver is silent; its workers end", file=sys.stderr)
                     return 1
         finally:
+            self._measuring.close()
             if self._executor is not None:
                 self._executor.close(0.0)
             self._segment.close()
@@ -109,13 +113,15 @@ class Agent:
                 self._outbox.post(talk.Printed(worker=worker, text=text))
         if now - self._pinged > PING_SECONDS:
             self._pinged = now
-            self._outbox.post(talk.Ping())
+            self._outbox.post(talk.Ping(loaded=self._executor is not None and self._executor.loaded))
 
     def _obey(self, message: messages.Message) -> None:
         executor = self._executor
         match message:
             case talk.Begin():
                 self._begin(message)
+            case talk.Question():
+                self._measuring.ask(message)
             case talk.WhichWay(addresses=addresses):
                 self._outbox.post(talk.Ways(ways={address: way_to(address) for address in addresses}))
             case talk.Offer(files=files) if self._mirror is not None:
@@ -205,7 +211,7 @@ def channel_of_program(kinds: Mapping[str, type[messages.Message]]) -> Pipe:
 def main() -> int:
     """Serve over standard input and output; what else prints goes to the error output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(KeyboardInterrupt):
+    with in_use(Path(sys.prefix)), contextlib.suppress(KeyboardInterrupt):
         return Agent(channel_of_program(talk.KINDS)).run()
     return 1
 

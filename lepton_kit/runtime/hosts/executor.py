@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import RunError
-from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import HeldFolder
-from lepton_kit.runtime.executor import Ended, Loss
-from lepton_kit.runtime.hosts.launchers import address_of_host, by_command
+from lepton_kit.runtime.executor import Ended, HostNews, Loss
+from lepton_kit.runtime.hosts.launchers import addresses_of, by_command
 from lepton_kit.runtime.hosts.link import HostLink
-from lepton_kit.runtime.hosts.ways import way_to
+from lepton_kit.runtime.hosts.ways import peers_of
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.runtime.spark.places import SparkPlaces
 from lepton_kit.training import messages
@@ -38,7 +36,7 @@ class HostsExecutor:
         opener = by_command if self._spark is None else self._spark.open
         self.links = [HostLink(host, run, self._held.shared, seconds, opener) for host in hosts]
         if self._spark is None:
-            for link, peers in zip(self.links, peers_of(hosts), strict=True):
+            for link, peers in zip(self.links, peers_of(hosts, addresses_of(hosts)), strict=True):
                 link.peers = peers
         self._told: list[tuple[int, messages.Message]] = []
         self._ended: list[Ended] = []
@@ -53,6 +51,10 @@ class HostsExecutor:
     def places(self) -> Sequence[Place]:
         """The slots of the hosts that are there, in the order of the configuration."""
         return [place for link in self.links for place in link.places()]
+
+    def hosts(self) -> Sequence[HostNews]:
+        """The hosts of the configuration, in its order."""
+        return [HostNews(one.host.name, one.host.slots, one.state, one.doing) for one in self.links]
 
     @property
     def awaits_places(self) -> str | None:
@@ -152,22 +154,3 @@ class HostsExecutor:
         if self._spark is not None:
             self._spark.close(grace_seconds)
         self._held.close()
-
-
-def peers_of(hosts: Sequence[HostSpec]) -> list[list[str]]:
-    """For each host the addresses of the others that its ranks connect to; none where all are this machine.
-
-    Raises `RunError` for a host that has no address, or that this machine has no route to.
-    """
-    addresses = {host.name: address_of_host(host) for host in hosts if host.via != "local"}
-    here = any(host.via == "local" for host in hosts)
-    found = []
-    for host in hosts:
-        others = [address for name, address in addresses.items() if name != host.name]
-        if host.via != "local" and here:
-            way = way_to(addresses[host.name])
-            if way is None:
-                raise RunError(f"{host.name}: this machine has no route to {addresses[host.name]}")
-            others.append(way[1])
-        found.append(list(dict.fromkeys(others)))
-    return found

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lepton_kit.errors import RunError
@@ -19,8 +20,8 @@ AGENT = "lepton_kit.runtime.hosts.agent"
 KEEPER = "lepton_kit.runtime.hosts.keeper"
 SSH_COMMAND = "LEPTON_SSH_COMMAND"
 """The environment variable that names another ssh, or adds options to it, as GIT_SSH_COMMAND does."""
-INSTALLED = "$HOME/.local/share/lepton_kit/env/bin/python"
-"""Where `lepton hosts install` puts an environment."""
+INSTALLED = '$(cd -P "$HOME/.local/share/lepton_kit/env" 2>/dev/null && pwd || echo /none)/bin/python'
+"""Where `lepton hosts install` puts an environment, by the name that stays its own when another one takes its place."""
 SSH_OPTIONS = (
     *("-T", "-x"),
     *("-o", "BatchMode=yes"),
@@ -84,3 +85,8 @@ def address_by_ssh(name: str) -> str:
         raise RunError(f"{name}: ssh does not know what to do with it ({said.strip()})") from None
     settings = dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
     return address_of(settings.get("hostname") or name.rpartition("@")[2])
+
+
+def addresses_of(hosts: Sequence[HostSpec]) -> dict[str, str]:
+    """Name -> address of each host that is not this machine. Raises `RunError` for one without an address."""
+    return {host.name: address_of_host(host) for host in hosts if host.via != "local"}

@@ -15,10 +15,12 @@ from lepton_kit.runtime.executor import Ended
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.channels import Channel, Opener
+from lepton_kit.runtime.hosts.intake import Intake
 from lepton_kit.runtime.hosts.launchers import by_command
 from lepton_kit.runtime.hosts.outbox import Outbox
 from lepton_kit.runtime.hosts.receiving import Receiving
 from lepton_kit.runtime.hosts.relay import Relay
+from lepton_kit.runtime.hosts.returning import written
 from lepton_kit.runtime.hosts.sending import Sending, needed
 from lepton_kit.runtime.hosts.versions import differences
 from lepton_kit.runtime.hosts.ways import Way, interface_of
@@ -55,6 +57,8 @@ class HostLink:
         self.rendezvous: tuple[str, int] | None = None
         self.interface = "lo"
         """By which the ranks there reach the others."""
+        self.answers: list[talk.Answer] = []
+        """What the agent has found out when it was asked, in its order."""
         self._tries = 0
         self._retry_at = 0.0
         self._channel: Channel | None = None
@@ -63,6 +67,15 @@ class HostLink:
     def is_here(self) -> bool:
         """Whether the host is the driver's own machine, which sees the run's folder."""
         return self.host.via == "local"
+
+    @property
+    def doing(self) -> str | None:
+        """What a run waits for there, in words; None if for nothing."""
+        if self.state in ("lost", "refused"):
+            return self.cause and self.cause.partition(": ")[2]
+        if self.state != "ready":
+            return "connecting"
+        return self._sending.doing or (None if self._loaded else "loading TensorFlow")
 
     # ------------------------------------------------------------------ coming and going
 
@@ -76,7 +89,9 @@ class HostLink:
             return
         self._connection = Connection(self._channel.end, talk.KINDS)
         self._outbox = Outbox(self._connection)
-        self._sending, self._receiving = Sending(self._outbox), Receiving(self._folder, self.host.name)
+        self._sending = Sending(self._outbox)
+        self._intake = Intake(Receiving(self._folder, self.host.name))
+        self._loaded = False
         self._relay = Relay(self._outbox.post, listens=False)
         self._held: list[messages.Message] = []
         self.state, self.cause = "connecting", None
@@ -94,6 +109,8 @@ class HostLink:
             self._began = now
             return
         self._heard, self._began = min(now, self._heard + held_up), min(now, self._began + held_up)
+        if self._intake.is_behind:
+            self._heard = now  # nobody listens to it
         limit = self._hang_seconds if self.state == "ready" else CONNECT_SECONDS
         since = self._heard if self.state == "ready" else self._began
         if now - since > limit:
@@ -113,6 +130,7 @@ class HostLink:
             return
         channel, self._channel = self._channel, None
         self._sending.close()
+        self._intake.close()
         self._outbox.close(drain_seconds=grace_seconds)
         self._relay.close()
         with contextlib.suppress(OSError):
@@ -166,13 +184,18 @@ class HostLink:
         if worker in self.workers:
             self._outbox.post(talk.Kill(worker=worker))
 
+    def ask(self, question: talk.Question) -> None:
+        """Have the agent find something out; see `answers`."""
+        self._outbox.post(question)
+
     # ------------------------------------------------------------------ news
 
     def filenos(self) -> list[int]:
         """Descriptors that become readable when there are news."""
         if self._channel is None:
             return []
-        return [self._connection.fileno(), *self._relay.filenos()]
+        channel = [] if self._intake.is_behind else [self._connection.fileno()]
+        return [*channel, self._intake.fileno(), *self._relay.filenos()]
 
     def receive(self, ready: set[int]) -> list[tuple[int, messages.Message] | Ended | str]:
         """What workers have said, workers that have ended, and why the host, or what starts workers there, was lost."""
@@ -180,6 +203,7 @@ class HostLink:
             return []
         told: list[tuple[int, messages.Message] | Ended | str] = []
         self._relay.pass_on(ready)
+        told += [(worker, message) for worker, message in self._intake.done() if worker in self.workers]
         if self._connection.fileno() in ready:
             try:
                 for message in self._connection.receive(wait=False):
@@ -200,10 +224,15 @@ class HostLink:
         match message:
             case talk.Here():
                 self._greet(message)
+            case talk.Answer():
+                self.answers.append(message)
             case talk.Ways(ways=ways):
                 self._know(ways)
             case talk.Passed(worker=worker, text=text) if worker in self.workers:
-                return [(worker, messages.decode(text.encode()))]
+                told = messages.decode(text.encode())
+                if not written(told):
+                    return [(worker, told)]
+                self._intake.tell(worker, told)
             case talk.Gone(worker=worker) if worker in self.workers:
                 self.workers.discard(worker)
                 return [Ended(worker, message.exit_code, message.cause, message.excused)]
@@ -213,9 +242,11 @@ class HostLink:
                 else:
                     return [f"{self.host.name}: {cause}"]
             case talk.Printed(worker=worker, text=text):
-                self._receiving.printed(worker, text)
+                self._intake.printed(worker, text)
             case talk.Returned():
-                self._receiving.take(message)
+                self._intake.take(message)
+            case talk.Ping(loaded=loaded):
+                self._loaded = loaded
             case talk.Opened(stream=stream) if self.rendezvous is not None:
                 self._relay.open(stream, self.rendezvous)
             case talk.Streamed(stream=stream, data=data):
@@ -233,10 +264,10 @@ class HostLink:
         return []
 
     def _greet(self, here: talk.Here) -> None:
+        self.facts = here
         if different := differences(self.host.name, here.versions):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
-        self.facts = here
         folder = str(self._folder) if self.is_here else None
         if self._run is not None:
             order = talk.Begin(

@@ -16,6 +16,8 @@ from lepton_kit.errors import RunError
 PIECE_BYTES = 1 << 18
 LOG_BYTES = 1 << 16
 FOLDERS = ("checkpoints", "logs")
+LOCK, WANTED = ".lock", ".wanted"
+"""In a mirror: held while its run is served; and names of the contents that it is made of."""
 
 
 def hosts_folder() -> Path:
@@ -39,6 +41,14 @@ def is_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
+@contextlib.contextmanager
+def turn(contents: Path) -> Iterator[None]:
+    """Whoever counts on contents, and whoever removes some, take turns."""
+    with open(contents / LOCK, "a") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+
+
 class Mirror:
     """The folder of one run on a host that does not see the driver's. Files of equal contents are kept once for all runs.
 
@@ -51,11 +61,13 @@ class Mirror:
         self.contents = root / "contents"
         self.folder = root / "runs" / f"{run}.{self._host}.{os.getpid()}"
         try:
-            for folder in (self.contents, *(self.folder / name for name in FOLDERS)):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Held while the run is served: whoever cleans up leaves it alone.
-            self._lock = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self.contents.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with turn(self.contents):
+                for name in FOLDERS:
+                    (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+                # Held while the run is served: whoever cleans up leaves it alone.
+                self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._lock, fcntl.LOCK_SH)
         except OSError as failure:
             raise RunError(f"{self.folder}: can't be made ({failure.strerror or failure})") from None
         self.offered: dict[str, tuple[int, str]] = {}
@@ -70,10 +82,12 @@ class Mirror:
                 raise RunError(f"file {name!r}: its name leaves the run's folder")
         self.offered = files
         found = {}
-        for size, content in files.values():
-            whole, partial = self.contents / content, self._partial(content)
-            if not (whole.exists() and whole.stat().st_size == size):
-                found[content] = partial.stat().st_size if partial.exists() else 0
+        with turn(self.contents):
+            (self.folder / WANTED).write_text("\n".join(content for _, content in files.values()))
+            for size, content in files.values():
+                whole, partial = self.contents / content, self._partial(content)
+                if not (whole.exists() and whole.stat().st_size == size):
+                    found[content] = partial.stat().st_size if partial.exists() else 0
         self._wanted = set(found)
         return found
 

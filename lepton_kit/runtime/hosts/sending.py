@@ -56,6 +56,23 @@ class Sending:
         self.total_bytes = self.sent_bytes = 0
         threading.Thread(target=self._run, daemon=True, name="sending").start()
 
+    @property
+    def doing(self) -> str | None:
+        """What of the files is under way, in words.
+
+        >>> import socket
+        >>> from lepton_kit.runtime.wire import Connection
+        >>> sending = Sending(Outbox(Connection(socket.socketpair()[0])))
+        >>> sending.pending, sending.total_bytes, sending.sent_bytes = 1, 120_000_000, 34_000_000
+        >>> sending.doing
+        'sending files: 34 of 120 MB'
+        """
+        if not self.pending:
+            return None
+        if not self.total_bytes:
+            return "comparing files"
+        return f"sending files: {self.sent_bytes / 1e6:,.0f} of {self.total_bytes / 1e6:,.0f} MB"
+
     def begin(self, files: Files) -> None:
         """Send these files after all before."""
         self.pending += 1
@@ -79,13 +96,14 @@ class Sending:
     def _run(self) -> None:
         while (files := self._orders.get()) is not None:
             described = {name: (path.stat().st_size, _hashed(path)) for name, path in files.items()}
+            self.total_bytes = 0
             self._outbox.post(talk.Offer(files=described))
             if (wanted := self._answers.get()) is None:
                 return
             by_content = {described[name][1]: path for name, path in files.items()}
             sizes = {content: size for size, content in described.values()}
-            self.total_bytes = sum(sizes[content] - have for content, have in wanted.items())
             self.sent_bytes = 0
+            self.total_bytes = sum(sizes[content] - have for content, have in wanted.items())
             for content, have in wanted.items():
                 for offset, data, _ in pieces(by_content[content], have):
                     self._outbox.post_bulk(talk.Piece(digest=content, offset=offset, data=talk.packed(data)))

@@ -95,7 +95,9 @@ class Lost(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Ping(Message):
-    """The sender is there; both sides send it."""
+    """The sender is there; both sides send it. ``loaded``: an agent whose workers can start has TensorFlow in memory."""
+
+    loaded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +180,116 @@ class Returned(Message):
     whole: str | None = None
 
 
-ToAgent = Begin | WhichWay | Start | Kill | Passed | Ping | Streamed | Offer | Piece
+# ---------------------------------------------------------------------- what is measured before a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Message):
+    """The agent is to find something out, and to answer under the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Message):
+    """What it has found out."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskTime(Question):
+    """What time is it?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Time(Answer):
+    """Unix seconds."""
+
+    clock: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskState(Question):
+    """What has this host, and are these files there? Of each its path, bytes and mark (time of its last change)."""
+
+    files: list[tuple[str, int, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State(Answer):
+    """``native``: why there is no native library; None if there is. ``missing``: path -> what is wrong with a file."""
+
+    native: str | None
+    cache: str
+    disk_bytes: int
+    cache_problem: str | None
+    ports: tuple[int, int]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen(Question):
+    """Listen on this interface for other hosts of the check, which know the ``nonce``, for at most so long."""
+
+    interface: str
+    nonce: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening(Answer):
+    """Where it listens; or why it can't."""
+
+    address: str = ""
+    port: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dial(Question):
+    """Connect to another host of the check, and send at most so many bytes, for at most so long."""
+
+    address: str
+    port: int
+    nonce: str
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialed(Answer):
+    """Seconds of a round trip (the best of several) and bytes a second, as far as measured; or why it got through to nobody."""
+
+    latency: float | None = None
+    rate: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskClean(Question):
+    """Remove what no run needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned(Answer):
+    """Bytes that are free again, and how many runs are served there now, whose files stay."""
+
+    bytes: int
+    runs: int
+
+
+ToAgent = (
+    Begin | WhichWay | Start | Kill | Passed | Ping | Streamed | Offer | Piece
+    | AskTime | AskState | Listen | Dial | AskClean
+)  # fmt: skip
 FromAgent = (
     Here
+    | Time
+    | State
+    | Listening
+    | Dialed
+    | Cleaned
     | Ways
     | Gone
     | Lost

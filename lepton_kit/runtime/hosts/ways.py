@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 
 from lepton_kit.errors import RunError
+from lepton_kit.hosts import HostSpec
 
 Way = tuple[str, str]
 """An interface's name and its address."""
@@ -35,6 +36,24 @@ def _interface_with(address: str) -> str | None:
     return None
 
 
+def address_on(interface: str) -> str:
+    """The address at which a rank listens on an interface, IPv4 before IPv6. Raises `RunError` if it has none.
+
+    >>> address_on("lo")
+    '127.0.0.1'
+    """
+    import psutil
+
+    found = psutil.net_if_addrs().get(interface)
+    if found is None:
+        raise RunError(f"there is no interface {interface}")
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for one in found:
+            if one.family == family:
+                return one.address
+    raise RunError(f"interface {interface} has no address")
+
+
 def interface_of(host: str, ways: Mapping[str, Way | None], peers: Sequence[str]) -> str:
     """The one interface by which a host reaches all its peers. Raises `RunError` that says what the user can do.
 
@@ -61,3 +80,22 @@ def address_of(name: str) -> str:
         return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as failure:
         raise RunError(f"{name}: no address is known for it ({failure.strerror or failure})") from None
+
+
+def peers_of(hosts: Sequence[HostSpec], addresses: Mapping[str, str]) -> list[list[str]]:
+    """For each host the addresses of the others that its ranks connect to; none where all are this machine.
+
+    ``addresses`` are those of hosts that are not this machine. Raises `RunError` for one that this machine has no
+    route to.
+    """
+    here = any(host.via == "local" for host in hosts)
+    found = []
+    for host in hosts:
+        others = [address for name, address in addresses.items() if name != host.name]
+        if host.via != "local" and here:
+            way = way_to(addresses[host.name])
+            if way is None:
+                raise RunError(f"{host.name}: this machine has no route to {addresses[host.name]}")
+            others.append(way[1])
+        found.append(list(dict.fromkeys(others)))
+    return found

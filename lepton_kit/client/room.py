@@ -1,0 +1,87 @@
+"""Whether the machine and the hosts of a run have room for it; all of it is asked before any process starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lepton_kit.client.cluster import Cluster
+from lepton_kit.client.spark import check_spark
+from lepton_kit.config import RunSettings
+from lepton_kit.data import PreparedData
+from lepton_kit.devices import gpus, memory
+from lepton_kit.errors import ConfigError, DeviceError, RunError
+
+
+def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any = None) -> None:
+    """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
+    if (driver := config.workers.driver) is not None:
+        if problems := Cluster([driver]).check().problems:
+            raise RunError("driver: " + "; ".join(problems))
+        return  # which hosts that one reaches is for it to find out
+    if config.workers.spark is not None:
+        check_spark(config.workers.spark, session)
+        return
+    if config.workers.hosts is None:
+        return
+    cluster = Cluster(config.workers.hosts)
+    _check_slots(config, cluster.slots)
+    workers = _first_workers(config) + config.workers.standby
+    if problems := cluster.check_for(prepared, workers, each).problems:
+        raise RunError("hosts: " + "; ".join(problems))
+
+
+def _first_workers(config: RunSettings) -> int:
+    return config.workers.min_workers if config.workers.count == "auto" else int(config.workers.count)
+
+
+def _check_slots(config: RunSettings, slots: int) -> None:
+    workers = _first_workers(config)
+    if workers + config.workers.standby > slots:
+        rule = f"at most the {slots} slots of the hosts, those of standby ({config.workers.standby}) included"
+        raise ConfigError("workers.count", given=workers, rule=rule)
+
+
+def _check_hosts(config: RunSettings) -> None:
+    hosts = config.workers.hosts or ()
+    if not any(host.is_allocation for host in hosts):  # else its slots are known where the run starts
+        _check_slots(config, sum(host.slots for host in hosts))
+    for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
+        given = getattr(config.workers, name)
+        if (given is not None) if wanted is None else (given not in wanted):
+            rule = "the `speed` of each host" if wanted is None else " or ".join(wanted)
+            raise ConfigError(f"workers.{name}", given=given, rule=f"{rule}, where there are hosts")
+
+
+def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
+    """What only the data and the machine can tell about a configuration; a worker needs ``each`` bytes."""
+    samples, batch = len(prepared.train), config.training.global_batch
+    workers = _first_workers(config)
+    if workers > samples:
+        raise ConfigError("workers.count", given=workers, rule=f"at most the {samples} training samples")
+    if batch < workers:
+        raise ConfigError(
+            "training.global_batch",
+            given=batch,
+            rule=f"at least one sample for each of the {workers} workers",
+        )
+    if config.workers.hosts is not None:
+        return _check_hosts(config)
+    weights = config.workers.weights
+    if weights is not None and len(weights) != workers:
+        raise ConfigError(
+            "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
+        )
+    if config.workers.driver is not None:
+        return  # which machine this is about is not known here
+    if config.workers.device == "gpu" and not gpus():
+        raise DeviceError(
+            "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
+        )
+    _, free = memory()
+    needed = each * (workers + config.workers.standby)
+    if free < needed:
+        raise DeviceError(
+            f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
+            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are free. "
+            "Fewer workers need less"
+        )
