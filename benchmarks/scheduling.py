@@ -31,7 +31,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_kit.plan import policies, simulator
+from lepton_kit.plan import policies
 from lepton_kit.plan.simulator import Outcome, jain, simulate
 from lepton_kit.plan.speedups import rates
 from lepton_kit.plan.traces import Job, amdahl, philly_like, read_trace
@@ -82,7 +82,9 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def from_trace(everything: list[Job], count: int, curves: Mapping[str, tuple[float, ...]], seed: int) -> list[Job]:
+def from_trace(
+    everything: list[Job], count: int, curves: Mapping[str, tuple[float, ...]], seed: int
+) -> list[Job]:
     """Jobs of a trace at their time of day, as Pollux's artifact draws them."""
     draw = random.Random(seed)
     fitting = []
@@ -111,15 +113,27 @@ def tuned(jobs: list[Job], devices: int, seed: int) -> list[Job]:
 
 
 def table(jobs_of: list[list[Job]], devices: int, seeds: int) -> None:
-    load = statistics.mean(sum(j.duration * j.devices for j in jobs) for jobs in jobs_of) / (devices * HOURS * 3600)
+    load = statistics.mean(sum(j.duration * j.devices for j in jobs) for jobs in jobs_of) / (
+        devices * HOURS * 3600
+    )
     print(f"\n{devices} devices, {len(jobs_of[0])} jobs in {HOURS} h, offered load {load:.2f}, {seeds} draws")
-    print(f"{'':>20} {'mean s':>9} {'p99 s':>9} {'/ las':>6} {'/ tuned':>8} {'used':>6} {'waiting':>8} {'worst':>7} {'Jain':>5}")
-    equal = [simulate(jobs, devices, policies.equal_share, pause=0.0, step=devices / DEVICES) for jobs in jobs_of]
+    print(
+        f"{'':>20} {'mean s':>9} {'p99 s':>9} {'/ las':>6} {'/ tuned':>8} {'used':>6} {'waiting':>8} {'worst':>7} {'Jain':>5}"
+    )
+    equal = [
+        simulate(jobs, devices, policies.equal_share, pause=0.0, step=devices / DEVICES) for jobs in jobs_of
+    ]
     results: dict[str, list[Outcome]] = {}
     for name, (policy, retuned) in ARMS.items():
         began = time.perf_counter()
         results[name] = [
-            simulate(tuned(jobs, devices, place) if retuned else jobs, devices, policy, pause=PAUSE, step=devices / DEVICES)
+            simulate(
+                tuned(jobs, devices, place) if retuned else jobs,
+                devices,
+                policy,
+                pause=PAUSE,
+                step=devices / DEVICES,
+            )
             for place, jobs in enumerate(jobs_of)
         ]
         seconds = time.perf_counter() - began
@@ -146,7 +160,9 @@ def classroom(devices: int = 64, count: int = 30) -> tuple[float, float]:
     """Seconds until all of a class's runs are over: in a pool, and with the best fixed number of devices in the best order."""
     draw = random.Random(0)
     curve = amdahl(0.97, 0.0005)
-    jobs = [Job(f"{k:02d}", draw.uniform(0, 10), draw.lognormvariate(5.0, 0.7), 1, curve) for k in range(count)]
+    jobs = [
+        Job(f"{k:02d}", draw.uniform(0, 10), draw.lognormvariate(5.0, 0.7), 1, curve) for k in range(count)
+    ]
     pooled = simulate(jobs, devices, policies.pool(0.5), pause=0.5).makespan
     best = float("inf")
     for number in range(1, devices + 1):
@@ -158,16 +174,24 @@ def classroom(devices: int = 64, count: int = 30) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trace", type=Path, help="CSV of arrival, duration, devices, such as the Philly trace")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--trace", type=Path, help="CSV of arrival, duration, devices, such as the Philly trace"
+    )
     parser.add_argument("--curves", type=Path, help="folder with measured step times of models")
     parser.add_argument("--devices", type=int, nargs="+", default=[64, 512, 4096])
-    parser.add_argument("--seeds", type=int, default=3, help="draws of jobs for 64 devices; one for more devices")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="draws of jobs for 64 devices; one for more devices"
+    )
     options = parser.parse_args()
     curves = measured_curves(options.curves) if options.curves else {}
     everything = read_trace(options.trace) if options.trace else []
     for name, curve in curves.items():
-        print(f"{name:>12}: with 4, 16, 64 devices {curve[3]:.1f}, {curve[15]:.1f}, {curve[63]:.1f} times as fast as with one")
+        print(
+            f"{name:>12}: with 4, 16, 64 devices {curve[3]:.1f}, {curve[15]:.1f}, {curve[63]:.1f} times as fast as with one"
+        )
     for devices in options.devices:
         seeds = options.seeds if devices == DEVICES else 1
         count = JOBS * devices // DEVICES
@@ -177,7 +201,9 @@ def main() -> None:
         ]
         table(jobs_of, devices, seeds)
     pooled, best = classroom()
-    print(f"\na class of 30 on 64 devices: {pooled:.0f} s in the pool, {best:.0f} s in the best fixed order: {pooled / best:.2f} x")
+    print(
+        f"\na class of 30 on 64 devices: {pooled:.0f} s in the pool, {best:.0f} s in the best fixed order: {pooled / best:.2f} x"
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from lepton_kit.models import footprint
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
+from lepton_kit.runtime.pool.folder import usual_pool
 from lepton_kit.runtime.start import prepare
 
 
@@ -322,11 +323,15 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
         raise DeviceError(
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
         )
-    _, free = memory()
+    total, free = memory()
+    pooled = config.workers.count == "auto"
+    if pooled:
+        usual_pool()
+        free = total  # what other runs hold now is waited for
     needed = each * (workers + config.workers.standby)
     if free < needed:
         raise DeviceError(
             f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
-            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are free. "
+            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are {'there' if pooled else 'free'}. "
             "Fewer workers need less"
         )

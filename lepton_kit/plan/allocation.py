@@ -35,7 +35,7 @@ class Request:
 
     ``arrived`` is in seconds of the same clock for all; ``held`` are the workers that it has now, and ``left`` the
     samples that it has yet to train on (None: not known). ``pause_seconds``: how long it stood still at its last change
-    (None: not measured). ``worker_bytes`` is the memory of a worker. One that is ``suspendable`` may lose all its workers again.
+    (None: not measured). ``worker_bytes`` is the memory of a worker, ``run_bytes`` what a run takes beside them. One that is ``suspendable`` may lose all its workers again.
 
     >>> Request("a", least=2).most
     2
@@ -51,6 +51,7 @@ class Request:
     left: float | None = None
     pause_seconds: float | None = None
     worker_bytes: int = 0
+    run_bytes: int = 0
     suspendable: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +66,10 @@ class Request:
         ):
             if not fine:
                 raise ConfigError(f"{self.run}: {name}", given=given, rule=rule)
+
+    def bytes_for(self, workers: int) -> int:
+        """Memory that it takes with so many workers."""
+        return self.run_bytes + workers * self.worker_bytes if workers else 0
 
 
 @dataclass(frozen=True)
@@ -176,13 +181,13 @@ def _least(
     begun = [one for one in wanted if one.held and not one.suspendable]
     granted = {one.run: one.least for one in begun}
     workers = capacity.workers - sum(one.least for one in begun)
-    memory = _memory(capacity) - sum(one.least * one.worker_bytes for one in begun)
+    memory = _memory(capacity) - sum(one.bytes_for(one.least) for one in begun)
     others = [one for one in wanted if one.run not in granted]
     others.sort(key=lambda one: (-_urgency(one, sizes, now), one.arrived, one.run))
     line: list[str] = []
     short = None
     for one in others:
-        fits = one.least <= workers and one.least * one.worker_bytes <= memory
+        fits = one.least <= workers and one.bytes_for(one.least) <= memory
         if line or not fits:
             if not line and one.least <= workers:
                 short = one.run
@@ -190,7 +195,7 @@ def _least(
             continue
         granted[one.run] = one.least
         workers -= one.least
-        memory -= one.least * one.worker_bytes
+        memory -= one.bytes_for(one.least)
     return granted, line, short
 
 
@@ -211,13 +216,11 @@ def _grow(
     takers = [one for one in wanted if one.run in given and one.most > one.least]
     if free <= 0 or not takers:
         return given
-    memory = _memory(capacity) - sum(one.worker_bytes * given[one.run] for one in wanted if one.run in given)
+    memory = _memory(capacity) - sum(one.bytes_for(given[one.run]) for one in wanted if one.run in given)
     curves = [np.log(np.asarray(known[one.run][one.least - 1 :])) for one in takers]
     costs = [_cost(one, sizes) for one in takers]
     scales = [_importance(one) * _shortness(one, sizes) for one in takers]
-    offers = [
-        s * _slopes(one, u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)
-    ]
+    offers = [s * _slopes(one, u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)]
     free, memory = _give(takers, offers, given, free, memory)
     changed = []
     for one, curve, cost, scale in zip(takers, curves, costs, scales, strict=True):
@@ -323,20 +326,20 @@ def _waits(
     ends = [(sizes.seconds(run, workers), run) for run, workers in given.items()]
     heapq.heapify(ends)
     free = capacity.workers - sum(by_run[run].least for run in given)
-    memory = _memory(capacity) - sum(by_run[run].least * by_run[run].worker_bytes for run in given)
+    memory = _memory(capacity) - sum(by_run[run].bytes_for(by_run[run].least) for run in given)
     waits: dict[str, float | None] = {}
     now = 0.0
     for run in line:
         one = by_run[run]
-        while ends and (one.least > free or one.least * one.worker_bytes > memory):
+        while ends and (one.least > free or one.bytes_for(one.least) > memory):
             now, ended = heapq.heappop(ends)
             free += by_run[ended].least
-            memory += by_run[ended].least * by_run[ended].worker_bytes
-        if one.least > free or one.least * one.worker_bytes > memory:
+            memory += by_run[ended].bytes_for(by_run[ended].least)
+        if one.least > free or one.bytes_for(one.least) > memory:
             waits[run] = None  # not before the machine has more to give
             continue
         waits[run] = now
         free -= one.least
-        memory -= one.least * one.worker_bytes
+        memory -= one.bytes_for(one.least)
         heapq.heappush(ends, (now + sizes.seconds(run, one.least), run))
     return waits

@@ -68,7 +68,9 @@ def easy_backfill(jobs: Sequence[State], devices: int, now: float) -> dict[str, 
     if not waiting:
         return found
     spare, start = free, now
-    for end, size in sorted((now + one.left / one.job.speed(one.job.devices), one.job.devices) for one in running):
+    for end, size in sorted(
+        (now + one.left / one.job.speed(one.job.devices), one.job.devices) for one in running
+    ):
         if spare >= waiting[0].job.devices:
             break
         spare, start = spare + size, end
@@ -88,9 +90,7 @@ def easy_backfill(jobs: Sequence[State], devices: int, now: float) -> dict[str, 
 def least_attained_service(jobs: Sequence[State], devices: int, now: float) -> dict[str, int]:
     """Like Tiresias: each what it asked for; jobs that have had little go first, and others are suspended for them."""
     found, free = {}, devices
-    order = sorted(
-        jobs, key=lambda one: (one.attained >= LAS_THRESHOLD, one.job.arrival, one.job.name)
-    )
+    order = sorted(jobs, key=lambda one: (one.attained >= LAS_THRESHOLD, one.job.arrival, one.job.name))
     for one in order:
         if one.job.devices <= free:
             found[one.job.name] = one.job.devices
@@ -112,9 +112,7 @@ def equal_share(jobs: Sequence[State], devices: int, now: float) -> dict[str, in
     return found
 
 
-def pool(
-    pause: float, *, suspendable: bool = False, sizes_known: bool = True, share: float = 1.0
-) -> Policy:
+def pool(pause: float, *, suspendable: bool = False, sizes_known: bool = True, share: float = 1.0) -> Policy:
     """The function that the runs of a machine compute, with the speeds that were measured so far.
 
     ``sizes_known``: jobs say how much they have left, as runs do; ``share`` is what they take it for, of the truth.

@@ -82,7 +82,9 @@ def simulate(
     """
     for job in jobs:
         if job.devices > devices:
-            raise ConfigError(f"{job.name}: devices", given=job.devices, rule=f"at most the {devices} that there are")
+            raise ConfigError(
+                f"{job.name}: devices", given=job.devices, rule=f"at most the {devices} that there are"
+            )
     play = _Play(sorted(jobs, key=lambda job: (job.arrival, job.name)), devices, policy, pause)
     while play.active or play.coming:
         play.decide()
@@ -119,7 +121,9 @@ class _Play:
             count = found.get(one.job.name, 0)
             if count == one.devices:
                 continue
-            if count and (one.devices or one.done):  # the first start costs all the same, and is in the duration
+            if count and (
+                one.devices or one.done
+            ):  # the first start costs all the same, and is in the duration
                 one.paused_until = self.now + self._pause
             one.devices = count
             self.changes += 1

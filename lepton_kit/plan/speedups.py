@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -76,7 +77,7 @@ def concave(values: Sequence[float]) -> list[float]:
             hull.pop()
         hull.append(place)
     found = list(values)
-    for before, after in zip(hull, hull[1:], strict=False):
+    for before, after in itertools.pairwise(hull):
         for place in range(before + 1, after):
             share = (place - before) / (after - before)
             found[place] = values[before] + share * (values[after] - values[before])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,7 @@ def philly_like(
 
 
 def _quantile(points: Sequence[tuple[float, float]], at: float) -> float:
-    for (low, first), (high, last) in zip(points, points[1:], strict=False):
+    for (low, first), (high, last) in itertools.pairwise(points):
         if at <= high:
             return math.exp(math.log(first) + (at - low) / (high - low) * math.log(last / first))
     return points[-1][1]

@@ -14,6 +14,8 @@ class Status(StrEnum):
 
     CREATED = "created"
     """Its folder is there, and no driver has taken it yet."""
+    QUEUED = "queued"
+    """It waits in line for its share of the machine, without workers."""
     STARTING = "starting"
     """Its workers start, or prepare their data."""
     RUNNING = "running"
@@ -42,7 +44,7 @@ class Status(StrEnum):
     @property
     def is_active(self) -> bool:
         """A driver has the run, or is about to."""
-        return self in (Status.CREATED, Status.STARTING, Status.RUNNING, Status.PAUSED, Status.STOPPING)
+        return not self.is_over and self is not Status.UNKNOWN
 
     def __repr__(self) -> str:
         return repr(self.value)

@@ -11,6 +11,7 @@ import numpy as np
 
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
+from lepton_kit.rundir.line import place_told
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.status import Status
 
@@ -69,6 +70,8 @@ class RunView:
         self._reader = EventReader(events) if events is not None else None
         self.status = Status.CREATED
         self.cause: str | None = None
+        self.in_line: str | None = None
+        """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
         self.workers: list[dict[str, Any]] = []
@@ -241,6 +244,12 @@ class RunView:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
 
+        if self.status is not Status.QUEUED:
+            self.in_line = None
+
+    def _on_queue(self, event: dict[str, Any]) -> None:
+        self.in_line = place_told(event["before"], event["wait_seconds"], event["why"])
+
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
 
@@ -362,8 +371,7 @@ def describe(view: RunView, now: float | None = None) -> str:
         parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
     if view.eta_seconds is not None:
         parts.append(f"{view.eta_seconds:.0f} s left")
-    if view.cause:
-        parts.append(view.cause)
+    parts += [said for said in (view.in_line, view.cause) if said]
     return " · ".join(parts)
 
 

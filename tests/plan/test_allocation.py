@@ -29,10 +29,11 @@ def pools(draw: st.DrawFn) -> tuple[list[Request], Capacity, dict[str, dict[int,
         least = draw(st.integers(1, 4))
         held = draw(st.integers(0, 8))
         each = draw(st.integers(0, 4)) if memory is not None else 0
-        if held and (held < least or held > workers or (used is not None and held * each > used)):
+        extra = draw(st.integers(0, 2)) if memory is not None else 0
+        if held and (held < least or held > workers or (used is not None and held * each + extra > used)):
             held = 0
         workers -= held
-        used = None if used is None else used - held * each
+        used = None if used is None else used - held * each - (extra if held else 0)
         run = f"run-{number}"
         requests.append(
             Request(
@@ -46,6 +47,7 @@ def pools(draw: st.DrawFn) -> tuple[list[Request], Capacity, dict[str, dict[int,
                 left=draw(st.none() | st.floats(0, 1e6)),
                 pause_seconds=draw(st.none() | st.floats(0, 60)),
                 worker_bytes=each,
+                run_bytes=extra,
                 suspendable=draw(st.booleans()),
             )
         )
@@ -63,7 +65,7 @@ def test_capacity_and_memory_are_never_exceeded(pool):
     assert set(found) == {one.run for one in requests}
     assert sum(grant.workers for grant in found.values()) <= capacity.workers
     if capacity.memory_bytes is not None:
-        used = sum(found[one.run].workers * one.worker_bytes for one in requests)
+        used = sum(one.bytes_for(found[one.run].workers) for one in requests)
         assert used <= capacity.memory_bytes
 
 
@@ -104,11 +106,10 @@ def test_nobody_grows_while_one_that_waits_could_have_its_least(pool):
     if first is None:
         return
     leasts = sum(one.least for one in requests if found[one.run].workers)
-    memory = sum(one.least * one.worker_bytes for one in requests if found[one.run].workers)
+    memory = sum(one.bytes_for(one.least) for one in requests if found[one.run].workers)
     no_worker = first.least > capacity.workers - leasts
     no_memory = (
-        capacity.memory_bytes is not None
-        and first.least * first.worker_bytes > capacity.memory_bytes - memory
+        capacity.memory_bytes is not None and first.bytes_for(first.least) > capacity.memory_bytes - memory
     )
     assert no_worker or no_memory
 
@@ -119,9 +120,7 @@ def test_what_was_given_stays_given_while_nothing_changes(pool):
     requests, capacity, speeds = pool
     for _ in range(6):
         found = allocate(requests, capacity, speeds, 100.0)
-        now = [
-            Request(**{**one.__dict__, "held": found[one.run].workers}) for one in requests
-        ]
+        now = [Request(**{**one.__dict__, "held": found[one.run].workers}) for one in requests]
         if now == requests:
             return
         requests = now
@@ -143,7 +142,9 @@ def test_equals_share_equally_and_weights_and_priorities_count():
 def test_a_run_that_does_not_scale_gives_its_workers_to_one_that_does():
     a, b = Request("a", most=8, held=4), Request("b", most=8, held=4)
     assert shares(a, b, workers=8, speeds={"a": FLAT, "b": LINEAR}) == [1, 7]
-    assert shares(a, workers=8, speeds={"a": FLAT}) == [4], "nobody needs them, and giving them back costs a pause"
+    assert shares(a, workers=8, speeds={"a": FLAT}) == [4], (
+        "nobody needs them, and giving them back costs a pause"
+    )
     assert shares(Request("a", most=8), workers=8, speeds={"a": FLAT}) == [1], "what helps nobody stays free"
 
 
