@@ -26,6 +26,8 @@ class WorkersConfig(Section):
         le=MOST_WORKERS,
         description="neither count nor any request goes above this; null: 64, with auto the cores",
     )
+    share: float = Field(1.0, gt=0, le=1000, description="with auto: weight among the runs of the machine")
+    priority: int = Field(0, ge=-9, le=9, description="with auto: each more counts as four times the share")
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")
     weights: tuple[float, ...] | None = Field(

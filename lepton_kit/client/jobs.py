@@ -174,7 +174,7 @@ def job_of(paths: RunPaths) -> str | None:
         state = paths.read_status()
     except RunError:
         return None
-    return str(state.get("job")) if state["status"] == Status.QUEUED else None
+    return state.get("job") if state["status"] == Status.QUEUED else None
 
 
 def check_turn(paths: RunPaths, environment: Mapping[str, str] = os.environ) -> None:

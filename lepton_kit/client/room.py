@@ -10,6 +10,7 @@ from lepton_kit.config import RunSettings
 from lepton_kit.data import PreparedData
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DeviceError, RunError
+from lepton_kit.runtime.pool.folder import usual_pool
 
 
 def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any = None) -> None:
@@ -77,11 +78,15 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
         raise DeviceError(
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"
         )
-    _, free = memory()
+    total, free = memory()
+    pooled = config.workers.count == "auto"
+    if pooled:
+        usual_pool()
+        free = total  # what other runs hold now is waited for
     needed = each * (workers + config.workers.standby)
     if free < needed:
         raise DeviceError(
             f"memory: {workers} workers and {config.workers.standby} standby need about {needed / 1e9:.1f} GB "
-            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are free. "
+            f"({each / 1e9:.2f} GB each, estimated from the model's size); {free / 1e9:.1f} GB are {'there' if pooled else 'free'}. "
             "Fewer workers need less"
         )

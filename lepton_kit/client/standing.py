@@ -46,7 +46,7 @@ class StandingRun(KeptRun):
                 status = Status(self.paths.read_status()["status"])
             elif (status.is_over or not alive) and (told := self._told_since) is not None:
                 status = told
-            if alive or status.is_over or status is Status.QUEUED:
+            if alive or status.is_over or (status is Status.QUEUED and self._is_job):
                 return status
         if (last := self._last_state) is not None:
             return Status(last["status"])
@@ -70,11 +70,16 @@ class StandingRun(KeptRun):
         except RunError:  # spoilt; the log alone tells
             return None
         status = Status(state["status"])
-        if status is Status.QUEUED:
+        if status is Status.QUEUED and state.get("job") is not None:
             return status
         return (
             status if status is Status.STARTING and state.get("driver_pid") is None and self.alive else None
         )
+
+    @property
+    def _is_job(self) -> bool:
+        """Whether it waits in a scheduler's queue; else a driver of its own waits in line."""
+        return self._told_since is Status.QUEUED
 
     @property
     def _last_state(self) -> dict[str, Any] | None:
@@ -90,7 +95,7 @@ class StandingRun(KeptRun):
     def cause(self) -> str | None:
         """Why the run ended, if it did not simply finish; of a finished one, what ended it early."""
         if self.status is Status.QUEUED:
-            return str(self.paths.read_status()["cause"])
+            return self.view().in_line or str(self.paths.read_status()["cause"])
         if self.status is Status.AWAY:
             said = last_words(self.paths.logs / "follower.log")
             follows = f"lk.attach('{self._driver}:{self.id}') follows it"

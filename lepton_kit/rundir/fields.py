@@ -16,6 +16,7 @@ MAPPING: frozenset[type] = frozenset({dict})
 
 FIELDS: dict[str, dict[str, frozenset[type]]] = {
     "status": {"status": TEXT, "cause": TEXT | NOTHING},
+    "queue": {"before": WHOLE, "wait_seconds": NUMBER | NOTHING, "why": TEXT},
     "plan": {"total_steps": WHOLE | NOTHING, "steps_per_epoch": WHOLE | NOTHING},
     "workers": {"wanted": WHOLE, "workers": LIST},
     "hosts": {"hosts": LIST},

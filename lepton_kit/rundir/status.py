@@ -12,10 +12,10 @@ class Status(StrEnum):
     (True, True, False, 'unknown')
     """
 
-    QUEUED = "queued"
-    """It waits in a scheduler's queue, as a job that will start its driver."""
     CREATED = "created"
     """Its folder is there, and no driver has taken it yet."""
+    QUEUED = "queued"
+    """It waits, without workers: in line for its share of the machine, or as a job that will start its driver."""
     STARTING = "starting"
     """Its workers start, or prepare their data."""
     RUNNING = "running"

@@ -11,8 +11,10 @@ import numpy as np
 
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
+from lepton_kit.rundir.line import place_told
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.ranks import Ranks
+from lepton_kit.rundir.series import Series
 from lepton_kit.rundir.status import Status
 
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
@@ -20,43 +22,6 @@ RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
 PREDICTIONS_KEPT = 8
 """So many, for a return to a checkpoint drops those after it."""
-
-
-class Series:
-    """An array that grows by appending, in amortised constant time.
-
-    >>> series = Series()
-    >>> series.extend([1.0, 2.0])
-    >>> series.array
-    array([1., 2.])
-    """
-
-    def __init__(self, dtype: type = np.float64):
-        self._buffer: np.ndarray = np.empty(1024, dtype)
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def array(self) -> np.ndarray:
-        """The values so far; a view, not a copy."""
-        return self._buffer[: self._length]
-
-    def extend(self, values: Any) -> None:
-        """Add values at the end."""
-        values = np.asarray(values, self._buffer.dtype)
-        needed = self._length + len(values)
-        if needed > len(self._buffer):
-            grown = np.empty(max(needed, 2 * len(self._buffer)), self._buffer.dtype)
-            grown[: self._length] = self.array
-            self._buffer = grown
-        self._buffer[self._length : needed] = values
-        self._length = needed
-
-    def truncate(self, length: int) -> None:
-        """Drop what is beyond this length."""
-        self._length = min(self._length, length)
 
 
 class RunView:
@@ -70,6 +35,8 @@ class RunView:
         self._reader = EventReader(events) if events is not None else None
         self.status = Status.CREATED
         self.cause: str | None = None
+        self.in_line: str | None = None
+        """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
         self.workers: list[dict[str, Any]] = []
@@ -252,6 +219,12 @@ class RunView:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
 
+        if self.status is not Status.QUEUED:
+            self.in_line = None
+
+    def _on_queue(self, event: dict[str, Any]) -> None:
+        self.in_line = place_told(event["before"], event["wait_seconds"], event["why"])
+
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
 
@@ -379,7 +352,7 @@ def describe(view: RunView, now: float | None = None) -> str:
         parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
     if view.eta_seconds is not None:
         parts.append(f"{view.eta_seconds:.0f} s left")
-    if said := view.cause or view.awaited:
+    if said := view.in_line or view.cause or view.awaited:
         parts.append(said)
     return " · ".join(parts)
 

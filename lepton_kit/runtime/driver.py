@@ -21,10 +21,11 @@ from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.hosts import slurm
+from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
-from lepton_kit.runtime.wishes import Wishes, busy_seconds
+from lepton_kit.runtime.wishes import Wishes
 from lepton_kit.training import logged, messages
 
 TICK_SECONDS = 0.05
@@ -37,6 +38,7 @@ DELETED_SECONDS = 1.0
 PLACES_SECONDS = 15.0
 """Hosts that are still on their way after this time are worth a word."""
 COMMANDS = {"pause": messages.Pause, "resume": messages.Resume, "stop": messages.Stop}
+Hire = Callable[[RunConfig], WorkerGroup]
 VERDICT_SECONDS = 0.5
 """After a worker's error the others get this long to say what they know, such as the last losses."""
 
@@ -44,9 +46,7 @@ VERDICT_SECONDS = 0.5
 class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
-    def __init__(
-        self, paths: RunPaths, hire: Callable[[RunConfig], WorkerGroup], held_lock: int | None = None
-    ):
+    def __init__(self, paths: RunPaths, hire: Hire, held_lock: int | None = None, share: Share | None = None):
         self.config = slurm.settled(RunConfig.load(paths.config))
         self._lock = lock.take(paths) if held_lock is None else held_lock
         self._token, self._held = paths.id, HeldFolder(paths.root)
@@ -58,11 +58,9 @@ class Driver:
         self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count)
         self._wishes = Wishes(self.config, usable_cores())
         self._wishes.recall(self._ledger.view.requests)
-        fresh = self._ledger.view.first_time is None
-        self._ledger.status(Status.STARTING)
-        model = self.config.model
-        for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
-            self._ledger.append("warning", {"text": note})
+        self._share = share or Share(self.config, paths.id)
+        self._share.begin(self._wishes)
+        self._ledger.begin(self.config.model)
         self._group = hire(self.config)
         self._executor, self._roster = self._group.executor, self._group.roster
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
@@ -382,8 +380,7 @@ class Driver:
         if self._failures == 0:
             self._memory_kills = memory_kills()
         self._measure(now)
-        if self._wishes.auto and self._ring.phase == "training":
-            self._wishes.follow_load(now, busy_seconds(), self._roster.own_seconds + time.process_time())
+        self._share.follow(now, self._wishes, self._ledger.view, self._roster)
 
     def _measure(self, now: float) -> None:
         """Log what the workers take of the machine while they train."""

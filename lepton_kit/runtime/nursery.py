@@ -2,7 +2,8 @@
 
 The zygote of a client's first run imports the libraries anyway. Before it serves its driver it forks the nursery off,
 which stays while the client holds the other end of its connection, and runs nothing itself. A driver that it forks
-forks its own zygote at once; from then on nothing differs from a driver that was started as a program.
+forks its own zygote when its run is to have workers; from then on nothing differs from a driver that was started as a
+program.
 """
 
 from __future__ import annotations
@@ -90,10 +91,9 @@ def _become_driver(drive: Callable[..., int], order: messages.ForkDriver, added:
     os.chdir(order.cwd)
     os.sched_setaffinity(0, order.cores)
     importlib.invalidate_caches()
-    started = zygote.fork(order.descriptor)
     os.dup2(order.descriptor, 0)
     os.close(order.descriptor)
-    return drive(order.arguments, started)
+    return drive(order.arguments, zygote.fork)
 
 
 def main(descriptor: int, parent: int, client: int) -> None:

@@ -87,6 +87,13 @@ class Ledger:
         told = [epoch["epoch"] + 1 - self._first_epoch for epoch in self.view.epochs[-1:]]
         return int(max([self._epochs_before, *told]))
 
+    def begin(self, model: Any) -> None:
+        """Workers start; the first time what is to be known of the run's model is told."""
+        fresh = not self.view.plan and self.view.status in (Status.CREATED, Status.QUEUED)
+        self.status(Status.STARTING)
+        for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
+            self.append("warning", {"text": note})
+
     def append(self, kind: str, fields: dict[str, Any]) -> None:
         """Write an event, and see what follows from it."""
         event = self._log.append(kind, **fields)
@@ -223,6 +230,10 @@ class Ledger:
     def flush(self) -> None:
         """Write what waits."""
         self._log.flush()
+
+    def close(self) -> None:
+        """Let the log go, without a last word."""
+        self._log.close()
 
     @property
     def lost(self) -> bool:

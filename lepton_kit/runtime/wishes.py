@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import cores_left, usable_cores
+from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
@@ -15,8 +15,6 @@ from lepton_kit.runtime.coordinator import Wanted
 
 MOST_WORKERS = 64
 """No request goes above this many, or above the count at the start, unless workers.max_workers allows it."""
-AUTO_SECONDS = 4.0
-"""Time between two looks at the load; two looks that agree change the number of workers."""
 
 
 class Wishes:
@@ -28,7 +26,6 @@ class Wishes:
     def __init__(self, config: RunConfig, cores: int):
         count = config.workers.count
         self._config = config
-        self._cores = cores
         self.auto = count == "auto"
         first = (config.workers.slots or cores) if count == "auto" else int(count)
         self._limit = most_workers(config, cores)
@@ -40,8 +37,6 @@ class Wishes:
         self.log_seconds = config.training.log_seconds
         self.learning_rate: float | None = None
         self._worker_bytes, self._origin = WORKER_BYTES, "estimated"
-        self._load: tuple[float, float] | None = None
-        self._seen_left: int | None = None
 
     @property
     def wanted(self) -> Wanted:
@@ -54,6 +49,11 @@ class Wishes:
     def most(self) -> int:
         """No ring of this run ever has more ranks."""
         return max(self._limit, self.workers)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Memory that a worker needs, estimated or measured."""
+        return self._worker_bytes
 
     def recall(self, requests: Iterable[dict[str, Any]]) -> None:
         """Take up what was granted before an earlier driver died: the number of workers and the settings."""
@@ -107,7 +107,7 @@ class Wishes:
 
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
         if workers == "auto":
-            self.auto, self._load, self._seen_left = True, None, None
+            self.auto = True
             return None
         assert isinstance(workers, int)
         if workers > self._limit:
@@ -133,26 +133,10 @@ class Wishes:
             else "(set workers.max_workers for more)"
         )
 
-    def follow_load(self, now: float, busy_seconds: float, own_seconds: float) -> None:
-        """With ``auto``, use the cores that are left; called often with growing totals of CPU seconds.
-
-        ``busy_seconds`` is the time that all cores together have been busy, ``own_seconds`` the part of this run.
-        """
-        if not self.auto or self._config.workers.hosts is not None:
-            return
-        others = busy_seconds - own_seconds
-        if self._load is None:
-            self._load = (now, others)
-            return
-        seconds = now - self._load[0]
-        if seconds < AUTO_SECONDS:
-            return
-        left = cores_left(self._cores, max(0.0, (others - self._load[1]) / seconds))
-        self._load = (now, others)
-        if left == self._seen_left:
-            highest = min(self._config.workers.max_workers or self._cores, self._config.training.global_batch)
-            self.workers = max(1, min(highest, max(self._config.workers.min_workers, left)))
-        self._seen_left = left
+    def take(self, workers: int) -> None:
+        """With ``auto``: what the pool gives, within the limits."""
+        if self.auto:
+            self.workers = max(1, min(workers, self._limit))
 
 
 def most_workers(config: RunConfig, cores: int) -> int:
@@ -169,11 +153,3 @@ def default_threads(config: RunConfig) -> int:
     count = config.workers.count
     cores = usable_cores()
     return max(1, cores // (cores if count == "auto" else int(count)))
-
-
-def busy_seconds() -> float:
-    """Seconds that all cores of this machine together have been busy since it started."""
-    import psutil
-
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)

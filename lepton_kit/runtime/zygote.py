@@ -102,7 +102,10 @@ def load() -> None:
 
 
 def fork(*unwanted: int) -> tuple[Forked, Connection]:
-    """A zygote forked from this process, which has loaded the libraries; it closes the ``unwanted`` descriptors."""
+    """A zygote forked from this process, which has loaded the libraries.
+
+    It closes the ``unwanted`` descriptors and the standard input, by which others see that this process has ended.
+    """
     connection, end = pair()
     parent = os.getpid()
     pid = os.fork()
@@ -111,6 +114,9 @@ def fork(*unwanted: int) -> tuple[Forked, Connection]:
         connection.close()
         for descriptor in unwanted:
             os.close(descriptor)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
         end_after(lambda: serve(Connection(end)))
     end.close()
     return Forked(pid), connection

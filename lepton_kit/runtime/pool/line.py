@@ -1,0 +1,130 @@
+"""Waiting in line: a run that has no share of its machine yet has no workers, and says how long it may take."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from lepton_kit.config import RunConfig
+from lepton_kit.plan.allocation import Grant
+from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, read_requests
+from lepton_kit.runtime.pool.share import Share
+from lepton_kit.runtime.reports import Ledger
+
+TICK_SECONDS = 0.2
+LOOK_SECONDS = (1.0, 0.3, 10.0)
+"""Between two looks: for the first in line, more for each place behind it, and at most."""
+TELL_SECONDS = 10.0
+"""An estimate that has changed by half is told anew after this time; a place at once."""
+
+
+def wait_in_line(paths: RunPaths, config: RunConfig, share: Share, first: Grant) -> Status | None:
+    """Wait until the run has its share, or train without one because a user said how many workers; None then.
+
+    The final status of a run that was stopped or whose folder was deleted meanwhile. Obeys requests: ``scale`` to a number
+    leaves the line, ``set`` is taken up when it trains, ``pause`` is refused.
+    """
+    line = _Line(paths, config, share)
+    before = signal.signal(signal.SIGTERM, lambda *_: line.stop())
+    try:
+        return line.wait(first)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        line.close()
+
+
+class _Line:
+    """One run's time in line."""
+
+    def __init__(self, paths: RunPaths, config: RunConfig, share: Share):
+        self._share, self._held = share, HeldFolder(paths.root)
+        inside = RunPaths(self._held.inside)
+        first = config.training.initial_epoch
+        self._ledger = Ledger(inside, EventLog(inside.events), first, config.workers.count)
+        self._ledger.status(Status.QUEUED)
+        self._ledger.workers(0, [])
+        self._stopping, self._ended, self._on = False, False, False
+        self._told: tuple[int, str] | None = None
+        self._told_wait: float | None = None
+        self._told_at = 0.0
+
+    def stop(self) -> None:
+        """Leave the line, and end the run."""
+        self._stopping = True
+
+    def wait(self, grant: Grant) -> Status | None:
+        """Until it is this run's turn."""
+        next_look = 0.0
+        while not grant.workers:
+            self._tell(grant)
+            nearest, each, most = LOOK_SECONDS
+            next_look = time.monotonic() + min(most, nearest + each * (grant.before or 0))
+            while time.monotonic() < next_look:
+                if (gone := self._gone()) is not None:
+                    return self._end(Status.FAILED, gone)
+                self._obey()
+                if self._stopping:
+                    return self._end(Status.STOPPED, None)
+                if self._on:
+                    self._share.leave()
+                    return None
+                time.sleep(TICK_SECONDS)
+            self._share.entry.seconds = time.process_time()
+            grant = self._look(grant)
+        return None
+
+    def _look(self, before: Grant) -> Grant:
+        try:
+            return self._share.look()
+        except OSError:
+            return before  # a full disk, or somebody holds the pool: tried again
+
+    def _tell(self, grant: Grant) -> None:
+        now, wait, place = time.monotonic(), grant.wait_seconds, (grant.before or 0, grant.why)
+        known = self._told_wait
+        other = (wait is None) != (known is None) or (
+            wait is not None and known is not None and not known / 1.5 <= wait <= known * 1.5 + 5
+        )
+        if place != self._told or (other and now - self._told_at > TELL_SECONDS):
+            self._told, self._told_wait, self._told_at = place, wait, now
+            seconds = None if wait is None else round(wait, 1)
+            self._ledger.append("queue", {"before": place[0], "wait_seconds": seconds, "why": place[1]})
+
+    def _obey(self) -> None:
+        self._ledger.flush()
+        requests, refused = read_requests(self._ledger.paths)
+        for reason in refused:
+            self._ledger.append("warning", {"text": reason})
+        for request in requests:
+            cause = None
+            if request.verb == "stop":
+                self.stop()
+            elif request.verb == "scale":
+                self._on |= request.arguments["workers"] != "auto"
+            elif request.verb != "set":
+                cause = "the run waits in line for its share of the machine; it can be stopped"
+            answer: dict[str, Any] = {"id": request.id, "accepted": cause is None, "cause": cause}
+            self._ledger.append("request", {"verb": request.verb, **request.arguments, **answer})
+
+    def _gone(self) -> str | None:
+        if self._held.gone:
+            return f"{self._held.path}: the run's folder was deleted"
+        return f"{self._held.path / 'events.jsonl'}: was deleted" if self._ledger.lost else None
+
+    def _end(self, status: Status, cause: str | None) -> Status:
+        self._share.leave()
+        self._ended = True
+        self._ledger.end(status, cause)
+        return status
+
+    def close(self) -> None:
+        """Let the log and the folder go; the driver opens them anew."""
+        if not self._ended:
+            self._ledger.close()
+        self._held.close()
+
+
+def shares_machine(config: RunConfig) -> bool:
+    """Whether a run takes what is free of its machine, and so has to share it."""
+    return config.workers.count == "auto" and config.workers.hosts is None

@@ -1,0 +1,196 @@
+"""What each run of a pool writes of itself, as a small file that it holds a lock on while it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from lepton_kit.errors import ConfigError
+from lepton_kit.plan.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
+
+SUFFIX = ".json"
+MOST_BYTES = 1 << 16
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass
+class Entry:
+    """A run of a pool as it describes itself. Times are unix seconds; ``speeds`` are samples/s by number of workers.
+
+    ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
+    time since it joined; ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
+    sees it (None: it has not looked yet).
+    """
+
+    run: str
+    user: str
+    arrived: float
+    machine: str = ""
+    least: int = 1
+    most: int = 1
+    share: float = 1.0
+    priority: int = 0
+    held: int = 0
+    left: float | None = None
+    pause_seconds: float | None = None
+    worker_bytes: int = 0
+    run_bytes: int = 0
+    used_bytes: int = 0
+    seconds: float = 0.0
+    cores: int = 1
+    free: int | None = None
+    state: str = "queued"
+    speeds: dict[int, float] = field(default_factory=dict)
+
+    def request(self) -> Request:
+        """What it asks for. Raises `ConfigError`."""
+        return Request(
+            self.run,
+            arrived=self.arrived,
+            least=self.least,
+            most=self.most,
+            weight=self.share,
+            priority=self.priority,
+            held=self.held,
+            left=self.left,
+            pause_seconds=self.pause_seconds,
+            worker_bytes=self.worker_bytes,
+            run_bytes=self.run_bytes,
+        )
+
+    @classmethod
+    def read(cls, text: str) -> Entry | None:
+        """The entry of a file; None for what is none."""
+        try:
+            values = json.loads(text)
+            known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+            known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            entry = cls(**known)
+            entry.request()
+            numbers = (entry.arrived, entry.seconds, entry.used_bytes, entry.cores, entry.run_bytes)
+            fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
+            fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
+            fine &= entry.free is None or int(entry.free) >= 0
+        except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
+            return None
+        return entry if fine else None
+
+
+class Membership:
+    """A run's own file. Others see that it is gone when its lock is, however it ended."""
+
+    def __init__(self, folder: PoolFolder, run: str):
+        """Join; to be called with the pool locked. Raises `OSError`."""
+        self._path = folder.path / f"{run}{SUFFIX}"
+        self.descriptor = _open_own(self._path)
+        try_lock(self.descriptor)
+
+    def write(self, entry: Entry) -> None:
+        """Say what is true now; to be called with the pool locked."""
+        text = json.dumps(asdict(entry)).encode()
+        os.pwrite(self.descriptor, text, 0)
+        os.ftruncate(self.descriptor, len(text))
+
+    def leave(self) -> None:
+        """Take the file away."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        os.close(self.descriptor)
+
+
+def _open_own(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of an earlier driver of this run
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+    os.fchmod(descriptor, 0o644)
+    return descriptor
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The runs of a pool that live, in order of arrival; the files of dead ones are passed over, and swept if they are ours."""
+    found = []
+    machine = this_machine()
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        entry = _read(path)
+        if entry is not None and entry.machine == machine and path.stem == entry.run:
+            found.append(entry)
+    return sorted(found, key=lambda one: (one.arrived, one.run))
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if try_lock(descriptor, fcntl.LOCK_SH):  # nobody holds it: its run is dead
+            if os.fstat(descriptor).st_uid == os.getuid():
+                path.unlink(missing_ok=True)
+            return None
+        return Entry.read(os.pread(descriptor, MOST_BYTES, 0).decode("utf-8", "replace"))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def this_machine() -> str:
+    """What tells this machine from others that see the same folder, until it starts anew."""
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        import platform
+
+        return platform.node()
+
+
+def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Capacity:
+    """What the members share: the cores that the first of them sees to be free of others, and the memory.
+
+    ``free_bytes`` are free now: what members use already is theirs to divide too. At least one core: a busy machine
+    goes on with one run.
+
+    >>> a = Entry("a", "me", 1.0, held=1, cores=8, free=6, used_bytes=50)
+    >>> capacity([a, Entry("b", "me", 2.0, held=1, cores=8, free=3)], 8, 100)
+    Capacity(workers=6, memory_bytes=150)
+    """
+    seen = next((one.free for one in members if one.held and one.free is not None), None)
+    if seen is None:
+        seen = max([cores, *(one.cores for one in members)])
+    memory = None if free_bytes is None else free_bytes + sum(one.used_bytes for one in members)
+    return Capacity(max(1, seen), memory)
+
+
+def grants(members: Sequence[Entry], shared: Capacity, now: float) -> dict[str, Grant]:
+    """Who gets what, as every member computes it."""
+    speeds = {one.run: one.speeds for one in members}
+    return allocate([one.request() for one in members], shared, speeds, now)
+
+
+def reserved(entry: Entry, members: Sequence[Entry], shared: Capacity, granted: int) -> int:
+    """How many workers a run may have at once: its grant, as far as the others have given back what they hold.
+
+    Less than its least only where it holds none. So the workers held, and their memory, never add up to more than there is.
+
+    >>> a, b = Entry("a", "me", 1.0, held=1, most=4), Entry("b", "me", 2.0, held=3, most=4)
+    >>> reserved(a, [a, b], Capacity(4), 2)
+    1
+    """
+    others = [one for one in members if one.run != entry.run]
+    room = shared.workers - sum(one.held for one in others)
+    if shared.memory_bytes is not None and entry.worker_bytes:
+        taken = sum(one.held * one.worker_bytes + (one.run_bytes if one.held else 0) for one in others)
+        memory = shared.memory_bytes - taken - entry.run_bytes
+        room = min(room, memory // entry.worker_bytes)
+    if granted <= entry.held:
+        return granted
+    best = max(entry.held, min(granted, room))
+    return best if best >= entry.least else 0

@@ -1,0 +1,218 @@
+"""A driver's part in a pool: it says what its run needs and has measured, and takes what it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lepton_kit.config import RunConfig
+from lepton_kit.devices import memory, usable_cores
+from lepton_kit.errors import LeptonError
+from lepton_kit.models import footprint
+from lepton_kit.plan.allocation import HORIZON_SECONDS, Grant
+from lepton_kit.rundir import Status
+from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.load import ForeignLoad, busy_seconds
+from lepton_kit.runtime.pool.members import (
+    Entry,
+    Membership,
+    capacity,
+    entries,
+    grants,
+    reserved,
+    this_machine,
+)
+
+if TYPE_CHECKING:
+    from lepton_kit.rundir.view import RunView
+    from lepton_kit.runtime.roster import Roster
+    from lepton_kit.runtime.wishes import Wishes
+
+FOLLOW_SECONDS = 1.0
+SETTLE_SECONDS = 15.0
+"""A run that has just changed is left alone for so long: its speed is not known yet."""
+STEADY_SECONDS = 2.0
+"""A generation's first reports hold what happens once; later ones count as measured."""
+BLEND = 0.3
+"""Weight of a new measurement of a speed beside the older ones."""
+RUN_BYTES = 350_000_000
+"""Memory of a run beside its workers: the driver, and the process with TensorFlow loaded that forks them (Linux,
+TensorFlow 2.21, measured 2026-11)."""
+
+
+class Share:
+    """What a run gets of its machine. ``find`` opens the pool when it is needed; without one the run is the only one there."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: str,
+        find: Callable[[], PoolFolder | None] = lambda: None,
+        base: Path | None = None,
+    ):
+        workers = config.workers
+        self._cores = cores = usable_cores()
+        self._find = find
+        self._membership: Membership | None = None
+        self._load = ForeignLoad(cores)
+        self._next, self._changed = 0.0, -SETTLE_SECONDS
+        self._generation: tuple[int, float] = (0, 0.0)
+        self._heard: float | None = None
+        self._last = time.monotonic()
+        spec = config.model.model_dump(mode="json")
+        self.entry = Entry(
+            run,
+            _user(),
+            time.time(),
+            machine=this_machine(),
+            least=min(workers.min_workers, max(1, cores)),
+            most=max(1, min(workers.max_workers or cores, config.training.global_batch)),
+            share=workers.share,
+            priority=workers.priority,
+            worker_bytes=footprint.estimated(spec, base),
+            cores=cores,
+        )
+        self._most, self._standby = max(self.entry.most, self.entry.least), workers.standby
+        self.entry.most = self._most
+        self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
+        self._batch = config.training.global_batch
+        self._applies = workers.hosts is None
+        self.granted: int | None = None
+        """Workers to begin with; None: as many as are free."""
+
+    @functools.cached_property
+    def _folder(self) -> PoolFolder | None:
+        return self._find()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a fork has to close, so that the place in the pool ends with this process."""
+        return () if self._membership is None else (self._membership.descriptor,)
+
+    def look(self) -> Grant:
+        """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`."""
+        entry = self.entry
+        if (folder := self._folder) is None:
+            return self._decide([entry])
+        with folder.locked():
+            if self._membership is None:
+                self._membership = Membership(folder, entry.run)
+            self._membership.write(entry)
+            grant = self._decide(entries(folder.path))
+            self._membership.write(entry)
+        return grant
+
+    def _decide(self, members: list[Entry]) -> Grant:
+        entry = self.entry
+        if not any(one.run == entry.run for one in members):  # somebody took the file away
+            members = [*members, entry]
+        members = [entry if one.run == entry.run else one for one in members]
+        if entry.held:
+            own = {one.run: one.seconds for one in members}
+            self._load.look(time.monotonic(), busy_seconds(), own)
+            entry.free = self._load.free
+        shared = capacity(members, self._cores, memory()[1])
+        grant = grants(members, shared, time.time())[entry.run]
+        workers = reserved(entry, members, shared, grant.workers)
+        if workers > entry.held:
+            entry.held = workers
+        if workers == 0 and grant.workers:
+            grant = Grant(
+                entry.run, 0, 0, grant.wait_seconds, "waits until others give back what they have too much"
+            )
+        self.granted = workers or None
+        return Grant(entry.run, workers, grant.before, grant.wait_seconds, grant.why)
+
+    # ------------------------------------------------------------------ while it trains
+
+    def begin(self, wishes: Wishes) -> None:
+        """The run starts with what it was given."""
+        if self._applies and wishes.auto:
+            wishes.take(self.granted or self.entry.most)
+            self.entry.state = "starting"
+            self.entry.held = max(self.entry.held, wishes.workers)
+
+    def follow(self, now: float, wishes: Wishes, view: RunView, roster: Roster) -> None:
+        """Called often: tell the others how it goes, and wish for what the run gets."""
+        if not self._applies or now < self._next:
+            return
+        self._next = now + FOLLOW_SECONDS
+        if not wishes.auto:
+            self.leave()
+            return
+        entry, status = self.entry, view.status
+        training = view.world_size if status is Status.RUNNING else 0
+        entry.held = max(len(roster.members) - self._standby, wishes.workers)
+        # One that is paused holds on to its least; one that starts or ends stays as it is.
+        entry.most = {Status.RUNNING: self._most, Status.PAUSED: entry.least}.get(
+            status, max(entry.held, entry.least)
+        )
+        entry.state = str(status)
+        entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
+        entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
+        entry.used_bytes = sum(one.memory_bytes or 0 for one in roster.members.values()) + RUN_BYTES
+        self._count_seconds(now, roster.own_seconds + time.process_time(), bool(training))
+        self._measure(now, view, training)
+        grant = self._try_to_look()
+        if (
+            grant is not None
+            and grant.workers not in (0, wishes.workers)
+            and status in (Status.RUNNING, Status.PAUSED)
+        ):
+            wishes.take(grant.workers)
+            self._changed = now
+
+    def _count_seconds(self, now: float, own: float, training: bool) -> None:
+        """Until it trains nobody tells what its processes do (they import and build): they may use what the run holds."""
+        before, self._heard = self._heard if self._heard is not None else own, own
+        self.entry.seconds += max(own - before, 0.0 if training else self.entry.held * (now - self._last))
+        self._last = now
+
+    def _measure(self, now: float, view: RunView, training: int) -> None:
+        entry, number = self.entry, len(view.generations)
+        if number != self._generation[0]:
+            self._generation = (number, now)
+            pause = view.generations[-1]["seconds"] if number else None
+            entry.pause_seconds = pause if pause is not None else entry.pause_seconds
+        entry.left = (
+            None if view.total_steps is None else float(max(0, view.total_steps - view.step) * self._batch)
+        )
+        rate = view.current_throughput
+        if training and rate is not None and now - self._generation[1] > STEADY_SECONDS:
+            before = entry.speeds.get(training, rate)
+            entry.speeds[training] = before + BLEND * (rate - before)
+
+    def _try_to_look(self) -> Grant | None:
+        entry = self.entry
+        pause, settling = entry.pause_seconds, time.monotonic() - self._changed < SETTLE_SECONDS
+        if settling:
+            entry.pause_seconds = HORIZON_SECONDS
+        try:
+            return self.look()
+        except (OSError, LeptonError):
+            return None  # a full disk, a folder that was deleted: it goes on with what it has
+        finally:
+            entry.pause_seconds = pause
+
+    def leave(self) -> None:
+        """Take part no more; a later `look` joins again."""
+        if self._membership is not None:
+            membership, self._membership = self._membership, None
+            with contextlib.suppress(OSError):
+                membership.leave()
+            self.entry.held, self._heard = 0, None
+            self._load.forget()
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

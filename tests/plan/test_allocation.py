@@ -1,0 +1,263 @@
+"""Who gets what of a shared machine: the rules hold for any requests, in any order."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.errors import ConfigError
+from lepton_kit.plan import allocation
+from lepton_kit.plan.allocation import Capacity, Grant, Request, allocate
+
+LINEAR = {n: 100.0 * n for n in (1, 2, 4, 8, 16)}
+FLAT = {1: 100.0, 2: 101.0, 4: 101.0}
+CASES = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[list[Request], Capacity, dict[str, dict[int, float]]]:
+    """Runs that have begun, within the capacity, and runs that wait."""
+    capacity = draw(st.integers(1, 24))
+    memory = draw(st.none() | st.integers(0, 40))
+    requests: list[Request] = []
+    speeds: dict[str, dict[int, float]] = {}
+    workers, used = capacity, memory
+    for number in range(draw(st.integers(0, 8))):
+        least = draw(st.integers(1, 4))
+        held = draw(st.integers(0, 8))
+        each = draw(st.integers(0, 4)) if memory is not None else 0
+        extra = draw(st.integers(0, 2)) if memory is not None else 0
+        if held and (held < least or held > workers or (used is not None and held * each + extra > used)):
+            held = 0
+        workers -= held
+        used = None if used is None else used - held * each - (extra if held else 0)
+        run = f"run-{number}"
+        requests.append(
+            Request(
+                run,
+                arrived=draw(st.floats(0, 100)),
+                least=least,
+                most=draw(st.integers(max(least, held), 20)),
+                weight=draw(st.sampled_from([0.5, 1.0, 3.0])),
+                priority=draw(st.integers(-1, 2)),
+                held=held,
+                left=draw(st.none() | st.floats(0, 1e6)),
+                pause_seconds=draw(st.none() | st.floats(0, 60)),
+                worker_bytes=each,
+                run_bytes=extra,
+                suspendable=draw(st.booleans()),
+            )
+        )
+        rates = draw(st.dictionaries(st.integers(1, 20), st.floats(1e-3, 1e6), max_size=3))
+        if rates:
+            speeds[run] = rates
+    return requests, Capacity(capacity, memory), speeds
+
+
+@CASES
+@given(pools())
+def test_capacity_and_memory_are_never_exceeded(pool):
+    requests, capacity, speeds = pool
+    found = allocate(requests, capacity, speeds, 100.0)
+    assert set(found) == {one.run for one in requests}
+    assert sum(grant.workers for grant in found.values()) <= capacity.workers
+    if capacity.memory_bytes is not None:
+        used = sum(one.bytes_for(found[one.run].workers) for one in requests)
+        assert used <= capacity.memory_bytes
+
+
+@CASES
+@given(pools())
+def test_each_has_at_least_its_least_and_at_most_its_most_or_waits_in_a_line(pool):
+    requests, capacity, speeds = pool
+    found = allocate(requests, capacity, speeds, 100.0)
+    for one in requests:
+        grant = found[one.run]
+        if grant.workers:
+            assert one.least <= grant.workers <= one.most
+            assert grant.before is None
+        else:
+            assert one.held == 0 or one.suspendable
+    places = sorted(grant.before for grant in found.values() if grant.before is not None)
+    assert places == list(range(len(places)))
+    waits = [grant.wait_seconds for grant in found.values() if grant.wait_seconds is not None]
+    assert all(wait >= 0 for wait in waits)
+
+
+@CASES
+@given(pools(), st.randoms(use_true_random=False))
+def test_the_order_of_the_requests_changes_nothing(pool, shuffle: random.Random):
+    requests, capacity, speeds = pool
+    other = list(requests)
+    shuffle.shuffle(other)
+    turned = dict(sorted(speeds.items(), reverse=True))
+    assert allocate(other, capacity, turned, 100.0) == allocate(requests, capacity, speeds, 100.0)
+
+
+@CASES
+@given(pools())
+def test_nobody_grows_while_one_that_waits_could_have_its_least(pool):
+    requests, capacity, speeds = pool
+    found = allocate(requests, capacity, speeds, 100.0)
+    first = next((one for one in requests if found[one.run].before == 0), None)
+    if first is None:
+        return
+    leasts = sum(one.least for one in requests if found[one.run].workers)
+    memory = sum(one.bytes_for(one.least) for one in requests if found[one.run].workers)
+    no_worker = first.least > capacity.workers - leasts
+    no_memory = (
+        capacity.memory_bytes is not None and first.bytes_for(first.least) > capacity.memory_bytes - memory
+    )
+    assert no_worker or no_memory
+
+
+@CASES
+@given(pools())
+def test_what_was_given_stays_given_while_nothing_changes(pool):
+    requests, capacity, speeds = pool
+    for _ in range(6):
+        found = allocate(requests, capacity, speeds, 100.0)
+        now = [Request(**{**one.__dict__, "held": found[one.run].workers}) for one in requests]
+        if now == requests:
+            return
+        requests = now
+    pytest.fail(f"still changing: {found}")
+
+
+def shares(*requests: Request, workers: int, speeds: dict | None = None) -> list[int]:
+    found = allocate(requests, Capacity(workers), speeds or {one.run: LINEAR for one in requests})
+    return [found[one.run].workers for one in requests]
+
+
+def test_equals_share_equally_and_weights_and_priorities_count():
+    a, b = Request("a", most=16), Request("b", most=16)
+    assert shares(a, b, workers=8) == [4, 4]
+    assert shares(a, Request("b", most=16, weight=3.0), workers=8) == [2, 6]
+    assert shares(a, Request("b", most=16, priority=1), workers=10) == [2, 8]
+
+
+def test_a_run_that_does_not_scale_gives_its_workers_to_one_that_does():
+    a, b = Request("a", most=8, held=4), Request("b", most=8, held=4)
+    assert shares(a, b, workers=8, speeds={"a": FLAT, "b": LINEAR}) == [1, 7]
+    assert shares(a, workers=8, speeds={"a": FLAT}) == [4], (
+        "nobody needs them, and giving them back costs a pause"
+    )
+    assert shares(Request("a", most=8), workers=8, speeds={"a": FLAT}) == [1], "what helps nobody stays free"
+
+
+def test_a_run_with_little_left_gets_more():
+    a, b = Request("a", most=16, left=1e6), Request("b", most=16, left=1e5)
+    first, second = shares(a, b, workers=12)
+    assert second > first > 1
+
+
+@pytest.mark.parametrize(("pause", "expected"), [(0.1, [4, 4]), (400.0, [5, 3])])
+def test_a_change_has_to_win_more_than_its_pause(pause: float, expected: list[int]):
+    a = Request("a", most=8, held=5, pause_seconds=pause, left=1e9)
+    b = Request("b", most=8, held=3, pause_seconds=pause, left=1e9)
+    assert shares(a, b, workers=8) == expected
+
+
+def test_a_run_that_is_nearly_over_is_left_alone():
+    short = Request("a", most=8, held=2, left=100.0, pause_seconds=1.0)
+    assert shares(short, workers=8) == [2]
+    assert shares(Request("a", most=8, held=2, left=1e6, pause_seconds=1.0), workers=8) == [8]
+
+
+def test_those_who_wait_hear_how_many_are_before_them_and_about_how_long_it_takes():
+    running = [Request("a", held=1, left=6000.0), Request("b", held=1, left=12000.0)]
+    waiting = [Request(f"w{k}", arrived=float(k)) for k in range(3)]
+    speeds = {"a": {1: 100.0}, "b": {1: 100.0}}
+    found = allocate([*running, *waiting], Capacity(2), speeds)
+    typical = 90.0  # the median of 60 and 120 s
+    assert [found[f"w{k}"].before for k in range(3)] == [0, 1, 2]
+    waits = [found[f"w{k}"].wait_seconds for k in range(3)]
+    assert waits == pytest.approx([60.0, 120.0, 60.0 + typical])
+
+
+def test_the_wait_is_unknown_until_a_run_was_measured():
+    found = allocate([Request("a", held=1), Request("b")], Capacity(1), {})
+    assert found["b"] == Grant("b", 0, 0, None, "waits in line")
+
+
+def test_nobody_overtakes_a_run_whose_least_is_not_free_yet_but_its_workers_are_lent():
+    big = Request("big", arrived=0.0, least=4, most=4)
+    small = Request("small", arrived=1.0)
+    running = Request("a", held=2, least=2, most=8)
+    found = allocate([big, small, running], Capacity(5), {"a": LINEAR})
+    assert (found["big"].before, found["small"].before, found["a"].workers) == (0, 1, 5)
+
+
+def test_memory_is_a_reason_to_wait_and_is_told():
+    a, b = Request("a", held=1, worker_bytes=6), Request("b", worker_bytes=6)
+    found = allocate([a, b], Capacity(4, 10), {})
+    assert (found["b"].before, found["b"].why) == (0, "waits for memory")
+
+
+def test_who_has_begun_keeps_its_least_when_the_machine_gets_busy():
+    found = allocate([Request("a", held=3, most=4), Request("b", held=3, most=4)], Capacity(1), {})
+    assert [found["a"].workers, found["b"].workers] == [1, 1]
+
+
+def test_one_that_may_be_suspended_makes_room_for_the_much_more_urgent():
+    long = Request("long", held=1, left=1e6, suspendable=True)
+    short = Request("short", arrived=0.0, left=1e3)
+    speeds = {"long": {1: 100.0}, "short": {1: 100.0}}
+    found = allocate([long, short], Capacity(1), speeds, now=100.0)
+    assert (found["long"].workers, found["short"].workers) == (0, 1)
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_nobody_starves_while_short_and_important_ones_keep_coming(least: int):
+    """A long run of the lowest priority beside a stream of short ones that always fills both places."""
+    now, served = 0.0, None
+    long = Request("long", least=least, most=2, left=1e5)
+    running: list[Request] = []
+    for number in range(4000):
+        new = Request(f"s{number}", arrived=now, priority=1, left=1e3)
+        requests = [long, *running, *([new] if len(running) < 3 else [])]
+        speeds = {one.run: {1: 100.0} for one in requests}
+        found = allocate(requests, Capacity(2), speeds, now)
+        if found["long"].workers:
+            served = now
+            break
+        now += 5.0
+        running = [
+            Request(**{**one.__dict__, "held": found[one.run].workers,
+                       "left": one.left - 500.0 * found[one.run].workers})
+            for one in requests[1:]
+        ]  # fmt: skip
+        running = [one for one in running if one.left > 0]
+    assert served is not None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"least": 0}, "least"),
+        ({"least": 3, "most": 2}, "most"),
+        ({"weight": 0.0}, "weight"),
+        ({"priority": 99}, "priority"),
+        ({"held": -1}, "held"),
+    ],
+)
+def test_a_request_that_cannot_be_names_run_and_field(wrong: dict, field: str):
+    with pytest.raises(ConfigError, match=f"a: {field}: got"):
+        Request("a", **wrong)
+
+
+def test_a_run_that_asks_twice_is_refused():
+    with pytest.raises(ConfigError, match="each run once"):
+        allocate([Request("a"), Request("a")], Capacity(2), {})
+
+
+def test_the_reasons_say_what_holds():
+    found = allocate([Request("a", most=2), Request("b", most=8)], Capacity(12), {"b": LINEAR})
+    assert found["a"].why == "has all that it may use"
+    assert allocate([Request("a", most=8)], Capacity(4), {"a": FLAT})["a"].why == (
+        "more workers would not make it faster"
+    )
+    assert allocation.LEAST_GAIN < 1
