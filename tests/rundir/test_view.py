@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.rundir import EventLog, RunView
-from lepton_kit.rundir.view import Series, describe
+from lepton_kit.rundir.series import Series
+from lepton_kit.rundir.view import describe
 
 PLAN = {"kind": "plan", "steps_per_epoch": 4, "total_steps": 100, "global_batch": 8}
 
