@@ -46,7 +46,14 @@ def submit(
     else:
         planned = plan(what, data, **{**options, **_hosts(job, options.get("hosts"))})
         settings, fill = planned.settings, planned.store
-    return Run(begin(settings.name, runs_dir, _with_script(job, fill), None if dry_run else jobs.enqueue))
+    if settings.workers.driver is not None:
+        rule = "null: the driver of a job stands on one of its nodes"
+        raise ConfigError("driver", given=settings.workers.driver, rule=rule)
+    return Run(begin(settings.name, runs_dir, _with_script(job, fill), _leave if dry_run else jobs.enqueue))
+
+
+def _leave(paths: RunPaths) -> None:
+    """Start nothing."""
 
 
 def _of_config(
