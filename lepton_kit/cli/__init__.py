@@ -122,8 +122,8 @@ def _parser() -> Parser:
     made.add_argument(
         "--spark", metavar="MASTER", help="workers are tasks there: spark://head:7077, yarn, k8s://…"
     )
-    submitting.add_verbs(verb)
     keeping.add_verbs(verb)
+    submitting.add_verbs(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
     made = verb("scale", runs.scale, "Change the number of workers of a run that is under way.", run=True)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lepton_kit.cli.runs import follow
 from lepton_kit.client import jobs
 from lepton_kit.rundir import Status, send_request
 
@@ -19,8 +18,8 @@ ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Slurm sends SIGUSR1 before the time limit, as the script of a run's job asks; all else that ends a job sends SIGTERM."""
 
 
-def hold(begin: Callable[[], Run], as_json: bool) -> int:
-    """Begin a run, or go on with one, and follow it to its end; SIGTERM stops it with a checkpoint, as ``interrupted``.
+def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], int]) -> int:
+    """Begin a run, or go on with one, and ``follow`` it to its end, calling what that is given now and then; SIGTERM stops it with a checkpoint, as ``interrupted``.
 
     Returns 0 if it finished or was stopped. In a job of Slurm that may be requeued, one that the time limit stops is.
     """
@@ -40,7 +39,7 @@ def hold(begin: Callable[[], Run], as_json: bool) -> int:
             asked = True
             send_request(run.paths, "interrupt")
 
-    code = follow(run, as_json, once=False, look=look)
+    code = follow(run, look)
     job = os.environ.get("SLURM_JOB_ID")
     if run.status is Status.INTERRUPTED and signal.SIGUSR1 in heard and job is not None:
         while run.alive:

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     if options.foreground:
         from lepton_kit.cli.foreground import hold
 
-        return hold(begin, options.json)
+        return hold(begin, lambda run, look: follow(run, options.json, once=False, look=look))
     run = begin()
     if options.detach:
         print(json.dumps({"id": run.id, "directory": str(run.directory)}) if options.json else run.id)
@@ -158,7 +158,7 @@ def resume(options: argparse.Namespace) -> int:
     if run.status is Status.FINISHED:
         print(f"{run.id} has finished")
         return 0
-    return hold(run.resume, options.json)
+    return hold(run.resume, lambda run, look: follow(run, options.json, once=False, look=look))
 
 
 def workers_of(text: str) -> int | str:

@@ -119,6 +119,8 @@ def _check(config: RunConfig, kind: Kind) -> None:
     if config.workers.hosts is not None:
         given = [host.name for host in config.workers.hosts]
         raise ConfigError("workers.hosts", given=given, rule=f"null: a job of {kind} is one machine")
+    if config.workers.driver is not None:
+        raise ConfigError("workers.driver", given=config.workers.driver, rule="null: it is where the job is")
 
 
 def _cores(config: RunConfig) -> int:

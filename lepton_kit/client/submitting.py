@@ -41,13 +41,21 @@ def submit(
     job = SlurmJob.read(slurm)
     if isinstance(what, Run):
         return _again(what, job, dry_run, options)
+    settings: RunSettings
     if isinstance(what, str | Path | RunConfig):
         checked = _of_config(what, job, trust, options)
-        name, fill = checked.config.name, checked.store
+        settings, fill = checked.config, checked.store
     else:
         planned = plan(what, data, **{**options, **_hosts(job, options.get("hosts"))})
-        name, fill = planned.settings.name, planned.store
-    return Run(begin(name, runs_dir, _with_script(job, fill), None if dry_run else jobs.enqueue))
+        settings, fill = planned.settings, planned.store
+    if settings.workers.driver is not None:
+        rule = "null: the driver of a job stands on one of its nodes"
+        raise ConfigError("driver", given=settings.workers.driver, rule=rule)
+    return Run(begin(settings.name, runs_dir, _with_script(job, fill), _leave if dry_run else jobs.enqueue))
+
+
+def _leave(paths: RunPaths) -> None:
+    """Start nothing."""
 
 
 def _of_config(what: Any, job: SlurmJob, trust: bool, options: Mapping[str, Any]) -> Checked:

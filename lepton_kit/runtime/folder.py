@@ -18,9 +18,9 @@ def begin(
     name: str,
     runs_dir: str | Path | None,
     fill: Callable[[Path], RunConfig],
-    start: Callable[[RunPaths], object] | None = start_driver,
+    start: Callable[[RunPaths], object] | None = None,
 ) -> RunPaths:
-    """Make the folder of a run and ``start`` it, usually its driver; whatever fails, no folder is left.
+    """Make the folder of a run and start its driver, or do what ``start`` does instead; whatever fails, no folder is left.
 
     ``fill`` writes what belongs to the run (model, data, callbacks) into the folder that it is given, and returns the
     configuration. The folder has its name once it is complete. Raises `RunError` where the disk is full.
@@ -31,8 +31,7 @@ def begin(
         hidden.create()
         write_atomically(hidden.config, fill(hidden.root).to_yaml())
         os.rename(hidden.root, paths.root)
-        if start is not None:
-            start(paths)
+        (start or start_driver)(paths)
     except BaseException as failure:
         shutil.rmtree(hidden.root, ignore_errors=True)
         if not lock.held(paths):  # a driver that has it already keeps it

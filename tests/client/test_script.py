@@ -42,6 +42,7 @@ CHANGED: dict[str, Any] = {
     "max_workers": 3,
     "standby": 1,
     "hosts": None,
+    "driver": None,
     "threads": 1,
     "weights": [1.0, 2.0],
     "device": "cpu",
@@ -100,7 +101,9 @@ def test_every_option_is_repeated_by_the_file_and_by_the_python(
         same = {
             name for name in type(section).model_fields if getattr(section, name) == getattr(defaults, name)
         }
-        assert same <= {"device", "count", "hosts"}, "an option without a changed value tests nothing"
+        assert same <= {"device", "count", "hosts", "driver"}, (
+            "an option without a changed value tests nothing"
+        )
     whole = absolute(config, tmp_path)
     assert whole == config
     assert RunConfig.from_dict(yaml.safe_load(whole.to_yaml())) == config

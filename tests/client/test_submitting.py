@@ -133,6 +133,14 @@ def test_hosts_that_slurm_does_not_find_are_refused(file: Path, runs_dir: Path, 
         lk.submit(file, slurm={"nodes": 2}, runs_dir=runs_dir)
 
 
+def test_a_driver_elsewhere_is_refused(file: Path, runs_dir: Path, programs: Path):
+    values = yaml.safe_load(file.read_text()) | {"workers": {"driver": "gpu-box"}}
+    file.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match="driver: got 'gpu-box'; expected null"):
+        lk.submit(file, slurm={}, runs_dir=runs_dir)
+    assert list(runs_dir.iterdir()) == []
+
+
 def test_what_waits_where_another_driver_has_spoken_before(tmp_path: Path):
     paths = RunPaths(tmp_path / "run")
     paths.create()
@@ -202,6 +210,7 @@ def test_a_script_for_ray_is_valid_shell(file: Path, tmp_path: Path, capsys: pyt
     ("changes", "options", "text"),
     [
         ({"workers": {"hosts": ["a", "b"]}}, {}, "workers.hosts: got"),
+        ({"workers": {"driver": "gpu-box"}}, {}, "workers.driver: got 'gpu-box'"),
         (
             {"data": {"kind": "npz", "path": "d.npz", "x": "x", "y": "y"}},
             {},

@@ -45,7 +45,7 @@ def test_auto_is_a_number_of_workers():
 
 
 def test_an_unknown_verb_is_refused():
-    with pytest.raises(ConfigError, match="one of scale, pause, resume, stop, set"):
+    with pytest.raises(ConfigError, match="one of scale, pause, resume, stop, interrupt, set"):
         Request("dance", {})
 
 

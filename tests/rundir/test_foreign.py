@@ -104,7 +104,7 @@ def test_an_ended_run_is_listed_without_its_log_unless_that_has_grown(
     before = runs(tmp_path).table().to_json()
     with monkeypatch.context() as patch:
         patch.setattr(RunView, "refresh", None)
-        patch.setattr("lepton_kit.client.run.RunConfig.load", None)
+        patch.setattr("lepton_kit.client.standing.RunConfig.load", None)
         assert runs(tmp_path).table().to_json() == before
     EventLog(paths.events).append("steps", **{**TOLD, "first": 2, "last": 4})
     assert runs(tmp_path).table()["step"].tolist() == [4]

@@ -157,7 +157,7 @@ class Keeper:
     def _tell_growth(self, path: Path, name: str) -> None:
         with contextlib.suppress(OSError), open(path, "rb") as file:
             file.seek(at := self._grown.get(name, 0))
-            while data := file.read(READ_BYTES):
+            while (data := file.read(READ_BYTES)) or name not in self._grown:
                 self._outbox.post_bulk(Grown(name=name, offset=at, data=talk.packed(data)))
                 at += len(data)
                 self._grown[name] = at
