@@ -229,6 +229,7 @@ def _parser() -> Parser:
         "completion", completion.script, "Print the script that completes words of this command in a shell."
     )
     made.add_argument("shell", choices=tuple(completion.SCRIPTS))
+    verb("pool", runs.pool, "Show who has what of this machine, and who waits in line.", reads=True)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, or a hosts.yaml")
     return parser

@@ -67,6 +67,7 @@ def state(run: Any, status: str) -> dict[str, Any]:
         "directory": str(run.directory),
         "status": status,
         "cause": run.cause,
+        "in_line": view.in_line,
         "step": view.step,
         "total_steps": view.total_steps,
         "loss": float(view.loss[-1]) if len(view.loss) else None,
@@ -115,6 +116,19 @@ def steer(name: str) -> Any:
         return 0
 
     return act
+
+
+def pool(options: argparse.Namespace) -> int:
+    """Show the runs that share this machine."""
+    from lepton_kit.client.pool import pool
+
+    found = pool()
+    if options.json:
+        folder = None if found.folder is None else str(found.folder)
+        print(json.dumps({"folder": folder, "cores": found.cores, "runs": list(found.rows)}))
+    else:
+        print(found.told() if not found.rows else f"{found.told()}\n{found}")
+    return 0
 
 
 def audit(options: argparse.Namespace) -> int:
