@@ -23,6 +23,7 @@ _HOMES = {
     "audit": "client.audit",
     "Cluster": "client.cluster",
     "compare": "client.compare",
+    "pool": "client.pool",
     "Workbench": "panels",
     "compress": "deploy",
     "sensitivity": "deploy",

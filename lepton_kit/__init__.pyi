@@ -16,6 +16,7 @@ from lepton_kit.client.compare import compare as compare
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
+from lepton_kit.client.pool import pool as pool
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
 from lepton_kit.client.submitting import submit as submit
@@ -61,6 +62,7 @@ __all__ = [
     "models",
     "open_run",
     "panels",
+    "pool",
     "runs",
     "sensitivity",
     "submit",

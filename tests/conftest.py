@@ -43,10 +43,12 @@ def left_behind(marker: str = SESSION) -> list[psutil.Process]:
 def pytest_configure() -> None:
     os.environ[SESSION] = "1"
     os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lepton-test-state-")
+    os.environ["LEPTON_POOL"] = tempfile.mkdtemp(prefix="lepton-test-pool-")  # no run of others counts
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
+    for name in ("XDG_STATE_HOME", "LEPTON_POOL"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
     start = sys.modules.get("lepton_kit.runtime.start")
     if start is not None:
         start.cool()  # the nursery of this process is no orphan

@@ -97,6 +97,7 @@ def state(run: Any, status: str) -> dict[str, Any]:
         "directory": str(run.directory),
         "status": status,
         "cause": run.cause,
+        "in_line": view.in_line,
         "step": view.step,
         "total_steps": view.total_steps,
         "loss": float(view.loss[-1]) if len(view.loss) else None,
@@ -164,6 +165,19 @@ def resume(options: argparse.Namespace) -> int:
 def workers_of(text: str) -> int | str:
     """A number of workers as a user writes it; what is none is for others to refuse."""
     return int(text) if text.lstrip("-").isdigit() else text
+
+
+def pool(options: argparse.Namespace) -> int:
+    """Show the runs that share this machine."""
+    from lepton_kit.client.pool import pool
+
+    found = pool()
+    if options.json:
+        folder = None if found.folder is None else str(found.folder)
+        print(json.dumps({"folder": folder, "cores": found.cores, "runs": list(found.rows)}))
+    else:
+        print(found.told() if not found.rows else f"{found.told()}\n{found}")
+    return 0
 
 
 def audit(options: argparse.Namespace) -> int:

@@ -66,6 +66,8 @@ class LaunchOptions(TypedDict, total=False):
     log_seconds: float
     min_workers: int
     max_workers: int | None
+    share: float
+    priority: int
     standby: int
     threads: int | None
     hosts: Any

@@ -11,7 +11,7 @@ from lepton_kit.client.jobs import SlurmJob
 from lepton_kit.client.launch import Checked, Filling, from_config, plan
 from lepton_kit.client.options import LaunchOptions
 from lepton_kit.client.run import Run, open_run
-from lepton_kit.config import RunConfig
+from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import SLURM
 from lepton_kit.models import trust as trusted

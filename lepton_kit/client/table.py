@@ -126,7 +126,8 @@ def _state(run: Run, log_bytes: int | None) -> tuple[dict[str, Any], bool]:
         over = known is not None
         if known is None:
             status, wanted = run.status, run.config.workers.count
-            known = {"status": status, "cause": run.cause, "workers": wanted, **run.view().summary()}
+            cause = run.cause or run.view().in_line
+            known = {"status": status, "cause": cause, "workers": wanted, **run.view().summary()}
     except (LeptonError, OSError) as failure:
         return {"status": "unreadable", "problem": str(failure)}, False
     return {name: value for name, value in known.items() if name != "log_bytes"}, over

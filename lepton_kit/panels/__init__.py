@@ -9,6 +9,7 @@ from lepton_kit.panels.form import InputForm
 from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.pool import PoolPanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
 from lepton_kit.panels.sharding import ShardingPanel
@@ -24,6 +25,7 @@ __all__ = [
     "FpgaPanel",
     "InputForm",
     "LivePanel",
+    "PoolPanel",
     "ReportPanel",
     "RunsPanel",
     "ShardingPanel",

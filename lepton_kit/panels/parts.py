@@ -33,7 +33,7 @@ STYLE = (
 .lk-chip{display:inline-block;padding:1px 9px;border-radius:10px;font-size:12px;font-weight:600;color:#fff;
  background:#6e7781}
 .lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
-.lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
+.lk-chip-queued{background:#57606a}.lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
 .lk-chip-failed,.lk-chip-lost,.lk-chip-interrupted{background:#cf222e}
 .lk-number{display:flex;flex-wrap:wrap;align-items:center;gap:2px 8px;margin:2px;min-height:28px;padding-right:2px;overflow:visible!important}
 .lk-number-label{flex:0 0 118px;font-size:13px}

@@ -47,8 +47,7 @@ def words_beside(view: RunView) -> str:
 def announced(view: RunView, run_id: str, state: str | None = None) -> str:
     """What a screen reader says by itself: the state, the epochs that are done, who trains; it changes with these alone."""
     told = [f"Run {run_id}: {state or view.status}"]
-    if view.cause:
-        told.append(view.cause)
+    told += [said for said in (view.in_line and view.in_line.partition(", about")[0], view.cause) if said]
     if view.epochs:
         last = {
             name: value

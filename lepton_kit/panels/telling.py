@@ -73,7 +73,7 @@ def _headline(view: RunView, run_id: str, state: str) -> str:
     told = (
         "the driver died; Resume goes on from the last checkpoint"
         if state == Status.INTERRUPTED and view.status is not Status.INTERRUPTED
-        else view.cause
+        else view.cause or view.in_line
     )
     cause = f' <span class="lk-note">{html.escape(told)}</span>' if told else ""
     return f'<div>{chip(state)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
@@ -83,9 +83,8 @@ def _progress(view: RunView) -> str:
     total = view.total_steps
     share = view.progress * 100
     if not total:
-        line = (
-            (html.escape(view.awaited) or "workers are starting") if not view.done else "no step was trained"
-        )
+        started = "waits for its share of the machine" if view.in_line else html.escape(view.awaited)
+        line = "no step was trained" if view.done else started or "workers are starting"
     else:
         line = f"step {view.step:,} of {total:,} ({share:.0f} %)"
         per_epoch = view.plan.get("steps_per_epoch")

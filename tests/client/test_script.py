@@ -40,6 +40,8 @@ CHANGED: dict[str, Any] = {
     "count": 2,
     "min_workers": 2,
     "max_workers": 3,
+    "share": 2.0,
+    "priority": 1,
     "standby": 1,
     "hosts": None,
     "driver": None,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 
 from lepton_kit.models.footprint import WORKER_BYTES
-from lepton_kit.runtime.wishes import AUTO_SECONDS, Wishes, busy_seconds, default_threads
+from lepton_kit.runtime.wishes import Wishes, default_threads
 from tests.configs import any_config
 
 PLENTY = 10**12
@@ -132,38 +130,17 @@ def test_a_resumed_run_recalls_what_was_granted_and_nothing_else():
     assert made.learning_rate == 0.25
 
 
-def look(made: Wishes, others: list[float], own: float = 1.0) -> list[int]:
-    """The wanted workers after each look; ``others`` are cores that other programs keep busy meanwhile."""
-    now = busy = mine = 0.0
-    made.follow_load(now, busy, mine)
-    wanted = []
-    for cores in others:
-        now, mine = now + AUTO_SECONDS, mine + own * AUTO_SECONDS
-        busy += (own + cores) * AUTO_SECONDS
-        made.follow_load(now, busy, mine)
-        wanted.append(made.workers)
-    return wanted
-
-
-def test_auto_gives_cores_back_under_load_and_takes_them_again():
-    assert look(wishes(count="auto", cores=4), [0, 2, 2, 2, 0, 0]) == [4, 4, 2, 2, 2, 4]
-
-
-def test_auto_stays_within_its_bounds():
-    assert look(wishes(count="auto", cores=4, min_workers=2), [4, 4])[-1] == 2
-    assert look(wishes(count="auto", cores=4, max_workers=3), [0, 0])[-1] == 3
-
-
-def test_auto_does_not_follow_a_single_peak():
-    assert look(wishes(count="auto", cores=4), [0, 0, 3, 0, 0]) == [4, 4, 4, 4, 4]
-
-
-def test_a_number_ends_auto_and_auto_ends_a_number():
+def test_auto_takes_what_the_pool_gives_within_its_limits_and_a_number_ends_it():
     made = wishes(count="auto", cores=4)
-    made.apply("scale", {"workers": 1}, PLENTY)
-    assert look(made, [0, 0]) == [1, 1]
+    for given, taken in ((2, 2), (9, 4), (0, 1)):
+        made.take(given)
+        assert made.workers == taken
+    made.apply("scale", {"workers": 3}, PLENTY)
+    made.take(1)
+    assert (made.auto, made.workers) == (False, 3)
     made.apply("scale", {"workers": "auto"}, PLENTY)
-    assert look(made, [0, 0])[-1] == 4
+    made.take(1)
+    assert (made.auto, made.workers) == (True, 1)
 
 
 @pytest.mark.parametrize(("count", "threads"), [("auto", 1), (1, 6), (2, 3), (4, 1), (9, 1)])
@@ -172,35 +149,3 @@ def test_the_cores_are_shared_by_the_workers_at_the_start(
 ):
     monkeypatch.setattr("lepton_kit.runtime.wishes.usable_cores", lambda: 6)
     assert default_threads(any_config(workers={"count": count})) == threads
-
-
-def test_a_look_too_early_sees_nothing():
-    made = wishes(count="auto")
-    made.follow_load(0.0, 0.0, 0.0)
-    for early in (0.1, 0.2, 0.9 * AUTO_SECONDS):
-        made.follow_load(early, 100.0, 0.0)
-    assert made.wanted.workers == 4
-    look(made, [3.0, 3.0])
-    assert made.wanted.workers == 1
-
-
-def test_waiting_for_the_disk_and_guests_that_count_twice_are_no_work(monkeypatch: pytest.MonkeyPatch):
-    import psutil
-
-    class Times(NamedTuple):
-        user: float = 30.0
-        system: float = 5.0
-        idle: float = 100.0
-        iowait: float = 7.0
-        guest: float = 11.0
-
-    monkeypatch.setattr(psutil, "cpu_times", Times)
-    assert busy_seconds() == 35.0
-
-    class Fewer(NamedTuple):
-        user: float = 30.0
-        system: float = 5.0
-        idle: float = 100.0
-
-    monkeypatch.setattr(psutil, "cpu_times", Fewer)
-    assert busy_seconds() == 35.0

@@ -67,7 +67,7 @@ class Share:
         spec = config.model.model_dump(mode="json")
         self.entry = Entry(
             run,
-            _user(),
+            user_name(),
             time.time(),
             machine=this_machine(),
             least=min(workers.min_workers, max(1, cores)),
@@ -209,7 +209,8 @@ class Share:
             self._load.forget()
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name by which others of the pool know this user."""
     import pwd
 
     try:

@@ -1,0 +1,119 @@
+"""Who has what of this machine: the runs with ``workers="auto"`` that share it, and those that wait in line."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lepton_kit.devices import memory, usable_cores
+from lepton_kit.rundir.line import place_told
+from lepton_kit.runtime.pool.folder import PoolFolder, folder_named
+from lepton_kit.runtime.pool.members import Entry, capacity, entries, grants
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("run", "user", "state", "workers", "next", "least", "most", "samples_per_second", "seconds_left",
+           "share", "priority", "why")  # fmt: skip
+READ_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The runs that shared a machine at one moment, those with workers first, then the line; shows as a table.
+
+    ``cores`` are those that the pool has (None where nobody shares), ``rows`` one mapping a run.
+    """
+
+    folder: Path | None
+    cores: int | None
+    rows: Sequence[dict[str, Any]] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"<Pool: {self.told()}>"
+
+    def __str__(self) -> str:
+        return str(self.table().to_string(na_rep="-", max_colwidth=60)) if self.rows else self.told()
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html(notebook=True)) if self.rows else f"<p>{self.told()}</p>"
+
+    def told(self) -> str:
+        """The pool in a sentence."""
+        if self.folder is None:
+            return "runs of this machine don't share it: LEPTON_POOL is off"
+        if not self.rows:
+            return "no run shares this machine now"
+        training = sum(1 for row in self.rows if row["workers"])
+        waiting = len(self.rows) - training
+        workers = sum(row["workers"] for row in self.rows)
+        return (
+            f"{training} run{'s' * (training != 1)} with {workers} worker{'s' * (workers != 1)} on {self.cores} "
+            f"core{'s' * (self.cores != 1)}, {waiting} in line"
+        )
+
+    def table(self) -> pd.DataFrame:
+        """One row a run: user, state, workers now and next, least and most, samples/s, seconds left, share, priority, why.
+
+        ``seconds_left`` is estimated from its speed; it and samples/s are NaN where nothing was measured yet.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows), columns=list(COLUMNS)).set_index("run")
+
+
+def pool() -> Pool:
+    """The runs that share this machine now, of all users. Starts nothing.
+
+    The folder in which they find each other is ``$LEPTON_POOL``, else one in shared memory; see docs/pool.md.
+
+    >>> pool().table().columns[0]
+    'user'
+    """
+    path = folder_named()
+    if path is None or not path.is_dir():
+        return Pool(path, None)
+    members = _read(path)
+    if not members:
+        return Pool(path, None)
+    shared = capacity(members, usable_cores(), memory()[1])
+    found = grants(members, shared, time.time())
+    order = sorted(members, key=lambda one: (one.held == 0, found[one.run].before or 0, one.arrived, one.run))
+    return Pool(path, shared.workers, [_row(one, found[one.run]) for one in order])
+
+
+def _read(path: Path) -> list[Entry]:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(Exception):  # a pool of others, or a busy one, is read as it is
+            stack.enter_context(PoolFolder(path).locked(READ_SECONDS))
+        return entries(path)
+
+
+def _row(one: Entry, grant: Any) -> dict[str, Any]:
+    rate = one.speeds.get(one.held) if one.held else None
+    left = one.left / rate if one.left is not None and rate else None
+    waits = one.held == 0
+    why = place_told(
+        grant.before or 0, grant.wait_seconds, grant.why if grant.why.startswith("waits") else "waits in line"
+    )
+    return {
+        "run": one.run,
+        "user": one.user,
+        "state": one.state,
+        "workers": one.held,
+        "next": grant.workers,
+        "least": one.least,
+        "most": one.most,
+        "samples_per_second": None if rate is None else round(rate, 1),
+        "seconds_left": None if left is None else round(left, 1),
+        "share": one.share,
+        "priority": one.priority,
+        "why": why if waits else grant.why,
+    }

@@ -1,0 +1,175 @@
+"""The files of a pool: the living count, the dead and the damaged do not, and nobody takes what another still holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.plan.allocation import Capacity
+from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.members import (
+    Entry,
+    Membership,
+    capacity,
+    entries,
+    grants,
+    reserved,
+    this_machine,
+)
+
+
+def entry(run: str, arrived: float = 0.0, **fields: object) -> Entry:
+    return Entry(run, "me", arrived, machine=this_machine(), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> PoolFolder:
+    return PoolFolder(tmp_path / "pool")
+
+
+def test_what_a_member_writes_is_read_and_goes_with_it(pool: PoolFolder):
+    with pool.locked():
+        first, second = Membership(pool, "a"), Membership(pool, "b")
+        first.write(entry("a", 2.0, held=2, speeds={1: 10.0, 2: 19.0}, left=5.0))
+        second.write(entry("b", 1.0))
+        found = entries(pool.path)
+        assert [one.run for one in found] == ["b", "a"]
+        assert found[1].speeds == {1: 10.0, 2: 19.0}
+        second.write(entry("b", 1.0, state="x" * 500))
+        second.write(entry("b", 1.0))  # shorter than before
+        assert len(entries(pool.path)) == 2
+    first.leave()
+    assert [one.run for one in entries(pool.path)] == ["b"]
+    second.leave()
+    assert sorted(one.name for one in pool.path.iterdir()) == ["lock"]
+
+
+def test_a_member_that_was_killed_is_ignored_by_its_lock_and_swept(pool: PoolFolder):
+    code = f"""
+import os, signal
+from pathlib import Path
+from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.members import Entry, Membership, this_machine
+made = Membership(PoolFolder(Path({str(pool.path)!r})), "dead")
+made.write(Entry("dead", "me", 1.0, machine=this_machine(), held=2))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert (pool.path / "dead.json").exists()
+    assert entries(pool.path) == []
+    assert not (pool.path / "dead.json").exists()
+
+
+def test_a_run_that_goes_on_takes_its_own_file_anew(pool: PoolFolder):
+    first = Membership(pool, "a")
+    first.write(entry("a"))
+    second = Membership(pool, "a")
+    second.write(entry("a", held=3))
+    assert [one.held for one in entries(pool.path)] == [3]
+    os.close(first.descriptor)
+    second.leave()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", '"a"', json.dumps({"run": "x"}),
+        json.dumps({"run": "x", "user": "me", "arrived": "soon"}),
+        json.dumps({"run": "x", "user": "me", "arrived": 1.0, "least": 0}),
+        json.dumps({"run": "x", "user": "me", "arrived": 1.0, "speeds": {"one": 1}}),
+        json.dumps({"run": "x", "user": "me", "arrived": 1.0, "cores": 0}),
+        json.dumps({"run": "x", "user": 3, "arrived": 1.0}),
+        '{"run": "x", "user": "me", "arrived": NaN}', "[" * 5000,
+    ],
+)  # fmt: skip
+def test_what_is_no_entry_counts_for_nothing(text: str):
+    assert Entry.read(text) is None
+
+
+def test_strange_files_harm_nobody(pool: PoolFolder):
+    made = Membership(pool, "fine")
+    made.write(entry("fine"))
+    os.mkfifo(pool.path / "pipe.json")
+    (pool.path / "folder.json").mkdir()
+    (pool.path / "link.json").symlink_to("/etc/passwd")
+    (pool.path / "other.json").write_text(json.dumps({"run": "fine"}))
+    stolen = Membership(pool, "stolen")
+    stolen.write(entry("fine"))  # under another's name
+    far = Membership(pool, "far")
+    far.write(Entry("far", "me", 0.0, machine="another"))
+    assert [one.run for one in entries(pool.path)] == ["fine"]
+    for one in (made, stolen, far):
+        one.leave()
+
+
+def test_the_first_member_that_has_looked_says_what_is_free():
+    first, second = entry("a", 1.0, cores=8, held=1), entry("b", 2.0, cores=8, held=1, free=3)
+    assert capacity([first, second], 8, None) == Capacity(3)
+    assert capacity([entry("a", cores=8)], 2, 10) == Capacity(8, 10)
+    assert capacity([entry("a", cores=8, held=1, free=0)], 2, 10).workers == 1
+
+
+LIMITS = settings(max_examples=60, deadline=None)
+
+
+@LIMITS
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(3, 60))
+def test_cores_and_memory_are_never_overcommitted_whatever_the_order_of_events(
+    seed: int, cores: int, memory: int
+):
+    """Members join, grow, give back late and leave, in any order; each looks alone, as under the pool's lock."""
+    draw = random.Random(seed)
+    members: list[Entry] = []
+    wanted: dict[str, int] = {}
+    shared = Capacity(cores, memory)
+    for step in range(60):
+        deed = draw.random()
+        if deed < 0.15 and len(members) < 8:
+            least = draw.randint(1, min(2, cores))
+            new = entry(f"r{step}", float(step), least=least, most=draw.randint(least, cores + 2))
+            new.worker_bytes, new.run_bytes = draw.randint(1, 6), draw.randint(0, 3)
+            new.left, new.speeds = draw.uniform(1, 1e5), {1: 10.0, 2: draw.uniform(9, 20)}
+            members.append(new)
+            continue
+        if not members:
+            continue
+        one = draw.choice(members)
+        if deed < 0.2:
+            members.remove(one)
+        elif deed < 0.4:
+            one.held = min(one.held, wanted.get(one.run, one.held))  # its workers are gone by now
+        else:
+            granted = grants(members, shared, 100.0 + step)[one.run].workers
+            wanted[one.run] = reserved(one, members, shared, granted)
+            one.held = max(one.held, wanted[one.run])
+        assert sum(each.held for each in members) <= cores
+        used = sum(each.held * each.worker_bytes + (each.run_bytes if each.held else 0) for each in members)
+        assert used <= memory
+
+
+@LIMITS
+@given(st.integers(0, 2**32), st.integers(1, 9))
+def test_all_come_to_their_turn_and_those_who_run_settle(seed: int, cores: int):
+    """Members that look in turn and end one after another: everybody has had workers at the end."""
+    draw = random.Random(seed)
+    members = [entry(f"r{k}", float(k), most=draw.randint(1, cores)) for k in range(6)]
+    had = set()
+    shared = Capacity(cores)
+    for round_ in range(40):
+        for one in list(members):
+            granted = grants(members, shared, float(round_))[one.run].workers
+            one.held = reserved(one, members, shared, granted)
+            had |= {one.run} if one.held else set()
+        running = [one for one in members if one.held]
+        assert running or not members
+        if round_ % 2 and running:
+            members.remove(draw.choice(running))
+    assert len(had) == 6

@@ -1,0 +1,237 @@
+"""A driver's part in a pool: what it tells the others, when it takes more and when it gives back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from lepton_kit.models.footprint import WORKER_BYTES
+from lepton_kit.rundir import Status
+from lepton_kit.runtime.pool import load, share
+from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.load import LOOK_SECONDS, ForeignLoad, busy_seconds
+from lepton_kit.runtime.pool.members import entries
+from lepton_kit.runtime.pool.share import Share
+from lepton_kit.runtime.wishes import Wishes
+from tests.configs import any_config
+
+
+def seen(others: list[float], own: float = 1.0, cores: int = 4) -> list[int | None]:
+    """What is free after each look; ``others`` are cores that other programs keep busy meanwhile."""
+    made, now, busy, mine = ForeignLoad(cores), 0.0, 0.0, 0.0
+    made.look(now, busy, {"me": mine})
+    found = []
+    for foreign in others:
+        now, mine = now + LOOK_SECONDS, mine + own * LOOK_SECONDS
+        busy += (own + foreign) * LOOK_SECONDS
+        made.look(now, busy, {"me": mine})
+        found.append(made.free)
+    return found
+
+
+def test_what_others_take_is_not_free_and_a_single_peak_is_passed_over():
+    assert seen([0, 0, 2, 2, 2, 0, 0]) == [None, 4, 4, 2, 2, 2, 4]
+    assert seen([0, 0, 3, 0, 0]) == [None, 4, 4, 4, 4]
+    assert seen([9, 9])[-1] == 0
+
+
+def test_a_look_too_early_sees_nothing():
+    made = ForeignLoad(4)
+    made.look(0.0, 0.0, {})
+    for early in (0.1, 0.2, 0.9 * LOOK_SECONDS):
+        made.look(early, 100.0, {})
+    assert made.free is None
+
+
+def test_the_other_runs_of_the_pool_are_no_foreign_load_also_when_they_come_and_go():
+    made = ForeignLoad(8)
+    made.look(0.0, 0.0, {"a": 50.0})
+    made.look(4.0, 8.0, {"a": 54.0, "b": 4.0})
+    made.look(8.0, 16.0, {"a": 58.0, "b": 8.0})
+    assert made.free == 8
+    made.look(12.0, 20.0, {"a": 62.0})
+    made.look(16.0, 24.0, {"a": 66.0})
+    assert made.free == 8
+
+
+def test_waiting_for_the_disk_and_guests_that_count_twice_are_no_work(monkeypatch: pytest.MonkeyPatch):
+    import psutil
+
+    class Times(NamedTuple):
+        user: float = 30.0
+        system: float = 5.0
+        idle: float = 100.0
+        iowait: float = 7.0
+        guest: float = 11.0
+
+    monkeypatch.setattr(psutil, "cpu_times", Times)
+    assert busy_seconds() == 35.0
+
+    class Fewer(NamedTuple):
+        user: float = 30.0
+        system: float = 5.0
+        idle: float = 100.0
+
+    monkeypatch.setattr(psutil, "cpu_times", Fewer)
+    assert busy_seconds() == 35.0
+
+
+class Lab:
+    """Shares of one machine with so many cores and so much memory, and what their drivers would say."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: int = 10**12):
+        self.folder, self.now = folder, 1000.0
+        self.free = free
+        monkeypatch.setattr(share, "usable_cores", lambda: cores)
+        monkeypatch.setattr(share, "memory", lambda: (10**12, self.free))
+        monkeypatch.setattr(share, "busy_seconds", lambda: 0.0)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "time", lambda: self.now)
+        self.cores = cores
+
+    def run(self, name: str, **workers: Any) -> Any:
+        self.now += 1
+        config = any_config(workers={"count": "auto", **workers}, training={"global_batch": 64})
+        made = Share(config, name, lambda: PoolFolder(self.folder))
+        wishes = Wishes(config, self.cores)
+        grant = made.look()
+        if grant.workers:
+            made.begin(wishes)
+        roster = SimpleNamespace(members={}, own_seconds=0.0)
+        view = SimpleNamespace(
+            status=Status.RUNNING, world_size=wishes.workers, generations=[{"seconds": 0.2}], total_steps=10**9,
+            step=0, current_throughput=None,
+        )  # fmt: skip
+        return SimpleNamespace(share=made, wishes=wishes, grant=grant, roster=roster, view=view)
+
+    def follow(self, *runs: Any, settled: bool = True) -> None:
+        """A look of each, some time later; what each wished for has come true by then."""
+        for run in runs:
+            self.now += share.SETTLE_SECONDS + 1 if settled else share.FOLLOW_SECONDS
+            count = run.wishes.workers
+            one = SimpleNamespace(memory_bytes=WORKER_BYTES)
+            run.roster.members = dict.fromkeys(range(count), one)
+            if run.view.status is Status.RUNNING:
+                run.view.world_size = count
+                run.view.current_throughput = 100.0 * count
+            run.share.follow(self.now, run.wishes, run.view, run.roster)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    return Lab(tmp_path / "pool", monkeypatch, cores=4)
+
+
+def test_one_run_has_all_and_gives_half_to_a_second_which_waits_until_it_has(lab: Lab):
+    a = lab.run("a")
+    assert a.wishes.workers == 4
+    lab.follow(a)
+    b = lab.run("b")
+    assert (b.grant.workers, b.grant.why) == (0, "waits until others give back what they have too much")
+    lab.follow(a, a)
+    assert a.wishes.workers == 2
+    grant = b.share.look()
+    assert grant.workers == 2
+    b.share.begin(b.wishes)
+    lab.follow(b, a)
+    assert (a.wishes.workers, b.wishes.workers) == (2, 2)
+    b.share.leave()
+    lab.follow(a)
+    assert a.wishes.workers == 4
+
+
+def test_the_share_and_the_priority_of_the_configuration_count(lab: Lab):
+    a = lab.run("a", share=3.0)
+    b = lab.run("b")
+    lab.follow(a, a)
+    assert b.share.look().workers == 1
+    b.share.begin(b.wishes)
+    lab.follow(b, a)
+    assert (a.wishes.workers, b.wishes.workers) == (3, 1)
+
+
+def test_a_run_that_has_just_changed_is_left_alone_for_a_while(lab: Lab):
+    a = lab.run("a")
+    b = lab.run("b")
+    lab.follow(a, a)
+    assert b.share.look().workers == 2
+    b.share.begin(b.wishes)
+    lab.follow(b)
+    assert a.wishes.workers == 2
+    b.share.leave()
+    lab.now += 0.0
+    a.share._changed = lab.now
+    lab.follow(a, settled=False)
+    assert a.wishes.workers == 2
+    lab.follow(a)
+    assert a.wishes.workers == 4
+
+
+def test_what_it_tells_is_what_was_measured(lab: Lab):
+    a = lab.run("a")
+    lab.follow(a, a)
+    (told,) = entries(lab.folder)
+    assert told.speeds == {4: pytest.approx(400.0)}
+    assert told.left == 64e9
+    assert (told.pause_seconds, told.state, told.held) == (0.2, "running", 4)
+    assert told.used_bytes == 4 * WORKER_BYTES + share.RUN_BYTES
+
+
+def test_memory_for_one_run_keeps_a_second_in_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lab = Lab(tmp_path / "pool", monkeypatch, 4, free=share.RUN_BYTES + int(2.5 * WORKER_BYTES))
+    a = lab.run("a")
+    assert a.wishes.workers == 2
+    b = lab.run("b")
+    assert (b.grant.workers, b.grant.why, b.grant.before) == (0, "waits for memory", 0)
+
+
+def test_a_paused_run_keeps_its_least_and_the_others_use_the_rest(lab: Lab):
+    a, b = lab.run("a"), lab.run("b")
+    a.view.status = Status.PAUSED
+    lab.follow(a, a)
+    assert a.wishes.workers == 1
+    assert b.share.look().workers == 3
+
+
+def test_a_number_leaves_the_pool_and_auto_joins_it_again(lab: Lab):
+    a = lab.run("a")
+    a.wishes.apply("scale", {"workers": 1}, None)
+    lab.follow(a)
+    assert entries(lab.folder) == []
+    a.wishes.apply("scale", {"workers": "auto"}, None)
+    lab.follow(a, a)
+    assert [one.held for one in entries(lab.folder)] == [4]
+    assert a.wishes.workers == 4
+
+
+def test_a_run_on_hosts_takes_no_part(lab: Lab):
+    config = any_config(workers={"count": "auto", "hosts": ["a:2", "b:2"]})
+    made = Share(config, "far", lambda: pytest.fail("it looked for the pool"))
+    wishes = Wishes(config, 4)
+    made.begin(wishes)
+    made.follow(lab.now, wishes, None, None)  # type: ignore[arg-type]
+    assert wishes.workers == 4
+
+
+def test_a_pool_that_is_lost_changes_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+    a = lab.run("a")
+
+    def gone(_: Path) -> list:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(share, "entries", gone)
+    lab.follow(a)
+    assert a.wishes.workers == 4
+
+
+def test_until_it_trains_a_run_is_taken_to_use_what_it_holds(lab: Lab):
+    a = lab.run("a")
+    a.view.status = Status.STARTING
+    before = a.share.entry.seconds
+    lab.follow(a)
+    assert a.share.entry.seconds - before == pytest.approx(4 * (share.SETTLE_SECONDS + 1), rel=0.2)
+    assert load.LOOK_SECONDS > share.FOLLOW_SECONDS
