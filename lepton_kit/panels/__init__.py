@@ -7,6 +7,7 @@ from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.form import InputForm
 from lepton_kit.panels.fpga import FpgaPanel
+from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.pool import PoolPanel
@@ -23,6 +24,7 @@ __all__ = [
     "DataModelPanel",
     "DevicePanel",
     "FpgaPanel",
+    "HostsPanel",
     "InputForm",
     "LivePanel",
     "PoolPanel",

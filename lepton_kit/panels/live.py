@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels import predicted, telling
+from lepton_kit.panels import host_lines, predicted, telling
 from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.held_out import HeldOut
 from lepton_kit.panels.parts import Panel, card, framed, note, send_again, set_html
@@ -243,7 +243,7 @@ class LivePanel(Panel):
         set_html(self.in_words, words_beside(seen))
         self.heard.text = announced(seen, self.run.id, self.state)
         self._show_predictions(seen.predictions[-1] if seen.predictions else None)
-        set_html(self.workers_table, telling.workers(seen))
+        set_html(self.workers_table, host_lines.by_host(seen) + telling.workers(seen))
         set_html(self.incidents, telling.incidents(seen))
         self.figure.show(seen)
 

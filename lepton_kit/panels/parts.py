@@ -32,11 +32,12 @@ STYLE = (
 .lk-panel .lk-table td.lk-digits,.lk-panel .lk-table th.lk-digits{text-align:right;font-variant-numeric:tabular-nums}
 .lk-chip{display:inline-block;padding:1px 9px;border-radius:10px;font-size:12px;font-weight:600;color:#fff;
  background:#6e7781}
-.lk-chip-running,.lk-chip-training{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
+.lk-chip-running,.lk-chip-training,.lk-chip-ready{background:#1a7f37}.lk-chip-starting,.lk-chip-standby,.lk-chip-paused{background:#9a6700}
 .lk-chip-queued{background:#57606a}.lk-chip-stopping,.lk-chip-leaving{background:#9a6700}.lk-chip-finished{background:#0969da}
-.lk-chip-failed,.lk-chip-lost,.lk-chip-interrupted{background:#cf222e}
+.lk-chip-failed,.lk-chip-lost,.lk-chip-refused,.lk-chip-interrupted{background:#cf222e}
 .lk-number{display:flex;flex-wrap:wrap;align-items:center;gap:2px 8px;margin:2px;min-height:28px;padding-right:2px;overflow:visible!important}
 .lk-number-label{flex:0 0 118px;font-size:13px}
+.lk-host .lk-number-label{flex-basis:auto}.lk-hosts .lk-table+.lk-table{margin-top:10px}
 .lk-row .lk-number+.lk-number .lk-number-label{flex-basis:auto}
 .lk-panel .lk-number-range{flex:1 1 90px;min-width:60px;margin:0;accent-color:var(--jp-brand-color1,#1976d2);height:20px}
 .lk-panel .lk-number-problem[hidden]{display:none}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,6 +12,7 @@ from lepton_kit.config import MOST_BATCH
 from lepton_kit.data.sharding import cut
 from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.hosts import HostSpec
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
 from lepton_kit.panels.telling import cut_bar
@@ -72,12 +75,16 @@ class ShardingPanel(Panel):
         self.explanation = note()
         self.observed = note()
         self.observed.add_class("lk-observed")
+        self.places = note()
+        self._slots, self._here = 0, (0, 0)
+        """Slots of the hosts that are chosen; and workers, with their bound, without hosts."""
         for widget in (self.workers, self.global_batch):
             on_change(widget, lambda _: self.refresh())
         self.refresh()
         self.view = framed(
             card(
-                "Workers", self.workers, self.global_batch, self.picture_of_cut, self.explanation, self.observed,
+                "Workers", self.workers, self.global_batch, self.places, self.picture_of_cut, self.explanation,
+                self.observed,
                 self.problem,
             )
         )  # fmt: skip
@@ -105,8 +112,25 @@ class ShardingPanel(Panel):
     def settings(self) -> dict[str, Any]:
         """The arguments of `lepton_kit.launch` that this panel chooses."""
         return {"workers": self.workers.value, "global_batch": self.global_batch.value} | (
-            {"max_workers": int(self.workers.max)} if self.workers.max > usable_cores() else {}
+            {"max_workers": int(self.workers.max)}
+            if not self._slots and self.workers.max > usable_cores()
+            else {}
         )
+
+    def stand_on(self, hosts: Sequence[HostSpec]) -> None:
+        """Have workers take the slots of these hosts, one a slot at first; none: this machine's, as many as before."""
+        slots = sum(host.slots for host in hosts)
+        named = ", ".join(f"{host.name} ({host.slots})" for host in hosts)
+        set_html(self.places, f"On {html.escape(named)}: {slots} slots" if hosts else "")
+        if slots == self._slots:
+            return
+        if not self._slots:
+            self._here = int(self.workers.value), int(self.workers.max)
+        value, most = (slots, slots) if slots else self._here
+        self._slots = slots
+        self.workers.max = max(most, self.workers.value)
+        self.workers.value = value
+        self.workers.max = most
 
     def show_run(self, config: Any, wanted: int | None) -> None:
         """Show the global batch of a run, and the workers that it wants."""

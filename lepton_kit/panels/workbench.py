@@ -18,6 +18,7 @@ from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
 from lepton_kit.panels.fpga import FpgaPanel
+from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, column, columns, framed, on_change, send_again
@@ -70,6 +71,7 @@ class Workbench(Panel):
         self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
+        self.hosts = HostsPanel(self._hosts_chosen)
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         training = self.training
@@ -108,7 +110,8 @@ class Workbench(Panel):
 
     def settings(self) -> dict[str, Any]:
         """The keyword arguments of `lepton_kit.launch` that the panels choose."""
-        return self.sharding.settings() | self.training.settings() | self.compression.settings()
+        chosen = self.sharding.settings() | self.training.settings() | self.compression.settings()
+        return chosen | self.hosts.settings()
 
     def attach(self, run: Any) -> None:
         """Show a run with its set-up and every point from its first step; the sliders act on it from now on."""
@@ -119,6 +122,8 @@ class Workbench(Panel):
             self.sharding.show_run(config, view.wanted if self.training_now else None)
             self.training.show_run(config, view.learning_rate if self.training_now else None)
             self.compression.show_run(config)
+            self.hosts.show_run(config)
+            self.hosts.lock(self.training_now)
 
     def _show_run(self, run: Any) -> None:
         for later in (self._scale, self._rate):
@@ -147,6 +152,7 @@ class Workbench(Panel):
             later.cancel()
         self.live.detach()
         self._warming.join()
+        self.hosts.close()
         self.data_model.close()
         if self._warm_wanted:
             lk.cool()
@@ -159,7 +165,7 @@ class Workbench(Panel):
                 column(columns(self.data_model.view, right), self.training.code.widget),
                 column(columns(self.compression.view, self.fpga.view), self.report.view),
                 column(self.runs.view),
-                column(self.device.view),
+                column(self.hosts.view, self.device.view),
             ],
             layout=widgets.Layout(width="100%"),
         )
@@ -283,10 +289,15 @@ class Workbench(Panel):
         elif self.show_code.value:
             self._code()  # hidden while the data are read, back when they are the same as before
 
+    def _hosts_chosen(self) -> None:
+        self.sharding.stand_on(self.hosts.chosen)
+        if self._reconciling is None:
+            self._changed()
+
     def _changed(self) -> None:
         if self.show_code.value:
             self._code()
-        if self._warm_wanted and not self.training_now:
+        if self._warm_wanted and not self.training_now and not self.hosts.chosen:
             self._warm_soon(None)
 
     def _warm(self, _: Any) -> None:
@@ -322,9 +333,11 @@ class Workbench(Panel):
             self.data_model.lock(running)
             self.sharding.lock(running)
             self.compression.lock(running)
+            self.hosts.lock(running)
             if view is not None and not running:
                 self.runs.refresh()
                 self._offer(view)
+        self.hosts.observe(view if running else None)
         self.sharding.observe_counts(view.counts() if running and view is not None and view.wanted else None)
         if view is not None and self.show_code.value and len(view.requests) != self._told_requests:
             self._code()

@@ -60,11 +60,18 @@ lk.panels.RunsPanel()
 ----
 lk.data.describe(lk.data.sample("digits"))
 ----
+from lepton_kit.hosts import HostSpec
+hosts = lk.panels.HostsPanel()
+hosts._show([HostSpec.parse(one) for one in ("localhost/a:2", "localhost/b", "gpu-box-in-the-cellar:4")], {"localhost/a"})
+hosts.checked = lk.Cluster("localhost/a:2,localhost/b").check()
+hosts._tell()
+hosts
+----
 bench = lk.Workbench(warm=False)
 bench
 """
 CELLS = [cell.strip() for cell in SMALL.split("----")]
-LIVE, WORKBENCH = 3, 6
+LIVE, WORKBENCH = 3, 7
 TABS = ("Set up", "Compress", "Runs", "Machine")
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],

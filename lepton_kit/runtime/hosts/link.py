@@ -265,7 +265,7 @@ class HostLink:
 
     def _greet(self, here: talk.Here) -> None:
         self.facts = here
-        if different := differences(self.host.name, here.versions):
+        if different := differences(here.versions):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
         folder = str(self._folder) if self.is_here else None

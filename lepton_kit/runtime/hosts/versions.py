@@ -34,15 +34,18 @@ def code() -> str:
     return digest.hexdigest()[:12]
 
 
-def differences(host: str, there: Mapping[str, str]) -> list[str]:
+def differences(there: Mapping[str, str]) -> list[str]:
     """What is other on a host, in words.
 
-    >>> differences("a", {**versions(), "keras": "2.0"})[0].startswith("a: keras 2.0 there, ")
+    >>> differences({**versions(), "keras": "2.0"})[0].startswith("keras 2.0 there, ")
     True
     """
     here = versions()
-    return [
-        f"{host}: {name} {there.get(name, 'missing')} there, {here[name]} here"
+    found = [
+        f"{name} {there.get(name, 'missing')} there, {here[name]} here"
         for name in here
         if there.get(name) != here[name]
     ]
+    if found:
+        found[-1] += " (`lepton hosts install` puts there what is here)"
+    return found
