@@ -22,7 +22,7 @@ OTHER = (
     ("docs/", "architecture, set-up, and one page a topic"),
     ("tests/", "mirrors the package"),
 )
-SHOWN = (".py", ".ipynb", ".cc", ".js", ".css")
+SHOWN = (".py", ".ipynb", ".cc", ".h", ".js", ".css")
 WIDTH = 34
 
 

@@ -137,7 +137,7 @@ def _files(data: Any) -> Any:
     """The files outside that these data read by index."""
     if data is None:
         return []
-    from lepton_kit.client.launch import as_dataset
+    from lepton_kit.client.given_data import as_dataset
     from lepton_kit.config import RunConfig
     from lepton_kit.data import Dataset
 

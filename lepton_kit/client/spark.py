@@ -114,8 +114,10 @@ class Looked:
         host, pythons = str(told["host"]), told["pythons"]
         for python, there in pythons.items():
             if isinstance(there, Mapping):
-                other = differences(f"executor on {host}", there)
-                problem = f"spark: would compute something else: {'; '.join(other)}" if other else None
+                other = "; ".join(differences(there))
+                problem = (
+                    f"spark: executor on {host}: would compute something else: {other}" if other else None
+                )
                 archived = f"/{ARCHIVE}/bin/python" in python
                 return cls(host, python, "archive" if archived else "installed", problem)
         said = "; ".join(f"{python}: {why}" for python, why in pythons.items()) or "no Python is there"

@@ -11,7 +11,8 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.client import launch as module
-from lepton_kit.client.launch import as_dataset, plan
+from lepton_kit.client.given_data import as_dataset
+from lepton_kit.client.launch import plan
 from lepton_kit.client.options import read
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig

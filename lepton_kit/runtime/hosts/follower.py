@@ -115,8 +115,8 @@ class Follower:
     def _hear(self, message: messages.Message) -> None:
         match message:
             case talk.Here(versions=versions):
-                if different := differences(self._host.name, versions):
-                    raise RunError("; ".join(different))
+                if different := differences(versions):
+                    raise RunError(f"{self._host.name}: would compute something else: {'; '.join(different)}")
                 self._ask()
             case Absent(runs=runs):
                 if not self._drive:

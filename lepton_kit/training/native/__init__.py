@@ -18,6 +18,7 @@ from typing import Any
 from lepton_kit.errors import DeviceError
 
 SOURCE = Path(__file__).with_name("ring.cc")
+HEADER = SOURCE.with_suffix(".h")
 COMPILER_FLAGS = ("-O3", "-shared", "-fPIC", "-w")
 ASK_TENSORFLOW = (
     "from tensorflow import sysconfig as s; print(*s.get_compile_flags(), *s.get_link_flags(), sep='\\n')"
@@ -33,6 +34,7 @@ def library_path() -> Path:
     key = "|".join(
         (
             SOURCE.read_text(encoding="utf-8"),
+            HEADER.read_text(encoding="utf-8"),
             importlib.metadata.version("tensorflow"),
             platform.machine(),
             platform.libc_ver()[0],
