@@ -88,15 +88,6 @@ def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, 
     return {f"HOROVOD_{name}": str(value) for name, value in told.items()}
 
 
-def choose(allreduce: str, device: str, sharing: Sharing = "all") -> Kind:
-    """The collective that a run uses: what was asked for, else shared memory as far as it reaches."""
-    if allreduce == "horovod" or device == "gpu" or sharing == "none":
-        return "horovod"
-    if sharing == "host":
-        return "hierarchical"
-    return "shared_memory" if native.available() else "horovod"
-
-
 def segment_bytes(world_size: int, slot_bytes: int) -> int:
     """Size of the shared segment of a generation, as `lepton_ring_bytes` computes it, without loading TensorFlow."""
     return HEADER_BYTES + 2 * world_size * min(native.PIECE_BYTES, -(-slot_bytes // 4096) * 4096)
@@ -306,18 +297,6 @@ class RingCollective(HorovodCollective):
     def inside_seconds(self) -> float:
         """Seconds that this process has spent in sums, in all: for the sums themselves, and waiting for others."""
         return float(self._functions.lepton_ring_inside() / 1e9) + self._clock.seconds
-
-
-def make(kind: Kind, wire: str = "float32") -> HorovodCollective:
-    """The collective of this kind; what goes over Horovod may be rounded to float16."""
-    from lepton_kit.training.hierarchical import HierarchicalCollective
-
-    kinds: dict[Kind, type[HorovodCollective]] = {
-        "horovod": HorovodCollective,
-        "shared_memory": RingCollective,
-        "hierarchical": HierarchicalCollective,
-    }
-    return kinds[kind](wire)
 
 
 def counted(

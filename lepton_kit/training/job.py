@@ -18,7 +18,7 @@ from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
-from lepton_kit.training import callbacks, collective
+from lepton_kit.training import callbacks, choice, collective
 from lepton_kit.training.ahead import Ahead
 from lepton_kit.training.length import Length, length_of
 from lepton_kit.training.own import OwnStep
@@ -304,8 +304,8 @@ def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") ->
         hooks.append(PruningHook(config.pruning, length_of(config, len(data.train)).total_steps))
     for hook in hooks:
         hook.attach(model)
-    kind = collective.choose(config.workers.allreduce, config.workers.device, sharing)
-    ring = collective.make(kind, config.workers.wire)
+    kind = choice.choose(config.workers.allreduce, config.workers.device, sharing)
+    ring = choice.make(kind, config.workers.wire)
     training = config.training
     kind_of_step = OwnStep if has_own_step(model) else Step
     step = kind_of_step(

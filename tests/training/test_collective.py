@@ -12,7 +12,7 @@ import pytest
 from lepton_kit.errors import CollectiveError, DeviceError
 from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.runtime.rendezvous import Rendezvous
-from lepton_kit.training import collective, native
+from lepton_kit.training import choice, collective, native
 from tests.training.ring_rank import Case
 
 
@@ -40,7 +40,7 @@ def test_the_driver_sizes_the_segment_as_the_library_does():
 )
 def test_shared_memory_is_used_where_it_can_work(monkeypatch, asked, device, built, expected):
     monkeypatch.setattr(native, "available", lambda: built)
-    assert collective.choose(asked, device) == expected
+    assert choice.choose(asked, device) == expected
 
 
 def test_a_failed_compilation_is_told_in_the_compilers_words(tmp_path, monkeypatch):
