@@ -30,8 +30,9 @@ class WorkersConfig(Section):
     priority: int = Field(0, ge=-9, le=9, description="with auto: each more counts as four times the share")
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")
-    weights: tuple[float, ...] | None = Field(
-        None, description="relative speed of each place, the first slot first; null: all equal"
+    weights: tuple[float, ...] | Literal["auto"] | None = Field(
+        None,
+        description="relative speed of each place, the first slot first; auto: as the workers turn out to be; null: all equal",
     )
     spark: SparkSpec | None = Field(
         None, description="the Spark application whose tasks the workers are; null: none"

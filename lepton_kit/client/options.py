@@ -7,7 +7,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class LaunchOptions(TypedDict, total=False):
     hosts: Any
     spark: Any
     driver: str | None
-    weights: tuple[float, ...] | None
+    weights: tuple[float, ...] | Literal["auto"] | None
     device: str
     allreduce: str
     wire: str

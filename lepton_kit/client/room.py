@@ -46,11 +46,13 @@ def _check_hosts(config: RunSettings) -> None:
     hosts = config.workers.hosts or ()
     if not any(host.is_allocation for host in hosts):  # else its slots are known where the run starts
         _check_slots(config, sum(host.slots for host in hosts))
-    for name, wanted in (("weights", None), ("allreduce", ("auto", "horovod"))):
+    for name, allowed, words in (
+        ("weights", (None, "auto"), "auto, or the `speed` of each host"),
+        ("allreduce", ("auto", "horovod"), "auto or horovod"),
+    ):
         given = getattr(config.workers, name)
-        if (given is not None) if wanted is None else (given not in wanted):
-            rule = "the `speed` of each host" if wanted is None else " or ".join(wanted)
-            raise ConfigError(f"workers.{name}", given=given, rule=f"{rule}, where there are hosts")
+        if given not in allowed:
+            raise ConfigError(f"workers.{name}", given=given, rule=f"{words}, where there are hosts")
 
 
 def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
@@ -68,7 +70,7 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
     if config.workers.hosts is not None:
         return _check_hosts(config)
     weights = config.workers.weights
-    if weights is not None and len(weights) != workers:
+    if isinstance(weights, tuple) and len(weights) != workers:
         raise ConfigError(
             "workers.weights", given=list(weights), rule=f"one weight for each of the {workers} workers"
         )

@@ -25,6 +25,8 @@ FIELDS: dict[str, dict[str, frozenset[type]]] = {
         **{"first": WHOLE, "last": WHOLE, "seconds": NUMBER, "world_size": WHOLE},
         **{"loss": LIST, "samples": LIST, "busy": LIST, "metrics": MAPPING},
     },
+    "weights": {"step": WHOLE, "weights": LIST, "gain": NUMBER},
+    "gained": {"promised": NUMBER, "measured": NUMBER},
     "epoch": {"epoch": WHOLE, "step": WHOLE, "metrics": MAPPING, "validation": MAPPING | NOTHING},
     "predictions": {
         **{
@@ -54,6 +56,7 @@ ITEMS: dict[tuple[str, str], frozenset[type]] = {
     ("workers", "workers"): MAPPING,
     ("hosts", "hosts"): MAPPING,
     ("generation", "ranks"): WHOLE,
+    ("weights", "weights"): NUMBER,
     ("steps", "loss"): NUMBER | NOTHING,
     ("steps", "samples"): NUMBER,
     ("steps", "busy"): NUMBER,

@@ -69,6 +69,8 @@ class RunView:
         self.per_rank_throughput: dict[int, float] = {}
         self.ranks = Ranks()
         """Where the time of each rank goes, and which one holds the others up."""
+        self.recuts: list[dict[str, Any]] = []
+        """When batches began to be cut otherwise: step, weights, gain that was promised, and ``measured`` once it was."""
         self.step_series = {
             "step": Series(np.int64),
             "epoch": Series(np.int64),
@@ -289,6 +291,13 @@ class RunView:
         self._recent.append((event["time"], seconds, samples, count))
         while len(self._recent) > 1 and self._recent[0][0] < event["time"] - RATE_WINDOW_SECONDS:
             self._recent.popleft()
+
+    def _on_weights(self, event: dict[str, Any]) -> None:
+        self.recuts.append({name: event[name] for name in ("step", "weights", "gain")})
+
+    def _on_gained(self, event: dict[str, Any]) -> None:
+        if self.recuts:
+            self.recuts[-1]["measured"] = event["measured"]
 
     def _on_epoch(self, event: dict[str, Any]) -> None:
         row = {

@@ -15,6 +15,7 @@ from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
 from lepton_kit.runtime import coordinator as decisions
+from lepton_kit.runtime.balance import Balance
 from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.energy import EnergyMeter
 from lepton_kit.runtime.executor import Ended, Loss
@@ -65,6 +66,7 @@ class Driver:
         self._executor, self._roster = self._group.executor, self._group.roster
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._group, self._ledger)
+        self._balance = Balance(self.config, self._ring, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
         self._verdict = Status.FAILED
@@ -99,7 +101,7 @@ class Driver:
             self._refuse_requests("the run has ended")
             if self._ledger.lost and not self._held.gone:
                 time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
-            self._measure_energy(time.monotonic(), False)
+            self._ledger.note("energy", self._energy.measure(time.monotonic(), False))
             self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
@@ -252,6 +254,8 @@ class Driver:
                     self._ring.handed(message)
             case messages.Formed():
                 self._on_formed(member, message)
+            case messages.Paced():
+                self._balance.hear(message)
             case messages.Paused():
                 self._on_paused(member, message)
             case messages.Detached():
@@ -384,14 +388,10 @@ class Driver:
 
     def _measure(self, now: float) -> None:
         """Log what the workers take of the machine while they train."""
-        self._measure_energy(now, self._ring.phase == "training")
-        if self._ring.phase != "training":
+        training = self._ring.phase == "training"
+        self._ledger.note("energy", self._energy.measure(now, training))
+        if training:
+            members = list(self._roster.members.values())
+            self._ledger.note("resources", self._resources.measure(now, self._roster.own_seconds, members))
+        else:
             self._resources.rest()
-            return
-        taken = self._resources.measure(now, self._roster.own_seconds, list(self._roster.members.values()))
-        if taken is not None:
-            self._ledger.append("resources", {"step": self._ledger.view.step, **taken})
-
-    def _measure_energy(self, now: float, training: bool) -> None:
-        if (used := self._energy.measure(now, training)) is not None:
-            self._ledger.append("energy", used)

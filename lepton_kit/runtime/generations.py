@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import time
+from statistics import fmean
 
 from lepton_kit.config import RunConfig
 from lepton_kit.runtime.coordinator import Phase
@@ -47,6 +48,8 @@ class Generations:
         self.number = 0
         self.formed_before = False
         self.asked: set[str] = set()
+        self.learned: dict[int, float] = {}
+        """Worker -> how fast it turned out to be, relative to the others; empty: as fast as its place says."""
         self.cause = "start"
 
     @property
@@ -198,8 +201,16 @@ class Generations:
             self._ledger.append("warning", {"text": text})
 
     def _speeds(self) -> list[float]:
-        """Of the members' places, in rank order."""
-        return [member.place.speed for member in self.members]
+        """Of the members, in rank order: as learned, of one who is new as of others on its host, or else of all."""
+        if not self.learned:
+            return [member.place.speed for member in self.members]
+        hosts = {one.worker: one.place.host for one in self._roster.members.values()}
+        found = []
+        for member in self.members:
+            beside = [v for worker, v in self.learned.items() if hosts.get(worker) == member.place.host]
+            usual = fmean(beside or self.learned.values())
+            found.append(self.learned.get(member.worker, usual))
+        return found if any(found) else [1.0] * len(found)
 
     def _ready_segment(self, slot_bytes: int, state_bytes: int, most_ranks: int) -> None:
         """Make the one segment of the run ready for a ring. Nobody is in the ring before, so nobody sees it change.

@@ -54,9 +54,10 @@ class Ability:
 def local_places(config: RunConfig, cores: int) -> list[Place]:
     """The places of a run on this machine: as many as it may ever need at once.
 
-    ``workers.weights`` are the speeds of the first slots; the others are as fast as those are on average.
+    ``workers.weights`` that are numbers are the speeds of the first slots; the others are as fast as those are on average.
     """
-    speeds = config.workers.weights or (1.0,)
+    weights = config.workers.weights
+    speeds = weights if isinstance(weights, tuple) and weights else (1.0,)
     mean = sum(speeds) / len(speeds)
     threads = config.workers.threads or default_threads(config)
     return [

@@ -94,6 +94,11 @@ class Ledger:
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self.append("warning", {"text": note})
 
+    def note(self, kind: str, measured: dict[str, Any] | None) -> None:
+        """Write an event with what was measured at the step that the log has reached, if something was."""
+        if measured is not None:
+            self.append(kind, {"step": self.view.step, **measured})
+
     def append(self, kind: str, fields: dict[str, Any]) -> None:
         """Write an event, and see what follows from it."""
         event = self._log.append(kind, **fields)

@@ -23,6 +23,9 @@ class Desired:
     learning_rate: float
     durable_step: int
     log_seconds: float
+    weights: tuple[float, ...] = ()
+    """Speeds by which batches are to be cut from now on; empty: as before."""
+    gain: float = 0.0
 
     def obey(self, command: messages.Command) -> None:
         """Take up one command."""
@@ -35,6 +38,8 @@ class Desired:
                 self.action = PAUSE
             case messages.Resume() if self.action == PAUSE:
                 self.action = TRAIN
+            case messages.Weigh(weights=weights, gain=gain):
+                self.weights, self.gain = tuple(weights), gain
             case messages.Durable(step=step):
                 self.durable_step = step
             case messages.Set(log_seconds=seconds, learning_rate=rate):

@@ -286,8 +286,8 @@ def expected_sizes(config: RunConfig) -> set[int]:
     workers = config.workers
     if workers.count == "auto" or workers.hosts is not None:
         return set()
-    weights = workers.weights or [1.0] * workers.count
-    return set(sharding.cut(config.training.global_batch, weights))
+    given = workers.weights if isinstance(workers.weights, tuple) else None
+    return set(sharding.cut(config.training.global_batch, given or [1.0] * workers.count))
 
 
 def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") -> Job:

@@ -54,6 +54,16 @@ class Steps(Logged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weighed(Logged):
+    """From this step on batches are cut by these speeds, one a rank; ``gain`` more throughput was promised of that."""
+
+    event = "weights"
+    step: int
+    weights: list[float]
+    gain: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochDone(Logged):
     """The figures of an epoch."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,21 @@ import numpy as np
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import logged, messages, state
+from lepton_kit.training.agreement import Agreement
 from lepton_kit.training.channel import Channel
-from lepton_kit.training.clocks import FIGURES, Clock
+from lepton_kit.training.clocks import Clock
 from lepton_kit.training.collective import Kind, is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
 from lepton_kit.training.handover import Handed, Handover
 from lepton_kit.training.history import History
 from lepton_kit.training.job import Job
+from lepton_kit.training.pacing import Pacing
 from lepton_kit.training.reporting import Reports
 from lepton_kit.training.saver import Saver, load, save_final
 from lepton_kit.training.validation import Validation
 
 BLOCK_SECONDS = 0.1
-
-
-@dataclass
-class _Plan:
-    action: int
-    steps: int
-    learning_rate: float
 
 
 class DivergedError(LeptonError):
@@ -91,7 +85,9 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights = join.weights
-        self._clock = Clock(self._collective.inside_seconds)
+        self._clock, self._block = Clock(self._collective.inside_seconds), (0, 0)
+        paced = self._rank == 0 and self._job.config.workers.weights == "auto"
+        self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
         self._reports.begin(join)
         place = os.memfd_create("lepton-state") if join.descriptor is None else join.descriptor
@@ -206,19 +202,34 @@ class Worker:
         self._save()
         return "finished"
 
-    def _agree(self) -> _Plan:
+    def _agree(self) -> Agreement:
         """All ranks take rank 0's decision, and learn where the time of each went in the last block."""
-        vector = np.zeros(3 + FIGURES * self._size, np.float32)
+        said, desired = Agreement(self._size), self._desired
         if self._rank == 0:
             for command in self._channel.take_commands():
-                self._desired.obey(command)
-            vector[:3] = self._desired.action, self._block_steps(), self._desired.learning_rate
-            self._desired.learning_rate = 0.0
-        vector[3:].reshape(self._size, FIGURES)[self._rank] = self._clock.take()
-        agreed = self._collective.agree(vector)
+                desired.obey(command)
+            rate, weights = desired.learning_rate, desired.weights
+            said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
+            desired.learning_rate, desired.weights = 0.0, ()
+        said.figures[self._rank] = self._clock.take()
+        agreed = said.by(self._collective)
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        self._reports.note_time(agreed[3:].reshape(self._size, FIGURES))
-        return _Plan(int(agreed[0]), int(agreed[1]), float(agreed[2]))
+        self._reports.note_time(agreed.figures)
+        if self._pacing is not None:
+            self._pacing.note(agreed.figures, *self._block, self._weights)
+        if agreed.speeds.any():
+            self._weigh([float(speed) for speed in agreed.speeds])
+        return agreed
+
+    def _weigh(self, weights: list[float]) -> None:
+        """Cut by these speeds from here on; what was cut otherwise is told before."""
+        self._report()
+        self._weights = weights
+        self._reports.weigh(weights)
+        if self._pacing is not None:
+            self._pacing.restart()
+            gain = self._desired.gain
+            self._channel.send(logged.Weighed(step=self.position, weights=weights, gain=gain))
 
     def _set_learning_rate(self, value: float) -> None:
         if self._job.schedule is None:
@@ -258,6 +269,7 @@ class Worker:
 
     def _run_block(self, steps: int) -> None:
         first = self.position
+        self._block = (steps, self._job.batch_size(first))
         with self._clock.reading():
             block = self._job.block(first, steps, self._weights, self._rank)
         start = time.perf_counter()

@@ -23,6 +23,7 @@ from lepton_kit.training.logged import (
     Saved,
     Steps,
     Warned,
+    Weighed,
 )
 from lepton_kit.training.logged import Message as Message
 
@@ -190,6 +191,14 @@ class Set(InGeneration):
     learning_rate: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Weigh(InGeneration):
+    """Cut each batch by these speeds from the next commit on; ``gain`` is what is promised of that (0.4: 40 % more)."""
+
+    weights: list[float]
+    gain: float
+
+
 # ---------------------------------------------------------------------- worker to driver
 
 
@@ -251,6 +260,14 @@ class Formed(InGeneration):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Paced(InGeneration):
+    """What each rank had of a step and took for it, of late: samples, and seconds of reading and computing."""
+
+    samples: list[int]
+    seconds: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paused(InGeneration):
     """This rank holds."""
 
@@ -276,7 +293,7 @@ class Failed(Message):
     cause: str
 
 
-Command = Reform | Pause | Resume | Stop | Durable | Set
+Command = Reform | Pause | Resume | Stop | Durable | Set | Weigh
 ToWorker = Prepare | Join | Exit | Abort | Command
 FromWorker = (
     Hello
@@ -286,10 +303,12 @@ FromWorker = (
     | Joined
     | HandedOver
     | Formed
+    | Paced
     | Paused
     | Detached
     | Failed
     | Steps
+    | Weighed
     | EpochDone
     | Predicted
     | Compressed

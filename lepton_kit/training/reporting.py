@@ -32,6 +32,10 @@ class Reports:
         self._reported = min(self._reported, step)
         self._last = time.monotonic()
 
+    def weigh(self, weights: list[float]) -> None:
+        """Batches are cut by other speeds from now on; all before has been told."""
+        self._weights = weights
+
     def note_time(self, figures: np.ndarray) -> None:
         """Where each rank's time went in a block; see `Spent.add`."""
         self._spent.add(figures)

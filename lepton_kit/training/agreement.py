@@ -1,0 +1,60 @@
+"""What ranks say to each other between two blocks: one vector, which is summed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from lepton_kit.training.clocks import FIGURES
+
+
+class Agrees(Protocol):
+    """What adds the vectors of all ranks up."""
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        """The element-wise sum of every rank's float32 vector."""
+
+
+class Agreement:
+    """Rank 0 decides, every rank tells where its time went; `by` makes it what all ranks know.
+
+    >>> said = Agreement(2)
+    >>> said.decide(action=0, steps=5, learning_rate=0.0, weights=(3.0, 1.0))
+    >>> said.action, said.steps, said.speeds.tolist(), said.figures.shape
+    (0, 5, [3.0, 1.0], (2, 3))
+    """
+
+    def __init__(self, size: int, vector: np.ndarray | None = None):
+        self._size = size
+        self._vector = np.zeros(3 + (1 + FIGURES) * size, np.float32) if vector is None else vector
+        self.speeds = self._vector[3 : 3 + size]
+        """By which batches are cut from here on, one a rank; all 0 where nothing changes."""
+        self.figures = self._vector[3 + size :].reshape(size, FIGURES)
+        """What `Clock.take` gives, of each rank."""
+
+    def decide(self, *, action: int, steps: int, learning_rate: float, weights: Sequence[float]) -> None:
+        """Rank 0's word. Weights of a ring of another size are of an earlier one, and passed over."""
+        self._vector[:3] = action, steps, learning_rate
+        if len(weights) == self._size:
+            self.speeds[:] = weights
+
+    def by(self, collective: Agrees) -> Agreement:
+        """The same of all ranks together. Raises `CollectiveError`."""
+        return Agreement(self._size, collective.agree(self._vector))
+
+    @property
+    def action(self) -> int:
+        """What all do next."""
+        return int(self._vector[0])
+
+    @property
+    def steps(self) -> int:
+        """Of the next block."""
+        return int(self._vector[1])
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate to be set; 0 where it stays."""
+        return float(self._vector[2])
