@@ -38,8 +38,9 @@ def until(condition: Callable[[], Any], what: str, run: lk.Run) -> None:
 
 
 def said(run: lk.Run) -> dict[str, str]:
-    """The ends of all logs of a run."""
-    return {log.name: log.read_text(errors="replace")[-600:] for log in run.paths.logs.glob("*.log")}
+    """Its incidents, and the ends of all its logs."""
+    told = {"incidents": str([one["what"] for one in run.view().incidents])}
+    return told | {log.name: log.read_text(errors="replace")[-600:] for log in run.paths.logs.glob("*.log")}
 
 
 def trains(run: lk.Run, workers: int) -> Callable[[], bool]:
