@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from lepton_kit.rundir import RunPaths, lock
 from lepton_kit.rundir.paths import runs_folder, write_atomically
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.hosts.away_talk import KINDS, Absent, Follow, Replaced
+from lepton_kit.runtime.hosts.channels import CommandChannel
 from lepton_kit.runtime.hosts.launchers import KEEPER, launch_command
 from lepton_kit.runtime.start import follow
 from lepton_kit.runtime.wire import Connection
@@ -63,19 +62,16 @@ def _configuration(host: HostSpec, run: str) -> RunConfig:
     """What a run there was asked to do."""
     import yaml
 
-    mine, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory(prefix="lepton-attach-") as folder:
         log = Path(folder) / "log"
-        with theirs, open(log, "ab") as errors:
-            command = launch_command(host, KEEPER)
-            process = subprocess.Popen(
-                command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors, start_new_session=True
-            )
-        connection, deadline = Connection(mine, KINDS), time.monotonic() + PATIENCE
+        channel = CommandChannel(launch_command(host, KEEPER), log)
+        connection, deadline = Connection(channel.end, KINDS), time.monotonic() + PATIENCE
         try:
             connection.send(Follow(run=run, grown={}, folders=[], drive=False))
             while not connection.closed and (left := deadline - time.monotonic()) > 0:
-                for message in connection.receive() if select.select([mine], [], [], left)[0] else []:
+                for message in (
+                    connection.receive() if select.select([connection.fileno()], [], [], left)[0] else []
+                ):
                     match message:
                         case Absent(runs=runs):
                             raise RunError(
@@ -85,6 +81,5 @@ def _configuration(host: HostSpec, run: str) -> RunConfig:
                             return RunConfig.from_dict(yaml.safe_load(text))
             raise RunError(f"{host.name}: does not answer ({last_words(log) or 'without a word'})")
         finally:
-            process.kill()
-            process.wait()
+            channel.close(0.0)
             connection.close()

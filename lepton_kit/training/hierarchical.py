@@ -36,7 +36,8 @@ class HierarchicalCollective(RingCollective):
         if self._operations is None and membership.shared_size > 1:
             raise CollectiveError("ranks that share memory need the native library; `make setup` builds it")
         self._open(membership, segment)
-        if _crosses(membership):
+        # Graphs of a rank without the library always ask Horovod, so it has to be in a ring, if need be alone.
+        if _crosses(membership) or self._operations is None:
             HorovodCollective._enter(self, membership, None)
 
     def sum(

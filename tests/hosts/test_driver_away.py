@@ -14,7 +14,11 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.rundir import RunPaths
+from lepton_kit.runtime.hosts.away_talk import Standing
+from lepton_kit.runtime.hosts.follower import Follower
 from lepton_kit.training import state
+from tests.configs import any_config
 from tests.hosts.lab import Lab
 from tests.soak.storm import alone, apart, compiled
 
@@ -47,8 +51,12 @@ def test_a_driver_on_a_host_goes_on_while_nobody_follows_it(net: Lab, runs_dir: 
         log_seconds=0.1, runs_dir=runs_dir,
     )  # fmt: skip
     until(lambda: run.view().step > 10, "training there", run)
-    assert {process.pid for process in followers(run)}
     assert run.view().driver_pid in net["one"].processes()
+    (follower,) = followers(run)
+    for process in follower.children():
+        process.kill()
+    before = run.view().step
+    until(lambda: run.view().step > before, "coming back after the connection was lost", run)
     for process in followers(run):  # as a laptop that is closed
         os.kill(process.pid, signal.SIGKILL)
     until(lambda: run.status == "away", "knowing that nobody follows it", run)
@@ -91,3 +99,12 @@ def test_a_driver_is_looked_for_before_anything_begins(runs_dir: Path, monkeypat
     with pytest.raises(RunError, match="driver: nowhere: "):
         lk.launch(compiled(), lk.data.sample("digits"), workers=1, driver="nowhere", runs_dir=runs_dir)
     assert list(runs_dir.iterdir()) == []
+
+
+def test_a_run_that_ended_meanwhile_is_not_started_again(tmp_path: Path):
+    paths = RunPaths(tmp_path / "run")
+    paths.create()
+    paths.config.write_text(any_config(workers={"driver": "one"}).to_yaml())
+    follower = Follower(paths, drive=True)
+    follower._hear(Standing(driven=True))
+    assert not follower._drive

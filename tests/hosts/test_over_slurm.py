@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.training import state
+from lepton_kit.training import native, state
 from tests.hosts.slurm_lab import Slurm, slurm, why_not
 from tests.soak.storm import alone, apart, compiled
 
@@ -24,7 +24,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         pytest.skip(reason)
     with slurm() as made, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(made.conf))
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        cache = tmp_path_factory.mktemp("cache")
+        if native.available():
+            built = native.library_path().parent.parent
+            (cache / "lepton_kit").mkdir()
+            (cache / "lepton_kit" / built.name).symlink_to(built)
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         yield made
 
 
@@ -38,8 +43,9 @@ def until(condition: Callable[[], Any], what: str, run: lk.Run) -> None:
 
 
 def said(run: lk.Run) -> dict[str, str]:
-    """The ends of all logs of a run."""
-    return {log.name: log.read_text(errors="replace")[-600:] for log in run.paths.logs.glob("*.log")}
+    """Its incidents, and the ends of all its logs."""
+    told = {"incidents": str([one["what"] for one in run.view().incidents])}
+    return told | {log.name: log.read_text(errors="replace")[-600:] for log in run.paths.logs.glob("*.log")}
 
 
 def trains(run: lk.Run, workers: int) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.models import SyncBatchNormalization
+from lepton_kit.runtime.places import Place, memberships
 from lepton_kit.training import hierarchical, native, reference, state
 from lepton_kit.training.collective import HorovodCollective
 from tests.hosts.test_over_ssh import trains, until
@@ -111,3 +112,16 @@ def test_only_gradients_are_rounded_on_the_wire(monkeypatch: pytest.MonkeyPatch)
     one = tf.constant(1.0)
     assert [value.dtype for value in ring.sum([one], [one], one, [one])] == [tf.float32] * 3
     assert sent == [[tf.float32, tf.float32], [tf.float16]]
+
+
+def test_a_rank_without_the_library_that_is_left_alone_has_a_ring_to_sum_in(monkeypatch: pytest.MonkeyPatch):
+    """Its graphs, traced while there were others, ask Horovod for every sum."""
+    monkeypatch.setattr(native, "available", lambda: False)
+    place = Place("one", 0, "cpu", 1, interface="lo", shares=False)
+    (member,) = memberships(1, [place], ("127.0.0.1", 1), slot_bytes=4, timeout_seconds=5, sharing="host")
+    entered = []
+    monkeypatch.setattr(
+        HorovodCollective, "_enter", lambda _, membership, segment: entered.append(membership)
+    )
+    hierarchical.HierarchicalCollective().join(member)
+    assert entered == [member]

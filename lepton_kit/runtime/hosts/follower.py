@@ -11,8 +11,6 @@ import os
 import select
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +20,7 @@ from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import RunPaths
 from lepton_kit.rundir.paths import write_atomically
-from lepton_kit.runtime.failing import last_words, write_failure
+from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.away_talk import (
     KINDS,
@@ -35,6 +33,7 @@ from lepton_kit.runtime.hosts.away_talk import (
     Replaced,
     Standing,
 )
+from lepton_kit.runtime.hosts.channels import CommandChannel
 from lepton_kit.runtime.hosts.launchers import KEEPER, launch_command
 from lepton_kit.runtime.hosts.link import RETRY_SECONDS
 from lepton_kit.runtime.hosts.mirror import is_inside
@@ -76,17 +75,13 @@ class Follower:
             if self._follow():
                 return 0
             tries = 0 if time.monotonic() - began > SILENT_SECONDS else tries + 1
-            print(f"{self._host.name}: the connection has closed: {last_words(self._log)}", file=sys.stderr)
+            print(f"{self._host.name}: the connection has closed", file=sys.stderr)
             time.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
 
     def _follow(self) -> bool:
         """Follow over one connection; whether the run has ended."""
-        mine, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                launch_command(self._host, KEEPER), stdin=theirs.fileno(), stdout=theirs.fileno()
-            )
-        self._connection = Connection(mine, KINDS)
+        channel = CommandChannel(launch_command(self._host, KEEPER), self._log)
+        self._connection = Connection(channel.end, KINDS)
         self._outbox = Outbox(self._connection)
         self._sending = Sending(self._outbox)
         self._receiving = Receiving(self._paths.root, self._host.name, (*RETURNED, "model"))
@@ -107,8 +102,7 @@ class Follower:
             self._outbox.close()
             with contextlib.suppress(OSError):
                 self._connection.shut()
-            process.kill()
-            process.wait()
+            channel.close(0.0)
             self._connection.close()
         return False
 
@@ -139,6 +133,9 @@ class Follower:
                 self._remove_others(set(names))
             case Standing(driven=driven):
                 self._standing = driven
+                self._drive = (
+                    False  # over another connection it is not to be started again, should it have ended
+                )
 
     def _ask(self) -> None:
         root = self._paths.root
