@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_kit.client.run import Run
 from lepton_kit.rundir import RunPaths, RunView
 from lepton_kit.runtime import driver as driving
 from lepton_kit.runtime.executor import Ended, Loss
@@ -78,3 +79,20 @@ def test_the_end_of_all_hosts_ends_the_run(driver: driving.Driver, executor: Fak
     monkeypatch.setattr(driving, "VERDICT_SECONDS", -1.0)
     executor.lost += [Loss("one: would compute something else", final=True, host="one")]
     assert driver.turn() == ("failed", "one: would compute something else")
+
+
+def test_a_run_whose_application_was_taken_away_is_interrupted_and_says_why(
+    driver: driving.Driver, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(driving, "VERDICT_SECONDS", -1.0)
+    executor.lost += [Loss("the session is gone", final=True, host="spark", resumable=True)]
+    status, cause = driver.turn() or ("", None)
+    assert (status, cause) == ("interrupted", "the session is gone")
+    assert [one["what"] for one in view(driver).incidents] == ["the session is gone"]
+    driver._ledger.status(
+        driving.Status.INTERRUPTED, driver._with_checkpoint(driving.Status.INTERRUPTED, cause)
+    )
+    run = Run(driver._ledger.paths)
+    monkeypatch.setattr(Run, "alive", False)
+    assert run.status == "interrupted"
+    assert (run.cause or "").startswith("the session is gone (last checkpoint: none yet")
