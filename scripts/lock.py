@@ -14,7 +14,7 @@ TEST_LOCK = ROOT / "requirements-test.lock"
 EXTRAS = ("compression", "fpga", "onnx", "build", "dev")
 TEST_EXTRAS = (
     *("text", "matlab", "parquet", "excel", "sql", "polars", "large", "zarr", "remote", "medical"),
-    "tensorboard",
+    *("tensorboard", "spark"),
 )
 """What the tests need beside it: `make test` adds these, so that the set-up of a person who trains stays light."""
 PYTHON = "3.11"

@@ -9,6 +9,7 @@ from typing import Any
 from lepton_kit.client.options import SAME
 from lepton_kit.config import RunConfig, TrainingConfig
 from lepton_kit.data.places import is_address
+from lepton_kit.hosts import SparkSpec
 from lepton_kit.specs import LeptonSpec, Spec
 from lepton_kit.workers import WorkersConfig
 
@@ -32,10 +33,15 @@ def absolute(config: RunConfig, base: Path) -> RunConfig:
 
 def as_python(config: RunConfig) -> str:
     """A script that repeats the run of a configuration whose paths are absolute."""
-    arguments = []
-    for name, value in _arguments(config):
-        arguments.append(f"{name}={value!r}")
-    lines = ["import lepton_kit as lk", "", f"model = {_model_code(config.model)}"]
+    spark = config.workers.spark
+    arguments = [
+        f"{name}={_spark_code(spark) if name == 'spark' and spark is not None else repr(value)}"
+        for name, value in _arguments(config)
+        if spark is None or name != "hosts"
+    ]
+    lines = ["import lepton_kit as lk"]
+    lines += ["from pyspark.sql import SparkSession"] if spark is not None and spark.master is None else []
+    lines += ["", f"model = {_model_code(config.model)}"]
     lines += [f"data = {data_code(config.data)}", "run = lk.launch("]
     lines += ["    model,", "    data,", *(f"    {argument}," for argument in arguments), ")", "run.wait()"]
     return "\n".join(lines) + "\n"
@@ -91,6 +97,19 @@ def _arguments(config: RunConfig) -> Iterator[tuple[str, Any]]:
     for name in ("pruning", "quantization_aware"):
         if values[name] is not None:
             yield name, values[name]
+
+
+def _spark_code(spark: SparkSpec) -> str:
+    """What ``spark=`` was: a session stands for the one that its reader has.
+
+    >>> _spark_code(SparkSpec(gang=True))
+    "{'session': SparkSession.builder.getOrCreate(), 'gang': True}"
+    """
+    given = spark.model_dump(exclude_defaults=True)
+    if spark.master is not None:
+        return repr(given)
+    settings = [f"{name!r}: {value!r}" for name, value in given.items() if name != "conf"]
+    return "{" + ", ".join(["'session': SparkSession.builder.getOrCreate()", *settings]) + "}"
 
 
 def _model_code(spec: Spec) -> str:

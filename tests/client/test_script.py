@@ -45,6 +45,7 @@ CHANGED: dict[str, Any] = {
     "standby": 1,
     "hosts": None,
     "driver": None,
+    "spark": None,
     "threads": 1,
     "weights": [1.0, 2.0],
     "device": "cpu",
@@ -103,7 +104,7 @@ def test_every_option_is_repeated_by_the_file_and_by_the_python(
         same = {
             name for name in type(section).model_fields if getattr(section, name) == getattr(defaults, name)
         }
-        assert same <= {"device", "count", "hosts", "driver"}, (
+        assert same <= {"device", "count", "hosts", "driver", "spark"}, (
             "an option without a changed value tests nothing"
         )
     whole = absolute(config, tmp_path)
@@ -122,6 +123,23 @@ def test_hosts_are_repeated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "hosts=[" in as_python(config)
     found = repeated(as_python(config), monkeypatch)
     assert found.workers == config.workers
+
+
+def test_a_spark_application_is_repeated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = lk.LeptonModel.from_spec(
+        {**MODEL, "input_shape": [8, 8, 1], "num_classes": 10, "task": "classification"}
+    )
+    spec = model.fitted_to(lk.data.sample("digits").prepare()).spec()
+    asked = {"master": "yarn", "gang": True, "conf": {"spark.task.cpus": "2"}}
+    config = any_config(
+        model=spec, data={"kind": "sample", "name": "digits"}, workers={"count": 3, "spark": asked}
+    )
+    assert "hosts=" not in as_python(config)
+    assert repeated(as_python(config), monkeypatch).workers == config.workers
+    of_session = config.replace(**{"workers.spark": {"port": 4040}, "workers.hosts": None})
+    code = as_python(of_session)
+    assert "from pyspark.sql import SparkSession" in code
+    assert "spark={'session': SparkSession.builder.getOrCreate(), 'port': 4040}" in code
 
 
 @pytest.mark.parametrize("name", ["digits", "credit"])

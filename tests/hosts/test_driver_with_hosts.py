@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_kit.client.run import Run
 from lepton_kit.rundir import EventReader, RunPaths, RunView
 from lepton_kit.runtime import driver as driving
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
@@ -90,3 +91,20 @@ def test_the_log_tells_of_hosts_when_one_comes_or_goes_and_not_each_megabyte(
     assert [(event["hosts"][0]["state"], event["hosts"][0]["doing"]) for event in told] == [
         ("ready", "1 MB"), ("lost", "silent"),
     ]  # fmt: skip
+
+
+def test_a_run_whose_application_was_taken_away_is_interrupted_and_says_why(
+    driver: driving.Driver, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(driving, "VERDICT_SECONDS", -1.0)
+    executor.lost += [Loss("the session is gone", final=True, host="spark", resumable=True)]
+    status, cause = driver.turn() or ("", None)
+    assert (status, cause) == ("interrupted", "the session is gone")
+    assert [one["what"] for one in view(driver).incidents] == ["the session is gone"]
+    driver._ledger.status(
+        driving.Status.INTERRUPTED, driver._with_checkpoint(driving.Status.INTERRUPTED, cause)
+    )
+    run = Run(driver._ledger.paths)
+    monkeypatch.setattr(Run, "alive", False)
+    assert run.status == "interrupted"
+    assert (run.cause or "").startswith("the session is gone (last checkpoint: none yet")

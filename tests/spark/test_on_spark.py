@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import psutil
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.training import state
-from tests.soak.storm import alone, apart, compiled
+from lepton_kit.runtime.spark import submitting
+from lepton_kit.training import reference, state, sums
+from tests.soak.storm import apart
 
 pytestmark = pytest.mark.processes
 PATIENCE = 240.0
@@ -62,18 +65,37 @@ def _is_agent(one: psutil.Process) -> bool:
 
 
 def ended(run: lk.Run) -> None:
-    if run.alive:
-        run.stop()
     deadline = time.monotonic() + PATIENCE
-    while run.alive and time.monotonic() < deadline:
+    while run.alive:
+        assert time.monotonic() < deadline, (run.status, run.view().incidents)
         time.sleep(0.1)
 
 
-def test_a_lost_executor_changes_no_weight_and_loses_no_sample(spark: Any, tmp_path: Path):
-    data = lk.data.sample("digits")
+def network() -> keras.Model:
+    """A smooth network with a rate at which rounding does not grow; equal weights at every call."""
+    keras.utils.set_random_seed(5)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(160, "tanh"), keras.layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-5), loss)
+    return model
+
+
+@pytest.fixture
+def frame(spark: Any) -> Any:
+    """Digits as a DataFrame: 64 pixels in an array, and the class."""
+    train = lk.data.sample("digits").prepare().train
+    x, y, _ = train.rows(np.arange(len(train)))
+    rows = [(one.ravel().astype(float).tolist(), int(label)) for one, label in zip(x, y, strict=True)]
+    return spark.createDataFrame(rows, "pixels array<float>, digit int").repartition(2)
+
+
+def test_a_lost_executor_changes_no_weight_and_loses_no_row_and_a_run_goes_on_later(
+    spark: Any, frame: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     run = lk.launch(
-        compiled(), data, workers=2, spark=spark, global_batch=700, epochs=1_000_000, hang_seconds=10,
-        max_failures=100, checkpoint_seconds=2, log_seconds=0.1, runs_dir=tmp_path,
+        network(), frame, target="digit", data_folder=tmp_path / "rows", workers=2, spark=spark, global_batch=700,
+        epochs=1_000_000, hang_seconds=10, max_failures=100, checkpoint_seconds=2, log_seconds=0.1,
+        runs_dir=tmp_path / "runs",
     )  # fmt: skip
     try:
         until(trains(run, 2), "training on two executors", run)
@@ -83,18 +105,37 @@ def test_a_lost_executor_changes_no_weight_and_loses_no_sample(spark: Any, tmp_p
         until(lambda: run.view().step > before, "going on without it", run)
         until(trains(run, 2), "having another one, on which Spark has tried again", run)
         run.stop()
-        until(lambda: not run.alive or run.status == "stopped", "stopping", run)
-    finally:
         ended(run)
-    assert run.status == "stopped", run.cause
+        assert run.status == "stopped", run.cause
+        assert [one["host"].partition("/")[0] for one in run.view().incidents] == ["spark"]
+        assert not run.paths.spark.exists()
+        nothing_is_left(spark)
+
+        before = len(run.view().generations)
+        run.resume(spark=spark)
+        until(lambda: len(run.view().generations) > before, "beginning again", run)
+        until(trains(run, 2), "going on with the session", run)
+        monkeypatch.setattr(submitting, "stopped", lambda session: True)
+        ended(run)
+    finally:
+        if run.alive:
+            run.stop()
+            ended(run)
+    assert run.status == "interrupted"
+    assert (run.cause or "").startswith("the Spark application has been stopped (last checkpoint: ")
     view, found = run.view(), lk.audit(run)
-    assert [one["host"].partition("/")[0] for one in view.incidents] == ["spark"]
     assert found.problems == ()
     assert found.steps == view.step
-    _, arrays = state.load_newest(run.paths.checkpoints)
-    expected = alone(run.config.replace(**{"training.max_steps": view.step}), data.prepare())
-    assert apart(expected, arrays) < 1e-5
-    assert not run.paths.spark.exists()
+    meta, arrays = state.load_newest(run.paths.checkpoints)
+    steps = sums.read_meta(meta)["step"]
+    assert 0 < steps <= view.step
+    config = run.config.replace(**{"training.max_steps": steps})
+    assert apart(reference.plain_fit(network(), config, run.data().prepare()), arrays) < 1e-5
+    nothing_is_left(spark)
+
+
+def nothing_is_left(spark: Any) -> None:
+    """No job and no agent, after the moment that Spark takes to end them."""
     tracker = spark.sparkContext.statusTracker()
     deadline = time.monotonic() + PATIENCE
     while (tracker.getActiveJobsIds() or agents()) and time.monotonic() < deadline:

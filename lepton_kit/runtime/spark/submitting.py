@@ -10,6 +10,7 @@ import secrets
 import select
 import sys
 import threading
+import time
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from lepton_kit.runtime.wire import Connection
 
 _ERROR = re.compile(r"^[\w.]*(Error|Exception)\b.*: ")
 _OF_JAVA = ("org.", "java.", "py4j.")
+END_SECONDS = 30.0
+AGAIN_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 """How often it is asked which jobs have tasks that run."""
 
@@ -31,6 +34,7 @@ class Submitter:
         self._session, self._driver = session, connection
         self._running: dict[int, int | None] = {}
         """Job -> how many of its tasks were active when it was last looked."""
+        self._cancelled: set[int] = set()
         self._lock = threading.Lock()
 
     def serve(self) -> None:
@@ -44,10 +48,14 @@ class Submitter:
                 if stopped(self._session):
                     self._driver.send(talk.Over(cause="the Spark application has been stopped"))
                     return
+                self._cancel()
                 self._tell_of_tasks()
         finally:
-            for job in list(self._running):
-                cancel(self._session, self._group(job))
+            self._cancelled.update(self._running)
+            deadline = time.monotonic() + END_SECONDS
+            while self._running and time.monotonic() < deadline:
+                self._cancel()
+                time.sleep(AGAIN_SECONDS)
             with contextlib.suppress(OSError):
                 self._driver.shut()
 
@@ -60,14 +68,20 @@ class Submitter:
                     target=self._run, args=(message,), daemon=True, name=f"lepton-spark-{order.job}"
                 ).start()
             case talk.Cancel(job=job):
-                cancel(self._session, self._group(job))
+                self._cancelled.add(job)
+
+    def _cancel(self) -> None:
+        """Cancel what is to end, again and again: Spark cancels only a job that has begun by then."""
+        for job in self._cancelled & set(self._running):
+            cancel(self._session, self._group(job))
 
     def _run(self, wanted: talk.Submit) -> None:
         """Run a job to its end, which is told."""
         job, cause = wanted.order.job, None
         try:
             mark(self._session, self._group(job))
-            run_tasks(self._session, asdict(wanted.order), wanted.places, wanted.gang)
+            if job not in self._cancelled:
+                run_tasks(self._session, asdict(wanted.order), wanted.places, wanted.gang)
         except Exception as failure:  # whatever Spark raises, of whatever kind; the driver is told
             cause = in_words(failure)
         with self._lock:
