@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -217,19 +218,19 @@ def _grow(
     if free <= 0 or not takers:
         return given
     memory = _memory(capacity) - sum(one.bytes_for(given[one.run]) for one in wanted if one.run in given)
-    curves = [np.log(np.asarray(known[one.run][one.least - 1 :])) for one in takers]
+    curves = [_curve(tuple(known[one.run]), one.least) for one in takers]
     costs = [_cost(one, sizes) for one in takers]
     scales = [_importance(one) * _shortness(one, sizes) for one in takers]
-    offers = [s * _slopes(one, u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)]
+    offers = [s * _slopes(one, *u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)]
     free, memory = _give(takers, offers, given, free, memory)
     changed = []
-    for one, curve, cost, scale in zip(takers, curves, costs, scales, strict=True):
+    for one, (gains, curve), cost, scale in zip(takers, curves, costs, scales, strict=True):
         workers, held = given[one.run], one.held
         if workers > held >= one.least and curve[workers - one.least] - cost < curve[held - one.least]:
             given[one.run] = held  # so little more doesn't pay for the pause
             free, memory = free + workers - held, memory + (workers - held) * one.worker_bytes
         elif workers != held:
-            changed.append((one, scale * _worth(one, np.diff(curve))))
+            changed.append((one, scale * gains))
     if free > 0 and changed:  # whoever changes anyway may take the rest
         rest = [slopes[given[one.run] - one.least :] for one, slopes in changed]
         _give([one for one, _ in changed], rest, given, free, memory)
@@ -273,22 +274,23 @@ def _shortness(one: Request, sizes: Sizes) -> float:
     return float(min(max(ratio, 1 / SHORT_BOUND), SHORT_BOUND))
 
 
-def _worth(one: Request, gains: np.ndarray) -> np.ndarray:
-    """Gains of single workers, zero for those that would do next to nothing."""
-    numbers = np.arange(one.least, one.least + len(gains))
-    return np.where(gains * numbers >= LEAST_GAIN, gains, 0.0)
+@functools.lru_cache(maxsize=4096)
+def _curve(known: tuple[float, ...], least: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each worker above the least adds to the logarithm of the speed, zero for next to nothing; and their sums."""
+    gains = np.diff(np.log(np.asarray(known[least - 1 :])))
+    numbers = np.arange(least, least + len(gains))
+    gains = np.where(gains * numbers >= LEAST_GAIN, gains, 0.0)
+    return gains, np.concatenate([[0.0], np.cumsum(gains)])
 
 
-def _slopes(one: Request, curve: np.ndarray, cost: float) -> np.ndarray:
+def _slopes(one: Request, gains: np.ndarray, curve: np.ndarray, cost: float) -> np.ndarray:
     """What each further worker above the least adds, where leaving the held number costs; never rising.
 
     These are the slopes of the least concave function above "curve, less the cost everywhere but at the held number".
     """
-    gains = _worth(one, np.diff(curve))
     place = one.held - one.least
     if not 0 <= place <= len(gains) or cost <= 0:
         return gains
-    curve = np.concatenate([[0.0], np.cumsum(gains)])
     slopes = gains.copy()
     if place > 0:
         chords = (curve[place] - curve[:place] + cost) / np.arange(place, 0, -1)

@@ -26,7 +26,8 @@ class Entry:
 
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
     time since it joined; ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
-    sees it (None: it has not looked yet).
+    sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
+    how long it may wait in line, by the pace of the line so far.
     """
 
     run: str
@@ -47,6 +48,8 @@ class Entry:
     cores: int = 1
     free: int | None = None
     state: str = "queued"
+    cap: int | None = None
+    wait_seconds: float | None = None
     speeds: dict[int, float] = field(default_factory=dict)
 
     def request(self) -> Request:
@@ -55,7 +58,7 @@ class Entry:
             self.run,
             arrived=self.arrived,
             least=self.least,
-            most=self.most,
+            most=self.most if self.cap is None else max(self.least, min(self.most, self.cap)),
             weight=self.share,
             priority=self.priority,
             held=self.held,
@@ -77,7 +80,7 @@ class Entry:
             numbers = (entry.arrived, entry.seconds, entry.used_bytes, entry.cores, entry.run_bytes)
             fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
-            fine &= entry.free is None or int(entry.free) >= 0
+            fine &= all(one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds))
         except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
             return None
         return entry if fine else None

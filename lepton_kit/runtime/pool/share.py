@@ -77,8 +77,8 @@ class Share:
             worker_bytes=footprint.estimated(spec, base),
             cores=cores,
         )
-        self._most, self._standby = max(self.entry.most, self.entry.least), workers.standby
-        self.entry.most = self._most
+        self._standby = workers.standby
+        self.entry.most = max(self.entry.most, self.entry.least)
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
         self._applies = workers.hosts is None
@@ -134,7 +134,7 @@ class Share:
         """The run starts with what it was given."""
         if self._applies and wishes.auto:
             wishes.take(self.granted or self.entry.most)
-            self.entry.state = "starting"
+            self.entry.state, self.entry.wait_seconds = "starting", None
             self.entry.held = max(self.entry.held, wishes.workers)
 
     def follow(self, now: float, wishes: Wishes, view: RunView, roster: Roster) -> None:
@@ -149,9 +149,7 @@ class Share:
         training = view.world_size if status is Status.RUNNING else 0
         entry.held = max(len(roster.members) - self._standby, wishes.workers)
         # One that is paused holds on to its least; one that starts or ends stays as it is.
-        entry.most = {Status.RUNNING: self._most, Status.PAUSED: entry.least}.get(
-            status, max(entry.held, entry.least)
-        )
+        entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
