@@ -34,7 +34,7 @@ STAY = 2.0
 class Request:
     """What a run asks for. Raises `ConfigError` naming the field that can't be.
 
-    ``arrived`` is in seconds of the same clock for all; ``held`` are the workers that it has now, and ``left`` the
+    ``arrived`` is in seconds of the same clock for all, ``waited`` the seconds that it stands in line; ``held`` are the workers that it has now, and ``left`` the
     samples that it has yet to train on (None: not known). ``pause_seconds``: how long it stood still at its last change
     (None: not measured). ``worker_bytes`` is the memory of a worker, ``run_bytes`` what a run takes beside them. One that is ``suspendable`` may lose all its workers again.
 
@@ -44,6 +44,7 @@ class Request:
 
     run: str
     arrived: float = 0.0
+    waited: float = 0.0
     least: int = 1
     most: int = 0
     weight: float = 1.0
@@ -64,6 +65,7 @@ class Request:
             ("weight", self.weight, "above 0, at most 1e6", 0 < self.weight <= 1e6),
             ("priority", self.priority, "between -9 and 9", -9 <= self.priority <= 9),
             ("held", self.held, "at least 0", self.held >= 0),
+            ("waited", self.waited, "at least 0", self.waited >= 0),
         ):
             if not fine:
                 raise ConfigError(f"{self.run}: {name}", given=given, rule=rule)
@@ -96,13 +98,13 @@ def allocate(
     requests: Iterable[Request],
     capacity: Capacity,
     speeds: Mapping[str, Mapping[int, float]],
-    now: float = 0.0,
 ) -> dict[str, Grant]:
     """Who gets what, by run. ``speeds`` has the samples/s that were measured, by run and number of workers.
 
-    1. Whoever has begun keeps its ``least``. Then those who wait get theirs, the most urgent first: weight × 4^priority
-       × (age + size) / size, where the size is the time that it has left (the response ratio of Hansen 1971; it grows
-       without bound, so each comes to its turn). Nobody overtakes one whose least is not free yet.
+    1. Whoever has begun and can't be suspended keeps its ``least``. Then the others get theirs, the most urgent first: weight ×
+       4^priority × (time waited + size) / size, where the size is the time that it has left (the response ratio of Hansen
+       1971; it grows without bound, so each comes to its turn). Those who have workers count `STAY` times. Nobody overtakes
+       one whose least is not free yet.
     2. What remains is given worker by worker to the run whose weighted logarithm of speed it raises most (proportional
        fairness, Kelly 1997): equal shares where all scale alike, and less for a run that scales less. Runs with little left count
        for more, up to `SHORT_BOUND` times.
@@ -121,7 +123,7 @@ def allocate(
         raise ConfigError("requests", given=[one.run for one in wanted], rule="each run once")
     known = {one.run: rates(speeds.get(one.run, {}), one.most) for one in wanted}
     sizes = Sizes(wanted, speeds, known)
-    granted, line, short = _least(wanted, capacity, sizes, now)
+    granted, line, short = _least(wanted, capacity, sizes)
     given = _grow(wanted, granted, capacity, known, sizes)
     waits = _waits(wanted, given, line, capacity, sizes) if line else {}
     found = {}
@@ -155,6 +157,10 @@ class Sizes:
         self.typical = statistics.median(self._alone.values()) if self._alone else TYPICAL_SECONDS
         self.measured = bool(self._alone)
 
+    def knows(self, run: str) -> bool:
+        """Whether it was measured."""
+        return run in self._alone
+
     def alone(self, run: str) -> float:
         """Seconds left on one worker."""
         return self._alone.get(run, self.typical)
@@ -169,14 +175,16 @@ def _importance(one: Request) -> float:
     return float(one.weight * PRIORITY_FACTOR**one.priority)
 
 
-def _urgency(one: Request, sizes: Sizes, now: float) -> float:
+def _urgency(one: Request, sizes: Sizes) -> float:
     size = sizes.seconds(one.run, one.least)
+    if not sizes.knows(one.run):
+        size = min(size, TYPICAL_SECONDS)  # one that has not run may be short
     stay = STAY if one.held else 1.0
-    return stay * _importance(one) * (max(0.0, now - one.arrived) + size) / size
+    return stay * _importance(one) * (one.waited + size) / size
 
 
 def _least(
-    wanted: Sequence[Request], capacity: Capacity, sizes: Sizes, now: float
+    wanted: Sequence[Request], capacity: Capacity, sizes: Sizes
 ) -> tuple[dict[str, int], list[str], str | None]:
     """The minimum of those whose turn it is, the line of the others, and who is kept by memory alone."""
     begun = [one for one in wanted if one.held and not one.suspendable]
@@ -184,7 +192,7 @@ def _least(
     workers = capacity.workers - sum(one.least for one in begun)
     memory = _memory(capacity) - sum(one.bytes_for(one.least) for one in begun)
     others = [one for one in wanted if one.run not in granted]
-    others.sort(key=lambda one: (-_urgency(one, sizes, now), one.arrived, one.run))
+    others.sort(key=lambda one: (-_urgency(one, sizes), one.arrived, one.run))
     line: list[str] = []
     short = None
     for one in others:

@@ -75,10 +75,8 @@ class Driver:
             if member.state != "leaving":
                 self._prepare(member)
 
-    # ------------------------------------------------------------------ main loop
-
     def run(self) -> Status:
-        """Drive the run to its end; returns its final status."""
+        """Drive the run to its end; returns its final status, or queued if others of its pool go first."""
         status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
         signal.signal(signal.SIGTERM, lambda *_: self._wishes.stop())
@@ -94,11 +92,18 @@ class Driver:
         finally:
             self._executor.close(0.0 if self._deleted() else CLOSE_SECONDS)
             self._ring.close()
-            self._refuse_requests("the run has ended")
-            if self._ledger.lost and not self._held.gone:
-                time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
-            self._measure_energy(time.monotonic(), False)
-            self._ledger.end(status, self._with_checkpoint(status, cause))
+            status = self._last_word(status, cause)
+        return status
+
+    def _last_word(self, status: Status, cause: str | None) -> Status:
+        self._measure_energy(time.monotonic(), False)
+        if self._wishes.suspending and status is Status.STOPPED and self._deleted() is None:
+            self._held.close()
+            return self._ledger.suspend()
+        self._refuse_requests("the run has ended")
+        if self._ledger.lost and not self._held.gone:
+            time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
+        self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
     def turn(self) -> tuple[Status, str | None] | None:

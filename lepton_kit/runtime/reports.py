@@ -213,6 +213,13 @@ class Ledger:
         """Write what waits."""
         self._log.flush()
 
+    def suspend(self) -> Status:
+        """The run waits in line again; let the log go, without a last word."""
+        self.workers(0, [])
+        self.status(Status.QUEUED)
+        self.close()
+        return Status.QUEUED
+
     def close(self) -> None:
         """Let the log go, without a last word."""
         self._log.close()

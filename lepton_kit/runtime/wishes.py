@@ -31,6 +31,8 @@ class Wishes:
         self.workers = max(1, min(first, self._limit))
         self.paused = False
         self.stopping_since: float | None = None
+        self.suspending = False
+        """It stops to let others go first, and goes on later."""
         self.log_seconds = config.training.log_seconds
         self.learning_rate: float | None = None
         self._worker_bytes, self._origin = WORKER_BYTES, "estimated"
@@ -87,7 +89,14 @@ class Wishes:
 
     def stop(self) -> None:
         """Note that the run is to stop; the first time counts."""
+        self.suspending = False
         self.stopping_since = self.stopping_since or time.monotonic()
+
+    def suspend(self) -> None:
+        """Stop, to go on when it is the run's turn again; a user's stop counts for more."""
+        if self.stopping_since is None:
+            self.stop()
+            self.suspending = True
 
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
         if workers == "auto":

@@ -49,6 +49,7 @@ class _Line:
         self._told: tuple[int, str] | None = None
         self._told_wait: float | None = None
         self._told_at = 0.0
+        self._since = time.monotonic()
         self._places: list[tuple[float, int]] = []
 
     def stop(self) -> None:
@@ -72,7 +73,8 @@ class _Line:
                     self._share.leave()
                     return None
                 time.sleep(TICK_SECONDS)
-            self._share.entry.seconds = time.process_time()
+            entry, now = self._share.entry, time.monotonic()
+            entry.waited, self._since = entry.waited + now - self._since, now
             grant = self._look(grant)
         return None
 
