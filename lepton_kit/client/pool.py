@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.devices import memory, usable_cores
+from lepton_kit.rundir import Status
 from lepton_kit.rundir.line import place_told
 from lepton_kit.runtime.pool.folder import PoolFolder, folder_named
 from lepton_kit.runtime.pool.members import Entry, capacity, entries, grants
@@ -84,7 +84,7 @@ def pool() -> Pool:
     if not members:
         return Pool(path, None)
     shared = capacity(members, usable_cores(), memory()[1])
-    found = grants(members, shared, time.time())
+    found = grants(members, shared)
     order = sorted(members, key=lambda one: (one.held == 0, found[one.run].before or 0, one.arrived, one.run))
     return Pool(path, shared.workers, [_row(one, found[one.run]) for one in order])
 
@@ -99,10 +99,14 @@ def _read(path: Path) -> list[Entry]:
 def _row(one: Entry, grant: Any) -> dict[str, Any]:
     rate = one.speeds.get(one.held) if one.held else None
     left = one.left / rate if one.left is not None and rate else None
-    waits = one.held == 0
-    why = place_told(
-        grant.before or 0, grant.wait_seconds, grant.why if grant.why.startswith("waits") else "waits in line"
-    )
+    why = grant.why
+    if not one.held and grant.workers:
+        why = "your turn, as soon as others have given back what they have too much"
+    elif not one.held:
+        known = grant.wait_seconds if one.wait_seconds is None else one.wait_seconds
+        why = place_told(grant.before or 0, known, why if why.startswith("waits") else "waits in line")
+    elif one.state != Status.RUNNING:
+        why = "is paused, and keeps its least" if one.state == Status.PAUSED else "starts, or ends"
     return {
         "run": one.run,
         "user": one.user,
@@ -115,5 +119,5 @@ def _row(one: Entry, grant: Any) -> dict[str, Any]:
         "seconds_left": None if left is None else round(left, 1),
         "share": one.share,
         "priority": one.priority,
-        "why": why if waits else grant.why,
+        "why": why,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ STAY = 2.0
 class Request:
     """What a run asks for. Raises `ConfigError` naming the field that can't be.
 
-    ``arrived`` is in seconds of the same clock for all; ``held`` are the workers that it has now, and ``left`` the
+    ``arrived`` is in seconds of the same clock for all, ``waited`` the seconds that it stands in line; ``held`` are the workers that it has now, and ``left`` the
     samples that it has yet to train on (None: not known). ``pause_seconds``: how long it stood still at its last change
     (None: not measured). ``worker_bytes`` is the memory of a worker, ``run_bytes`` what a run takes beside them. One that is ``suspendable`` may lose all its workers again.
 
@@ -43,6 +44,7 @@ class Request:
 
     run: str
     arrived: float = 0.0
+    waited: float = 0.0
     least: int = 1
     most: int = 0
     weight: float = 1.0
@@ -63,6 +65,7 @@ class Request:
             ("weight", self.weight, "above 0, at most 1e6", 0 < self.weight <= 1e6),
             ("priority", self.priority, "between -9 and 9", -9 <= self.priority <= 9),
             ("held", self.held, "at least 0", self.held >= 0),
+            ("waited", self.waited, "at least 0", self.waited >= 0),
         ):
             if not fine:
                 raise ConfigError(f"{self.run}: {name}", given=given, rule=rule)
@@ -95,13 +98,13 @@ def allocate(
     requests: Iterable[Request],
     capacity: Capacity,
     speeds: Mapping[str, Mapping[int, float]],
-    now: float = 0.0,
 ) -> dict[str, Grant]:
     """Who gets what, by run. ``speeds`` has the samples/s that were measured, by run and number of workers.
 
-    1. Whoever has begun keeps its ``least``. Then those who wait get theirs, the most urgent first: weight × 4^priority
-       × (age + size) / size, where the size is the time that it has left (the response ratio of Hansen 1971; it grows
-       without bound, so each comes to its turn). Nobody overtakes one whose least is not free yet.
+    1. Whoever has begun and can't be suspended keeps its ``least``. Then the others get theirs, the most urgent first: weight ×
+       4^priority × (time waited + size) / size, where the size is the time that it has left (the response ratio of Hansen
+       1971; it grows without bound, so each comes to its turn). Those who have workers count `STAY` times. Nobody overtakes
+       one whose least is not free yet.
     2. What remains is given worker by worker to the run whose weighted logarithm of speed it raises most (proportional
        fairness, Kelly 1997): equal shares where all scale alike, and less for a run that scales less. Runs with little left count
        for more, up to `SHORT_BOUND` times.
@@ -120,7 +123,7 @@ def allocate(
         raise ConfigError("requests", given=[one.run for one in wanted], rule="each run once")
     known = {one.run: rates(speeds.get(one.run, {}), one.most) for one in wanted}
     sizes = Sizes(wanted, speeds, known)
-    granted, line, short = _least(wanted, capacity, sizes, now)
+    granted, line, short = _least(wanted, capacity, sizes)
     given = _grow(wanted, granted, capacity, known, sizes)
     waits = _waits(wanted, given, line, capacity, sizes) if line else {}
     found = {}
@@ -154,6 +157,10 @@ class Sizes:
         self.typical = statistics.median(self._alone.values()) if self._alone else TYPICAL_SECONDS
         self.measured = bool(self._alone)
 
+    def knows(self, run: str) -> bool:
+        """Whether it was measured."""
+        return run in self._alone
+
     def alone(self, run: str) -> float:
         """Seconds left on one worker."""
         return self._alone.get(run, self.typical)
@@ -168,14 +175,16 @@ def _importance(one: Request) -> float:
     return float(one.weight * PRIORITY_FACTOR**one.priority)
 
 
-def _urgency(one: Request, sizes: Sizes, now: float) -> float:
+def _urgency(one: Request, sizes: Sizes) -> float:
     size = sizes.seconds(one.run, one.least)
+    if not sizes.knows(one.run):
+        size = min(size, TYPICAL_SECONDS)  # one that has not run may be short
     stay = STAY if one.held else 1.0
-    return stay * _importance(one) * (max(0.0, now - one.arrived) + size) / size
+    return stay * _importance(one) * (one.waited + size) / size
 
 
 def _least(
-    wanted: Sequence[Request], capacity: Capacity, sizes: Sizes, now: float
+    wanted: Sequence[Request], capacity: Capacity, sizes: Sizes
 ) -> tuple[dict[str, int], list[str], str | None]:
     """The minimum of those whose turn it is, the line of the others, and who is kept by memory alone."""
     begun = [one for one in wanted if one.held and not one.suspendable]
@@ -183,7 +192,7 @@ def _least(
     workers = capacity.workers - sum(one.least for one in begun)
     memory = _memory(capacity) - sum(one.bytes_for(one.least) for one in begun)
     others = [one for one in wanted if one.run not in granted]
-    others.sort(key=lambda one: (-_urgency(one, sizes, now), one.arrived, one.run))
+    others.sort(key=lambda one: (-_urgency(one, sizes), one.arrived, one.run))
     line: list[str] = []
     short = None
     for one in others:
@@ -217,19 +226,19 @@ def _grow(
     if free <= 0 or not takers:
         return given
     memory = _memory(capacity) - sum(one.bytes_for(given[one.run]) for one in wanted if one.run in given)
-    curves = [np.log(np.asarray(known[one.run][one.least - 1 :])) for one in takers]
+    curves = [_curve(tuple(known[one.run]), one.least) for one in takers]
     costs = [_cost(one, sizes) for one in takers]
     scales = [_importance(one) * _shortness(one, sizes) for one in takers]
-    offers = [s * _slopes(one, u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)]
+    offers = [s * _slopes(one, *u, c) for one, u, c, s in zip(takers, curves, costs, scales, strict=True)]
     free, memory = _give(takers, offers, given, free, memory)
     changed = []
-    for one, curve, cost, scale in zip(takers, curves, costs, scales, strict=True):
+    for one, (gains, curve), cost, scale in zip(takers, curves, costs, scales, strict=True):
         workers, held = given[one.run], one.held
         if workers > held >= one.least and curve[workers - one.least] - cost < curve[held - one.least]:
             given[one.run] = held  # so little more doesn't pay for the pause
             free, memory = free + workers - held, memory + (workers - held) * one.worker_bytes
         elif workers != held:
-            changed.append((one, scale * _worth(one, np.diff(curve))))
+            changed.append((one, scale * gains))
     if free > 0 and changed:  # whoever changes anyway may take the rest
         rest = [slopes[given[one.run] - one.least :] for one, slopes in changed]
         _give([one for one, _ in changed], rest, given, free, memory)
@@ -273,22 +282,23 @@ def _shortness(one: Request, sizes: Sizes) -> float:
     return float(min(max(ratio, 1 / SHORT_BOUND), SHORT_BOUND))
 
 
-def _worth(one: Request, gains: np.ndarray) -> np.ndarray:
-    """Gains of single workers, zero for those that would do next to nothing."""
-    numbers = np.arange(one.least, one.least + len(gains))
-    return np.where(gains * numbers >= LEAST_GAIN, gains, 0.0)
+@functools.lru_cache(maxsize=4096)
+def _curve(known: tuple[float, ...], least: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each worker above the least adds to the logarithm of the speed, zero for next to nothing; and their sums."""
+    gains = np.diff(np.log(np.asarray(known[least - 1 :])))
+    numbers = np.arange(least, least + len(gains))
+    gains = np.where(gains * numbers >= LEAST_GAIN, gains, 0.0)
+    return gains, np.concatenate([[0.0], np.cumsum(gains)])
 
 
-def _slopes(one: Request, curve: np.ndarray, cost: float) -> np.ndarray:
+def _slopes(one: Request, gains: np.ndarray, curve: np.ndarray, cost: float) -> np.ndarray:
     """What each further worker above the least adds, where leaving the held number costs; never rising.
 
     These are the slopes of the least concave function above "curve, less the cost everywhere but at the held number".
     """
-    gains = _worth(one, np.diff(curve))
     place = one.held - one.least
     if not 0 <= place <= len(gains) or cost <= 0:
         return gains
-    curve = np.concatenate([[0.0], np.cumsum(gains)])
     slopes = gains.copy()
     if place > 0:
         chords = (curve[place] - curve[:place] + cost) / np.arange(place, 0, -1)

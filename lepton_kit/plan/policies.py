@@ -23,6 +23,7 @@ class State:
     devices: int = 0
     attained: float = 0.0
     paused_until: float = 0.0
+    waited: float = 0.0
     started: float | None = None
     ended: float | None = None
     measured: dict[int, float] = field(default_factory=dict)
@@ -123,6 +124,7 @@ def pool(pause: float, *, suspendable: bool = False, sizes_known: bool = True, s
             Request(
                 one.job.name,
                 arrived=one.job.arrival,
+                waited=one.waited,
                 most=min(len(one.job.curve), devices),
                 held=one.devices,
                 left=one.left * share if sizes_known else None,
@@ -133,7 +135,7 @@ def pool(pause: float, *, suspendable: bool = False, sizes_known: bool = True, s
         ]
         # A job that has not run is taken to be as fast as it is on one device: its size is then in seconds.
         speeds = {one.job.name: one.measured or {1: 1.0} for one in jobs}
-        found = allocate(requests, Capacity(devices), speeds, now)
+        found = allocate(requests, Capacity(devices), speeds)
         return {name: grant.workers for name, grant in found.items() if grant.workers}
 
     return decide

@@ -125,7 +125,7 @@ class _Play:
                 one.devices or one.done
             ):  # the first start costs all the same, and is in the duration
                 one.paused_until = self.now + self._pause
-            one.devices = count
+            one.devices, one.waited = count, 0.0
             self.changes += 1
             if count and one.started is None:
                 one.started = self.now
@@ -162,6 +162,8 @@ class _Play:
                 one.attained += one.devices * seconds
                 if working > 0:
                     one.measured[one.devices] = speed
+            else:
+                one.waited += seconds
         self.now = until
         ended = [one for one in self.active if one.left <= 1e-6 * max(1.0, one.job.work)]
         for one in ended:

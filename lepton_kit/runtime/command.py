@@ -44,59 +44,92 @@ def main(arguments: list[str] | None = None, fork: Callable[..., Started] | None
     parser.add_argument("--search", nargs="*", default=(), help="folders where workers look for modules too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    standby: Standby | None = None
     if options.standby:
         standby = Standby(Path(options.standby), fork() if fork is not None else None, options.nursery)
         options.run = standby.wait_for_run()
         if options.run is None:
             return 0
         standby.move_log(RunPaths(Path(options.run)).driver_log)
-    paths, held, share = RunPaths(Path(options.run)), options.lock, None
+    return _Runner(options, fork, standby).run()
 
-    def hire(config: RunConfig) -> WorkerGroup:
+
+class _Runner:
+    """Takes a run, waits in line where it has to, and drives it, in turns if the machine is shared."""
+
+    def __init__(
+        self, options: argparse.Namespace, fork: Callable[..., Started] | None, standby: Standby | None
+    ):
+        self._options, self._fork, self._standby = options, fork, standby
+        self._paths = RunPaths(Path(options.run))
+        self._held: int | None = options.lock
+        self._share: Share | None = None
+        self._nursery: int | None = options.nursery
+        self._orders = standby is not None or fork is not None
+        self._started: Started | None = None
+
+    def run(self) -> int:
+        """To the end; returns 0 if the run finished."""
+        try:
+            while True:
+                try:
+                    driver = self._begin()
+                except Exception as failure:
+                    return self._fail(failure)
+                status = driver if isinstance(driver, Status) else driver.run()
+                if status is not Status.QUEUED:
+                    return 0 if status is Status.FINISHED else 1
+                assert self._share is not None
+                self._share.wait_again()
+        finally:
+            if self._share is not None:
+                self._share.leave()
+
+    def _begin(self) -> Driver | Status:
+        """A driver whose run has its share of the machine; or the run's status, if it ended before."""
+        self._held = lock.take(self._paths) if self._held is None else self._held
+        self._paths = lock.place(self._paths, self._held)
+        config = RunConfig.load(self._paths.config)
+        self._share = self._share or Share(config, self._paths.id, usual_pool, self._paths.root)
+        if shares_machine(config) and not (first := self._share.look()).workers:
+            self._accept()
+            if self._standby is not None:  # whoever waits holds no workers
+                self._standby.executor.close()
+                self._standby = None
+            if (status := wait_in_line(self._paths, config, self._share, first)) is not None:
+                return status
+        if self._fork is not None and self._standby is None and config.workers.hosts is None:
+            self._started = self._fork(self._held, *self._share.descriptors)
+        driver = Driver(self._paths, self._hire, self._held, self._share)
+        self._accept()
+        return driver
+
+    def _hire(self, config: RunConfig) -> WorkerGroup:
+        standby, self._standby = self._standby, None
+        nursery, self._nursery = self._nursery, None
         if config.workers.hosts is not None:
-            if options.standby:  # warm workers are of this machine alone
+            if standby is not None:  # warm workers are of this machine alone
                 standby.executor.close()
-            return WorkerGroup(HostsExecutor(config, paths.root), options.search)
-        if options.standby and not waited:
+            return WorkerGroup(HostsExecutor(config, self._paths.root), self._options.search)
+        if standby is not None:
             executor, group = standby.executor, standby.group
         else:
-            executor = LocalExecutor(str(paths.driver_log), started, options.nursery)
-            group = WorkerGroup(executor, options.search)
+            executor = LocalExecutor(str(self._paths.driver_log), self._started, nursery)
+            group = WorkerGroup(executor, self._options.search)
         executor.offer(local_places(config, usable_cores()))
         return group
 
-    takes_orders, waited = bool(options.standby or fork is not None), False
-    started: Started | None = None
-    try:
-        held = lock.take(paths) if held is None else held
-        paths = lock.place(paths, held)
-        config = RunConfig.load(paths.config)
-        share = Share(config, paths.id, usual_pool, paths.root)
-        if shares_machine(config) and not (first := share.look()).workers:
-            waited = True
-            if takes_orders:
-                accept()
-            if options.standby:  # whoever waits holds no workers
-                standby.executor.close()
-            if (status := wait_in_line(paths, config, share, first)) is not None:
-                return 0 if status is Status.FINISHED else 1
-        if fork is not None and config.workers.hosts is None and (waited or not options.standby):
-            started = fork(held, *share.descriptors)
-        driver = Driver(paths, hire, held, share)
-        if takes_orders and not waited:
+    def _accept(self) -> None:
+        if self._orders:
+            self._orders = False
             accept()
-    except Exception as failure:
+
+    def _fail(self, failure: Exception) -> int:
         cause = str(failure)
         if not isinstance(failure, LeptonError):
             traceback.print_exc()
             cause = f"the driver could not start: {type(failure).__name__}: {failure}"
-        if held is not None:  # else another driver has the run, and speaks for it
-            write_failure(paths.root, cause)
-        if share is not None:
-            share.leave()
+        if self._held is not None:  # else another driver has the run, and speaks for it
+            write_failure(self._paths.root, cause)
         print(cause, file=sys.stderr)
         return 1
-    try:
-        return 0 if driver.run() is Status.FINISHED else 1
-    finally:
-        share.leave()

@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
@@ -79,10 +78,8 @@ class Driver:
             if member.state != "leaving":
                 self._prepare(member)
 
-    # ------------------------------------------------------------------ main loop
-
     def run(self) -> Status:
-        """Drive the run to its end; returns its final status."""
+        """Drive the run to its end; returns its final status, or queued if others of its pool go first."""
         status = Status.FAILED
         cause: str | None = "the driver ended unexpectedly"
         signal.signal(signal.SIGTERM, lambda *_: self._wishes.interrupt())
@@ -98,11 +95,18 @@ class Driver:
         finally:
             self._executor.close(0.0 if self._deleted() else CLOSE_SECONDS)
             self._ring.close()
-            self._refuse_requests("the run has ended")
-            if self._ledger.lost and not self._held.gone:
-                time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
-            self._ledger.note("energy", self._energy.measure(time.monotonic(), False))
-            self._ledger.end(status, self._with_checkpoint(status, cause))
+            status = self._last_word(status, cause)
+        return status
+
+    def _last_word(self, status: Status, cause: str | None) -> Status:
+        self._ledger.note("energy", self._energy.measure(time.monotonic(), False))
+        if self._wishes.suspending and status is Status.STOPPED and self._deleted() is None:
+            self._held.close()
+            return self._ledger.suspend()
+        self._ledger.refuse_requests("the run has ended")
+        if self._ledger.lost and not self._held.gone:
+            time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
+        self._ledger.end(status, self._with_checkpoint(status, cause))
         return status
 
     def turn(self) -> tuple[Status, str | None] | None:
@@ -214,15 +218,7 @@ class Driver:
             cause = self._wishes.apply(request.verb, request.arguments, free)
             if request.verb == "set" and cause is None:
                 self._ring.tell(messages.Set(generation=self._ring.number, **request.arguments))
-            self._log_request(request, cause)
-
-    def _refuse_requests(self, cause: str) -> None:
-        for request in read_requests(self._ledger.paths)[0]:
-            self._log_request(request, cause)
-
-    def _log_request(self, request: Any, cause: str | None) -> None:
-        answer = {"id": request.id, "accepted": cause is None, "cause": cause}
-        self._ledger.append("request", {"verb": request.verb, **request.arguments, **answer})
+            self._ledger.answer(request, cause)
 
     # ------------------------------------------------------------------ what comes in
 

@@ -16,7 +16,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.data import sharding
 from lepton_kit.data.frozen import open_frozen
 from lepton_kit.errors import RunError
-from lepton_kit.rundir import EventLog, EventReader, RunPaths, RunView, Status
+from lepton_kit.rundir import EventLog, EventReader, Request, RunPaths, RunView, Status, read_requests
 from lepton_kit.rundir.held import named
 from lepton_kit.rundir.paths import RESERVE_BYTES, write_atomically
 from lepton_kit.runtime.executor import HostNews
@@ -93,6 +93,16 @@ class Ledger:
         self.status(Status.STARTING)
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self.append("warning", {"text": note})
+
+    def answer(self, request: Request, cause: str | None) -> None:
+        """Write what became of a request; ``cause`` is why it was refused."""
+        told = {"id": request.id, "accepted": cause is None, "cause": cause}
+        self.append("request", {"verb": request.verb, **request.arguments, **told})
+
+    def refuse_requests(self, cause: str) -> None:
+        """Answer all that wait."""
+        for request in read_requests(self.paths)[0]:
+            self.answer(request, cause)
 
     def note(self, kind: str, measured: dict[str, Any] | None) -> None:
         """Write an event with what was measured at the step that the log has reached, if something was."""
@@ -235,6 +245,13 @@ class Ledger:
     def flush(self) -> None:
         """Write what waits."""
         self._log.flush()
+
+    def suspend(self) -> Status:
+        """The run waits in line again; let the log go, without a last word."""
+        self.workers(0, [])
+        self.status(Status.QUEUED)
+        self.close()
+        return Status.QUEUED
 
     def close(self) -> None:
         """Let the log go, without a last word."""

@@ -34,6 +34,8 @@ class Wishes:
         self.stopping_since: float | None = None
         self.interrupted = False
         """Whether it is to stop because its machine or its job ends, not because somebody wants it to."""
+        self.suspending = False
+        """It stops to let others go first, and goes on later."""
         self.log_seconds = config.training.log_seconds
         self.learning_rate: float | None = None
         self._worker_bytes, self._origin = WORKER_BYTES, "estimated"
@@ -92,6 +94,7 @@ class Wishes:
 
     def stop(self) -> None:
         """Note that the run is to stop; the first time counts."""
+        self.suspending = False
         self.stopping_since = self.stopping_since or time.monotonic()
 
     def interrupt(self) -> None:
@@ -104,6 +107,12 @@ class Wishes:
         if status is not Status.STOPPED or not self.interrupted:
             return status, cause
         return Status.INTERRUPTED, f"its machine or its job ends{f' ({cause})' if cause else ''}"
+
+    def suspend(self) -> None:
+        """Stop, to go on when it is the run's turn again; a user's stop counts for more."""
+        if self.stopping_since is None:
+            self.stop()
+            self.suspending = True
 
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
         if workers == "auto":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -39,6 +40,7 @@ def pools(draw: st.DrawFn) -> tuple[list[Request], Capacity, dict[str, dict[int,
             Request(
                 run,
                 arrived=draw(st.floats(0, 100)),
+                waited=draw(st.floats(0, 1000)),
                 least=least,
                 most=draw(st.integers(max(least, held), 20)),
                 weight=draw(st.sampled_from([0.5, 1.0, 3.0])),
@@ -61,7 +63,7 @@ def pools(draw: st.DrawFn) -> tuple[list[Request], Capacity, dict[str, dict[int,
 @given(pools())
 def test_capacity_and_memory_are_never_exceeded(pool):
     requests, capacity, speeds = pool
-    found = allocate(requests, capacity, speeds, 100.0)
+    found = allocate(requests, capacity, speeds)
     assert set(found) == {one.run for one in requests}
     assert sum(grant.workers for grant in found.values()) <= capacity.workers
     if capacity.memory_bytes is not None:
@@ -73,7 +75,7 @@ def test_capacity_and_memory_are_never_exceeded(pool):
 @given(pools())
 def test_each_has_at_least_its_least_and_at_most_its_most_or_waits_in_a_line(pool):
     requests, capacity, speeds = pool
-    found = allocate(requests, capacity, speeds, 100.0)
+    found = allocate(requests, capacity, speeds)
     for one in requests:
         grant = found[one.run]
         if grant.workers:
@@ -94,14 +96,14 @@ def test_the_order_of_the_requests_changes_nothing(pool, shuffle: random.Random)
     other = list(requests)
     shuffle.shuffle(other)
     turned = dict(sorted(speeds.items(), reverse=True))
-    assert allocate(other, capacity, turned, 100.0) == allocate(requests, capacity, speeds, 100.0)
+    assert allocate(other, capacity, turned) == allocate(requests, capacity, speeds)
 
 
 @CASES
 @given(pools())
 def test_nobody_grows_while_one_that_waits_could_have_its_least(pool):
     requests, capacity, speeds = pool
-    found = allocate(requests, capacity, speeds, 100.0)
+    found = allocate(requests, capacity, speeds)
     first = next((one for one in requests if found[one.run].before == 0), None)
     if first is None:
         return
@@ -119,8 +121,8 @@ def test_nobody_grows_while_one_that_waits_could_have_its_least(pool):
 def test_what_was_given_stays_given_while_nothing_changes(pool):
     requests, capacity, speeds = pool
     for _ in range(6):
-        found = allocate(requests, capacity, speeds, 100.0)
-        now = [Request(**{**one.__dict__, "held": found[one.run].workers}) for one in requests]
+        found = allocate(requests, capacity, speeds)
+        now = [replace(one, held=found[one.run].workers) for one in requests]
         if now == requests:
             return
         requests = now
@@ -204,34 +206,51 @@ def test_who_has_begun_keeps_its_least_when_the_machine_gets_busy():
 
 def test_one_that_may_be_suspended_makes_room_for_the_much_more_urgent():
     long = Request("long", held=1, left=1e6, suspendable=True)
-    short = Request("short", arrived=0.0, left=1e3)
+    short = Request("short", waited=100.0, left=1e3)
     speeds = {"long": {1: 100.0}, "short": {1: 100.0}}
-    found = allocate([long, short], Capacity(1), speeds, now=100.0)
+    found = allocate([long, short], Capacity(1), speeds)
     assert (found["long"].workers, found["short"].workers) == (0, 1)
 
 
 @pytest.mark.parametrize("least", [1, 2])
 def test_nobody_starves_while_short_and_important_ones_keep_coming(least: int):
-    """A long run of the lowest priority beside a stream of short ones that always fills both places."""
-    now, served = 0.0, None
+    """A long run of lower priority beside a stream of short ones that always fills both places."""
     long = Request("long", least=least, most=2, left=1e5)
     running: list[Request] = []
     for number in range(4000):
-        new = Request(f"s{number}", arrived=now, priority=1, left=1e3)
+        new = Request(f"s{number}", arrived=5.0 * number, priority=1, left=1e3)
         requests = [long, *running, *([new] if len(running) < 3 else [])]
-        speeds = {one.run: {1: 100.0} for one in requests}
-        found = allocate(requests, Capacity(2), speeds, now)
+        found = allocate(requests, Capacity(2), {one.run: {1: 100.0} for one in requests})
         if found["long"].workers:
-            served = now
-            break
-        now += 5.0
-        running = [
-            Request(**{**one.__dict__, "held": found[one.run].workers,
-                       "left": one.left - 500.0 * found[one.run].workers})
-            for one in requests[1:]
-        ]  # fmt: skip
-        running = [one for one in running if one.left > 0]
-    assert served is not None
+            return
+        turned = [replace(one, held=found[one.run].workers) for one in requests]
+        long, *running = [
+            replace(
+                one, left=(one.left or 0) - 500.0 * one.held, waited=one.waited + (0.0 if one.held else 5.0)
+            )
+            for one in turned
+        ]
+        running = [one for one in running if (one.left or 0) > 0]
+    pytest.fail("it never had a worker")
+
+
+def test_endless_runs_take_turns():
+    """Three that never end on one core: each is suspended in time, and none waits for ever."""
+    runs = [Request(name, suspendable=True) for name in "abc"]
+    had = dict.fromkeys("abc", 0)
+    for _ in range(2000):
+        found = allocate(runs, Capacity(1), {})
+        runs = [replace(one, held=found[one.run].workers) for one in runs]
+        runs = [replace(one, waited=0.0 if one.held else one.waited + 5.0) for one in runs]
+        for one in runs:
+            had[one.run] += one.held
+    assert min(had.values()) > 500, had
+
+
+def test_one_that_was_never_measured_may_be_short_and_goes_before_a_long_one():
+    long = Request("long", held=1, left=1e7, suspendable=True)
+    new = Request("new", waited=2 * 300.0)
+    assert allocate([long, new], Capacity(1), {"long": {1: 100.0}})["new"].workers == 1
 
 
 @pytest.mark.parametrize(

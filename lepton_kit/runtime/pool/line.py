@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lepton_kit.config import RunConfig
@@ -48,6 +49,8 @@ class _Line:
         self._told: tuple[int, str] | None = None
         self._told_wait: float | None = None
         self._told_at = 0.0
+        self._since = time.monotonic()
+        self._places: list[tuple[float, int]] = []
 
     def stop(self) -> None:
         """Leave the line, and end the run."""
@@ -70,7 +73,8 @@ class _Line:
                     self._share.leave()
                     return None
                 time.sleep(TICK_SECONDS)
-            self._share.entry.seconds = time.process_time()
+            entry, now = self._share.entry, time.monotonic()
+            entry.waited, self._since = entry.waited + now - self._since, now
             grant = self._look(grant)
         return None
 
@@ -81,7 +85,11 @@ class _Line:
             return before  # a full disk, or somebody holds the pool: tried again
 
     def _tell(self, grant: Grant) -> None:
-        now, wait, place = time.monotonic(), grant.wait_seconds, (grant.before or 0, grant.why)
+        now, place = time.monotonic(), (grant.before or 0, grant.why)
+        if not self._places or self._places[-1][1] != place[0]:
+            self._places.append((now, place[0]))
+        wait = self._share.entry.wait_seconds = by_pace(self._places, now)
+        wait = grant.wait_seconds if wait is None else wait
         known = self._told_wait
         other = (wait is None) != (known is None) or (
             wait is not None and known is not None and not known / 1.5 <= wait <= known * 1.5 + 5
@@ -123,6 +131,23 @@ class _Line:
         if not self._ended:
             self._ledger.close()
         self._held.close()
+
+
+def by_pace(places: Sequence[tuple[float, int]], now: float) -> float | None:
+    """Seconds until it is one's turn at the pace of the line so far; None until it has moved by two places.
+
+    ``places``: when the run came to each place, as (seconds, how many are before it). What runs have left says less: it
+    leaves out how long they take to start, and those that have not begun.
+
+    >>> by_pace([(0.0, 4), (10.0, 3), (20.0, 2)], 25.0), by_pace([(0.0, 4), (10.0, 3)], 10.0)
+    (25.0, None)
+    """
+    moved = places[0][1] - places[-1][1] if places else 0
+    if moved < 2:
+        return None
+    each = (places[-1][0] - places[0][0]) / moved
+    waited = now - places[-1][0]
+    return max(each * (places[-1][1] + 1) - waited, each / 4)
 
 
 def shares_machine(config: RunConfig) -> bool:

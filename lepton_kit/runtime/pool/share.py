@@ -40,9 +40,11 @@ STEADY_SECONDS = 2.0
 """A generation's first reports hold what happens once; later ones count as measured."""
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
-RUN_BYTES = 350_000_000
-"""Memory of a run beside its workers: the driver, and the process with TensorFlow loaded that forks them (Linux,
-TensorFlow 2.21, measured 2026-11)."""
+TURN_SECONDS = 120.0
+"""A run that has begun, or begun again, is not sent back into the line before this time."""
+RUN_BYTES = 290_000_000
+"""Memory of a run beside its workers: 42 MB of its driver, and 244 MB of the process with TensorFlow loaded that forks them
+(proportional set sizes with one worker, Linux, TensorFlow 2.21, 2026-11)."""
 
 
 class Share:
@@ -61,6 +63,7 @@ class Share:
         self._membership: Membership | None = None
         self._load = ForeignLoad(cores)
         self._next, self._changed = 0.0, -SETTLE_SECONDS
+        self._began = time.monotonic()
         self._generation: tuple[int, float] = (0, 0.0)
         self._heard: float | None = None
         self._last = time.monotonic()
@@ -77,8 +80,8 @@ class Share:
             worker_bytes=footprint.estimated(spec, base),
             cores=cores,
         )
-        self._most, self._standby = max(self.entry.most, self.entry.least), workers.standby
-        self.entry.most = self._most
+        self._standby = workers.standby
+        self.entry.most = max(self.entry.most, self.entry.least)
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
         self._applies = workers.hosts is None
@@ -117,7 +120,7 @@ class Share:
             self._load.look(time.monotonic(), busy_seconds(), own)
             entry.free = self._load.free
         shared = capacity(members, self._cores, memory()[1])
-        grant = grants(members, shared, time.time())[entry.run]
+        grant = grants(members, shared)[entry.run]
         workers = reserved(entry, members, shared, grant.workers)
         if workers > entry.held:
             entry.held = workers
@@ -134,7 +137,8 @@ class Share:
         """The run starts with what it was given."""
         if self._applies and wishes.auto:
             wishes.take(self.granted or self.entry.most)
-            self.entry.state = "starting"
+            self.entry.state, self.entry.wait_seconds, self.entry.waited = "starting", None, 0.0
+            self._changed, self._began = -SETTLE_SECONDS, time.monotonic()
             self.entry.held = max(self.entry.held, wishes.workers)
 
     def follow(self, now: float, wishes: Wishes, view: RunView, roster: Roster) -> None:
@@ -149,9 +153,8 @@ class Share:
         training = view.world_size if status is Status.RUNNING else 0
         entry.held = max(len(roster.members) - self._standby, wishes.workers)
         # One that is paused holds on to its least; one that starts or ends stays as it is.
-        entry.most = {Status.RUNNING: self._most, Status.PAUSED: entry.least}.get(
-            status, max(entry.held, entry.least)
-        )
+        entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
+        entry.suspendable = status is Status.RUNNING and now - self._began > TURN_SECONDS
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
@@ -159,13 +162,19 @@ class Share:
         self._count_seconds(now, roster.own_seconds + time.process_time(), bool(training))
         self._measure(now, view, training)
         grant = self._try_to_look()
-        if (
-            grant is not None
-            and grant.workers not in (0, wishes.workers)
-            and status in (Status.RUNNING, Status.PAUSED)
-        ):
+        if grant is None or status not in (Status.RUNNING, Status.PAUSED):
+            return
+        if grant.workers == 0 and entry.suspendable:
+            wishes.suspend()
+        elif grant.workers not in (0, wishes.workers):
             wishes.take(grant.workers)
             self._changed = now
+
+    def wait_again(self) -> None:
+        """The run has given all its workers back, and waits in line."""
+        entry = self.entry
+        entry.held, entry.used_bytes, entry.cap, entry.suspendable = 0, 0, None, False
+        entry.state, self.granted = "queued", None
 
     def _count_seconds(self, now: float, own: float, training: bool) -> None:
         """Until it trains nobody tells what its processes do (they import and build): they may use what the run holds."""

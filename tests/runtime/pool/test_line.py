@@ -75,14 +75,14 @@ def told(paths: RunPaths) -> list[str | None]:
 
 def test_it_says_each_place_once_and_goes_on_when_it_has_its_share(paths: RunPaths):
     said: list[str] = []
-    looks = Looks(WAITS, Grant("run", 0, 0, 20.0, "waits for memory"), Grant("run", 2),
+    looks = Looks(WAITS, Grant("run", 0, 1, 20.0, "waits for memory"), Grant("run", 2),
                   before=lambda: said.append(describe(view(paths))))  # fmt: skip
     assert wait(paths, looks) is None
     assert said == [
         "queued · 2 before you, about 4 min", "queued · 2 before you, about 4 min",
-        "queued · you are next, about 20 s; waits for memory",
+        "queued · 1 before you, about 20 s; waits for memory",
     ]  # fmt: skip
-    assert told(paths) == ["2 before you, about 4 min", "you are next, about 20 s; waits for memory"]
+    assert told(paths) == ["2 before you, about 4 min", "1 before you, about 20 s; waits for memory"]
     assert view(paths).workers == []
     assert not looks.left
 
@@ -155,3 +155,21 @@ def test_only_runs_that_take_what_is_free_share_the_machine():
 def test_a_place_in_words():
     assert place_told(1, 89.6) == "1 before you, about 2 min"
     assert place_told(1, 0.0) == "1 before you, about 1 s"
+
+
+def test_a_line_that_moves_tells_its_pace_to_all(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        line, "by_pace", lambda places, now: 7.0 if places[0][1] - places[-1][1] > 1 else None
+    )
+    looks = Looks(
+        Grant("run", 0, 1, None, "waits in line"), Grant("run", 0, 0, None, "waits in line"), Grant("run", 1)
+    )
+    wait(paths, looks, first=Grant("run", 0, 2, None, "waits in line"))
+    assert told(paths) == ["2 before you", "1 before you", "you are next, about 7 s"]
+    assert looks.entry.wait_seconds == 7.0
+
+
+def test_who_is_overdue_is_not_told_that_no_time_is_left():
+    places = [(0.0, 4), (10.0, 3), (20.0, 2)]
+    assert line.by_pace(places, 1000.0) == 2.5
+    assert line.by_pace([], 5.0) is None

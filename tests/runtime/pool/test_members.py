@@ -147,7 +147,7 @@ def test_cores_and_memory_are_never_overcommitted_whatever_the_order_of_events(
         elif deed < 0.4:
             one.held = min(one.held, wanted.get(one.run, one.held))  # its workers are gone by now
         else:
-            granted = grants(members, shared, 100.0 + step)[one.run].workers
+            granted = grants(members, shared)[one.run].workers
             wanted[one.run] = reserved(one, members, shared, granted)
             one.held = max(one.held, wanted[one.run])
         assert sum(each.held for each in members) <= cores
@@ -165,7 +165,7 @@ def test_all_come_to_their_turn_and_those_who_run_settle(seed: int, cores: int):
     shared = Capacity(cores)
     for round_ in range(40):
         for one in list(members):
-            granted = grants(members, shared, float(round_))[one.run].workers
+            granted = grants(members, shared)[one.run].workers
             one.held = reserved(one, members, shared, granted)
             had |= {one.run} if one.held else set()
         running = [one for one in members if one.held]

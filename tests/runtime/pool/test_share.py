@@ -235,3 +235,35 @@ def test_until_it_trains_a_run_is_taken_to_use_what_it_holds(lab: Lab):
     lab.follow(a)
     assert a.share.entry.seconds - before == pytest.approx(4 * (share.SETTLE_SECONDS + 1), rel=0.2)
     assert load.LOOK_SECONDS > share.FOLLOW_SECONDS
+
+
+def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a, b = lab.run("a"), lab.run("b")
+    a.view.total_steps = 10**6
+    lab.follow(a, a)
+    b.share.entry.waited = 10_000.0
+    assert not b.share.look().workers
+    a.share._began = lab.now
+    lab.follow(a)
+    assert not a.wishes.suspending, "its turn has just begun"
+    lab.now += share.TURN_SECONDS
+    lab.follow(a)
+    assert a.wishes.suspending
+    assert a.wishes.wanted.stopping
+    assert not b.share.look().workers, "its worker is not gone yet"
+    a.share.wait_again()
+    assert a.share.look().before == 0
+    assert b.share.look().workers == 1
+
+
+def test_a_stop_by_its_user_counts_for_more_than_others_turns():
+    made = Wishes(any_config(workers={"count": "auto"}), 2)
+    made.suspend()
+    assert made.suspending
+    made.stop()
+    assert (made.suspending, made.wanted.stopping) == (False, True)
+    made.suspend()
+    assert not made.suspending
