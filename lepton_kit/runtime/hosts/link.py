@@ -32,6 +32,8 @@ from lepton_kit.training import messages
 State = Literal["connecting", "asked", "ready", "lost", "refused"]
 CONNECT_SECONDS = 30.0
 PING_SECONDS = 0.5
+ROOM_BYTES = 1 << 20
+"""What a disk that was full has to have beyond the files themselves before it is tried again."""
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -52,6 +54,8 @@ class HostLink:
         """By which the ranks there reach the others."""
         self.answers: list[talk.Answer] = []
         """What the agent has found out when it was asked, in its order."""
+        self._no_room: str | None = None
+        self._needs_bytes = 0
         self._tries = 0
         self._retry_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -256,17 +260,23 @@ class HostLink:
             case talk.Lacks(contents=contents):
                 self._sending.lacks(contents)
             case talk.Arrived():
+                self._no_room = None
                 self._sending.arrived()
                 if not self._sending.pending:
                     for one in self._held:
                         self._outbox.post(one)
                     self._held.clear()
             case talk.NoRoom(cause=cause):
-                self._lose(f"the run's files can't be stored there ({cause})")
+                self._no_room = f"the run's files can't be stored there ({cause})"
+                self._needs_bytes = self._sending.missing_bytes + ROOM_BYTES
+                self._lose(self._no_room)
         return []
 
     def _greet(self, here: talk.Here) -> None:
         self.facts = here
+        if self._no_room is not None and here.disk_bytes < self._needs_bytes:
+            self._lose(self._no_room)  # still: it would come only to go at once
+            return
         if different := differences(here.versions):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
