@@ -19,6 +19,7 @@ from lepton_kit.client.cluster import Cluster
 from lepton_kit.rundir import EventReader, RunPaths
 from lepton_kit.runtime.hosts.findings import Checked
 from tests.hosts.lab import Host, Lab, lab, why_not
+from tests.hosts.lab import run as lab_run
 from tests.hosts.test_over_ssh import trains, until
 from tests.soak.storm import compiled
 
@@ -147,4 +148,29 @@ def test_agents_end_their_workers_without_a_driver_and_the_run_resumes_from_its_
     finally:
         ended(run)
     assert run.status == "stopped", run.cause
+    assert lk.audit(run).problems == ()
+
+
+@pytest.mark.soak
+def test_hosts_that_do_not_reach_each_other_are_one_incident_until_they_do(three: Lab, tmp_path: Path):
+    run = lk.launch(
+        compiled(), rows(1.0), workers=2, hosts="one,two", global_batch=200, epochs=1_000_000, log_seconds=0.1,
+        hang_seconds=5, max_failures=5, runs_dir=tmp_path,
+    )  # fmt: skip
+    away = ("-n", three["two"].namespace, "route")
+    try:
+        until(trains(run, 2), "training on both", run)
+        lab_run("ip", *away, "add", "blackhole", f"{three['one'].address}/32")
+        until(
+            lambda: any(one.get("host") == "two" for one in run.view().incidents), "an incident by host", run
+        )
+        until(trains(run, 1), "going on with one", run)
+        lab_run("ip", *away, "del", "blackhole", f"{three['one'].address}/32")
+        until(trains(run, 2), "training on both again", run)
+    finally:
+        ended(run)
+    assert run.status == "stopped", run.cause
+    assert [one["what"] for one in run.view().incidents if one.get("host")] == [
+        "two: is cut off from one (no answer)"
+    ]
     assert lk.audit(run).problems == ()

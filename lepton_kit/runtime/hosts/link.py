@@ -54,6 +54,8 @@ class HostLink:
         """By which the ranks there reach the others."""
         self.answers: list[talk.Answer] = []
         """What the agent has found out when it was asked, in its order."""
+        self.proven = True
+        """Whether the other hosts reach it; one that was cut off has to show that first, when it is there again."""
         self._no_room: str | None = None
         self._needs_bytes = 0
         self._tries = 0
@@ -72,6 +74,8 @@ class HostLink:
             return self.cause and self.cause.partition(": ")[2]
         if self.state != "ready":
             return "connecting"
+        if not self.proven:
+            return "looking whether the other hosts reach it"
         return self._sending.doing or (None if self._loaded else "loading TensorFlow")
 
     # ------------------------------------------------------------------ coming and going
@@ -128,6 +132,11 @@ class HostLink:
         self._retry_at = time.monotonic() + RETRY_SECONDS[min(self._tries, len(RETRY_SECONDS) - 1)]
         self._hang_up(0.0)
 
+    def cut_off(self, cause: str) -> None:
+        """The other hosts of the run don't reach it: do without it, and see again later."""
+        self.proven = False
+        self._lose(cause)
+
     def _hang_up(self, grace_seconds: float) -> None:
         if self._process is None:
             return
@@ -154,7 +163,7 @@ class HostLink:
 
     def places(self) -> list[Place]:
         """Its slots, if it is there."""
-        if self.state != "ready" or self.facts is None:
+        if self.state != "ready" or self.facts is None or not self.proven:
             return []
         host = self.host
         threads = host.threads or max(1, self.facts.cores // host.slots)
@@ -295,4 +304,6 @@ class HostLink:
         except RunError as failure:
             self._lose(str(failure).partition(": ")[2], refused=True)
             return
-        self.state, self._tries, self._heard = "ready", 0, time.monotonic()
+        self.state, self._heard = "ready", time.monotonic()
+        if self.proven:
+            self._tries = 0
