@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from lepton_kit.config import RunSettings
 from lepton_kit.data.large.index import files_of
 from lepton_kit.data.prepared import PreparedData
@@ -115,9 +117,13 @@ class Cluster:
         for host in self.hosts:
             taken[host.name] = min(host.slots, left)
             left -= taken[host.name]
-        sent = 0
         if prepared.folder is not None:
             sent = sum(file.stat().st_size for file in prepared.folder.iterdir() if file.is_file())
+        else:
+            arrays = [
+                array for _, split in prepared.splits() if split is not None for *_, array in split.arrays()
+            ]
+            sent = sum(np.asarray(array).nbytes for array in arrays)
         wanted = Wanted(files_of(prepared.folder), sent, each, taken)
         return self._look(wanted, LAUNCH_PATIENCE, transfer=False)
 

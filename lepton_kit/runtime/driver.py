@@ -279,7 +279,8 @@ class Driver:
 
     def _on_logged(self, member: Member, message: logged.Logged) -> None:
         if isinstance(message, logged.Steps):
-            if message.last > self._failed_at and message.world_size >= self._wishes.workers:
+            all_there = min(self._wishes.workers, len(self._executor.places()))
+            if message.last > self._failed_at and message.world_size >= all_there:
                 self._failures = 0
             member.step = message.last
         self._ledger.append(message.event, message.content)

@@ -18,7 +18,9 @@ from tests.hosts.lab import Lab
 from tests.soak.storm import compiled
 
 HOST = HostSpec(name="two", slots=2)
-HERE = talk.Here(pid=1, versions={}, cores=2, memory_bytes=8 * 10**9, free_bytes=10**9, gpus=[], clock=0.0)
+HERE = talk.Here(
+    pid=1, versions={}, cores=2, memory_bytes=8 * 10**9, free_bytes=10**9, gpus=[], disk_bytes=0, clock=0.0
+)
 
 
 def state(**changes: object) -> talk.State:

@@ -88,7 +88,14 @@ def test_a_check_says_what_is_wrong_beside_each_host(
     panel: panels.HostsPanel, monkeypatch: pytest.MonkeyPatch
 ):
     here = talk.Here(
-        pid=1, versions={}, cores=4, memory_bytes=8 * 10**9, free_bytes=10**9, gpus=[], clock=0.0
+        pid=1,
+        versions={},
+        cores=4,
+        memory_bytes=8 * 10**9,
+        free_bytes=10**9,
+        gpus=[],
+        disk_bytes=0,
+        clock=0.0,
     )
     one, two = HostSpec.parse("one"), HostSpec.parse("two")
     checked = Checked(

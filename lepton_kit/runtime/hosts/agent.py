@@ -12,11 +12,11 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_kit.devices import gpus, memory, usable_cores
+from lepton_kit.devices import free_disk, gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
@@ -50,6 +50,7 @@ def here() -> talk.Here:
         memory_bytes=total,
         free_bytes=free,
         gpus=[str(gpu) for gpu in gpus()],
+        disk_bytes=free_disk(hosts_folder()),
         clock=time.time(),
         native=native.available(),
     )
@@ -119,16 +120,20 @@ class Agent:
         executor = self._executor
         match message:
             case talk.Begin():
-                self._begin(message)
+                with self._storing():
+                    self._begin(message)
             case talk.Question():
                 self._measuring.ask(message)
             case talk.WhichWay(addresses=addresses):
                 self._outbox.post(talk.Ways(ways={address: way_to(address) for address in addresses}))
             case talk.Offer(files=files) if self._mirror is not None:
-                self._outbox.post(talk.Lacks(contents=self._mirror.lacking(files)))
-                self._complete(self._mirror)
-            case talk.Piece() if self._mirror is not None:
-                self._take(self._mirror, message)
+                with self._storing():
+                    self._outbox.post(talk.Lacks(contents=self._mirror.lacking(files)))
+                    self._complete(self._mirror)
+            case talk.Piece(digest=digest, offset=offset, data=data) if self._mirror is not None:
+                with self._storing():
+                    self._mirror.take(digest, offset, talk.unpacked(data))
+                    self._complete(self._mirror)
             case talk.Start(worker=worker, slot=slot, threads=threads, device=device) if executor is not None:
                 executor.start(worker, Place("", slot, device, threads))
             case talk.Kill(worker=worker) if executor is not None:
@@ -161,22 +166,21 @@ class Agent:
             return self._segment.given(message)
         return message
 
-    def _take(self, mirror: Mirror, piece: talk.Piece) -> None:
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        """A disk that takes no file is told in words; the driver then does without this host."""
         try:
-            mirror.take(piece.digest, piece.offset, talk.unpacked(piece.data))
-        except (OSError, RunError) as failure:
-            cause = why_not_written(failure, mirror.folder) if isinstance(failure, OSError) else str(failure)
-            self._outbox.post(talk.NoRoom(cause=cause))
-            return
-        self._complete(mirror)
+            yield
+        except OSError as failure:
+            folder = hosts_folder() if self._mirror is None else self._mirror.folder
+            self._outbox.post(talk.NoRoom(cause=why_not_written(failure, folder)))
+        except RunError as failure:
+            self._outbox.post(talk.NoRoom(cause=str(failure)))
 
     def _complete(self, mirror: Mirror) -> None:
-        try:
-            if mirror.complete():
-                trust.trust(mirror.folder)  # the driver has looked at it
-                self._outbox.post(talk.Arrived(count=len(mirror.offered)))
-        except OSError as failure:
-            self._outbox.post(talk.NoRoom(cause=why_not_written(failure, mirror.folder)))
+        if mirror.complete():
+            trust.trust(mirror.folder)  # the driver has looked at it
+            self._outbox.post(talk.Arrived(count=len(mirror.offered)))
 
     def _listen(self, executor: LocalExecutor) -> None:
         for worker, message in executor.receive():

@@ -12,6 +12,7 @@ from lepton_kit.rundir import HeldFolder
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.hosts.launchers import addresses_of, by_command
 from lepton_kit.runtime.hosts.link import HostLink
+from lepton_kit.runtime.hosts.mesh import Mesh
 from lepton_kit.runtime.hosts.ways import peers_of
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.runtime.spark.places import SparkPlaces
@@ -43,6 +44,7 @@ class HostsExecutor:
         self._losses: list[Loss] = []
         self._known: set[str] = set()
         """Lost hosts of which a loss has told."""
+        self._mesh = Mesh(self.links, seconds)
         self._tended = time.monotonic()
         self.tend(seconds)
 
@@ -59,7 +61,11 @@ class HostsExecutor:
     @property
     def awaits_places(self) -> str | None:
         """Which hosts are not there; None if all are. Those that can't be used may be mended and the run resumed."""
-        tried = [link.host.name for link in self.links if link.state not in ("ready", "refused")]
+        tried = [
+            one.host.name
+            for one in self.links
+            if one.state != "refused" and (one.state != "ready" or not one.proven)
+        ]
         refused = [link.host.name for link in self.links if link.state == "refused"]
         said = [f"waiting for {', '.join(tried)}"] if tried else []
         said += [f"{', '.join(refused)} can't be used"] if refused else []
@@ -98,10 +104,13 @@ class HostsExecutor:
             for news in link.receive(ready):
                 match news:
                     case Ended():
+                        self._mesh.suspect()
                         self._ended.append(news)
                     case str():
                         self._losses.append(Loss(news))
                     case _:
+                        if isinstance(news[1], messages.Detached) and news[1].outcome == "broken":
+                            self._mesh.suspect()
                         self._told.append(news)
             self._note_loss(link)
         told, self._told = self._told, []
@@ -109,7 +118,7 @@ class HostsExecutor:
 
     def _note_loss(self, link: HostLink) -> None:
         """One word for a host that is lost, until it is there again, and the end of its workers."""
-        if link.state == "ready":
+        if link.state == "ready" and link.proven:
             self._known.discard(link.host.name)
         if link.state not in ("lost", "refused") or link.cause is None:
             return
@@ -141,11 +150,10 @@ class HostsExecutor:
             link.tend(now, held_up if held_up > HELD_UP_SECONDS else 0.0)
         if self._spark is not None:
             self._spark.tend(now)
-            if (
-                self._spark.address is not None
-            ):  # by the way on which they reach this machine they reach each other
+            if self._spark.address is not None:  # as they reach this machine they reach each other
                 for link in self.links:
                     link.peers = [self._spark.address]
+        self._mesh.tend(now)
 
     def close(self, grace_seconds: float = 2.0) -> None:
         """End everything on all hosts, as far as they are reached."""

@@ -15,7 +15,6 @@ from lepton_kit.training import messages
 
 BEHIND = 64
 """With so many pieces (of a quarter of a megabyte) that wait for the disk, no more are read from the channel."""
-CLOSE_SECONDS = 2.0
 
 
 class Intake:
@@ -27,8 +26,7 @@ class Intake:
         self._done: deque[tuple[int, messages.Message]] = deque()
         self._reading, self._writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, daemon=True, name="intake")
-        self._thread.start()
+        threading.Thread(target=self._run, daemon=True, name="intake").start()
 
     def fileno(self) -> int:
         """Becomes readable when `done` has something."""
@@ -59,17 +57,15 @@ class Intake:
         return [self._done.popleft() for _ in range(len(self._done))]
 
     def close(self) -> None:
-        """Write no more than what is being written."""
+        """Write no more than what is being written; nobody waits for that."""
         self._closed = True
         self._jobs.put(None)
-        self._thread.join(CLOSE_SECONDS)
-        if not self._thread.is_alive():
-            os.close(self._reading)
-            os.close(self._writing)
 
     def _run(self) -> None:
         while not self._closed and (job := self._jobs.get()) is not None:
             job()
+        os.close(self._reading)
+        os.close(self._writing)
 
     def _tell(self, worker: int, message: messages.Message) -> None:
         self._done += [(worker, one) for one in self._receiving.told(message)]

@@ -31,6 +31,8 @@ from lepton_kit.training import messages
 State = Literal["connecting", "asked", "ready", "lost", "refused"]
 CONNECT_SECONDS = 30.0
 PING_SECONDS = 0.5
+ROOM_BYTES = 1 << 20
+"""What a disk that was full has to have beyond the files themselves before it is tried again."""
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
@@ -59,6 +61,10 @@ class HostLink:
         """By which the ranks there reach the others."""
         self.answers: list[talk.Answer] = []
         """What the agent has found out when it was asked, in its order."""
+        self.proven = True
+        """Whether the other hosts reach it; one that was cut off has to show that first, when it is there again."""
+        self._no_room: str | None = None
+        self._needs_bytes = 0
         self._tries = 0
         self._retry_at = 0.0
         self._channel: Channel | None = None
@@ -75,6 +81,8 @@ class HostLink:
             return self.cause and self.cause.partition(": ")[2]
         if self.state != "ready":
             return "connecting"
+        if not self.proven:
+            return "looking whether the other hosts reach it"
         return self._sending.doing or (None if self._loaded else "loading TensorFlow")
 
     # ------------------------------------------------------------------ coming and going
@@ -125,6 +133,11 @@ class HostLink:
         self._retry_at = time.monotonic() + RETRY_SECONDS[min(self._tries, len(RETRY_SECONDS) - 1)]
         self._hang_up(0.0)
 
+    def cut_off(self, cause: str) -> None:
+        """The other hosts of the run don't reach it: do without it, and see again later."""
+        self.proven = False
+        self._lose(cause)
+
     def _hang_up(self, grace_seconds: float) -> None:
         if self._channel is None:
             return
@@ -147,7 +160,7 @@ class HostLink:
 
     def places(self) -> list[Place]:
         """Its slots, if it is there."""
-        if self.state != "ready" or self.facts is None:
+        if self.state != "ready" or self.facts is None or not self.proven:
             return []
         host = self.host
         threads = host.threads or max(1, self.facts.cores // host.slots)
@@ -254,17 +267,23 @@ class HostLink:
             case talk.Lacks(contents=contents):
                 self._sending.lacks(contents)
             case talk.Arrived():
+                self._no_room = None
                 self._sending.arrived()
                 if not self._sending.pending:
                     for one in self._held:
                         self._outbox.post(one)
                     self._held.clear()
             case talk.NoRoom(cause=cause):
-                self._lose(f"the run's files can't be stored there ({cause})")
+                self._no_room = f"the run's files can't be stored there ({cause})"
+                self._needs_bytes = self._sending.missing_bytes + ROOM_BYTES
+                self._lose(self._no_room)
         return []
 
     def _greet(self, here: talk.Here) -> None:
         self.facts = here
+        if self._no_room is not None and here.disk_bytes < self._needs_bytes:
+            self._lose(self._no_room)  # still: it would come only to go at once
+            return
         if different := differences(here.versions):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
@@ -283,4 +302,6 @@ class HostLink:
         except RunError as failure:
             self._lose(str(failure).partition(": ")[2], refused=True)
             return
-        self.state, self._tries, self._heard = "ready", 0, time.monotonic()
+        self.state, self._heard = "ready", time.monotonic()
+        if self.proven:
+            self._tries = 0

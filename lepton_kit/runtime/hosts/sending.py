@@ -73,6 +73,11 @@ class Sending:
             return "comparing files"
         return f"sending files: {self.sent_bytes / 1e6:,.0f} of {self.total_bytes / 1e6:,.0f} MB"
 
+    @property
+    def missing_bytes(self) -> int:
+        """What of the files of this transfer has not been sent yet."""
+        return self.total_bytes - self.sent_bytes
+
     def begin(self, files: Files) -> None:
         """Send these files after all before."""
         self.pending += 1

@@ -19,6 +19,7 @@ class Here(Message):
     memory_bytes: int
     free_bytes: int
     gpus: list[str]
+    disk_bytes: int
     clock: float
     native: bool
 
