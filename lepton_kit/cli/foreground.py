@@ -21,7 +21,8 @@ ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], int]) -> int:
     """Begin a run, or go on with one, and ``follow`` it to its end, calling what that is given now and then; SIGTERM stops it with a checkpoint, as ``interrupted``.
 
-    Returns 0 if it finished or was stopped. In a job of Slurm that may be requeued, one that the time limit stops is.
+    Returns 0 if it finished or was stopped. In a job of Slurm that may be requeued, one that the time limit stops is, unless it
+    has not trained a step in all its time: it would come back for ever.
     """
     heard: list[int] = []
     for one in (
@@ -29,9 +30,9 @@ def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], i
     ):  # all that is started from here on ignores what a scheduler sends to a whole job, but for the driver
         signal.signal(one, signal.SIG_IGN)
     run = begin()
+    first, asked = run.view().step, False
     for one in ENDS:
         signal.signal(one, lambda number, _: heard.append(number))
-    asked = False
 
     def look() -> None:
         nonlocal asked
@@ -44,6 +45,8 @@ def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], i
     if run.status is Status.INTERRUPTED and signal.SIGUSR1 in heard and job is not None:
         while run.alive:
             time.sleep(0.05)
-        if jobs.requeue(run.paths, job):
+        if run.view().step <= first:
+            print(f"{run.id}: no step was trained before the time limit; job {job} ends", flush=True)
+        elif jobs.requeue(run.paths, job):
             print(f"{run.id}: the time limit is near; job {job} is in the queue again", flush=True)
     return code
