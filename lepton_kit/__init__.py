@@ -22,6 +22,7 @@ _HOMES = {
     "certify": "client.certify",
     "audit": "client.audit",
     "Cluster": "client.cluster",
+    "check_spark": "client.spark",
     "compare": "client.compare",
     "pool": "client.pool",
     "Workbench": "panels",

@@ -19,6 +19,7 @@ from lepton_kit.client.launch import warm as warm
 from lepton_kit.client.pool import pool as pool
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
+from lepton_kit.client.spark import check_spark as check_spark
 from lepton_kit.client.submitting import submit as submit
 from lepton_kit.client.table import runs as runs
 from lepton_kit.config import RunConfig as RunConfig
@@ -43,6 +44,7 @@ __all__ = [
     "attach",
     "audit",
     "certify",
+    "check_spark",
     "compare",
     "compress",
     "compression",

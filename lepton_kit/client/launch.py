@@ -85,7 +85,7 @@ def launch_config(
 ) -> Run:
     """Start the run that a configuration (or its file) describes; returns at once.
 
-    ``hosts`` are taken instead of those that it names, in any form that `launch` takes. Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
+    ``hosts``, or ``spark``, are taken instead of those that it names, in any form that `launch` takes. Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
     """
     base = Path.cwd()
     if not isinstance(config, RunConfig):

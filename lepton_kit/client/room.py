@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lepton_kit.client.cluster import Cluster
-from lepton_kit.client.spark import check_spark
+from lepton_kit.client.spark import look_at
 from lepton_kit.config import RunSettings
 from lepton_kit.data import PreparedData
 from lepton_kit.devices import gpus, memory
@@ -16,11 +16,13 @@ from lepton_kit.runtime.pool.folder import usual_pool
 def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any = None) -> None:
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
     if (driver := config.workers.driver) is not None:
+        if session is not None:
+            raise ConfigError("driver", given=driver.name, rule="null: the Spark session is here")
         if problems := Cluster([driver]).check().problems:
             raise RunError("driver: " + "; ".join(problems))
         return  # which hosts that one reaches is for it to find out
     if config.workers.spark is not None:
-        check_spark(config.workers.spark, session)
+        look_at(config.workers.spark, session)
         return
     if config.workers.hosts is None:
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client import jobs
 from lepton_kit.client.script import absolute, as_python, with_changes
-from lepton_kit.client.spark import check_spark
+from lepton_kit.client.spark import look_at
 from lepton_kit.client.standing import StandingRun
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
@@ -114,7 +114,7 @@ class Run(StandingRun):
         jobs.check_turn(self.paths)
         settled(self.config)  # says so at once where its hosts are an allocation and there is none
         if self.config.workers.spark is not None:
-            check_spark(self.config.workers.spark, spark)
+            look_at(self.config.workers.spark, spark)
         start_driver(self.paths)
         if spark is not None:
             lend(self.paths, spark)

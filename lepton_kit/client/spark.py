@@ -64,11 +64,18 @@ def read_spark(value: Any) -> tuple[dict[str, Any] | None, Any]:
     return settings, session
 
 
-def check_spark(spec: SparkSpec, session: Any) -> Looked | None:
-    """Look at what a run on Spark needs, here and at an executor. Raises `ConfigError` or `RunError`.
+def check_spark(spark: Any) -> Looked | None:
+    """What an executor of a Spark application has: which Python runs workers there, and whether of an archive or installed.
 
-    None where there is no session to ask yet, or no task was free to answer.
+    ``spark`` is what `launch` takes. None where there is no session to ask, or no task was free to answer in time. Raises
+    `RunError` where a run can't use it, such as for other versions, and `ConfigError`.
     """
+    settings, session = read_spark(spark)
+    return look_at(SparkSpec.model_validate(settings), session)
+
+
+def look_at(spec: SparkSpec, session: Any) -> Looked | None:
+    """The same for a setting and a session, as a launch does it."""
     if find_spec("pyspark") is None or find_spec("cryptography") is None:
         raise RunError("spark: needs pyspark and cryptography: pip install lepton-kit[spark]")
     if spec.archive is not None and not Path(spec.archive).is_file():

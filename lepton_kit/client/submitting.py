@@ -48,6 +48,10 @@ def submit(
     else:
         planned = plan(what, data, **{**options, **_hosts(job, options.get("hosts"))})
         settings, fill = planned.settings, planned.store
+        if planned.session is not None:
+            raise ConfigError(
+                "spark", given="a session", rule="a master: a job does not begin in this process"
+            )
     if settings.workers.driver is not None:
         rule = "null: the driver of a job stands on one of its nodes"
         raise ConfigError("driver", given=settings.workers.driver, rule=rule)

@@ -10,7 +10,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.client import spark as under_test
 from lepton_kit.client.options import read
-from lepton_kit.client.spark import Looked, check_spark, read_spark
+from lepton_kit.client.spark import Looked, look_at, read_spark
 from lepton_kit.config import RunSettings
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.hosts import SparkSpec
@@ -94,12 +94,12 @@ def test_auto_asks_for_as_many_tasks_as_it_may_use():
 def test_what_spark_needs_is_looked_for_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(under_test, "find_spec", lambda name: None)
     with pytest.raises(RunError, match=r"pip install lepton-kit\[spark\]"):
-        check_spark(SparkSpec(master="yarn"), None)
+        look_at(SparkSpec(master="yarn"), None)
     monkeypatch.setattr(under_test, "find_spec", lambda name: name)
     with pytest.raises(ConfigError, match="a session: the workers of this run are tasks of one"):
-        check_spark(SparkSpec(), None)
+        look_at(SparkSpec(), None)
     with pytest.raises(ConfigError, match="a file that `lepton spark-archive` wrote"):
-        check_spark(SparkSpec(master="yarn", archive=str(tmp_path / "no.tar.gz")), None)
+        look_at(SparkSpec(master="yarn", archive=str(tmp_path / "no.tar.gz")), None)
     monkeypatch.setattr(under_test.shutil, "which", lambda name: None)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(RunError, match="needs Java 17"):
@@ -114,7 +114,7 @@ def test_a_session_that_was_stopped_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(under_test, "find_spec", lambda name: name)
     monkeypatch.setattr(under_test, "stopped", lambda session: True)
     with pytest.raises(RunError, match="has been stopped"):
-        check_spark(SparkSpec(), SparkSession())
+        look_at(SparkSpec(), SparkSession())
 
 
 @pytest.mark.parametrize(
