@@ -1,6 +1,6 @@
 """The pool's way of sharing a machine against others, in a simulator on a trace of jobs.
 
-    python benchmarks/scheduling.py [--trace philly.csv.gz] [--curves FOLDER] [--devices 64 512 4096] [--seeds 3]
+    python benchmarks/scheduling.py [--trace philly.csv.gz] [--curves FOLDER] [--devices 64 512] [--seeds 6]
 
 The load is that of the artifact of Pollux (Qiao et al., OSDI 2021): 160 jobs within 8 hours for each 64 devices, of
 60 s or more and below 1,000 device hours, more of both for more devices. Without ``--trace`` jobs are drawn with the
@@ -184,7 +184,7 @@ def main() -> None:
         "--trace", type=Path, help="CSV of arrival, duration, devices, such as the Philly trace"
     )
     parser.add_argument("--curves", type=Path, help="folder with measured step times of models")
-    parser.add_argument("--devices", type=int, nargs="+", default=[64, 512, 4096])
+    parser.add_argument("--devices", type=int, nargs="+", default=[64, 512])
     parser.add_argument(
         "--seeds", type=int, default=6, help="draws of jobs for 64 devices; one for more devices"
     )

@@ -175,10 +175,14 @@ def _importance(one: Request) -> float:
     return float(one.weight * PRIORITY_FACTOR**one.priority)
 
 
-def _urgency(one: Request, sizes: Sizes) -> float:
+def _size(one: Request, sizes: Sizes) -> float:
+    """Seconds left on its least; of one that has not run, which may be short, not too many."""
     size = sizes.seconds(one.run, one.least)
-    if not sizes.knows(one.run):
-        size = min(size, TYPICAL_SECONDS)  # one that has not run may be short
+    return size if sizes.knows(one.run) else min(size, TYPICAL_SECONDS)
+
+
+def _urgency(one: Request, sizes: Sizes) -> float:
+    size = _size(one, sizes)
     stay = STAY if one.held else 1.0
     return stay * _importance(one) * (one.waited + size) / size
 
@@ -329,8 +333,12 @@ def _waits(
     capacity: Capacity,
     sizes: Sizes,
 ) -> dict[str, float | None]:
-    """Seconds until each of the line gets its least, if all go on as now; None where no run was measured yet."""
-    if not sizes.measured:
+    """Seconds until each of the line gets its least: as those who have workers end, or by its turn if one can be suspended.
+
+    None where no run was measured yet.
+    """
+    weakest = min((_importance(one) for one in wanted if one.run in given and one.suspendable), default=None)
+    if not sizes.measured and weakest is None:
         return dict.fromkeys(line)
     by_run = {one.run: one for one in wanted}
     ends = [(sizes.seconds(run, workers), run) for run, workers in given.items()]
@@ -348,7 +356,10 @@ def _waits(
         if one.least > free or one.bytes_for(one.least) > memory:
             waits[run] = None  # not before the machine has more to give
             continue
-        waits[run] = now
+        turn = float("inf")
+        if weakest is not None:
+            turn = max(0.0, _size(one, sizes) * (STAY * weakest / _importance(one) - 1) - one.waited)
+        waits[run] = min(now, turn)
         free -= one.least
         memory -= one.bytes_for(one.least)
         heapq.heappush(ends, (now + sizes.seconds(run, one.least), run))

@@ -12,5 +12,6 @@ def place_told(before: int, wait_seconds: float | None, why: str = "waits in lin
     told = f"{before} before you" if before else "you are next"
     if wait_seconds is not None:
         rounded = max(1, round(wait_seconds))
-        told += f", about {rounded} s" if rounded < 90 else f", about {round(rounded / 60)} min"
+        words = f"{rounded} s" if rounded < 90 else f"{round(rounded / 60)} min"
+        told += f", about {words if rounded < 7200 else f'{round(rounded / 3600)} h'}"
     return told if why == "waits in line" else f"{told}; {why}"

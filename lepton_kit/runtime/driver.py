@@ -40,7 +40,7 @@ PLACES_SECONDS = 15.0
 COMMANDS = {"pause": messages.Pause, "resume": messages.Resume, "stop": messages.Stop}
 Hire = Callable[[RunConfig], WorkerGroup]
 VERDICT_SECONDS = 0.5
-"""After a worker's error the others get this long to say what they know, such as the last losses."""
+"""After a worker's error the others get this long to say what they know."""
 
 
 class Driver:
@@ -101,8 +101,9 @@ class Driver:
     def _last_word(self, status: Status, cause: str | None) -> Status:
         self._ledger.note("energy", self._energy.measure(time.monotonic(), False))
         if self._wishes.suspending and status is Status.STOPPED and self._deleted() is None:
+            status = self._ledger.suspend()
             self._held.close()
-            return self._ledger.suspend()
+            return status
         self._ledger.refuse_requests("the run has ended")
         if self._ledger.lost and not self._held.gone:
             time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
@@ -163,8 +164,6 @@ class Driver:
         last = self._ledger.last_checkpoint()
         name = last.name if last else "none yet"
         return f"{cause} (last checkpoint: {name}; logs: {RunPaths(self._held.path).logs})"
-
-    # ------------------------------------------------------------------ what is done
 
     def _do(self, action: decisions.Action) -> None:
         match action:

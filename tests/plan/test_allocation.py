@@ -180,6 +180,12 @@ def test_those_who_wait_hear_how_many_are_before_them_and_about_how_long_it_take
     assert waits == pytest.approx([60.0, 120.0, 60.0 + typical])
 
 
+def test_who_waits_for_a_run_that_can_be_suspended_waits_for_its_turn_at_most():
+    long = Request("long", held=1, left=1e7, suspendable=True)
+    found = allocate([long, Request("new", waited=100.0)], Capacity(1), {"long": {1: 100.0}})
+    assert found["new"].wait_seconds == pytest.approx(allocation.TYPICAL_SECONDS - 100.0)
+
+
 def test_the_wait_is_unknown_until_a_run_was_measured():
     found = allocate([Request("a", held=1), Request("b")], Capacity(1), {})
     assert found["b"] == Grant("b", 0, 0, None, "waits in line")

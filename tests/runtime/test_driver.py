@@ -323,3 +323,26 @@ def test_a_host_whose_workers_share_no_memory_is_named_once(begin: Any):
     assert [one.membership.shared_size for one in stage.joins().values()] == [2, 1, 2, 1]
     (warning,) = stage.view().warnings
     assert warning["text"].startswith("b: the library for sums in shared memory is not built there")
+
+
+class Impatient:
+    """A share that has others go first at once."""
+
+    def begin(self, wishes: Any) -> None: ...
+
+    def follow(self, now: float, wishes: Any, *rest: Any) -> None:
+        wishes.suspend()
+
+
+def test_a_run_that_others_go_before_ends_its_workers_and_waits_without_a_last_word(
+    begin: Any, stages: list[Stage]
+):
+    stage = begin(FakeExecutor(PLACES), count="auto")
+    stage.driver._share = Impatient()
+    stage.driver._last_check = 0.0
+    assert stage.driver.run() == "queued"
+    view = stage.view()
+    assert (view.status, view.cause, view.workers) == ("queued", None, [])
+    assert stage.paths.read_status()["status"] == "queued"
+    stages.remove(stage)  # what else it held is closed
+    os.close(stage.driver._lock)

@@ -155,6 +155,7 @@ def test_only_runs_that_take_what_is_free_share_the_machine():
 def test_a_place_in_words():
     assert place_told(1, 89.6) == "1 before you, about 2 min"
     assert place_told(1, 0.0) == "1 before you, about 1 s"
+    assert place_told(1, 7300.0) == "1 before you, about 2 h"
 
 
 def test_a_line_that_moves_tells_its_pace_to_all(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
