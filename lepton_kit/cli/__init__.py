@@ -217,6 +217,7 @@ def _parser() -> Parser:
     made.add_argument("--output", help="write all rows to this .csv, .parquet or .jsonl file")
     made.add_argument("--model", choices=("last", "best"), default="last", help="weights of the run")
     made.add_argument("--workers", type=int, help="processes that predict")
+    made.add_argument("--hosts", help="predict there: gpu-box:4,lab-3:2 (name:slots), or a hosts.yaml")
     made.add_argument("--batch-size", type=int, default=256)
     made.add_argument("--top", type=int, help="the likeliest classes, so many, instead of all probabilities")
     made = verb(

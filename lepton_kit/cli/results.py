@@ -89,7 +89,9 @@ def predict(options: argparse.Namespace) -> int:
         predictor = load(options.run, trust=options.trust)
     else:
         predictor = runs.open_run_of(options).predictor(options.model)
-    table = predictor.predict(raw, workers=options.workers, batch_size=options.batch_size, top=options.top)
+    table = predictor.predict(
+        raw, workers=options.workers, hosts=options.hosts, batch_size=options.batch_size, top=options.top
+    )
     for note in table.attrs["notes"]:
         print(f"lepton: {note}", file=sys.stderr)
     column = answering.name_column(table)

@@ -212,6 +212,7 @@ class Run(StandingRun):
         *,
         model: str = "last",
         workers: int | None = None,
+        hosts: Any = None,
         batch_size: int = 256,
         top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
@@ -224,7 +225,9 @@ class Run(StandingRun):
         `lepton_kit.deploy.predict.Predictor.predict`.
         """
         found = self.predictor(model)
-        return found.predict(raw, workers=workers, batch_size=batch_size, top=top, progress=progress)
+        return found.predict(
+            raw, workers=workers, hosts=hosts, batch_size=batch_size, top=top, progress=progress
+        )
 
     def predictions(self) -> Predictions | None:
         """What the model said of the validation split after its last validation: counts by class, some samples; None before.

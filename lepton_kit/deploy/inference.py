@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lepton_kit.config import RunSettings
 from lepton_kit.data.sharding import cut
 from lepton_kit.data.structure import Arrays, first, items
 from lepton_kit.data.writing import allocated
@@ -24,6 +25,7 @@ from lepton_kit.deploy.report.rows import Figure
 from lepton_kit.deploy.runners import format_of, samples_of
 from lepton_kit.deploy.subject import is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, ModelError
+from lepton_kit.hosts import read_hosts
 from lepton_kit.processes.isolated import child_environment
 from lepton_kit.processes.program import command
 
@@ -59,13 +61,14 @@ def infer(
     run_or_export: Any,
     data: Any,
     *,
-    workers: int = 2,
+    workers: int | None = None,
     batch: int = 256,
     threads: int | None = None,
     output: str | Path | None = None,
     split: str = "validation",
+    hosts: Any = None,
 ) -> InferenceResult:
-    """Predict all samples with N worker processes.
+    """Predict all samples with N worker processes, on this machine or over hosts.
 
     Parameters
     ----------
@@ -73,7 +76,10 @@ def infer(
         or a Keras model.
     data : an array of samples, rows first, of several inputs a dictionary or tuple of arrays; or a dataset, of which
         ``split`` is used.
-    workers, threads : processes, and threads of each (default: cores divided by workers).
+    workers, threads : processes (default: 2), and threads of each (default: cores divided by workers).
+    hosts : where to predict, as `launch` takes them (``"gpu-box:4, lab-3:2"``), instead of ``workers``: their slots count.
+        Each gets the model once, and a part of the rows by its slots and speed; the way there and back counts in
+        ``seconds``. Raises `RunError` for a host that would compute something else.
     output : a ``.npy`` file for the outputs; without it they are returned in memory. Of several outputs each gets a file
         of its own, ``NAME-0.npy`` and so on.
 
@@ -86,9 +92,14 @@ def infer(
     if output is not None and not Path(output).absolute().parent.is_dir():
         raise CompressionError(f"output: got {str(output)!r}; the folder that it would lie in does not exist")
     samples = _samples(data, split)
+    if hosts is not None and workers is not None:
+        raise CompressionError(f"workers: got {workers}; expected none with hosts, whose slots count")
+    workers = workers or 2
     with tempfile.TemporaryDirectory(prefix="lepton-infer-") as folder:
         home = Path(folder)
         model = _model_file(run_or_export, home)
+        if hosts is not None:
+            return _over(hosts, model, samples, batch, threads, output)
         inputs = [
             [key, _saved(home / f"samples-{place}.npy", part)]
             for place, (key, part) in enumerate(items(samples))
@@ -111,6 +122,24 @@ def infer(
         outputs = [np.load(file, mmap_mode="r" if output is not None else None) for file in files]
         whole = outputs[0] if len(outputs) == 1 else outputs
         return InferenceResult(whole, seconds, ready - started, len(parts), parts)
+
+
+def _over(
+    hosts: Any, model: Path, samples: Arrays, batch: int, threads: int | None, output: str | Path | None
+) -> InferenceResult:
+    from lepton_kit.deploy.infer_over import infer_over
+
+    given = RunSettings.from_dict({"workers": {"hosts": read_hosts(hosts)}}).workers.hosts or ()
+    found = infer_over(given, model, samples, batch, threads)
+    outputs: list[Any] = found.outputs
+    if output is not None:
+        target = Path(output)
+        files = [target] if len(outputs) == 1 else [_numbered(target, place) for place in range(len(outputs))]
+        for file, array in zip(files, outputs, strict=True):
+            np.save(file, array)
+        outputs = [np.load(file, mmap_mode="r") for file in files]
+    whole = outputs[0] if len(outputs) == 1 else outputs
+    return InferenceResult(whole, found.seconds, found.start_seconds, found.workers, found.parts)
 
 
 def _numbered(path: Path, place: int) -> Path:

@@ -71,6 +71,7 @@ class Predictor:
         raw: Any,
         *,
         workers: int | None = None,
+        hosts: Any = None,
         batch_size: int = 256,
         top: int | None = None,
         progress: bool | Callable[[int, int | None], Any] | None = None,
@@ -81,7 +82,7 @@ class Predictor:
         the target's unit. ``top=3`` gives the three likeliest classes instead of a probability for each (``class``,
         ``probability``, ``class_2``, ``probability_2``, …). An input that can't be read keeps its row, with missing values and a ``problem``; what was
         done with input unlike the training data stands in ``frame.attrs["notes"]``. ``workers`` processes, each with
-        the model, predict in parallel. ``progress`` True, False, or a function of (done, total); None shows a line
+        the model, predict in parallel, here or on ``hosts`` (as `launch` takes them), whose slots count. ``progress`` True, False, or a function of (done, total); None shows a line
         where someone looks. Raises `DataError` for input of another kind as a whole, such as a missing column.
         """
         for option, value in (("workers", workers), ("batch_size", batch_size), ("top", top)):
@@ -92,10 +93,10 @@ class Predictor:
         line = Line(self.preprocessing.count(raw), progress)
         read = self.preprocessing.pieces(raw, max(batch_size, ROWS.get(self.preprocessing.kind, MOST_ROWS)))
         with line:
-            if workers is None:
+            if workers is None and hosts is None:
                 found = list(self._here(read, batch_size, line, top))
             else:
-                found = self._elsewhere(read, batch_size, workers, line, top)
+                found = self._elsewhere(read, batch_size, workers, hosts, line, top)
         return self._framed(found, top)
 
     def predict_array(self, raw: Any, *, batch_size: int = 256) -> np.ndarray:
@@ -159,13 +160,20 @@ class Predictor:
             yield self._part(piece, outputs, top)
 
     def _elsewhere(
-        self, pieces: Iterator[Encoded], batch: int, workers: int, line: Line, top: int | None
+        self,
+        pieces: Iterator[Encoded],
+        batch: int,
+        workers: int | None,
+        hosts: Any,
+        line: Line,
+        top: int | None,
     ) -> list[_Part]:
         """Samples go to disk as they are read; then each worker predicts a part of them."""
         from lepton_kit.data.columns import Column
 
         if self._file is None:
-            raise ConfigError("workers", given=workers, rule="none: this model has no file of its own")
+            name, given = ("workers", workers) if hosts is None else ("hosts", hosts)
+            raise ConfigError(name, given=given, rule="none: this model has no file of its own")
         with tempfile.TemporaryDirectory(prefix="lepton-predict-") as folder:
             home = Path(folder)
             columns: dict[Any, Column] = {}
@@ -182,8 +190,10 @@ class Predictor:
             for place, (key, column) in enumerate(columns.items()):
                 column.finish(home / f"x{place}.npy", column.shape)
                 samples[key] = np.load(home / f"x{place}.npy", mmap_mode="r")
-            line.say(f"predicting {len(first(samples)):,} samples in {workers} processes")
-            found = infer(self._file(home), joined(samples), workers=workers, batch=batch).outputs
+            where = f"in {workers} processes" if hosts is None else "over hosts"
+            line.say(f"predicting {len(first(samples)):,} samples {where}")
+            settings = {"workers": workers, "hosts": hosts, "batch": batch}
+            found = infer(self._file(home), joined(samples), **settings).outputs
             outputs = found if isinstance(found, list) else [found]
             parts, start = [], 0
             for piece in read:
