@@ -131,6 +131,12 @@ def _parser() -> Parser:
     made = verb("set", runs.set, "Change settings of a run that is under way.", run=True)
     made.add_argument("--learning-rate", type=float)
     made.add_argument("--log-seconds", type=float)
+    made = verb("slow", runs.slow, "Make a worker slow for real, for a lesson or a test.", run=True)
+    made.add_argument("rank", type=int, help="the rank that the worker has now")
+    made.add_argument("--factor", type=float, help="compute so many times as long, 1 to 20; 1 undoes it")
+    made.add_argument(
+        "--data-seconds", type=float, help="wait so long for the samples of each step, 0 to 5; 0 undoes it"
+    )
     for name, text in (
         ("pause", "Hold a run at its next commit."),
         ("stop", "End a run at its next commit, with a checkpoint."),

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import ConfigError
+
 ANSWER_SECONDS = 3.0
 
 
@@ -134,6 +136,18 @@ def set(options: argparse.Namespace) -> int:
     """Change settings of a run."""
     changes = {"learning_rate": options.learning_rate, "log_seconds": options.log_seconds}
     open_run_of(options).set(**{name: value for name, value in changes.items() if value is not None})
+    return 0
+
+
+def slow(options: argparse.Namespace) -> int:
+    """Make a worker slow, for a lesson."""
+    run = open_run_of(options)
+    if options.factor is None and options.data_seconds is None:
+        raise ConfigError("slow", given="nothing", rule="--factor or --data-seconds")
+    if options.factor is not None:
+        run.slow_down(options.rank, options.factor)
+    if options.data_seconds is not None:
+        run.slow_data(options.rank, options.data_seconds)
     return 0
 
 

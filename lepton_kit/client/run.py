@@ -129,6 +129,32 @@ class Run(StandingRun):
         self.config.check_rate(changes.get("learning_rate"))
         return self._ask("set", **changes)
 
+    def slow_down(self, rank: int, factor: float) -> Run:
+        """Make the worker of a rank compute ``factor`` times as slowly, 1 to 20, for a lesson or a test; 1 undoes it.
+
+        It rests after each block of steps for (``factor`` - 1) times what it has computed. The worker stays slow when
+        ranks change, until it ends. Raises `RunError` for a rank that does not train.
+        """
+        return self._ask_answered("slow", rank=rank, factor=factor)
+
+    def slow_data(self, rank: int, seconds: float) -> Run:
+        """Make the worker of a rank wait so many seconds, 0 to 5, for the samples of each step; 0 undoes it. See `slow_down`."""
+        return self._ask_answered("slow", rank=rank, data_seconds=seconds)
+
+    def _ask_answered(self, verb: str, **arguments: Any) -> Run:
+        """Ask, and wait for the driver's word. Raises `RunError` with its cause where it refuses."""
+        answered = len(self.view().requests)
+        self._ask(verb, **arguments)
+        deadline = time.monotonic() + HEARD_SECONDS
+        while time.monotonic() < deadline:
+            for one in self.view().requests[answered:]:
+                if one["verb"] == verb and one.get("accepted") is False:
+                    raise RunError(f"{self.id}: {verb}: {one['cause']}")
+                if one["verb"] == verb:
+                    return self
+            time.sleep(POLL_SECONDS)
+        return self  # a driver that is busy hears it later
+
     def _ask(self, verb: str, **arguments: Any) -> Run:
         if not self.alive:
             raise RunError(f"{self.id} is {self.status}; {verb} needs a run that is under way")
