@@ -151,6 +151,31 @@ def slow(options: argparse.Namespace) -> int:
     return 0
 
 
+def workers(options: argparse.Namespace) -> int:
+    """Print where the time of each worker goes, and which one holds the others up."""
+    run = open_run_of(options)
+    found, slow = run.workers_table(), run.view().ranks.straggler()
+    if options.json:
+        rows = json.loads(found.to_json(orient="records"))
+        print(json.dumps({"workers": rows, "straggler": None if slow is None else str(slow)}))
+        return 0
+    if not len(found):
+        print("no workers yet")
+        return 0
+    short = {name: name.replace("_percent", " %").replace("_per_second", "/s") for name in found.columns}
+    text = found.rename(columns=short).to_string(
+        index=False, na_rep="–", float_format=lambda value: f"{value:,.1f}"
+    )
+    print(text if slow is None else f"{text}\n{slow}")
+    return 0
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Write the trace of a run."""
+    print(open_run_of(options).trace(options.file, steps=options.steps))
+    return 0
+
+
 def steer(name: str) -> Any:
     """The verb that pauses, resumes or stops a run."""
 
