@@ -131,6 +131,22 @@ def _parser() -> Parser:
     made = verb("set", runs.set, "Change settings of a run that is under way.", run=True)
     made.add_argument("--learning-rate", type=float)
     made.add_argument("--log-seconds", type=float)
+    made = verb(
+        "workers",
+        runs.workers,
+        "Show each worker: its speed, where its time goes, what hinders it.",
+        run=True,
+        reads=True,
+    )
+    made = verb("trace", runs.trace, "Write where the time of each rank went, for Perfetto.", run=True)
+    made.add_argument("file", nargs="?", default="trace.json", help="trace.json without one")
+    made.add_argument("--steps", type=int, default=1000, help="of the last so many steps")
+    made = verb("slow", runs.slow, "Make a worker slow for real, for a lesson or a test.", run=True)
+    made.add_argument("rank", type=int, help="the rank that the worker has now")
+    made.add_argument("--factor", type=float, help="compute so many times as long, 1 to 20; 1 undoes it")
+    made.add_argument(
+        "--data-seconds", type=float, help="wait so long for the samples of each step, 0 to 5; 0 undoes it"
+    )
     for name, text in (
         ("pause", "Hold a run at its next commit."),
         ("stop", "End a run at its next commit, with a checkpoint."),

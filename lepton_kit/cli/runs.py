@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import ConfigError
+
 ANSWER_SECONDS = 3.0
 
 
@@ -134,6 +136,43 @@ def set(options: argparse.Namespace) -> int:
     """Change settings of a run."""
     changes = {"learning_rate": options.learning_rate, "log_seconds": options.log_seconds}
     open_run_of(options).set(**{name: value for name, value in changes.items() if value is not None})
+    return 0
+
+
+def slow(options: argparse.Namespace) -> int:
+    """Make a worker slow, for a lesson."""
+    run = open_run_of(options)
+    if options.factor is None and options.data_seconds is None:
+        raise ConfigError("slow", given="nothing", rule="--factor or --data-seconds")
+    if options.factor is not None:
+        run.slow_down(options.rank, options.factor)
+    if options.data_seconds is not None:
+        run.slow_data(options.rank, options.data_seconds)
+    return 0
+
+
+def workers(options: argparse.Namespace) -> int:
+    """Print where the time of each worker goes, and which one holds the others up."""
+    run = open_run_of(options)
+    found, slow = run.workers_table(), run.view().ranks.straggler()
+    if options.json:
+        rows = json.loads(found.to_json(orient="records"))
+        print(json.dumps({"workers": rows, "straggler": None if slow is None else str(slow)}))
+        return 0
+    if not len(found):
+        print("no workers yet")
+        return 0
+    short = {name: name.replace("_percent", " %").replace("_per_second", "/s") for name in found.columns}
+    text = found.rename(columns=short).to_string(
+        index=False, na_rep="–", float_format=lambda value: f"{value:,.1f}"
+    )
+    print(text if slow is None else f"{text}\n{slow}")
+    return 0
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Write the trace of a run."""
+    print(open_run_of(options).trace(options.file, steps=options.steps))
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.client import jobs
+from lepton_kit.client import jobs, watching
 from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.client.spark import look_at
 from lepton_kit.client.standing import StandingRun
@@ -18,6 +18,7 @@ from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import RunPaths, Status, find_run, send_request
+from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import describe
@@ -128,6 +129,51 @@ class Run(StandingRun):
         """Change ``learning_rate`` or ``log_seconds`` at the next commit. A schedule's rate can't be changed."""
         self.config.check_rate(changes.get("learning_rate"))
         return self._ask("set", **changes)
+
+    def slow_down(self, rank: int, factor: float) -> Run:
+        """Make the worker of a rank compute ``factor`` times as slowly, 1 to 20, for a lesson or a test; 1 undoes it.
+
+        It rests after each block of steps for (``factor`` - 1) times what it has computed. The worker stays slow when
+        ranks change, until it ends. Raises `RunError` for a rank that does not train.
+        """
+        return self._ask_answered("slow", rank=rank, factor=factor)
+
+    def slow_data(self, rank: int, seconds: float) -> Run:
+        """Make the worker of a rank wait so many seconds, 0 to 5, for the samples of each step; 0 undoes it. See `slow_down`."""
+        return self._ask_answered("slow", rank=rank, data_seconds=seconds)
+
+    def workers_table(self) -> pd.DataFrame:
+        """One row per worker: rank, worker, host, state, samples_per_second, parts of its time, cores, stolen, memory, slowed.
+
+        ``samples_per_second`` is its speed while it computes. The parts are in percent of the last 5 s of training:
+        data, computing, communicating, waiting (for the slowest rank) and other (callbacks, validation, the loop).
+        ``stolen_percent`` is the part of the time in which it could have run and had no core; ``memory_mb`` is in MB.
+        """
+        return watching.workers_table(self.view())
+
+    def trace(self, path: str | Path = "trace.json", *, steps: int = 1000) -> Path:
+        """Write where the time of each rank went in the last steps as a trace, for ui.perfetto.dev or chrome://tracing.
+
+        A process of the trace is a rank, with spans of data, compute, wait and communicate: one of each for each report
+        of the log (`set(log_seconds=0.1)` gives one about every block of steps). Ranks are aligned on the end of the
+        last sum; within a report the spans are sums over its steps. Raises `RunError` before the first report,
+        `ConfigError` for a path that does not end in .json.
+        """
+        return watching.trace(EventReader(self.paths.events).stream(), Path(path), steps)
+
+    def _ask_answered(self, verb: str, **arguments: Any) -> Run:
+        """Ask, and wait for the driver's word. Raises `RunError` with its cause where it refuses."""
+        answered = len(self.view().requests)
+        self._ask(verb, **arguments)
+        deadline = time.monotonic() + HEARD_SECONDS
+        while time.monotonic() < deadline:
+            for one in self.view().requests[answered:]:
+                if one["verb"] == verb and one.get("accepted") is False:
+                    raise RunError(f"{self.id}: {verb}: {one['cause']}")
+                if one["verb"] == verb:
+                    return self
+            time.sleep(POLL_SECONDS)
+        return self  # a driver that is busy hears it later
 
     def _ask(self, verb: str, **arguments: Any) -> Run:
         if not self.alive:

@@ -11,8 +11,13 @@ from typing import Any
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir.paths import RunPaths, write_atomically
 
-VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set")
+VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set", "slow")
 SETTABLE = ("learning_rate", "log_seconds")
+SLOWED = {"factor": (1.0, 20.0), "data_seconds": (0.0, 5.0)}
+"""By how much a worker may be made slow: computing so many times as long, reading so many seconds a step longer.
+
+The bounds keep the blocks short: a pause is heard between two of them, and so waits for the slowest worker.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,22 @@ class Request:
                     raise ConfigError(name, given=value, rule=f"one of {', '.join(SETTABLE)}")
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
                     raise ConfigError(name, given=value, rule="a number above 0")
+        if self.verb == "slow":
+            _check_slow(dict(self.arguments))
+
+
+def _check_slow(arguments: dict[str, Any]) -> None:
+    rank = arguments.pop("rank", None)
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 0:
+        raise ConfigError("rank", given=rank, rule="a rank: a whole number of at least 0")
+    if not arguments:
+        raise ConfigError("slow", given={"rank": rank}, rule="factor or data_seconds")
+    for name, value in arguments.items():
+        if name not in SLOWED:
+            raise ConfigError(name, given=value, rule=f"one of {', '.join(SLOWED)}")
+        low, high = SLOWED[name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ConfigError(name, given=value, rule=f"a number from {low:g} (as it is) to {high:g}")
 
 
 def send_request(paths: RunPaths, verb: str, **arguments: Any) -> Request:

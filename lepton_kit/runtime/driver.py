@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import memory, usable_cores
+from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models.footprint import worker_bytes
-from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock, read_requests
+from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.balance import Balance
 from lepton_kit.runtime.deaths import describe, memory_kills
@@ -23,6 +23,7 @@ from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.hosts import slurm
 from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.reports import Ledger
+from lepton_kit.runtime.requests import Requests
 from lepton_kit.runtime.resources import Resources
 from lepton_kit.runtime.roster import Member
 from lepton_kit.runtime.wishes import Wishes
@@ -66,6 +67,7 @@ class Driver:
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._group, self._ledger)
         self._balance = Balance(self.config, self._ring, self._ledger)
+        self._requests = Requests(self.config, self._wishes, self._ring, self._executor, self._ledger)
         self._failures, self._failed_at = 0, 0
         self._fatal: tuple[float, str] | None = None
         self._verdict = Status.FAILED
@@ -113,7 +115,7 @@ class Driver:
     def turn(self) -> tuple[Status, str | None] | None:
         """Take in what is new and do what follows from it; the final status and its cause, once the run is over."""
         self._receive()
-        self._read_requests()
+        self._requests.read()
         self._look_after()
         if (moved := self._held.moved()) is not None:
             self._ledger.append("warning", {"text": moved})
@@ -206,18 +208,6 @@ class Driver:
 
     def _prepare(self, member: Member) -> None:
         self._group.prepare(member, self._held.shared, self._token)
-
-    def _read_requests(self) -> None:
-        requests, refused = read_requests(self._ledger.paths)
-        for reason in refused:
-            self._ledger.append("warning", {"text": reason})
-        for request in requests:
-            asks = request.verb == "scale" and self.config.workers.hosts is None
-            free = memory()[1] if asks else None
-            cause = self._wishes.apply(request.verb, request.arguments, free)
-            if request.verb == "set" and cause is None:
-                self._ring.tell(messages.Set(generation=self._ring.number, **request.arguments))
-            self._ledger.answer(request, cause)
 
     # ------------------------------------------------------------------ what comes in
 

@@ -160,8 +160,8 @@ class Ledger:
         )
 
     def workers(self, wanted: int, rows: list[dict[str, Any]]) -> None:
-        """Log the workers when a state, a rank or the wanted number has changed, or the memory of one by a quarter."""
-        key = (wanted, [(row["worker"], row["state"], row["rank"]) for row in rows])
+        """Log the workers when what is told of one or the wanted number has changed, or the memory of one by a quarter."""
+        key = (wanted, [{**row, "memory_bytes": None, "pid": None} for row in rows])
         memory = [row["memory_bytes"] or 0 for row in rows]
         if key != self._last_workers or any(map(_is_news, self._last_memory, memory)):
             self._last_workers, self._last_memory = key, memory

@@ -12,6 +12,7 @@ from lepton_kit.runtime.places import Place
 from lepton_kit.training.collective import Kind
 from lepton_kit.training.messages import Alive
 
+AS_IT_IS = {"factor": 1.0, "data_seconds": 0.0}
 QUIET_SECONDS = 2.0
 """Four heartbeats."""
 
@@ -37,6 +38,8 @@ class Member:
     stopped_by: str | None = None
     cause: str | None = None
     excused: bool = False
+    slowed: dict[str, float] = field(default_factory=dict)
+    """How it is made slow for a lesson: ``factor``, ``data_seconds``."""
     alive: Alive | None = None
     """Its last heartbeat."""
     last_heard: float = field(default_factory=time.monotonic)
@@ -55,6 +58,7 @@ class Member:
             "rank": self.rank,
             "memory_bytes": self.memory_bytes,
             "host": self.place.host,
+            "slowed": {name: value for name, value in self.slowed.items() if value != AS_IT_IS[name]},
         }
 
 

@@ -27,6 +27,7 @@ from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
 from lepton_kit.training import messages
 from lepton_kit.training.channel import Answer
+from lepton_kit.training.slowness import Slowness
 
 HEARTBEAT_SECONDS = 0.5
 
@@ -39,6 +40,7 @@ class DriverChannel:
         self._incoming: queue.SimpleQueue[messages.Message] = queue.SimpleQueue()
         self._kept: deque[messages.Message] = deque()
         self.generation = 0
+        self.slowness = Slowness()
         self.on_abort: Callable[[int], None] = lambda generation: None
         self.held: HeldFolder | None = None
         """The folder of the run that this worker is prepared for."""
@@ -92,6 +94,9 @@ class DriverChannel:
                 for message in self._connection.receive():
                     if isinstance(message, messages.Abort):
                         self.on_abort(message.generation)  # here, for the others may wait in an operation
+                        self.slowness.wake()
+                    elif isinstance(message, messages.Slow):
+                        self.slowness.set(message.factor, message.data_seconds)
                     else:
                         self._incoming.put(message)
         except BaseException:  # a message that is not known, say

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.training.slowness import Slowness
+
 FIGURES = 3
 """Numbers by which a rank tells the others of its time; see `Clock.take`."""
 
@@ -59,18 +61,27 @@ class Stopwatch:
 
 
 class Clock:
-    """The time of one rank between two agreements. ``inside`` tells the seconds that it has spent in sums, in all."""
+    """The time of one rank between two agreements. ``inside`` tells the seconds that it has spent in sums, in all.
 
-    def __init__(self, inside: Callable[[], float]):
+    What ``slowness`` has it rest counts as that for which it rests: reading, or computing.
+    """
+
+    def __init__(self, inside: Callable[[], float], slowness: Slowness | None = None):
         self._inside = inside
+        self._slowness = slowness or Slowness()
         self._at = inside()
         self._data = self._computed = 0.0
+        self._steps = 0
+        self.step_seconds = 0.0
+        """Of the last steps, each; with the wait for the slowest rank, so all ranks find them as long."""
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """While the samples of a block are fetched."""
+    def reading(self, steps: int = 1) -> Iterator[None]:
+        """While the samples of a block of so many steps are fetched."""
         start = time.perf_counter()
         yield
+        self._slowness.after_reading(steps)
+        self._steps += steps
         self._data += time.perf_counter() - start
 
     @contextlib.contextmanager
@@ -79,6 +90,7 @@ class Clock:
         start, inside = time.perf_counter(), self._inside()
         try:
             yield
+            self._slowness.after_computing(time.perf_counter() - start - (self._inside() - inside))
         finally:
             self._computed += time.perf_counter() - start - (self._inside() - inside)
 
@@ -86,7 +98,9 @@ class Clock:
         """Seconds since this was asked last, float32 of shape ``(3,)``: reading, computing, in sums."""
         now = self._inside()
         taken = np.array([self._data, self._computed, now - self._at], np.float32)
-        self._at, self._data, self._computed = now, 0.0, 0.0
+        if self._steps:
+            self.step_seconds = float(taken.sum()) / self._steps
+        self._at, self._data, self._computed, self._steps = now, 0.0, 0.0, 0
         return taken
 
 

@@ -46,7 +46,6 @@ class Worker:
         self._history = History(job.batch_size)
         self._reports = Reports(job, self._history, channel)
         self._logged_epochs = self._handed_in = 0
-        self._step_seconds = 0.0
         self._saver = Saver(channel.send)
         self._validation = Validation(job)
         self._decisions = decisions_of(job, self._variables)
@@ -85,7 +84,7 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights = join.weights
-        self._clock, self._block = Clock(self._collective.inside_seconds), (0, 0)
+        self._clock, self._block = Clock(self._collective.inside_seconds, self._channel.slowness), (0, 0)
         paced = self._rank == 0 and self._job.config.workers.weights == "auto"
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
@@ -205,13 +204,14 @@ class Worker:
     def _agree(self) -> Agreement:
         """All ranks take rank 0's decision, and learn where the time of each went in the last block."""
         said, desired = Agreement(self._size), self._desired
+        taken = self._clock.take()
         if self._rank == 0:
             for command in self._channel.take_commands():
                 desired.obey(command)
             rate, weights = desired.learning_rate, desired.weights
             said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
             desired.learning_rate, desired.weights = 0.0, ()
-        said.figures[self._rank] = self._clock.take()
+        said.figures[self._rank] = taken
         agreed = said.by(self._collective)
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
         self._reports.note_time(agreed.figures)
@@ -243,7 +243,8 @@ class Worker:
         step, job, length = self.position, self._job, self._job.length
         if self._decisions.each_step:
             return 1
-        wanted = int(BLOCK_SECONDS / self._step_seconds) if self._step_seconds else 1
+        each = self._clock.step_seconds
+        wanted = int(BLOCK_SECONDS / each) if each else 1
         end_of_epoch = length.steps_per_epoch - step % length.steps_per_epoch
         limits = [
             wanted,
@@ -270,9 +271,8 @@ class Worker:
     def _run_block(self, steps: int) -> None:
         first = self.position
         self._block = (steps, self._job.batch_size(first))
-        with self._clock.reading():
+        with self._clock.reading(steps):
             block = self._job.block(first, steps, self._weights, self._rank)
-        start = time.perf_counter()
         try:
             with self._clock.training():
                 self._step.train(block)
@@ -280,7 +280,6 @@ class Worker:
             # A block that broke off has done some of its steps, and they count.
             losses, proofs = self._step.recorded(self.position - first)
             self._history.extend(first, losses, proofs)
-        self._step_seconds = (time.perf_counter() - start) / steps
         self.trained_until = time.monotonic()
         if not np.all(np.isfinite(losses)) and not self._job.may_diverge:
             bad = first + int(np.flatnonzero(~np.isfinite(losses))[0])

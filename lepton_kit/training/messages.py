@@ -199,6 +199,14 @@ class Weigh(InGeneration):
     gain: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Slow(Message):
+    """Be slow for real, for a lesson or a test: see `Slowness`. None leaves it as it is; it outlives generations."""
+
+    factor: float | None = None
+    data_seconds: float | None = None
+
+
 # ---------------------------------------------------------------------- worker to driver
 
 
@@ -294,7 +302,7 @@ class Failed(Message):
 
 
 Command = Reform | Pause | Resume | Stop | Durable | Set | Weigh
-ToWorker = Prepare | Join | Exit | Abort | Command
+ToWorker = Prepare | Join | Exit | Abort | Slow | Command
 FromWorker = (
     Hello
     | Alive

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lepton_kit import cli, data, deploy
+from lepton_kit.client import run as client_run
 from lepton_kit.data import cache
 from lepton_kit.deploy import answering, exports
 from lepton_kit.deploy.frames import frame
@@ -106,6 +107,23 @@ def test_scale_and_set_leave_their_values(folder: Path, monkeypatch: pytest.Monk
         {"workers": "auto"},
         {"learning_rate": 0.5, "log_seconds": 2.0},
     ]
+    os.close(held)
+
+
+def test_a_worker_is_made_slow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(client_run, "HEARD_SECONDS", 0.0)
+    paths = make(folder, status="running")
+    held = lock.take(paths)
+    assert call(folder, "slow", "demo", "1", "--factor", "3", "--data-seconds", "0.05") == 0
+    requests, _ = read_requests(paths)
+    assert [one.arguments for one in requests] == [
+        {"rank": 1, "factor": 3.0},
+        {"rank": 1, "data_seconds": 0.05},
+    ]
+    assert call(folder, "slow", "demo", "1") == 1
+    assert "--factor or --data-seconds" in capsys.readouterr().err
     os.close(held)
 
 

@@ -45,7 +45,7 @@ def test_auto_is_a_number_of_workers():
 
 
 def test_an_unknown_verb_is_refused():
-    with pytest.raises(ConfigError, match="one of scale, pause, resume, stop, interrupt, set"):
+    with pytest.raises(ConfigError, match="one of scale, pause, resume, stop, interrupt, set, slow"):
         Request("dance", {})
 
 
@@ -61,6 +61,30 @@ def test_an_unknown_verb_is_refused():
 def test_a_setting_that_makes_no_sense_is_refused(name: str, value: object, rule: str):
     with pytest.raises(ConfigError, match=rule):
         Request("set", {name: value})
+
+
+def test_a_worker_may_be_made_slow_within_bounds():
+    assert Request("slow", {"rank": 2, "factor": 3}).arguments["factor"] == 3
+    assert Request("slow", {"rank": 0, "data_seconds": 0.0}).arguments == {"rank": 0, "data_seconds": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"factor": 3}, "rank: got None; expected a rank"),
+        ({"rank": True, "factor": 3}, "rank: got True"),
+        ({"rank": -1, "factor": 3}, "rank: got -1"),
+        ({"rank": 1}, "factor or data_seconds"),
+        ({"rank": 1, "factor": 0.5}, "factor: got 0.5; expected a number from 1"),
+        ({"rank": 1, "factor": float("nan")}, "a number from 1"),
+        ({"rank": 1, "factor": "3"}, "a number from 1"),
+        ({"rank": 1, "data_seconds": 60}, "a number from 0 .* to 5"),
+        ({"rank": 1, "speed": 2}, "one of factor, data_seconds"),
+    ],
+)
+def test_slowness_that_makes_no_sense_is_refused(arguments: dict[str, object], rule: str):
+    with pytest.raises(ConfigError, match=rule):
+        Request("slow", arguments)
 
 
 @pytest.mark.parametrize(

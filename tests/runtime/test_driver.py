@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lepton_kit.rundir import RunPaths, RunView
+from lepton_kit.rundir import RunPaths, RunView, send_request
 from lepton_kit.runtime import roster
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.executor import Ended, Loss
@@ -274,6 +274,29 @@ def test_notes_of_a_model_become_warnings_once(begin: Any, stages: list[Stage]):
     assert [warning["text"] for warning in stage.view().warnings] == notes
 
 
+def test_a_worker_is_made_slow_and_the_log_tells_which(begin: Any):
+    stage = begin(FakeExecutor(PLACES), count=2)
+    stage.turn()
+    send_request(stage.paths, "slow", rank=0, factor=3.0)
+    assert stage.turn() is None
+    assert stage.view().requests[-1]["cause"] == "rank: got 0; expected a rank, and none trains now"
+    stage.ready(0, 1)
+    stage.train(1)
+    for rank, how in ((1, {"factor": 3.0}), (1, {"data_seconds": 0.5}), (0, {"factor": 1.0})):
+        send_request(stage.paths, "slow", rank=rank, **how)
+    send_request(stage.paths, "slow", rank=2, factor=3.0)
+    stage.turn()
+    assert [
+        (worker, one.content) for worker, one in stage.executor.sent if isinstance(one, messages.Slow)
+    ] == [
+        (1, {"factor": 3.0, "data_seconds": None}),
+        (1, {"factor": None, "data_seconds": 0.5}),
+        (0, {"factor": 1.0, "data_seconds": None}),
+    ]
+    assert [one["slowed"] for one in stage.view().workers] == [{}, {"factor": 3.0, "data_seconds": 0.5}]
+    assert stage.view().requests[-1]["cause"] == "rank: got 2; expected a rank from 0 to 1"
+
+
 def break_while_forming(begin: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *said: Any) -> Stage:
     """Three workers that join; the last one dies, and so much time goes by."""
     stage = begin(FakeExecutor(PLACES), count=3)
@@ -321,8 +344,11 @@ def test_a_host_whose_workers_share_no_memory_is_named_once(begin: Any):
     stage.ready(0, 1, 2, 3)
     stage.train(1)
     assert [one.membership.shared_size for one in stage.joins().values()] == [2, 1, 2, 1]
-    (warning,) = stage.view().warnings
-    assert warning["text"].startswith("b: the library for sums in shared memory is not built there")
+    told = [one["text"] for one in stage.view().warnings]
+    assert (
+        sum(one.startswith("b: the library for sums in shared memory is not built there") for one in told)
+        == 1
+    )
 
 
 class Impatient:

@@ -14,6 +14,7 @@ from lepton_kit.training import job, messages
 from lepton_kit.training.collective import segment_bytes
 from lepton_kit.training.logged import Logged
 from lepton_kit.training.loop import Worker
+from lepton_kit.training.slowness import Slowness
 
 
 class Channel:
@@ -22,6 +23,7 @@ class Channel:
     def __init__(self, commands: dict[int, list[messages.Command]] | None = None):
         self.sent: list[messages.Message] = []
         self._commands = commands or {}
+        self.slowness = Slowness()
         self._asked = 0
 
     def send(self, message: messages.FromWorker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from lepton_kit.training.clocks import Clock, Spent, Stopwatch
+from lepton_kit.training.slowness import Slowness
 
 
 def slept(seconds: float) -> float:
@@ -34,6 +36,38 @@ def test_a_clock_tells_reading_computing_and_sums_apart():
     assert computed == pytest.approx(took["computed"], rel=0.05)
     assert sums == pytest.approx(took["inside"] + took["agreed"], rel=0.05)
     assert clock.take().tolist() == [0, 0, 0]
+
+
+def test_what_a_slowed_worker_rests_counts_as_what_it_rests_for():
+    slowness, inside, took = Slowness(), Stopwatch(), {}
+    slowness.set(factor=3.0, data_seconds=0.01)
+    clock = Clock(lambda: inside.seconds, slowness)
+    with clock.reading(steps=3):
+        took["data"] = slept(0.02)
+    with clock.training():
+        took["computed"] = slept(0.03)
+        with inside.running():
+            took["inside"] = slept(0.05)
+    data, computed, sums = clock.take()
+    assert clock.step_seconds == pytest.approx((data + computed + sums) / 3)
+    assert data == pytest.approx(took["data"] + 0.03, rel=0.05)
+    assert computed == pytest.approx(3 * took["computed"], rel=0.05)
+    assert sums == pytest.approx(took["inside"], rel=0.05)
+    slowness.set(factor=1.0, data_seconds=0.0)
+    with clock.training():
+        took["computed"] = slept(0.02)
+    assert clock.take()[1] == pytest.approx(took["computed"], rel=0.05)
+
+
+def test_a_rest_ends_when_it_is_undone():
+    slowness = Slowness()
+    slowness.set(factor=20.0)
+    undo = threading.Timer(0.05, slowness.set, [1.0])
+    undo.start()
+    slowness.after_computing(1000.0)  # else for hours
+    undo.join()
+    slowness.after_computing(1000.0)
+    assert slowness.factor == 1.0
 
 
 @pytest.mark.parametrize("eager", [False, True])
