@@ -17,7 +17,7 @@ def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any =
     """Look at the hosts of a run. Raises `RunError` with what is wrong with each that can't be used."""
     if (driver := config.workers.driver) is not None:
         if session is not None:
-            raise ConfigError("driver", given=driver.name, rule="null: the Spark session is here")
+            raise ConfigError("driver", given=driver, rule="null: the Spark session is here")
         if problems := Cluster([driver]).check().problems:
             raise RunError("driver: " + "; ".join(problems))
         return  # which hosts that one reaches is for it to find out
