@@ -103,5 +103,5 @@ def relay(first: str, second: str, device: str, delay: float) -> None:
                     waiting.append((time.monotonic() + delay, key.data, packet))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) > 1:
     relay(*sys.argv[1:4], delay=float(sys.argv[4]) / 1000.0)
