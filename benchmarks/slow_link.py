@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 DEVICE = "slow0"
-MTU = 16000
+MTU = 32000
 """Bytes of a packet: large, so that a relay in Python holds 1 Gbit/s with a small part of a core."""
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
@@ -83,7 +83,7 @@ def relay(first: str, second: str, device: str, delay: float) -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REAL_TIME_PRIORITY))
     print("ready", flush=True)
     waiting: collections.deque[tuple[float, int, bytes]] = collections.deque()
-    selector = selectors.DefaultSelector()
+    selector = selectors.SelectSelector()  # epoll counts in whole milliseconds
     for end, other in (ends, ends[::-1]):
         selector.register(end, selectors.EVENT_READ, other)
     selector.register(0, selectors.EVENT_READ, None)
@@ -103,5 +103,5 @@ def relay(first: str, second: str, device: str, delay: float) -> None:
                     waiting.append((time.monotonic() + delay, key.data, packet))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) > 1:
     relay(*sys.argv[1:4], delay=float(sys.argv[4]) / 1000.0)

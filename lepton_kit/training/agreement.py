@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from lepton_kit.training.clocks import FIGURES
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 1.0
+"""Of a block. What is asked of a run waits for the end of one."""
+AGREEMENTS = 40.0
+"""So many agreements would fit into a block, as far as it stays short: over a network one takes several round trips."""
 
 
 class Agrees(Protocol):
@@ -58,3 +65,33 @@ class Agreement:
     def learning_rate(self) -> float:
         """The rate to be set; 0 where it stays."""
         return float(self._vector[2])
+
+
+class Blocks:
+    """How long blocks should be, by what the agreements between them cost.
+
+    >>> blocks = Blocks()
+    >>> blocks.note(0.005), blocks.note(0.5)
+    (None, None)
+    >>> blocks.seconds
+    0.2
+    """
+
+    def __init__(self) -> None:
+        self._costs: deque[float] = deque(maxlen=8)
+
+    def note(self, seconds: float) -> None:
+        """An agreement took so long. The quickest of the last ones counts: the others waited for a rank that was late."""
+        self._costs.append(seconds)
+
+    def timed(self, agree: Callable[[], Agreement]) -> Agreement:
+        """What an agreement gives; its time is noted."""
+        start = time.perf_counter()
+        agreed = agree()
+        self.note(time.perf_counter() - start)
+        return agreed
+
+    @property
+    def seconds(self) -> float:
+        """The length to aim at."""
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, AGREEMENTS * min(self._costs, default=0.0)))

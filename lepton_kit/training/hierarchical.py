@@ -57,11 +57,14 @@ class HierarchicalCollective(RingCollective):
             )
 
         def between_hosts(rows: list[Any]) -> list[Any]:
-            whole = _over_horovod(rows[0], name) if len(tensors) > rounded else rows[0]
             if not rounded:
-                return [whole, rows[1]]
-            sums = _over_horovod(tf.cast(rows[1], self._wire), f"{name}_rounded")
-            return [whole, tf.cast(sums, tf.float32)]
+                return [_over_horovod(rows[0], name), rows[1]]
+            wired = tf.cast(rows[1], self._wire)
+            sums = tf.cast(_over_horovod(wired, f"{name}_rounded"), tf.float32)
+            if len(tensors) == rounded:
+                return [rows[0], sums]
+            with tf.control_dependencies([wired]):  # both at once, so that the leaders come together once
+                return [_over_horovod(rows[0], name), sums]
 
         if self._operations is None:
             return _cut(tf.concat(self._clock.around([exact, other], between_hosts), 0), tensors)

@@ -12,7 +12,7 @@ import numpy as np
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import logged, messages, state
-from lepton_kit.training.agreement import Agreement
+from lepton_kit.training.agreement import Agreement, Blocks
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.clocks import Clock
 from lepton_kit.training.collective import Kind, is_collective_failure
@@ -25,8 +25,6 @@ from lepton_kit.training.pacing import Pacing
 from lepton_kit.training.reporting import Reports
 from lepton_kit.training.saver import Saver, load, save_final
 from lepton_kit.training.validation import Validation
-
-BLOCK_SECONDS = 0.1
 
 
 class DivergedError(LeptonError):
@@ -83,7 +81,7 @@ class Worker:
         membership = join.membership
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
-        self._weights = join.weights
+        self._weights, self._blocks = join.weights, Blocks()
         self._clock, self._block = Clock(self._collective.inside_seconds, self._channel.slowness), (0, 0)
         paced = self._rank == 0 and self._job.config.workers.weights == "auto"
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
@@ -212,7 +210,7 @@ class Worker:
             said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
             desired.learning_rate, desired.weights = 0.0, ()
         said.figures[self._rank] = taken
-        agreed = said.by(self._collective)
+        agreed = self._blocks.timed(lambda: said.by(self._collective))
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
         self._reports.note_time(agreed.figures)
         if self._pacing is not None:
@@ -244,7 +242,7 @@ class Worker:
         if self._decisions.each_step:
             return 1
         each = self._clock.step_seconds
-        wanted = int(BLOCK_SECONDS / each) if each else 1
+        wanted = int(self._blocks.seconds / each) if each else 1
         end_of_epoch = length.steps_per_epoch - step % length.steps_per_epoch
         limits = [
             wanted,

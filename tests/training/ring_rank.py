@@ -97,7 +97,7 @@ def main() -> None:
         try:
             print(result(case, descriptor, rank))
         except tf.errors.AbortedError as failure:
-            print(failure.message.rpartition("}} ")[2])
+            print(failure.message.rpartition("}} ")[2].partition(" [Op:")[0])
             native.load()[1].lepton_ring_close()
 
 
