@@ -121,7 +121,7 @@ class Looked:
         host, pythons = str(told["host"]), told["pythons"]
         for python, there in pythons.items():
             if isinstance(there, Mapping):
-                other = "; ".join(differences(there))
+                other = "; ".join(differences(there, "spark"))
                 problem = (
                     f"spark: executor on {host}: would compute something else: {other}" if other else None
                 )

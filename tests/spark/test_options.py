@@ -126,7 +126,11 @@ def test_a_session_that_was_stopped_is_refused(monkeypatch: pytest.MonkeyPatch):
             "installed",
             None,
         ),
-        ({"/opt/bin/python": {**versions(), "keras": "2.0"}}, "installed", "executor on a: keras 2.0 there"),
+        (
+            {"/opt/bin/python": {**versions(), "keras": "2.0"}},
+            "installed",
+            "a: would compute something else: keras 2.0 there",
+        ),
         ({"/usr/bin/python3": "No module named 'lepton_kit'"}, None, "executors have no lepton_kit"),
         ({}, None, "no Python is there"),
     ],

@@ -284,7 +284,7 @@ class HostLink:
         if self._no_room is not None and here.disk_bytes < self._needs_bytes:
             self._lose(self._no_room)  # still: it would come only to go at once
             return
-        if different := differences(here.versions):
+        if different := differences(here.versions, self.host.via):
             self._lose(f"would compute something else: {'; '.join(different)}", refused=True)
             return
         folder = str(self._folder) if self.is_here else None

@@ -34,8 +34,8 @@ def code() -> str:
     return digest.hexdigest()[:12]
 
 
-def differences(there: Mapping[str, str]) -> list[str]:
-    """What is other on a host, in words.
+def differences(there: Mapping[str, str], via: str = "ssh") -> list[str]:
+    """What is other on a host that is reached this way, in words, with what mends it.
 
     >>> differences({**versions(), "keras": "2.0"})[0].startswith("keras 2.0 there, ")
     True
@@ -47,5 +47,6 @@ def differences(there: Mapping[str, str]) -> list[str]:
         if there.get(name) != here[name]
     ]
     if found:
-        found[-1] += " (`lepton hosts install` puts there what is here)"
+        command = "lepton spark-archive" if via == "spark" else "lepton hosts install"
+        found[-1] += f" (`{command}` puts there what is here)"
     return found
