@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def pool() -> Pool:
     if not members:
         return Pool(path, None)
     shared = capacity(members, usable_cores(), memory()[1])
-    found = grants(members, shared)
+    found = grants(members, shared, time.time())
     order = sorted(members, key=lambda one: (one.held == 0, found[one.run].before or 0, one.arrived, one.run))
     return Pool(path, shared.workers, [_row(one, found[one.run]) for one in order])
 

@@ -49,7 +49,6 @@ class _Line:
         self._told: tuple[int, str] | None = None
         self._told_wait: float | None = None
         self._told_at = 0.0
-        self._since = time.monotonic()
         self._places: list[tuple[float, int]] = []
 
     def stop(self) -> None:
@@ -73,8 +72,6 @@ class _Line:
                     self._share.leave()
                     return None
                 time.sleep(TICK_SECONDS)
-            entry, now = self._share.entry, time.monotonic()
-            entry.waited, self._since = entry.waited + now - self._since, now
             grant = self._look(grant)
         return None
 

@@ -25,7 +25,7 @@ class Entry:
     """A run of a pool as it describes itself. Times are unix seconds; ``speeds`` are samples/s by number of workers.
 
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
-    time since it joined; ``waited``: seconds in line, this time; ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
+    time since it joined; ``since``: when it came into the line (None: it has its workers); ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
     sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
     how long it may wait in line, by the pace of the line so far.
     """
@@ -47,19 +47,19 @@ class Entry:
     seconds: float = 0.0
     cores: int = 1
     free: int | None = None
-    waited: float = 0.0
+    since: float | None = None
     suspendable: bool = False
     state: str = "queued"
     cap: int | None = None
     wait_seconds: float | None = None
     speeds: dict[int, float] = field(default_factory=dict)
 
-    def request(self) -> Request:
-        """What it asks for. Raises `ConfigError`."""
+    def request(self, now: float) -> Request:
+        """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
         return Request(
             self.run,
             arrived=self.arrived,
-            waited=self.waited,
+            waited=0.0 if self.since is None or self.held else max(0.0, now - self.since),
             suspendable=self.suspendable,
             least=self.least,
             most=self.most if self.cap is None else max(self.least, min(self.most, self.cap)),
@@ -80,9 +80,8 @@ class Entry:
             known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
             known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
             entry = cls(**known)
-            entry.request()
+            entry.request(0.0)
             numbers = (
-                entry.waited,
                 entry.arrived,
                 entry.seconds,
                 entry.used_bytes,
@@ -91,7 +90,9 @@ class Entry:
             )
             fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
-            fine &= all(one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds))
+            fine &= all(
+                one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds, entry.since)
+            )
         except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
             return None
         return entry if fine else None
@@ -183,10 +184,10 @@ def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Ca
     return Capacity(max(1, seen), memory)
 
 
-def grants(members: Sequence[Entry], shared: Capacity) -> dict[str, Grant]:
+def grants(members: Sequence[Entry], shared: Capacity, now: float) -> dict[str, Grant]:
     """Who gets what, as every member computes it."""
     speeds = {one.run: one.speeds for one in members}
-    return allocate([one.request() for one in members], shared, speeds)
+    return allocate([one.request(now) for one in members], shared, speeds)
 
 
 def reserved(entry: Entry, members: Sequence[Entry], shared: Capacity, granted: int) -> int:

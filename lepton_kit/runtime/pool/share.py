@@ -84,6 +84,7 @@ class Share:
         self.entry.most = max(self.entry.most, self.entry.least)
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
+        self.entry.since = self.entry.arrived
         self._applies = workers.hosts is None
         self.granted: int | None = None
         """Workers to begin with; None: as many as are free."""
@@ -120,7 +121,7 @@ class Share:
             self._load.look(time.monotonic(), busy_seconds(), own)
             entry.free = self._load.free
         shared = capacity(members, self._cores, memory()[1])
-        grant = grants(members, shared)[entry.run]
+        grant = grants(members, shared, time.time())[entry.run]
         workers = reserved(entry, members, shared, grant.workers)
         if workers > entry.held:
             entry.held = workers
@@ -137,7 +138,7 @@ class Share:
         """The run starts with what it was given."""
         if self._applies and wishes.auto:
             wishes.take(self.granted or self.entry.most)
-            self.entry.state, self.entry.wait_seconds, self.entry.waited = "starting", None, 0.0
+            self.entry.state, self.entry.wait_seconds, self.entry.since = "starting", None, None
             self._changed, self._began = -SETTLE_SECONDS, time.monotonic()
             self.entry.held = max(self.entry.held, wishes.workers)
 
@@ -174,7 +175,7 @@ class Share:
         """The run has given all its workers back, and waits in line."""
         entry = self.entry
         entry.held, entry.used_bytes, entry.cap, entry.suspendable = 0, 0, None, False
-        entry.state, self.granted = "queued", None
+        entry.state, entry.since, self.granted = "queued", time.time(), None
 
     def _count_seconds(self, now: float, own: float, training: bool) -> None:
         """Until it trains nobody tells what its processes do (they import and build): they may use what the run holds."""

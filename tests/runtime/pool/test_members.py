@@ -147,7 +147,7 @@ def test_cores_and_memory_are_never_overcommitted_whatever_the_order_of_events(
         elif deed < 0.4:
             one.held = min(one.held, wanted.get(one.run, one.held))  # its workers are gone by now
         else:
-            granted = grants(members, shared)[one.run].workers
+            granted = grants(members, shared, 100.0)[one.run].workers
             wanted[one.run] = reserved(one, members, shared, granted)
             one.held = max(one.held, wanted[one.run])
         assert sum(each.held for each in members) <= cores
@@ -165,7 +165,7 @@ def test_all_come_to_their_turn_and_those_who_run_settle(seed: int, cores: int):
     shared = Capacity(cores)
     for round_ in range(40):
         for one in list(members):
-            granted = grants(members, shared)[one.run].workers
+            granted = grants(members, shared, 100.0)[one.run].workers
             one.held = reserved(one, members, shared, granted)
             had |= {one.run} if one.held else set()
         running = [one for one in members if one.held]
@@ -173,3 +173,10 @@ def test_all_come_to_their_turn_and_those_who_run_settle(seed: int, cores: int):
         if round_ % 2 and running:
             members.remove(draw.choice(running))
     assert len(had) == 6
+
+
+def test_those_who_wait_alike_stay_in_their_order_whoever_looks_and_when():
+    first = [entry(f"r{k}", float(k), since=float(k)) for k in range(5)]
+    for now in (5.0, 7.3, 400.0):
+        found = grants([entry("a", held=1), *first], Capacity(1), now)
+        assert [found[f"r{k}"].before for k in range(5)] == [0, 1, 2, 3, 4]

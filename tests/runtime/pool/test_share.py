@@ -84,7 +84,7 @@ class Lab:
     """Shares of one machine with so many cores and so much memory, and what their drivers would say."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: int = 10**12):
-        self.folder, self.now = folder, 1000.0
+        self.folder, self.now = folder, 1e6
         self.free = free
         monkeypatch.setattr(share, "usable_cores", lambda: cores)
         monkeypatch.setattr(share, "memory", lambda: (10**12, self.free))
@@ -244,7 +244,7 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     a, b = lab.run("a"), lab.run("b")
     a.view.total_steps = 10**6
     lab.follow(a, a)
-    b.share.entry.waited = 10_000.0
+    b.share.entry.since = lab.now - 10_000.0
     assert not b.share.look().workers
     a.share._began = lab.now
     lab.follow(a)
