@@ -19,7 +19,15 @@ from tests.soak.storm import compiled
 
 HOST = HostSpec(name="two", slots=2)
 HERE = talk.Here(
-    pid=1, versions={}, cores=2, memory_bytes=8 * 10**9, free_bytes=10**9, gpus=[], disk_bytes=0, clock=0.0
+    pid=1,
+    versions={},
+    cores=2,
+    memory_bytes=8 * 10**9,
+    free_bytes=10**9,
+    gpus=[],
+    native=True,
+    disk_bytes=0,
+    clock=0.0,
 )
 
 
