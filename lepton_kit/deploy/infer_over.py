@@ -48,6 +48,11 @@ def infer_over(
     Raises `CompressionError` that names the host and its samples, or `RunError` for a host that would compute something
     else, and ends the others.
     """
+    for host in hosts:
+        if host.via == "spark" or host.is_allocation:
+            raise CompressionError(
+                f"hosts: got {host.name}; expected hosts that ssh reaches, or this machine"
+            )
     trust.check(model)
     count = len(first(samples))
     if count < 1:

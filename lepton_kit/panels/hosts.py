@@ -175,8 +175,8 @@ class HostsPanel(Panel):
         self._on_choice()
 
     def show_run(self, config: Any) -> None:
-        """Show the hosts of a run as chosen, also those that are not known here."""
-        hosts = list(config.workers.hosts or ())
+        """Show the hosts of a run as chosen, also those that are not known here; not nodes that Slurm or Spark gave it."""
+        hosts = [one for one in config.workers.hosts or () if one.via in ("ssh", "local")]
         names = {host.name for host in hosts}
         others = [one.host for one in self.rows if one.host.name not in names]
         self._show([*hosts, *others] if hosts else others, names)

@@ -24,10 +24,7 @@ def model() -> keras.Model:
 
 @pytest.mark.processes
 def test_hosts_answer_every_sample_once_and_in_order(model: keras.Model, tmp_path: Path):
-    hosts = [
-        {"name": "localhost/a", "slots": 2, "via": "local"},
-        {"name": "localhost/b", "via": "local", "speed": 2.0},
-    ]
+    hosts = [{"name": "localhost/a", "via": "local", "speed": 2.0}, {"name": "localhost/b", "via": "local"}]
     found = lk.infer(model, X, hosts=hosts, batch=8, threads=1, output=tmp_path / "out.npy")
     assert found.parts == ((0, 41), (41, 61))
     assert found.workers == 2
@@ -63,6 +60,11 @@ def test_a_host_with_other_versions_is_refused(model: keras.Model, monkeypatch: 
 def test_workers_and_hosts_together_are_refused(model: keras.Model):
     with pytest.raises(CompressionError, match="workers: got 3; expected none with hosts"):
         lk.infer(model, X, workers=3, hosts="localhost/a")
+
+
+def test_an_allocation_is_refused(model: keras.Model):
+    with pytest.raises(CompressionError, match="hosts: got slurm; expected hosts that ssh reaches"):
+        lk.infer(model, X, hosts="slurm")
 
 
 def test_code_beside_a_model_goes_along(tmp_path: Path):

@@ -78,6 +78,9 @@ def test_the_hosts_of_a_run_are_shown_as_chosen(panel: panels.HostsPanel):
     panel.show_run(any_config(workers={"count": 2, "hosts": ["far:2"]}))
     assert [one.name for one in panel.chosen] == ["far"]
     assert [one.name for one in known_hosts()] == ["localhost/a"], "of a run alone: not kept"
+    panel.show_run(any_config(workers={"count": 2, "spark": {"master": "local[2]"}}))
+    assert panel.settings() == {}, "tasks of Spark are no hosts of the user's"
+    panel.show_run(any_config(workers={"count": 2, "hosts": ["far:2"]}))
     panel.lock(True)
     assert all(one.use.disabled and one.forget.disabled for one in panel.rows)
     panel.remove("far")
@@ -94,6 +97,7 @@ def test_a_check_says_what_is_wrong_beside_each_host(
         memory_bytes=8 * 10**9,
         free_bytes=10**9,
         gpus=[],
+        native=True,
         disk_bytes=0,
         clock=0.0,
         native=True,

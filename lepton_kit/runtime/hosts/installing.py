@@ -352,4 +352,6 @@ def install(host: HostSpec, packages: Packages, tell: Tell) -> str:
     """Put the environment on a host; returns what was done in words. Raises `RunError`."""
     if host.via == "local":
         return f"{host.name}: is this machine, which has it"
+    if host.via != "ssh":
+        raise RunError(f"{host.name}: is no host that ssh reaches")
     return Install(host, packages, tell).run()
