@@ -18,6 +18,8 @@ STOLEN, THROTTLED, FAULTS = 0.2, 0.05, 50.0
 """From here on cores that others take (part of the time), a quota (the same), and memory (pages a second) are a cause."""
 CALM_REPORTS = 3
 """So many reports in a row in which nobody comes late end it."""
+MOMENT_SECONDS, MOMENTS = 5.0, 60
+"""The past is kept in pieces of so many seconds of training, and of the last five minutes."""
 Cause = Literal["data", "stolen", "throttled", "memory", "larger part", "device"]
 
 
@@ -38,6 +40,22 @@ class RankTime:
     samples_per_second: float
     seconds: float
     samples: float
+
+
+@dataclass
+class Moment:
+    """A piece of the past of one ring: what part of its ``seconds`` each rank worked (reads and computes), waited, or neither."""
+
+    seconds: float
+    worked: list[float]
+    waited: list[float]
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """A ``steps`` event more, of as many ranks."""
+        self.seconds += event["seconds"]
+        for rank, waited in enumerate(event["waited"]):
+            self.worked[rank] += event["data"][rank] + event["busy"][rank]
+            self.waited[rank] += waited
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,8 @@ class Ranks:
     """Reads ``steps`` and ``resources`` events of one generation after the other."""
 
     def __init__(self) -> None:
+        self.moments: deque[Moment] = deque(maxlen=MOMENTS)
+        """The last minutes, oldest first; the last one is not whole yet."""
         self.begin(0)
 
     def begin(self, step: int) -> None:
@@ -85,7 +105,7 @@ class Ranks:
         self._reports: deque[Mapping[str, Any]] = deque()
         self._seconds = 0.0
         self._loads: dict[int, Mapping[str, float | None]] = {}
-        self._formed = step
+        self._formed, self._anew = step, True
         self._slow: tuple[int, int] | None = None
         """(rank, step) of the one that came last in the last reports, and since when."""
         self._calm = 0
@@ -98,6 +118,11 @@ class Ranks:
             return
         self._reports.append(event)
         self._seconds += event["seconds"]
+        if self._anew or self.moments[-1].seconds >= MOMENT_SECONDS:
+            nothing = [0.0] * len(event["busy"])
+            self.moments.append(Moment(0.0, nothing, nothing.copy()))
+            self._anew = False
+        self.moments[-1].add(event)
         while self._seconds - self._reports[0]["seconds"] > WINDOW_SECONDS:
             self._seconds -= self._reports.popleft()["seconds"]
         taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
