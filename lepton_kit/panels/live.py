@@ -82,10 +82,10 @@ class LivePanel(Panel):
                 self.summary,
                 self._place,
                 self.in_words,
+                self.workers.widget,
                 widgets.HTML(predicted.STYLE, layout=unseen),
                 self.pictures,
                 self.predicted,
-                self.workers.widget,
                 self.incidents,
                 self.heard,
             )

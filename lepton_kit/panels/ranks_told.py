@@ -56,7 +56,7 @@ def bars(view: RunView) -> str:
 
 
 def strip(view: RunView) -> str:
-    """Rank × time over the last minutes of training: the darker, the more of its time a rank worked."""
+    """Rank × time over the last minutes of training: the stronger, the more of its time a rank worked."""
     moments = [*view.ranks.moments][:-1]  # the last one still grows, and would be sent anew with each report
     if view.done or len(moments) < 2 or max(len(one.worked) for one in moments) < 2:
         return ""
@@ -64,7 +64,7 @@ def strip(view: RunView) -> str:
     lines = "".join(_track(rank, moments) for rank in range(min(count, RANKS_SHOWN)))
     ago = _ago(sum(one.seconds for one in moments))
     return (
-        '<div class="lk-heading">Who worked when: dark is at work, light waits for others</div>'
+        '<div class="lk-heading">Who worked when: strong blue is at work, faint waits for others</div>'
         f'<div class="lk-ranks">{lines}<span></span><div class="lk-rank-times"><span>{ago} of training ago</span>'
         "<span>now</span></div><span></span></div>"
     )

@@ -25,7 +25,7 @@ class WorkersView:
         self.bars, self.strip, self.table = widgets.HTML(), widgets.HTML(), note()
         self.table.add_class("lk-workers")
         self.rank = widgets.Dropdown(
-            description="Lesson: slow",
+            description="For a lesson",
             options=[],
             tooltip="the rank whose worker the buttons make slow",
             style={"description_width": "initial"},
@@ -39,6 +39,7 @@ class WorkersView:
         self.undo.on_click(lambda _: self._act(self._undo))
         self.lesson = row(self.rank, self.slow, self.undo)
         self.lesson.layout.display = "none"
+        self.lesson.layout.margin = "8px 0 4px 0"
         style = widgets.HTML(ranks_told.STYLE, layout=widgets.Layout(display="none"))
         self.widget = widgets.VBox(
             [style, self.bars, self.strip, self.lesson, self.table],
