@@ -172,6 +172,15 @@ class Run(StandingRun):
         """
         return watching.trace(EventReader(self.paths.events).stream(), Path(path), steps)
 
+    def tensorboard(self, folder: str | Path) -> list[Path]:
+        """Write each rank's samples/s and parts of its time, as the log has them so far, for TensorBoard; returns the files.
+
+        A folder for each rank, replaced when it is written again. Loads TensorFlow. Raises `RunError` before the first report.
+        """
+        from lepton_kit.client.tensorboard import write_scalars
+
+        return write_scalars(EventReader(self.paths.events).stream(), Path(folder))
+
     def _ask_answered(self, verb: str, **arguments: Any) -> Run:
         """Ask, and wait for the driver's word. Raises `RunError` with its cause where it refuses."""
         answered = len(self.view().requests)
