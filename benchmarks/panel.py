@@ -1,8 +1,8 @@
 """What a live panel costs the kernel: its share of one core while it follows a synthetic run of 8 ranks.
 
 A real kernel shows the panel; this process plays the driver and writes 4 reports a second, after a history of many
-steps, what the workers take of the machine every 5 s, and every 2 s what the model says of 360 digits: once without
-these predictions, once with them. Measured from outside with the processor time of the kernel's process, against the same kernel at rest.
+steps, what the workers take of the machine every 5 s, and every 2 s what the model says of 360 digits: without these
+predictions and with them, and without and with where the time of each rank goes, one of which is slow. Measured from outside with the processor time of the kernel's process, against the same kernel at rest.
 No browser is attached: the messages are counted and thrown away.
 """
 
@@ -22,7 +22,7 @@ RESOURCES_SECONDS, VALIDATION_SECONDS = 5.0, 2.0
 AIM = 0.02
 
 
-def synthetic_run(folder: Path, ranks: int, steps: int) -> Any:
+def synthetic_run(folder: Path, ranks: int, steps: int, workers: bool) -> Any:
     """A run of that many ranks with that many steps of history, and room for as many again."""
     sys.path.insert(0, str(PROJECT))  # the run of the panels' tests
     import lepton_kit as lk
@@ -32,6 +32,7 @@ def synthetic_run(folder: Path, ranks: int, steps: int) -> Any:
     epochs = 2 + 2 * steps // per_epoch
     digits = lk.data.sample("digits").prepare()
     run = run_on(folder, digits, ranks=ranks, steps_per_epoch=per_epoch, epochs=epochs)
+    run.tells_times, run.slow_rank = workers, ranks - 1
     while run.step < steps:
         run.advance(min(100, steps - run.step))
     return run
@@ -54,13 +55,13 @@ class Messages:
                 self.bytes += sum(len(part) for part in parts)
 
 
-def measure(seconds: float, ranks: int, steps: int, predictions: bool) -> dict[str, float]:
+def measure(seconds: float, ranks: int, steps: int, predictions: bool, workers: bool) -> dict[str, float]:
     """Shares of one core: the kernel at rest and with the panel; messages and kilobytes a second."""
     import psutil
     from jupyter_client.manager import start_new_kernel
 
     with tempfile.TemporaryDirectory() as folder:
-        run = synthetic_run(Path(folder) / "bench-1", ranks, steps)
+        run = synthetic_run(Path(folder) / "bench-1", ranks, steps, workers)
         manager, client = start_new_kernel(kernel_name="python3", cwd=str(PROJECT))
         try:
             kernel = psutil.Process(manager.provisioner.process.pid)
@@ -123,14 +124,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[1_000, 100_000])
     options = parser.parse_args()
     print(
-        "| steps of history | predictions | kernel at rest | with the panel | the panel itself | messages/s | kB/s |"
+        "| steps of history | predictions | times of ranks | kernel at rest | with the panel | the panel itself | messages/s | kB/s |"
     )
-    print("|---|---|---|---|---|---|---|")
-    for steps, predictions in ((steps, told) for steps in options.steps for told in (False, True)):
-        found = measure(options.seconds, options.ranks, steps, predictions)
+    print("|---|---|---|---|---|---|---|---|")
+    kinds = ((False, False), (False, True), (True, True))
+    for steps, predictions, workers in ((steps, *kind) for steps in options.steps for kind in kinds):
+        found = measure(options.seconds, options.ranks, steps, predictions, workers)
         own = found["panel"] - found["rest"]
         print(
-            f"| {steps:,} | {'yes' if predictions else 'no'} | {found['rest']:.1%} | {found['panel']:.1%} | {own:.1%} | {found['messages']:.1f} | "
+            f"| {steps:,} | {'yes' if predictions else 'no'} | {'yes' if workers else 'no'} | {found['rest']:.1%} | {found['panel']:.1%} | {own:.1%} | {found['messages']:.1f} | "
             f"{found['kilobytes']:.0f} |"
         )
     print(f"{options.ranks} ranks, measured; aim: the panel itself under {AIM:.0%} of one core")

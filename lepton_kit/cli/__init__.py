@@ -141,6 +141,12 @@ def _parser() -> Parser:
     made = verb("trace", runs.trace, "Write where the time of each rank went, for Perfetto.", run=True)
     made.add_argument("file", nargs="?", default="trace.json", help="trace.json without one")
     made.add_argument("--steps", type=int, default=1000, help="of the last so many steps")
+    text = "Watch a run until it ends; run a command on a straggler, a stall, a NaN loss or a full disk."
+    made = verb("alert", runs.alert, text, run=True)
+    made.add_argument(
+        "command", help="of the shell; LEPTON_RUN, LEPTON_ALERT and LEPTON_TEXT say what there is"
+    )
+    made.add_argument("--stall-seconds", type=float, default=120.0, help="no step for so long is a stall")
     made = verb("slow", runs.slow, "Make a worker slow for real, for a lesson or a test.", run=True)
     made.add_argument("rank", type=int, help="the rank that the worker has now")
     made.add_argument("--factor", type=float, help="compute so many times as long, 1 to 20; 1 undoes it")

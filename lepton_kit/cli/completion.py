@@ -10,7 +10,7 @@ ASK = "__complete"
 """The word by which a shell's script asks; what follows are the words of the line, the last one perhaps half typed."""
 FILES = ":files"
 """The answer where a file of the shell's own folder is meant."""
-LIVE = ("pause", "stop", "scale", "set", "slow")
+LIVE = ("pause", "stop", "scale", "set", "slow", "alert")
 """Verbs for runs that are under way."""
 PATHS = ("config", "path", "input", "folder", "output", "csv", "runs_dir")
 SCRIPTS = {

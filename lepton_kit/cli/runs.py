@@ -170,6 +170,15 @@ def workers(options: argparse.Namespace) -> int:
     return 0
 
 
+def alert(options: argparse.Namespace) -> int:
+    """Watch a run until it ends, and run a command for each alert."""
+    found = open_run_of(options).alert(options.command, stall_seconds=options.stall_seconds)
+    found.join()
+    for one in found.told:
+        print(f"{one.kind}: {one.text}")
+    return 0
+
+
 def trace(options: argparse.Namespace) -> int:
     """Write the trace of a run."""
     print(open_run_of(options).trace(options.file, steps=options.steps))

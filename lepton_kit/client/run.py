@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client import jobs, watching
+from lepton_kit.client.alerting import Alerts, Notify
 from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.client.spark import look_at
 from lepton_kit.client.standing import StandingRun
@@ -18,6 +19,7 @@ from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import RunPaths, Status, find_run, send_request
+from lepton_kit.rundir.alerts import STALL_SECONDS
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
@@ -142,6 +144,15 @@ class Run(StandingRun):
         """Make the worker of a rank wait so many seconds, 0 to 5, for the samples of each step; 0 undoes it. See `slow_down`."""
         return self._ask_answered("slow", rank=rank, data_seconds=seconds)
 
+    def alert(self, notify: Notify, *, stall_seconds: float = STALL_SECONDS) -> Alerts:
+        """Tell of a straggler, a stall, a loss that is no number and a full disk: once each until it is over.
+
+        ``notify`` is a function that takes an alert (``run``, ``kind``, ``text``), or a shell command, which finds them in
+        ``LEPTON_RUN``, ``LEPTON_ALERT`` and ``LEPTON_TEXT``. A thread of this process watches: alerts end with the notebook's
+        kernel. ``lepton alert ID COMMAND`` watches from a shell. Returns at once; `Alerts.stop` ends it. Raises `ConfigError`.
+        """
+        return Alerts(self, notify, stall_seconds)
+
     def workers_table(self) -> pd.DataFrame:
         """One row per worker: rank, worker, host, state, samples_per_second, parts of its time, cores, stolen, memory, slowed.
 
@@ -160,6 +171,15 @@ class Run(StandingRun):
         `ConfigError` for a path that does not end in .json.
         """
         return watching.trace(EventReader(self.paths.events).stream(), Path(path), steps)
+
+    def tensorboard(self, folder: str | Path) -> list[Path]:
+        """Write each rank's samples/s and parts of its time, as the log has them so far, for TensorBoard; returns the files.
+
+        A folder for each rank, replaced when it is written again. Loads TensorFlow. Raises `RunError` before the first report.
+        """
+        from lepton_kit.client.tensorboard import write_scalars
+
+        return write_scalars(EventReader(self.paths.events).stream(), Path(folder))
 
     def _ask_answered(self, verb: str, **arguments: Any) -> Run:
         """Ask, and wait for the driver's word. Raises `RunError` with its cause where it refuses."""

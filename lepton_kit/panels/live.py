@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.panels import host_lines, predicted, telling
+from lepton_kit.panels import predicted, telling
 from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.held_out import HeldOut
 from lepton_kit.panels.parts import Panel, card, framed, note, send_again, set_html
@@ -21,6 +21,7 @@ from lepton_kit.panels.pump import Pump
 from lepton_kit.panels.run_plots import LiveFigure
 from lepton_kit.panels.sentences import announced, sentence, words_beside
 from lepton_kit.panels.still import bundle_of, renew_displayed
+from lepton_kit.panels.workers_view import WorkersView
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import RunPaths
 from lepton_kit.rundir.predictions import Predictions
@@ -60,11 +61,10 @@ class LivePanel(Panel):
         unseen = widgets.Layout(display="none")
         self.pictures, self.predicted = widgets.HTML(layout=unseen), widgets.HTML()
         self._told: Predictions | None = None
-        self.workers_table = note()
+        self.workers = WorkersView(self.complain)
         self.incidents = note()
         for part, name in (
             (self.summary, "lk-summary"),
-            (self.workers_table, "lk-workers"),
             (self.incidents, "lk-log"),
         ):
             part.add_class(name)
@@ -82,10 +82,10 @@ class LivePanel(Panel):
                 self.summary,
                 self._place,
                 self.in_words,
+                self.workers.widget,
                 widgets.HTML(predicted.STYLE, layout=unseen),
                 self.pictures,
                 self.predicted,
-                self.workers_table,
                 self.incidents,
                 self.heard,
             )
@@ -243,7 +243,7 @@ class LivePanel(Panel):
         set_html(self.in_words, words_beside(seen))
         self.heard.text = announced(seen, self.run.id, self.state)
         self._show_predictions(seen.predictions[-1] if seen.predictions else None)
-        set_html(self.workers_table, host_lines.by_host(seen) + telling.workers(seen))
+        self.workers.show(seen, self.run)
         set_html(self.incidents, telling.incidents(seen))
         self.figure.show(seen)
 

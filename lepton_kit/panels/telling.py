@@ -163,7 +163,7 @@ def workers(view: RunView) -> str:
         rank = worker.get("rank")
         share = cut[rank] if cut and rank is not None and rank < len(cut) else None
         lines.append([
-            worker["worker"], *([worker.get("host") or "–"] if by_host else []), chip(worker["state"]),
+            worker["worker"], *([worker.get("host") or "–"] if by_host else []), _state(worker),
             "–" if rank is None else rank,
             "–" if share is None else share, number(None if rank is None else view.per_rank_throughput.get(rank), 0),
             size(worker.get("memory_bytes")), worker.get("pid") or "–",
@@ -182,6 +182,14 @@ def workers(view: RunView) -> str:
     ]
     first = 2 + by_host
     return f'<div class="lk-note">{words}</div>{table(columns, lines, numbers=tuple(range(first, first + 5)))}{tail}'
+
+
+def _state(worker: dict[str, Any]) -> Markup:
+    """Its state, and how it is made slow for a lesson."""
+    slowed = worker.get("slowed") or {}
+    told = [f"×{slowed['factor']:g} as slow"] if "factor" in slowed else []
+    told += [f"waits {slowed['data_seconds']:g} s for data"] if "data_seconds" in slowed else []
+    return Markup(chip(worker["state"]) + (f" made slow: {html.escape(', '.join(told))}" if told else ""))
 
 
 def incidents(view: RunView) -> str:

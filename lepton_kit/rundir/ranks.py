@@ -15,9 +15,12 @@ SLOWER = 1.25
 HELD_UP = 0.1
 """… if they wait for it for this part of the time at least."""
 STOLEN, THROTTLED, FAULTS = 0.2, 0.05, 50.0
-"""From here on cores that others take (part of the time), a quota (the same), and memory (pages a second) are a cause."""
+"""From here on cores that others take (part of the time), a quota (the same), and memory (pages a second) are a cause: so much
+more than the other ranks have of it."""
 CALM_REPORTS = 3
 """So many reports in a row in which nobody comes late end it."""
+MOMENT_SECONDS, MOMENTS = 5.0, 60
+"""The past is kept in pieces of so many seconds of training, and of the last five minutes."""
 Cause = Literal["data", "stolen", "throttled", "memory", "larger part", "device"]
 
 
@@ -38,6 +41,22 @@ class RankTime:
     samples_per_second: float
     seconds: float
     samples: float
+
+
+@dataclass
+class Moment:
+    """A piece of the past of one ring: what part of its ``seconds`` each rank worked (reads and computes), waited, or neither."""
+
+    seconds: float
+    worked: list[float]
+    waited: list[float]
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """A ``steps`` event more, of as many ranks."""
+        self.seconds += event["seconds"]
+        for rank, waited in enumerate(event["waited"]):
+            self.worked[rank] += event["data"][rank] + event["busy"][rank]
+            self.waited[rank] += waited
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,7 @@ class Straggler:
             "throttled": "the quota of its control group is used up",
             "memory": "memory is short: it waits for pages from the disk",
             "larger part": "its part of each batch is larger than what it is faster",
-            "device": "it has become slower by itself" if self.became else "a slower device",
+            "device": "it computes more slowly than before" if self.became else "a slower device",
         }[self.cause]
         since = f"since step {self.since}" if self.became else "since this ring formed"
         return (
@@ -78,6 +97,8 @@ class Ranks:
     """Reads ``steps`` and ``resources`` events of one generation after the other."""
 
     def __init__(self) -> None:
+        self.moments: deque[Moment] = deque(maxlen=MOMENTS)
+        """The last minutes, oldest first; the last one is not whole yet."""
         self.begin(0)
 
     def begin(self, step: int) -> None:
@@ -85,7 +106,7 @@ class Ranks:
         self._reports: deque[Mapping[str, Any]] = deque()
         self._seconds = 0.0
         self._loads: dict[int, Mapping[str, float | None]] = {}
-        self._formed = step
+        self._formed, self._anew = step, True
         self._slow: tuple[int, int] | None = None
         """(rank, step) of the one that came last in the last reports, and since when."""
         self._calm = 0
@@ -98,6 +119,11 @@ class Ranks:
             return
         self._reports.append(event)
         self._seconds += event["seconds"]
+        if self._anew or self.moments[-1].seconds >= MOMENT_SECONDS:
+            nothing = [0.0] * len(event["busy"])
+            self.moments.append(Moment(0.0, nothing, nothing.copy()))
+            self._anew = False
+        self.moments[-1].add(event)
         while self._seconds - self._reports[0]["seconds"] > WINDOW_SECONDS:
             self._seconds -= self._reports.popleft()["seconds"]
         taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
@@ -178,11 +204,19 @@ class Ranks:
             rank=slow.rank,
             factor=slow.seconds / usual if usual > 0 else float("inf"),
             since=since,
-            cause=_cause(slow, others, load),
+            cause=_cause(slow, others, self._beyond(slow.rank)),
             stolen=load.get("stolen") or 0.0,
             gain=(slow.seconds + rest) / (usual + rest) - 1.0,
             became=became,
         )
+
+    def _beyond(self, rank: int) -> dict[str, float]:
+        """By how much more than the median of the others a rank is hindered: what hinders all makes nobody the slowest."""
+        found = {}
+        for name in ("stolen", "throttled", "faults"):
+            others = [row.get(name) or 0.0 for other, row in self._loads.items() if other != rank]
+            found[name] = (self._loads.get(rank, {}).get(name) or 0.0) - median(others or [0.0])
+        return found
 
 
 def _slowest(rows: Sequence[RankTime]) -> RankTime | None:
@@ -195,16 +229,16 @@ def _slowest(rows: Sequence[RankTime]) -> RankTime | None:
     return slow if late and median(row.waiting for row in others) > HELD_UP else None
 
 
-def _cause(slow: RankTime, others: Sequence[RankTime], load: Mapping[str, float | None]) -> Cause:
+def _cause(slow: RankTime, others: Sequence[RankTime], beyond: Mapping[str, float]) -> Cause:
     """The first of the causes whose sign is there."""
     share = slow.data / max(slow.data + slow.computing, 1e-9)
     if share > 0.5:
         return "data"
-    if (load.get("throttled") or 0.0) > THROTTLED:
+    if beyond["throttled"] > THROTTLED:
         return "throttled"
-    if (load.get("stolen") or 0.0) > STOLEN:
+    if beyond["stolen"] > STOLEN:
         return "stolen"
-    if (load.get("faults") or 0.0) > FAULTS:
+    if beyond["faults"] > FAULTS:
         return "memory"
     speeds = [row.samples_per_second for row in others]
     if slow.samples_per_second > median(speeds) / SLOWER:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lepton_kit.client.tensorboard import write_scalars
 from lepton_kit.client.watching import trace, workers_table
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir import RunView
@@ -130,6 +131,30 @@ def test_only_the_last_steps_and_those_alone_that_count(tmp_path: Path):
     ]
     spans = read(trace(told, tmp_path / "trace.json", 12))
     assert [one["args"]["first"] for one in spans[0][::4]] == [10, 20]
+
+
+def test_scalars_of_each_rank_read_back_as_tensorboard_does(tmp_path: Path):
+    for _ in range(2):  # written again, nothing is there twice
+        written = write_scalars(events(), tmp_path)
+    assert [path.parent.name for path in written] == ["rank-0", "rank-1"]
+    import tensorflow as tf
+
+    found = [one for one in tf.compat.v1.train.summary_iterator(str(written[1])) if one.summary.value]
+    assert [one.step for one in found] == [10, 20]
+    assert [one.wall_time for one in found] == [1.5, 2.5]
+    values = {one.tag: one.simple_value for one in found[0].summary.value}
+    assert values == pytest.approx(
+        {
+            "workers/samples per second": 500.0,
+            "workers/data (part of the time)": 0.1,
+            "workers/compute (part of the time)": 0.6,
+            "workers/wait (part of the time)": 0.0,
+            "workers/communicate (part of the time)": 0.1,
+        }
+    )
+    assert len(list(written[1].parent.iterdir())) == 1
+    with pytest.raises(RunError, match="no report tells"):
+        write_scalars(events()[:2], tmp_path)
 
 
 def test_what_makes_no_trace_is_refused(tmp_path: Path):

@@ -39,6 +39,9 @@ class SyntheticRun:
         self.sparse = sparsity
         self.generation = -1
         self.alive = True
+        self.busy = 0.8
+        self.slow_rank: int | None = None
+        self.tells_times = True
         self.asked: list[tuple[str, Any]] = []
         self.clock = time.time()
         self.random = np.random.default_rng(0)
@@ -87,13 +90,21 @@ class SyntheticRun:
     def advance(self, steps: int, seconds: float = 0.25) -> None:
         """One report of some steps; an epoch's end is told where it falls."""
         first, last = self.step, min(self.step + steps, self.total)
+        busy = [seconds * self.busy * (1 + rank / 50) for rank in range(self.ranks)]
+        if self.slow_rank is not None and self.ranks > 1:
+            busy = [one / (1 if rank == self.slow_rank else 4) for rank, one in enumerate(busy)]
+        rest = {
+            "data": [0.02 * seconds] * self.ranks,
+            "waited": [max(busy) - one for one in busy],
+            "communicated": 0.05 * seconds,
+        }
         progress = np.arange(first, last) / self.total
         loss = 2.3 * np.exp(-4 * progress) + 0.08 * self.random.standard_normal(last - first) ** 2
         accuracy = float(1 - 0.9 * np.exp(-5 * last / self.total))
         self.write(
             "steps", generation=self.generation, first=first, last=last, world_size=self.ranks,
             loss=[float(value) for value in loss], metrics={"loss": float(loss.mean()), "accuracy": accuracy},
-            seconds=seconds * (1 + 0.1 * self.random.random()), busy=[seconds * 0.8 * (1 + rank / 50) for rank in range(self.ranks)],
+            seconds=seconds * (1 + 0.1 * self.random.random()), busy=busy, **(rest if self.tells_times else {}),
             samples=[part * (last - first) for part in cut(128, [1] * self.ranks)],
             checksum=[0] * self.ranks, learning_rate=0.001,
         )  # fmt: skip
@@ -134,6 +145,9 @@ class SyntheticRun:
 
     def stop(self) -> None:
         self.asked.append(("stop", None))
+
+    def slow_down(self, rank: int, factor: float) -> None:
+        self.asked.append(("slow", (rank, factor)))
 
     def set(self, **changes: Any) -> None:
         self.asked.append(("set", changes))

@@ -112,13 +112,13 @@ def test_a_page_that_arrives_gets_everything_again(panel, synthetic, monkeypatch
     panel.attach(run)
     assert not panel.following
     sent, told = [], []
-    for part in (panel.figure.widget, panel.summary, panel.workers_table, panel.problem.layout):
+    for part in (panel.figure.widget, panel.summary, panel.workers.table, panel.problem.layout):
         monkeypatch.setattr(part, "send_state", lambda *_, part=part, **__: sent.append(part))
     panel.on_arrival(lambda: told.append(True))
     panel.figure.plots.hear({"kind": "arrived", "version": 0})
     assert told == [True]
     assert {id(part) for part in sent} == {
-        id(part) for part in (panel.figure.widget, panel.summary, panel.workers_table, panel.problem.layout)
+        id(part) for part in (panel.figure.widget, panel.summary, panel.workers.table, panel.problem.layout)
     }
 
 

@@ -79,10 +79,31 @@ def test_a_rank_that_became_slow_is_judged_by_its_own_past():
     found = ranks.straggler()
     assert found is not None
     assert (found.rank, found.since, found.became) == (1, 100, True)
-    assert "has become slower by itself" in str(found)
+    assert "it computes more slowly than before" in str(found)
     for report in many(200, 12, 0.5, [0.3, 0.3]):
         ranks.report(report)
     assert ranks.straggler() is None
+
+
+def test_what_hinders_all_ranks_makes_none_of_them_the_slowest():
+    ranks = fed(*many(10, 6, 1.0, [0.3, 0.9, 0.3]))
+    everywhere = {"stolen": 0.7, "throttled": 0.5, "faults": 900.0}
+    ranks.load({"ranks": {str(rank): everywhere for rank in range(3)}})
+    found = ranks.straggler()
+    assert found is not None
+    assert found.cause == "device"
+    ranks.load({"ranks": {"1": {"stolen": 0.95}}})
+    assert ranks.straggler().cause == "stolen"
+
+
+def test_the_past_is_kept_in_pieces_of_some_seconds():
+    ranks = fed(*many(0, 12, 1.0, [0.3, 0.9]))
+    assert [one.seconds for one in ranks.moments] == [5.0, 5.0, 2.0]
+    assert ranks.moments[0].worked == pytest.approx([1.5, 4.5])
+    assert ranks.moments[0].waited == pytest.approx([3.0, 0.0])
+    ranks.begin(120)
+    ranks.report(steps(120, 1.0, [0.3, 0.3, 0.3]))
+    assert [len(one.worked) for one in ranks.moments] == [2, 2, 2, 3]
 
 
 @pytest.mark.parametrize(
