@@ -100,7 +100,6 @@ def test_a_check_says_what_is_wrong_beside_each_host(
         native=True,
         disk_bytes=0,
         clock=0.0,
-        native=True,
     )
     one, two = HostSpec.parse("one"), HostSpec.parse("two")
     checked = Checked(
