@@ -96,6 +96,7 @@ def test_a_host_whose_disk_is_full_is_one_incident_and_the_others_go_on(
     assert "space" in incident["what"] or "full" in incident["what"]
 
 
+@pytest.mark.soak
 def test_two_runs_share_a_host_and_its_cache_over_a_slow_link(three: Lab, tmp_path: Path):
     one, data = three["one"], rows(3.0)
     one.shape("8mbit")
