@@ -48,10 +48,12 @@ class WorkersConfig(Section):
     )
     device: Literal["cpu", "gpu"] = Field("cpu", description="what each worker computes on")
     allreduce: Literal["auto", "horovod", "shared_memory"] = Field(
-        "auto", description="how gradients are summed; auto: shared memory on one host, else Horovod"
+        "auto",
+        description="how gradients are summed; auto: in shared memory within a host, by Horovod between hosts",
     )
     wire: Literal["float32", "float16"] = Field(
-        "float32", description="number format of gradients that Horovod sends; float16 is not exact"
+        "float32",
+        description="number format of gradients that Horovod sends; within a host always float32; float16 is not exact",
     )
     hang_seconds: float = Field(15.0, gt=0, description="a silent worker is replaced after this time")
     max_failures: int = Field(
