@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import RunError, why_not_written
+from lepton_kit.errors import LeptonError, RunError, why_not_written
 from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.scratch import Scratch
 from lepton_kit.rundir import RunPaths, Status, lock, read_requests
@@ -200,7 +200,7 @@ def start_driver(paths: RunPaths) -> None:
 
     Raises `RunError` if the run has a driver, or its disk has no room for even its last words.
     """
-    if RunConfig.load(paths.config).workers.driver is not None:
+    if _is_elsewhere(paths):
         return follow(paths, drive=True)
     with _kept.lock:
         for folder in (paths.logs, paths.control):  # a copy may lack what was empty
@@ -217,6 +217,14 @@ def start_driver(paths: RunPaths) -> None:
             _kept.start_program(arguments, paths.driver_log, descriptors=(descriptor,))
         finally:
             os.close(descriptor)
+
+
+def _is_elsewhere(paths: RunPaths) -> bool:
+    """Whether the driver of a run is on another host; a configuration that can't be read is for a driver here to tell."""
+    try:
+        return RunConfig.load(paths.config).workers.driver is not None
+    except LeptonError:
+        return False
 
 
 def follow(paths: RunPaths, *, drive: bool) -> None:
