@@ -117,8 +117,13 @@ class Slurm:
 
     def start_at_once(self, job: str) -> None:
         """Start a job that was put back into the queue, where Slurm lets it wait for two minutes."""
-        self._until(lambda: self.ask("squeue", "-h", "-j", job, "-o", "%T") == "PENDING", "it waits")
-        self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
+        self._until(lambda: "Restarts=1" in self.ask("scontrol", "show", "job", job), "it is put back")
+
+        def begins() -> bool:  # the end of its first turn sets the time anew
+            self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
+            return self.ask("squeue", "-h", "-j", job, "-o", "%T") != "PENDING"
+
+        self._until(begins, "it begins again")
 
     def processes(self) -> list[psutil.Process]:
         """Everything that this Slurm has started, daemons included."""
