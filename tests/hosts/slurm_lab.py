@@ -119,9 +119,9 @@ class Slurm:
         """Start a job that was put back into the queue, where Slurm lets it wait for two minutes."""
         self._until(lambda: "Restarts=1" in self.ask("scontrol", "show", "job", job), "it is put back")
 
-        def begins() -> bool:  # the end of its first turn sets the time anew
+        def begins() -> bool:  # when its first turn has ended altogether, Slurm sets the time anew
             self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
-            return self.ask("squeue", "-h", "-j", job, "-o", "%T") != "PENDING"
+            return self.ask("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING"
 
         self._until(begins, "it begins again")
 
