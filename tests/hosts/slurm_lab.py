@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from lepton_kit.runtime.zygote import PR_SET_PDEATHSIG
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "salloc", "scontrol")
 PLACES = "/usr/sbin:/usr/local/sbin"
@@ -91,6 +95,7 @@ class Slurm:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_end_with_us,
             )
         self._daemons.append(started)
 
@@ -151,6 +156,11 @@ class Slurm:
                 process.kill()
                 process.wait(5.0)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _end_with_us() -> None:
+    """Have the kernel stop a daemon when whoever started it is killed (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager
