@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.client import launch as module
+from lepton_kit.client import room
 from lepton_kit.errors import ConfigError, DataError, DeviceError, ModelError
 from lepton_kit.rundir import EventReader
 from lepton_kit.runtime import start
@@ -73,7 +73,7 @@ def test_too_little_memory_starts_nothing(
     runs_dir: Path, monkeypatch: pytest.MonkeyPatch, hidden: int, each: str
 ):
     """What is too little depends on the size of the model."""
-    monkeypatch.setattr(module, "memory", lambda: (10**9, 10**8))
+    monkeypatch.setattr(room, "memory", lambda: (10**9, 10**8))
     with pytest.raises(
         DeviceError,
         match=rf"2 workers and 1 standby need about .* GB \({each} GB each, estimated from .*; 0\.1 GB are free",

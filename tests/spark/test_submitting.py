@@ -158,6 +158,19 @@ def test_nobody_is_waited_for_once_there_is_no_driver(tmp_path: Path):
     assert session._reached(made) is None
 
 
+class Client:
+    host = "localhost"
+
+
+class OfConnect:
+    __module__ = "pyspark.sql.connect.session"
+    client = Client()
+
+
+def test_under_connect_executors_are_given_the_address_that_faces_the_server():
+    assert submitting._address(OfConnect()) == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from lepton_kit.errors import RunError
+from lepton_kit.runtime.hosts.ways import address_of, way_to
 from lepton_kit.runtime.spark import talk, task
 from lepton_kit.runtime.wire import Connection
 
@@ -222,8 +223,14 @@ def _name(session: Any) -> str:
 
 
 def _address(session: Any) -> str | None:
-    """Where the executors of a classic session reach this machine: as they reach Spark's own driver, which is here."""
+    """Where executors reach this machine: as they reach Spark's own driver, which is here unless the session is one of Connect.
+
+    Of those the address from which this machine reaches the server; None where it can't be found.
+    """
     if is_connect(session):
+        with contextlib.suppress(Exception):  # a server behind a proxy of the user's own
+            way = way_to(address_of(str(session.client.host)))
+            return way[1] if way is not None else None
         return None
     return str(session.conf.get("spark.driver.host", "")) or None
 
