@@ -58,20 +58,8 @@ class Sending:
 
     @property
     def doing(self) -> str | None:
-        """What of the files is under way, in words.
-
-        >>> import socket
-        >>> from lepton_kit.runtime.wire import Connection
-        >>> sending = Sending(Outbox(Connection(socket.socketpair()[0])))
-        >>> sending.pending, sending.total_bytes, sending.sent_bytes = 1, 120_000_000, 34_000_000
-        >>> sending.doing
-        'sending files: 34 of 120 MB'
-        """
-        if not self.pending:
-            return None
-        if not self.total_bytes:
-            return "comparing files"
-        return f"sending files: {self.sent_bytes / 1e6:,.0f} of {self.total_bytes / 1e6:,.0f} MB"
+        """What of the files is under way, in words."""
+        return amount(self.sent_bytes, self.total_bytes) if self.pending else None
 
     @property
     def missing_bytes(self) -> int:
@@ -126,3 +114,12 @@ def _hashed(path: Path) -> str:
     if key not in _hashes:
         _hashes[key] = hash_of(path)
     return _hashes[key]
+
+
+def amount(sent: int, total: int) -> str:
+    """How far a transfer is; nothing is to be sent while files are compared.
+
+    >>> amount(34_000_000, 120_000_000), amount(0, 0)
+    ('sending files: 34 of 120 MB', 'comparing files')
+    """
+    return f"sending files: {sent / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else "comparing files"
