@@ -17,7 +17,7 @@ from lepton_kit.rundir import RunView
 from lepton_kit.rundir.alerts import STALL_SECONDS, Alert, Watch
 
 if TYPE_CHECKING:
-    from lepton_kit.client.run import Run
+    from lepton_kit.client.standing import StandingRun
 
 LOOK_SECONDS = 1.0
 COMMAND_SECONDS = 60.0
@@ -31,7 +31,7 @@ class Alerts:
     It reads the run's log with a view of its own, so nothing else in this process waits for it.
     """
 
-    def __init__(self, run: Run, notify: Notify, stall_seconds: float = STALL_SECONDS):
+    def __init__(self, run: StandingRun, notify: Notify, stall_seconds: float = STALL_SECONDS):
         if not callable(notify) and not (isinstance(notify, str) and notify.strip()):
             raise ConfigError("alert", given=notify, rule="a function of one alert, or a shell command")
         if (
