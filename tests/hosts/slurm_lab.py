@@ -126,7 +126,8 @@ class Slurm:
 
         def begins() -> bool:  # when its first turn has ended altogether, Slurm sets the time anew
             self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
-            return self.ask("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING"
+            told = self.ask("scontrol", "show", "job", job)
+            return "JobState=RUNNING" in told or "JobState=COMPLETED" in told  # it may be short
 
         self._until(begins, "it begins again")
 
