@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from lepton_kit.errors import RunError
+from lepton_kit.runtime.places import on_this_machine
 from lepton_kit.training import handover, state
 from lepton_kit.training.handover import Handed, Handover
 
@@ -103,19 +104,23 @@ def test_where_no_memory_is_shared_the_state_travels_through_the_collective(segm
     lengths: list[np.ndarray] = []
 
     class First:
+        membership = on_this_machine(2, ("127.0.0.1", 1))[0]
+
         def agree(self, told: np.ndarray) -> np.ndarray:
             lengths.append(told)
             return told
 
-        def broadcast(self, piece: np.ndarray) -> np.ndarray:
+        def broadcast_to_leaders(self, piece: np.ndarray) -> np.ndarray:
             sent.append(piece.copy())
             return piece
 
     class Second:
+        membership = on_this_machine(2, ("127.0.0.1", 1))[1]
+
         def agree(self, told: np.ndarray) -> np.ndarray:
             return told + lengths.pop(0)
 
-        def broadcast(self, piece: np.ndarray) -> np.ndarray:
+        def broadcast_to_leaders(self, piece: np.ndarray) -> np.ndarray:
             assert piece.shape == sent[0].shape
             return sent.pop(0)
 
