@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import pydantic
 import yaml
 from pydantic import Field, PositiveInt
 
@@ -16,6 +18,8 @@ from lepton_kit.specs import Section
 RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], a YAML file that lists hosts, or slurm"
 HOST = r"^[^-\s][^\s]*$"
 """Names that no program takes for an option."""
+HERE = "localhost"
+MOST_SLOTS = 1024
 SLURM = "slurm"
 """As the name of a host: all nodes of the Slurm allocation that the run starts in, with the slots that they have there."""
 
@@ -33,7 +37,7 @@ class HostSpec(Section):
         description="as ssh knows it: a name of its configuration, or user@host; localhost is this machine, "
         "slurm the nodes of a Slurm allocation",
     )
-    slots: PositiveInt = Field(1, description="workers that it has room for")
+    slots: int = Field(1, ge=1, le=MOST_SLOTS, description="workers that it has room for")
     via: Literal["ssh", "local", "slurm", "spark"] = Field(
         "ssh",
         description="how its agent starts; local: on this machine, slurm: by srun in an allocation, spark: as a task",
@@ -47,6 +51,25 @@ class HostSpec(Section):
     threads: PositiveInt | None = Field(None, description="threads per worker; null: its cores by its slots")
     speed: float = Field(1.0, gt=0, description="speed of each slot, relative to those of other hosts")
     device: Literal["cpu", "gpu"] = Field("cpu", description="what its workers compute on")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _by_its_name(cls, values: Any) -> Any:
+        """How its agent starts follows from the name, unless it is said."""
+        if not isinstance(values, dict) or values.get("via") is not None:
+            return values
+        name = values.get("name")
+        here = isinstance(name, str) and (name == HERE or name.startswith(f"{HERE}/"))
+        return {**values, "via": "local" if here else "slurm" if name == SLURM else "ssh"}
+
+    @pydantic.model_validator(mode="after")
+    def _plainly_named(self) -> Self:
+        rule = {"local": r"[A-Za-z0-9._-]+(/[A-Za-z0-9_-][A-Za-z0-9._-]*)?", "ssh": r"[^/]+"}.get(
+            self.via, r".+"
+        )
+        if not re.fullmatch(rule, self.name):
+            raise ValueError("a name that ssh knows, or localhost, or localhost/ and a word for this machine")
+        return self
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -66,8 +89,7 @@ class HostSpec(Section):
             raise ValueError(f"{text!r}: name or name:slots, such as gpu-box:4")
         if name == SLURM:
             raise ValueError(f"{text!r}: slurm alone; Slurm says how many slots its nodes have")
-        local = name == "localhost" or name.startswith("localhost/")
-        return cls(name=name, slots=int(slots), via="local" if local else "ssh")
+        return cls.model_validate({"name": name, "slots": int(slots)})
 
     @property
     def is_allocation(self) -> bool:

@@ -21,7 +21,7 @@ CALM_REPORTS = 3
 """So many reports in a row in which nobody comes late end it."""
 MOMENT_SECONDS, MOMENTS = 5.0, 60
 """The past is kept in pieces of so many seconds of training, and of the last five minutes."""
-Cause = Literal["data", "stolen", "throttled", "memory", "larger part", "device"]
+Cause = Literal["empty", "data", "stolen", "throttled", "memory", "larger part", "device"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Straggler:
         'rank 2 takes 3.1 × as long as the median of the others since step 400 (68 % of its core is taken by other processes); without it +41 %'
         """
         why = {
+            "empty": "too slow to be given samples, it computes one a step all the same: scale it away",
             "data": "it waits for its data",
             "stolen": f"{self.stolen:.0%} of its core is taken by other processes",
             "throttled": "the quota of its control group is used up",
@@ -231,6 +232,8 @@ def _slowest(rows: Sequence[RankTime]) -> RankTime | None:
 
 def _cause(slow: RankTime, others: Sequence[RankTime], beyond: Mapping[str, float]) -> Cause:
     """The first of the causes whose sign is there."""
+    if slow.samples == 0:
+        return "empty"
     share = slow.data / max(slow.data + slow.computing, 1e-9)
     if share > 0.5:
         return "data"

@@ -42,10 +42,11 @@ class Wishes:
 
     @property
     def wanted(self) -> Wanted:
-        """What decisions are made from."""
-        return Wanted(
-            self.workers, self._config.workers.standby, self.paused, self.stopping_since is not None
-        )
+        """What decisions are made from. Where slots are counted, standbys have those that workers leave."""
+        standby, slots = self._config.workers.standby, self._config.workers.slots
+        if slots is not None:
+            standby = max(0, min(standby, slots - self.workers))
+        return Wanted(self.workers, standby, self.paused, self.stopping_since is not None)
 
     @property
     def most(self) -> int:

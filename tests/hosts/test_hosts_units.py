@@ -291,3 +291,27 @@ def test_slurm_outside_of_it(monkeypatch: pytest.MonkeyPatch):
 def test_the_address_of_a_node_is_the_one_that_slurm_has(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(slurm, "ask", lambda *command: "NodeName=n1 NodeAddr=127.0.0.9 NodeHostName=n1")
     assert launchers.address_of_host(HostSpec(name="n1", via="slurm")) == "127.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("entry", "via"),
+    [
+        ({"name": "localhost/a", "slots": 2, "speed": 2.0}, "local"),
+        ({"name": "localhost"}, "local"),
+        ({"name": "gpu-box", "slots": 4}, "ssh"),
+        ({"name": "slurm"}, "slurm"),
+        ({"name": "n1", "via": "slurm"}, "slurm"),
+    ],
+)
+def test_how_an_agent_starts_follows_from_the_name_in_a_mapping_too(entry: dict[str, Any], via: str):
+    assert HostSpec.model_validate(entry).via == via
+    assert lk.Cluster([entry]).hosts[0].via == via if via != "slurm" else True
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LOCALHOST/a:2", "localhost/:2", "localhost/../x:2", "localhost/a:2:3", "localhost/a:1000000", "a/b"],
+)
+def test_names_that_mean_nothing_are_refused(name: str):
+    with pytest.raises(ConfigError, match="name or name:slots"):
+        lk.Cluster([name])

@@ -61,6 +61,7 @@ def test_only_the_last_seconds_count():
         ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.1, "throttled": 0.3}, "throttled", "quota"),
         ({"busy": [0.3, 0.9, 0.3]}, {"stolen": None, "throttled": None, "faults": 400.0}, "memory", "memory is short"),
         ({"busy": [0.3, 0.3, 0.3], "data": [0.0, 0.7, 0.0]}, {"stolen": 0.6}, "data", "waits for its data"),
+        ({"busy": [0.3, 0.9, 0.3], "samples": [75, 0, 75]}, {"stolen": 0.6}, "empty", "scale it away"),
         ({"busy": [0.3, 0.9, 0.3], "samples": [50, 150, 50]}, None, "larger part", "its part of each batch"),
     ],
 )  # fmt: skip

@@ -22,6 +22,15 @@ def test_it_begins_with_the_configuration():
     assert wishes(count="auto", cores=8, global_batch=5).wanted.workers == 5
 
 
+def test_standbys_have_the_slots_of_hosts_that_workers_leave():
+    made = wishes(count=1, standby=2, hosts=["localhost/a:2", "localhost/b:1"])
+    assert made.wanted.standby == 2
+    assert made.apply("scale", {"workers": 3}, None) is None
+    assert (made.wanted.workers, made.wanted.standby) == (3, 0)
+    assert made.apply("scale", {"workers": 2}, None) is None
+    assert made.wanted.standby == 1
+
+
 def test_a_request_within_the_limit_is_granted():
     made = wishes(count=1)
     assert made.apply("scale", {"workers": 3}, PLENTY) is None

@@ -19,6 +19,8 @@ from lepton_kit.runtime.spark.places import SparkPlaces
 from lepton_kit.training import messages
 
 HELD_UP_SECONDS = 2.0
+GATHER_SECONDS = 8.0
+"""At the start a host that is reached, and not there yet, is waited for so long."""
 
 
 class HostsExecutor:
@@ -42,6 +44,7 @@ class HostsExecutor:
         self._told: list[tuple[int, messages.Message]] = []
         self._ended: list[Ended] = []
         self._losses: list[Loss] = []
+        self._gathers_until = time.monotonic() + GATHER_SECONDS
         self._known: set[str] = set()
         """Lost hosts of which a loss has told."""
         self._mesh = Mesh(self.links, seconds)
@@ -51,7 +54,17 @@ class HostsExecutor:
     # ------------------------------------------------------------------ places and workers
 
     def places(self) -> Sequence[Place]:
-        """The slots of the hosts that are there, in the order of the configuration."""
+        """The slots of the hosts that are there, in the order of the configuration.
+
+        At first there are none until each host has answered or failed, for some seconds: they are taken in their order.
+        """
+        on_their_way = any(
+            one.state in ("connecting", "asked") or (one.state == "ready" and not one.proven)
+            for one in self.links
+        )
+        if on_their_way and self._spark is None and time.monotonic() < self._gathers_until:
+            return []
+        self._gathers_until = 0.0
         return [place for link in self.links for place in link.places()]
 
     def hosts(self) -> Sequence[HostNews]:
