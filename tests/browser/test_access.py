@@ -172,7 +172,7 @@ def test_a_run_is_started_changed_and_stopped_by_keyboard_alone(open_notebook):
     tabbed_to(page, "Stop")
     page.keyboard.press("Space")
     panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
-    said = panel.locator(".lk-heard").text_content()
+    said = " ".join(panel.locator(".lk-heard").all_text_contents())
     assert "stopped" in said
     assert panel.locator(".lk-words").text_content().startswith("The plots in wordsTraining loss")
 
