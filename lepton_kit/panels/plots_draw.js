@@ -1,7 +1,7 @@
 // Draws one plot as SVG: axes with round numbers, curves, bars, and the reading at a place; pure functions of what they are given.
 const INK = "#7d8590";
 const RULE = "rgba(125,133,144,0.25)";
-const LEFT = 46, RIGHT = 12, TOP = 8, BOTTOM = 34;
+const LEFT = 54, RIGHT = 12, TOP = 8, BOTTOM = 34;
 const FEW = { line: 12, dots: 25 };
 
 const escaped = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
