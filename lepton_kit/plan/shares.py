@@ -27,6 +27,8 @@ SMOOTHING = 0.1
 """Least weight of the newest look in what is known of a place; the first looks are averaged."""
 JUMP = 0.25
 """Two looks in a row that are so far off in one direction are a change of the place, and what was known is forgotten."""
+UNEVEN, UNEVEN_LOOKS = 0.2, 12
+"""Places that take so much longer than others, for so many looks, where nothing better is seen: the overheads are wrong."""
 SCATTER = 0.05
 """What times are taken to scatter, relative, before that was seen."""
 
@@ -144,9 +146,10 @@ class _Place:
             return settled
         (x, t), y = self.before, self.samples
         u = self.rate * (y + usual)
-        if abs(x - y) < 0.15 * max(x, y) or (t - u) * (x - y) <= 0:
+        told = abs(x - y) > 0.15 * max(x, y) and abs(t - u) > 3.0 * self.scatter * max(t, u)
+        if not told or (t - u) * (x - y) <= 0:
             return settled
-        found = min(max(0.0, (x * u - y * t) / (t - u)), 4.0 * batch)
+        found = min(max(0.0, (x * u - y * t) / (t - u)), 2.0 * batch)
         return replace(settled, overhead=found if self.overhead is None else (self.overhead + found) / 2)
 
     def reckoned(self, usual: float, now: float) -> _Place:
@@ -173,8 +176,8 @@ class Shares:
     def __init__(self, batch: int, places: int, most: Sequence[float] | None = None):
         self._batch, self._most = batch, most
         self._places = [_Place() for _ in range(places)]
-        self._agreeing = self._idle = 0
-        self._wait, self._patience, self._probe = 0, LOOKS, PROBE_LOOKS
+        self._agreeing = self._idle = self._uneven = 0
+        self._wait, self._patience, self._probe, self._doubts_after = 0, LOOKS, PROBE_LOOKS, UNEVEN_LOOKS
         self._before: float | None = None
         self.measured: float | None = None
         """By how much the last change raised throughput, as soon as that is known."""
@@ -210,11 +213,28 @@ class Shares:
         self._agreeing = self._agreeing + 1 if worth else 0
         if self._agreeing >= LOOKS:
             return self._changed(wanted, gain, slowest)
+        self._doubt([pace.time(x) for pace, x in zip(paces, samples, strict=True) if x > 1])
         self._idle = self._idle + 1 if 0 in samples else 0
         if self._idle >= self._probe:
             self._probe = min(2 * self._probe, LONGEST_PROBE_LOOKS)
             return self._probed(samples, slowest)
         return None
+
+    def _doubt(self, times: Sequence[float]) -> None:
+        """With the best cut all who take part end together. Where they don't for long, overheads are learned anew.
+
+        A place that changed its speed just when the cut changed may have told a wrong one.
+        """
+        scatter = max(one.scatter for one in self._places)
+        uneven = len(times) > 1 and max(times) > (1 + max(UNEVEN, 3 * scatter)) * min(times)
+        self._uneven = self._uneven + 1 if uneven else 0
+        if self._uneven >= self._doubts_after:
+            self._uneven, self._doubts_after = 0, min(2 * self._doubts_after, LONGEST_PROBE_LOOKS)
+            used = self._overheads()
+            self._places = [
+                replace(one.reckoned(usual, 0.0), overhead=None)
+                for one, usual in zip(self._places, used, strict=True)
+            ]
 
     def _overheads(self) -> list[float]:
         """Those of the places; one of which none is known yet has the others', since it is one model."""
@@ -225,7 +245,7 @@ class Shares:
     def _changed(self, weights: Sequence[float], gain: float, slowest: float) -> Change:
         self._places = [one.recut(usual) for one, usual in zip(self._places, self._overheads(), strict=True)]
         self._before, self.measured = slowest, None
-        self._agreeing = self._idle = 0
+        self._agreeing = self._idle = self._uneven = 0
         self._wait = self._patience
         return Change(tuple(float(one) for one in weights), float(gain))
 

@@ -91,7 +91,19 @@ def test_a_place_that_becomes_slow_and_fast_again_is_followed(places, overhead, 
     ring.run(10 * LOOKS_A_SECOND)
     ring.speeds[1] = 1.0
     ring.run((3 if ring.cut[1] else 20) * LOOKS_A_SECOND)  # one that gets nothing is only tried now and then
-    assert ring.quality > 0.95
+    assert ring.quality > (0.93 if overhead > 48 else 0.95)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("faster", [1.0, 1.2, 1.35, 1.5])
+def test_speeds_that_change_with_the_cut_tell_nothing_that_lasts(faster, seed):
+    """The time of the other place is as before, though it has more to do: as if nearly all of it were overhead."""
+    ring = Ring(600, [1.0, 0.2], 0.0, 0.02, seed)
+    while ring.changes == 0:
+        ring.run(1)
+    ring.speeds = [faster, 1.0]
+    ring.run(20 * LOOKS_A_SECOND)
+    assert ring.quality > 0.93
 
 
 @pytest.mark.parametrize("seed", range(5))
