@@ -123,7 +123,8 @@ class Slurm:
     def start_at_once(self, job: str) -> None:
         """Start a job that was put back into the queue, where Slurm lets it wait for two minutes."""
         self._until(lambda: "Restarts=1" in self.ask("scontrol", "show", "job", job), "it is put back")
-        time.sleep(2.0)  # in the same second slurmd takes the new turn's credential for the old one's, which is revoked
+        # In the same second slurmd would take the new turn's credential for the old one's, which is revoked.
+        time.sleep(2.0)
 
         def begins() -> bool:  # when its first turn has ended altogether, Slurm sets the time anew
             self.ask("scontrol", "update", f"jobid={job}", "starttime=now")
