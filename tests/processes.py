@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from lepton_kit.client.run import Run
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300.0
 
@@ -23,6 +25,25 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not in {PATIENCE:.0f} s: {what}"
         time.sleep(0.02)
+    return found
+
+
+def until(condition: Callable[[], Any], what: str, run: Run) -> None:
+    """Wait until something is so, of a run that has to live meanwhile."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert run.alive, (what, run.status, run.cause, run.view().incidents)
+        assert time.monotonic() < deadline, (what, run.view().incidents, run.view().warnings)
+        time.sleep(0.05)
+
+
+def trains(run: Run, workers: int) -> Callable[[], bool]:
+    """Whether so many workers train, and have done a step together."""
+
+    def found() -> bool:
+        last = run.view().generations[-1:]
+        return bool(last) and last[0]["world_size"] == workers and run.view().step > last[0]["step"]
+
     return found
 
 

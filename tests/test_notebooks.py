@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -57,3 +58,17 @@ def test_a_converted_notebook_has_words_for_its_panels_and_figures(path):
     )
     images = Images(HTMLExporter().from_notebook_node(notebook)[0])
     assert sum(bool(alt) for alt in images.alts) >= count
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_output_names_a_folder_of_the_machine_that_made_it(path):
+    notebook = nbformat.read(path, as_version=4)
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            told = str(output.get("text", "")) + "".join(
+                str(value) for kind, value in output.get("data", {}).items() if kind.startswith("text/")
+            )
+            found = re.search(r"(?<![\w.])/(root|home|Users|work)/", told)
+            assert found is None, (
+                f"{path.name}, cell {number}: {told[max(0, found.start() - 60) : found.end() + 60]}"
+            )

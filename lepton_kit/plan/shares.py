@@ -146,7 +146,7 @@ class _Place:
             return settled
         (x, t), y = self.before, self.samples
         u = self.rate * (y + usual)
-        told = abs(x - y) > 0.15 * max(x, y) and abs(t - u) > 3.0 * self.scatter * max(t, u)
+        told = abs(x - y) > 0.15 * max(x, y) and abs(t - u) > 2.0 * self.scatter * max(t, u)
         if not told or (t - u) * (x - y) <= 0:
             return settled
         found = min(max(0.0, (x * u - y * t) / (t - u)), 2.0 * batch)

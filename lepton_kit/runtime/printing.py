@@ -44,4 +44,4 @@ class _Log(io.RawIOBase):
 
 def printing_to(descriptor: int) -> TextIO:
     """A text stream for ``sys.stdout`` or ``sys.stderr`` that writes each line at once."""
-    return io.TextIOWrapper(_Log(descriptor), encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]  # a raw stream does, as write_through keeps nothing back
+    return io.TextIOWrapper(_Log(descriptor), encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]  # a RawIOBase is no BinaryIO to typeshed  # a raw stream does, as write_through keeps nothing back

@@ -56,7 +56,7 @@ def test_a_host_that_can_not_have_it_is_refused_with_the_reason(there: Bare, pac
 
 def test_wrong_packages_are_named():
     with pytest.raises(ConfigError, match="packages: got 'there'; expected index or here"):
-        lk.Cluster("localhost").install("there")  # type: ignore[arg-type]
+        lk.Cluster("localhost").install("there")  # type: ignore[arg-type]  # the wrong word is the test
 
 
 def test_this_machine_has_it():

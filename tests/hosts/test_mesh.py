@@ -85,7 +85,7 @@ def links(walls: set[frozenset[str]]) -> list[FakeLink]:
 
 @pytest.fixture
 def clock(links: list[FakeLink]) -> Clock:
-    return Clock(mesh.Mesh(links, 15.0))  # type: ignore[arg-type]
+    return Clock(mesh.Mesh(links, 15.0))  # type: ignore[arg-type]  # stand-ins
 
 
 def test_who_is_cut_off_twice_is_lost_and_comes_back_once_it_is_reached(

@@ -12,6 +12,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.training import native, state
 from tests.hosts.slurm_lab import Slurm, slurm, why_not
+from tests.processes import trains
 from tests.soak.storm import alone, apart, compiled
 
 pytestmark = pytest.mark.processes
@@ -46,14 +47,6 @@ def said(run: lk.Run) -> dict[str, str]:
     """Its incidents, and the ends of all its logs."""
     told = {"incidents": str([one["what"] for one in run.view().incidents])}
     return told | {log.name: log.read_text(errors="replace")[-600:] for log in run.paths.logs.glob("*.log")}
-
-
-def trains(run: lk.Run, workers: int) -> Callable[[], bool]:
-    def found() -> bool:
-        last = run.view().generations[-1:]
-        return bool(last) and last[0]["world_size"] == workers and run.view().step > last[0]["step"]
-
-    return found
 
 
 def check(run: lk.Run, data: Any) -> None:

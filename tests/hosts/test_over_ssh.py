@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,11 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.training import state
 from tests.hosts.lab import Host, Lab
+from tests.processes import trains, until
 from tests.soak.storm import alone, apart, compiled
 
 pytestmark = pytest.mark.processes
 PATIENCE = 240.0
-
-
-def until(condition: Callable[[], Any], what: str, run: lk.Run) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert run.alive, (what, run.status, run.cause, run.view().incidents)
-        assert time.monotonic() < deadline, (what, run.view().incidents, run.view().warnings)
-        time.sleep(0.05)
-
-
-def trains(run: lk.Run, workers: int) -> Callable[[], bool]:
-    """Whether so many workers train, and have done a step together."""
-
-    def found() -> bool:
-        last = run.view().generations[-1:]
-        return bool(last) and last[0]["world_size"] == workers and run.view().step > last[0]["step"]
-
-    return found
 
 
 def killed(host: Host, words: str) -> None:

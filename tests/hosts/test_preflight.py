@@ -35,7 +35,7 @@ def state(**changes: object) -> talk.State:
     plain: dict[str, object] = {
         "native": None, "cache": "/c", "disk_bytes": 10**9, "cache_problem": None, "ports": (1, 2), "missing": {},
     }  # fmt: skip
-    return talk.State(number=1, **(plain | changes))  # type: ignore[arg-type]
+    return talk.State(number=1, **(plain | changes))  # type: ignore[arg-type]  # fields of many types
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_a_listener_serves_only_who_knows_the_word():
     assert isinstance(there, talk.Listening)
     assert there.number == 7
     place = {"address": there.address, "port": there.port, "bytes": 1 << 20, "seconds": 5.0}
-    good = measuring.dial(talk.Dial(number=1, nonce="word", **place))  # type: ignore[arg-type]
+    good = measuring.dial(talk.Dial(number=1, nonce="word", **place))  # type: ignore[arg-type]  # fields of many types
     assert good.problem is None
     assert good.rate is not None
     assert good.rate > 0
-    wrong = measuring.dial(talk.Dial(number=2, nonce="sord", **place))  # type: ignore[arg-type]
+    wrong = measuring.dial(talk.Dial(number=2, nonce="sord", **place))  # type: ignore[arg-type]  # fields of many types
     assert wrong.problem is not None
     listening.close()
-    assert measuring.dial(talk.Dial(number=3, nonce="word", **place)).problem == "Connection refused"  # type: ignore[arg-type]
+    assert measuring.dial(talk.Dial(number=3, nonce="word", **place)).problem == "Connection refused"  # type: ignore[arg-type]  # fields of many types
 
 
 def test_an_interface_that_is_not_there_is_named():

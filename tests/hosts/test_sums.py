@@ -16,7 +16,7 @@ from lepton_kit.models import SyncBatchNormalization
 from lepton_kit.runtime.places import Place, memberships
 from lepton_kit.training import hierarchical, native, reference, state
 from lepton_kit.training.collective import HorovodCollective
-from tests.hosts.test_over_ssh import trains, until
+from tests.processes import trains, until
 from tests.soak.storm import apart
 
 HOSTS = ["localhost/a:2", "localhost/b:2"]

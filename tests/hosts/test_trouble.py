@@ -20,7 +20,7 @@ from lepton_kit.rundir import EventReader, RunPaths
 from lepton_kit.runtime.hosts.findings import Checked
 from tests.hosts.lab import Host, Lab, lab, why_not
 from tests.hosts.lab import run as lab_run
-from tests.hosts.test_over_ssh import trains, until
+from tests.processes import trains, until
 from tests.soak.storm import compiled
 
 pytestmark = pytest.mark.processes

@@ -76,7 +76,7 @@ class Ring:
     def quality(self) -> float:
         """Throughput relative to the best cut there is."""
         best = best_shares(self.batch, [Pace(0.001 / v, self.overhead) for v in self.speeds])
-        return max(self.times(tuple(best))) / max(self.times(self.cut))  # type: ignore[arg-type]
+        return max(self.times(tuple(best))) / max(self.times(self.cut))  # type: ignore[arg-type]  # parts of samples
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -91,7 +91,7 @@ def test_a_place_that_becomes_slow_and_fast_again_is_followed(places, overhead, 
     ring.run(10 * LOOKS_A_SECOND)
     ring.speeds[1] = 1.0
     ring.run((3 if ring.cut[1] else 20) * LOOKS_A_SECOND)  # one that gets nothing is only tried now and then
-    assert ring.quality > (0.93 if overhead > 48 else 0.95)
+    assert ring.quality > 0.95
 
 
 @pytest.mark.parametrize("seed", range(5))

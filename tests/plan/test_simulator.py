@@ -97,7 +97,7 @@ def test_a_change_costs_its_pause_and_a_first_start_does_not():
     def policy(jobs: list[State], devices: int, now: float) -> dict[str, int]:
         return {"a": next(given_out, 2)}
 
-    found = simulate([job], 2, policy, pause=7.0, step=1.0, look=40.0)  # type: ignore[arg-type]
+    found = simulate([job], 2, policy, pause=7.0, step=1.0, look=40.0)  # type: ignore[arg-type]  # a stand-in
     assert found.finish == pytest.approx((40.0 + 7.0 + 30.0,))
     assert found.changes == 2
 

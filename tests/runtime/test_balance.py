@@ -38,7 +38,7 @@ def balance() -> tuple[Balance, Ring, list[tuple[str, dict[str, Any]]]]:
     ).replace(**{"training.global_batch": 100, "workers.weights": "auto"})  # fmt: skip
     ring, log = Ring(), []
     ledger = SimpleNamespace(append=lambda kind, fields: log.append((kind, fields)))
-    return Balance(config, ring, ledger), ring, log  # type: ignore[arg-type]
+    return Balance(config, ring, ledger), ring, log  # type: ignore[arg-type]  # stand-ins
 
 
 def paced(ring: Ring, samples: list[int], seconds: list[float], generation: int = 3) -> messages.Paced:

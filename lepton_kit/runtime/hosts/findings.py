@@ -151,6 +151,9 @@ class Checked:
         """Plain types only: ``hosts`` and ``pairs``."""
         return {"hosts": [one.row() for one in self.hosts], "pairs": [one.row() for one in self.pairs]}
 
+    def __repr__(self) -> str:
+        return f"<Checked: {len(self.hosts)} hosts, {len(self.problems)} that can't be used>"
+
     def __str__(self) -> str:
         told = self.table().drop(columns=["problem", "remarks"]).T.to_string(na_rep="–")
         remarks = [f"{one.host.name}: {text}" for one in self.hosts for text in one.remarks]

@@ -52,7 +52,7 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
 
 def wait(paths: RunPaths, looks: Looks, first: Grant = WAITS, seconds: float = 0.01) -> Status | None:
     line.LOOK_SECONDS = (seconds, 0.0, seconds)
-    return wait_in_line(paths, any_config(workers={"count": "auto"}), looks, first)  # type: ignore[arg-type]
+    return wait_in_line(paths, any_config(workers={"count": "auto"}), looks, first)  # type: ignore[arg-type]  # a stand-in
 
 
 def view(paths: RunPaths) -> RunView:
@@ -142,7 +142,7 @@ def test_a_run_whose_folder_is_deleted_while_it_waits_ends(paths: RunPaths):
 
 
 def test_a_pool_that_cannot_be_read_now_is_tried_again(paths: RunPaths):
-    looks = Looks(OSError(5, "Input/output error"), TimeoutError("held"), Grant("run", 1))  # type: ignore[arg-type]
+    looks = Looks(OSError(5, "Input/output error"), TimeoutError("held"), Grant("run", 1))  # type: ignore[arg-type]  # failures among them
     assert wait(paths, looks) is None
 
 

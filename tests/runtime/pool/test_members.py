@@ -27,7 +27,7 @@ from lepton_kit.runtime.pool.members import (
 
 
 def entry(run: str, arrived: float = 0.0, **fields: object) -> Entry:
-    return Entry(run, "me", arrived, machine=this_machine(), **fields)  # type: ignore[arg-type]
+    return Entry(run, "me", arrived, machine=this_machine(), **fields)  # type: ignore[arg-type]  # of many types
 
 
 @pytest.fixture
