@@ -245,6 +245,7 @@ UNIONS = {
     "name": "letters, digits, '.', '_' and '-', beginning with a letter or a digit, at most 64 of them",
     "training.order.blocks": "a whole number of at least 1, or pairs (rows, how many such blocks)",
     "workers.count": "a whole number of at least 1, or auto",
+    "workers.weights": "a number above 0 for each worker, or auto",
     "training.validate_every_epochs": "a whole number of at least 1, or a list of epochs, counted from 1",
     "data.x": "an array's name, a list of names, or input -> name",
     "data.y": "an array's name, a list of names, or output -> name",
@@ -277,8 +278,16 @@ def _explain(failure: pydantic.ValidationError, root: type[Section]) -> ConfigEr
         return ConfigError(field, given=given, rule=f"one of the keys {', '.join(known)}{hint}")
     if kind == "missing":
         return ConfigError(field, given=None, rule="this key to be there")
-    rule = re.sub(r"^(Value error, |Input should be |\w+ should have )", "", first["msg"])
-    return ConfigError(field, given=given, rule=UNIONS.get(field, rule))
+    return ConfigError(field, given=given, rule=UNIONS.get(field, in_words(first["msg"])))
+
+
+def in_words(message: str) -> str:
+    """A rule of pydantic as it stands after "expected".
+
+    >>> in_words("Input should be greater than 0")
+    'greater than 0'
+    """
+    return re.sub(r"^(Value error, |Input should be |\w+ should have )", "", message)
 
 
 def _where(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lepton_kit.data
-from lepton_kit.config import RunConfig, json_schema
+from lepton_kit.config import RunConfig, RunSettings, json_schema
 from lepton_kit.data import Dataset
 from lepton_kit.data.dataset import KINDS
 from lepton_kit.errors import ConfigError
@@ -228,3 +228,11 @@ def test_a_rate_where_a_schedule_decides_is_refused():
     with pytest.raises(ConfigError, match=r"learning_rate: got 0\.1; expected none: .* CosineDecay\(0\.1\)"):
         config.check_rate(0.1)
     any_config(model=stored, training={"optimizer": "sgd"}).check_rate(0.1)
+
+
+@pytest.mark.parametrize("weights", ["autox", 3, {"a": 1}])
+def test_weights_that_are_none_say_what_is_allowed(weights):
+    with pytest.raises(
+        ConfigError, match=r"workers\.weights: got .*; expected a number above 0 for each worker, or auto"
+    ):
+        RunSettings.from_dict({"workers": {"weights": weights}})

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pydantic
 from pydantic import Field, PositiveInt
 
-from lepton_kit.config import RunSettings
+from lepton_kit.config import RunSettings, in_words
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir import RunPaths, Status
 from lepton_kit.rundir.paths import write_atomically
@@ -84,7 +84,7 @@ class SlurmJob(Section):
         except pydantic.ValidationError as failure:
             first = failure.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
-            rule = first["msg"].removeprefix("Value error, ")
+            rule = in_words(first["msg"])
             if first["type"] == "extra_forbidden":
                 rule = f"one of {', '.join(cls.model_fields)}"
             elif field == "time":

@@ -83,7 +83,9 @@ def _hosts(job: SlurmJob, given: Any) -> dict[str, Any]:
         return {"hosts": found}
     if all(getattr(host, "is_allocation", False) for host in given):
         return {"hosts": [host.model_dump() for host in given] if found else None}
-    raise ConfigError("hosts", given=given, rule="none or slurm: Slurm says on which nodes a job stands")
+    several = isinstance(given, list | tuple)
+    told = ", ".join(str(getattr(host, "name", host)) for host in given) if several else given
+    raise ConfigError("hosts", given=told, rule="none or slurm: Slurm says on which nodes a job stands")
 
 
 def _with_script(job: SlurmJob, fill: Filling) -> Filling:

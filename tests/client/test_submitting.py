@@ -108,7 +108,7 @@ def test_a_dry_run_is_written_and_not_submitted(
 @pytest.mark.parametrize(
     ("settings", "options", "text"),
     [
-        ({"nodes": 0}, {}, "slurm.nodes: got 0"),
+        ({"nodes": 0}, {}, "slurm.nodes: got 0; expected greater than 0"),
         ({"time": "soon"}, {}, "slurm.time: got 'soon'; expected a time as sbatch takes it"),
         ({"node": 2}, {}, "slurm.node: got 2; expected one of nodes"),
         ({"sbatch": ["--signal=KILL"]}, {}, "which the run's job sets itself"),
