@@ -105,22 +105,28 @@ def test_a_job_that_is_cancelled_is_interrupted_with_a_checkpoint(cluster: Slurm
     check(run, data)
 
 
-def test_a_job_near_its_time_limit_goes_on_in_the_queue_and_finishes(cluster: Slurm, runs_dir: Path):
+def test_a_job_near_its_time_limit_goes_on_in_the_queue(cluster: Slurm, runs_dir: Path):
     data = lk.data.sample("digits")
     run = lk.submit(
-        compiled(), data, workers=2, max_steps=5000, epochs=10_000, checkpoint_seconds=1000, log_seconds=0.1,
+        compiled(), data, workers=2, epochs=1_000_000, checkpoint_seconds=1000, log_seconds=0.1,
         runs_dir=runs_dir, slurm={"requeue": True},
     )  # fmt: skip
     number = cluster.ask("squeue", "-h", "-o", "%i")
     until(trains(run, 2), "training as a job", run)
     cluster.ask("scancel", "--signal=USR1", "--batch", number)  # as Slurm does before the time limit
     until(lambda: run.status == "queued", "being in the queue again", run)
-    assert 0 < run.view().step < 5000
+    done = run.view().step
     cluster.start_at_once(number)
+    until(lambda: run.status == "running" and run.view().step > done > 0, "going on after the queue", run)
+    run.stop()
     run.wait(PATIENCE)
-    assert run.status == "finished", (run.cause, said(run))
+    assert run.status == "stopped", (run.cause, said(run))
     check(run, data)
     assert [one["status"] for one in statuses(run)].count("interrupted") == 1
+    until_gone = time.monotonic() + PATIENCE
+    while number in cluster.ask("squeue", "-h", "-o", "%i").split():
+        assert time.monotonic() < until_gone, "a run that was stopped is still a job of the queue"
+        time.sleep(0.1)
 
 
 def statuses(run: lk.Run) -> list[dict[str, Any]]:
