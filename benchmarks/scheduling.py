@@ -5,7 +5,7 @@
 The load is that of the artifact of Pollux (Qiao et al., OSDI 2021): 160 jobs within 8 hours for each 64 devices, of
 60 s or more and below 1,000 device hours, more of both for more devices. Without ``--trace`` jobs are drawn with the
 published figures of the Philly trace, with it they are drawn from that file (by time of day, as the artifact does). Their
-speed-ups are three made-up curves (`lepton_kit.plan.traces.CURVES`), or with ``--curves`` those measured for the artifact
+speed-ups are three made-up curves (`lepton_kit.planning.traces.CURVES`), or with ``--curves`` those measured for the artifact
 (files MODEL.placements.csv and MODEL.scalability.csv), at a global batch of 64 times the smallest local one. Each change
 of a job's devices costs it 30 s; the least time between two decisions is 1 s for each 64 devices, the longest 5 minutes.
 
@@ -31,10 +31,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_kit.plan import policies
-from lepton_kit.plan.simulator import Outcome, jain, simulate
-from lepton_kit.plan.speedups import rates
-from lepton_kit.plan.traces import Job, amdahl, philly_like, read_trace
+from lepton_kit.planning import policies
+from lepton_kit.planning.simulator import Outcome, jain, simulate
+from lepton_kit.planning.speedups import rates
+from lepton_kit.planning.traces import Job, amdahl, philly_like, read_trace
 
 JOBS, HOURS, DEVICES, FIRST_HOUR = 160, 8, 64, 2
 PAUSE, LOOK = 30.0, 300.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lepton_kit.config import RunConfig
 from lepton_kit.data.sharding import cut
-from lepton_kit.plan.shares import Shares
+from lepton_kit.planning.shares import Shares
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.training import messages

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.plan.allocation import Grant
+from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, read_requests
 from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.reports import Ledger

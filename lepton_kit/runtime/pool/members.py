@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.plan.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
 from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
 
 SUFFIX = ".json"

@@ -14,7 +14,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError
 from lepton_kit.models import footprint
-from lepton_kit.plan.allocation import HORIZON_SECONDS, Grant
+from lepton_kit.planning.allocation import HORIZON_SECONDS, Grant
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.load import ForeignLoad, busy_seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton_kit.plan.allocation import Grant
+from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import RunPaths, RunView, Status, send_request
 from lepton_kit.rundir.line import place_told
 from lepton_kit.rundir.view import describe

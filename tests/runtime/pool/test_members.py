@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_kit.plan.allocation import Capacity
+from lepton_kit.planning.allocation import Capacity
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.members import (
     Entry,

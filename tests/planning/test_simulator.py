@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.errors import ConfigError, DataError
-from lepton_kit.plan import policies, traces
-from lepton_kit.plan.policies import State
-from lepton_kit.plan.simulator import Outcome, jain, percentile, simulate
-from lepton_kit.plan.traces import Job, amdahl, philly_like, read_trace
+from lepton_kit.planning import policies, traces
+from lepton_kit.planning.policies import State
+from lepton_kit.planning.simulator import Outcome, jain, percentile, simulate
+from lepton_kit.planning.traces import Job, amdahl, philly_like, read_trace
 
 LINEAR = tuple(float(n) for n in range(1, 9))
 ALL = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_kit.plan.speedups import PARALLEL_SHARE, concave, rates
+from lepton_kit.planning.speedups import PARALLEL_SHARE, concave, rates
 
 MEASURED = st.dictionaries(st.integers(1, 64), st.floats(1e-6, 1e9), max_size=5)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data.sharding import cut
-from lepton_kit.plan.shares import GAIN, LONGEST_WAIT, Pace, Shares, best_shares
+from lepton_kit.planning.shares import GAIN, LONGEST_WAIT, Pace, Shares, best_shares
 
 paces = st.lists(st.builds(Pace, st.floats(1e-5, 1e-1), st.floats(0, 300)), min_size=1, max_size=8)
 LOOKS_A_SECOND = 4

@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lepton_kit.plan.allocation import Capacity, Request, allocate
-from lepton_kit.plan.traces import Job
+from lepton_kit.planning.allocation import Capacity, Request, allocate
+from lepton_kit.planning.traces import Job
 
 LAS_THRESHOLD = 3600.0
 """Device seconds after which a job falls into the lower queue (discretized two-dimensional least attained service, Gu et

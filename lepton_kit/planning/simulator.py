@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.plan.policies import Policy, State
-from lepton_kit.plan.traces import Job
+from lepton_kit.planning.policies import Policy, State
+from lepton_kit.planning.traces import Job
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def simulate(
     for a decision, but within ``step`` seconds only one is made; without news one is made after ``look`` seconds. Raises
     `ConfigError` for a job that asks for more devices than there are.
 
-    >>> from lepton_kit.plan import policies, traces
+    >>> from lepton_kit.planning import policies, traces
     >>> jobs = [traces.Job("a", 0.0, 100.0, 1, (1.0, 2.0)), traces.Job("b", 0.0, 100.0, 1, (1.0, 2.0))]
     >>> simulate(jobs, 1, policies.fifo, pause=0.0).finish
     (100.0, 200.0)

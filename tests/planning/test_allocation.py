@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.plan import allocation
-from lepton_kit.plan.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.planning import allocation
+from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
 
 LINEAR = {n: 100.0 * n for n in (1, 2, 4, 8, 16)}
 FLAT = {1: 100.0, 2: 101.0, 4: 101.0}

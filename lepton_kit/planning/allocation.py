@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.plan.speedups import rates
+from lepton_kit.planning.speedups import rates
 
 PRIORITY_FACTOR = 4.0
 """A priority more counts as four times the weight, so that nobody waits for ever for those above; our choice, 2026-11."""
