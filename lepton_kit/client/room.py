@@ -68,7 +68,7 @@ def check_places(workers: WorkersConfig, each: int) -> None:
         return
     assert workers.slots is not None, "it counts the places"
     room = room_now()
-    if workers.places == PINNED:
+    if not isinstance(workers.places, tuple):
         seated(PINNED, workers.slots, workers.threads, room)
     elif wrong := next(problems(workers.places, room, max(0, each - WORKER_BYTES)), None):
         raise DeviceError(str(wrong))

@@ -242,7 +242,8 @@ class HorovodCollective:
             return contextlib.nullcontext()
         import tensorflow as tf
 
-        return tf.device(HOST)
+        scope: AbstractContextManager[Any] = tf.device(HOST)
+        return scope
 
     def inside_seconds(self) -> float:
         """Seconds that this process has spent in sums, in all: for the sums themselves, and waiting for others."""
