@@ -25,6 +25,7 @@ _HOMES = {
     "check_spark": "client.spark",
     "compare": "client.compare",
     "pool": "client.pool",
+    "tradeoff": "client.tradeoff",
     "Workbench": "panels",
     "compress": "deploy",
     "sensitivity": "deploy",

@@ -22,6 +22,7 @@ from lepton_kit.client.run import open_run as open_run
 from lepton_kit.client.spark import check_spark as check_spark
 from lepton_kit.client.submitting import submit as submit
 from lepton_kit.client.table import runs as runs
+from lepton_kit.client.tradeoff import tradeoff as tradeoff
 from lepton_kit.config import RunConfig as RunConfig
 from lepton_kit.deploy import compress as compress
 from lepton_kit.deploy import export as export
@@ -68,6 +69,7 @@ __all__ = [
     "runs",
     "sensitivity",
     "submit",
+    "tradeoff",
     "training",
     "warm",
 ]

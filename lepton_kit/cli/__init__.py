@@ -138,6 +138,10 @@ def _parser() -> Parser:
         run=True,
         reads=True,
     )
+    made = verb("energy", runs.energy, "Print what a run took, and what that costs.", run=True, reads=True)
+    made.add_argument("--prices", metavar="FILE", help="YAML file of prices (default: the shipped one)")
+    made.add_argument("--instance", metavar="NAME", help="by the hours of this cloud instance of the file")
+    made.add_argument("--grams-per-kwh", type=float, metavar="G", help="CO2 of your electricity")
     made = verb("trace", runs.trace, "Write where the time of each rank went, for Perfetto.", run=True)
     made.add_argument("file", nargs="?", default="trace.json", help="trace.json without one")
     made.add_argument("--steps", type=int, default=1000, help="of the last so many steps")

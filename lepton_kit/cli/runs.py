@@ -179,6 +179,15 @@ def alert(options: argparse.Namespace) -> int:
     return 0
 
 
+def energy(options: argparse.Namespace) -> int:
+    """Print what a run took and costs."""
+    run = open_run_of(options)
+    found = run.energy()
+    cost = run.cost(options.prices, instance=options.instance, grams_per_kwh=options.grams_per_kwh)
+    print(json.dumps({**found.to_dict(), "cost": cost.to_dict()}) if options.json else f"{found}\n{cost}")
+    return 0
+
+
 def trace(options: argparse.Namespace) -> int:
     """Write the trace of a run."""
     print(open_run_of(options).trace(options.file, steps=options.steps))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client.kept import KeptRun
 from lepton_kit.config import RunConfig
@@ -11,6 +12,9 @@ from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir import RunPaths, RunView, Status, lock
 from lepton_kit.rundir.paths import runs_folder
 from lepton_kit.runtime.failing import last_words
+
+if TYPE_CHECKING:
+    from lepton_kit.client.energy import RunCost, RunEnergy
 
 
 class StandingRun(KeptRun):
@@ -129,3 +133,30 @@ class StandingRun(KeptRun):
     def alive(self) -> bool:
         """True while a driver holds the run."""
         return lock.held(self.paths)
+
+    def energy(self) -> RunEnergy:
+        """What it took so far: joules of the run, of training, a sample and each epoch, with an interval, tagged.
+
+        Measured where this machine's counters can be read, else estimated from a dated table; docs/energy.md says how.
+        Raises `RunError` where nothing is known.
+        """
+        from lepton_kit.client.energy import energy_of
+
+        return energy_of(self.view(), self.id)
+
+    def cost(
+        self,
+        prices: str | Path | None = None,
+        *,
+        instance: str | None = None,
+        grams_per_kwh: float | None = None,
+    ) -> RunCost:
+        """What that costs by a YAML file of prices; without one by the shipped file.
+
+        It is electricity and, where the file prices a machine, the time of each host; with ``instance`` the hours of a cloud
+        instance of the file. ``grams_per_kwh`` is the intensity of the electricity, for CO2; none is guessed. Raises
+        `ConfigError` naming file and field, `RunError` where the run's energy is not known.
+        """
+        from lepton_kit.client.energy import cost_of
+
+        return cost_of(self.energy(), prices, instance, grams_per_kwh)

@@ -128,7 +128,7 @@ def microjoules(before: Reading, after: Reading) -> float | None:
     A counter that has wrapped once is put right. One that is at one end only, that may have wrapped more often, or that
     was set back tells nothing, and so the others don't tell the whole.
 
-    >>> microjoules(Reading(0.0, {"a": (9e9, 1e10)}, 0.0), Reading(60.0, {"a": (1e9, 1e10)}, 0.0))
+    >>> microjoules(Reading(0.0, {"a": (261e9, 262e9)}, 0.0), Reading(60.0, {"a": (1e9, 262e9)}, 0.0))
     2000000000.0
     """
     if not after.counters or before.counters.keys() != after.counters.keys() or after.why or before.why:
@@ -212,19 +212,3 @@ def spread_over(
                 inside = inside + energy.scaled(common / (last - first))
         found.append(inside)
     return found
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which of (score, energy) no other beats: a higher score for no more energy, or less energy at no lower score.
-
-    >>> front([(0.9, 10.0), (0.9, 4.0), (0.8, 4.0), (0.95, 20.0)])
-    [False, True, False, True]
-    """
-    return [
-        not any(
-            other[0] >= one[0] and other[1] <= one[1] and other != one
-            for place, other in enumerate(points)
-            if place != index
-        )
-        for index, one in enumerate(points)
-    ]
