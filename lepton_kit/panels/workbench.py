@@ -71,7 +71,7 @@ class Workbench(Panel):
         self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
-        self.hosts = HostsPanel(self._hosts_chosen)
+        self.hosts = HostsPanel(on_choice=self._hosts_chosen)
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         training = self.training
