@@ -39,7 +39,9 @@ def many() -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((5,), dtype="int32")
     inner = layers.GlobalAveragePooling1D()(layers.Embedding(12, 6, name="words")(inputs))
-    inner = layers.Activation("tanh")(layers.BatchNormalization(name="norm")(layers.Dense(7, use_bias=False)(inner)))
+    inner = layers.Activation("tanh")(
+        layers.BatchNormalization(name="norm")(layers.Dense(7, use_bias=False)(inner))
+    )
     model = keras.Model(inputs, [layers.Dense(3, name="kind")(inner), layers.Dense(1, name="size")(inner)])
     model.compile(
         keras.optimizers.Adam(0.01),
