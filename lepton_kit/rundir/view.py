@@ -40,6 +40,8 @@ class RunView:
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
         self.workers: list[dict[str, Any]] = []
+        self.last_workers: list[dict[str, Any]] = []
+        """Those that there were when one trained last; they are what is to be told of a run that has ended."""
         self.wanted: int | None = None
         self.hosts: list[dict[str, Any]] = []
         """Hosts of a run that has some: state, slots, and what each does that the run waits for."""
@@ -232,6 +234,8 @@ class RunView:
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
+        if any(worker["state"] == "training" for worker in self.workers):
+            self.last_workers = self.workers
 
     def _on_hosts(self, event: dict[str, Any]) -> None:
         self.hosts = event["hosts"]

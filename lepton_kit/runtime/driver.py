@@ -134,7 +134,7 @@ class Driver:
         workers = [member.observed() for member in self._roster.members.values()]
         ring = self._ring
         return decisions.Situation(
-            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked)
+            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked), ring.aimed
         )
 
     def _ending(self) -> tuple[Status, str | None] | None:

@@ -14,7 +14,8 @@ from lepton_kit.training.gather import Cut
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
-from lepton_kit.training.step import Block, Step, fold_rank, is_seed, with_outside
+from lepton_kit.training.step import Block, Step
+from lepton_kit.training.variables import fold_rank, is_seed, with_outside
 
 
 class OwnStep(Step):

@@ -6,23 +6,25 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
-from lepton_kit.models.objects import reached
 from lepton_kit.training.collective import Summing
 from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut, gather_slices, gather_structure
+from lepton_kit.training.idle import Idle
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
 from lepton_kit.training.tally import Tally
 from lepton_kit.training.traces import Traces, gains
+from lepton_kit.training.variables import fold_rank, shaped, with_outside
 
 MAX_BLOCK_STEPS = 64
 
@@ -110,7 +112,12 @@ class Step:
         ]
         self._counters = [v for v in model.non_trainable_variables if v.dtype.startswith(("int", "uint"))]
         self._slices = slices_per_sample(model, inputs) if self._exact_embeddings else {}
-        self._block = Traces(self._run_block, self._signature, fixed=gains(model))
+        self._block = Traces(
+            self._run_block,
+            self._signature,
+            fixed=gains(model),
+            idle=partial(self._run_block, idle=True),
+        )
         self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     # ------------------------------------------------------------------ what the loop asks
@@ -151,7 +158,7 @@ class Step:
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
         self._block(
-            max(1, block.rows),
+            block.rows,
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
             block.proofs,
@@ -210,12 +217,21 @@ class Step:
         return [data, whole, tf.TensorSpec([None, PROOF_SIZE], tf.float32), *scalars]
 
     def _run_block(
-        self, data: Any, whole: Any, proofs: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any
+        self,
+        data: Any,
+        whole: Any,
+        proofs: Any,
+        scale: Any,
+        rank: Any,
+        offset: Any,
+        rows: Any,
+        total: Any,
+        idle: bool = False,
     ) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        cut = Cut(scale, offset, rows, total)
+        cut = Cut(scale, offset, rows, total, idle)
 
         def body(i: Any) -> tuple[Any]:
             own, all_rows = (tf.nest.map_structure(lambda a: a[i], part) for part in (data, whole))
@@ -227,27 +243,26 @@ class Step:
     def _train_step(self, data: Any, whole: Any, proof: Any, cut: Cut, rank: Any, index: Any) -> None:
         import tensorflow as tf
 
+        ring = Idle(self.collective) if cut.idle else self.collective
         states = [v.value for v in (*self._float_state, *self.metric_variables)]
         before = [tf.identity(v) for v in (*states, self._position, self._losses, self._proofs)]
         # The reads come first so that no rank offers its part of this step before the assignments of the step
         # before are done.
         with tf.control_dependencies(before):
-            found = self._forward_backward(data, whole, cut, rank)
+            found = self._forward_backward(ring, data, whole, cut, rank)
         gradients, slices = found.gradients, found.slices
         with tf.control_dependencies(before):
             tracked = [] if self.gathered else [found.metrics[k] for k in self._batch_means]
             means = [*found.float_state, *found.assigned, found.loss, *tracked]
             means = [tf.cast(value, tf.float32) for value in means]
             totals = [*(() if self.gathered else found.metrics), proof]
-            reduced = self.collective.sum(
+            reduced = ring.sum(
                 means,
                 [tf.cast(value, tf.float32) for value in totals],
                 cut.scale,
                 [tf.cast(value, tf.float32) for value in gradients.values()],
             )
-            slices = {
-                k: gather_slices(self.collective, cut, value, self._slices[k]) for k, value in slices.items()
-            }
+            slices = {k: gather_slices(ring, cut, value, self._slices[k]) for k, value in slices.items()}
         sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(totals) - 1, 1]
         ends = np.cumsum([*sizes, len(gradients)])
         parts = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
@@ -256,7 +271,8 @@ class Step:
         metrics = list(found.metrics) if self.gathered else metrics
         for k, value in zip(self._batch_means, tracked, strict=False):
             metrics[k] = value
-        with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *found.metrics]):
+        seen = found.metrics if self.gathered else []
+        with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *seen]):
             for variable, value in zip(self._float_state, state, strict=True):
                 variable.assign(tf.cast(value, variable.dtype))
             for variable, value in zip(self._counters, found.counters, strict=True):
@@ -272,7 +288,7 @@ class Step:
             order = sorted(update)
             self.optimizer.apply([update[k] for k in order], [self._trained[k] for k in order])
 
-    def _forward_backward(self, data: Any, whole: Any, cut: Cut, rank: Any) -> _Found:
+    def _forward_backward(self, ring: Summing, data: Any, whole: Any, cut: Cut, rank: Any) -> _Found:
         """This rank's loss and gradients, both scaled by its share, and the state that its samples lead to."""
         import tensorflow as tf
 
@@ -292,11 +308,11 @@ class Step:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             counted = tf.cast(cut.scale > 0, "float32")
-            spans_ranks = counting(counted, scaled=True, collective=self.collective)
+            spans_ranks = counting(counted, scaled=True, collective=ring)
             with leaf_scope(tape, mapping) as scope, spans_ranks:
                 predicted = call(model, x, training=True)
                 if self.gathered:
-                    predicted = gather_structure(self.collective, cut, predicted)
+                    predicted = gather_structure(ring, cut, predicted)
                     x, y, w = self.inputs.unpack(whole)
                 loss = model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=w, training=True)
                 model.compute_metrics(x, y, predicted, sample_weight=w)
@@ -313,7 +329,9 @@ class Step:
             if k in self._slices:
                 slices[k] = parts[0]
             elif parts:
-                gradients[k] = tf.add_n([tf.convert_to_tensor(part) for part in parts])
+                gradients[k] = shaped(
+                    self._trained[k], tf.add_n([tf.convert_to_tensor(part) for part in parts])
+                )
         counters = [
             tf.cast(v.value + tf.cast(scope.value(v) - value, v.dtype), v.dtype)
             for v, value in zip(self._counters, fed, strict=True)
@@ -323,11 +341,11 @@ class Step:
             tf.reduce_mean(loss),
             gradients,
             slices,
-            [scope.value(v) for v in self._float_state],
+            [shaped(v, scope.value(v)) for v in self._float_state],
             counters,
-            [scope.value(v) for v in self.metric_variables],
+            [shaped(v, scope.value(v)) for v in self.metric_variables],
             changed,
-            [scope.value(self._trained[k]) for k in changed],
+            [shaped(self._trained[k], scope.value(self._trained[k])) for k in changed],
         )
 
 
@@ -341,43 +359,6 @@ class _Found:
     metrics: list[Any]
     changed: list[int]
     assigned: list[Any]
-
-
-def with_outside(model: Any, variables: list[Any], position: Any) -> list[Any]:
-    """These variables, then those of metrics, the position, and what the model reads without tracking it."""
-    known = {id(v) for v in variables}
-    found = [*variables, *(v for v in model.metrics_variables if id(v) not in known), position]
-    return [*found, *outside(model, found)]
-
-
-def outside(model: Any, known: Sequence[Any]) -> list[Any]:
-    """The numbers that a model's pickle holds beside its known variables: a closure's, a callback may change them."""
-    inside = {id(v) for v in known} | {id(getattr(v, "_value", None)) for v in known}
-    held = {
-        id(v): v
-        for v in reached(model).variables
-        if v.dtype.is_floating or v.dtype.is_integer or v.dtype.is_bool
-    }
-    return [v for key, v in held.items() if key not in inside]
-
-
-def is_seed(variable: Any) -> bool:
-    """Whether a variable is the state of a Keras SeedGenerator."""
-    return variable.name == "seed_generator_state" and tuple(variable.shape) == (2,)
-
-
-def fold_rank(variable: Any, rank: Any) -> Any:
-    """A generator's state with the rank mixed in, so that ranks draw different noise; other counters as they are.
-
-    Mixed in twice, it is the state of before.
-    """
-    import tensorflow as tf
-
-    value = tf.convert_to_tensor(variable.value)
-    if not is_seed(variable):
-        return value
-    mixed = tf.cast(rank, value.dtype) * tf.constant(0x1E3779B9, value.dtype)
-    return tf.stack([tf.bitwise.bitwise_xor(value[0], mixed), value[1]])
 
 
 def has_own_step(model: Any) -> bool:
