@@ -24,6 +24,7 @@ _HOMES = {
     "Cluster": "client.cluster",
     "check_spark": "client.spark",
     "compare": "client.compare",
+    "plan": "client.planning",
     "pool": "client.pool",
     "Workbench": "panels",
     "compress": "deploy",

@@ -16,6 +16,7 @@ from lepton_kit.client.compare import compare as compare
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
+from lepton_kit.client.planning import plan as plan
 from lepton_kit.client.pool import pool as pool
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
@@ -64,6 +65,7 @@ __all__ = [
     "models",
     "open_run",
     "panels",
+    "plan",
     "pool",
     "runs",
     "sensitivity",
