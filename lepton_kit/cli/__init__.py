@@ -263,6 +263,8 @@ def _parser() -> Parser:
     made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
     made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
     hosts.add_verb(verb)
+    made = verb("devices", results.devices, "Show what there is to train on, and who has it.", reads=True)
+    made.add_argument("--hosts", help="list these too: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")
     verb("pool", runs.pool, "Show who has what of this machine, and who waits in line.", reads=True)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")

@@ -67,7 +67,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def summary(view: RunView, run_id: str, state: str | None = None) -> str:
     """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``."""
-    return "".join([_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)])
+    return "".join(
+        [_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)]
+    )
 
 
 def _headline(view: RunView, run_id: str, state: str) -> str:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock
 from lepton_kit.runtime import coordinator as decisions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.devices import POWERCAP, energy_counters, joules, why_no_energy
+from lepton_kit.machine.devices import POWERCAP, energy_counters, joules, why_no_energy
 
 EVERY_SECONDS = 5.0
 """Counters wrap within minutes at the soonest, so none is missed."""

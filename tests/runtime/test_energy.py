@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton_kit.devices import energy_counters, why_no_energy
+from lepton_kit.machine.devices import energy_counters, why_no_energy
 from lepton_kit.rundir import RunView
 from lepton_kit.runtime.energy import EVERY_SECONDS, EnergyMeter
 

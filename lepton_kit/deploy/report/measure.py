@@ -12,8 +12,8 @@ import numpy as np
 
 from lepton_kit.data.structure import Arrays, first, items, joined
 from lepton_kit.deploy.runners import flat, in_batches, open_runner
-from lepton_kit.devices import energy_counters, joules
 from lepton_kit.errors import CompressionError
+from lepton_kit.machine.devices import energy_counters, joules
 
 COMPARED = 64
 """So many samples are also predicted by the Keras model that a file was made of."""

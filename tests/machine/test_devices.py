@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit import devices
 from lepton_kit.errors import DeviceError
+from lepton_kit.machine import devices
 
 
 def test_inventory_is_consistent_and_plain(tmp_path: Path):
