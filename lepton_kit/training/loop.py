@@ -82,6 +82,7 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights, self._blocks = join.weights, Blocks()
+        self._step.slowness = self._channel.slowness
         self._clock, self._block = Clock(self._collective.inside_seconds, self._channel.slowness), (0, 0)
         paced = self._rank == 0 and self._job.config.workers.weights == "auto"
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None

@@ -6,7 +6,8 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.norms import Norms
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
+from lepton_kit.training.slowness import Resting, Slowness
 from lepton_kit.training.tally import Tally
 from lepton_kit.training.traces import Traces, gains
 from lepton_kit.training.variables import fold_rank, shaped, with_outside
@@ -86,6 +88,8 @@ class Step:
         self._held_example = held
         self._exact_embeddings, self._sizes = exact_embeddings, sizes
         self.inputs = Inputs(model, example)
+        self.slowness = Slowness()
+        """Of the worker whose step it is."""
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._losses = tf.Variable(tf.zeros([MAX_BLOCK_STEPS]), trainable=False)
         self._proofs = tf.Variable(tf.zeros([MAX_BLOCK_STEPS, PROOF_SIZE]), trainable=False)
@@ -118,8 +122,9 @@ class Step:
             self._run_block,
             self._signature,
             fixed=gains(model),
-            idle=partial(self._run_block, idle=True),
+            idle=partial(self._run_block, ring_of=Idle),
         )
+        self._slowed: Traces | None = None
         self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     # ------------------------------------------------------------------ what the loop asks
@@ -159,7 +164,7 @@ class Step:
 
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
-        self._block(
+        self._graphs(block.rows)(
             block.rows,
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
@@ -171,12 +176,24 @@ class Step:
             block.total,
         )
 
+    def _graphs(self, rows: int) -> Traces:
+        """The graphs of a block; a slowed worker rests within its steps, and has a graph of its own for that."""
+        if self.slowness.factor == 1.0 or rows == 0:
+            return self._block
+        if self._slowed is None:
+            start = time.perf_counter()
+            resting = partial(self._run_block, ring_of=lambda ring: Resting(ring, self.slowness))
+            self._slowed = Traces(resting, self._signature, fixed=False)
+            self._slowed.trace()
+            self.slowness.excuse(time.perf_counter() - start)
+        return self._slowed
+
     def try_once(self, block: Block) -> None:
         """Train the one step of a block as Python goes, without a graph."""
         data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
         whole = self.inputs.arrays(*(first(part) for part in block.whole)) if self.needs_whole else ()
         cut = Cut(np.float32(block.scale), block.offset, block.rows, block.total)
-        self._train_step(data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
+        self._train_step(self.collective, data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
@@ -228,24 +245,26 @@ class Step:
         offset: Any,
         rows: Any,
         total: Any,
-        idle: bool = False,
+        ring_of: Callable[[Summing], Summing] | None = None,
     ) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        cut = Cut(scale, offset, rows, total, idle)
+        cut = Cut(scale, offset, rows, total, idle=ring_of is Idle)
 
         def body(i: Any) -> tuple[Any]:
             own, all_rows = (tf.nest.map_structure(lambda a: a[i], part) for part in (data, whole))
-            self._train_step(own, all_rows, proofs[i], cut, rank, i)
+            ring = self.collective if ring_of is None else ring_of(self.collective)
+            self._train_step(ring, own, all_rows, proofs[i], cut, rank, i)
             return (i + 1,)
 
         tf.while_loop(lambda i: i < steps, body, (tf.constant(0),), parallel_iterations=1)
 
-    def _train_step(self, data: Any, whole: Any, proof: Any, cut: Cut, rank: Any, index: Any) -> None:
+    def _train_step(
+        self, ring: Summing, data: Any, whole: Any, proof: Any, cut: Cut, rank: Any, index: Any
+    ) -> None:
         import tensorflow as tf
 
-        ring = Idle(self.collective) if cut.idle else self.collective
         states = [v.value for v in (*self._float_state, *self.metric_variables)]
         before = [tf.identity(v) for v in (*states, self._position, self._losses, self._proofs)]
         # The reads come first so that no rank offers its part of this step before the assignments of the step

@@ -47,6 +47,10 @@ class Traces:
             self._own[0] = self._traced_idle()
             self._own[0](*arguments(1))
 
+    def trace(self) -> None:
+        """Trace the graph for any number of samples, if it is not."""
+        self._any.get_concrete_function()
+
     def __call__(self, samples: int, *arguments: Any) -> None:
         """Run a block whose steps have so many samples each."""
         self._row = self._row + 1 if samples == self._last else 0
