@@ -51,7 +51,19 @@ def seat_map(
     if free:
         drawn.append(words(MARGIN, y + 14, f"on any core: {_workers(free)}", colour=ink))
         y += HEAD + 4
-    return Picture(svg(drawn, y + 4, told(room, sitters)), told(room, sitters))
+    text = told(room, sitters)
+    return Picture(svg(drawn, y + 4, text, _width(room, bool(free))), text)
+
+
+def _width(room: Room, words_below: bool) -> float:
+    """As wide as the widest row, which never exceeds `WIDTH`."""
+    nodes: dict[int, dict[tuple[int, ...], int]] = {}
+    for core in room.cores:
+        groups = nodes.setdefault(core.node, {})
+        groups[core.siblings] = groups.get(core.siblings, 0) + 1
+    rows = [sum(CELL * count + GAP for count in groups.values()) for groups in nodes.values()]
+    rows += [len(room.gpus) * (GPU_WIDTH + GAP), WIDTH / 2 if words_below else 0]
+    return min(float(WIDTH), max(CELL * 3, *rows) + 2 * MARGIN)
 
 
 def told(room: Room, sitters: Sequence[Sitter]) -> str:
@@ -120,8 +132,8 @@ def _cell(
     yield f"<g><title>{escape(title)}</title>"
     yield f'<rect x="{x:.1f}" y="{y:.1f}" width="{CELL}" height="{HEIGHT}" fill="transparent"/>'
     if busy:
-        tall = busy * (HEIGHT - 2)
-        yield f'<rect x="{x + CELL - 5:.1f}" y="{y + HEIGHT - 1 - tall:.1f}" width="4" height="{tall:.1f}" fill="{GREY}"/>'
+        tall = busy * (HEIGHT - 8)
+        yield f'<rect x="{x + CELL - 9:.1f}" y="{y + HEIGHT - 4 - tall:.1f}" width="4" height="{tall:.1f}" fill="{GREY}"/>'
     if here:
         colour = COLOURS[here[0] % len(COLOURS)]
         yield _frame(x + 2, y + 2, CELL - 4, HEIGHT - 4, colour, 3)

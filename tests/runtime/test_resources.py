@@ -1,4 +1,3 @@
-from lepton_kit.machine.devices import parse_gpu_loads
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.resources import EVERY_SECONDS, Resources
 from lepton_kit.runtime.roster import Member
