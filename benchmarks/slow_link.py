@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 
 DEVICE = "slow0"
-SHAPING = f"qdisc {{verb}} dev {DEVICE} root tbf rate {{rate}} burst 256kb latency 200ms"
+SHAPING = f"qdisc {{verb}} dev {DEVICE} root tbf rate {{rate}} burst {{burst}} latency 200ms"
 MTU = 32000
 """Bytes of a packet: large, so that a relay in Python holds 1 Gbit/s with a small part of a core."""
 CLONE_NEWNET = 0x40000000
@@ -49,15 +49,16 @@ class SlowLink:
         for namespace, address in zip(namespaces, self.addresses, strict=True):
             run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", DEVICE)
             run("ip", "-n", namespace, "link", "set", DEVICE, "mtu", str(MTU), "up")
-            run("tc", "-n", namespace, *SHAPING.format(verb="add", rate=rate).split())
+            run("tc", "-n", namespace, *SHAPING.format(verb="add", rate=rate, burst="256kb").split())
 
-    def reshape(self, rate: str, milliseconds: float) -> None:
-        """Have another rate and delay from now on."""
+    def reshape(self, rate: str, milliseconds: float, mtu: int) -> None:
+        """Have another rate and delay from now on, and packets of so many bytes, of which no more than two leave at once."""
         assert self._relay.stdin is not None
         self._relay.stdin.write(f"{milliseconds}\n")
         self._relay.stdin.flush()
         for namespace in self._namespaces:
-            run("tc", "-n", namespace, *SHAPING.format(verb="change", rate=rate).split())
+            run("ip", "-n", namespace, "link", "set", DEVICE, "mtu", str(mtu))
+            run("tc", "-n", namespace, *SHAPING.format(verb="change", rate=rate, burst=2 * mtu).split())
 
     def sent_bytes(self) -> int:
         """Bytes that both ends have sent, as their devices count them."""

@@ -12,10 +12,10 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import completion, hosts, keeping, results, runs, submitting
+from lepton_kit.cli import completion, hosts, keeping, planning, results, runs, submitting
 from lepton_kit.errors import LeptonError
 
-OPENS = ("run", "submit", "resume", "compress", "export", "predict", "report")
+OPENS = ("run", "submit", "resume", "plan", "compress", "export", "predict", "report")
 """Verbs that load a model, and with it perhaps code."""
 FOREGROUND = "end the run with this command: SIGTERM stops it with a checkpoint, as interrupted"
 
@@ -124,6 +124,7 @@ def _parser() -> Parser:
     )
     keeping.add_verbs(verb)
     submitting.add_verbs(verb)
+    planning.add_verb(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
     made = verb("scale", runs.scale, "Change the number of workers of a run that is under way.", run=True)

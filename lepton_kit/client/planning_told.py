@@ -10,8 +10,8 @@ from lepton_kit.planning.estimating import Interval, Law
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lepton_kit.client.planning import Prediction
     from lepton_kit.client.planning_picture import Curve
+    from lepton_kit.client.plans import Prediction
 
 REASONS = {
     "turns": "the cores of a machine are all busy, and workers take turns on them",
@@ -102,6 +102,19 @@ def advice(best: Prediction, now: Prediction, scaled: bool) -> str:
         told += f", {now.seconds.value / best.seconds.value:.2g} × sooner"
     planned = f"{now.setting.workers} and {now.setting.batch}"
     return f"{what} instead of {planned}: {told}{_ends(best)} (estimated)."
+
+
+def trade(now: Prediction, then: Prediction) -> str:
+    """What another batch costs and brings."""
+    told = [f"{then.samples_per_second.value / now.samples_per_second.value:.2g} × the samples/s"]
+    if then.epochs is not None and now.epochs is not None:
+        told.insert(0, f"costs {then.epochs.value / now.epochs.value:.2g} × the epochs")
+    else:
+        told.append("how many epochs more is not known without the gradient noise scale")
+    if then.seconds is not None and now.seconds is not None:
+        times = now.seconds.value / then.seconds.value
+        told.append(f"{times:.2g} × sooner" if times >= 1 else f"{1 / times:.2g} × later")
+    return f"{now.setting.batch} → {then.setting.batch}: {'; '.join(told)} (estimated)"
 
 
 def _ends(one: Prediction) -> str:
