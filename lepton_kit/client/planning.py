@@ -15,8 +15,8 @@ from lepton_kit.client.plans import Noise, Plan, block_of
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning.estimating import fit
 from lepton_kit.planning.measured_steps import Told, read
 from lepton_kit.planning.scaling import LOOPBACK, Link, Setting

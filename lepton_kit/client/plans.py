@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.client import planning_picture, planning_told
 from lepton_kit.client.planning_picture import Curve
 from lepton_kit.client.planning_runs import link_of
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning.estimating import Interval, Law, Row
 from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
 

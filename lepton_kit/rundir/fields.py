@@ -93,6 +93,8 @@ def check(event: dict[str, Any]) -> None:
         count = event["last"] - event["first"]
         if count < 1 or len(event["loss"]) != count or len(event["samples"]) != len(event["busy"]):
             raise ValueError("steps, losses or ranks do not agree in number")
+    if kind == "energy":
+        _check_energy(event)
     if kind == "resources":
         for row in event.get("ranks", {}).values():
             if not set(map(type, row.values())) <= NUMBER | NOTHING:
@@ -114,3 +116,16 @@ def _check_times(event: dict[str, Any]) -> None:
             raise TypeError(f"steps.{name}: {found!r:.80}")
     if type(event.get("communicated", 0)) not in NUMBER:
         raise TypeError(f"steps.communicated: {event['communicated']!r:.80}")
+
+
+def _check_energy(event: dict[str, Any]) -> None:
+    """The interval and the tag, which older versions did not tell."""
+    types = {
+        **dict.fromkeys(("low", "high", "idle", "seconds"), NUMBER),
+        "origin": TEXT,
+        "host": TEXT,
+        "of": LIST,
+    }
+    for name, allowed in types.items():
+        if name in event and type(event[name]) not in allowed:
+            raise TypeError(f"energy.{name}: {event[name]!r:.80}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.rundir.energy import Taken
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.line import place_told
@@ -55,10 +56,10 @@ class RunView:
         self.checkpoints: list[dict[str, Any]] = []
         self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
         """What the model said of the validation split after the last epochs."""
-        self.energy_joules: float | None = None
-        """What the processors took while it trained, other programs included; None where it was not measured."""
-        self.no_energy: str | None = None
-        """Why it was not measured, if that is known."""
+        self.energy = Taken()
+        """What its part of the machines took."""
+        self.samples = 0
+        """That it has trained on, those that were repeated too."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -205,8 +206,9 @@ class RunView:
             "total_steps": self.total_steps,
             **figures,
             "seconds": self.seconds,
-            "energy_joules": self.energy_joules,
-            "no_energy": self.no_energy,
+            "energy_joules": self.energy.joules,
+            "energy_origin": self.energy.origin,
+            "no_energy": self.energy.why,
         }
 
     @property
@@ -283,6 +285,8 @@ class RunView:
         self.step_series["loss"].extend([np.nan if loss is None else loss for loss in event["loss"]])
         self.step_series["time"].extend(event["time"] - seconds * (1 - (np.arange(count) + 1) / count))
         samples = sum(event["samples"])
+        self.samples += samples
+        self.energy.trained(event["time"] - seconds, event["time"])
         self.report_steps.extend([last])
         self.report_throughput.extend([samples / seconds if seconds > 0 else np.nan])
         self.report_world_size.extend([event["world_size"]])
@@ -318,6 +322,8 @@ class RunView:
         }
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
+        if isinstance(event["seconds"], int | float):
+            self.energy.epochs[event["epoch"]] = (event["time"] - event["seconds"], event["time"])
 
     def _on_predictions(self, event: dict[str, Any]) -> None:
         self.predictions.append(Predictions.of(event))
@@ -338,9 +344,7 @@ class RunView:
             series.extend([np.nan if value is None else value])
 
     def _on_energy(self, event: dict[str, Any]) -> None:
-        self.no_energy = event["why"]
-        if event["joules"] is not None:
-            self.energy_joules = (self.energy_joules or 0.0) + event["joules"]
+        self.energy.feed(event)
 
     def _on_request(self, event: dict[str, Any]) -> None:
         self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked
