@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -262,9 +262,10 @@ class HandedOver(InGeneration):
 
 @dataclass(frozen=True, kw_only=True)
 class Formed(InGeneration):
-    """The ring has formed and this rank has the state of that step."""
+    """The ring has formed and this rank has the state of that step; ``parts`` are seconds of this rank's way there."""
 
     step: int
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
