@@ -262,7 +262,7 @@ class Driver:
 
     def _on_formed(self, member: Member, message: messages.Formed) -> None:
         if message.generation == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
-            self._ring.formed(message.step)
+            self._ring.formed(message.step, message.parts)
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 
