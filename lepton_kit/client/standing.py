@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.client.kept import KeptRun
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.planning import noise
+from lepton_kit.planning.noise import NoiseScale
 from lepton_kit.rundir import RunPaths, RunView, Status, lock
 from lepton_kit.rundir.paths import runs_folder
 from lepton_kit.runtime.failing import last_words
@@ -39,6 +41,15 @@ class StandingRun(KeptRun):
             self._view = RunView(self.paths.events)
         self._view.refresh()
         return self._view
+
+    def noise_scale(self) -> NoiseScale | None:
+        """The gradient noise scale in samples, with an interval: how large batches may be before they cost more epochs.
+
+        Estimated from how the gradients of the ranks differ, of the last minutes or so; ``str`` says it, and
+        `lepton_kit.planning.noise.epochs` what another batch would cost. None before eight measurements, and where
+        one worker alone trained: it has nothing to compare with. See docs/noise.md.
+        """
+        return noise.of_view(self.view())
 
     @property
     def status(self) -> Status:

@@ -7,6 +7,8 @@ from typing import Any
 WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What applying an event raises whose fields are not those of its kind."""
 
+NORMS = 6
+"""Numbers in a row of a report's norms of gradients."""
 NOTHING: frozenset[type] = frozenset({type(None)})
 WHOLE: frozenset[type] = frozenset({int})
 NUMBER: frozenset[type] = frozenset({int, float})
@@ -85,6 +87,9 @@ def check(event: dict[str, Any]) -> None:
                 raise TypeError(f"{kind}.{name}: {value!r:.80}")
     if kind == "steps":
         _check_times(event)
+        for row in event.get("norms", ()):
+            if len(row) != NORMS or not set(map(type, row)) <= NUMBER:
+                raise TypeError(f"steps.norms: {row!r:.80}")
         count = event["last"] - event["first"]
         if count < 1 or len(event["loss"]) != count or len(event["samples"]) != len(event["busy"]):
             raise ValueError("steps, losses or ranks do not agree in number")

@@ -21,6 +21,7 @@ from lepton_kit.rundir.status import Status
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
+NORMS_KEPT = 500
 PREDICTIONS_KEPT = 8
 """So many, for a return to a checkpoint drops those after it."""
 
@@ -41,6 +42,8 @@ class RunView:
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
         self.workers: list[dict[str, Any]] = []
+        self.last_workers: list[dict[str, Any]] = []
+        """Those that there were when one trained last; they are what is to be told of a run that has ended."""
         self.wanted: int | None = None
         self.hosts: list[dict[str, Any]] = []
         """Hosts of a run that has some: state, slots, and what each does that the run waits for."""
@@ -85,6 +88,8 @@ class RunView:
         self.sparsity_series = (Series(np.int64), Series())
         self.resource_series = {name: Series() for name in RESOURCES}
         """What all workers took of the machine: at which step, cores, bytes, and of GPUs the mean load and bytes."""
+        self.norms: deque[list[float]] = deque(maxlen=NORMS_KEPT)
+        """Squared norms of gradients, as `lepton_kit.planning.noise` reads them; the last ones."""
         self._recent: deque[tuple[float, float, int, int]] = deque()
 
     def refresh(self) -> bool:
@@ -234,6 +239,8 @@ class RunView:
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
+        if any(worker["state"] == "training" for worker in self.workers):
+            self.last_workers = self.workers
 
     def _on_hosts(self, event: dict[str, Any]) -> None:
         self.hosts = event["hosts"]
@@ -264,6 +271,8 @@ class RunView:
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
         while self.predictions and self.predictions[-1].step > step:
             self.predictions.pop()
+        while self.norms and self.norms[-1][0] >= step:
+            self.norms.pop()
         self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
     def _on_steps(self, event: dict[str, Any]) -> None:
@@ -290,6 +299,7 @@ class RunView:
             for rank, (samples_of_rank, busy) in enumerate(zip(event["samples"], event["busy"], strict=True))
         }
         self.ranks.report(event)
+        self.norms.extend(event.get("norms", ()))
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock
 from lepton_kit.runtime import coordinator as decisions
@@ -134,7 +134,7 @@ class Driver:
         workers = [member.observed() for member in self._roster.members.values()]
         ring = self._ring
         return decisions.Situation(
-            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked)
+            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked), ring.aimed
         )
 
     def _ending(self) -> tuple[Status, str | None] | None:
@@ -262,7 +262,7 @@ class Driver:
 
     def _on_formed(self, member: Member, message: messages.Formed) -> None:
         if message.generation == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
-            self._ring.formed(message.step)
+            self._ring.formed(message.step, message.parts)
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 

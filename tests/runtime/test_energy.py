@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lepton_kit.machine.nvml import Gpu
 from lepton_kit.planning.energy import Reading
 from lepton_kit.planning.power import Power
-from lepton_kit.runtime.energy import counters, nvml, usage
+from lepton_kit.runtime.energy import counters, gpus, usage
 from lepton_kit.runtime.energy.book import Book, usual_book
 from lepton_kit.runtime.energy.meter import EnergyMeter
 from lepton_kit.runtime.pool.folder import PoolFolder
@@ -298,55 +298,29 @@ def test_where_the_book_lies_can_be_said(tmp_path: Path, monkeypatch: pytest.Mon
 # ------------------------------------------------------------------ GPUs
 
 
-class Library:
-    """NVIDIA's library with two GPUs, the second of which has no energy counter."""
-
-    def __init__(self) -> None:
-        self.millijoules, self.pids = 1000, [11, 12]
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
-        count._obj.value = 2
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, number: int, handle: Any) -> int:
-        handle._obj.value = number + 1
-        return 0
-
-    def nvmlDeviceGetUUID(self, handle: ctypes.c_void_p, text: Any, _size: int) -> int:
-        text.value = f"GPU-{handle.value}".encode()
-        return 0
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: ctypes.c_void_p, counted: Any) -> int:
-        counted._obj.value = self.millijoules
-        return 0 if handle.value == 1 else 3
-
-    def nvmlDeviceGetComputeRunningProcesses_v3(self, _handle: Any, count: Any, found: Any) -> int:
-        count._obj.value = len(self.pids)
-        for place, pid in enumerate(self.pids):
-            found[place].pid = pid
-        return 0
-
-
 def test_a_run_has_its_processes_part_of_a_gpu(book: Book, monkeypatch: pytest.MonkeyPatch):
-    library, now = Library(), [100.0]
-    monkeypatch.setattr(nvml.time, "monotonic", lambda: now[0])
-    gpus = nvml.gpu_sources(library, lambda pid: {pid - NOBODY})
-    one, two = (EnergyMeter(book, gpus, NOBODY + pid) for pid in (11, 12))
+    now, there = [100.0], [Gpu(0, "A", "GPU-1", processes={11: 1, 12: None}, millijoules=1000)]
+    there.append(Gpu(1, "B", "GPU-2", processes={11: 1, 12: None}))  # has no counter
+    monkeypatch.setattr(gpus.time, "monotonic", lambda: now[0])
+    counters = gpus.gpu_counters(lambda: there, lambda pid: {pid - NOBODY})
+    one, two = (EnergyMeter(book, counters, NOBODY + pid) for pid in (11, 12))
     now[0] += 5.0
-    library.millijoules += 900_000
+    there[0] = replace(there[0], millijoules=901_000)
     found = one.measure(now[0], True)
     other = two.measure(now[0], True)
     assert found is not None
     assert other is not None
     assert (found["joules"], other["joules"]) == (pytest.approx(450.0), pytest.approx(450.0))
     assert found["of"] == ["GPU GPU-1", "GPU GPU-2"]
-    assert (found["origin"], found["why"]) == ("estimated", "GPU GPU-2 has no energy counter")
-    library.pids = [11, 99]  # another's program has taken the place of the second run's
-    now[0] += 5.0
-    library.millijoules += 100_000
+    assert (found["origin"], found["why"]) == ("estimated", "GPU GPU-2 tells no energy")
+    now[0] += 5.0  # another's program has taken the place of the second run's
+    there[0] = replace(there[0], millijoules=1_001_000, processes={11: 1, 99: 1})
     told = [(run.measure(now[0], True) or {})["joules"] for run in (one, two)]
     assert told == [pytest.approx(50.0), 0.0]
-    assert nvml.gpu_sources(object()) == []
+    there.clear()
+    now[0] += 5.0
+    assert (one.measure(now[0], True) or {})["origin"] == "estimated"
+    assert gpus.gpu_counters(lambda: None) == []
 
 
 # ------------------------------------------------------------------ real drivers

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lepton_kit import devices
 from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import PRECISIONS, representative
 from lepton_kit.data.prepared import Split, open_folder
@@ -25,6 +24,7 @@ from lepton_kit.deploy.report.search import Trunk
 from lepton_kit.deploy.report.tuning import Tuner
 from lepton_kit.deploy.report.yardstick import labels_of
 from lepton_kit.errors import CompressionError
+from lepton_kit.machine import devices
 from lepton_kit.processes.isolated import Call, fresh_call
 from lepton_kit.rundir import RunPaths, RunView, lock
 

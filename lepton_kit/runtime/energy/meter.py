@@ -11,7 +11,7 @@ from lepton_kit.errors import ConfigError
 from lepton_kit.planning.energy import added
 from lepton_kit.runtime.energy.book import Book, Program, Source, usual_book
 from lepton_kit.runtime.energy.counters import Counters
-from lepton_kit.runtime.energy.nvml import gpu_sources
+from lepton_kit.runtime.energy.gpus import gpu_counters
 
 EVERY_SECONDS = 5.0
 """A counter of 65 kJ wraps after 160 s at 400 W."""
@@ -39,7 +39,7 @@ class EnergyMeter:
         """The run has workers on GPUs from now on: count these too, where they tell."""
         if not self._with_gpus:
             self._with_gpus = True
-            for source in gpu_sources():
+            for source in gpu_counters():
                 self._join(source)
 
     def measure(self, now: float, fresh: bool = False) -> dict[str, Any] | None:

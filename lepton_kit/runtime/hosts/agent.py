@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_kit.devices import free_disk, gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
+from lepton_kit.machine.devices import free_disk, gpus, memory, usable_cores
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.cleaning import in_use
