@@ -67,7 +67,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def summary(view: RunView, run_id: str, state: str | None = None) -> str:
     """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``."""
-    return "".join([_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)])
+    return "".join(
+        [_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)]
+    )
 
 
 def _headline(view: RunView, run_id: str, state: str) -> str:
@@ -145,7 +147,7 @@ def _noise(view: RunView) -> str:
     batch = view.plan.get("global_batch")
     if found is None or not isinstance(batch, int) or batch < 1:
         return ""
-    return f'<div class="lk-note">{html.escape(f"{found}: {noise.costs(found, batch)}")}</div>'
+    return f'<div class="lk-note">{html.escape(f"{found}: {noise.costs(found, batch * view.accumulated)}")}</div>'
 
 
 def _rate(view: RunView) -> float | None:

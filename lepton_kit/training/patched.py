@@ -139,9 +139,7 @@ def shared_logs(collective: Any, cut: Cut, logs: Any) -> Any:
     return tf.nest.pack_sequence_as(kept, mean_of_ranks(collective, cut, leaves))
 
 
-def _summed(
-    apply: Callable[..., Any], collective: Any, cut: Cut, norms: Norms | None
-) -> Callable[..., Any]:
+def _summed(apply: Callable[..., Any], collective: Any, cut: Cut, norms: Norms | None) -> Callable[..., Any]:
     optimizer = getattr(apply, "__self__", None)
 
     def note(own: Sequence[Any], sums: Sequence[Any]) -> None:
