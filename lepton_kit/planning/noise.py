@@ -188,16 +188,11 @@ def _ratio(top: float, bottom: float, covariance: np.ndarray, quantile: float) -
     """Fieller's interval of a ratio that is not below 0: all ρ with (top - ρ · bottom)² ≤ quantile² · its variance."""
     (aa, ab), (_, bb) = quantile**2 * covariance
     a, b, c = bottom**2 - bb, top * bottom - ab, top**2 - aa  # a ρ² - 2 b ρ + c ≤ 0
-    root = b**2 - a * c
-    if root < 0 or (a <= 0 and bottom <= 0):
-        return 0.0, math.inf
-    if a > 0:
-        low, high = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
-        return (max(0.0, low), max(0.0, high)) if bottom > 0 else (0.0, math.inf)
-    if a == 0:
-        return 0.0, math.inf
-    ends = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
-    return (ends[1] if ends[0] <= 0 < ends[1] else 0.0), math.inf
+    if a <= 0 or bottom <= 0:  # no bound above; below, the least of the one by the most of the other
+        most = bottom + math.sqrt(bb)
+        return (max(0.0, top - math.sqrt(aa)) / most if most > 0 else 0.0), math.inf
+    root = math.sqrt(max(0.0, b**2 - a * c))
+    return max(0.0, (b - root) / a), max(0.0, (b + root) / a)
 
 
 def _student(degrees: float) -> float:

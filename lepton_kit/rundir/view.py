@@ -90,6 +90,8 @@ class RunView:
         """What all workers took of the machine: at which step, cores, bytes, and of GPUs the mean load and bytes."""
         self.norms: deque[list[float]] = deque(maxlen=NORMS_KEPT)
         """Squared norms of gradients, as `lepton_kit.planning.noise` reads them; the last ones."""
+        self.accumulated = 1
+        """Batches that an update of the optimizer takes together."""
         self._recent: deque[tuple[float, float, int, int]] = deque()
 
     def refresh(self) -> bool:
@@ -300,6 +302,7 @@ class RunView:
         }
         self.ranks.report(event)
         self.norms.extend(event.get("norms", ()))
+        self.accumulated = event.get("accumulated", 1)
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))
