@@ -39,26 +39,27 @@ def _row(one: Prediction, power: tuple[float, float] | None, price: float | None
         "workers": one.setting.workers, "hosts": one.setting.hosts, "batch": one.setting.batch,
     }  # fmt: skip
     figures = {
-        "samples_per_second": (one.samples_per_second, 1),
-        "efficiency": (one.efficiency, 3),
-        "epochs": (one.epochs, 2),
-        "seconds": (one.seconds, 1),
+        "samples_per_second": one.samples_per_second,
+        "efficiency": one.efficiency,
+        "epochs": one.epochs,
+        "seconds": one.seconds,
     }
     machines = 1 if one.setting.together else one.setting.hosts
     if power is not None and one.seconds is not None:
         idle, used = power
         busy = min(1.0, one.setting.crowd / one.setting.places)
-        figures["kwh"] = (one.seconds.times(machines * (idle + used * busy) / 3.6e6), 6)
+        figures["kwh"] = one.seconds.times(machines * (idle + used * busy) / 3.6e6)
     if price is not None and one.seconds is not None:
-        figures["money"] = (one.seconds.times(machines * price / 3600), 4)
-    for name, (interval, digits) in figures.items():
-        told[name] = None if interval is None else round(interval.value, digits)
+        figures["money"] = one.seconds.times(machines * price / 3600)
+    for name, interval in figures.items():
+        told[name] = None if interval is None else _digits(interval.value)
         if interval is not None and interval.low < interval.high:
-            told[f"{name}_low"], told[f"{name}_high"] = (
-                round(interval.low, digits),
-                round(interval.high, digits),
-            )
+            told[f"{name}_low"], told[f"{name}_high"] = _digits(interval.low), _digits(interval.high)
     return told
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def where_it_stops(paying: tuple[int, Prediction, Prediction] | None, last: Prediction, law: Law) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from lepton_kit.drawing import Picture
 
+WIDE = 64
+"""Workers that are looked at where they may stand on more hosts."""
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
 
@@ -178,9 +180,9 @@ class Plan:
     def over(self, most: int | None = None, **changes: Any) -> list[Prediction]:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
         base = self.setting(**changes)
-        most = min(most or max(4, 2 * self.base.places), base.batch)
-        counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
+        most = min(most or (WIDE if grows else max(4, 2 * base.places)), base.batch)
+        counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         return [
             self.of(base.with_workers(count) if grows else replace(base, workers=count))
             for count in sorted({*counts, most})

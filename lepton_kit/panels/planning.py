@@ -47,7 +47,7 @@ class PlanPanel(Panel):
             card("Plan", row(self.make, self.take), self.told, self.advice, self.picture, self.problem, self.heard,
                  note=HINT if ask else "")
         )  # fmt: skip
-        self.view.add_class("lk-plan")
+        self.view.add_class("lk-planner")
         self._show(plan)
 
     def __repr__(self) -> str:
