@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def where_it_stops(paying: tuple[int, Prediction, Prediction] | None, last: Pred
     reason = max(REASONS, key=lambda name: _grown(name, one, more))
     pays = "worker pays" if count == 1 else "workers pay"
     return (
-        f"{count} {pays} here: {rate(one.samples_per_second)}; {whose} would change that by {gained(gain)}, "
+        f"{'Only ' if count == 1 else ''}{count} {pays} here: {rate(one.samples_per_second)}; {whose} would {changed(gain)}, "
         f"because {REASONS[reason]} (estimated)."
     )
 
@@ -114,7 +115,8 @@ def trade(now: Prediction, then: Prediction) -> str:
         told.append("how many epochs more is not known without the gradient noise scale")
     if then.seconds is not None and now.seconds is not None:
         times = now.seconds.value / then.seconds.value
-        told.append(f"{times:.2g} × sooner" if times >= 1 else f"{1 / times:.2g} × later")
+        sooner = f"{times:.2g} × sooner" if times > 1 else f"{1 / times:.2g} × later"
+        told.append("about as soon" if abs(math.log(times)) < 0.05 else sooner)
     return f"{now.setting.batch} → {then.setting.batch}: {'; '.join(told)} (estimated)"
 
 
@@ -156,14 +158,19 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def gained(ratio: Interval) -> str:
-    """A ratio as what it adds, with bounds.
+def changed(ratio: Interval) -> str:
+    """What a ratio of speeds means, with bounds.
 
-    >>> gained(Interval(1.03, 0.95, 1.09))
-    '+3 % (-5 to +9 %)'
+    >>> changed(Interval(1.03, 0.95, 1.09)), changed(Interval(0.7, 0.6, 0.9))
+    ('bring +3 % (−5 to +9 %)', 'make that 30 % less (10 to 40 %)')
     """
-    value, low, high = (f"{100 * (one - 1):+.0f}" for one in (ratio.value, ratio.low, ratio.high))
-    return f"{value} % ({low} to {high} %)"
+    if ratio.value < 1 and ratio.high < 1:
+        value, low, high = (f"{100 * (1 - one):.0f}" for one in (ratio.value, ratio.high, ratio.low))
+        return f"make that {value} % less ({low} to {high} %)"
+    value, low, high = (
+        f"{100 * (one - 1):+.0f}".replace("-", "−") for one in (ratio.value, ratio.low, ratio.high)
+    )
+    return f"bring {value} % ({low} to {high} %)"
 
 
 def span(found: Interval) -> str:

@@ -12,6 +12,7 @@ from lepton_kit.client import planning_picture, planning_told
 from lepton_kit.client.planning_picture import Curve
 from lepton_kit.client.planning_runs import link_of
 from lepton_kit.devices import usable_cores
+from lepton_kit.drawing import WIDTH
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.estimating import Interval, Law, Row
 from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from lepton_kit.drawing import Picture
 
-WIDE = 64
+MOST = 64
 """Workers that are looked at where they may stand on more hosts."""
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
@@ -181,7 +182,7 @@ class Plan:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
         base = self.setting(**changes)
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
-        most = min(most or (WIDE if grows else max(4, 2 * base.places)), base.batch)
+        most = min(most or (MOST if grows else max(4, 2 * base.places)), base.batch)
         counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         return [
             self.of(base.with_workers(count) if grows else replace(base, workers=count))
@@ -223,10 +224,10 @@ class Plan:
         """Where more workers stop paying, and why, in a sentence."""
         return planning_told.where_it_stops(self.paying, self.over()[-1], self.law)
 
-    def figure(self, workers: int | None = None, **changes: Any) -> Picture:
+    def figure(self, workers: int | None = None, *, width: int = WIDTH, **changes: Any) -> Picture:
         """Throughput by number of workers up to ``workers``: what was measured, what is predicted, and its bounds, as a still picture.
 
-        One curve for each measured batch; with ``changes`` (those of `predict`) the one that they describe.
+        One curve for each measured batch; with ``changes`` (those of `predict`) the one that they describe. ``width`` is in pixels.
         """
         batches = (
             [self.base.batch]
@@ -246,7 +247,7 @@ class Plan:
             curves.append(Curve(f"global batch {named}", points, shown))
         moments = {f"pays up to {self.paying[0]}": self.paying[0]} if self.paying and not changes else {}
         text = planning_told.picture(curves, self.told() if not changes else "")
-        return planning_picture.draw(curves, quantity="samples/s", text=text, moments=moments)
+        return planning_picture.draw(curves, quantity="samples/s", text=text, moments=moments, width=width)
 
     def trade(self, batch: int, workers: int | None = None) -> str:
         """What another global batch costs in epochs and brings in speed, as in ``128 → 512: costs 1.4 × the epochs; …``."""

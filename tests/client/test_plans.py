@@ -41,7 +41,7 @@ def test_more_workers_than_cores_stop_paying_and_the_sentence_says_why(two_cores
     assert two_cores.paying is not None
     assert two_cores.paying[0] == 2
     assert re.match(
-        r"2 workers pay here: .* samples/s \(.* to .*\); a third would change that by .* %", two_cores.told()
+        r"2 workers pay here: .* samples/s \(.* to .*\); a third would make that .* % less", two_cores.told()
     )
     assert "take turns" in two_cores.told()
     assert "estimated" in two_cores.told()
