@@ -140,7 +140,7 @@ def held_against(
 ) -> list[Case]:
     """All predictions of a kind beside what was measured."""
     from lepton_kit.client.planning_runs import measure
-    from lepton_kit.devices import usable_cores
+    from lepton_kit.machine.devices import usable_cores
     from lepton_kit.planning.estimating import fit
 
     start, places = starter(kind), usable_cores()

@@ -139,6 +139,10 @@ def _parser() -> Parser:
         run=True,
         reads=True,
     )
+    made = verb("energy", runs.energy, "Print what a run took, and what that costs.", run=True, reads=True)
+    made.add_argument("--prices", metavar="FILE", help="YAML file of prices (default: the shipped one)")
+    made.add_argument("--instance", metavar="NAME", help="by the hours of this cloud instance of the file")
+    made.add_argument("--grams-per-kwh", type=float, metavar="G", help="CO2 of your electricity")
     made = verb("trace", runs.trace, "Write where the time of each rank went, for Perfetto.", run=True)
     made.add_argument("file", nargs="?", default="trace.json", help="trace.json without one")
     made.add_argument("--steps", type=int, default=1000, help="of the last so many steps")
@@ -264,6 +268,8 @@ def _parser() -> Parser:
     made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
     made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
     hosts.add_verb(verb)
+    made = verb("devices", results.devices, "Show what there is to train on, and who has it.", reads=True)
+    made.add_argument("--hosts", help="list these too: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")
     verb("pool", runs.pool, "Show who has what of this machine, and who waits in line.", reads=True)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")

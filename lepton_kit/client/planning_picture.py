@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_kit import drawing
 from lepton_kit.drawing import BLUE, GREEN, GREY, ORANGE, VIOLET, WIDTH, Picture
-from lepton_kit.planning.estimating import Interval
+from lepton_kit.planning.estimates import Estimate
 
 COLOURS = (BLUE, ORANGE, GREEN, VIOLET)
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 70, 16, 54, 46, 300
@@ -24,7 +24,7 @@ class Curve:
     """A predicted quantity by number of workers, and what was measured of it."""
 
     name: str
-    points: Sequence[tuple[int, Interval]]
+    points: Sequence[tuple[int, Estimate]]
     measured: Sequence[tuple[int, float]] = ()
 
 

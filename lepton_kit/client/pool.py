@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.devices import memory, usable_cores
+from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.line import place_told
 from lepton_kit.runtime.pool.folder import PoolFolder, folder_named

@@ -10,6 +10,7 @@ from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.places import PlacesPanel
 from lepton_kit.panels.planning import PlanPanel
 from lepton_kit.panels.pool import PoolPanel
 from lepton_kit.panels.report import ReportPanel
@@ -28,6 +29,7 @@ __all__ = [
     "HostsPanel",
     "InputForm",
     "LivePanel",
+    "PlacesPanel",
     "PlanPanel",
     "PoolPanel",
     "ReportPanel",

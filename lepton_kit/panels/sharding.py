@@ -10,9 +10,9 @@ import ipywidgets as widgets
 
 from lepton_kit.config import MOST_BATCH
 from lepton_kit.data.sharding import cut
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
 from lepton_kit.hosts import HostSpec
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
 from lepton_kit.panels.telling import cut_bar

@@ -185,9 +185,13 @@ class Ledger:
         step: int,
         cause: str,
         seconds: float | None,
+        parts: dict[str, float],
         collective: str,
     ) -> None:
-        """A generation has formed; ``seconds`` is how long training stood still for it, None at a start."""
+        """A generation has formed; ``seconds`` is how long training stood still for it, None at a start.
+
+        ``parts`` is where rank 0's time went meanwhile: until its peers came, to write its state, until they had it.
+        """
         batch = self.view.plan.get("global_batch", 0)
         fields = {
             "generation": generation,
@@ -197,6 +201,7 @@ class Ledger:
             "step": step,
             "cause": cause,
             "seconds": seconds,
+            "parts": parts,
             "collective": collective,
         }
         self.append("generation", fields)

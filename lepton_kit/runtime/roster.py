@@ -58,6 +58,7 @@ class Member:
             "rank": self.rank,
             "memory_bytes": self.memory_bytes,
             "host": self.place.host,
+            **self.place.chosen(),
             "slowed": {name: value for name, value in self.slowed.items() if value != AS_IT_IS[name]},
         }
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
-from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
+from lepton_kit.runtime.pool.files import OwnFile, of_the_living
+from lepton_kit.runtime.pool.folder import PoolFolder
 
 SUFFIX = ".json"
-MOST_BYTES = 1 << 16
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -98,63 +95,27 @@ class Entry:
         return entry if fine else None
 
 
-class Membership:
+class Membership(OwnFile):
     """A run's own file. Others see that it is gone when its lock is, however it ended."""
 
     def __init__(self, folder: PoolFolder, run: str):
         """Join; to be called with the pool locked. Raises `OSError`."""
-        self._path = folder.path / f"{run}{SUFFIX}"
-        self.descriptor = _open_own(self._path)
-        try_lock(self.descriptor)
+        super().__init__(folder, f"{run}{SUFFIX}")
 
-    def write(self, entry: Entry) -> None:
+    def tell(self, entry: Entry) -> None:
         """Say what is true now; to be called with the pool locked."""
-        text = json.dumps(asdict(entry)).encode()
-        os.pwrite(self.descriptor, text, 0)
-        os.ftruncate(self.descriptor, len(text))
-
-    def leave(self) -> None:
-        """Take the file away."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
-        os.close(self.descriptor)
-
-
-def _open_own(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier driver of this run
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-    os.fchmod(descriptor, 0o644)
-    return descriptor
+        self.write(json.dumps(asdict(entry)))
 
 
 def entries(folder: Path) -> list[Entry]:
     """The runs of a pool that live, in order of arrival; the files of dead ones are passed over, and swept if they are ours."""
-    found = []
     machine = this_machine()
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        entry = _read(path)
-        if entry is not None and entry.machine == machine and path.stem == entry.run:
+    found = []
+    for name, text in of_the_living(folder, SUFFIX):
+        entry = Entry.read(text)
+        if entry is not None and entry.machine == machine and name == entry.run:
             found.append(entry)
     return sorted(found, key=lambda one: (one.arrived, one.run))
-
-
-def _read(path: Path) -> Entry | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if try_lock(descriptor, fcntl.LOCK_SH):  # nobody holds it: its run is dead
-            if os.fstat(descriptor).st_uid == os.getuid():
-                path.unlink(missing_ok=True)
-            return None
-        return Entry.read(os.pread(descriptor, MOST_BYTES, 0).decode("utf-8", "replace"))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def this_machine() -> str:

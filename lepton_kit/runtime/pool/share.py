@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError
+from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.models import footprint
 from lepton_kit.planning.allocation import HORIZON_SECONDS, Grant
 from lepton_kit.rundir import Status
@@ -106,9 +106,9 @@ class Share:
         with folder.locked():
             if self._membership is None:
                 self._membership = Membership(folder, entry.run)
-            self._membership.write(entry)
+            self._membership.tell(entry)
             grant = self._decide(entries(folder.path))
-            self._membership.write(entry)
+            self._membership.tell(entry)
         return grant
 
     def _decide(self, members: list[Entry]) -> Grant:

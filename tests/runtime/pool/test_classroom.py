@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.devices import usable_cores
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.rundir import EventReader, Status
 
 PATIENCE = 1500.0

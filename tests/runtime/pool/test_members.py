@@ -38,13 +38,13 @@ def pool(tmp_path: Path) -> PoolFolder:
 def test_what_a_member_writes_is_read_and_goes_with_it(pool: PoolFolder):
     with pool.locked():
         first, second = Membership(pool, "a"), Membership(pool, "b")
-        first.write(entry("a", 2.0, held=2, speeds={1: 10.0, 2: 19.0}, left=5.0))
-        second.write(entry("b", 1.0))
+        first.tell(entry("a", 2.0, held=2, speeds={1: 10.0, 2: 19.0}, left=5.0))
+        second.tell(entry("b", 1.0))
         found = entries(pool.path)
         assert [one.run for one in found] == ["b", "a"]
         assert found[1].speeds == {1: 10.0, 2: 19.0}
-        second.write(entry("b", 1.0, state="x" * 500))
-        second.write(entry("b", 1.0))  # shorter than before
+        second.tell(entry("b", 1.0, state="x" * 500))
+        second.tell(entry("b", 1.0))  # shorter than before
         assert len(entries(pool.path)) == 2
     first.leave()
     assert [one.run for one in entries(pool.path)] == ["b"]
@@ -59,7 +59,7 @@ from pathlib import Path
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.members import Entry, Membership, this_machine
 made = Membership(PoolFolder(Path({str(pool.path)!r})), "dead")
-made.write(Entry("dead", "me", 1.0, machine=this_machine(), held=2))
+made.tell(Entry("dead", "me", 1.0, machine=this_machine(), held=2))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -70,9 +70,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_run_that_goes_on_takes_its_own_file_anew(pool: PoolFolder):
     first = Membership(pool, "a")
-    first.write(entry("a"))
+    first.tell(entry("a"))
     second = Membership(pool, "a")
-    second.write(entry("a", held=3))
+    second.tell(entry("a", held=3))
     assert [one.held for one in entries(pool.path)] == [3]
     os.close(first.descriptor)
     second.leave()
@@ -96,15 +96,15 @@ def test_what_is_no_entry_counts_for_nothing(text: str):
 
 def test_strange_files_harm_nobody(pool: PoolFolder):
     made = Membership(pool, "fine")
-    made.write(entry("fine"))
+    made.tell(entry("fine"))
     os.mkfifo(pool.path / "pipe.json")
     (pool.path / "folder.json").mkdir()
     (pool.path / "link.json").symlink_to("/etc/passwd")
     (pool.path / "other.json").write_text(json.dumps({"run": "fine"}))
     stolen = Membership(pool, "stolen")
-    stolen.write(entry("fine"))  # under another's name
+    stolen.tell(entry("fine"))  # under another's name
     far = Membership(pool, "far")
-    far.write(Entry("far", "me", 0.0, machine="another"))
+    far.tell(Entry("far", "me", 0.0, machine="another"))
     assert [one.run for one in entries(pool.path)] == ["fine"]
     for one in (made, stolen, far):
         one.leave()
