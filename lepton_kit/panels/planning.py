@@ -10,6 +10,8 @@ from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.parts import Panel, button, card, framed, note, row, set_html
 
+WIDTH = 480
+"""Of the picture, in pixels: as wide as the card in a workbench, so that its letters are as large as others."""
 HINT = "Short runs with 1 and 2 workers at two batches, some 15 s; nothing of them stays."
 
 
@@ -103,7 +105,7 @@ class PlanPanel(Panel):
             advice = plan.advise()
             set_html(self.told, html.escape(plan.told()))
             set_html(self.advice, f"<b>{html.escape(advice.text)}</b>")
-            set_html(self.picture, plan.figure()._repr_mimebundle_()["text/html"])
+            set_html(self.picture, plan.figure(width=WIDTH)._repr_mimebundle_()["text/html"])
             self.heard.text = f"{plan.told()} {advice.text}"
         self._enable(busy=False)
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.planning.estimating import PRIORS, Interval, Row, fit
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import PRIORS, Row, fit
 from lepton_kit.planning.scaling import LOOPBACK, NAMES, SPIN_SECONDS, Link, Setting, parts, step_seconds
 
 COSTS = {name: median for name, (median, _) in PRIORS.items()} | {"fixed": 2e-3, "sample": 4e-5}
@@ -174,4 +175,4 @@ def test_without_a_measured_step_there_is_no_law():
 
 
 def test_the_inverse_of_seconds_is_a_rate():
-    assert Interval(2.0, 1.0, 4.0).inverse.times(100) == Interval(50.0, 25.0, 100.0)
+    assert Estimate(2.0, 1.0, 4.0).inverse.times(100) == Estimate(50.0, 25.0, 100.0)
