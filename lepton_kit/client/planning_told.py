@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.planning import energy
 from lepton_kit.planning.estimating import Interval, Law
+from lepton_kit.planning.power import Power
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +27,14 @@ REASONS = {
 FEW = ("no", "a second", "a third", "a fourth", "a fifth", "a sixth", "a seventh", "an eighth")
 
 
-def table(
-    found: Sequence[Prediction], power: tuple[float, float] | None, price: float | None
-) -> pd.DataFrame:
+def table(found: Sequence[Prediction], power: Power | None, price: float | None) -> pd.DataFrame:
     """One row a prediction, by number of workers; bounds in columns of their own."""
     import pandas as pd
 
     return pd.DataFrame([_row(one, power, price) for one in found]).set_index("workers")
 
 
-def _row(one: Prediction, power: tuple[float, float] | None, price: float | None) -> dict[str, Any]:
+def _row(one: Prediction, power: Power | None, price: float | None) -> dict[str, Any]:
     told: dict[str, Any] = {
         "workers": one.setting.workers, "hosts": one.setting.hosts, "batch": one.setting.batch,
     }  # fmt: skip
@@ -46,9 +46,10 @@ def _row(one: Prediction, power: tuple[float, float] | None, price: float | None
     }
     machines = 1 if one.setting.together else one.setting.hosts
     if power is not None and one.seconds is not None:
-        idle, used = power
-        busy = min(1.0, one.setting.crowd / one.setting.places)
-        figures["kwh"] = (one.seconds.times(machines * (idle + used * busy) / 3.6e6), 6)
+        busy = power.cores * min(1.0, one.setting.crowd / one.setting.places)
+        ends = (one.seconds.value, one.seconds.low, one.seconds.high)
+        value, low, high = (energy.of(machines * seconds, busy, power) for seconds in ends)
+        figures["kwh"] = (Interval(value.kwh, low.low / 3.6e6, high.high / 3.6e6), 9)
     if price is not None and one.seconds is not None:
         figures["money"] = (one.seconds.times(machines * price / 3600), 4)
     for name, (interval, digits) in figures.items():

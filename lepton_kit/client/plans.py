@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lepton_kit.client import planning_picture, planning_told
 from lepton_kit.client.planning_picture import Curve
@@ -14,7 +14,9 @@ from lepton_kit.client.planning_runs import link_of
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning.estimating import Interval, Law, Row
+from lepton_kit.planning.power import Power
 from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
+from lepton_kit.runtime.energy.counters import table_power
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,13 +193,14 @@ class Plan:
         self,
         workers: Iterable[int] | None = None,
         *,
-        power: tuple[float, float] | None = None,
+        power: Power | tuple[float, float] | Literal["here"] | None = None,
         price: float | None = None,
         **changes: Any,
     ) -> pd.DataFrame:
         """One row for each number of workers: hosts, batch, samples/s, efficiency, epochs, seconds, with low and high bounds.
 
-        ``changes`` are those of `predict`. ``power`` is (watts of an idle host, watts more with all cores busy), ``price`` is
+        ``changes`` are those of `predict`. ``power`` is (watts of an idle host, watts more with all cores busy), or ``"here"``
+        for what the table of docs/energy.md says of this machine; ``price`` is
         that of a host for an hour: with them there are columns for kWh and money. Shown figures are estimated.
         """
         found = (
@@ -205,6 +208,10 @@ class Plan:
             if workers is None
             else [self.of(self.setting(count, **changes)) for count in workers]
         )
+        if power == "here":
+            power = table_power()
+        elif isinstance(power, tuple):
+            power = Power(power[0], power[1], cores=1)
         return planning_told.table(found, power, price)
 
     @functools.cached_property

@@ -15,6 +15,7 @@ from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PlanPanel
 from lepton_kit.planning.estimating import PRIORS, Interval, Row, fit
 from lepton_kit.planning.scaling import NAMES, Link, Setting, parts
+from lepton_kit.runtime.energy.counters import table_power
 from lepton_kit.runtime.hosts.findings import Checked, Pair
 
 COSTS = {name: PRIORS[name][0] for name in NAMES if name in PRIORS} | {"fixed": 1e-3, "sample": 1e-4}
@@ -92,6 +93,9 @@ def test_power_and_price_are_columns_where_they_are_given(two_cores):
     assert not {"kwh", "money"} & set(two_cores.table())
     found = two_cores.table([1, 2], power=(50.0, 100.0), price=0.6).loc[2]
     assert found["kwh"] == pytest.approx(found["seconds"] * 150.0 / 3.6e6, rel=0.2)
+    here, power = two_cores.table([2], power="here").loc[2], table_power()
+    low = here["seconds_low"] * power.watts(power.cores) * power.spread[0] / 3.6e6
+    assert here["kwh_low"] == pytest.approx(low, rel=0.2)
     assert found["money"] == pytest.approx(found["seconds"] * 0.6 / 3600, abs=1e-4)
 
 
