@@ -11,6 +11,7 @@ from lepton_kit.data import PreparedData
 from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DeviceError, RunError
 from lepton_kit.runtime.pool.folder import usual_pool
+from lepton_kit.runtime.pool.spread import shares
 
 
 def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any = None) -> None:
@@ -55,6 +56,11 @@ def _check_hosts(config: RunSettings) -> None:
         given = getattr(config.workers, name)
         if given not in allowed:
             raise ConfigError(f"workers.{name}", given=given, rule=f"{words}, where there are hosts")
+    if not shares(config) or config.workers.driver is not None or usual_pool() is None:
+        return
+    if config.workers.standby:
+        rule = "0 where runs share the slots of hosts (auto)"
+        raise ConfigError("workers.standby", given=config.workers.standby, rule=rule)
 
 
 def check(config: RunSettings, prepared: PreparedData, each: int) -> None:

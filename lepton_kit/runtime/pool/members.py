@@ -13,9 +13,8 @@ from pathlib import Path
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
-from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
+from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, enrolled, try_lock
 
-SUFFIX = ".json"
 MOST_BYTES = 1 << 16
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -27,7 +26,8 @@ class Entry:
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
     time since it joined; ``since``: when it came into the line (None: it has its workers); ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
     sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
-    how long it may wait in line, by the pace of the line so far.
+    how long it may wait in line, by the pace of the line so far. ``machine`` is which machine it shares, or which hosts; of these
+    ``places`` says how many slots it holds of each.
     """
 
     run: str
@@ -53,6 +53,7 @@ class Entry:
     cap: int | None = None
     wait_seconds: float | None = None
     speeds: dict[int, float] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
@@ -79,6 +80,7 @@ class Entry:
             values = json.loads(text)
             known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
             known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            known["places"] = {str(name): int(n) for name, n in dict(known.get("places", {})).items()}
             entry = cls(**known)
             entry.request(0.0)
             numbers = (
@@ -89,6 +91,7 @@ class Entry:
                 entry.run_bytes,
             )
             fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
+            fine &= all(n >= 0 for n in entry.places.values())
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
             fine &= all(
                 one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds, entry.since)
@@ -106,12 +109,14 @@ class Membership:
         self._path = folder.path / f"{run}{SUFFIX}"
         self.descriptor = _open_own(self._path)
         try_lock(self.descriptor)
+        folder.enroll(run)
 
     def write(self, entry: Entry) -> None:
         """Say what is true now; to be called with the pool locked."""
         text = json.dumps(asdict(entry)).encode()
         os.pwrite(self.descriptor, text, 0)
         os.ftruncate(self.descriptor, len(text))
+        os.fsync(self.descriptor)  # other machines see what the server of a network file system has
 
     def leave(self) -> None:
         """Take the file away."""
@@ -129,13 +134,18 @@ def _open_own(path: Path) -> int:
     return descriptor
 
 
-def entries(folder: Path) -> list[Entry]:
-    """The runs of a pool that live, in order of arrival; the files of dead ones are passed over, and swept if they are ours."""
+def entries(folder: Path, group: str | None = None) -> list[Entry]:
+    """The runs of a pool that live and share these hosts, or this machine, in order of arrival. Dead ones' files are swept if ours."""
+    group = this_machine() if group is None else group
+    return [one for one in everyone(folder) if one.machine == group]
+
+
+def everyone(folder: Path) -> list[Entry]:
+    """All runs that find each other in a folder, whatever they share."""
     found = []
-    machine = this_machine()
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        entry = _read(path)
-        if entry is not None and entry.machine == machine and path.stem == entry.run:
+    for run in sorted({*(path.stem for path in folder.glob(f"*{SUFFIX}")), *enrolled(folder)}):
+        entry = _read(folder / f"{run}{SUFFIX}")
+        if entry is not None and run == entry.run:
             found.append(entry)
     return sorted(found, key=lambda one: (one.arrived, one.run))
 
@@ -172,6 +182,8 @@ def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Ca
 
     ``free_bytes`` are free now: what members use already is theirs to divide too. At least one core: a busy machine
     goes on with one run.
+
+    Of hosts all slots count, and no memory: nobody looks at their load.
 
     >>> a = Entry("a", "me", 1.0, held=1, cores=8, free=6, used_bytes=50)
     >>> capacity([a, Entry("b", "me", 2.0, held=1, cores=8, free=3)], 8, 100)
