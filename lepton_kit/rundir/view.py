@@ -39,6 +39,8 @@ class RunView:
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
+        self._places: dict[str, Any] | None = None
+        self._moved = 0
         self.workers: list[dict[str, Any]] = []
         self.wanted: int | None = None
         self.hosts: list[dict[str, Any]] = []
@@ -220,7 +222,10 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-
+        if (places := event.get("places")) is not None:  # a driver begins
+            if self._places not in (None, places):
+                self._moved = len(self.requests)
+            self._places = places
         if self.status is not Status.QUEUED:
             self.in_line = None
 
@@ -229,6 +234,11 @@ class RunView:
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
+
+    def standing(self, places: dict[str, Any]) -> list[dict[str, Any]]:
+        """The requests that count for a driver of workers at these `places`: no number that was asked for where they stood before."""
+        before = self._moved if self._places in (None, places) else len(self.requests)
+        return [one for k, one in enumerate(self.requests) if k >= before or one["verb"] != "scale"]
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
