@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from lepton_kit import cli, data, deploy
 from lepton_kit.client import run as client_run
-from lepton_kit.client.resuming import AS_IT_WAS
 from lepton_kit.data import cache
 from lepton_kit.deploy import answering, exports
 from lepton_kit.deploy.frames import frame
@@ -94,25 +92,6 @@ def test_a_run_under_way_is_asked(folder: Path, verb: str):
     ((request,), _) = read_requests(paths)
     assert request.verb == verb
     os.close(held)
-
-
-@pytest.mark.parametrize(
-    ("given", "hosts", "workers"),
-    [
-        ([], AS_IT_WAS, None),
-        (["--hosts", "gpu-box:4,lab-3"], "gpu-box:4,lab-3", None),
-        (["--hosts", "none", "--workers", "3"], None, 3),
-        (["--workers", "auto"], AS_IT_WAS, "auto"),
-    ],
-)
-def test_a_run_goes_on_where_it_is_told_to(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], hosts: Any, workers: Any
-):
-    asked: list[Any] = []
-    monkeypatch.setattr("lepton_kit.client.run.Run.resume", lambda run, **told: asked.append(told))
-    make(folder)
-    assert call(folder, "resume", "demo", *given) == 0
-    assert asked == [{"hosts": hosts, "workers": workers}]
 
 
 def test_scale_and_set_leave_their_values(folder: Path, monkeypatch: pytest.MonkeyPatch):

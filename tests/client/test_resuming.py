@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lepton_kit as lk
+from lepton_kit import cli
 from lepton_kit.client import resuming
 from lepton_kit.client.launch import plan
 from lepton_kit.client.resuming import AS_IT_WAS, elsewhere, moved
@@ -160,3 +161,22 @@ def test_a_log_that_tells_of_hosts_tells_that_they_are_left(stopped: Any):
     book = Ledger(run.paths, EventLog(run.paths.events))
     book.hosts([])
     assert book.view.hosts == []
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts", "workers"),
+    [
+        ([], AS_IT_WAS, None),
+        (["--hosts", "gpu-box:4,lab-3"], "gpu-box:4,lab-3", None),
+        (["--hosts", "none", "--workers", "3"], None, 3),
+        (["--workers", "auto"], AS_IT_WAS, "auto"),
+    ],
+)
+def test_a_run_goes_on_where_it_is_told_to(
+    stopped: Any, monkeypatch: pytest.MonkeyPatch, given: list[str], hosts: Any, workers: Any
+):
+    asked: list[Any] = []
+    monkeypatch.setattr("lepton_kit.client.run.Run.resume", lambda run, **told: asked.append(told))
+    folder = stopped(workers=2).directory
+    assert cli.main(["--runs-dir", str(folder.parent), "resume", folder.name, *given]) == 0
+    assert asked == [{"hosts": hosts, "workers": workers}]
