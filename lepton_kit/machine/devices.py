@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from lepton_kit.machine.gpus import found as found_gpus
 from lepton_kit.machine.topology import affinity
 
 Origin = Literal["measured", "estimated", "not_run"]
-POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
@@ -269,38 +268,3 @@ def _read_all(folder: Path, names: tuple[str, ...]) -> str | None:
         return " ".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
     except OSError:
         return None
-
-
-# ------------------------------------------------------------------ energy
-def energy_counters(root: Path = POWERCAP) -> list[tuple[Path, float]]:
-    """The packages' energy counters (file, where it wraps, in microjoule) that this user may read; Linux powercap."""
-    found = []
-    for folder in _packages(root):
-        try:
-            int((folder / "energy_uj").read_text())
-            found.append((folder / "energy_uj", float((folder / "max_energy_range_uj").read_text())))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _packages(root: Path) -> list[Path]:
-    """The folders of whole packages; a part of one is counted in it already."""
-    return [folder for folder in sorted(root.glob("intel-rapl:*")) if folder.name.count(":") == 1]
-
-
-def why_no_energy(root: Path = POWERCAP) -> str:
-    """Why `energy_counters` finds none, in words."""
-    known = _packages(root)
-    if not known:
-        return f"this machine shows no energy counter of its processors ({root})"
-    return f"the energy counter can't be read by this user ({known[0] / 'energy_uj'})"
-
-
-def joules(before: Sequence[float], after: Sequence[float], wraps: Sequence[float]) -> float:
-    """Energy between two readings in microjoule; a counter that has wrapped once is put right.
-
-    >>> joules([5e6], [2e6], [10e6])
-    7.0
-    """
-    return sum((b - a) % w if b < a else b - a for a, b, w in zip(before, after, wraps, strict=True)) / 1e6

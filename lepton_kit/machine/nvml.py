@@ -19,7 +19,7 @@ class Gpu:
     """A GPU as it is now. Sizes in bytes; ``busy`` is the share of the last moment in which it computed; None: not known.
 
     ``number`` counts as ``nvidia-smi`` does, by the place on the bus. ``processes``: process id -> its bytes there.
-    ``cores`` are those near it.
+    ``cores`` are those near it. ``millijoules`` are those since the driver was loaded (Volta and newer).
     """
 
     number: int
@@ -30,6 +30,7 @@ class Gpu:
     busy: float | None = None
     processes: dict[int, int | None] | None = None
     cores: tuple[int, ...] = ()
+    millijoules: int | None = None
 
 
 class _Memory(ctypes.Structure):
@@ -87,9 +88,10 @@ def _open(nvml: Any) -> Iterator[None]:
 def _gpu(nvml: Any, number: int) -> Gpu:
     handle = ctypes.c_void_p()
     _checked(nvml.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(handle)))
-    memory, busy = _Memory(), _Utilization()
+    memory, busy, energy = _Memory(), _Utilization(), ctypes.c_ulonglong()
     sized = _asked(lambda: nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)))
     told = _asked(lambda: nvml.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(busy)))
+    counted = _asked(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(energy)))
     return Gpu(
         number=number,
         name=_text(nvml, "nvmlDeviceGetName", handle) or "GPU",
@@ -99,6 +101,7 @@ def _gpu(nvml: Any, number: int) -> Gpu:
         busy=busy.gpu / 100 if told else None,
         processes=_processes(nvml, handle),
         cores=_near(nvml, handle),
+        millijoules=int(energy.value) if counted else None,
     )
 
 

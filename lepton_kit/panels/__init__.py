@@ -11,6 +11,7 @@ from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.places import PlacesPanel
+from lepton_kit.panels.planning import PlanPanel
 from lepton_kit.panels.pool import PoolPanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -29,6 +30,7 @@ __all__ = [
     "InputForm",
     "LivePanel",
     "PlacesPanel",
+    "PlanPanel",
     "PoolPanel",
     "ReportPanel",
     "RunsPanel",

@@ -117,6 +117,11 @@ class ShardingPanel(Panel):
             else {}
         )
 
+    def use(self, options: dict[str, Any]) -> None:
+        """Set what a plan advises, as a user would; the slider reaches as far as it has to."""
+        self.workers.max = max(int(self.workers.max), options["workers"])
+        self.workers.value, self.global_batch.value = options["workers"], options["batch_size"]
+
     def stand_on(self, hosts: Sequence[HostSpec]) -> None:
         """Have workers take the slots of these hosts, one a slot at first; none: this machine's, as many as before."""
         slots = sum(host.slots for host in hosts)

@@ -24,6 +24,7 @@ from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, column, columns, framed, on_change, send_again
 from lepton_kit.panels.places import PlacesPanel
+from lepton_kit.panels.planning import PlanPanel
 from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -73,8 +74,9 @@ class Workbench(Panel):
         self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
-        self.hosts = HostsPanel(self._hosts_chosen)
+        self.hosts = HostsPanel(on_choice=self._hosts_chosen)
         self.places = PlacesPanel(self.sharding.workers.value, self._changed)
+        self.plan = PlanPanel(ask=self._plan, use=self.sharding.use)
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         training = self.training
@@ -156,14 +158,14 @@ class Workbench(Panel):
             later.cancel()
         self.live.detach()
         self._warming.join()
-        self.hosts.close()
-        self.data_model.close()
+        for one in (self.hosts, self.data_model, self.plan):
+            one.close()
         if self._warm_wanted:
             lk.cool()
         super().close()
 
     def _lay_out(self) -> widgets.Widget:
-        right = column(self.sharding.view, self.training.controls)
+        right = column(self.sharding.view, self.training.controls, self.plan.view)
         pages = widgets.Tab(
             [
                 column(columns(self.data_model.view, right), self.training.code.widget),
@@ -316,6 +318,11 @@ class Workbench(Panel):
 
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
 
+    def _plan(self, tell: Any) -> Any:
+        import lepton_kit as lk
+
+        return lk.plan(self.data_model.model, self.data_model.data, tell=tell, **self.settings())
+
     def _code(self) -> None:
         self._told_requests = len(self.live.seen.requests) if self.live.seen is not None else 0
         waits = not self.training_now and self.data_model.waits_for is not None  # which its field says
@@ -343,6 +350,7 @@ class Workbench(Panel):
             self.data_model.lock(running)
             self.sharding.lock(running)
             self.compression.lock(running)
+            self.plan.lock(running)
             self.hosts.lock(running)
             self.places.lock(running)
             if view is not None and not running:

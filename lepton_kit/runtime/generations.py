@@ -48,6 +48,8 @@ class Generations:
         self.number = 0
         self.formed_before = False
         self.asked: set[str] = set()
+        self.aimed: int | None = None
+        """Workers that were wanted when the last ring was sent to form."""
         self.learned: dict[int, float] = {}
         """Worker -> how fast it turned out to be, relative to the others; empty: as fast as its place says."""
         self.cause = "start"
@@ -73,6 +75,7 @@ class Generations:
             if checkpoint is not None and self.cause == "start":
                 self.cause = f"resumed from the checkpoint at step {checkpoint.step}"
         self.number += 1
+        self.aimed = wishes.workers
         self.asked = {"pause"} if wishes.paused else set()
         slot_bytes = max(member.slot_bytes for member in members)
         self._roster.seat(members, self._executor.places())
@@ -109,15 +112,15 @@ class Generations:
             self._executor.send(member.worker, join)
         self.enter("forming")
 
-    def formed(self, step: int) -> None:
-        """Rank 0 has its peers and they have its state: training goes on."""
+    def formed(self, step: int, parts: dict[str, float]) -> None:
+        """Rank 0 has its peers and they have its state: training goes on. ``parts`` is where its time went, in seconds."""
         ranks = self.members
         seconds = None if self._trained_until is None else round(time.monotonic() - self._trained_until, 4)
         for member in ranks:
             member.step = step
         workers = [member.worker for member in ranks]
         kind = ranks[0].collective
-        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind)
+        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind, parts)
         self.formed_before = True
         self._trained_until = None
         self._forget_handed()

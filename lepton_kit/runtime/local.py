@@ -11,9 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lepton_kit.processes.program import command
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.energy.meter import EnergyMeter
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.places import Ability, Place
@@ -60,6 +62,8 @@ class LocalExecutor:
         self._failure: str | None = None
         self._memory_kills = memory_kills()
         self._tended = time.monotonic()
+        self._energy: EnergyMeter | None = None
+        self._on_gpus = False
         self._zygote: Process
         if started is not None:
             self._zygote, self._connection = started
@@ -101,6 +105,7 @@ class LocalExecutor:
 
     def start(self, worker: int, place: Place) -> None:
         """Fork a worker there."""
+        self._on_gpus = self._on_gpus or place.device == "gpu"
         connection, end = pair()
         self._workers[worker] = _Worker(connection, place)
         order = messages.Fork(
@@ -128,6 +133,16 @@ class LocalExecutor:
         if found is not None and found.pid is not None and found.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found.pid, signal.SIGKILL)
+
+    def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        """What this machine took for this process and those below since it was asked last; the first time it only begins."""
+        if self._energy is None:
+            self._energy = EnergyMeter()
+            return []
+        if self._on_gpus:
+            self._energy.count_gpus()
+        found = self._energy.measure(now, fresh)
+        return [] if found is None else [found]
 
     def log_to(self, log: str, descriptor: int) -> None:
         """Go on in another log, open under this descriptor."""

@@ -265,9 +265,10 @@ class HandedOver(InGeneration):
 
 @dataclass(frozen=True, kw_only=True)
 class Formed(InGeneration):
-    """The ring has formed and this rank has the state of that step."""
+    """The ring has formed and this rank has the state of that step; ``parts`` are seconds of this rank's way there."""
 
     step: int
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
   memory->total = 16000000000ull; memory->free = 6000000000ull; memory->used = 10000000000ull; return 0; }
 int nvmlDeviceGetUtilizationRates(void *handle, utilization_t *rates) { rates->gpu = 25; rates->memory = 5; return *(int *)handle ? 3 : 0; }
 #ifdef PROCESSES
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *counted) {
+  *counted = 123456ull; return *(int *)handle ? 3 : 0; }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned int *count, process_t *found) {
   memset(found, 0, sizeof(process_t) * 2);
   found[0].pid = 41; found[0].used = 5000; found[1].pid = 42; found[1].used = ~0ull; *count = 2; return 0; }
@@ -54,7 +56,7 @@ def test_what_the_library_tells_is_read_and_what_it_does_not_stays_unknown(tmp_p
     found = nvml.read(library(tmp_path, "-DREFUSAL=0", "-DPROCESSES"))
     processes = {41: 5000, 42: None}
     assert found == [
-        Gpu(0, "Fake 0", "GPU-00", 16 * 10**9, 6 * 10**9, 0.25, processes, (0, 1, 64)),
+        Gpu(0, "Fake 0", "GPU-00", 16 * 10**9, 6 * 10**9, 0.25, processes, (0, 1, 64), 123456),
         Gpu(1, "Fake 1", "GPU-11", None, None, None, processes, (0, 1, 64)),
     ]
 
@@ -62,7 +64,7 @@ def test_what_the_library_tells_is_read_and_what_it_does_not_stays_unknown(tmp_p
 def test_an_older_library_without_some_functions_is_read_too(tmp_path: Path):
     found = nvml.read(library(tmp_path, "-DREFUSAL=0"))
     assert found is not None
-    assert [(one.processes, one.cores) for one in found] == [(None, ()), (None, ())]
+    assert [(one.processes, one.cores, one.millijoules) for one in found] == [(None, (), None)] * 2
 
 
 def test_a_library_that_is_missing_refuses_or_is_another_has_no_gpus(tmp_path: Path):

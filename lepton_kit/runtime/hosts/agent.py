@@ -183,7 +183,12 @@ class Agent:
             self._outbox.post(talk.Arrived(count=len(mirror.offered)))
 
     def _listen(self, executor: LocalExecutor) -> None:
+        for took in executor.energy(time.monotonic()):
+            self._outbox.post(talk.Took(fields=took))
         for worker, message in executor.receive():
+            if isinstance(message, messages.Detached):  # it may be the last that the driver hears
+                for took in executor.energy(time.monotonic(), True):
+                    self._outbox.post(talk.Took(fields=took))
             told = talk.passed(worker, message)
             folders = written(message) if self._returning is not None else []
             if folders and self._returning is not None:
