@@ -73,14 +73,14 @@ def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
 ):
     with pool.locked():
         first, second = Membership(pool, "a"), Membership(pool, "b")
-        first.write(entry("a", 1.0))
-        second.write(entry("b", 2.0, places={"one": 2}))
+        first.tell(entry("a", 1.0))
+        second.tell(entry("b", 2.0, places={"one": 2}))
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # as a network file system may have it for 30 s
     assert [(one.run, one.places) for one in entries(pool.path)] == [("a", {}), ("b", {"one": 2})]
     first.leave()
     with pool.locked():
         third = Membership(pool, "c")
-        third.write(entry("c", 3.0))
+        third.tell(entry("c", 3.0))
     assert enrolled(pool.path) == ["b", "c"]
     assert [one.run for one in entries(pool.path)] == ["b", "c"]
     for one in (second, third):
@@ -91,7 +91,7 @@ def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
 def test_names_that_are_none_are_passed_over(pool: PoolFolder, text: bytes):
     (pool.path / "lock").write_bytes(text)
     made = Membership(pool, "a")
-    made.write(entry("a"))
+    made.tell(entry("a"))
     assert [one.run for one in entries(pool.path)] == ["a"]
     made.leave()
 
