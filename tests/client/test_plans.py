@@ -198,33 +198,56 @@ def test_options_beside_a_configuration_are_refused():
         plan(config, epochs=3)
 
 
-def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores):
+@pytest.fixture
+def asked(monkeypatch):
+    """What a panel has asked `lk.plan` for; it answers with a plan that is there, or with an error."""
+    calls, answers = [], []
+
+    def answer(model, data, tell, **options):
+        calls.append((model, data, options))
+        tell("a short <run>")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    monkeypatch.setattr(lk, "plan", answer, raising=False)
+    return calls, answers
+
+
+def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores, asked):
+    calls, answers = asked
+    answers.append(two_cores)
     taken = []
-    panel = PlanPanel(ask=lambda tell: two_cores, use=taken.append)
+    panel = PlanPanel(ask=lambda: ("model", "data", {"workers": 3}), use=taken.append)
     assert panel.take.disabled
     assert repr(panel) == "<PlanPanel: no plan yet>"
     panel.make.click()
     panel.settled(30)
+    assert calls == [("model", "data", {"workers": 3})]
     assert "a third" in panel.told.value
-    assert "<img" in panel.picture.value
+    assert 'alt="Predicted samples/s' in panel.picture.value
     panel.take.click()
-    assert taken[0]["workers"] == 2
-    assert taken[0]["batch_size"] == 128
+    assert taken[0] == two_cores.advise().options
     panel.lock(True)
     assert panel.make.disabled
     assert panel.take.disabled
     panel.close()
 
 
-def test_a_plan_that_fails_is_said_in_the_panel():
-    def fails(tell):
-        raise ConfigError("data", given=None, rule="something")
-
-    panel = PlanPanel(ask=fails)
+def test_a_plan_that_fails_is_said_in_the_panel(asked):
+    asked[1].append(ConfigError("data", given="<b>", rule="something"))
+    panel = PlanPanel(ask=lambda: (None, None, {}))
     panel.make.click()
     panel.settled(30)
     assert "data" in panel.complaint
     assert not panel.make.disabled
+    panel.close()
+
+
+def test_a_panel_of_a_plan_has_nothing_to_press(two_cores):
+    panel = PlanPanel(two_cores)
+    assert two_cores.told() in repr(panel)
+    assert panel.make.layout.display == panel.take.layout.display == "none"
     panel.close()
 
 
