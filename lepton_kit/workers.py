@@ -108,8 +108,8 @@ class WorkersConfig(Section):
             return None
         given = info.data
         for name, why in (
-            ("hosts", "a host has `slots`, whose workers are not pinned"),
             ("spark", "Spark gives the tasks their cores"),
+            ("hosts", "a host has `slots`, whose workers are not pinned"),
             ("driver", "places are of this machine"),
         ):
             if given.get(name) is not None:

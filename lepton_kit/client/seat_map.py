@@ -81,7 +81,7 @@ def told(room: Room, sitters: Sequence[Sitter]) -> str:
     if len(sitters) > MOST_WORDS:
         where.append(f"{len(sitters) - MOST_WORDS} more")
     text = "; ".join(where)
-    held = f" Held by other runs: {tell_cores(room.held)}." if room.held else ""
+    held = f" Held by runs: {tell_cores(room.held)}." if room.held else ""
     return f"{shown}.{f' {text[0].upper()}{text[1:]}.' if text else ''}{held}"
 
 

@@ -62,6 +62,7 @@ class Driver:
         self._share.begin(self._wishes)
         self._ledger.begin(self.config.model)
         self._group = hire(self.config)
+        self._group.allows = self._share.allows
         self._executor, self._roster = self._group.executor, self._group.roster
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._group, self._ledger)

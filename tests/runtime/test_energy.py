@@ -45,6 +45,9 @@ class Machine:
     why: str | None = None
     seconds: dict[int, float] = field(default_factory=dict)
 
+    def now(self) -> float:
+        return self.at
+
     def read(self) -> Reading:
         found = {} if self.why else {"intel-rapl:0": (self.joules * 1e6, 1e15)}
         return Reading(self.at, found, self.busy, self.why)

@@ -32,6 +32,9 @@ class Source(Protocol):
     name: str
     power: Power
 
+    def now(self) -> float:
+        """The time, as readings have it."""
+
     def read(self) -> Reading:
         """What they say now."""
 
@@ -135,10 +138,10 @@ def _add(lane: Lane, source: Source, pid: int) -> None:
 
 def _read(lane: Lane, source: Source, after: float) -> None:
     """Read the source if that was so long ago, and share out what was taken since."""
+    if lane.reading is not None and source.now() - lane.reading.at < after:
+        return
     now = source.read()
     seconds = 0.0 if lane.reading is None else now.at - lane.reading.at
-    if lane.reading is not None and seconds < after:
-        return
     used = {
         name: source.used(one.pid, one.used, seconds) if one.born == born(one.pid) else None
         for name, one in lane.programs.items()

@@ -97,6 +97,10 @@ class Counters:
         self.name = "processors"
         self.power = table_power()
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
     def read(self) -> Reading:
         """All counters now."""
         return read(self.folder, time.monotonic(), self._proc)

@@ -45,6 +45,10 @@ class GpuCounter:
         self.name = f"GPU {uuid}"
         self.power = Power(0.0, 0.0, 1, source="no table has GPUs")
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
     def read(self) -> Reading:
         """Its counter now; what is shared of it is time."""
         found, now = self._gpus.now().get(self._uuid), time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
@@ -31,6 +31,7 @@ class OwnFile:
         data = text.encode()
         os.pwrite(self.descriptor, data, 0)
         os.ftruncate(self.descriptor, len(data))
+        os.fsync(self.descriptor)  # other machines see what the server of a network file system has
 
     def leave(self) -> None:
         """Take the file away."""
@@ -39,12 +40,16 @@ class OwnFile:
         os.close(self.descriptor)
 
 
-def of_the_living(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
-    """(name without the suffix, text) of each file that a run holds; those of dead ones are swept if they are ours."""
-    for path in sorted(folder.glob(f"*{suffix}")):
-        text = _read(path)
+def of_the_living(folder: Path, suffix: str, names: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """(name without the suffix, text) of each file that a run holds; those of dead ones are swept if they are ours.
+
+    ``names`` are further ones that may be there, though a list of the folder lacks them.
+    """
+    listed = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    for name in sorted({*listed, *names}):
+        text = _read(folder / f"{name}{suffix}")
         if text is not None:
-            yield path.name.removesuffix(suffix), text
+            yield name, text
 
 
 def _read(path: Path) -> str | None:

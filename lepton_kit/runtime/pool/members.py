@@ -11,9 +11,8 @@ from pathlib import Path
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
 from lepton_kit.runtime.pool.files import OwnFile, of_the_living
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, enrolled
 
-SUFFIX = ".json"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -24,7 +23,8 @@ class Entry:
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
     time since it joined; ``since``: when it came into the line (None: it has its workers); ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
     sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
-    how long it may wait in line, by the pace of the line so far.
+    how long it may wait in line, by the pace of the line so far. ``machine`` is which machine it shares, or which hosts; of these
+    ``places`` says how many slots it holds of each.
     """
 
     run: str
@@ -50,6 +50,7 @@ class Entry:
     cap: int | None = None
     wait_seconds: float | None = None
     speeds: dict[int, float] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
@@ -76,6 +77,7 @@ class Entry:
             values = json.loads(text)
             known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
             known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            known["places"] = {str(name): int(n) for name, n in dict(known.get("places", {})).items()}
             entry = cls(**known)
             entry.request(0.0)
             numbers = (
@@ -86,6 +88,7 @@ class Entry:
                 entry.run_bytes,
             )
             fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
+            fine &= all(n >= 0 for n in entry.places.values())
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
             fine &= all(
                 one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds, entry.since)
@@ -101,19 +104,25 @@ class Membership(OwnFile):
     def __init__(self, folder: PoolFolder, run: str):
         """Join; to be called with the pool locked. Raises `OSError`."""
         super().__init__(folder, f"{run}{SUFFIX}")
+        folder.enroll(run)
 
     def tell(self, entry: Entry) -> None:
         """Say what is true now; to be called with the pool locked."""
         self.write(json.dumps(asdict(entry)))
 
 
-def entries(folder: Path) -> list[Entry]:
-    """The runs of a pool that live, in order of arrival; the files of dead ones are passed over, and swept if they are ours."""
-    machine = this_machine()
+def entries(folder: Path, group: str | None = None) -> list[Entry]:
+    """The runs of a pool that live and share these hosts, or this machine, in order of arrival. Dead ones' files are swept if ours."""
+    group = this_machine() if group is None else group
+    return [one for one in everyone(folder) if one.machine == group]
+
+
+def everyone(folder: Path) -> list[Entry]:
+    """All runs that find each other in a folder, whatever they share."""
     found = []
-    for name, text in of_the_living(folder, SUFFIX):
+    for name, text in of_the_living(folder, SUFFIX, enrolled(folder)):
         entry = Entry.read(text)
-        if entry is not None and entry.machine == machine and name == entry.run:
+        if entry is not None and name == entry.run:
             found.append(entry)
     return sorted(found, key=lambda one: (one.arrived, one.run))
 
@@ -133,6 +142,8 @@ def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Ca
 
     ``free_bytes`` are free now: what members use already is theirs to divide too. At least one core: a busy machine
     goes on with one run.
+
+    Of hosts all slots count, and no memory: nobody looks at their load.
 
     >>> a = Entry("a", "me", 1.0, held=1, cores=8, free=6, used_bytes=50)
     >>> capacity([a, Entry("b", "me", 2.0, held=1, cores=8, free=3)], 8, 100)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.planning.allocation import Capacity
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.folder import PoolFolder, enrolled
 from lepton_kit.runtime.pool.members import (
     Entry,
     Membership,
@@ -66,6 +66,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (pool.path / "dead.json").exists()
     assert entries(pool.path) == []
     assert not (pool.path / "dead.json").exists()
+
+
+def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    with pool.locked():
+        first, second = Membership(pool, "a"), Membership(pool, "b")
+        first.write(entry("a", 1.0))
+        second.write(entry("b", 2.0, places={"one": 2}))
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # as a network file system may have it for 30 s
+    assert [(one.run, one.places) for one in entries(pool.path)] == [("a", {}), ("b", {"one": 2})]
+    first.leave()
+    with pool.locked():
+        third = Membership(pool, "c")
+        third.write(entry("c", 3.0))
+    assert enrolled(pool.path) == ["b", "c"]
+    assert [one.run for one in entries(pool.path)] == ["b", "c"]
+    for one in (second, third):
+        one.leave()
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"../../etc/passwd\n.hidden\n\n", b"a" * 10_000])
+def test_names_that_are_none_are_passed_over(pool: PoolFolder, text: bytes):
+    (pool.path / "lock").write_bytes(text)
+    made = Membership(pool, "a")
+    made.write(entry("a"))
+    assert [one.run for one in entries(pool.path)] == ["a"]
+    made.leave()
 
 
 def test_a_run_that_goes_on_takes_its_own_file_anew(pool: PoolFolder):
