@@ -86,7 +86,6 @@ for member, one in zip(members, told):
     member.write(one)
 lk.panels.PoolPanel()
 ----
-os.environ["LEPTON_POOL"] = "off"
 bench = lk.Workbench(warm=False)
 bench
 """

@@ -85,7 +85,9 @@ def test_the_last_measurements_count_most():
     after = [Measured(300 + step, 64, 2, 1, 1.7, 1.5) for step in range(300)]
     early, late = noise_scale(before), noise_scale([*before, *after])
     only = noise_scale(after)
-    assert early is not None and late is not None and only is not None
+    assert early is not None
+    assert late is not None
+    assert only is not None
     assert late.value == pytest.approx(only.value, rel=0.01)
     assert late.step == 599
 
