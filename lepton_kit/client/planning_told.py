@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.planning import cost, energy
 from lepton_kit.planning.cost import Prices
 from lepton_kit.planning.estimates import Estimate, digits
-from lepton_kit.planning.estimating import Law
+from lepton_kit.planning.estimating import Law, Prediction
 from lepton_kit.planning.power import Power
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lepton_kit.client.planning_picture import Curve
-    from lepton_kit.client.plans import Prediction
 
 JOULES = 3.6e6
 """Of a kilowatt-hour."""

@@ -18,7 +18,7 @@ from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning import cost, noise
 from lepton_kit.planning.estimates import Estimate
-from lepton_kit.planning.estimating import Law, Row
+from lepton_kit.planning.estimating import Law, Prediction, Row
 from lepton_kit.planning.power import Power
 from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
 from lepton_kit.runtime.energy.counters import table_power
@@ -32,23 +32,6 @@ MOST = 64
 """Workers that are looked at where they may stand on more hosts."""
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A setting and what is predicted of it. ``epochs`` is None where the batch is another and no noise scale is known.
-
-    ``step`` and ``seconds`` (to the end) are in seconds, ``efficiency`` is the speed beside that of so many times one worker;
-    ``parts`` are the seconds of a step by what they go to.
-    """
-
-    setting: Setting
-    step: Estimate
-    samples_per_second: Estimate
-    efficiency: Estimate
-    epochs: Estimate | None
-    seconds: Estimate | None
-    parts: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ HINT = "Short runs with 1 and 2 workers at two batches, some 15 s; nothing of th
 class PlanPanel(Panel):
     """Shows a `Plan`; a script has ``lk.plan`` for the same.
 
-    ``ask()`` makes a plan when its button is pressed, in a thread; ``use(options)`` takes what is advised, as arguments of
-    ``launch``. Without them the panel shows the plan that it is given.
+    ``ask()`` gives model, data and options of what is planned when the button is pressed; ``use(options)`` takes what is advised, as
+    arguments of ``launch``. Without them the panel shows the plan that it is given.
     """
 
     def __init__(
         self,
         plan: Any = None,
-        ask: Callable[[Callable[[str], None]], Any] | None = None,
+        ask: Callable[[], tuple[Any, Any, dict[str, Any]]] | None = None,
         use: Callable[[dict[str, Any]], None] | None = None,
     ):
         super().__init__()
@@ -58,10 +58,11 @@ class PlanPanel(Panel):
     def measure(self) -> None:
         """Make the plan, beside the notebook."""
         if self._ask is not None and not self._measuring.busy and not self._locked:
-            self.complain(None)
-            set_html(self.told, "Preparing short runs …")
-            self._enable(busy=True)
-            self._measuring.start()
+            with self.reporting():
+                asked = self._ask()
+                set_html(self.told, "Preparing short runs …")
+                self._enable(busy=True)
+                self._measuring.start(asked)
 
     def use_advice(self) -> None:
         """Take what is advised."""
@@ -84,9 +85,11 @@ class PlanPanel(Panel):
         self._measuring.join()
         super().close()
 
-    def _made(self, _: Any) -> Any:
-        assert self._ask is not None
-        return self._ask(self._say)
+    def _made(self, asked: tuple[Any, Any, dict[str, Any]]) -> Any:
+        import lepton_kit as lk
+
+        model, data, options = asked
+        return lk.plan(model, data, tell=self._say, **options)
 
     def _say(self, text: str) -> None:
         set_html(self.told, f"{html.escape(text)} …")

@@ -109,6 +109,23 @@ class Law:
         return sum(self.parts(setting).values()), draws
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """A setting and what is predicted of it. ``epochs`` is None where the batch is another and no noise scale is known.
+
+    ``step`` and ``seconds`` (to the end) are in seconds, ``efficiency`` is the speed beside that of so many times one worker;
+    ``parts`` are the seconds of a step by what they go to.
+    """
+
+    setting: Setting
+    step: Estimate
+    samples_per_second: Estimate
+    efficiency: Estimate
+    epochs: Estimate | None
+    seconds: Estimate | None
+    parts: Mapping[str, float]
+
+
 def _interval(value: float, draws: np.ndarray, error: float) -> Estimate:
     low, high = np.quantile(draws, [(1 - COVERS) / 2, (1 + COVERS) / 2])
     wide = QUANTILE * error

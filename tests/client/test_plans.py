@@ -1,5 +1,6 @@
 """What a plan predicts, says, draws and advises, from steps of a law that is known."""
 
+import json
 import math
 import re
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.cli import main
 from lepton_kit.client.planning import plan
 from lepton_kit.client.planning_runs import link_of
 from lepton_kit.client.plans import Plan, read_noise
@@ -187,6 +189,19 @@ def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
         plan(object(), **changes)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothere.yaml"], "nothere.yaml"),
+        (["--figure", "plan.png", "x.yaml"], "ends in .svg"),
+        (["nothere"], "nothere"),
+    ],
+)
+def test_the_shell_says_what_is_wrong(arguments, said, capsys):
+    assert main(["plan", *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_options_beside_a_configuration_are_refused():
     config = RunConfig.from_dict(
         {
@@ -198,29 +213,45 @@ def test_options_beside_a_configuration_are_refused():
         plan(config, epochs=3)
 
 
-def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores):
+@pytest.fixture
+def asked(monkeypatch):
+    """What a panel has asked `lk.plan` for; it answers with a plan that is there, or with an error."""
+    calls, answers = [], []
+
+    def answer(model, data, tell, **options):
+        calls.append((model, data, options))
+        tell("a short <run>")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    monkeypatch.setattr(lk, "plan", answer, raising=False)
+    return calls, answers
+
+
+def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores, asked):
+    calls, answers = asked
+    answers.append(two_cores)
     taken = []
-    panel = PlanPanel(ask=lambda tell: two_cores, use=taken.append)
+    panel = PlanPanel(ask=lambda: ("model", "data", {"workers": 3}), use=taken.append)
     assert panel.take.disabled
     assert repr(panel) == "<PlanPanel: no plan yet>"
     panel.make.click()
     panel.settled(30)
+    assert calls == [("model", "data", {"workers": 3})]
     assert "a third" in panel.told.value
-    assert "<img" in panel.picture.value
+    assert 'alt="Predicted samples/s' in panel.picture.value
     panel.take.click()
-    assert taken[0]["workers"] == 2
-    assert taken[0]["batch_size"] == 128
+    assert taken[0] == two_cores.advise().options
     panel.lock(True)
     assert panel.make.disabled
     assert panel.take.disabled
     panel.close()
 
 
-def test_a_plan_that_fails_is_said_in_the_panel():
-    def fails(tell):
-        raise ConfigError("data", given=None, rule="something")
-
-    panel = PlanPanel(ask=fails)
+def test_a_plan_that_fails_is_said_in_the_panel(asked):
+    asked[1].append(ConfigError("data", given="<b>", rule="something"))
+    panel = PlanPanel(ask=lambda: (None, None, {}))
     panel.make.click()
     panel.settled(30)
     assert "data" in panel.complaint
@@ -228,8 +259,15 @@ def test_a_plan_that_fails_is_said_in_the_panel():
     panel.close()
 
 
+def test_a_panel_of_a_plan_has_nothing_to_press(two_cores):
+    panel = PlanPanel(two_cores)
+    assert two_cores.told() in repr(panel)
+    assert panel.make.layout.display == panel.take.layout.display == "none"
+    panel.close()
+
+
 @pytest.mark.processes
-def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path):
+def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path, capsys):
     data = lk.data.sample("digits")
     model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=16, num_layers=2)
     said = []
@@ -249,8 +287,28 @@ def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path):
         while len(run.view().report_steps) < 4:
             time.sleep(0.02)
         of_log = lk.plan(run)
+        figure = tmp_path / "plan.svg"
+        shell = [
+            "--runs-dir",
+            str(tmp_path),
+            "plan",
+            run.id,
+            "--workers",
+            "1",
+            "2",
+            "--figure",
+            str(figure),
+            "--json",
+        ]
+        assert main(shell) == 0
     finally:
         run.stop().wait()
     assert [row.setting.workers for row in of_log.rows] == [1]
     assert of_log.predict(4).step.high / of_log.predict(4).step.low > 1.05
+    told = json.loads(capsys.readouterr().out)
+    assert [row["workers"] for row in told["rows"]] == [1, 2]
+    assert told["told"].endswith("(estimated).")
+    assert told["advice"]["batch_size"] == 64
+    assert figure.read_text().startswith("<svg")
+    figure.unlink()
     assert [one.name for one in tmp_path.iterdir()] == [run.id]
