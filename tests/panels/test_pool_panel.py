@@ -35,7 +35,7 @@ def runs(folder: PoolFolder):
     members = []
     for one in told:
         members.append(Membership(folder, one.run))
-        members[-1].write(one)
+        members[-1].tell(one)
     yield told
     for member in members:
         member.leave()
