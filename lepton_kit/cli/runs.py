@@ -87,7 +87,7 @@ def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | Non
 def told(run: Any, status: str) -> str:
     """A run in one line."""
     from lepton_kit.rundir import Status
-    from lepton_kit.rundir.view import describe
+    from lepton_kit.rundir.told import describe
 
     return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
 
