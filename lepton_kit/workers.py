@@ -140,6 +140,16 @@ class WorkersConfig(Section):
             return frozenset(place.device for place in self.places)
         return frozenset({self.device})
 
+    @property
+    def whereabouts(self) -> dict[str, Any]:
+        """How many workers were asked for, and the hosts with their slots: what the log says of where a run stands.
+
+        >>> WorkersConfig(count=3, hosts=("localhost:2", "gpu-box")).whereabouts
+        {'workers': 3, 'hosts': ['localhost:2', 'gpu-box:1']}
+        """
+        hosts = None if self.hosts is None else [f"{host.name}:{host.slots}" for host in self.hosts]
+        return {"workers": self.count, "hosts": hosts}
+
     @pydantic.field_validator("count")
     @classmethod
     def _count(cls, count: int | str) -> int | str:

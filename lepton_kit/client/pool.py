@@ -105,15 +105,14 @@ def pool() -> Pool:
 
 def _told(rows: Sequence[dict[str, Any]], there: int | None, what: str, where: str) -> str:
     """A group of runs in words; nothing of none."""
+    if not rows:
+        return ""
     training = sum(1 for row in rows if row["workers"])
     workers = sum(row["workers"] for row in rows)
     return (
-        rows
-        and (
-            f"{training} run{'s' * (training != 1)} with {workers} worker{'s' * (workers != 1)} on {there} "
-            f"{what}{'s' * (there != 1)}{where}, {len(rows) - training} in line"
-        )
-    ) or ""
+        f"{training} run{'s' * (training != 1)} with {workers} worker{'s' * (workers != 1)} on {there} "
+        f"{what}{'s' * (there != 1)}{where}, {len(rows) - training} in line"
+    )
 
 
 def _read(path: Path) -> list[Entry]:

@@ -61,8 +61,8 @@ def _width(room: Room, words_below: bool) -> float:
     for core in room.cores:
         groups = nodes.setdefault(core.node, {})
         groups[core.siblings] = groups.get(core.siblings, 0) + 1
-    rows: list[float] = [sum(CELL * count + GAP for count in groups.values()) for groups in nodes.values()]
-    rows += [len(room.gpus) * (GPU_WIDTH + GAP), WIDTH / 2 if words_below else 0]
+    rows = [sum(CELL * count + GAP for count in groups.values()) for groups in nodes.values()]
+    rows += [len(room.gpus) * (GPU_WIDTH + GAP), WIDTH // 2 if words_below else 0]
     return min(float(WIDTH), max(CELL * 3, *rows) + 2 * MARGIN)
 
 

@@ -41,6 +41,8 @@ class RunView:
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
+        self._places: dict[str, Any] | None = None
+        self._moved = 0
         self.workers: list[dict[str, Any]] = []
         self.last_workers: list[dict[str, Any]] = []
         """Those that there were when one trained last; they are what is to be told of a run that has ended."""
@@ -229,7 +231,10 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-
+        if (places := event.get("places")) is not None:  # a driver begins
+            if self._places not in (None, places):
+                self._moved = len(self.requests)
+            self._places = places
         if self.status is not Status.QUEUED:
             self.in_line = None
 
@@ -238,6 +243,11 @@ class RunView:
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
+
+    def standing(self, places: dict[str, Any]) -> list[dict[str, Any]]:
+        """The requests that count for a driver of workers at these `places`: no number that was asked for where they stood before."""
+        before = self._moved if self._places in (None, places) else len(self.requests)
+        return [one for k, one in enumerate(self.requests) if k >= before or one["verb"] != "scale"]
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]

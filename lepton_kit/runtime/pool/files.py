@@ -10,7 +10,8 @@ from pathlib import Path
 
 from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
 
-MOST_BYTES = 1 << 16
+LEAST_BYTES, MOST_BYTES = 1 << 12, 1 << 16
+"""Of a file: room is taken for all that it will hold when it is made, so that a disk that fills up spoils none."""
 
 
 class OwnFile:
@@ -24,11 +25,16 @@ class OwnFile:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL
         self.descriptor = os.open(self._path, flags, 0o644)
         os.fchmod(self.descriptor, 0o644)
-        try_lock(self.descriptor)
+        try:
+            try_lock(self.descriptor)
+            os.pwrite(self.descriptor, b" " * LEAST_BYTES, 0)
+        except OSError:
+            self.leave()
+            raise
 
     def write(self, text: str) -> None:
         """Say what is true now, all of it; to be called with the pool locked."""
-        data = text.encode()
+        data = text.encode().ljust(LEAST_BYTES)
         os.pwrite(self.descriptor, data, 0)
         os.ftruncate(self.descriptor, len(data))
         os.fsync(self.descriptor)  # other machines see what the server of a network file system has

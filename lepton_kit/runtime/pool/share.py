@@ -117,6 +117,14 @@ class Share:
             self._membership.tell(entry)
         return grant
 
+    def first_look(self) -> Grant:
+        """The same when a run begins: where the pool can't be read or written now, the run waits in line and says why."""
+        try:
+            return self.look()
+        except OSError as failure:
+            why = f"the folder that runs share can't be used now ({failure.strerror or failure})"
+            return Grant(self.entry.run, 0, 0, None, why)
+
     def _decide(self, members: list[Entry]) -> Grant:
         entry = self.entry
         if not any(one.run == entry.run for one in members):  # somebody took the file away

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -265,6 +266,7 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     lab.follow(a)
     assert not a.wishes.suspending, "its turn has just begun"
     lab.now += share.TURN_SECONDS
+    b.share.look()
     lab.follow(a)
     assert a.wishes.suspending
     assert a.wishes.wanted.stopping
@@ -327,3 +329,18 @@ def test_a_worker_that_died_is_replaced_where_its_slot_is_kept(lab: Lab):
     del a.roster.members[0]
     a.share.follow(lab.now + 2, a.wishes, a.view, a.roster)
     assert slots_used(a) == {"one": 1, "two": 1}
+
+
+def test_a_run_that_begins_while_the_folder_has_no_room_waits_in_line_and_says_why(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    made = Share(any_config(workers={"count": "auto"}), "a", lambda: PoolFolder(lab.folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        grant = made.first_look()
+    assert (grant.workers, grant.before) == (0, 0)
+    assert "can't be used now (No space left on device)" in grant.why
+    assert made.look().workers == 4
