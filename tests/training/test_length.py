@@ -33,3 +33,13 @@ def test_max_steps_cuts_an_epoch_off_and_completes_it():
     length = length_of(any_config(training={"global_batch": 4, "epochs": 3, "max_steps": 4}), 10)
     assert length.total_steps == 4
     assert [length.completed_epochs(p) for p in (3, 4)] == [1, 2]
+
+
+def test_a_limit_beyond_the_last_epoch_changes_nothing():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 3, "max_steps": 100}), 10)
+    assert length.total_steps == 9
+
+
+def test_a_stop_completes_the_epoch_that_it_cuts_off_and_no_other():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 3}), 10)
+    assert [length.completed_epochs(p, stopped=True) for p in (0, 1, 2, 3, 4)] == [0, 1, 1, 1, 2]
