@@ -236,7 +236,7 @@ def give_variables(model: Any, arrays: list[Any], source: str, trained: Sequence
     """
     from lepton_kit.training import state
     from lepton_kit.training.patched import optimizers_of
-    from lepton_kit.training.step import outside
+    from lepton_kit.training.variables import outside
 
     count = len(model.variables)
     state.restore(model.variables, arrays[:count], source)

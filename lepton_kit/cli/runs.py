@@ -13,7 +13,6 @@ from typing import Any
 
 from lepton_kit.errors import ConfigError
 
-ANSWER_SECONDS = 3.0
 NO_HOSTS = "none"
 
 
@@ -115,23 +114,8 @@ def state(run: Any, status: str) -> dict[str, Any]:
 
 def scale(options: argparse.Namespace) -> int:
     """Ask for another number of workers."""
-    run = open_run_of(options)
-    answered = len(run.view().requests)
-    run.scale(workers_of(options.workers))
-    return answer(run, answered)
-
-
-def answer(run: Any, answered: int) -> int:
-    """Wait a moment for the driver's word: 1 if it refuses, with its cause."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while time.monotonic() < deadline:
-        for request in run.view().requests[answered:]:
-            if request["verb"] == "scale":
-                if not request["accepted"]:
-                    print(f"lepton: refused: {request['cause']}", file=sys.stderr)
-                return 0 if request["accepted"] else 1
-        time.sleep(0.05)
-    return 0  # a driver that is still starting, or busy, hears it later
+    open_run_of(options).scale(workers_of(options.workers))
+    return 0
 
 
 def set(options: argparse.Namespace) -> int:
@@ -162,7 +146,7 @@ def workers(options: argparse.Namespace) -> int:
         print(json.dumps({"workers": rows, "straggler": None if slow is None else str(slow)}))
         return 0
     if not len(found):
-        print("no workers yet")
+        print("no worker has been told of yet")
         return 0
     short = {name: name.replace("_percent", " %").replace("_per_second", "/s") for name in found.columns}
     text = found.rename(columns=short).to_string(
@@ -178,6 +162,15 @@ def alert(options: argparse.Namespace) -> int:
     found.join()
     for one in found.told:
         print(f"{one.kind}: {one.text}")
+    return 0
+
+
+def energy(options: argparse.Namespace) -> int:
+    """Print what a run took and costs."""
+    run = open_run_of(options)
+    found = run.energy()
+    cost = run.cost(options.prices, instance=options.instance, grams_per_kwh=options.grams_per_kwh)
+    print(json.dumps({**found.to_dict(), "cost": cost.to_dict()}) if options.json else f"{found}\n{cost}")
     return 0
 
 

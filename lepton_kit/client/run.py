@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client import resuming, watching
 from lepton_kit.client.alerting import Alerts, Notify
+from lepton_kit.client.asking import AskedRun
 from lepton_kit.client.resuming import AS_IT_WAS
 from lepton_kit.client.script import absolute, as_python, with_changes
-from lepton_kit.client.standing import StandingRun
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.models import trust as trusted
-from lepton_kit.rundir import RunPaths, Status, find_run, send_request
+from lepton_kit.rundir import RunPaths, Status, find_run
 from lepton_kit.rundir.alerts import STALL_SECONDS
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from lepton_kit.deploy.predict import Predictor
 
 POLL_SECONDS = 0.05
-HEARD_SECONDS = 2.0
-"""A driver that was just killed may hold its lock for a moment yet; one that lives takes a request within a tick."""
 
 
-class Run(StandingRun):
+class Run(AskedRun):
     """A handle on a run directory; any number of them may watch and steer one run."""
 
     def __init__(self, paths: RunPaths):
@@ -90,17 +88,6 @@ class Run(StandingRun):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
-    def stop(self) -> Run:
-        """End the run at the next commit, with a checkpoint.
-
-        Raises `RunError`, as `pause`, `scale` and `set` do, if it is not under way, or its driver died before it heard.
-        """
-        return self._ask("stop")
-
-    def pause(self) -> Run:
-        """Hold training at the next commit; the workers stay."""
-        return self._ask("pause")
-
     def resume(self, *, hosts: Any = AS_IT_WAS, workers: int | str | None = None, spark: Any = None) -> Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver.
 
@@ -117,27 +104,6 @@ class Run(StandingRun):
         resuming.go_on(self, hosts, workers, spark)
         return self
 
-    def scale(self, workers: int | str) -> Run:
-        """Train on with this many workers, or ``"auto"``."""
-        return self._ask("scale", workers=workers)
-
-    def set(self, **changes: float) -> Run:
-        """Change ``learning_rate`` or ``log_seconds`` at the next commit. A schedule's rate can't be changed."""
-        self.config.check_rate(changes.get("learning_rate"))
-        return self._ask("set", **changes)
-
-    def slow_down(self, rank: int, factor: float) -> Run:
-        """Make the worker of a rank compute ``factor`` times as slowly, 1 to 20, for a lesson or a test; 1 undoes it.
-
-        It rests after each block of steps for (``factor`` - 1) times what it has computed. The worker stays slow when
-        ranks change, until it ends. Raises `RunError` for a rank that does not train.
-        """
-        return self._ask_answered("slow", rank=rank, factor=factor)
-
-    def slow_data(self, rank: int, seconds: float) -> Run:
-        """Make the worker of a rank wait so many seconds, 0 to 5, for the samples of each step; 0 undoes it. See `slow_down`."""
-        return self._ask_answered("slow", rank=rank, data_seconds=seconds)
-
     def alert(self, notify: Notify, *, stall_seconds: float = STALL_SECONDS) -> Alerts:
         """Tell of a straggler, a stall, a loss that is no number and a full disk: once each until it is over.
 
@@ -152,6 +118,7 @@ class Run(StandingRun):
 
         ``samples_per_second`` is its speed while it computes. The parts are in percent of the last 5 s of training:
         data, computing, communicating, waiting (for the slowest rank) and other (callbacks, validation, the loop).
+        Of a run that has ended it is what was told last, and the state is ``ended``.
         ``stolen_percent`` is the part of the time in which it could have run and had no core; ``memory_mb`` is in MB.
         """
         return watching.workers_table(self.view())
@@ -174,42 +141,6 @@ class Run(StandingRun):
         from lepton_kit.client.tensorboard import write_scalars
 
         return write_scalars(EventReader(self.paths.events).stream(), Path(folder))
-
-    def _ask_answered(self, verb: str, **arguments: Any) -> Run:
-        """Ask, and wait for the driver's word. Raises `RunError` with its cause where it refuses."""
-        answered = len(self.view().requests)
-        self._ask(verb, **arguments)
-        deadline = time.monotonic() + HEARD_SECONDS
-        while time.monotonic() < deadline:
-            for one in self.view().requests[answered:]:
-                if one["verb"] == verb and one.get("accepted") is False:
-                    raise RunError(f"{self.id}: {verb}: {one['cause']}")
-                if one["verb"] == verb:
-                    return self
-            time.sleep(POLL_SECONDS)
-        return self  # a driver that is busy hears it later
-
-    def _ask(self, verb: str, **arguments: Any) -> Run:
-        if not self.alive:
-            raise RunError(f"{self.id} is {self.status}; {verb} needs a run that is under way")
-        if self._heard(verb, **arguments) or (verb == "stop" and self.status.is_final):
-            return self
-        raise RunError(f"{self.id}: its driver ended before it heard of {verb}; the run is {self.status}")
-
-    def _heard(self, verb: str, **arguments: Any) -> bool:
-        """Leave a request; False if the driver ended without taking it. One that has only begun hears it later."""
-        request = send_request(self.paths, verb, **arguments)
-        waiting, deadline = self.paths.control / f"{request.id}.json", time.monotonic() + HEARD_SECONDS
-        begun = self.view().first_time is not None
-        while begun and self.alive and waiting.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if self.alive:
-            return True
-        with contextlib.suppress(FileNotFoundError):
-            waiting.unlink()
-            return False
-        answers = [one["accepted"] for one in self.view().requests if one.get("id") == request.id]
-        return answers != [False]  # taken by one that was about to end, and said so
 
     def logs(self, worker: int | None = None) -> str:
         """The text that the driver (or a worker, by its number) has printed."""

@@ -23,12 +23,15 @@ SPANS = {"data": "data", "compute": "busy", "wait": "waited", "communicate": "co
 
 
 def workers_table(view: RunView) -> pd.DataFrame:
-    """A row for each worker, ranks first: see `Run.workers_table`."""
+    """A row for each worker, ranks first: see `Run.workers_table`. Of a run that has ended those that trained last."""
     import pandas as pd
 
+    over = not view.workers and view.done
+    workers = view.last_workers if over else view.workers
     times = {row.rank: row for row in view.ranks.times()}
     loads = view.ranks.loads()
-    rows = [_row(one, times, loads) for one in view.workers]
+    rows = [_row(one, times, loads) for one in workers]
+    rows = [{**row, "state": "ended"} for row in rows] if over else rows
     rows.sort(key=lambda row: (row["rank"] is None, row["rank"], row["worker"]))
     columns = [
         "rank",

@@ -45,8 +45,8 @@ class Pace:
     overhead: float = 0.0
 
     def time(self, samples: float) -> float:
-        """Seconds for so many samples; a place without any computes one all the same, which counts for nothing."""
-        return self.seconds * (max(samples, 1.0) + self.overhead)
+        """Seconds for so many samples; a place without any computes nothing."""
+        return self.seconds * (samples + self.overhead) if samples > 0 else 0.0
 
 
 def best_shares(batch: int, paces: Sequence[Pace], most: Sequence[float] | None = None) -> list[float]:

@@ -92,13 +92,17 @@ Action = Spawn | Dismiss | Form | Reform | Abort | Command | End
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that the decision depends on. ``asked`` holds commands that were sent and not yet answered."""
+    """Everything that the decision depends on. ``asked`` holds commands that were sent and not yet answered.
+
+    ``aimed`` is how many workers were wanted when the last ring was sent to form.
+    """
 
     wanted: Wanted
     workers: Sequence[Observed]
     phase: Phase
     formed_before: bool = False
     asked: frozenset[str] = field(default_factory=frozenset)
+    aimed: int | None = None
 
     def in_state(self, *states: State) -> list[Observed]:
         """The workers in one of these states."""
@@ -166,7 +170,9 @@ def _steer(situation: Situation) -> list[Action]:
     if missing < 0:
         return [Reform(f"scale from {members} to {wanted.workers}")]
     if missing > 0 and ready and (ready >= missing or not situation.coming):
-        return [Reform(f"scale from {members} to {members + min(missing, ready)}")]
+        # Nobody asked for another number: one that was lost, or its host, has come back, or comes late.
+        why = "rejoin" if situation.aimed == wanted.workers else "scale"
+        return [Reform(f"{why} from {members} to {members + min(missing, ready)}")]
     if wanted.paused and situation.phase == "training" and "pause" not in asked:
         return [Command("pause")]
     if not wanted.paused and situation.phase == "paused":

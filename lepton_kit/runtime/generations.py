@@ -48,6 +48,8 @@ class Generations:
         self.number = 0
         self.formed_before = False
         self.asked: set[str] = set()
+        self.aimed: int | None = None
+        """Workers that were wanted when the last ring was sent to form."""
         self.learned: dict[int, float] = {}
         """Worker -> how fast it turned out to be, relative to the others; empty: as fast as its place says."""
         self.cause = "start"
@@ -73,6 +75,7 @@ class Generations:
             if checkpoint is not None and self.cause == "start":
                 self.cause = f"resumed from the checkpoint at step {checkpoint.step}"
         self.number += 1
+        self.aimed = wishes.workers
         self.asked = {"pause"} if wishes.paused else set()
         slot_bytes = max(member.slot_bytes for member in members)
         self._roster.seat(members, self._executor.places())

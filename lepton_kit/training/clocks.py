@@ -88,6 +88,7 @@ class Clock:
     def training(self) -> Iterator[None]:
         """While a block trains: what is not spent in sums is computing."""
         start, inside = time.perf_counter(), self._inside()
+        self._slowness.begin()
         try:
             yield
             self._slowness.after_computing(time.perf_counter() - start - (self._inside() - inside))

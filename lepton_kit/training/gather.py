@@ -14,18 +14,22 @@ LARGEST_INDEX = 1 << 24
 class Cut:
     """A rank's part of one global batch, as tensors: rows ``offset`` to ``offset + rows`` of ``total``.
 
-    ``scale`` is ``rows / total`` (float32). A rank without rows brings one row along that counts for nothing.
+    ``scale`` is ``rows / total`` (float32). A rank without rows brings one row along that counts for nothing; where it is
+    known to be ``idle`` while a graph is traced, nothing in that graph depends on this row.
     """
 
     scale: Any
     offset: Any
     rows: Any
     total: Any
+    idle: bool = False
 
     def pad(self, part: Any, each: int = 1) -> Any:
         """The own rows (``each`` entries a row) at their place in a batch whose other rows are zero."""
         import tensorflow as tf
 
+        if self.idle:
+            return zeros([each * self.total, *lengths(part)[1:]], part.dtype)
         before, own = each * self.offset, each * self.rows
         after = each * self.total - before - own
         rest = [[0, 0]] * (len(part.shape) - 1)
@@ -38,6 +42,22 @@ class Cut:
         rows = whole[self.offset : self.offset + self.rows]
         missing = tf.shape(like)[0] - self.rows
         return tf.pad(rows, [[0, missing], *[[0, 0]] * (len(like.shape) - 1)])
+
+
+def lengths(tensor: Any) -> list[Any]:
+    """Of the axes of a tensor: whole numbers where they are fixed, so that nothing has to be computed for them."""
+    import tensorflow as tf
+
+    return [tf.shape(tensor)[axis] if length is None else length for axis, length in enumerate(tensor.shape)]
+
+
+def zeros(shape: list[Any], kind: Any) -> Any:
+    """Zeros; axes whose length is a tensor stay open."""
+    import tensorflow as tf
+
+    found = tf.zeros(shape, kind)
+    found.set_shape([length if isinstance(length, int) else None for length in shape])
+    return found
 
 
 def gather(collective: Any, cut: Cut, parts: Sequence[Any]) -> list[Any]:

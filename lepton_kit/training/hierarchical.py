@@ -16,6 +16,7 @@ from lepton_kit.training.collective import (
     RingCollective,
     checked,
     counted,
+    unique_name,
 )
 
 
@@ -48,7 +49,7 @@ class HierarchicalCollective(RingCollective):
 
         tensors = [*means, *totals, *gradients]
         rounded = len(gradients) if self._wire != "float32" else 0
-        name = _unique_name("sums")
+        name = unique_name("sums") or "sums"
         if self._operations is None:
             exact, other = _row(*counted(means, totals, gradients, scale), rounded)
         else:
@@ -114,15 +115,6 @@ def _over_horovod(tensor: Any, name: str) -> Any:
 
     # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
     return mpi_ops._allreduce(tensor, name=name, op=hvd.Sum, ignore_name_scope=True)
-
-
-def _unique_name(name: str) -> str:
-    """A name that comes once in the graph that is traced, the same on all ranks, which trace the same graphs."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return name  # what runs eagerly has ended before the next one begins
-    return str(tf.compat.v1.get_default_graph().unique_name(name))
 
 
 def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any]:

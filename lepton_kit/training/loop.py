@@ -82,6 +82,7 @@ class Worker:
         self._generation, self._rank = membership.generation, membership.rank
         self._size = membership.world_size
         self._weights, self._blocks = join.weights, Blocks()
+        self._step.slowness = self._channel.slowness
         self._clock, self._block = Clock(self._collective.inside_seconds, self._channel.slowness), (0, 0)
         paced = self._rank == 0 and self._job.config.workers.weights == "auto"
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
@@ -188,10 +189,10 @@ class Worker:
             rate, weights = desired.learning_rate, desired.weights
             said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
             desired.learning_rate, desired.weights = 0.0, ()
-        said.figures[self._rank] = taken
+        said.figures[self._rank], said.norms[self._rank] = taken, self._reports.own_norm()
         agreed = self._blocks.timed(lambda: said.by(self._collective))
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        self._reports.note_time(agreed.figures)
+        self._reports.note(agreed)
         if self._pacing is not None:
             self._pacing.note(agreed.figures, *self._block, self._weights)
         if agreed.speeds.any():

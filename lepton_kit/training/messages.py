@@ -75,6 +75,9 @@ class Fork(Carrying):
     log: str
     threads: int
     device: str
+    cores: list[int] = field(default_factory=list)
+    gpu: int | None = None
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from lepton_kit.training.gather import Cut
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
-from lepton_kit.training.step import Block, Step, fold_rank, is_seed, with_outside
+from lepton_kit.training.step import Block, Step
+from lepton_kit.training.variables import fold_rank, is_seed, with_outside
 
 
 class OwnStep(Step):
@@ -119,8 +120,10 @@ class OwnStep(Step):
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
-        with over_all_ranks(model, self.collective, cut), counting(counted, collective=self.collective):
+        spanning = over_all_ranks(model, self.collective, cut, norms=self.norms)
+        with spanning, counting(counted, collective=self.collective):
             logs = model.train_step(self.inputs.packed(data))
+        self.norms.count(cut.scale)
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))  # twice is none
         state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]

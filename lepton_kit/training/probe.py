@@ -18,7 +18,8 @@ from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.own import OwnStep
 from lepton_kit.training.patched import optimizers_of
 from lepton_kit.training.scope import call
-from lepton_kit.training.step import Block, Step, has_own_step, is_seed
+from lepton_kit.training.step import Block, Step, has_own_step
+from lepton_kit.training.variables import is_seed
 
 CUT = (1, 3)
 TOLERANCE = 1e-3

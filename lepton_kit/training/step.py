@@ -6,23 +6,28 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
-from lepton_kit.models.objects import reached
 from lepton_kit.training.collective import Summing
 from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut, gather_slices, gather_structure
+from lepton_kit.training.idle import Idle
 from lepton_kit.training.inputs import Inputs
+from lepton_kit.training.norms import Norms
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
+from lepton_kit.training.slowness import Resting, Slowness
 from lepton_kit.training.tally import Tally
 from lepton_kit.training.traces import Traces, gains
+from lepton_kit.training.variables import fold_rank, shaped, with_outside
 
 MAX_BLOCK_STEPS = 64
 
@@ -83,9 +88,12 @@ class Step:
         self._held_example = held
         self._exact_embeddings, self._sizes = exact_embeddings, sizes
         self.inputs = Inputs(model, example)
+        self.slowness = Slowness()
+        """Of the worker whose step it is."""
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._losses = tf.Variable(tf.zeros([MAX_BLOCK_STEPS]), trainable=False)
         self._proofs = tf.Variable(tf.zeros([MAX_BLOCK_STEPS, PROOF_SIZE]), trainable=False)
+        self.norms = Norms()
         self._build()
 
     def _build(self) -> None:
@@ -110,7 +118,13 @@ class Step:
         ]
         self._counters = [v for v in model.non_trainable_variables if v.dtype.startswith(("int", "uint"))]
         self._slices = slices_per_sample(model, inputs) if self._exact_embeddings else {}
-        self._block = Traces(self._run_block, self._signature, fixed=gains(model))
+        self._block = Traces(
+            self._run_block,
+            self._signature,
+            fixed=gains(model),
+            idle=partial(self._run_block, ring_of=Idle),
+        )
+        self._slowed: Traces | None = None
         self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
 
     # ------------------------------------------------------------------ what the loop asks
@@ -150,8 +164,8 @@ class Step:
 
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
-        self._block(
-            max(1, block.rows),
+        self._graphs(block.rows)(
+            block.rows,
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
             block.proofs,
@@ -162,12 +176,24 @@ class Step:
             block.total,
         )
 
+    def _graphs(self, rows: int) -> Traces:
+        """The graphs of a block; a slowed worker rests within its steps, and has a graph of its own for that."""
+        if self.slowness.factor == 1.0 or rows == 0:
+            return self._block
+        if self._slowed is None:
+            start = time.perf_counter()
+            resting = partial(self._run_block, ring_of=lambda ring: Resting(ring, self.slowness))
+            self._slowed = Traces(resting, self._signature, fixed=False)
+            self._slowed.trace()
+            self.slowness.excuse(time.perf_counter() - start)
+        return self._slowed
+
     def try_once(self, block: Block) -> None:
         """Train the one step of a block as Python goes, without a graph."""
         data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
         whole = self.inputs.arrays(*(first(part) for part in block.whole)) if self.needs_whole else ()
         cut = Cut(np.float32(block.scale), block.offset, block.rows, block.total)
-        self._train_step(data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
+        self._train_step(self.collective, data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
@@ -210,21 +236,33 @@ class Step:
         return [data, whole, tf.TensorSpec([None, PROOF_SIZE], tf.float32), *scalars]
 
     def _run_block(
-        self, data: Any, whole: Any, proofs: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any
+        self,
+        data: Any,
+        whole: Any,
+        proofs: Any,
+        scale: Any,
+        rank: Any,
+        offset: Any,
+        rows: Any,
+        total: Any,
+        ring_of: Callable[[Summing], Summing] | None = None,
     ) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        cut = Cut(scale, offset, rows, total)
+        cut = Cut(scale, offset, rows, total, idle=ring_of is Idle)
 
         def body(i: Any) -> tuple[Any]:
             own, all_rows = (tf.nest.map_structure(lambda a: a[i], part) for part in (data, whole))
-            self._train_step(own, all_rows, proofs[i], cut, rank, i)
+            ring = self.collective if ring_of is None else ring_of(self.collective)
+            self._train_step(ring, own, all_rows, proofs[i], cut, rank, i)
             return (i + 1,)
 
         tf.while_loop(lambda i: i < steps, body, (tf.constant(0),), parallel_iterations=1)
 
-    def _train_step(self, data: Any, whole: Any, proof: Any, cut: Cut, rank: Any, index: Any) -> None:
+    def _train_step(
+        self, ring: Summing, data: Any, whole: Any, proof: Any, cut: Cut, rank: Any, index: Any
+    ) -> None:
         import tensorflow as tf
 
         states = [v.value for v in (*self._float_state, *self.metric_variables)]
@@ -232,31 +270,32 @@ class Step:
         # The reads come first so that no rank offers its part of this step before the assignments of the step
         # before are done.
         with tf.control_dependencies(before):
-            found = self._forward_backward(data, whole, cut, rank)
+            found = self._forward_backward(ring, data, whole, cut, rank)
         gradients, slices = found.gradients, found.slices
         with tf.control_dependencies(before):
             tracked = [] if self.gathered else [found.metrics[k] for k in self._batch_means]
             means = [*found.float_state, *found.assigned, found.loss, *tracked]
             means = [tf.cast(value, tf.float32) for value in means]
             totals = [*(() if self.gathered else found.metrics), proof]
-            reduced = self.collective.sum(
+            reduced = ring.sum(
                 means,
                 [tf.cast(value, tf.float32) for value in totals],
                 cut.scale,
                 [tf.cast(value, tf.float32) for value in gradients.values()],
             )
-            slices = {
-                k: gather_slices(self.collective, cut, value, self._slices[k]) for k, value in slices.items()
-            }
+            every = {k: gather_slices(ring, cut, value, self._slices[k]) for k, value in slices.items()}
         sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(totals) - 1, 1]
         ends = np.cumsum([*sizes, len(gradients)])
         parts = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
         state, assigned, (loss,), tracked, metrics, (proof,), dense = parts
-        update = dict(zip(gradients, dense, strict=True)) | slices
+        update = dict(zip(gradients, dense, strict=True)) | every
+        own = [] if cut.idle else [*gradients.values(), *slices.values()]
+        self.norms.note(own, [*update.values()], cut.scale, self.optimizer, position=before[-3])
         metrics = list(found.metrics) if self.gathered else metrics
         for k, value in zip(self._batch_means, tracked, strict=False):
             metrics[k] = value
-        with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *found.metrics]):
+        seen = found.metrics if self.gathered else []
+        with tf.control_dependencies([*reduced, *(s.values for s in every.values()), *seen]):
             for variable, value in zip(self._float_state, state, strict=True):
                 variable.assign(tf.cast(value, variable.dtype))
             for variable, value in zip(self._counters, found.counters, strict=True):
@@ -272,7 +311,7 @@ class Step:
             order = sorted(update)
             self.optimizer.apply([update[k] for k in order], [self._trained[k] for k in order])
 
-    def _forward_backward(self, data: Any, whole: Any, cut: Cut, rank: Any) -> _Found:
+    def _forward_backward(self, ring: Summing, data: Any, whole: Any, cut: Cut, rank: Any) -> _Found:
         """This rank's loss and gradients, both scaled by its share, and the state that its samples lead to."""
         import tensorflow as tf
 
@@ -292,11 +331,11 @@ class Step:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             counted = tf.cast(cut.scale > 0, "float32")
-            spans_ranks = counting(counted, scaled=True, collective=self.collective)
+            spans_ranks = counting(counted, scaled=True, collective=ring)
             with leaf_scope(tape, mapping) as scope, spans_ranks:
                 predicted = call(model, x, training=True)
                 if self.gathered:
-                    predicted = gather_structure(self.collective, cut, predicted)
+                    predicted = gather_structure(ring, cut, predicted)
                     x, y, w = self.inputs.unpack(whole)
                 loss = model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=w, training=True)
                 model.compute_metrics(x, y, predicted, sample_weight=w)
@@ -313,7 +352,9 @@ class Step:
             if k in self._slices:
                 slices[k] = parts[0]
             elif parts:
-                gradients[k] = tf.add_n([tf.convert_to_tensor(part) for part in parts])
+                gradients[k] = shaped(
+                    self._trained[k], tf.add_n([tf.convert_to_tensor(part) for part in parts])
+                )
         counters = [
             tf.cast(v.value + tf.cast(scope.value(v) - value, v.dtype), v.dtype)
             for v, value in zip(self._counters, fed, strict=True)
@@ -323,11 +364,11 @@ class Step:
             tf.reduce_mean(loss),
             gradients,
             slices,
-            [scope.value(v) for v in self._float_state],
+            [shaped(v, scope.value(v)) for v in self._float_state],
             counters,
-            [scope.value(v) for v in self.metric_variables],
+            [shaped(v, scope.value(v)) for v in self.metric_variables],
             changed,
-            [scope.value(self._trained[k]) for k in changed],
+            [shaped(self._trained[k], scope.value(self._trained[k])) for k in changed],
         )
 
 
@@ -341,43 +382,6 @@ class _Found:
     metrics: list[Any]
     changed: list[int]
     assigned: list[Any]
-
-
-def with_outside(model: Any, variables: list[Any], position: Any) -> list[Any]:
-    """These variables, then those of metrics, the position, and what the model reads without tracking it."""
-    known = {id(v) for v in variables}
-    found = [*variables, *(v for v in model.metrics_variables if id(v) not in known), position]
-    return [*found, *outside(model, found)]
-
-
-def outside(model: Any, known: Sequence[Any]) -> list[Any]:
-    """The numbers that a model's pickle holds beside its known variables: a closure's, a callback may change them."""
-    inside = {id(v) for v in known} | {id(getattr(v, "_value", None)) for v in known}
-    held = {
-        id(v): v
-        for v in reached(model).variables
-        if v.dtype.is_floating or v.dtype.is_integer or v.dtype.is_bool
-    }
-    return [v for key, v in held.items() if key not in inside]
-
-
-def is_seed(variable: Any) -> bool:
-    """Whether a variable is the state of a Keras SeedGenerator."""
-    return variable.name == "seed_generator_state" and tuple(variable.shape) == (2,)
-
-
-def fold_rank(variable: Any, rank: Any) -> Any:
-    """A generator's state with the rank mixed in, so that ranks draw different noise; other counters as they are.
-
-    Mixed in twice, it is the state of before.
-    """
-    import tensorflow as tf
-
-    value = tf.convert_to_tensor(variable.value)
-    if not is_seed(variable):
-        return value
-    mixed = tf.cast(rank, value.dtype) * tf.constant(0x1E3779B9, value.dtype)
-    return tf.stack([tf.bitwise.bitwise_xor(value[0], mixed), value[1]])
 
 
 def has_own_step(model: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The graphs of a block: one for any number of samples a step, and faster ones for the numbers that last."""
+"""The graphs of a block: one for any number of samples a step, and others for numbers that last, none at all among them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,31 @@ from typing import Any
 STEADY_BLOCKS = 200
 """After so many blocks in a row with one number of samples a graph of their own is traced for it: some 20 seconds."""
 MOST_TRACES = 8
+IDLE_BLOCKS = 3
+"""So many blocks in a row without a sample are worth tracing a graph that computes none; the last batch of an epoch is not."""
+
+
+class NotApart(Exception):
+    """A model whose sums over ranks cannot be told apart from what it computes: it has no graph for no samples."""
 
 
 class Traces:
     """Calls ``run`` as a graph; where ``fixed`` also as graphs in which the number of samples is fixed.
 
     ``signature`` gives the types of the arguments for so many samples a step, None for any. Tracing takes about a second, so
-    only numbers that are expected or that last get a graph of their own. Not thread-safe.
+    only numbers that are expected or that last get a graph of their own. ``idle`` does what ``run`` does for 0 samples,
+    which bring one along; it may raise `NotApart` while it is traced. Not thread-safe.
     """
 
     def __init__(
-        self, run: Callable[..., None], signature: Callable[[int | None], list[Any]], *, fixed: bool
+        self,
+        run: Callable[..., None],
+        signature: Callable[[int | None], list[Any]],
+        *,
+        fixed: bool,
+        idle: Callable[..., None] | None = None,
     ):
-        self._run, self._signature, self._fixed = run, signature, fixed
+        self._run, self._idle, self._signature, self._fixed = run, idle, signature, fixed
         self._any = self._traced(None)
         self._own: dict[int, Any] = {}
         self._last, self._row = 0, 0
@@ -31,15 +43,35 @@ class Traces:
         for size in sorted(set(sizes) - {0})[:MOST_TRACES] if self._fixed else ():
             self._own[size] = self._traced(size)
             self._own[size](*arguments(size))
+        if 0 in sizes and self._idle is not None:
+            self._own[0] = self._traced_idle()
+            self._own[0](*arguments(1))
+
+    def trace(self) -> None:
+        """Trace the graph for any number of samples, if it is not."""
+        self._any.get_concrete_function()
 
     def __call__(self, samples: int, *arguments: Any) -> None:
         """Run a block whose steps have so many samples each."""
         self._row = self._row + 1 if samples == self._last else 0
         self._last = samples
-        lasts = self._row == STEADY_BLOCKS and samples not in self._own and len(self._own) < MOST_TRACES
-        if self._fixed and lasts:
-            self._own[samples] = self._traced(samples)
+        if samples not in self._own:
+            if samples == 0 and self._idle is not None and self._row == IDLE_BLOCKS:
+                self._own[0] = self._traced_idle()
+            elif samples and self._fixed and self._row == STEADY_BLOCKS and len(self._own) < MOST_TRACES:
+                self._own[samples] = self._traced(samples)
         self._own.get(samples, self._any)(*arguments)
+
+    def _traced_idle(self) -> Any:
+        import tensorflow as tf
+
+        assert self._idle is not None
+        traced: Any = tf.function(self._idle, input_signature=self._signature(None), autograph=False)
+        try:
+            traced.get_concrete_function()
+        except NotApart:
+            return self._any
+        return traced
 
     def _traced(self, samples: int | None) -> Any:
         import tensorflow as tf

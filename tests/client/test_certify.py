@@ -32,3 +32,34 @@ def test_synchronized_statistics_stay_exact_when_ranks_run_out_of_samples():
     )
     assert not found.inexact
     assert found.max_difference < 1e-5, found
+
+
+def many() -> keras.Model:
+    """An embedding, statistics over all ranks, and two outputs, whose losses and metrics differ."""
+    layers = keras.layers
+    inputs = keras.Input((5,), dtype="int32")
+    inner = layers.GlobalAveragePooling1D()(layers.Embedding(12, 6, name="words")(inputs))
+    inner = layers.Activation("tanh")(
+        layers.BatchNormalization(name="norm")(layers.Dense(7, use_bias=False)(inner))
+    )
+    model = keras.Model(inputs, [layers.Dense(3, name="kind")(inner), layers.Dense(1, name="size")(inner)])
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        [keras.losses.SparseCategoricalCrossentropy(from_logits=True), "mse"],
+        metrics=[["accuracy"], ["mae"]],
+    )
+    return model
+
+
+@pytest.mark.parametrize("allreduce", ["shared_memory", "horovod"])
+def test_a_rank_that_never_has_a_sample_changes_nothing(allreduce):
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 12, (60, 5)).astype(np.int32)
+    y = [generator.integers(0, 3, 60), generator.normal(size=(60, 1)).astype(np.float32)]
+    found = lk.certify(
+        synchronize_batch_normalization(many()), lk.data.arrays(x, y, validation_split=0.0),
+        workers=3, weights=[2, 0, 1], steps=20, global_batch=12, allreduce=allreduce,
+    )  # fmt: skip
+    assert not found.inexact
+    assert found.max_difference < 2e-6, found

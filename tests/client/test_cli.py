@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lepton_kit import cli, data, deploy
-from lepton_kit.client import run as client_run
+from lepton_kit.client import asking
 from lepton_kit.data import cache
 from lepton_kit.deploy import answering, exports
 from lepton_kit.deploy.frames import frame
@@ -95,7 +95,7 @@ def test_a_run_under_way_is_asked(folder: Path, verb: str):
 
 
 def test_scale_and_set_leave_their_values(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli.runs, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "HEARD_SECONDS", 0.0)
     paths = make(folder, status="running")
     held = lock.take(paths)
     assert call(folder, "scale", "demo", "3") == 0
@@ -113,7 +113,7 @@ def test_scale_and_set_leave_their_values(folder: Path, monkeypatch: pytest.Monk
 def test_a_worker_is_made_slow(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(client_run, "HEARD_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "HEARD_SECONDS", 0.0)
     paths = make(folder, status="running")
     held = lock.take(paths)
     assert call(folder, "slow", "demo", "1", "--factor", "3", "--data-seconds", "0.05") == 0
@@ -140,9 +140,9 @@ def test_a_refused_number_of_workers_is_told(
         )
         log.close()
 
-    monkeypatch.setattr(cli.runs.time, "sleep", refuse)
+    monkeypatch.setattr(asking.time, "sleep", refuse)
     assert call(folder, "scale", "demo", "9") == 1
-    assert "refused: workers: got 9; at most 4" in capsys.readouterr().err
+    assert "scale: workers: got 9; at most 4" in capsys.readouterr().err
     os.close(held)
 
 

@@ -34,7 +34,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         config = planned.store(folder)
         (folder / "config.yaml").write_text(config.to_yaml())
         run = open_run(folder)
-        book = Ledger(run.paths, EventLog(run.paths.events), places=config.workers.places)
+        book = Ledger(run.paths, EventLog(run.paths.events), places=config.workers.whereabouts)
         book.begin(config.model.model_dump())
         for verb, arguments in asked:
             book.append("request", {"verb": verb, **arguments, "accepted": True, "cause": None})
@@ -54,10 +54,10 @@ def test_it_is_another_place_only_where_something_is_asked():
 def test_it_goes_on_with_the_workers_that_it_had_last(stopped: Any):
     run = stopped(("scale", {"workers": 3}), ("set", {"learning_rate": 0.5}), workers=2)
     config = moved(run, "two:4, three:1", None)
-    assert config.workers.places == {"workers": 3, "hosts": ["two:4", "three:1"]}
+    assert config.workers.whereabouts == {"workers": 3, "hosts": ["two:4", "three:1"]}
     assert moved(run, "two:4", 4).workers.count == 4
-    assert moved(run, None, None).workers.places == {"workers": 3, "hosts": None}
-    assert moved(run, AS_IT_WAS, 1).workers.places == {"workers": 1, "hosts": None}
+    assert moved(run, None, None).workers.whereabouts == {"workers": 3, "hosts": None}
+    assert moved(run, AS_IT_WAS, 1).workers.whereabouts == {"workers": 1, "hosts": None}
 
 
 def test_what_was_said_of_the_old_places_no_longer_counts(stopped: Any):
@@ -137,7 +137,7 @@ def test_a_driver_elsewhere_forgets_the_numbers_of_before_and_keeps_the_rest(sto
     for workers, hosts, expected in ((2, None, 3), (4, None, 4), (4, ["two:8"], 4)):
         changes = {"workers.count": workers, "workers.hosts": hosts}
         config = RunConfig.load(run.paths.config).replace(**changes)
-        places = config.workers.places
+        places = config.workers.whereabouts
         book = Ledger(run.paths, EventLog(run.paths.events), places=places)
         wishes = Wishes(config, cores=2)
         wishes.recall(book.view.standing(places))

@@ -74,6 +74,19 @@ def test_a_row_for_each_worker_ranks_first():
     assert found.iloc[2][parts].isna().all()
 
 
+def test_of_a_run_that_has_ended_the_last_table_stays():
+    view = RunView()
+    told = {"kind": "workers", "time": 3.0, "wanted": 0}
+    ended = {"kind": "status", "time": 3.1, "status": "finished", "cause": None, "driver_pid": 1}
+    leaving = [{**one, "state": "leaving"} for one in WORKERS]
+    for event in [*events(), {**told, "workers": leaving}, {**told, "workers": []}, ended]:
+        view.feed(event)
+    found = workers_table(view)
+    assert found["state"].tolist() == ["ended"] * 3
+    assert found["rank"].tolist() == [0, 1, pd.NA]
+    assert found["samples_per_second"].iloc[1] == pytest.approx(500)
+
+
 def test_a_run_without_workers_has_an_empty_table():
     assert list(workers_table(RunView()).columns)[:3] == ["rank", "worker", "host"]
 

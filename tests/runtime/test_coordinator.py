@@ -76,6 +76,12 @@ def test_a_ring_grows_by_those_who_are_ready_if_no_more_are_coming():
     ]  # and none is sent away
 
 
+def test_one_that_comes_back_is_not_called_a_change_of_number():
+    found = situation(Wanted(2), [*training(1), Observed(1, "standby")], "training", formed_before=True)
+    assert decide(replace(found, aimed=2)) == [Reform("rejoin from 1 to 2")]
+    assert decide(replace(found, aimed=1)) == [Reform("scale from 1 to 2")]
+
+
 def test_a_lost_member_wakes_the_others_in_every_phase_of_a_ring():
     workers = [*training(1), Observed(1, "lost", rank=1)]
     for phase in ("forming", "training", "paused"):

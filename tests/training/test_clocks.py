@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from lepton_kit.training.clocks import Clock, Spent, Stopwatch
-from lepton_kit.training.slowness import Slowness
+from lepton_kit.training.slowness import Resting, Slowness
 
 
 def slept(seconds: float) -> float:
@@ -115,3 +116,65 @@ def test_the_last_one_into_a_sum_waits_for_nobody():
     np.testing.assert_allclose(spent.waited, [0.2, 0.1, 0.4])
     assert spent.communicated == pytest.approx(0.3)
     np.testing.assert_allclose(spent.data, [0, 0, 0.5])
+
+
+class FakeTime:
+    """A clock that moves when somebody computes, sums or rests."""
+
+    def __init__(self, slowness: Slowness, monkeypatch: pytest.MonkeyPatch):
+        self.now, self.rests, self.inside = 100.0, [], 0.0
+        monkeypatch.setattr("lepton_kit.training.slowness.time.perf_counter", lambda: self.now)
+        monkeypatch.setattr(slowness._woken, "wait", self.rest)
+
+    def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        self.now += seconds
+
+    def sum(self, seconds: float) -> None:
+        self.now += seconds
+        self.inside += seconds
+
+
+def test_a_slowed_worker_rests_before_its_sums_and_pays_nothing_twice(monkeypatch):
+    slowness = Slowness()
+    slowness.set(factor=3.0)
+    fake = FakeTime(slowness, monkeypatch)
+    slowness.begin()
+    fake.now += 7.0  # a graph is traced
+    slowness.excuse(7.0)
+    for _ in range(2):
+        fake.now += 0.5
+        slowness.before_sum()
+        fake.sum(4.0)
+        slowness.after_sum()
+    fake.now += 0.25  # the update of the last step
+    slowness.after_computing(fake.now - 100.0 - fake.inside)
+    assert fake.rests == pytest.approx([1.0, 1.0, 0.5])
+
+
+def test_a_slowed_step_rests_in_its_graph():
+    class Sums:
+        order: ClassVar[list[str]] = []
+
+        def sum(self, means, totals, scale, gradients=()):
+            def note(*values):
+                Sums.order.append("sum")
+                return values
+
+            return list(tf.numpy_function(note, [*means, *totals, *gradients], [tf.float32] * 3))
+
+    slowness = Slowness()
+    slowness.before_sum = lambda: Sums.order.append("rest")
+    slowness.after_sum = lambda: Sums.order.append("on")
+    ring = Resting(Sums(), slowness)
+
+    @tf.function
+    def steps() -> tf.Tensor:
+        one = tf.constant(1.0)
+        for _ in tf.range(2):
+            one, two, three = ring.sum([one], [one + 1], 1.0, [one + 2])
+            one = tf.reshape(one + two * 10 + three * 100, [])
+        return one
+
+    assert steps().numpy() == 1 + 20 + 300 + 10 * 322 + 100 * 323
+    assert Sums.order == ["rest", "sum", "on"] * 2

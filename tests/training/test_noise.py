@@ -12,7 +12,7 @@ import pytest
 
 from lepton_kit.data import arrays
 from lepton_kit.training.job import Job
-from lepton_kit.training.step import fold_rank
+from lepton_kit.training.variables import fold_rank
 from tests.training.harness import prepare, train, weights_of
 
 

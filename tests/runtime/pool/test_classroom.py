@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lepton_kit as lk
-from lepton_kit.devices import usable_cores
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.rundir import EventReader, Status
 from tests.processes import eventually
 
