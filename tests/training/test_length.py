@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.training.length import length_of
+from lepton_kit.training.length import Length, length_of
 from tests.configs import any_config
 
 
@@ -43,3 +43,9 @@ def test_a_limit_beyond_the_last_epoch_changes_nothing():
 def test_a_stop_completes_the_epoch_that_it_cuts_off_and_no_other():
     length = length_of(any_config(training={"global_batch": 4, "epochs": 3}), 10)
     assert [length.completed_epochs(p, stopped=True) for p in (0, 1, 2, 3, 4)] == [0, 1, 1, 1, 2]
+
+
+def test_a_run_that_begins_where_it_ends_has_no_step():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 2, "initial_epoch": 2}), 10)
+    assert (length.total_steps, length.completed_epochs(0)) == (0, 0)
+    assert Length(10, 4, 6).first_step == 0
