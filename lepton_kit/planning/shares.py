@@ -32,7 +32,7 @@ JUMP = 0.25
 """`LOOKS` in a row that are all so far off in one direction are a change of the place, and what was known is forgotten."""
 UNEVEN, UNEVEN_LOOKS = 0.2, 12
 """Places that take so much longer than others, for so many looks, where nothing better is seen: the overheads are wrong."""
-SCATTER = 0.05
+SCATTER = 0.03
 """What times are taken to scatter at least, relative."""
 
 
@@ -141,9 +141,9 @@ class _Place:
 
     def compared(self, usual: float, batch: int) -> _Place:
         """With the overhead that its times before and after a new cut show, if they show one; ``usual`` was in use."""
-        settled = replace(self, before=None)
         if self.before is None or not self.times:
-            return settled
+            return self  # one that gets nothing now is remembered by what it took before
+        settled = replace(self, before=None)
         (x, t), (y, u) = self.before, (self.samples, median(self.times))
         told = abs(x - y) > 0.15 * max(x, y) and abs(t - u) > 2.0 * self.scatter * max(t, u)
         if not told or (t - u) * (x - y) <= 0:
