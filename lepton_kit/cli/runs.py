@@ -140,10 +140,10 @@ def slow(options: argparse.Namespace) -> int:
 def workers(options: argparse.Namespace) -> int:
     """Print where the time of each worker goes, and which one holds the others up."""
     run = open_run_of(options)
-    found, slow = run.workers_table(), run.view().ranks.straggler()
+    found, slow = run.workers_table(), run.view().ranks.told()
     if options.json:
         rows = json.loads(found.to_json(orient="records"))
-        print(json.dumps({"workers": rows, "straggler": None if slow is None else str(slow)}))
+        print(json.dumps({"workers": rows, "straggler": slow}))
         return 0
     if not len(found):
         print("no worker has been told of yet")

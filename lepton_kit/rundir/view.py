@@ -251,7 +251,8 @@ class RunView:
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
         self.per_rank_throughput = {}
-        self.ranks.begin(event["step"])
+        hosts = {one.get("host") for one in self.workers if one.get("rank") is not None}
+        self.ranks.begin(event["step"], over_network=len(hosts) > 1)
         self._recent.clear()
         self._rewind(event["step"])
 
