@@ -98,7 +98,7 @@ def _granted(run: StandingRun) -> int | str:
     config, view = run.config, run.view()
     asked = [
         one["workers"]
-        for one in view.standing(config.workers.whereabouts)
+        for one in view.moves.standing(view.requests, config.workers.whereabouts)
         if one["verb"] == "scale" and one.get("accepted")
     ]
     granted: int | str = asked[-1] if asked else config.workers.count

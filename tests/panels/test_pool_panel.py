@@ -124,6 +124,8 @@ def test_runs_on_hosts_stand_beside_those_of_this_machine(folder: PoolFolder, ru
         assert 'aria-label="slots of one:2, two:2: far-1: 3 workers; 1 free"' in panel.shares.value
         assert "1 of 4 slots of one:2, two:2 free" in panel.shares.value
         assert "this machine" in panel.listing.value
+        assert "all 2 cores of this machine are used" in panel.shares.value
+        assert "1 before it, about" in panel.listing.value, "of another's run"
         assert list(panel.pool.table()["hosts"]) == ["", "", "", "one:2, two:2"]
     finally:
         panel.close()
