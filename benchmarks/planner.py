@@ -6,7 +6,7 @@
 Five kinds of models, one thread a worker. Measured for the fit: 1 and 2 workers at global batches 128 and 32, and a sum
 between two agents on this machine. Predicted, then measured: 3 and 4 workers at both batches, 2 and 3 at batch 80, and 3 and
 4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. Each
-number of workers is visited twice, up and down; steps are medians over reports. Hosts need root, iproute2 and
+number of workers is visited twice, down and up; steps are medians over reports. Hosts need root, iproute2 and
 openssh-server. ``--short`` takes two kinds and one link. ``--simulate`` draws throughput and efficiency of one kind for
 1 to 4,096 workers on hosts like this machine.
 """
@@ -123,14 +123,10 @@ def on_hosts(
             before = sum(1 for _ in EventReader(run.paths.events).stream())
             visit(run, [ACROSS, ACROSS - 1, ACROSS], seconds)
             events = list(EventReader(run.paths.events).stream())
-            kept = [one for k, one in enumerate(events) if k >= before or one["kind"] in ("plan", "workers")]
-            # The run's first ring has to be told again to a reader that begins after it.
-            rings = [one for one in events[:before] if one["kind"] == "generation"][-1:]
-            rows = read(
-                [*[one for one in kept if one in events[:before]], *rings, *events[before:]],
-                places,
-                Link.read(link),
-            ).rows
+            # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
+            told = [one for one in events[:before] if one["kind"] in ("plan", "workers")]
+            told += [one for one in events[:before] if one["kind"] == "generation"][-1:]
+            rows = read([*told, *events[before:]], places, Link.read(link)).rows
             found += [replace(row, setting=replace(row.setting, together=True)) for row in rows]
     return found
 

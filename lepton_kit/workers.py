@@ -108,8 +108,8 @@ class WorkersConfig(Section):
             return None
         given = info.data
         for name, why in (
-            ("hosts", "a host has `slots`, whose workers are not pinned"),
             ("spark", "Spark gives the tasks their cores"),
+            ("hosts", "a host has `slots`, whose workers are not pinned"),
             ("driver", "places are of this machine"),
         ):
             if given.get(name) is not None:
@@ -139,6 +139,16 @@ class WorkersConfig(Section):
         if isinstance(self.places, tuple):
             return frozenset(place.device for place in self.places)
         return frozenset({self.device})
+
+    @property
+    def whereabouts(self) -> dict[str, Any]:
+        """How many workers were asked for, and the hosts with their slots: what the log says of where a run stands.
+
+        >>> WorkersConfig(count=3, hosts=("localhost:2", "gpu-box")).whereabouts
+        {'workers': 3, 'hosts': ['localhost:2', 'gpu-box:1']}
+        """
+        hosts = None if self.hosts is None else [f"{host.name}:{host.slots}" for host in self.hosts]
+        return {"workers": self.count, "hosts": hosts}
 
     @pydantic.field_validator("count")
     @classmethod

@@ -165,6 +165,14 @@ def _parser() -> Parser:
         verb(name, runs.steer(name), text, run=True)
     text = "Go on with a paused, stopped, failed or interrupted run."
     made = verb("resume", runs.resume, text, run=True, reads=True)
+    made.add_argument(
+        "--hosts",
+        metavar="HOSTS",
+        help="go on there: gpu-box:4,lab-3:2, a hosts.yaml, or slurm; none: on this machine alone",
+    )
+    made.add_argument(
+        "--workers", type=runs.workers_of, metavar="N", help="how many train; without: as before"
+    )
     made.add_argument("--foreground", action="store_true", help=FOREGROUND)
     made = verb(
         "audit",

@@ -40,6 +40,8 @@ def add_verb(verb: Any) -> None:
     made.add_argument(
         "--across", action="store_true", help="also measure what sums between hosts cost, by two agents here"
     )
+    made.add_argument("--prices", metavar="FILE", help="YAML file of prices (default: the one that ships)")
+    made.add_argument("--instance", help="a cloud instance of that file, paid by the hour for each host")
     made.add_argument("--figure", metavar="FILE.svg", help="write the picture of the plan")
 
 
@@ -67,7 +69,7 @@ def plan(options: argparse.Namespace) -> int:
     changes = {
         name: getattr(options, name) for name in ("hosts", "batch") if getattr(options, name) is not None
     }
-    table = found.table(options.workers, **changes)
+    table = found.table(options.workers, prices=options.prices, instance=options.instance, **changes)
     advice = found.advise()
     if options.figure:
         Path(options.figure).write_text(found.figure(**changes).svg, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ConfigError
+
+NO_HOSTS = "none"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -189,9 +192,13 @@ def steer(name: str) -> Any:
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with a run; in the foreground also begin one that was never begun, and leave one that has finished."""
+    from lepton_kit.client.resuming import AS_IT_WAS
+
     run = open_run_of(options)
+    hosts = None if options.hosts == NO_HOSTS else AS_IT_WAS if options.hosts is None else options.hosts
+    go_on = functools.partial(run.resume, hosts=hosts, workers=options.workers)
     if not options.foreground:
-        run.resume()
+        go_on()
         return 0
     from lepton_kit.cli.foreground import hold
     from lepton_kit.rundir import Status
@@ -199,7 +206,7 @@ def resume(options: argparse.Namespace) -> int:
     if run.status is Status.FINISHED:
         print(f"{run.id} has finished")
         return 0
-    return hold(run.resume, lambda run, look: follow(run, options.json, once=False, look=look))
+    return hold(go_on, lambda run, look: follow(run, options.json, once=False, look=look))
 
 
 def workers_of(text: str) -> int | str:

@@ -52,7 +52,12 @@ class Devices:
     def _repr_html_(self) -> str:
         frames = [one for one in (self.gpus, self.fpga, self.hosts) if len(one)]
         picture = self.picture()._repr_mimebundle_()["text/html"]
-        tables = "".join(str(one.to_html(notebook=True, na_rep="-")) for one in frames)
+        import pandas as pd
+
+        with pd.option_context("display.max_colwidth", None):  # a note in full
+            tables = "".join(
+                str(one.reset_index().to_html(index=False, notebook=True, na_rep="-")) for one in frames
+            )
         return f"<p>{self.told()}</p>{picture}{tables}"
 
     def told(self) -> str:

@@ -11,12 +11,13 @@ from lepton_kit.client.launch import launch, launch_config
 from lepton_kit.client.options import SAME, LaunchOptions
 from lepton_kit.client.options import read as read_options
 from lepton_kit.client.planning_runs import link_of, measure
-from lepton_kit.client.plans import Noise, Plan, block_of
+from lepton_kit.client.plans import Plan, block_of, read_noise
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
+from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import fit
 from lepton_kit.planning.measured_steps import Told, read
 from lepton_kit.planning.scaling import LOOPBACK, Link, Setting
@@ -55,16 +56,17 @@ def plan(
     a run the log tells, if it has ended or not; of all others short runs do that are made now: one for each of two
     batches, with ``measured`` numbers of workers (1 and 2), ``seconds`` for each visit. ``across`` also measures what a sum
     between hosts costs, with two agents on this machine. ``link`` joins hosts, ``noise`` is the gradient noise scale in
-    samples, from which epochs of other batches are told. ``trust`` loads a configuration's own code (.pkl) though it comes
+    samples, from which epochs of other batches are told; of a run its own is taken. ``trust`` loads a configuration's own code (.pkl) though it comes
     from elsewhere, ``tell`` hears what is done. Raises what `launch` raises.
     """
     say = tell or (lambda _: None)
     joint = link_of(link)
-    scale = Noise.read(noise)
+    scale = read_noise(noise)
     _check(measured, seconds)
     if isinstance(what, Run) or (data is None and isinstance(what, str | Path) and not is_file(what)):
         run = what if isinstance(what, Run) else open_run(str(what), trust=trust)
         threads = run.config.workers.threads or default_threads(run.config)
+        scale = scale or run.noise_scale()
         places = max(1, usable_cores() // threads)
         told = [read(EventReader(run.paths.events).stream(), places, joint)]
         start = _starts_config(absolute(run.config, run.directory), Path(), {}, trust)
@@ -95,7 +97,7 @@ def plan(
 
 def _made(
     told: Sequence[Told], batch: int, epochs: int, workers: int, places: int, link: Link | None,
-    noise: Noise | None, threads: int,
+    noise: Estimate | None, threads: int,
 ) -> Plan:  # fmt: skip
     rows = [row for one in told for row in one.rows]
     facts = next((one.facts for one in told if one.facts), None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_kit import drawing
 from lepton_kit.drawing import BLUE, GREEN, GREY, ORANGE, VIOLET, WIDTH, Picture
-from lepton_kit.planning.estimating import Interval
+from lepton_kit.planning.estimates import Estimate
 
 COLOURS = (BLUE, ORANGE, GREEN, VIOLET)
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 70, 16, 54, 46, 300
@@ -24,11 +24,13 @@ class Curve:
     """A predicted quantity by number of workers, and what was measured of it."""
 
     name: str
-    points: Sequence[tuple[int, Interval]]
+    points: Sequence[tuple[int, Estimate]]
     measured: Sequence[tuple[int, float]] = ()
 
 
-def draw(curves: Sequence[Curve], *, quantity: str, text: str, moments: Mapping[str, float]) -> Picture:
+def draw(
+    curves: Sequence[Curve], *, quantity: str, text: str, moments: Mapping[str, float], width: int = WIDTH
+) -> Picture:
     """The curves over the workers: a band for the bounds, a line for the prediction, dots for what was measured."""
     across = np.array([count for one in curves for count, _ in one.points], np.float64)
     lowest, highest = float(across.min()), float(across.max())
@@ -39,7 +41,7 @@ def draw(curves: Sequence[Curve], *, quantity: str, text: str, moments: Mapping[
     likely = max(found.value for one in curves for _, found in one.points)
     top = min(max(tops), 1.6 * max([likely, *(value for one in curves for _, value in one.measured)]))
     _, top, distance = drawing.axis(np.array([0.0, top]), rounded=True)
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    right, bottom = width - RIGHT, HEIGHT - BOTTOM
 
     def at_x(count: float) -> float:
         if lowest == highest:
@@ -61,7 +63,6 @@ def draw(curves: Sequence[Curve], *, quantity: str, text: str, moments: Mapping[
         drawn.append(drawing.line(at_x(count), bottom, at_x(count), bottom + 4, GREY))
         drawn.append(drawing.words(at_x(count), bottom + 17, f"{count:,g}", "middle"))
     drawn.append(drawing.words((LEFT + right) / 2, HEIGHT - 8, "workers", "middle"))
-    drawn.append(drawing.words(LEFT, 14, quantity, "start", more=' font-weight="bold"'))
     for name, count in moments.items():
         if lowest <= count <= highest:
             drawn.append(
@@ -73,8 +74,8 @@ def draw(curves: Sequence[Curve], *, quantity: str, text: str, moments: Mapping[
             )
     for one, colour in zip(curves, COLOURS * len(curves), strict=False):
         drawn += _curve(one, colour, at_x, at_y)
-    drawn += _legend(curves)
-    return Picture(drawing.svg(drawn, HEIGHT, text), text)
+    drawn += _legend(curves, quantity, width)
+    return Picture(drawing.svg(drawn, HEIGHT, text, width), text)
 
 
 def _curve(
@@ -93,11 +94,13 @@ def _curve(
     return parts
 
 
-def _legend(curves: Sequence[Curve]) -> list[str]:
-    place, parts = WIDTH - RIGHT, []
+def _legend(curves: Sequence[Curve], quantity: str, width: int) -> list[str]:
+    """The quantity and what stands for what in a line above, the curves' names in the next, the last one outermost."""
     dotted = any(one.measured for one in curves)
-    said = "line: predicted, band: 9 of 10 cases" + (", dots: measured" if dotted else "")
-    parts.append(drawing.words(place, 14, said, "end"))
+    said = "line: predicted · band: 9 of 10 cases" + (" · dots: measured" if dotted else "")
+    parts = [drawing.words(LEFT, 31, quantity, more=' font-weight="bold"')]
+    parts.append(drawing.words(width - RIGHT, 14, said, "end"))
+    place = width - RIGHT
     for one, colour in reversed([*zip(curves, COLOURS * len(curves), strict=False)]):
         parts.append(drawing.words(place, 31, one.name, "end", colour))
         place -= int(LETTER * len(one.name) + 16)

@@ -41,24 +41,24 @@ def measure(
 ) -> Told:
     """Measured steps of one batch with each of these numbers of workers, ``seconds`` of training for each and each visit.
 
-    They are visited up and down again, so that a machine that gets slower meanwhile slows all. With ``across`` the workers
-    stand in two agents on this machine. Raises `RunError` where the run fails.
+    They are visited down and up again, so that a machine that gets slower meanwhile slows all; no process starts while a
+    visit is measured. With ``across`` the workers stand in two agents on this machine. Raises `RunError` where the run fails.
     """
-    ascending = sorted(set(workers))
-    most = ascending[-1]
+    falling = sorted(set(workers), reverse=True)
+    most = falling[0]
     options: dict[str, Any] = {
-        "global_batch": batch, "workers": ascending[0], "max_workers": most, "standby": most - ascending[0],
+        "global_batch": batch, "workers": most, "max_workers": most, "standby": 0,
         "epochs": EPOCHS, "log_seconds": LOG_SECONDS, "checkpoint_seconds": EVER, "validate_every_epochs": EPOCHS,
         "name": "plan",
     }  # fmt: skip
     if across:
         slots = -(-most // len(TWO_HERE))
         hosts = [{"name": name, "slots": slots, "threads": threads} for name in TWO_HERE]
-        options |= {"hosts": hosts, "standby": 0}
+        options |= {"hosts": hosts}
     else:
         options |= {"threads": threads}
     with started(start, options) as run:
-        visit(run, [*ascending, *ascending[-2::-1]], seconds)
+        visit(run, [*falling, *falling[-2::-1]], seconds)
         return read(EventReader(run.paths.events).stream(), places)
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.planning import energy
-from lepton_kit.planning.estimating import Interval, Law
+from lepton_kit.planning import cost, energy
+from lepton_kit.planning.cost import Prices
+from lepton_kit.planning.estimates import Estimate, digits
+from lepton_kit.planning.estimating import Law, Prediction
 from lepton_kit.planning.power import Power
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lepton_kit.client.planning_picture import Curve
-    from lepton_kit.client.plans import Prediction
 
+JOULES = 3.6e6
+"""Of a kilowatt-hour."""
 REASONS = {
     "turns": "the cores of a machine are all busy, and workers take turns on them",
     "compute": "what a step costs however small a worker's part is does not shrink",
@@ -27,39 +32,72 @@ REASONS = {
 FEW = ("no", "a second", "a third", "a fourth", "a fifth", "a sixth", "a seventh", "an eighth")
 
 
-def table(found: Sequence[Prediction], power: Power | None, price: float | None) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Bill:
+    """By what a prediction's energy and money are reckoned: watts of each host, prices, and an instance that is paid by the hour."""
+
+    power: Power
+    prices: Prices
+    instance: str | None
+    threads: int
+
+    def kwh(self, one: Prediction) -> Estimate | None:
+        """Kilowatt-hours of all hosts, with all cores busy that workers have."""
+        joules = [self._energy(one, seconds) for seconds in _ends_of(one)]
+        if not joules:
+            return None
+        return Estimate(joules[0].joules, joules[1].low, joules[2].high).times(1 / JOULES)
+
+    def money(self, one: Prediction) -> Estimate | None:
+        """What that costs, in the prices' own currency. Raises `ConfigError` where nothing is priced."""
+        machines = _machines(one)
+        paid = [
+            cost.of(self._energy(one, seconds), machines * seconds, self.prices, self.instance)
+            for seconds in _ends_of(one)
+        ]
+        return Estimate(paid[0].amount, paid[1].low, paid[2].high) if paid else None
+
+    def _energy(self, one: Prediction, seconds: float) -> energy.Energy:
+        cores = self.threads * min(one.setting.crowd, one.setting.places)
+        return energy.of(seconds, cores, self.power).scaled(_machines(one))
+
+
+def _machines(one: Prediction) -> int:
+    return 1 if one.setting.together else one.setting.hosts
+
+
+def _ends_of(one: Prediction) -> list[float]:
+    return [] if one.seconds is None else [one.seconds.value, one.seconds.low, one.seconds.high]
+
+
+def table(found: Sequence[Prediction], bill: Bill) -> pd.DataFrame:
     """One row a prediction, by number of workers; bounds in columns of their own."""
     import pandas as pd
 
-    return pd.DataFrame([_row(one, power, price) for one in found]).set_index("workers")
+    return pd.DataFrame([_row(one, bill) for one in found]).set_index("workers")
 
 
-def _row(one: Prediction, power: Power | None, price: float | None) -> dict[str, Any]:
+def _row(one: Prediction, bill: Bill) -> dict[str, Any]:
     told: dict[str, Any] = {
         "workers": one.setting.workers, "hosts": one.setting.hosts, "batch": one.setting.batch,
     }  # fmt: skip
     figures = {
-        "samples_per_second": (one.samples_per_second, 1),
-        "efficiency": (one.efficiency, 3),
-        "epochs": (one.epochs, 2),
-        "seconds": (one.seconds, 1),
+        "samples_per_second": one.samples_per_second,
+        "efficiency": one.efficiency,
+        "epochs": one.epochs,
+        "seconds": one.seconds,
+        "kwh": bill.kwh(one),
+        "money": bill.money(one),
     }
-    machines = 1 if one.setting.together else one.setting.hosts
-    if power is not None and one.seconds is not None:
-        busy = power.cores * min(1.0, one.setting.crowd / one.setting.places)
-        ends = (one.seconds.value, one.seconds.low, one.seconds.high)
-        value, low, high = (energy.of(machines * seconds, busy, power) for seconds in ends)
-        figures["kwh"] = (Interval(value.kwh, low.low / 3.6e6, high.high / 3.6e6), 9)
-    if price is not None and one.seconds is not None:
-        figures["money"] = (one.seconds.times(machines * price / 3600), 4)
-    for name, (interval, digits) in figures.items():
-        told[name] = None if interval is None else round(interval.value, digits)
-        if interval is not None and interval.low < interval.high:
-            told[f"{name}_low"], told[f"{name}_high"] = (
-                round(interval.low, digits),
-                round(interval.high, digits),
-            )
+    for name, found in figures.items():
+        told[name] = None if found is None else _digits(found.value)
+        if found is not None and found.low < found.high:
+            told[f"{name}_low"], told[f"{name}_high"] = _digits(found.low), _digits(found.high)
     return told
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def where_it_stops(paying: tuple[int, Prediction, Prediction] | None, last: Prediction, law: Law) -> str:
@@ -77,7 +115,7 @@ def where_it_stops(paying: tuple[int, Prediction, Prediction] | None, last: Pred
     reason = max(REASONS, key=lambda name: _grown(name, one, more))
     pays = "worker pays" if count == 1 else "workers pay"
     return (
-        f"{count} {pays} here: {rate(one.samples_per_second)}; {whose} would change that by {gained(gain)}, "
+        f"{'Only ' if count == 1 else ''}{count} {pays} here: {rate(one.samples_per_second)}; {whose} would {changed(gain)}, "
         f"because {REASONS[reason]} (estimated)."
     )
 
@@ -114,7 +152,8 @@ def trade(now: Prediction, then: Prediction) -> str:
         told.append("how many epochs more is not known without the gradient noise scale")
     if then.seconds is not None and now.seconds is not None:
         times = now.seconds.value / then.seconds.value
-        told.append(f"{times:.2g} × sooner" if times >= 1 else f"{1 / times:.2g} × later")
+        sooner = f"{times:.2g} × sooner" if times > 1 else f"{1 / times:.2g} × later"
+        told.append("about as soon" if abs(math.log(times)) < 0.05 else sooner)
     return f"{now.setting.batch} → {then.setting.batch}: {'; '.join(told)} (estimated)"
 
 
@@ -127,28 +166,18 @@ def picture(curves: Sequence[Curve], sentence: str, unit: str = "samples/s") -> 
     told = []
     for one in curves:
         count, found = max(one.points, key=lambda point: point[1].value)
-        bounds = f"{three(found.value)} {unit} ({three(found.low)} to {three(found.high)})"
+        bounds = f"{digits(found.value)} {unit} ({digits(found.low)} to {digits(found.high)})"
         told.append(f"{one.name}: at most {bounds} with {count} worker{'s' * (count != 1)}")
     return f"Predicted {unit} by number of workers, {'; '.join(told)}. {sentence}".strip()
 
 
-def rate(found: Interval) -> str:
+def rate(found: Estimate) -> str:
     """Samples a second with bounds, in three digits.
 
-    >>> rate(Interval(25312.0, 23000.4, 28000.0))
+    >>> rate(Estimate(25312.0, 23000.4, 28000.0))
     '25,300 samples/s (23,000 to 28,000)'
     """
-    return f"{three(found.value)} samples/s ({three(found.low)} to {three(found.high)})"
-
-
-def three(value: float) -> str:
-    """A number in three digits.
-
-    >>> three(25312.0), three(3.14159), three(0.0)
-    ('25,300', '3.14', '0')
-    """
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+    return f"{digits(found.value)} samples/s ({digits(found.low)} to {digits(found.high)})"
 
 
 def percent(share: float) -> str:
@@ -156,24 +185,29 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def gained(ratio: Interval) -> str:
-    """A ratio as what it adds, with bounds.
+def changed(ratio: Estimate) -> str:
+    """What a ratio of speeds means, with bounds.
 
-    >>> gained(Interval(1.03, 0.95, 1.09))
-    '+3 % (-5 to +9 %)'
+    >>> changed(Estimate(1.03, 0.95, 1.09)), changed(Estimate(0.7, 0.6, 0.9))
+    ('bring +3 % (−5 to +9 %)', 'make that 30 % less (10 to 40 %)')
     """
-    value, low, high = (f"{100 * (one - 1):+.0f}" for one in (ratio.value, ratio.low, ratio.high))
-    return f"{value} % ({low} to {high} %)"
+    if ratio.value < 1 and ratio.high < 1:
+        value, low, high = (f"{100 * (1 - one):.0f}" for one in (ratio.value, ratio.high, ratio.low))
+        return f"make that {value} % less ({low} to {high} %)"
+    value, low, high = (
+        f"{100 * (one - 1):+.0f}".replace("-", "−") for one in (ratio.value, ratio.low, ratio.high)
+    )
+    return f"bring {value} % ({low} to {high} %)"
 
 
-def span(found: Interval) -> str:
+def span(found: Estimate) -> str:
     """A time with bounds, in a unit that suits it.
 
-    >>> span(Interval(7200.0, 6000.0, 9000.0)), span(Interval(42.0, 40.0, 45.0))
+    >>> span(Estimate(7200.0, 6000.0, 9000.0)), span(Estimate(42.0, 40.0, 45.0))
     ('2 h (1.67 to 2.5)', '42 s (40 to 45)')
     """
     unit, size = next(
         (u, s) for u, s in (("h", 3600.0), ("min", 60.0), ("s", 1.0)) if found.value >= s or s == 1.0
     )
-    value, low, high = (three(one / size) for one in (found.value, found.low, found.high))
+    value, low, high = (digits(one / size) for one in (found.value, found.low, found.high))
     return f"{value} {unit} ({low} to {high})"

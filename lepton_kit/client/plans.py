@@ -6,14 +6,19 @@ import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client import planning_picture, planning_told
 from lepton_kit.client.planning_picture import Curve
 from lepton_kit.client.planning_runs import link_of
+from lepton_kit.client.planning_told import Bill
+from lepton_kit.drawing import WIDTH
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
-from lepton_kit.planning.estimating import Interval, Law, Row
+from lepton_kit.planning import cost, noise
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import Law, Prediction, Row
 from lepton_kit.planning.power import Power
 from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
 from lepton_kit.runtime.energy.counters import table_power
@@ -23,57 +28,10 @@ if TYPE_CHECKING:
 
     from lepton_kit.drawing import Picture
 
+MOST = 64
+"""Workers that are looked at where they may stand on more hosts."""
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The gradient noise scale, in samples, with its interval: estimated while a run trains, or given."""
-
-    samples: Interval
-
-    @classmethod
-    def read(cls, given: Any) -> Noise | None:
-        """From a number of samples, (value, low, high), or anything with ``samples`` that is one. Raises `ConfigError`."""
-        found = getattr(given, "samples", given)
-        if found is None:
-            return None
-        values = (found.value, found.low, found.high) if isinstance(found, Interval) else found
-        values = (values, values, values) if isinstance(values, int | float) else tuple(values)
-        if len(values) != 3 or not 0 <= values[1] <= values[0] <= values[2]:
-            raise ConfigError("noise", given=given, rule="samples of at least 0, or (samples, low, high)")
-        return cls(Interval(*(float(one) for one in values)))
-
-    def epochs(self, batch: int, other: int) -> Interval:
-        """How many times the epochs of ``other`` a run with this global batch needs for the same loss.
-
-        To reach a loss takes samples in proportion to B + noise scale (McCandlish et al. 2018, formula 2.11): on
-        much smaller batches than the noise scale a larger one costs nothing, on much larger ones all it has more.
-
-        >>> print(Noise.read(832).epochs(512, 128))
-        1.4 (1.4 to 1.4)
-        """
-        scale = self.samples
-        ends = [(batch + one) / (other + one) for one in (scale.value, scale.low, scale.high)]
-        return Interval(ends[0], min(ends), max(ends))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A setting and what is predicted of it. ``epochs`` is None where the batch is another and no noise scale is known.
-
-    ``step`` and ``seconds`` (to the end) are in seconds, ``efficiency`` is the speed beside that of so many times one worker;
-    ``parts`` are the seconds of a step by what they go to.
-    """
-
-    setting: Setting
-    step: Interval
-    samples_per_second: Interval
-    efficiency: Interval
-    epochs: Interval | None
-    seconds: Interval | None
-    parts: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -102,7 +60,7 @@ class Plan:
     samples: int
     epochs: int
     beside: float = 0.0
-    noise: Noise | None = None
+    noise: Estimate | None = None
     threads: int = 1
 
     def __repr__(self) -> str:
@@ -160,7 +118,7 @@ class Plan:
                     (epochs.high, step.high),
                 )
             ]
-            seconds = Interval(*ends)
+            seconds = Estimate(*ends)
         rate = step.inverse.times(setting.batch)
         return Prediction(setting, step, rate, ratio, epochs, seconds, self.law.parts(setting))
 
@@ -172,17 +130,21 @@ class Plan:
         rest = replace(setting, batch=max(left, setting.workers))
         return whole + sum(self.law.parts(rest).values()) / sum(self.law.parts(setting).values())
 
-    def _epochs(self, batch: int) -> Interval | None:
+    def _epochs(self, batch: int) -> Estimate | None:
         if batch == self.base.batch:
-            return Interval(float(self.epochs), float(self.epochs), float(self.epochs))
-        return None if self.noise is None else self.noise.epochs(batch, self.base.batch).times(self.epochs)
+            return Estimate(float(self.epochs), float(self.epochs), float(self.epochs))
+        return (
+            None
+            if self.noise is None
+            else noise.epochs(self.noise, self.base.batch, batch).times(self.epochs)
+        )
 
     def over(self, most: int | None = None, **changes: Any) -> list[Prediction]:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
         base = self.setting(**changes)
-        most = min(most or max(4, 2 * self.base.places), base.batch)
-        counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
+        most = min(most or (MOST if grows else max(4, 2 * base.places)), base.batch)
+        counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         return [
             self.of(base.with_workers(count) if grows else replace(base, workers=count))
             for count in sorted({*counts, most})
@@ -193,26 +155,24 @@ class Plan:
         self,
         workers: Iterable[int] | None = None,
         *,
-        power: Power | tuple[float, float] | Literal["here"] | None = None,
-        price: float | None = None,
+        power: Power | None = None,
+        prices: str | Path | None = None,
+        instance: str | None = None,
         **changes: Any,
     ) -> pd.DataFrame:
-        """One row for each number of workers: hosts, batch, samples/s, efficiency, epochs, seconds, with low and high bounds.
+        """One row for each number of workers: hosts, batch, samples/s, efficiency, epochs, seconds, kWh, money, with low and high bounds.
 
-        ``changes`` are those of `predict`. ``power`` is (watts of an idle host, watts more with all cores busy), or ``"here"``
-        for what the table of docs/energy.md says of this machine; ``price`` is
-        that of a host for an hour: with them there are columns for kWh and money. Shown figures are estimated.
+        ``changes`` are those of `predict`. ``power`` is that of a host, without it this machine's by a dated table; ``prices``
+        is a YAML file, or the shipped one, and ``instance`` a cloud instance in it that is paid by the hour; docs/energy.md says
+        more. All of it is estimated. Raises `ConfigError`.
         """
         found = (
             self.over(**changes)
             if workers is None
             else [self.of(self.setting(count, **changes)) for count in workers]
         )
-        if power == "here":
-            power = table_power()
-        elif isinstance(power, tuple):
-            power = Power(power[0], power[1], cores=1)
-        return planning_told.table(found, power, price)
+        bill = Bill(power or table_power(), cost.load(prices), instance, self.threads)
+        return planning_told.table(found, bill)
 
     @functools.cached_property
     def paying(self) -> tuple[int, Prediction, Prediction] | None:
@@ -228,10 +188,10 @@ class Plan:
         """Where more workers stop paying, and why, in a sentence."""
         return planning_told.where_it_stops(self.paying, self.over()[-1], self.law)
 
-    def figure(self, workers: int | None = None, **changes: Any) -> Picture:
+    def figure(self, workers: int | None = None, *, width: int = WIDTH, **changes: Any) -> Picture:
         """Throughput by number of workers up to ``workers``: what was measured, what is predicted, and its bounds, as a still picture.
 
-        One curve for each measured batch; with ``changes`` (those of `predict`) the one that they describe.
+        One curve for each measured batch; with ``changes`` (those of `predict`) the one that they describe. ``width`` is in pixels.
         """
         batches = (
             [self.base.batch]
@@ -251,7 +211,7 @@ class Plan:
             curves.append(Curve(f"global batch {named}", points, shown))
         moments = {f"pays up to {self.paying[0]}": self.paying[0]} if self.paying and not changes else {}
         text = planning_told.picture(curves, self.told() if not changes else "")
-        return planning_picture.draw(curves, quantity="samples/s", text=text, moments=moments)
+        return planning_picture.draw(curves, quantity="samples/s", text=text, moments=moments, width=width)
 
     def trade(self, batch: int, workers: int | None = None) -> str:
         """What another global batch costs in epochs and brings in speed, as in ``128 → 512: costs 1.4 × the epochs; …``."""
@@ -291,3 +251,17 @@ class Plan:
 def block_of(samples: int, batch: int) -> int:
     """The most steps that a block can have: an epoch's."""
     return max(1, min(LONGEST_BLOCK, samples // batch))
+
+
+def read_noise(given: Any) -> Estimate | None:
+    """A noise scale from what `Run.noise_scale` gives, samples, or (samples, low, high). Raises `ConfigError`.
+
+    >>> print(read_noise((800, 500, 1300)))
+    800 (500 to 1,300)
+    """
+    if given is None or isinstance(given, Estimate):
+        return given
+    values = (given, given, given) if isinstance(given, int | float) else tuple(given)
+    if len(values) != 3 or not 0 <= values[1] <= values[0] <= values[2]:
+        raise ConfigError("noise", given=given, rule="samples of at least 0, or (samples, low, high)")
+    return Estimate(*(float(one) for one in values))

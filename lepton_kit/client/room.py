@@ -14,6 +14,7 @@ from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.places import PINNED
 from lepton_kit.planning.seating import problems, seated
 from lepton_kit.runtime.pool.folder import usual_pool
+from lepton_kit.runtime.pool.spread import shares
 from lepton_kit.runtime.seating import room_now
 from lepton_kit.workers import WorkersConfig
 
@@ -60,6 +61,11 @@ def _check_hosts(config: RunSettings) -> None:
         given = getattr(config.workers, name)
         if given not in allowed:
             raise ConfigError(f"workers.{name}", given=given, rule=f"{words}, where there are hosts")
+    if not shares(config) or config.workers.driver is not None or usual_pool() is None:
+        return
+    if config.workers.standby:
+        rule = "0 where runs share the slots of hosts (auto)"
+        raise ConfigError("workers.standby", given=config.workers.standby, rule=rule)
 
 
 def check_places(workers: WorkersConfig, each: int) -> None:

@@ -61,8 +61,8 @@ def _width(room: Room, words_below: bool) -> float:
     for core in room.cores:
         groups = nodes.setdefault(core.node, {})
         groups[core.siblings] = groups.get(core.siblings, 0) + 1
-    rows: list[float] = [sum(CELL * count + GAP for count in groups.values()) for groups in nodes.values()]
-    rows += [len(room.gpus) * (GPU_WIDTH + GAP), WIDTH / 2 if words_below else 0]
+    rows = [sum(CELL * count + GAP for count in groups.values()) for groups in nodes.values()]
+    rows += [len(room.gpus) * (GPU_WIDTH + GAP), WIDTH // 2 if words_below else 0]
     return min(float(WIDTH), max(CELL * 3, *rows) + 2 * MARGIN)
 
 
@@ -81,7 +81,7 @@ def told(room: Room, sitters: Sequence[Sitter]) -> str:
     if len(sitters) > MOST_WORDS:
         where.append(f"{len(sitters) - MOST_WORDS} more")
     text = "; ".join(where)
-    held = f" Held by other runs: {tell_cores(room.held)}." if room.held else ""
+    held = f" Held by runs: {tell_cores(room.held)}." if room.held else ""
     return f"{shown}.{f' {text[0].upper()}{text[1:]}.' if text else ''}{held}"
 
 

@@ -31,6 +31,10 @@ class StandingRun(KeptRun):
         """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
         return RunConfig.load(self.paths.config)
 
+    def forget_config(self) -> None:
+        """Read the configuration again when it is asked for: the run goes on with another one."""
+        self.__dict__.pop("config", None)
+
     def _lie_at(self, paths: RunPaths) -> None:
         super()._lie_at(paths)
         self._view = None

@@ -127,15 +127,13 @@ class PlacesPanel(Panel):
         if self._shown is not None:
             return "The run that trains sits as it is drawn; its places stay until it ends."
         each, on_gpu = self._needed
-        text = f"{self.chosen.name.capitalize()}: {self.chosen.meaning}."
+        name = self.chosen.name
+        text = f"{name[0].upper()}{name[1:]}: {self.chosen.meaning}."
         if each:
             text += f" Each worker needs about {size(each)} of memory"
-            on = (
-                f", {size(on_gpu)} of it on its GPU"
-                if any(one.gpu is not None for one in self.chosen.seats)
-                else ""
-            )
-            text += f"{on} (estimated from the model's size)."
+            on = any(one.gpu is not None for one in self.chosen.seats)
+            text += f", and {size(on_gpu)} of its GPU" if on else ""
+            text += " (estimated from the model's size)."
         return text
 
     def _sitters(self) -> list[Sitter]:

@@ -10,20 +10,22 @@ from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.background import Background
 from lepton_kit.panels.parts import Panel, button, card, framed, note, row, set_html
 
+WIDTH = 480
+"""Of the picture, in pixels: as wide as the card in a workbench, so that its letters are as large as others."""
 HINT = "Short runs with 1 and 2 workers at two batches, some 15 s; nothing of them stays."
 
 
 class PlanPanel(Panel):
     """Shows a `Plan`; a script has ``lk.plan`` for the same.
 
-    ``ask()`` makes a plan when its button is pressed, in a thread; ``use(options)`` takes what is advised, as arguments of
-    ``launch``. Without them the panel shows the plan that it is given.
+    ``ask()`` gives model, data and options of what is planned when the button is pressed; ``use(options)`` takes what is advised, as
+    arguments of ``launch``. Without them the panel shows the plan that it is given.
     """
 
     def __init__(
         self,
         plan: Any = None,
-        ask: Callable[[Callable[[str], None]], Any] | None = None,
+        ask: Callable[[], tuple[Any, Any, dict[str, Any]]] | None = None,
         use: Callable[[dict[str, Any]], None] | None = None,
     ):
         super().__init__()
@@ -47,7 +49,7 @@ class PlanPanel(Panel):
             card("Plan", row(self.make, self.take), self.told, self.advice, self.picture, self.problem, self.heard,
                  note=HINT if ask else "")
         )  # fmt: skip
-        self.view.add_class("lk-plan")
+        self.view.add_class("lk-planner")
         self._show(plan)
 
     def __repr__(self) -> str:
@@ -56,10 +58,11 @@ class PlanPanel(Panel):
     def measure(self) -> None:
         """Make the plan, beside the notebook."""
         if self._ask is not None and not self._measuring.busy and not self._locked:
-            self.complain(None)
-            set_html(self.told, "Preparing short runs …")
-            self._enable(busy=True)
-            self._measuring.start()
+            with self.reporting():
+                asked = self._ask()
+                set_html(self.told, "Preparing short runs …")
+                self._enable(busy=True)
+                self._measuring.start(asked)
 
     def use_advice(self) -> None:
         """Take what is advised."""
@@ -82,9 +85,11 @@ class PlanPanel(Panel):
         self._measuring.join()
         super().close()
 
-    def _made(self, _: Any) -> Any:
-        assert self._ask is not None
-        return self._ask(self._say)
+    def _made(self, asked: tuple[Any, Any, dict[str, Any]]) -> Any:
+        import lepton_kit as lk
+
+        model, data, options = asked
+        return lk.plan(model, data, tell=self._say, **options)
 
     def _say(self, text: str) -> None:
         set_html(self.told, f"{html.escape(text)} …")
@@ -103,7 +108,7 @@ class PlanPanel(Panel):
             advice = plan.advise()
             set_html(self.told, html.escape(plan.told()))
             set_html(self.advice, f"<b>{html.escape(advice.text)}</b>")
-            set_html(self.picture, plan.figure()._repr_mimebundle_()["text/html"])
+            set_html(self.picture, plan.figure(width=WIDTH)._repr_mimebundle_()["text/html"])
             self.heard.text = f"{plan.told()} {advice.text}"
         self._enable(busy=False)
 

@@ -147,7 +147,7 @@ def _noise(view: RunView) -> str:
     batch = view.plan.get("global_batch")
     if found is None or not isinstance(batch, int) or batch < 1:
         return ""
-    return f'<div class="lk-note">{html.escape(f"{found}: {noise.costs(found, batch)}")}</div>'
+    return f'<div class="lk-note">{html.escape(f"{found}: {noise.costs(found, batch * view.accumulated)}")}</div>'
 
 
 def _rate(view: RunView) -> float | None:

@@ -76,7 +76,9 @@ class Workbench(Panel):
         self.device = DevicePanel()
         self.hosts = HostsPanel(on_choice=self._hosts_chosen)
         self.places = PlacesPanel(self.sharding.workers.value, self._changed)
-        self.plan = PlanPanel(ask=self._plan, use=self.sharding.use)
+        self.plan = PlanPanel(
+            ask=lambda: (self.data_model.model, self.data_model.data, self.settings()), use=self.sharding.use
+        )
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         training = self.training
@@ -317,11 +319,6 @@ class Workbench(Panel):
         import lepton_kit as lk
 
         lk.warm(self.data_model.model, self.data_model.data, **self.settings())
-
-    def _plan(self, tell: Any) -> Any:
-        import lepton_kit as lk
-
-        return lk.plan(self.data_model.model, self.data_model.data, tell=tell, **self.settings())
 
     def _code(self) -> None:
         self._told_requests = len(self.live.seen.requests) if self.live.seen is not None else 0

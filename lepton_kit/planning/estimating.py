@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.errors import ConfigError
+from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.scaling import NAMES, Setting, parts
 
 COVERS = 0.9
@@ -42,31 +43,6 @@ PRIORS = {
 """Median of each cost before anything is measured, and the deviation of its logarithm; seconds, or factors. Of shared
 memory: 4 GB/s; the slice is that of Linux's scheduler (EEVDF, base slice and tick); of Horovod: an allreduce of one number
 1.4 ms and of 2.7 MB 4.5 ms on loopback (measured 2026-11). ``fixed`` and ``sample`` start from the steps themselves."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the bounds that hold it in nine of ten cases.
-
-    >>> print(Interval(2.0, 1.8, 2.3))
-    2 (1.8 to 2.3)
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:,.4g} ({self.low:,.4g} to {self.high:,.4g})"
-
-    def times(self, factor: float) -> Interval:
-        """All three times a positive number."""
-        return Interval(self.value * factor, self.low * factor, self.high * factor)
-
-    @property
-    def inverse(self) -> Interval:
-        """One over it: of seconds a rate."""
-        return Interval(1.0 / self.value, 1.0 / self.high, 1.0 / self.low)
 
 
 @dataclass(frozen=True)
@@ -103,11 +79,11 @@ class Law:
         """Seconds of a step by what they go to."""
         return {name: float(value) for name, value in parts(self.costs, setting, self.parameters).items()}
 
-    def step(self, setting: Setting) -> Interval:
+    def step(self, setting: Setting) -> Estimate:
         """Seconds of a step."""
         return _interval(*self._steps(setting), self.error)
 
-    def ratio(self, setting: Setting, other: Setting) -> Interval:
+    def ratio(self, setting: Setting, other: Setting) -> Estimate:
         """How many times as long a step lasts as in another setting; what both have in common is off alike in both."""
         value, draws = self._steps(setting)
         base, others = self._steps(other)
@@ -133,12 +109,29 @@ class Law:
         return sum(self.parts(setting).values()), draws
 
 
-def _interval(value: float, draws: np.ndarray, error: float) -> Interval:
+@dataclass(frozen=True)
+class Prediction:
+    """A setting and what is predicted of it. ``epochs`` is None where the batch is another and no noise scale is known.
+
+    ``step`` and ``seconds`` (to the end) are in seconds, ``efficiency`` is the speed beside that of so many times one worker;
+    ``parts`` are the seconds of a step by what they go to.
+    """
+
+    setting: Setting
+    step: Estimate
+    samples_per_second: Estimate
+    efficiency: Estimate
+    epochs: Estimate | None
+    seconds: Estimate | None
+    parts: Mapping[str, float]
+
+
+def _interval(value: float, draws: np.ndarray, error: float) -> Estimate:
     low, high = np.quantile(draws, [(1 - COVERS) / 2, (1 + COVERS) / 2])
     wide = QUANTILE * error
     below = math.hypot(math.log(value / min(low, value)), wide)
     above = math.hypot(math.log(max(high, value) / value), wide)
-    return Interval(value, value * math.exp(-below), value * math.exp(above))
+    return Estimate(value, value * math.exp(-below), value * math.exp(above))
 
 
 def fit(rows: Sequence[Row], parameters: int) -> Law:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lepton_kit.errors import ConfigError
+from lepton_kit.planning.estimates import Estimate, digits
 from lepton_kit.rundir.view import RunView
 
 DECAY = 0.98
@@ -64,25 +65,6 @@ class Measured:
         noise = self.batch / (self.ranks - 1) * (self.small - self.large)
         left = 1.0 if samples is None else 1.0 - min(1.0, self.batch / samples)
         return noise, self.large - noise / self.batch * left
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number that was estimated, with the interval that holds it nine times of ten; ``high`` may be infinite."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """In three digits.
-
-        >>> str(Estimate(1.41, 1.2, 1.704)), str(Estimate(12000.0, 300.0, math.inf))
-        ('1.41 (1.2 to 1.7)', '12,000 (at least 300)')
-        """
-        beyond = f"at least {digits(self.low)}"
-        told = f"{digits(self.low)} to {digits(self.high)}" if math.isfinite(self.high) else beyond
-        return f"{digits(self.value)} ({told})" if math.isfinite(self.value) else beyond
 
 
 @dataclass(frozen=True)
@@ -188,16 +170,11 @@ def _ratio(top: float, bottom: float, covariance: np.ndarray, quantile: float) -
     """Fieller's interval of a ratio that is not below 0: all ρ with (top - ρ · bottom)² ≤ quantile² · its variance."""
     (aa, ab), (_, bb) = quantile**2 * covariance
     a, b, c = bottom**2 - bb, top * bottom - ab, top**2 - aa  # a ρ² - 2 b ρ + c ≤ 0
-    root = b**2 - a * c
-    if root < 0 or (a <= 0 and bottom <= 0):
-        return 0.0, math.inf
-    if a > 0:
-        low, high = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
-        return (max(0.0, low), max(0.0, high)) if bottom > 0 else (0.0, math.inf)
-    if a == 0:
-        return 0.0, math.inf
-    ends = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
-    return (ends[1] if ends[0] <= 0 < ends[1] else 0.0), math.inf
+    if a <= 0 or bottom <= 0:  # no bound above; below, the least of the one by the most of the other
+        most = bottom + math.sqrt(bb)
+        return (max(0.0, top - math.sqrt(aa)) / most if most > 0 else 0.0), math.inf
+    root = math.sqrt(max(0.0, b**2 - a * c))
+    return max(0.0, (b - root) / a), max(0.0, (b + root) / a)
 
 
 def _student(degrees: float) -> float:
@@ -206,13 +183,3 @@ def _student(degrees: float) -> float:
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / v + second / v**2 + third / v**3
-
-
-def digits(value: float) -> str:
-    """A number in three digits.
-
-    >>> digits(1.704), digits(12_345.0), digits(0.0123)
-    ('1.7', '12,300', '0.0123')
-    """
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"

@@ -30,6 +30,8 @@ NAMES = (
 LONGEST_BLOCK = 64
 BLOCK_SECONDS, LONGEST_BLOCK_SECONDS, AGREEMENTS = 0.1, 1.0, 40
 """How long blocks of steps are, as `training/agreement.py` chooses them."""
+SPIN_SECONDS = 5e-5
+"""What a rank that waits for others keeps its core, before it lets another rank have it (`training/native/ring.h`)."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
 
@@ -159,12 +161,15 @@ def step_seconds(costs: Costs, setting: Setting, parameters: int) -> Any:
 
 
 def _turns(own: Any, slice_seconds: Any, setting: Setting) -> Any:
-    """What sharing cores adds to a rank's own time; 0 where each has one."""
+    """What sharing cores adds to a rank's own time; 0 where each has one.
+
+    A rank that is put off in mid-turn loses half a slice to the others, in the mean.
+    """
     crowd, places = setting.crowd, setting.places
     if crowd <= places:
         return own * 0.0
-    whole = own * (-(-crowd // places) - 1)
-    return np.minimum(whole, own * (crowd / places - 1) + slice_seconds)
+    more = -(-crowd // places) - 1
+    return np.minimum(own * more, own * (crowd / places - 1) + slice_seconds / 2) + SPIN_SECONDS * more
 
 
 def _within(costs: Costs, setting: Setting, size: float) -> Any:

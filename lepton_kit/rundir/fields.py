@@ -87,6 +87,8 @@ def check(event: dict[str, Any]) -> None:
                 raise TypeError(f"{kind}.{name}: {value!r:.80}")
     if kind == "steps":
         _check_times(event)
+        if type(event.get("accumulated", 1)) is not int:
+            raise TypeError(f"steps.accumulated: {event['accumulated']!r:.80}")
         for row in event.get("norms", ()):
             if len(row) != NORMS or not set(map(type, row)) <= NUMBER:
                 raise TypeError(f"steps.norms: {row!r:.80}")

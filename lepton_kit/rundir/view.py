@@ -41,6 +41,8 @@ class RunView:
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
+        self._places: dict[str, Any] | None = None
+        self._moved = 0
         self.workers: list[dict[str, Any]] = []
         self.last_workers: list[dict[str, Any]] = []
         """Those that there were when one trained last; they are what is to be told of a run that has ended."""
@@ -90,6 +92,8 @@ class RunView:
         """What all workers took of the machine: at which step, cores, bytes, and of GPUs the mean load and bytes."""
         self.norms: deque[list[float]] = deque(maxlen=NORMS_KEPT)
         """Squared norms of gradients, as `lepton_kit.planning.noise` reads them; the last ones."""
+        self.accumulated = 1
+        """Batches that an update of the optimizer takes together."""
         self._recent: deque[tuple[float, float, int, int]] = deque()
 
     def refresh(self) -> bool:
@@ -227,7 +231,10 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-
+        if (places := event.get("places")) is not None:  # a driver begins
+            if self._places not in (None, places):
+                self._moved = len(self.requests)
+            self._places = places
         if self.status is not Status.QUEUED:
             self.in_line = None
 
@@ -236,6 +243,11 @@ class RunView:
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
+
+    def standing(self, places: dict[str, Any]) -> list[dict[str, Any]]:
+        """The requests that count for a driver of workers at these `places`: no number that was asked for where they stood before."""
+        before = self._moved if self._places in (None, places) else len(self.requests)
+        return [one for k, one in enumerate(self.requests) if k >= before or one["verb"] != "scale"]
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
@@ -300,6 +312,7 @@ class RunView:
         }
         self.ranks.report(event)
         self.norms.extend(event.get("norms", ()))
+        self.accumulated = event.get("accumulated", 1)
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))

@@ -23,9 +23,10 @@ from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.hosts.executor import HostsExecutor
 from lepton_kit.runtime.local import LocalExecutor, Started
 from lepton_kit.runtime.pool.folder import usual_pool
-from lepton_kit.runtime.pool.line import shares_machine, wait_in_line
+from lepton_kit.runtime.pool.line import wait_in_line
 from lepton_kit.runtime.pool.seating import Register
 from lepton_kit.runtime.pool.share import Share
+from lepton_kit.runtime.pool.spread import shares
 from lepton_kit.runtime.seating import claimed
 from lepton_kit.runtime.standby import Standby, accept
 
@@ -92,7 +93,7 @@ class _Runner:
         self._paths = lock.place(self._paths, self._held)
         config = RunConfig.load(self._paths.config)
         self._share = self._share or Share(config, self._paths.id, usual_pool, self._paths.root)
-        if shares_machine(config) and not (first := self._share.look()).workers:
+        if shares(config) and not (first := self._share.first_look()).workers:
             self._accept()
             if self._standby is not None:  # whoever waits holds no workers
                 self._standby.executor.close()

@@ -47,7 +47,8 @@ class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
     def __init__(self, paths: RunPaths, hire: Hire, held_lock: int | None = None, share: Share | None = None):
-        self.config = slurm.settled(RunConfig.load(paths.config))
+        written = RunConfig.load(paths.config)
+        self.config, places = slurm.settled(written), written.workers.whereabouts
         self._lock = lock.take(paths) if held_lock is None else held_lock
         self._token, self._held = paths.id, HeldFolder(paths.root)
         inside = RunPaths(self._held.inside)
@@ -55,13 +56,14 @@ class Driver:
             inside.final_model.parent, ignore_errors=True
         )  # of a run that was stopped and now goes on
         first = self.config.training.initial_epoch
-        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count)
+        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count, places)
         self._wishes = Wishes(self.config, usable_cores())
-        self._wishes.recall(self._ledger.view.requests)
+        self._wishes.recall(self._ledger.view.standing(places))
         self._share = share or Share(self.config, paths.id)
         self._share.begin(self._wishes)
         self._ledger.begin(self.config.model)
         self._group = hire(self.config)
+        self._group.allows = self._share.allows
         self._executor, self._roster = self._group.executor, self._group.roster
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._group, self._ledger)

@@ -120,7 +120,7 @@ class Generations:
             member.step = step
         workers = [member.worker for member in ranks]
         kind = ranks[0].collective
-        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, parts, kind)
+        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind, parts)
         self.formed_before = True
         self._trained_until = None
         self._forget_handed()

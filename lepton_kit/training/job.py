@@ -141,6 +141,12 @@ class Job:
         return None if rate is None else float(rate)
 
     @property
+    def accumulated(self) -> int:
+        """Batches that an update of the optimizer takes together."""
+        inner = getattr(self.step.optimizer, "inner_optimizer", self.step.optimizer)
+        return int(getattr(inner, "gradient_accumulation_steps", None) or 1)
+
+    @property
     def schedule(self) -> str | None:
         """The name of the learning rate schedule, if the optimizer has one: no other rate can be set then."""
         return schedule_of(self.step.optimizer)

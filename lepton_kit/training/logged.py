@@ -53,6 +53,8 @@ class Steps(Logged):
     checksum: list[int]
     norms: list[list[float]] = field(default_factory=list)
     """Squared norms of gradients, a row a block: see `lepton_kit.planning.noise.Measured`."""
+    accumulated: int = 1
+    """Batches whose gradients the optimizer adds up before it changes the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

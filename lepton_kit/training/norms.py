@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-EVERY = 16
-"""One step of so many of a block is measured, from its first one on: a norm reads each gradient once more."""
+EVERY, EVERY_WITH_SLICES = 16, 64
+"""One step of so many is measured: a norm reads each gradient once more, and rows of slices have to be put together first."""
 
 
 class Norms:
@@ -28,7 +28,7 @@ class Norms:
         share: Any,
         optimizer: Any,
         *,
-        index: Any = 0,
+        position: Any = 0,
         steps: float = 1.0,
     ) -> None:
         """Measure if it is time; ``own`` gradients are weighted by the rank's share of the batch, as they are summed.
@@ -37,7 +37,11 @@ class Norms:
         """
         import tensorflow as tf
 
-        due = tf.logical_and(tf.equal(tf.math.floormod(index, EVERY), 0), share < 1.0)
+        if not own:  # nothing is trained
+            return
+        sliced = any(isinstance(one, tf.IndexedSlices) for one in own)
+        due = tf.equal(tf.math.floormod(position, EVERY_WITH_SLICES if sliced else EVERY), 0)
+        due = tf.logical_and(due, share < 1.0)
 
         def measure() -> Any:
             small = tf.math.divide_no_nan(squared(own), share)

@@ -76,6 +76,7 @@ class Reports:
             communicated=round(self._spent.communicated, 4),
             learning_rate=self._job.learning_rate(),
             norms=self._norms,
+            accumulated=self._job.accumulated,
             **fields,
         )
         self._channel.send(told)

@@ -290,7 +290,7 @@ class Step:
         state, assigned, (loss,), tracked, metrics, (proof,), dense = parts
         update = dict(zip(gradients, dense, strict=True)) | every
         own = [] if cut.idle else [*gradients.values(), *slices.values()]
-        self.norms.note(own, [*update.values()], cut.scale, self.optimizer, index=index)
+        self.norms.note(own, [*update.values()], cut.scale, self.optimizer, position=before[-3])
         metrics = list(found.metrics) if self.gathered else metrics
         for k, value in zip(self._batch_means, tracked, strict=False):
             metrics[k] = value

@@ -17,13 +17,13 @@ def test_a_plan_is_made_in_the_page_and_sets_the_sliders(open_notebook: Any):
     workers = panel.get_by_label("Workers", exact=True)
     workers.fill("1")
     workers.press("Enter")
-    plan = panel.locator(".lk-plan")
-    plan.get_by_role("button", name="Plan", exact=True).click()
+    plan = panel.locator(".lk-planner")
+    plan.locator("button.lk-plan").click()
     plan.get_by_text("short run").first.wait_for(timeout=SLOW)
     picture = plan.get_by_role("img", name="Predicted samples/s by number of workers")
     picture.wait_for(timeout=SLOW)
     advised = plan.get_by_text("Use ", exact=False).filter(has_text="global batch").first.inner_text()
-    plan.get_by_role("button", name="Use this").click()
+    plan.locator("button.lk-use-this").click()
     number = advised.split()[1]
     page.wait_for_function(
         "number => document.querySelector('.lk-workers-slider .lk-number-field').value === number", arg=number

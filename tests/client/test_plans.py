@@ -1,5 +1,6 @@
 """What a plan predicts, says, draws and advises, from steps of a law that is known."""
 
+import json
 import math
 import re
 import time
@@ -7,21 +8,23 @@ import time
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.cli import main
 from lepton_kit.client.planning import plan
 from lepton_kit.client.planning_runs import link_of
-from lepton_kit.client.plans import Noise, Plan
+from lepton_kit.client.plans import Plan, read_noise
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PlanPanel
-from lepton_kit.planning.estimating import PRIORS, Interval, Row, fit
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.power import Power
 from lepton_kit.planning.scaling import NAMES, Link, Setting, parts
-from lepton_kit.runtime.energy.counters import table_power
 from lepton_kit.runtime.hosts.findings import Checked, Pair
 
 COSTS = {name: PRIORS[name][0] for name in NAMES if name in PRIORS} | {"fixed": 1e-3, "sample": 1e-4}
 
 
-def made(noise: Noise | None = None, workers: int = 2, places: int = 2) -> Plan:
+def made(noise: Estimate | None = None, workers: int = 2, places: int = 2) -> Plan:
     rows = []
     for batch in (128, 32):
         for count in (1, 2):
@@ -42,7 +45,7 @@ def test_more_workers_than_cores_stop_paying_and_the_sentence_says_why(two_cores
     assert two_cores.paying is not None
     assert two_cores.paying[0] == 2
     assert re.match(
-        r"2 workers pay here: .* samples/s \(.* to .*\); a third would change that by .* %", two_cores.told()
+        r"2 workers pay here: .* samples/s \(.* to .*\); a third would make that .* % less", two_cores.told()
     )
     assert "take turns" in two_cores.told()
     assert "estimated" in two_cores.told()
@@ -53,7 +56,7 @@ def test_a_prediction_holds_together(two_cores):
     found = two_cores.predict(2)
     assert found.samples_per_second.value == pytest.approx(128 / found.step.value)
     assert found.samples_per_second.low < found.samples_per_second.value < found.samples_per_second.high
-    assert found.epochs == Interval(10, 10, 10)
+    assert found.epochs == Estimate(10, 10, 10)
     assert found.seconds is not None
     assert found.seconds.value == pytest.approx(10 * (10 * found.step.value + two_cores.beside))
     assert 0.5 < found.efficiency.value < 1.0
@@ -71,7 +74,7 @@ def test_another_batch_has_no_end_without_a_noise_scale(two_cores):
 
 def test_a_noise_scale_says_what_larger_batches_cost():
     """1.4 times the epochs for four times the batch: (512 + 832) / (128 + 832), McCandlish et al. (2018), formula 2.11."""
-    planned = made(Noise.read((832.0, 400.0, 2000.0)))
+    planned = made(read_noise((832.0, 400.0, 2000.0)))
     found = planned.predict(batch=512)
     assert found.epochs is not None
     assert found.epochs.value == pytest.approx(14.0)
@@ -79,24 +82,33 @@ def test_a_noise_scale_says_what_larger_batches_cost():
     assert planned.trade(512).startswith("128 → 512: costs 1.4 × the epochs; ")
     assert "later" in planned.trade(512)
     assert planned.advise(batches=[512]).options["batch_size"] == 128
-    patient = made(Noise.read(1e6))
+    patient = made(read_noise(1e6))
     assert patient.advise(batches=[512]).options["batch_size"] == 512
     assert "1 × the epochs" in patient.advise(batches=[512]).text
     assert "sooner" in patient.trade(512)
     assert "not known" in made().trade(512)
     with pytest.raises(ConfigError, match="noise"):
-        Noise.read((1.0, 2.0, 3.0))
-    assert Noise.read(None) is None
+        read_noise((1.0, 2.0, 3.0))
+    assert read_noise(None) is None
 
 
-def test_power_and_price_are_columns_where_they_are_given(two_cores):
-    assert not {"kwh", "money"} & set(two_cores.table())
-    found = two_cores.table([1, 2], power=(50.0, 100.0), price=0.6).loc[2]
-    assert found["kwh"] == pytest.approx(found["seconds"] * 150.0 / 3.6e6, rel=0.2)
-    here, power = two_cores.table([2], power="here").loc[2], table_power()
-    low = here["seconds_low"] * power.watts(power.cores) * power.spread[0] / 3.6e6
-    assert here["kwh_low"] == pytest.approx(low, rel=0.2)
-    assert found["money"] == pytest.approx(found["seconds"] * 0.6 / 3600, abs=1e-4)
+def test_energy_and_money_are_those_of_all_hosts_for_as_long_as_it_takes(two_cores, tmp_path):
+    power = Power(idle=50.0, core=50.0, cores=2, spread=(0.5, 2.0))
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "date: 2026-01-01\nelectricity: {per_kwh: 0.5, currency: EUR, date: 2026-01-01, source: a bill}\n"
+        "cloud:\n  box: {per_hour: 3.6, currency: USD, date: 2026-01-01, source: a list}\n"
+    )
+    found = two_cores.table([1, 2], power=power, prices=prices)
+    assert found.loc[1, "kwh"] == pytest.approx(found.loc[1, "seconds"] * 100 / 3.6e6, rel=1e-3)
+    assert found.loc[2, "kwh"] == pytest.approx(found.loc[2, "seconds"] * 150 / 3.6e6, rel=1e-3)
+    assert found.loc[2, "kwh_low"] < 0.6 * found.loc[2, "kwh"] < found.loc[2, "kwh_high"]
+    assert found.loc[2, "money"] == pytest.approx(found.loc[2, "kwh"] * 0.5, rel=1e-3)
+    rented = two_cores.table([4], hosts=2, link="1gbit/0.5", prices=prices, instance="box").loc[4]
+    assert rented["money"] == pytest.approx(rented["seconds"] * 2 * 3.6 / 3600, rel=1e-3)
+    with pytest.raises(ConfigError, match="instance"):
+        two_cores.table(prices=prices, instance="bx")
+    assert two_cores.table([2], batch=256).loc[2, "kwh"] is None
 
 
 def test_a_slow_link_takes_longer_than_a_fast_one_and_hosts_need_one(two_cores):
@@ -177,6 +189,19 @@ def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
         plan(object(), **changes)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothere.yaml"], "nothere.yaml"),
+        (["--figure", "plan.png", "x.yaml"], "ends in .svg"),
+        (["nothere"], "nothere"),
+    ],
+)
+def test_the_shell_says_what_is_wrong(arguments, said, capsys):
+    assert main(["plan", *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_options_beside_a_configuration_are_refused():
     config = RunConfig.from_dict(
         {
@@ -188,29 +213,45 @@ def test_options_beside_a_configuration_are_refused():
         plan(config, epochs=3)
 
 
-def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores):
+@pytest.fixture
+def asked(monkeypatch):
+    """What a panel has asked `lk.plan` for; it answers with a plan that is there, or with an error."""
+    calls, answers = [], []
+
+    def answer(model, data, tell, **options):
+        calls.append((model, data, options))
+        tell("a short <run>")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    monkeypatch.setattr(lk, "plan", answer, raising=False)
+    return calls, answers
+
+
+def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores, asked):
+    calls, answers = asked
+    answers.append(two_cores)
     taken = []
-    panel = PlanPanel(ask=lambda tell: two_cores, use=taken.append)
+    panel = PlanPanel(ask=lambda: ("model", "data", {"workers": 3}), use=taken.append)
     assert panel.take.disabled
     assert repr(panel) == "<PlanPanel: no plan yet>"
     panel.make.click()
     panel.settled(30)
+    assert calls == [("model", "data", {"workers": 3})]
     assert "a third" in panel.told.value
-    assert "<img" in panel.picture.value
+    assert 'alt="Predicted samples/s' in panel.picture.value
     panel.take.click()
-    assert taken[0]["workers"] == 2
-    assert taken[0]["batch_size"] == 128
+    assert taken[0] == two_cores.advise().options
     panel.lock(True)
     assert panel.make.disabled
     assert panel.take.disabled
     panel.close()
 
 
-def test_a_plan_that_fails_is_said_in_the_panel():
-    def fails(tell):
-        raise ConfigError("data", given=None, rule="something")
-
-    panel = PlanPanel(ask=fails)
+def test_a_plan_that_fails_is_said_in_the_panel(asked):
+    asked[1].append(ConfigError("data", given="<b>", rule="something"))
+    panel = PlanPanel(ask=lambda: (None, None, {}))
     panel.make.click()
     panel.settled(30)
     assert "data" in panel.complaint
@@ -218,8 +259,15 @@ def test_a_plan_that_fails_is_said_in_the_panel():
     panel.close()
 
 
+def test_a_panel_of_a_plan_has_nothing_to_press(two_cores):
+    panel = PlanPanel(two_cores)
+    assert two_cores.told() in repr(panel)
+    assert panel.make.layout.display == panel.take.layout.display == "none"
+    panel.close()
+
+
 @pytest.mark.processes
-def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path):
+def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path, capsys):
     data = lk.data.sample("digits")
     model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=16, num_layers=2)
     said = []
@@ -239,8 +287,28 @@ def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path):
         while len(run.view().report_steps) < 4:
             time.sleep(0.02)
         of_log = lk.plan(run)
+        figure = tmp_path / "plan.svg"
+        shell = [
+            "--runs-dir",
+            str(tmp_path),
+            "plan",
+            run.id,
+            "--workers",
+            "1",
+            "2",
+            "--figure",
+            str(figure),
+            "--json",
+        ]
+        assert main(shell) == 0
     finally:
         run.stop().wait()
     assert [row.setting.workers for row in of_log.rows] == [1]
     assert of_log.predict(4).step.high / of_log.predict(4).step.low > 1.05
+    told = json.loads(capsys.readouterr().out)
+    assert [row["workers"] for row in told["rows"]] == [1, 2]
+    assert told["told"].endswith("(estimated).")
+    assert told["advice"]["batch_size"] == 64
+    assert figure.read_text().startswith("<svg")
+    figure.unlink()
     assert [one.name for one in tmp_path.iterdir()] == [run.id]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.planning.estimating import PRIORS, Interval, Row, fit
-from lepton_kit.planning.scaling import LOOPBACK, NAMES, Link, Setting, parts, step_seconds
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.scaling import LOOPBACK, NAMES, SPIN_SECONDS, Link, Setting, parts, step_seconds
 
 COSTS = {name: median for name, (median, _) in PRIORS.items()} | {"fixed": 2e-3, "sample": 4e-5}
 WEIGHTS = 300_000
@@ -84,8 +85,9 @@ def test_what_makes_a_step_harder_makes_it_longer(costs, workers, batch, places)
         assert seconds(Setting(**(vars(here) | change)), costs) >= base
     assert seconds(Setting(**(vars(here) | {"together": True})), costs) >= base
     assert seconds(Setting(**(vars(here) | {"wire_bytes": 2})), costs) <= base
-    for name in NAMES:
-        assert seconds(here, costs | {name: costs[name] * 1.5}) >= base - 1e-12
+    for name in NAMES:  # dearer agreements make blocks longer, which saves a little of what a block costs
+        less = 0.01 * base if name in ("call", "messages") else 1e-12
+        assert seconds(here, costs | {name: costs[name] * 1.5}) >= base - less
 
 
 @given(worlds, st.integers(3, 12), st.integers(1, 4))
@@ -95,7 +97,8 @@ def test_workers_that_take_turns_last_between_ideal_and_whole_turns(costs, worke
     costs = costs | {"contention": 0.0}
     found, ideal = parts(costs, crowded, WEIGHTS), parts(costs, alone, WEIGHTS)
     own = sum(float(ideal[name]) for name in ("data", "compute", "communicate"))
-    whole = own * max(1, -(-workers // places))
+    turns = max(1, -(-workers // places))
+    whole = own * turns + SPIN_SECONDS * (turns - 1)
     assert own + float(found["turns"]) <= whole + 1e-12
     assert own + float(found["turns"]) >= own * max(1, workers / places) - 1e-12
 
@@ -172,4 +175,4 @@ def test_without_a_measured_step_there_is_no_law():
 
 
 def test_the_inverse_of_seconds_is_a_rate():
-    assert Interval(2.0, 1.0, 4.0).inverse.times(100) == Interval(50.0, 25.0, 100.0)
+    assert Estimate(2.0, 1.0, 4.0).inverse.times(100) == Estimate(50.0, 25.0, 100.0)

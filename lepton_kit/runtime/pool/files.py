@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
 
-MOST_BYTES = 1 << 16
+LEAST_BYTES, MOST_BYTES = 1 << 12, 1 << 16
+"""Of a file: room is taken for all that it will hold when it is made, so that a disk that fills up spoils none."""
 
 
 class OwnFile:
@@ -24,13 +25,19 @@ class OwnFile:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL
         self.descriptor = os.open(self._path, flags, 0o644)
         os.fchmod(self.descriptor, 0o644)
-        try_lock(self.descriptor)
+        try:
+            try_lock(self.descriptor)
+            os.pwrite(self.descriptor, b" " * LEAST_BYTES, 0)
+        except OSError:
+            self.leave()
+            raise
 
     def write(self, text: str) -> None:
         """Say what is true now, all of it; to be called with the pool locked."""
-        data = text.encode()
+        data = text.encode().ljust(LEAST_BYTES)
         os.pwrite(self.descriptor, data, 0)
         os.ftruncate(self.descriptor, len(data))
+        os.fsync(self.descriptor)  # other machines see what the server of a network file system has
 
     def leave(self) -> None:
         """Take the file away."""
@@ -39,12 +46,16 @@ class OwnFile:
         os.close(self.descriptor)
 
 
-def of_the_living(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
-    """(name without the suffix, text) of each file that a run holds; those of dead ones are swept if they are ours."""
-    for path in sorted(folder.glob(f"*{suffix}")):
-        text = _read(path)
+def of_the_living(folder: Path, suffix: str, names: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """(name without the suffix, text) of each file that a run holds; those of dead ones are swept if they are ours.
+
+    ``names`` are further ones that may be there, though a list of the folder lacks them.
+    """
+    listed = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    for name in sorted({*listed, *names}):
+        text = _read(folder / f"{name}{suffix}")
         if text is not None:
-            yield path.name.removesuffix(suffix), text
+            yield name, text
 
 
 def _read(path: Path) -> str | None:

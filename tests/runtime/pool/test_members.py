@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -14,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.planning.allocation import Capacity
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.folder import PoolFolder, enrolled
 from lepton_kit.runtime.pool.members import (
+    LEAST_BYTES,
     Entry,
     Membership,
     capacity,
@@ -66,6 +68,34 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert (pool.path / "dead.json").exists()
     assert entries(pool.path) == []
     assert not (pool.path / "dead.json").exists()
+
+
+def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    with pool.locked():
+        first, second = Membership(pool, "a"), Membership(pool, "b")
+        first.tell(entry("a", 1.0))
+        second.tell(entry("b", 2.0, places={"one": 2}))
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # as a network file system may have it for 30 s
+    assert [(one.run, one.places) for one in entries(pool.path)] == [("a", {}), ("b", {"one": 2})]
+    first.leave()
+    with pool.locked():
+        third = Membership(pool, "c")
+        third.tell(entry("c", 3.0))
+    assert enrolled(pool.path) == ["b", "c"]
+    assert [one.run for one in entries(pool.path)] == ["b", "c"]
+    for one in (second, third):
+        one.leave()
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"../../etc/passwd\n.hidden\n\n", b"a" * 10_000])
+def test_names_that_are_none_are_passed_over(pool: PoolFolder, text: bytes):
+    (pool.path / "lock").write_bytes(text)
+    made = Membership(pool, "a")
+    made.tell(entry("a"))
+    assert [one.run for one in entries(pool.path)] == ["a"]
+    made.leave()
 
 
 def test_a_run_that_goes_on_takes_its_own_file_anew(pool: PoolFolder):
@@ -180,3 +210,41 @@ def test_those_who_wait_alike_stay_in_their_order_whoever_looks_and_when():
     for now in (5.0, 7.3, 400.0):
         found = grants([entry("a", held=1), *first], Capacity(1), now)
         assert [found[f"r{k}"].before for k in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_who_is_held_up_is_overtaken_keeps_what_it_has_and_is_no_longer_asked_for_it():
+    now = 1000.0
+    stopped = entry("a", 1.0, seen=now - 300, since=1.0)
+    fine = entry("b", 2.0, seen=now - 5, since=2.0)
+    found = grants([stopped, fine], Capacity(1), now)
+    assert (found["b"].workers, found["a"].workers) == (1, 0)
+    assert "held up" in found["a"].why
+    stopped.held, stopped.most, stopped.suspendable = 1, 4, True
+    found = grants([stopped, fine], Capacity(1), now)
+    assert (found["a"].workers, found["b"].workers) == (1, 0)
+    assert grants([stopped, fine], Capacity(4), now)["a"].workers == 1, "it can't grow"
+    stopped.seen = now
+    assert grants([stopped, fine], Capacity(4), now)["a"].workers > 1
+
+
+def test_a_full_disk_spoils_no_file_and_keeps_no_half_made_member(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    made = Membership(pool, "a")
+    made.tell(entry("a", speeds={n: 12345.678 * n for n in range(1, 60)}))
+    assert (pool.path / "a.json").stat().st_size == LEAST_BYTES
+    made.tell(entry("a", held=1))
+    assert (pool.path / "a.json").stat().st_size == LEAST_BYTES
+    assert entries(pool.path)[0].held == 1
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        Membership(pool, "b")
+    assert not (pool.path / "b.json").exists()
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+    monkeypatch.undo()
+    made.leave()
