@@ -76,6 +76,8 @@ def moved(run: StandingRun, hosts: Any, workers: int | str | None, spark: Any = 
                 "hosts", given=hosts, rule="nothing where there is a Spark session: its tasks are the places"
             )
         changes |= {"workers.hosts": None if hosts is None else read_hosts(hosts), "workers.spark": None}
+        if hosts is not None:
+            changes["workers.places"] = None  # they are of this machine
         if hosts is not None and known.allreduce == "shared_memory":
             changes["workers.allreduce"] = "auto"
         changes["workers.weights"] = known.weights if known.weights == "auto" else None
@@ -96,7 +98,7 @@ def _granted(run: StandingRun) -> int | str:
     config, view = run.config, run.view()
     asked = [
         one["workers"]
-        for one in view.standing(config.workers.whereabouts)
+        for one in view.moves.standing(view.requests, config.workers.whereabouts)
         if one["verb"] == "scale" and one.get("accepted")
     ]
     granted: int | str = asked[-1] if asked else config.workers.count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from lepton_kit.rundir.energy import Taken
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.line import place_told
+from lepton_kit.rundir.moves import Moves
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.ranks import Ranks
 from lepton_kit.rundir.series import Series
@@ -41,8 +41,7 @@ class RunView:
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
-        self._places: dict[str, Any] | None = None
-        self._moved = 0
+        self.moves = Moves()
         self.workers: list[dict[str, Any]] = []
         self.last_workers: list[dict[str, Any]] = []
         """Those that there were when one trained last; they are what is to be told of a run that has ended."""
@@ -226,10 +225,7 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-        if (places := event.get("places")) is not None:  # a driver begins
-            if self._places not in (None, places):
-                self._moved = len(self.requests)
-            self._places = places
+        self.moves.begin(event.get("places"), len(self.requests))
         if self.status is not Status.QUEUED:
             self.in_line = None
 
@@ -238,11 +234,6 @@ class RunView:
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         self.plan = event
-
-    def standing(self, places: dict[str, Any]) -> list[dict[str, Any]]:
-        """The requests that count for a driver of workers at these `places`: no number that was asked for where they stood before."""
-        before = self._moved if self._places in (None, places) else len(self.requests)
-        return [one for k, one in enumerate(self.requests) if k >= before or one["verb"] != "scale"]
 
     def _on_workers(self, event: dict[str, Any]) -> None:
         self.workers, self.wanted = event["workers"], event["wanted"]
@@ -255,7 +246,8 @@ class RunView:
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
         self.per_rank_throughput = {}
-        self.ranks.begin(event["step"])
+        hosts = {one.get("host") for one in self.workers if one.get("rank") is not None}
+        self.ranks.begin(event["step"], over_network=len(hosts) > 1)
         self._recent.clear()
         self._rewind(event["step"])
 
@@ -366,24 +358,6 @@ class RunView:
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         self.doing = event["text"]
-
-
-def describe(view: RunView, now: float | None = None) -> str:
-    """One line of progress for a terminal or a status label."""
-    now = time.time() if now is None else now
-    total = view.total_steps
-    parts = [str(view.status)]
-    if total:
-        parts.append(f"step {view.step}/{total}")
-    if len(view.loss):
-        parts.append(f"loss {view.loss[-1]:.4f}")
-    if view.current_throughput is not None and not view.done:
-        parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
-    if view.eta_seconds is not None:
-        parts.append(f"{view.eta_seconds:.0f} s left")
-    if said := view.in_line or view.cause or view.awaited:
-        parts.append(said)
-    return " · ".join(parts)
 
 
 def main_metric(names: list[str]) -> str | None:

@@ -58,7 +58,8 @@ class Driver:
         first = self.config.training.initial_epoch
         self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count, places)
         self._wishes = Wishes(self.config, usable_cores())
-        self._wishes.recall(self._ledger.view.standing(places))
+        asked = self._ledger.view
+        self._wishes.recall(asked.moves.standing(asked.requests, places))
         self._share = share or Share(self.config, paths.id)
         self._share.begin(self._wishes)
         self._ledger.begin(self.config.model)

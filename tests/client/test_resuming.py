@@ -140,17 +140,18 @@ def test_a_driver_elsewhere_forgets_the_numbers_of_before_and_keeps_the_rest(sto
         places = config.workers.whereabouts
         book = Ledger(run.paths, EventLog(run.paths.events), places=places)
         wishes = Wishes(config, cores=2)
-        wishes.recall(book.view.standing(places))
+        wishes.recall(book.view.moves.standing(book.view.requests, places))
         assert (wishes.workers, wishes.learning_rate) == (expected, 0.5)
         book.begin({})
         book.status(Status.RUNNING)
     book.append("request", {"verb": "scale", "workers": 6, "accepted": True, "cause": None})
     view = RunView(run.paths.events)
     view.refresh()
-    assert [one["verb"] for one in view.standing(places)] == ["set", "scale"]
+    assert [one["verb"] for one in view.moves.standing(view.requests, places)] == ["set", "scale"]
     book.begin({})  # the next driver there
     wishes = Wishes(config, cores=2)
-    wishes.recall(Ledger(run.paths, EventLog(run.paths.events)).view.standing(places))
+    view = Ledger(run.paths, EventLog(run.paths.events)).view
+    wishes.recall(view.moves.standing(view.requests, places))
     assert wishes.workers == 6
 
 
