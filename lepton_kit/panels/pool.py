@@ -76,7 +76,11 @@ def _change(one: dict[str, Any]) -> str:
 
 
 def _of_another(why: str) -> str:
-    return why.replace("you are next", "is next").replace("before you", "before it").replace("your turn", "its turn")
+    return (
+        why.replace("you are next", "is next")
+        .replace("before you", "before it")
+        .replace("your turn", "its turn")
+    )
 
 
 def turns(rows: Sequence[dict[str, Any]], user: str) -> list[str]:

@@ -382,7 +382,11 @@ def test_what_its_machines_took_is_written_and_the_rest_when_it_ends(begin: Any)
     stage.turn()
     view = RunView(stage.paths.events)
     view.refresh()
-    assert (view.energy.joules, list(view.energy.hosts), view.energy.origin) == (10.0, ["a", "b"], "estimated")
+    assert (view.energy.joules, list(view.energy.hosts), view.energy.origin) == (
+        10.0,
+        ["a", "b"],
+        "estimated",
+    )
     stage.executor.took = [took]
     stage.executor.lost = [Loss("over", final=True)]
     stage.driver.run()
