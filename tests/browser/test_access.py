@@ -83,7 +83,7 @@ told = (
     Entry("mri-20261126-093000-cafe", "eve", 0.7, held=1, state="paused", left=9e5, speeds={1: 30.0}, **far))
 members = [Membership(PoolFolder(Path(os.environ["LEPTON_POOL"])), one.run) for one in told]
 for member, one in zip(members, told):
-    member.write(one)
+    member.tell(one)
 lk.panels.PoolPanel()
 ----
 bench = lk.Workbench(warm=False)
