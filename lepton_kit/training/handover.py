@@ -102,7 +102,7 @@ def _write(descriptor: int, place: int, content: np.ndarray) -> None:
     """Write bytes to the segment; through mappings where the size of files is limited, which does not count for them."""
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
         while len(content):
-            written = os.pwrite(descriptor, content, place)
+            written = os.pwrite(descriptor, content.data, place)
             content, place = content[written:], place + written
         return
     for start in range(0, len(content), PIECE_BYTES):
