@@ -1,18 +1,27 @@
 """Unequal workers: an equal cut, `weights="auto"`, and the best fixed cut that a sweep finds, side by side.
 
-    python benchmarks/unequal.py [--seconds 6] [--shares 7]
+    python benchmarks/unequal.py [--seconds 3] [--rounds 6] [--shares 6] [--only 2-slow 3-slow 2-shared 2-equal] [--minutes 0]
 
-One of two, or of three, workers is slowed three times (`run.slow_down`), or none is. Printed are samples/s, the ratio of auto to the
-best fixed cut, and the seconds from the change to the first report within 5 % of what auto settles at. Then the slowed worker
-becomes fast again. A busy machine makes its own unequal workers: compare ratios, on a quiet one.
+One of two, or of three, workers is slowed three times (`run.slow_down`), one of two shares its core with a spinning process,
+or none is slow. A sweep picks the fixed cut that is to be beaten; then it, the equal cut and auto take turns, each paused
+while another trains, so that a change in the machine's speed meets all of them and no lucky reading wins. Printed are
+medians of samples/s, ratios taken round by round with the interval of their median, for two workers auto against the sum of
+both speeds, and the seconds from the change to the first report within 5 % of what auto settles at. With ``--minutes 10``
+auto then trains alone for so long, and its changes of the cut are counted: a policy that swings makes many. A busy machine
+makes its own unequal workers: compare ratios, on a quiet one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,88 +29,151 @@ from kinds import keras_model, samples
 
 BATCH = 240
 FACTOR = 3.0
+SITUATIONS = {"2-slow": 2, "3-slow": 3, "2-shared": 2, "2-equal": 2}
+SPIN = "import os; os.sched_setaffinity(0, {{{0}}})\nwhile True: pass"
 
 
-def start(workers: int, weights: Any, folder: str) -> Any:
-    """A run that trains without end."""
-    import keras
+class Trained:
+    """A run that trains without end, paused between its turns."""
 
-    import lepton_kit as lk
+    def __init__(self, workers: int, weights: Any, situation: str, folder: str):
+        import keras
 
-    model = keras_model("mlp")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-4), loss)
-    data = lk.data.arrays(*samples("mlp"), validation_split=0)
-    run = lk.launch(
-        model, data, workers=workers, threads=1, weights=weights, global_batch=BATCH, epochs=1_000_000, log_seconds=0.25,
-        runs_dir=folder,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while run.view().step < 50:
-        if not run.alive or time.monotonic() > deadline:
-            raise SystemExit(f"{run.id}: {run.status}: {run.cause}")
-        time.sleep(0.05)
-    return run
+        import lepton_kit as lk
+
+        model = keras_model("mlp")
+        model.compile(
+            keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+        data = lk.data.arrays(*samples("mlp"), validation_split=0)
+        self.run = lk.launch(
+            model, data, workers=workers, threads=1, weights=weights, global_batch=BATCH, epochs=1_000_000, log_seconds=0.25,
+            hang_seconds=300, runs_dir=folder,
+        )  # fmt: skip
+        self._until(lambda: self.run.view().step > 50)
+        self.changed = time.time()
+        if situation.endswith("slow"):
+            self.run.slow_down(workers - 1, FACTOR)
+        elif situation == "2-shared":
+            for worker in self.run.view().workers:
+                _pin(worker["pid"], sorted(os.sched_getaffinity(0))[worker["rank"]])
+
+    def _until(self, condition: Any) -> None:
+        deadline = time.monotonic() + 300
+        while not condition():
+            if not self.run.alive or time.monotonic() > deadline:
+                raise SystemExit(f"{self.run.id}: {self.run.status}: {self.run.cause}")
+            time.sleep(0.02)
+
+    def hold(self) -> None:
+        self.run.pause()
+        self._until(lambda: self.run.status == "paused")
+
+    def turn(self, seconds: float) -> float:
+        """Samples/s over one turn, without the report that counts the pause."""
+        reports, start = len(self.run.view().throughput), self.run.view().step
+        self.run.resume()
+        self._until(lambda: self.run.view().step > start)
+        time.sleep(seconds)
+        self.hold()
+        view = self.run.view()
+        ends, rates = view.report_steps.array[reports:], view.throughput[reports:]
+        counts = np.diff(np.concatenate([[start], ends])) * BATCH
+        return float(counts[1:].sum() / (counts[1:] / rates[1:]).sum())
+
+    def settled(self, reached: float) -> float:
+        """Seconds from the change to the first report within 5 % of a rate."""
+        view = self.run.view()
+        times = {int(step): float(t) for step, t in zip(view.steps + 1, view.time, strict=True)}
+        for step, found in zip(view.report_steps.array, view.throughput, strict=True):
+            if times.get(int(step), 0.0) > self.changed and found >= 0.95 * reached:
+                return times[int(step)] - self.changed
+        return float("nan")
+
+    def speeds(self) -> float:
+        """The sum of what its workers could do if nobody held them up."""
+        return sum(row.samples_per_second for row in self.run.view().ranks.times())
+
+    def close(self) -> None:
+        self.run.stop().wait()
 
 
-def rate(run: Any, seconds: float) -> float:
-    """Samples/s from now on for so long."""
-    before = run.view().step, time.perf_counter()
-    time.sleep(seconds)
-    return float((run.view().step - before[0]) * BATCH / (time.perf_counter() - before[1]))
+def _pin(pid: int, core: int) -> None:
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(thread), {core})
 
 
-def settled(run: Any, since: float, reached: float) -> float:
-    """Seconds from a moment (of the log's clock) to the first report within 5 % of a rate."""
-    view = run.view()
-    times = {int(step): float(t) for step, t in zip(view.steps + 1, view.time, strict=True)}
-    for step, found in zip(view.report_steps.array, view.throughput, strict=True):
-        if times.get(int(step), 0.0) > since and found >= 0.95 * reached:
-            return times[int(step)] - since
-    return float("nan")
-
-
-def fixed(workers: int, share: float, slow: bool, seconds: float, folder: str) -> float:
-    """Samples/s where the last worker has this share of each batch."""
-    rest = (1.0 - share) / (workers - 1)
-    run = start(workers, [rest] * (workers - 1) + [share], folder)
+@contextlib.contextmanager
+def rival(situation: str) -> Iterator[None]:
+    """A process that spins on the core of the second worker, where the situation has one."""
+    if situation != "2-shared":
+        yield
+        return
+    core = sorted(os.sched_getaffinity(0))[1]
+    process = subprocess.Popen([sys.executable, "-c", SPIN.format(core)])
     try:
-        if slow:
-            run.slow_down(workers - 1, FACTOR)
-        time.sleep(1.0)
-        return rate(run, seconds)
+        yield
     finally:
-        run.stop().wait()
+        process.kill()
+        process.wait()
 
 
-def situation(workers: int, slow: bool, seconds: float, shares: int, folder: str) -> str:
+def fixed(workers: int, share: float) -> list[float]:
+    """Weights where the last worker has this share."""
+    return [(1.0 - share) / (workers - 1)] * (workers - 1) + [share]
+
+
+def interval(ratios: list[float]) -> str:
+    """The median, and the interval between the second lowest and the second highest (of six turns: 78 % of medians)."""
+    ordered = sorted(ratios)
+    low, high = (ordered[1], ordered[-2]) if len(ordered) > 3 else (ordered[0], ordered[-1])
+    return f"{statistics.median(ordered):.2f} ({low:.2f}–{high:.2f})"
+
+
+def best_fixed(workers: int, situation: str, options: argparse.Namespace, folder: str) -> float:
+    """The share of the last worker with which one turn of a fixed cut is fastest."""
+    found = {}
+    for share in np.linspace(1.0 / workers, 0.1 / workers, options.shares)[1:]:
+        trained = Trained(workers, fixed(workers, float(share)), situation, folder)
+        trained.hold()
+        found[float(share)] = trained.turn(options.seconds)
+        trained.close()
+    return max(found, key=found.__getitem__)
+
+
+def measured(situation: str, options: argparse.Namespace, folder: str) -> str:
     """A row of the table."""
-    equal = fixed(workers, 1.0 / workers, slow, seconds, folder)
-    sweep = np.linspace(1.0 / workers, 0.15 / workers, shares)[1:] if slow else []
-    found = {1.0 / workers: equal} | {
-        float(x): fixed(workers, float(x), slow, seconds, folder) for x in sweep
-    }
-    best = max(found, key=found.__getitem__)
-    run = start(workers, "auto", folder)
-    try:
-        changed = time.time()
-        if slow:
-            run.slow_down(workers - 1, FACTOR)
-        time.sleep(max(6.0, seconds))
-        auto = rate(run, seconds)
-        took = settled(run, changed, auto) if slow else 0.0
-        recuts, back = len(run.view().recuts), float("nan")
-        if slow:
-            run.slow_down(workers - 1, 1.0)
-            again = time.time()
-            time.sleep(max(6.0, seconds))
-            back = settled(run, again, rate(run, seconds))
-    finally:
-        run.stop().wait()
-    name = f"{workers}, one {FACTOR:g} x slower" if slow else f"{workers}, equal"
+    workers = SITUATIONS[situation]
+    equal = 1.0 / workers
+    with rival(situation):
+        best = equal if situation == "2-equal" else best_fixed(workers, situation, options, folder)
+        auto = Trained(workers, "auto", situation, folder)
+        time.sleep(max(6.0, options.seconds))
+        auto.hold()
+        others = [Trained(workers, fixed(workers, share), situation, folder) for share in (equal, best)]
+        for other in others:
+            other.hold()
+        rates: list[list[float]] = [[], [], []]
+        for _ in range(options.rounds):
+            for rate, one in zip(rates, (auto, *others), strict=True):
+                rate.append(one.turn(options.seconds))
+        for other in others:
+            other.close()
+        sum_of_speeds = auto.speeds() if workers == 2 else float("nan")
+        found = statistics.median(rates[0])
+        took = auto.settled(found) if situation != "2-equal" else 0.0
+        recuts, minutes = len(auto.run.view().recuts), ""
+        if options.minutes:
+            auto.run.resume()
+            time.sleep(60 * options.minutes)
+            minutes = f", {len(auto.run.view().recuts) - recuts} more in {options.minutes:g} min"
+        auto.close()
+    against = [interval([a / b for a, b in zip(rates[0], other, strict=True)]) for other in rates[1:]]
+    medians = [statistics.median(one) for one in rates]
     return (
-        f"| {name} | {equal:,.0f} | {auto:,.0f} | {found[best]:,.0f} | {best:.2f} | {auto / found[best]:.2f} | {auto / equal:.2f} "
-        f"| {took:.1f} | {back:.1f} | {recuts} |"
+        f"| {situation} | {medians[1]:,.0f} | {medians[0]:,.0f} | {medians[2]:,.0f} | {best:.2f} | {against[1]} | {against[0]} "
+        f"| {found / sum_of_speeds:.2f} | {took:.1f} | {recuts}{minutes} |"
     )
 
 
@@ -109,17 +181,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
-    parser.add_argument("--shares", type=int, default=7, help="fixed cuts that are tried")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--shares", type=int, default=6, help="fixed cuts that are tried")
+    parser.add_argument("--only", nargs="+", choices=list(SITUATIONS), default=list(SITUATIONS))
+    parser.add_argument("--minutes", type=float, default=0.0, help="auto alone afterwards, to see it swing")
     options = parser.parse_args()
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     print(
-        "| workers | equal cut | auto | best fixed cut | its share | auto / best | auto / equal | s to it | s back | recuts |"
+        "| workers | equal cut | auto | best fixed cut | its share | auto / best | auto / equal | / sum of speeds | s to it | recuts |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(prefix="lepton-unequal-") as folder:
-        for workers, slow in ((2, True), (3, True), (2, False)):
-            print(situation(workers, slow, options.seconds, options.shares, folder), flush=True)
+        for situation in options.only:
+            print(measured(situation, options, folder), flush=True)
     print(f"\nsamples/s, measured; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end")
 
 

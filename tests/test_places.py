@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lepton_kit.client import launch as launching
 from lepton_kit.client.options import read
-from lepton_kit.config import WorkersConfig
+from lepton_kit.config import RunSettings, WorkersConfig
 from lepton_kit.errors import ConfigError
+from lepton_kit.machine.topology import affinity
 from lepton_kit.places import PlaceSpec, read_places
 from tests.configs import any_config
 
@@ -98,6 +100,21 @@ def test_places_bound_the_workers_of_a_run():
     assert slots(count=2, places=["0", "1", "cpu"]) == 3
     assert slots(count=2, places="pinned") == 2
     assert slots(count=2, max_workers=4, standby=1, places="pinned") == 5
+
+
+def test_hosts_that_are_given_for_a_file_take_the_place_of_its_places(monkeypatch: pytest.MonkeyPatch):
+    model = {"kind": "lepton", "input_shape": [8, 8, 1], "num_classes": 10, "hidden_size": 4}
+    workers = {"count": 1, "places": [str(affinity()[0])]}
+    config = any_config(model=model, data={"kind": "sample", "name": "digits"}, workers=workers)
+    asked: list[RunSettings] = []
+    monkeypatch.setattr(launching, "reach", lambda config, *_: asked.append(config))
+    monkeypatch.setattr(launching, "_begun", lambda *_: None)
+    launching.launch_config(config)
+    launching.launch_config(config, hosts="localhost/a:2")
+    assert [(one.workers.places is None, one.workers.hosts is None) for one in asked] == [
+        (False, True),
+        (True, False),
+    ]
 
 
 def test_what_workers_compute_on_is_told_by_their_places():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lepton_kit.processes.pressure import Pressure, pressure, throttled
+from lepton_kit.processes.pressure import Pressure, heats, pressure, short, throttled
 
 SPIN = "import time\nend = time.process_time() + {}\nwhile time.process_time() < end: pass\n"
 
@@ -52,3 +52,34 @@ def test_a_system_without_these_files_tells_nothing(tmp_path: Path):
 )  # fmt: skip
 def test_quotas_of_both_versions_of_control_groups(texts, seconds):
     assert throttled(texts) == seconds
+
+
+STALLS = "some avg10=1.00 avg60=0.00 avg300=0.00 total={} full avg10=0.00 avg60=0.00 avg300=0.00 total=7"
+
+
+@pytest.mark.parametrize(
+    ("texts", "seconds"),
+    [([], None), (["full total=5"], None), (["some total=x"], None), ([STALLS.format(2_000_000), STALLS.format(5)], 2.0)],
+)  # fmt: skip
+def test_memory_that_somebody_waited_for(texts, seconds):
+    assert short(texts) == seconds
+
+
+def test_cores_that_slowed_down_for_heat(tmp_path: Path):
+    assert heats(tmp_path / "none") is None
+    core = min(os.sched_getaffinity(0))
+    folder = tmp_path / f"cpu{core}" / "thermal_throttle"
+    folder.mkdir(parents=True)
+    (folder / "core_throttle_count").write_text("3\n")
+    (folder / "package_throttle_count").write_text("4\n")
+    (tmp_path / "cpu99999" / "thermal_throttle").mkdir(parents=True)
+    (tmp_path / "cpu99999" / "thermal_throttle" / "core_throttle_count").write_text("9\n")
+    assert heats(tmp_path) == 7, "those of cores that it may not use are not its own"
+    (folder / "core_throttle_count").write_text("x")
+    assert heats(tmp_path) == 4
+
+
+def test_this_system_tells_what_it_can():
+    found = pressure()
+    assert found.short_seconds is None or found.short_seconds >= 0
+    assert found.heats is None or found.heats >= 0

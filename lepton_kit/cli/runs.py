@@ -87,7 +87,7 @@ def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | Non
 def told(run: Any, status: str) -> str:
     """A run in one line."""
     from lepton_kit.rundir import Status
-    from lepton_kit.rundir.view import describe
+    from lepton_kit.rundir.told import describe
 
     return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
 
@@ -140,10 +140,10 @@ def slow(options: argparse.Namespace) -> int:
 def workers(options: argparse.Namespace) -> int:
     """Print where the time of each worker goes, and which one holds the others up."""
     run = open_run_of(options)
-    found, slow = run.workers_table(), run.view().ranks.straggler()
+    found, slow = run.workers_table(), run.view().ranks.told()
     if options.json:
         rows = json.loads(found.to_json(orient="records"))
-        print(json.dumps({"workers": rows, "straggler": None if slow is None else str(slow)}))
+        print(json.dumps({"workers": rows, "straggler": slow}))
         return 0
     if not len(found):
         print("no worker has been told of yet")

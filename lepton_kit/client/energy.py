@@ -149,7 +149,8 @@ class RunCost:
         }
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {amount:.3g}" for name, amount in self.total.parts.items())
+        size = self.total.unit[1]
+        parts = ", ".join(f"{name} {amount / size:.3g}" for name, amount in self.total.parts.items())
         lines = [f"{self.total}: {parts}"]
         if self.per_sample is not None:
             lines.append(f"1,000 samples {self.per_sample.scaled(THOUSAND)}")

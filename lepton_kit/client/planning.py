@@ -176,6 +176,7 @@ def _starts_config(config: RunConfig, base: Path, options: Mapping[str, Any], tr
         named |= {
             "workers.hosts": None,
             "workers.spark": None,
+            "workers.places": None,
             "workers.driver": None,
             "workers.min_workers": 1,
         }

@@ -135,6 +135,8 @@ def advice(best: Prediction, now: Prediction, scaled: bool) -> str:
         return f"{what}, as planned: {rate(best.samples_per_second)}{_ends(best)} (estimated)."
     times = best.samples_per_second.value / now.samples_per_second.value
     told = f"{times:.2g} × the samples/s"
+    if workers < now.setting.workers and times < 1:
+        told += ", since more workers don't pay"
     if batch != now.setting.batch and best.epochs is not None and now.epochs is not None:
         told = f"{best.epochs.value / now.epochs.value:.2g} × the epochs, {told}"
     if best.seconds is not None and now.seconds is not None and scaled:

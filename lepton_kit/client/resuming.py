@@ -76,6 +76,8 @@ def moved(run: StandingRun, hosts: Any, workers: int | str | None, spark: Any = 
                 "hosts", given=hosts, rule="nothing where there is a Spark session: its tasks are the places"
             )
         changes |= {"workers.hosts": None if hosts is None else read_hosts(hosts), "workers.spark": None}
+        if hosts is not None:
+            changes["workers.places"] = None  # they are of this machine
         if hosts is not None and known.allreduce == "shared_memory":
             changes["workers.allreduce"] = "auto"
         changes["workers.weights"] = known.weights if known.weights == "auto" else None

@@ -23,7 +23,7 @@ from lepton_kit.rundir.alerts import STALL_SECONDS
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.folder import begin
 
 if TYPE_CHECKING:

@@ -61,7 +61,8 @@ class PlacesPanel(Panel):
         places = self.chosen.places
         if places is None:
             return {}
-        return {"places": places if isinstance(places, str) else [one.told() for one in places]}
+        named = places if isinstance(places, str) else [one.told() for one in places]
+        return {"places": named, "max_workers": None}  # places are for so many workers, and no more
 
     def know(self, workers: int, model: Any) -> None:
         """Take up how many workers there are to be, and from their model what each needs in memory and on a GPU.

@@ -30,8 +30,11 @@ def shares(rows: Sequence[dict[str, Any]], cores: int | None, what: str = "cores
     if not pieces:
         return ""
     drawn = bar(f"{what}{where}: {told}", pieces)
+    said = f"{free} of {cores} {what}{html.escape(where)} free" if free > 0 else ""
+    if not free and where:
+        said = f"all {cores} {what}{html.escape(where)} are used"
     return Markup(f'<div style="width:{_width(pieces, free):.0f}%">{drawn}</div>') + (
-        f'<div class="lk-note">{free} of {cores} {what}{html.escape(where)} free</div>' if free > 0 else ""
+        f'<div class="lk-note">{said}</div>' if said else ""
     )
 
 
@@ -59,7 +62,7 @@ def listing(rows: Sequence[dict[str, Any]], user: str) -> str:
                 _change(one),
                 number(one["samples_per_second"], 0),
                 "–" if one["seconds_left"] is None else duration(one["seconds_left"]),
-                one["why"],
+                one["why"] if mine else _of_another(one["why"]),
             ]
         )
     more = f'<div class="lk-note">and {len(rows) - SHOWN} more</div>' if len(rows) > SHOWN else ""
@@ -70,6 +73,14 @@ def listing(rows: Sequence[dict[str, Any]], user: str) -> str:
 def _change(one: dict[str, Any]) -> str:
     has, gets = one["workers"], one["next"]
     return f"{has} → {gets}" if has and gets != has else str(has) if has else "–"
+
+
+def _of_another(why: str) -> str:
+    return (
+        why.replace("you are next", "is next")
+        .replace("before you", "before it")
+        .replace("your turn", "its turn")
+    )
 
 
 def turns(rows: Sequence[dict[str, Any]], user: str) -> list[str]:
@@ -125,7 +136,8 @@ class PoolPanel(Panel):
                 self.mine,
                 f'<b>Your turn</b><ul style="margin:2px 0 6px;padding-left:18px">{told}</ul>' if told else "",
             )
-            drawn = shares(self.pool.of(""), self.pool.cores)
+            here = " of this machine" if self.pool.slots else ""
+            drawn = shares(self.pool.of(""), self.pool.cores, where=here)
             for hosts, slots in self.pool.slots.items():
                 drawn += shares(self.pool.of(hosts), slots, "slots", f" of {hosts}")
             set_html(self.shares, drawn)

@@ -43,7 +43,8 @@ def bars(view: RunView) -> str:
         return ""
     slow = view.ranks.straggler()
     named = None if slow is None else slow.rank
-    told = "" if slow is None else f'<div class="lk-straggler">{html.escape(_sentence(str(slow)))}</div>'
+    said = view.ranks.told()
+    told = "" if said is None else f'<div class="lk-straggler">{html.escape(_sentence(said))}</div>'
     shown = _shown(rows)
     lines = "".join(_bar(row, row.rank == named) for row in shown)
     more = len(rows) - len(shown)

@@ -17,6 +17,7 @@ from lepton_kit.planning.energy import Energy
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 HOUR = 3600.0
+SMALL = 1e-3
 MOST_HOURS = 8784
 """Of a leap year."""
 
@@ -72,8 +73,15 @@ class Money:
         return Money(self.amount * factor, *ends, self.currency, self.measured, parts)
 
     def __str__(self) -> str:
-        ends = f"{self.low:.3g} to {self.high:.3g}"
-        return f"{self.amount:.3g} {self.currency} ({self.origin}, {ends})"
+        unit, size = self.unit
+        ends = f"{self.low / size:.3g} to {self.high / size:.3g}"
+        return f"{self.amount / size:.3g} {unit} ({self.origin}, {ends})"
+
+    @property
+    def unit(self) -> tuple[str, float]:
+        """The currency, or a millionth of it where the amount is small: (its name, its size)."""
+        small = 0 < self.amount < SMALL
+        return (f"millionths of a {self.currency}", 1e-6) if small else (self.currency, 1.0)
 
 
 def of(energy: Energy, seconds: float, prices: Prices, instance: str | None = None) -> Money:

@@ -9,28 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 
 from lepton_kit.data.sharding import cut
 
 GAIN = 0.05
-"""A new cut has to promise this much more throughput, or more where times scatter so much that less would be chance."""
-LOOKS = 3
-"""So many looks in a row have to agree on that; as many are waited after a change."""
+"""A new cut has to promise this much more throughput in the middle of the last looks, or more where chance could do that …"""
+AGREEING = 0.75
+"""… and has to have been better in this part of them."""
+LOOKS = 4
+"""So many looks are needed for a word on a place; as many are waited after a change."""
+WINDOW = 16
+"""So many last looks count, since the cut or the place has changed."""
 LONGEST_WAIT = 96
 """Looks after a change that made it worse: the wait doubles up to here."""
 PROBE_LOOKS = 32
 """A place that gets nothing is tried again after so many looks, then after twice as many …"""
 LONGEST_PROBE_LOOKS = 256
-SMOOTHING = 0.1
-"""Least weight of the newest look in what is known of a place; the first looks are averaged."""
 JUMP = 0.25
-"""Two looks in a row that are so far off in one direction are a change of the place, and what was known is forgotten."""
+"""`LOOKS` in a row that are all so far off in one direction are a change of the place, and what was known is forgotten."""
 UNEVEN, UNEVEN_LOOKS = 0.2, 12
 """Places that take so much longer than others, for so many looks, where nothing better is seen: the overheads are wrong."""
-SCATTER = 0.05
-"""What times are taken to scatter, relative, before that was seen."""
+SCATTER = 0.03
+"""What times are taken to scatter at least, relative."""
 
 
 @dataclass(frozen=True)
@@ -94,79 +97,70 @@ class Change:
 
 @dataclass(frozen=True)
 class _Place:
-    """What is known of a place. ``rate`` is seconds by samples and overhead; None: it has computed nothing yet."""
+    """What is known of a place: the ``times`` of its last looks with ``samples`` a step, newest last.
 
-    rate: float | None = None
-    looks: int = 0
-    scatter: float = SCATTER
-    off: int = 0
-    """Whether the last look was far off: 1 slower, -1 faster."""
-    overhead: float | None = None
+    Medians, as a place that another process disturbs for a moment takes many times as long, and is no slower for that.
+    """
+
     samples: int = 0
-    """Of its last look."""
-    before: tuple[float, float] | None = None
+    times: tuple[float, ...] = ()
+    overhead: float | None = None
+    before: tuple[int, float] | None = None
     """(samples, seconds) with the cut before this one."""
 
     @property
-    def weight(self) -> float:
-        """Of the newest look in the rate."""
-        return max(SMOOTHING, 1.0 / max(1, self.looks))
+    def known(self) -> tuple[int, float] | None:
+        """(samples, seconds) of late; None: it has computed nothing yet."""
+        return (self.samples, median(self.times)) if self.times else self.before
+
+    @property
+    def scatter(self) -> float:
+        """How far, relative, a look is off: from the middle half of them, as of normal ones (1.48 × their median distance)."""
+        if len(self.times) < LOOKS:
+            return SCATTER
+        middle = median(self.times)
+        return max(SCATTER, 1.48 * median(abs(one / middle - 1.0) for one in self.times))
 
     @property
     def doubt(self) -> float:
-        """How far, relative, the rate may be off by chance (three standard errors)."""
-        return 3.0 * self.scatter * math.sqrt(self.weight / (2.0 - self.weight))
+        """How far, relative, its median may be off by chance: two and a half standard errors (1.25 × those of a mean)."""
+        return 2.5 * 1.25 * self.scatter / math.sqrt(max(1, len(self.times)))
 
-    def looked(self, samples: int, seconds: float, overhead: float) -> _Place:
+    def looked(self, samples: int, seconds: float) -> _Place:
         """With one look more; one without samples tells nothing."""
         if samples == 0 or seconds <= 0:
             return self
-        rate = seconds / (samples + overhead)
-        seen = replace(self, samples=samples, looks=self.looks + 1)
-        if self.rate is None:
-            return replace(seen, rate=rate, off=0)
-        away = math.log(rate / self.rate)
-        off = int(math.copysign(1, away)) if abs(away) > max(JUMP, 3.0 * self.scatter) else 0
-        if off and off == self.off:
-            return replace(seen, rate=rate, looks=1, off=0)
-        if off:  # it may be chance: the next look tells
-            return replace(seen, off=off, looks=self.looks)
-        scatter = self.scatter + SMOOTHING * (1.25 * abs(away) - self.scatter)
-        return replace(seen, rate=self.rate * math.exp(seen.weight * away), scatter=scatter, off=0)
-
-    def recut(self, usual: float) -> _Place:
-        """From now on it gets another part; what it took for the one until now is kept, to compare."""
-        taken = None if self.rate is None else (self.samples, self.rate * (self.samples + usual))
-        return replace(self, before=taken, looks=0, off=0)
+        times = (*self.times, seconds)[-WINDOW:] if samples == self.samples else (seconds,)
+        last, past = times[-LOOKS:], times[:-LOOKS]
+        if len(past) >= LOOKS:
+            usual, low, high = median(past), min(last), max(last)
+            if low > (1.0 + JUMP) * usual or high < usual / (1.0 + JUMP):
+                off = 1.0 + 3.0 * replace(self, times=past).scatter
+                times = last if low > off * usual or high < usual / off else times
+        return replace(self, samples=samples, times=times)
 
     def compared(self, usual: float, batch: int) -> _Place:
         """With the overhead that its times before and after a new cut show, if they show one; ``usual`` was in use."""
+        if self.before is None or not self.times:
+            return self  # one that gets nothing now is remembered by what it took before
         settled = replace(self, before=None)
-        if self.before is None or self.rate is None:
-            return settled
-        (x, t), y = self.before, self.samples
-        u = self.rate * (y + usual)
+        (x, t), (y, u) = self.before, (self.samples, median(self.times))
         told = abs(x - y) > 0.15 * max(x, y) and abs(t - u) > 2.0 * self.scatter * max(t, u)
         if not told or (t - u) * (x - y) <= 0:
             return settled
         found = min(max(0.0, (x * u - y * t) / (t - u)), 2.0 * batch)
         return replace(settled, overhead=found if self.overhead is None else (self.overhead + found) / 2)
 
-    def reckoned(self, usual: float, now: float) -> _Place:
-        """The same times with another overhead."""
-        if self.rate is None:
-            return self
-        return replace(self, rate=self.rate * (self.samples + usual) / (self.samples + now))
-
 
 class Shares:
     """Follows the speeds of the places of one ring, and says when another cut is worth it.
 
-    `look` is called at equal times, about four a second, with what the ranks took for their parts. No change is proposed
-    for less than `GAIN`, nor before `LOOKS` looks agree; one that made things worse makes the next ones wait longer.
+    `look` is called at equal times, about four a second, with what the ranks took for their parts. A change is proposed
+    where the last looks agree that it is better, by `GAIN` in their middle; one that made things worse makes the next
+    ones wait longer.
 
     >>> shares = Shares(100, 2)
-    >>> for _ in range(2):
+    >>> for _ in range(3):
     ...     assert shares.look([50, 50], [0.05, 0.15]) is None
     >>> change = shares.look([50, 50], [0.05, 0.15])
     >>> cut(100, change.weights), round(change.gain, 3)
@@ -176,7 +170,7 @@ class Shares:
     def __init__(self, batch: int, places: int, most: Sequence[float] | None = None):
         self._batch, self._most = batch, most
         self._places = [_Place() for _ in range(places)]
-        self._agreeing = self._idle = self._uneven = 0
+        self._idle = self._uneven = self._waited = 0
         self._wait, self._patience, self._probe, self._doubts_after = 0, LOOKS, PROBE_LOOKS, UNEVEN_LOOKS
         self._before: float | None = None
         self.measured: float | None = None
@@ -185,40 +179,58 @@ class Shares:
     @property
     def paces(self) -> list[Pace | None]:
         """What is known of each place; None: it has computed nothing yet."""
-        return [
-            None if one.rate is None else Pace(one.rate, overhead)
-            for one, overhead in zip(self._places, self._overheads(), strict=True)
-        ]
+        found: list[Pace | None] = []
+        for one, overhead in zip(self._places, self._overheads(), strict=True):
+            known = one.known
+            found.append(None if known is None else Pace(known[1] / (known[0] + overhead), overhead))
+        return found
 
     def look(self, samples: Sequence[int], seconds: Sequence[float]) -> Change | None:
         """Samples that each rank had a step, and the seconds that it computed for them; a change if one is worth it."""
-        self._places = [
-            one.looked(x, t, overhead)
-            for one, x, t, overhead in zip(self._places, samples, seconds, self._overheads(), strict=True)
-        ]
-        slowest = max(seconds)
+        self._places = [one.looked(x, t) for one, x, t in zip(self._places, samples, seconds, strict=True)]
         if self._wait > 0:
             self._wait -= 1
             if self._wait == 0:
-                self._judge(slowest)
-            return None
+                self._judge(samples)
+            if self._wait > 0:
+                return None
         paces = [pace for pace in self.paces if pace is not None]
         if len(paces) < len(samples):
-            return self._probed(samples, slowest)
-        now = max(pace.time(x) for pace, x in zip(paces, samples, strict=True))
+            return self._probed(samples)
         wanted = best_shares(self._batch, paces, self._most)
-        then = max(pace.time(x) for pace, x in zip(paces, cut(self._batch, wanted), strict=True))
-        gain = now / then - 1
-        worth = gain >= max(GAIN, *(one.doubt for one in self._places))
-        self._agreeing = self._agreeing + 1 if worth else 0
-        if self._agreeing >= LOOKS:
-            return self._changed(wanted, gain, slowest)
+        gains = self._gains(samples, cut(self._batch, wanted), paces)
+        gain = median(gains.tolist()) if len(gains) >= LOOKS else 0.0
+        least = max([GAIN, *(one.doubt for one in self._places if one.times)])
+        if gain >= least and float(np.mean(gains > 0)) >= AGREEING:
+            return self._changed(wanted, gain, samples)
         self._doubt([pace.time(x) for pace, x in zip(paces, samples, strict=True) if x > 1])
         self._idle = self._idle + 1 if 0 in samples else 0
         if self._idle >= self._probe:
             self._probe = min(2 * self._probe, LONGEST_PROBE_LOOKS)
-            return self._probed(samples, slowest)
+            return self._probed(samples)
         return None
+
+    def _gains(self, samples: Sequence[int], then: Sequence[int], paces: Sequence[Pace]) -> np.ndarray:
+        """By how much another cut would have been faster in each of the last looks, as far as all places tell of them."""
+        times = self._times(samples)
+        now = times.max(axis=0)
+        other = np.zeros_like(now)
+        taking = iter(times)
+        for x, y, pace in zip(samples, then, paces, strict=True):
+            took = next(taking) if x > 0 else np.full_like(now, pace.time(y))
+            other = np.maximum(other, took if x == 0 else took * (pace.time(y) / pace.time(x)))
+        return np.asarray(now / np.maximum(other, 1e-12) - 1.0)
+
+    def _times(self, samples: Sequence[int]) -> np.ndarray:
+        """Seconds of the last looks that all places tell of: a row for each that has samples."""
+        taking = [one for one, x in zip(self._places, samples, strict=True) if x > 0]
+        count = min(len(one.times) for one in taking)
+        return np.array([one.times[-count:] if count else () for one in taking])
+
+    def _slowest(self, samples: Sequence[int]) -> float:
+        """Seconds that all wait for the slowest, in the middle of the last looks."""
+        times = self._times(samples)
+        return median(times.max(axis=0).tolist()) if times.size else 0.0
 
     def _doubt(self, times: Sequence[float]) -> None:
         """With the best cut all who take part end together. Where they don't for long, overheads are learned anew.
@@ -230,49 +242,40 @@ class Shares:
         self._uneven = self._uneven + 1 if uneven else 0
         if self._uneven >= self._doubts_after:
             self._uneven, self._doubts_after = 0, min(2 * self._doubts_after, LONGEST_PROBE_LOOKS)
-            used = self._overheads()
-            self._places = [
-                replace(one.reckoned(usual, 0.0), overhead=None)
-                for one, usual in zip(self._places, used, strict=True)
-            ]
+            self._places = [replace(one, overhead=None) for one in self._places]
 
     def _overheads(self) -> list[float]:
         """Those of the places; one of which none is known yet has the others', since it is one model."""
         known = [one.overhead for one in self._places if one.overhead is not None]
-        usual = float(np.median(known)) if known else 0.0
+        usual = median(known) if known else 0.0
         return [usual if one.overhead is None else one.overhead for one in self._places]
 
-    def _changed(self, weights: Sequence[float], gain: float, slowest: float) -> Change:
-        self._places = [one.recut(usual) for one, usual in zip(self._places, self._overheads(), strict=True)]
-        self._before, self.measured = slowest, None
-        self._agreeing = self._idle = self._uneven = 0
+    def _changed(self, weights: Sequence[float], gain: float, samples: Sequence[int]) -> Change:
+        self._before, self.measured = self._slowest(samples) or None, None
+        self._places = [replace(one, before=one.known, times=()) for one in self._places]
+        self._idle = self._uneven = 0
         self._wait = self._patience
         return Change(tuple(float(one) for one in weights), float(gain))
 
-    def _probed(self, samples: Sequence[int], slowest: float) -> Change:
+    def _probed(self, samples: Sequence[int]) -> Change:
         """A small part for each place that gets nothing, to see how fast it is now."""
         part = max(1.0, 0.02 * self._batch)
-        change = self._changed([part if x == 0 else float(x) for x in samples], 0.0, slowest)
+        change = self._changed([part if x == 0 else float(x) for x in samples], 0.0, samples)
         self._places = [
-            replace(one, rate=None, before=None) if x == 0 else one
-            for one, x in zip(self._places, samples, strict=True)
+            replace(one, before=None) if x == 0 else one for one, x in zip(self._places, samples, strict=True)
         ]
         self._before = None  # it promised no improvement
         return change
 
-    def _judge(self, slowest: float) -> None:
+    def _judge(self, samples: Sequence[int]) -> None:
         """What a change has brought, and what it tells of the places' overheads."""
         before, self._before = self._before, None
         used = self._overheads()
         self._places = [
             one.compared(usual, self._batch) for one, usual in zip(self._places, used, strict=True)
         ]
-        self._places = [
-            one.reckoned(usual, now)
-            for one, usual, now in zip(self._places, used, self._overheads(), strict=True)
-        ]
-        if before is None:
+        slowest = self._slowest(samples)
+        if before is None or not slowest:
             return
-        self.measured = before / slowest - 1 if slowest > 0 else None
-        worse = self.measured is not None and self.measured < 0
-        self._patience = min(2 * self._patience, LONGEST_WAIT) if worse else LOOKS
+        self.measured = before / slowest - 1
+        self._patience = min(2 * self._patience, LONGEST_WAIT) if self.measured < 0 else LOOKS

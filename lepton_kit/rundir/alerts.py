@@ -51,11 +51,11 @@ class Watch:
             self._mark, self._moved = mark, now
         if now - self._moved > self._stall_seconds:
             yield "stall", f"no step for {now - self._moved:.0f} s; the last was {view.step}"
-        slow = view.ranks.straggler() if training else None
+        slow = view.ranks.told() if training else None
         if slow is None:
             self._calm = now
         elif now - self._calm > STRAGGLER_SECONDS:
-            yield "straggler", str(slow)
+            yield "straggler", slow
         if len(view.loss) and not math.isfinite(view.loss[-1]):
             yield "nan", f"the loss is {view.loss[-1]} at step {view.step - 1}"
         elif view.status is Status.FAILED and "the loss became" in (view.cause or ""):

@@ -14,14 +14,16 @@ SLOWER = 1.25
 """A rank that takes so many times as long as the median of the others holds them up …"""
 HELD_UP = 0.1
 """… if they wait for it for this part of the time at least."""
-STOLEN, THROTTLED, FAULTS = 0.2, 0.05, 50.0
-"""From here on cores that others take (part of the time), a quota (the same), and memory (pages a second) are a cause: so much
-more than the other ranks have of it."""
+STOLEN, THROTTLED, FAULTS, SHORT, HEATS = 0.2, 0.05, 50.0, 0.1, 0.2
+"""From here on cores that others take (part of the time), a quota (the same), memory (pages a second, or part of the time) and
+heat (times a second) are a cause: so much more than the other ranks have of it."""
+LINK_SLOWER = 1.5
+"""Sums over a network that take so many times as long as they did, and `HELD_UP` of the time, are a slow link."""
 CALM_REPORTS = 3
 """So many reports in a row in which nobody comes late end it."""
 MOMENT_SECONDS, MOMENTS = 5.0, 60
 """The past is kept in pieces of so many seconds of training, and of the last five minutes."""
-Cause = Literal["empty", "data", "stolen", "throttled", "memory", "larger part", "device"]
+Cause = Literal["empty", "data", "stolen", "throttled", "memory", "heat", "larger part", "device"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,27 @@ class Moment:
             self.waited[rank] += waited
 
 
+class Past:
+    """Something that takes time, smoothed over reports, beside the least that it has been."""
+
+    def __init__(self) -> None:
+        self.now, self.least, self.since = 0.0, float("inf"), 0
+        self._count = 0
+
+    def note(self, seconds: float, step: int) -> None:
+        """What it took in the report that begins at this step."""
+        calm = not self.grown(LINK_SLOWER)
+        self._count += 1
+        self.now += (seconds - self.now) / min(self._count, 5)
+        if self._count >= CALM_REPORTS:
+            self.least = min(self.least, self.now)
+        self.since = step if calm else self.since
+
+    def grown(self, times: float) -> bool:
+        """Whether it takes so many times as long as the least."""
+        return self.least > 0 and self.now > times * self.least
+
+
 @dataclass(frozen=True)
 class Straggler:
     """A rank that the others wait for: ``factor`` times as slow as their median, since ``since``; without it ``gain`` more."""
@@ -79,11 +102,12 @@ class Straggler:
         'rank 2 takes 3.1 × as long as the median of the others since step 400 (68 % of its core is taken by other processes); without it +41 %'
         """
         why = {
-            "empty": "too slow to be given samples, it computes one a step all the same: scale it away",
+            "empty": "too slow to be given samples, it is late with its update all the same: scale it away",
             "data": "it waits for its data",
             "stolen": f"{self.stolen:.0%} of its core is taken by other processes",
             "throttled": "the quota of its control group is used up",
-            "memory": "memory is short: it waits for pages from the disk",
+            "memory": "memory is short: it waits for pages to be freed, or fetched from the disk",
+            "heat": "its processor slows itself down for heat",
             "larger part": "its part of each batch is larger than what it is faster",
             "device": "it computes more slowly than before" if self.became else "a slower device",
         }[self.cause]
@@ -91,6 +115,26 @@ class Straggler:
         return (
             f"rank {self.rank} takes {self.factor:.1f} × as long as the median of the others {since} ({why}); "
             f"without it {self.gain:+.0%}".replace("%", " %")
+        )
+
+
+@dataclass(frozen=True)
+class SlowLink:
+    """Sums between hosts that take ``factor`` times as long as they did in this ring; ``gain`` if they did not."""
+
+    factor: float
+    since: int
+    gain: float
+
+    def __str__(self) -> str:
+        """One sentence.
+
+        >>> str(SlowLink(3.0, 400, 0.41))
+        'adding up between the hosts takes 3.0 × as long as before since step 400 (a slow link); without that +41 %'
+        """
+        return (
+            f"adding up between the hosts takes {self.factor:.1f} × as long as before since step {self.since} (a slow link); "
+            f"without that {self.gain:+.0%}".replace("%", " %")
         )
 
 
@@ -102,8 +146,10 @@ class Ranks:
         """The last minutes, oldest first; the last one is not whole yet."""
         self.begin(0)
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, over_network: bool = False) -> None:
         """A ring forms anew: what was known of ranks is of others now."""
+        self._over_network = over_network
+        self._link = Past()
         self._reports: deque[Mapping[str, Any]] = deque()
         self._seconds = 0.0
         self._loads: dict[int, Mapping[str, float | None]] = {}
@@ -127,6 +173,9 @@ class Ranks:
         self.moments[-1].add(event)
         while self._seconds - self._reports[0]["seconds"] > WINDOW_SECONDS:
             self._seconds -= self._reports.popleft()["seconds"]
+        steps = event["last"] - event["first"]
+        if self._over_network and steps > 0:
+            self._link.note(event.get("communicated", 0.0) / steps, int(event["first"]))
         taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
         for rank, (seconds, samples) in enumerate(zip(taken, event["samples"], strict=True)):
             if samples > 0 and seconds > 0:
@@ -211,10 +260,26 @@ class Ranks:
             became=became,
         )
 
+    def slow_link(self) -> SlowLink | None:
+        """Where ranks sum over a network: that it takes longer than it did in this ring, and costs something.
+
+        All of them wait for the same sums, so which link it is is not known from here: `Cluster.check` measures each.
+        """
+        rows = self.times()
+        if not rows or not self._link.grown(LINK_SLOWER) or rows[0].communicating <= HELD_UP:
+            return None
+        lost = rows[0].communicating * (1.0 - self._link.least / self._link.now)
+        return SlowLink(self._link.now / self._link.least, self._link.since, 1.0 / (1.0 - lost) - 1.0)
+
+    def told(self) -> str | None:
+        """What holds the run up, in a sentence: a rank, else a link; None if nothing does."""
+        found = self.straggler() or self.slow_link()
+        return None if found is None else str(found)
+
     def _beyond(self, rank: int) -> dict[str, float]:
         """By how much more than the median of the others a rank is hindered: what hinders all makes nobody the slowest."""
         found = {}
-        for name in ("stolen", "throttled", "faults"):
+        for name in ("stolen", "throttled", "faults", "short", "heats"):
             others = [row.get(name) or 0.0 for other, row in self._loads.items() if other != rank]
             found[name] = (self._loads.get(rank, {}).get(name) or 0.0) - median(others or [0.0])
         return found
@@ -241,8 +306,10 @@ def _cause(slow: RankTime, others: Sequence[RankTime], beyond: Mapping[str, floa
         return "throttled"
     if beyond["stolen"] > STOLEN:
         return "stolen"
-    if beyond["faults"] > FAULTS:
+    if beyond["faults"] > FAULTS or beyond["short"] > SHORT:
         return "memory"
+    if beyond["heats"] > HEATS:
+        return "heat"
     speeds = [row.samples_per_second for row in others]
     if slow.samples_per_second > median(speeds) / SLOWER:
         return "larger part"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -252,7 +251,8 @@ class RunView:
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
         self.per_rank_throughput = {}
-        self.ranks.begin(event["step"])
+        hosts = {one.get("host") for one in self.workers if one.get("rank") is not None}
+        self.ranks.begin(event["step"], over_network=len(hosts) > 1)
         self._recent.clear()
         self._rewind(event["step"])
 
@@ -365,24 +365,6 @@ class RunView:
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         self.doing = event["text"]
-
-
-def describe(view: RunView, now: float | None = None) -> str:
-    """One line of progress for a terminal or a status label."""
-    now = time.time() if now is None else now
-    total = view.total_steps
-    parts = [str(view.status)]
-    if total:
-        parts.append(f"step {view.step}/{total}")
-    if len(view.loss):
-        parts.append(f"loss {view.loss[-1]:.4f}")
-    if view.current_throughput is not None and not view.done:
-        parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
-    if view.eta_seconds is not None:
-        parts.append(f"{view.eta_seconds:.0f} s left")
-    if said := view.in_line or view.cause or view.awaited:
-        parts.append(said)
-    return " · ".join(parts)
 
 
 def main_metric(names: list[str]) -> str | None:

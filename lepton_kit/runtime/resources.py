@@ -34,7 +34,8 @@ class Resources:
         """The fields of a ``resources`` event if one is due; ``cpu_seconds`` is the time of all workers so far.
 
         ``ranks`` has for each rank that was there at the last measurement its ``cores``, the part ``stolen`` of the time in
-        which it could have computed, the part in which a quota had ``throttled`` it, and ``faults`` a second.
+        which it could have computed, the part in which a quota had ``throttled`` it, ``faults`` a second, the part in which
+        memory was ``short`` around it, and ``heats`` a second: how often its cores slowed down for heat.
         """
         last = {one.worker: one.alive for one in members if one.alive is not None}
         if self._since is None or now - self._since[0] < EVERY_SECONDS:
@@ -68,12 +69,17 @@ def _hindered(before: Alive, now: Alive, seconds: float) -> dict[str, float | No
     """What one worker took of its cores between two heartbeats, and what kept it from more; None: not known."""
     used = max(0.0, now.cpu_seconds - before.cpu_seconds)
     delayed = _grown(before.delayed_seconds, now.delayed_seconds)
-    throttled = _grown(before.throttled_seconds, now.throttled_seconds)
+    throttled, short, heats = (
+        _grown(getattr(before, name), getattr(now, name))
+        for name in ("throttled_seconds", "short_seconds", "heats")
+    )
     return {
         "cores": round(used / seconds, 3),
         "stolen": None if delayed is None or used + delayed == 0 else round(delayed / (used + delayed), 3),
         "throttled": None if throttled is None else round(min(1.0, throttled / seconds), 3),
         "faults": round((now.faults - before.faults) / seconds, 1),
+        "short": None if short is None else round(min(1.0, short / seconds), 3),
+        "heats": None if heats is None else round(heats / seconds, 2),
     }
 
 

@@ -30,5 +30,7 @@ def places_now(config: RunConfig, cores: int, held: Mapping[int, str] | None = N
 
 
 def claimed(config: RunConfig, cores: int, register: Register) -> Sequence[Place]:
-    """The same, and no other run takes their cores from now on."""
+    """The same, and no other run takes their cores from now on. A run that chooses none needs nobody's leave."""
+    if config.workers.places is None:
+        return places_now(config, cores)
     return register.claim(lambda held: places_now(config, cores, held))

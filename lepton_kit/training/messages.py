@@ -224,7 +224,7 @@ class Hello(Message):
 class Alive(Message):
     """The heartbeat: memory of its own, CPU seconds since the worker's start, and what has kept it from computing.
 
-    The last three are running totals as `Pressure` has them.
+    All from ``delayed_seconds`` on are running totals as `Pressure` has them.
     """
 
     memory_bytes: int
@@ -232,6 +232,8 @@ class Alive(Message):
     delayed_seconds: float | None = None
     faults: int = 0
     throttled_seconds: float | None = None
+    short_seconds: float | None = None
+    heats: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

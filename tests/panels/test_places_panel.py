@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import lepton_kit as lk
+from lepton_kit.client.launch import plan
 from lepton_kit.errors import DeviceError
 from lepton_kit.machine.nvml import Gpu
-from lepton_kit.machine.topology import Core
+from lepton_kit.machine.topology import Core, affinity
 from lepton_kit.panels import places as panels
 from lepton_kit.planning.seating import Room
 
@@ -43,7 +44,7 @@ def test_without_a_gpu_its_ways_are_grey_with_the_reason(made: Callable[..., pan
     assert "a GPU each, two on a GPU, GPUs and cores: this machine shows no GPU." in panel.reasons.value
     assert panel.settings() == {}
     panel.choices["own cores"].value = True
-    assert (panel.settings(), heard) == ({"places": "pinned"}, ["again"])
+    assert (panel.settings(), heard) == ({"places": "pinned", "max_workers": None}, ["again"])
     assert not panel.choices["anywhere"].value
     assert "Worker 0 on core 0; worker 1 on core 1" in panel.picture_of_seats.value
     panel.choices["own cores"].value = False
@@ -55,7 +56,7 @@ def test_memory_is_that_of_the_model(made: Callable[..., panels.PlacesPanel]):
     panel = made(Room(TWO, gpus=[Gpu(0, "A", free_bytes=2 * GB)]), workers=1)
     panel.choices["a GPU each"].value = True
     panel.know(1, lk.LeptonModel(input_shape=(64,), num_classes=10, hidden_size=64, num_layers=2))
-    assert panel.settings() == {"places": ["gpu:0"]}
+    assert panel.settings() == {"places": ["gpu:0"], "max_workers": None}
     assert "of its GPU (estimated from the model" in panel.told.value
     panel.know(1, lk.LeptonModel(input_shape=(9000,), num_classes=10, hidden_size=9000, num_layers=2))
     assert panel.settings() == {}, "what became impossible gives way"
@@ -93,3 +94,16 @@ def test_a_machine_that_cannot_be_read_is_said(
     monkeypatch.setattr(panels, "room_now", broken)
     panel.look.click()
     assert panel.complaint == "the pool can't be read"
+
+
+@pytest.mark.skipif(len(affinity()) < 2, reason="two workers need a core each")
+def test_the_workbench_starts_what_it_shows():
+    bench = lk.Workbench(warm=False)
+    try:
+        bench.workers.value = 2
+        bench.places.choices["own cores"].value = True
+        assert bench.settings()["places"] == "pinned"
+        planned = plan(bench.data_model.model, bench.data_model.data, **bench.settings())
+        assert planned.settings.workers.slots == 2
+    finally:
+        bench.close()

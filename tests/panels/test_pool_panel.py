@@ -35,7 +35,7 @@ def runs(folder: PoolFolder):
     members = []
     for one in told:
         members.append(Membership(folder, one.run))
-        members[-1].write(one)
+        members[-1].tell(one)
     yield told
     for member in members:
         member.leave()
@@ -116,7 +116,7 @@ def test_free_cores_and_long_lists():
 
 def test_runs_on_hosts_stand_beside_those_of_this_machine(folder: PoolFolder, runs):
     made = Membership(folder, "far-1")
-    made.write(Entry("far-1", ME, 4.0, machine="one:2, two:2", held=3, most=4, cores=4, state="running"))
+    made.tell(Entry("far-1", ME, 4.0, machine="one:2, two:2", held=3, most=4, cores=4, state="running"))
     panel = PoolPanel()
     try:
         assert panel.pool.slots == {"one:2, two:2": 4}
@@ -124,6 +124,8 @@ def test_runs_on_hosts_stand_beside_those_of_this_machine(folder: PoolFolder, ru
         assert 'aria-label="slots of one:2, two:2: far-1: 3 workers; 1 free"' in panel.shares.value
         assert "1 of 4 slots of one:2, two:2 free" in panel.shares.value
         assert "this machine" in panel.listing.value
+        assert "all 2 cores of this machine are used" in panel.shares.value
+        assert "1 before it, about" in panel.listing.value, "of another's run"
         assert list(panel.pool.table()["hosts"]) == ["", "", "", "one:2, two:2"]
     finally:
         panel.close()

@@ -103,6 +103,38 @@ def test_workers_that_take_turns_last_between_ideal_and_whole_turns(costs, worke
     assert own + float(found["turns"]) >= own * max(1, workers / places) - 1e-12
 
 
+def test_the_parts_of_a_step_are_those_that_a_hand_reckons():
+    """11 workers on 3 hosts of 2 cores: 4 on the fullest, 2 turns; 10 samples of 104 at most; gradients of 4 · 1,000 bytes."""
+    costs = dict.fromkeys(NAMES, 0.0) | {
+        "fixed": 2e-3, "sample": 1e-4, "contention": 0.5, "reading": 1e-5, "skew": 0.1, "meeting": 1e-4, "byte": 1e-8,
+        "slice": 1e-3, "block": 5e-3, "call": 4e-3, "wire": 1e-7, "messages": 1.0,
+    }  # fmt: skip
+    setting = Setting(11, 104, 2, 3, Link(8e5, 2e-3), longest_block=10)
+    found = {name: float(value) for name, value in parts(costs, setting, 1000).items()}
+    compute, data = 3e-3 * 1.5, 1e-4
+    within = 2e-4 + 4e-5 * (1 + 4 + 1)
+    own = compute + data + within
+    assert found["compute"] == pytest.approx(compute)
+    assert found["data"] == pytest.approx(data)
+    assert found["communicate"] == pytest.approx(within)
+    assert found["turns"] == pytest.approx(min(own, own * 1.0 + 5e-4) + SPIN_SECONDS)
+    assert found["wait"] == pytest.approx(
+        compute * 0.1 * 1.58644, rel=0.01
+    )  # expected maximum of 11, Harter (1961)
+    assert found["between"] == pytest.approx(4e-3 + 6 * 2e-3 + 4 / 3 * 4000 * (1e-7 + 1e-5))
+    agreement = 4e-3 + 6 * 2e-3
+    step = sum(found.values()) - found["other"]
+    assert found["other"] == pytest.approx((5e-3 * 2 + agreement) / min(10, 40 * agreement / step))
+
+
+def test_turns_are_whole_where_a_slice_is_longer_than_what_they_would_save():
+    costs = dict.fromkeys(NAMES, 0.0) | {"fixed": 6e-3}
+    turns = [
+        float(parts(costs | {"slice": slice_}, Setting(3, 9, 2), 1)["turns"]) for slice_ in (0.0, 2e-3, 1.0)
+    ]
+    assert turns == pytest.approx([3e-3 + SPIN_SECONDS, 4e-3 + SPIN_SECONDS, 6e-3 + SPIN_SECONDS])
+
+
 def test_a_ring_passes_its_share_of_the_bytes():
     costs = dict.fromkeys(NAMES, 0.0)
     step = [seconds(Setting(hosts, 64, 1, hosts, Link(8e6, 0.0)), costs) for hosts in (1, 2, 4)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data.sharding import cut
-from lepton_kit.planning.shares import GAIN, LONGEST_WAIT, Pace, Shares, best_shares
+from lepton_kit.planning.shares import GAIN, LONGEST_WAIT, LOOKS, Pace, Shares, best_shares
 
 paces = st.lists(st.builds(Pace, st.floats(1e-5, 1e-1), st.floats(0, 300)), min_size=1, max_size=8)
 LOOKS_A_SECOND = 4
@@ -52,8 +52,18 @@ def test_memory_is_respected(found, batch, data):
 class Ring:
     """Places whose speeds are set, with noise; `shares` cuts for them."""
 
-    def __init__(self, batch: int, speeds: list[float], overhead: float, noise: float, seed: int = 0):
+    def __init__(
+        self,
+        batch: int,
+        speeds: list[float],
+        overhead: float,
+        noise: float,
+        seed: int = 0,
+        disturbed: float = 0.0,
+    ):
         self.batch, self.speeds, self.overhead, self.noise = batch, speeds, overhead, noise
+        self.disturbed = disturbed
+        """Part of the looks in which another process takes a core for a while: they take twice as long, or many times."""
         self.draw = np.random.default_rng(seed)
         self.shares = Shares(batch, len(speeds))
         self.cut = cut(batch, [1.0] * len(speeds))
@@ -64,13 +74,14 @@ class Ring:
 
     def run(self, looks: int) -> None:
         for _ in range(looks):
-            noisy = [
-                t * float(np.exp(self.noise * self.draw.standard_normal())) for t in self.times(self.cut)
-            ]
-            change = self.shares.look(self.cut, noisy)
+            change = self.shares.look(self.cut, [t * self.off() for t in self.times(self.cut)])
             if change is not None:
                 self.cut = cut(self.batch, change.weights)
                 self.changes += 1
+
+    def off(self) -> float:
+        by = float(np.exp(self.noise * self.draw.standard_normal()))
+        return by * (1 + self.draw.exponential(1.0)) if self.draw.random() < self.disturbed else by
 
     @property
     def quality(self) -> float:
@@ -91,7 +102,7 @@ def test_a_place_that_becomes_slow_and_fast_again_is_followed(places, overhead, 
     ring.run(10 * LOOKS_A_SECOND)
     ring.speeds[1] = 1.0
     ring.run((3 if ring.cut[1] else 20) * LOOKS_A_SECOND)  # one that gets nothing is only tried now and then
-    assert ring.quality > 0.95
+    assert ring.quality > (0.95 if places < 8 else 0.93)  # among eight some are always slow by chance
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -106,14 +117,29 @@ def test_speeds_that_change_with_the_cut_tell_nothing_that_lasts(faster, seed):
     assert ring.quality > 0.93
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_equal_places_are_left_alone(seed):
-    ring = Ring(128, [1.0, 1.0], 10.0, 0.02, seed)
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("noise", "disturbed"), [(0.02, 0.0), (0.1, 0.0), (0.05, 0.1), (0.1, 0.2)])
+def test_equal_places_are_left_alone(noise, disturbed, seed):
+    ring = Ring(128, [1.0, 1.0], 10.0, noise, seed, disturbed)
     ring.run(10 * 60 * LOOKS_A_SECOND)
-    assert ring.changes == 0
+    assert ring.changes <= (10 if disturbed > 0.1 else 0)
+    assert ring.quality > 0.9
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
+def test_other_processes_that_come_and_go_hide_no_slow_place(seed):
+    ring = Ring(160, [1.0, 1.0], 20.0, 0.05, seed, disturbed=0.1)
+    ring.run(20)
+    ring.speeds[1] = 1 / 3
+    ring.run(10 * LOOKS_A_SECOND)
+    assert ring.quality > 0.9
+    changes = ring.changes
+    ring.run(10 * 60 * LOOKS_A_SECOND)
+    assert ring.quality > 0.9
+    assert ring.changes - changes < 10
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_a_noisy_machine_does_not_make_it_swing(seed):
     ring = Ring(128, [1.0, 0.6], 10.0, 0.15, seed)
     ring.run(10 * 60 * LOOKS_A_SECOND)
@@ -132,12 +158,12 @@ def test_a_place_that_gets_nothing_is_tried_again():
 
 def test_a_change_tells_what_it_promised_and_what_it_brought():
     ring = Ring(100, [1.0, 1.0 / 3], 0.0, 0.0)
-    ring.run(2)
+    ring.run(LOOKS - 1)
     assert ring.changes == 0
     change = ring.shares.look(ring.cut, ring.times(ring.cut))
     assert change is not None
     assert change.gain == pytest.approx(1.0)
     ring.cut = cut(100, change.weights)
-    ring.run(3)
+    ring.run(LOOKS)
     assert ring.shares.measured == pytest.approx(1.0)
     assert GAIN < 1 < LONGEST_WAIT

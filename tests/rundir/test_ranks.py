@@ -60,6 +60,8 @@ def test_only_the_last_seconds_count():
         ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.68}, "stolen", "68 % of its core is taken by other processes"),
         ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.1, "throttled": 0.3}, "throttled", "quota"),
         ({"busy": [0.3, 0.9, 0.3]}, {"stolen": None, "throttled": None, "faults": 400.0}, "memory", "memory is short"),
+        ({"busy": [0.3, 0.9, 0.3]}, {"faults": 1.0, "short": 0.4}, "memory", "memory is short"),
+        ({"busy": [0.3, 0.9, 0.3]}, {"stolen": 0.1, "short": None, "heats": 2.0}, "heat", "slows itself down for heat"),
         ({"busy": [0.3, 0.3, 0.3], "data": [0.0, 0.7, 0.0]}, {"stolen": 0.6}, "data", "waits for its data"),
         ({"busy": [0.3, 0.9, 0.3], "samples": [75, 0, 75]}, {"stolen": 0.6}, "empty", "scale it away"),
         ({"busy": [0.3, 0.9, 0.3], "samples": [50, 150, 50]}, None, "larger part", "its part of each batch"),
@@ -95,6 +97,25 @@ def test_what_hinders_all_ranks_makes_none_of_them_the_slowest():
     assert found.cause == "device"
     ranks.load({"ranks": {"1": {"stolen": 0.95}}})
     assert ranks.straggler().cause == "stolen"
+
+
+def test_sums_between_hosts_that_take_longer_than_they_did_are_a_slow_link():
+    ranks = fed(*many(0, 12, 1.0, [0.5, 0.5], communicated=0.1))
+    for over_network in (False, True):
+        ranks.begin(0, over_network=over_network)
+        for report in many(0, 12, 1.0, [0.5, 0.5], communicated=0.1):
+            ranks.report(report)
+        assert (ranks.slow_link(), ranks.told()) == (None, None)
+        for report in many(120, 20, 1.4, [0.5, 0.5], communicated=0.5):
+            ranks.report(report)
+        assert (ranks.slow_link() is not None) == over_network, "memory is no link"
+    found = ranks.slow_link()
+    assert found is not None
+    assert found.factor == pytest.approx(5.0, rel=0.05)
+    assert 120 <= found.since <= 160
+    assert found.gain == pytest.approx(0.4, rel=0.1)
+    assert "adding up between the hosts takes" in ranks.told()
+    assert "(a slow link)" in ranks.told()
 
 
 def test_the_past_is_kept_in_pieces_of_some_seconds():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lepton_kit.rundir import EventLog, RunView
 from lepton_kit.rundir.series import Series
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 
 PLAN = {"kind": "plan", "steps_per_epoch": 4, "total_steps": 100, "global_batch": 8}
 

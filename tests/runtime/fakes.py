@@ -24,6 +24,7 @@ class FakeExecutor:
     lost: list[Loss] = field(default_factory=list)
     news: list[HostNews] = field(default_factory=list)
     took: list[dict[str, Any]] = field(default_factory=list)
+    asked_fresh: int = 0
 
     def places(self) -> list[Place]:
         return self.offered
@@ -57,6 +58,7 @@ class FakeExecutor:
         return lost
 
     def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        self.asked_fresh += fresh
         took, self.took = self.took, []
         return took
 

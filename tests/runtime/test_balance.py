@@ -16,6 +16,7 @@ import tensorflow as tf
 import lepton_kit as lk
 from lepton_kit.config import RunConfig
 from lepton_kit.data.sharding import cut
+from lepton_kit.planning.shares import LOOKS
 from lepton_kit.runtime.balance import Balance
 from lepton_kit.training import messages, reference, state
 
@@ -47,7 +48,7 @@ def paced(ring: Ring, samples: list[int], seconds: list[float], generation: int 
 
 def test_a_slow_rank_gets_less_and_what_that_brought_is_told():
     told, ring, log = balance()
-    for _ in range(3):
+    for _ in range(LOOKS):
         told.hear(paced(ring, [50, 50], [0.05, 0.15]))
     (weigh,) = ring.told
     assert isinstance(weigh, messages.Weigh)
@@ -73,10 +74,10 @@ def test_what_does_not_belong_to_a_ring_that_trains_is_passed_over():
 
 def test_another_ring_is_learned_anew():
     told, ring, _ = balance()
-    for _ in range(2):
+    for _ in range(LOOKS - 1):
         told.hear(paced(ring, [50, 50], [0.05, 0.15]))
     ring.number = 4
-    for _ in range(2):
+    for _ in range(LOOKS - 1):
         told.hear(paced(ring, [50, 50], [0.05, 0.15], generation=4))
     assert ring.told == []
 

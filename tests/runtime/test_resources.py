@@ -7,7 +7,8 @@ from lepton_kit.training.messages import Alive
 def members(*memory: int, device: str = "cpu", **alive: float) -> list[Member]:
     return [
         Member(k, Place("here", k, device, 1), rank=k, alive=Alive(memory_bytes=size, cpu_seconds=alive.get("cpu", 0.0),
-               delayed_seconds=alive.get("delayed"), faults=int(alive.get("faults", 0)), throttled_seconds=alive.get("throttled")))
+               delayed_seconds=alive.get("delayed"), faults=int(alive.get("faults", 0)), throttled_seconds=alive.get("throttled"),
+               short_seconds=alive.get("short"), heats=alive.get("heats")))
         for k, size in enumerate(memory)
     ]  # fmt: skip
 
@@ -24,14 +25,19 @@ def test_what_was_taken_since_the_last_measurement():
 
 def test_what_kept_each_rank_from_computing():
     resources = Resources()
-    resources.measure(0.0, 0.0, members(1, cpu=1.0, delayed=0.0, faults=10, throttled=2.0))
-    told = resources.measure(
-        EVERY_SECONDS, 1.0, members(1, 1, cpu=2.0, delayed=3.0, faults=60, throttled=3.0)
+    resources.measure(
+        0.0, 0.0, members(1, cpu=1.0, delayed=0.0, faults=10, throttled=2.0, short=1.0, heats=4)
     )
-    expected = {"cores": 0.2, "stolen": 0.75, "throttled": 0.2, "faults": 10.0}
+    told = resources.measure(
+        EVERY_SECONDS,
+        1.0,
+        members(1, 1, cpu=2.0, delayed=3.0, faults=60, throttled=3.0, short=3.5, heats=9),
+    )
+    expected = {"cores": 0.2, "stolen": 0.75, "throttled": 0.2, "faults": 10.0, "short": 0.5, "heats": 1.0}
     assert told["ranks"] == {"0": expected}, "of one that has come meanwhile nothing is known yet"
     told = resources.measure(2 * EVERY_SECONDS, 1.0, members(1, cpu=3.0, faults=60))
-    assert told["ranks"]["0"] == {"cores": 0.2, "stolen": None, "throttled": None, "faults": 0.0}
+    unknown = {"stolen": None, "throttled": None, "short": None, "heats": None}
+    assert told["ranks"]["0"] == {"cores": 0.2, "faults": 0.0, **unknown}
 
 
 def test_a_rest_counts_as_nothing():

@@ -102,11 +102,6 @@ class Register:
         self._seats = Seats(run, user_name(), time.time(), this_machine())
         self._written = self._seats
 
-    @property
-    def knows_others(self) -> bool:
-        """Whether it can tell what other runs hold."""
-        return self._folder is not None
-
     def claim(self, choose: Callable[[dict[int, str]], Sequence[Place]]) -> Sequence[Place]:
         """Choose places, knowing which cores others hold (core -> run), and hold their cores at once.
 

@@ -13,7 +13,7 @@ import pytest
 from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import RunPaths, RunView, Status, send_request
 from lepton_kit.rundir.line import place_told
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.pool import line
 from lepton_kit.runtime.pool.line import wait_in_line
 from lepton_kit.runtime.pool.members import Entry

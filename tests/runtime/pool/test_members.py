@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.planning.allocation import Capacity
+from lepton_kit.runtime.pool.files import LEAST_BYTES
 from lepton_kit.runtime.pool.folder import PoolFolder, enrolled
 from lepton_kit.runtime.pool.members import (
-    LEAST_BYTES,
     Entry,
     Membership,
     capacity,

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from lepton_kit.errors import DeviceError
+from lepton_kit.machine.topology import affinity
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.seating import Register, Seated, Seats, held_cores, seats
+from lepton_kit.runtime.seating import claimed
+from tests.configs import any_config
 
 
 @pytest.fixture
@@ -88,7 +91,6 @@ made.claim(lambda held: [Place("localhost", 0, "cpu", 1, cores=(0,))])
 
 def test_without_a_pool_nobody_knows_of_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     register = Register("a", lambda: None)
-    assert not register.knows_others
     assert register.claim(lambda held: [place(0)] if held == {} else [])[0].cores == (0,)
     register.tell([Seated(0)])
     register.leave()
@@ -101,6 +103,21 @@ def test_a_pool_that_another_keeps_locked_is_named(pool: PoolFolder, monkeypatch
     register = Register("a", lambda: pool)
     with pool.locked(), pytest.raises(DeviceError, match="places: which cores other runs hold can't be read"):
         register.claim(lambda held: [])
+
+
+def test_a_run_that_chooses_no_place_starts_whatever_the_pool_is_like(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PoolFolder.locked, "__defaults__", (0.01,))
+    register = Register("a", lambda: pool)
+    with pool.locked():
+        assert claimed(any_config(workers={"count": 1}), 2, register)[0].cores == ()
+    core = affinity()[0]
+    chosen = any_config(workers={"count": 1, "places": [str(core)]})
+    assert claimed(chosen, 2, register)[0].cores == (core,)
+    with pytest.raises(DeviceError, match=f"places.0: core {core}: held by the run a"):
+        claimed(chosen, 2, Register("b", lambda: pool))
+    register.leave()
 
 
 @pytest.mark.parametrize("change", [{"held": "x"}, {"workers": [{}]}, {"since": None}, {"run": ...}])
