@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def plain_copy(millions: float) -> float:
     return seconds
 
 
-def large(millions: float, folder: Path) -> dict[str, float]:
+def large(millions: float, folder: Path) -> dict[str, Any]:
     """What a growth from 2 to 3 workers and a checkpoint beside training cost a large model; seconds and gigabytes."""
     import keras
     import psutil
@@ -77,6 +78,11 @@ def large(millions: float, folder: Path) -> dict[str, float]:
         times = [event["time"] for event in events("steps")]
         through = next(t for t in times if t > view().generations[-1]["time"])
         up = standstill(times, asked, through)
+        formed_last = events("generation")[-1]
+        parts = {"formed": formed_last["seconds"], **formed_last.get("parts", {})}
+        parts["first step"] = next(
+            event["seconds"] for event in events("steps") if event["generation"] == formed_last["generation"]
+        )
         before = [b - a for a, b in itertools.pairwise(times) if b < asked]
         saved = [event["time"] for event in events("checkpoint") if event["time"] < asked]
         beside = max(standstill(times, moment - 15.0, moment) for moment in saved[-1:])
@@ -90,6 +96,7 @@ def large(millions: float, folder: Path) -> dict[str, float]:
         "checkpoint": beside - step,
         "plain copy": plain_copy(millions),
         "GB a worker": held,
+        "parts": parts,
     }
 
 
@@ -110,6 +117,8 @@ def main() -> None:
             f"| {found['GB a worker']:.2f} | {found['plain copy']:.2f} |",
             flush=True,
         )
+        parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in found["parts"].items())
+        print(f"{millions:g} million, where the growth's time went: {parts}", file=sys.stderr, flush=True)
     print(
         f"\nseconds beyond a step, measured; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end"
     )

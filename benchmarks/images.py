@@ -25,7 +25,7 @@ from lepton_kit.data import image_folder
 from lepton_kit.data.images import decode
 from lepton_kit.data.images.preprocessing import ImagePreprocessing
 from lepton_kit.data.waiting import Waiting
-from lepton_kit.devices import usable_cores
+from lepton_kit.machine.devices import usable_cores
 
 SIZE = (128, 128)
 PLAIN = ImagePreprocessing(image_size=SIZE, color_mode="rgb")

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit import devices
 from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.deploy.report.measure import int8_support
 from lepton_kit.errors import CompressionError
+from lepton_kit.machine import devices
 from lepton_kit.processes.isolated import Workshop
 
 TURN, CALIBRATION = 10, 32

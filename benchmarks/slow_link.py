@@ -2,8 +2,8 @@
 
     python benchmarks/slow_link.py FIRST SECOND DEVICE MILLISECONDS
 
-opens DEVICE in both namespaces and passes each packet on after the delay, until its standard input closes. `SlowLink`
-starts that and sets the devices up.
+opens DEVICE in both namespaces and passes each packet on after the delay, until its standard input closes; a line there is
+another delay. `SlowLink` starts that and sets the devices up.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 
 DEVICE = "slow0"
+SHAPING = f"qdisc {{verb}} dev {DEVICE} root tbf rate {{rate}} burst {{burst}} latency 200ms"
 MTU = 32000
 """Bytes of a packet: large, so that a relay in Python holds 1 Gbit/s with a small part of a core."""
 CLONE_NEWNET = 0x40000000
@@ -45,11 +46,19 @@ class SlowLink:
         assert self._relay.stdout is not None
         if self._relay.stdout.readline().strip() != "ready":
             raise SystemExit("the relay of the slow link did not start")
-        shaping = f"qdisc add dev {DEVICE} root tbf rate {rate} burst 256kb latency 200ms"
         for namespace, address in zip(namespaces, self.addresses, strict=True):
             run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", DEVICE)
             run("ip", "-n", namespace, "link", "set", DEVICE, "mtu", str(MTU), "up")
-            run("tc", "-n", namespace, *shaping.split())
+            run("tc", "-n", namespace, *SHAPING.format(verb="add", rate=rate, burst="256kb").split())
+
+    def reshape(self, rate: str, milliseconds: float, mtu: int) -> None:
+        """Have another rate and delay from now on, and packets of so many bytes, of which no more than two leave at once."""
+        assert self._relay.stdin is not None
+        self._relay.stdin.write(f"{milliseconds}\n")
+        self._relay.stdin.flush()
+        for namespace in self._namespaces:
+            run("ip", "-n", namespace, "link", "set", DEVICE, "mtu", str(mtu))
+            run("tc", "-n", namespace, *SHAPING.format(verb="change", rate=rate, burst=2 * mtu).split())
 
     def sent_bytes(self) -> int:
         """Bytes that both ends have sent, as their devices count them."""
@@ -96,7 +105,10 @@ def relay(first: str, second: str, device: str, delay: float) -> None:
         timeout = max(0.0, waiting[0][0] - now) if waiting else None
         for key, _ in selector.select(timeout):
             if key.data is None:
-                return
+                if not (line := sys.stdin.readline()):
+                    return
+                delay = float(line) / 1000.0
+                continue
             with contextlib.suppress(OSError):
                 while True:
                     packet = os.read(key.fd, 1 << 16)

@@ -2,7 +2,6 @@ from lepton_kit import compression as compression
 from lepton_kit import config as config
 from lepton_kit import data as data
 from lepton_kit import deploy as deploy
-from lepton_kit import devices as devices
 from lepton_kit import doctor as doctor
 from lepton_kit import errors as errors
 from lepton_kit import models as models
@@ -13,15 +12,18 @@ from lepton_kit.client.audit import audit as audit
 from lepton_kit.client.certify import certify as certify
 from lepton_kit.client.cluster import Cluster as Cluster
 from lepton_kit.client.compare import compare as compare
+from lepton_kit.client.devices import devices as devices
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
+from lepton_kit.client.planning import plan as plan
 from lepton_kit.client.pool import pool as pool
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run
 from lepton_kit.client.spark import check_spark as check_spark
 from lepton_kit.client.submitting import submit as submit
 from lepton_kit.client.table import runs as runs
+from lepton_kit.client.tradeoff import tradeoff as tradeoff
 from lepton_kit.config import RunConfig as RunConfig
 from lepton_kit.deploy import compress as compress
 from lepton_kit.deploy import export as export
@@ -64,10 +66,12 @@ __all__ = [
     "models",
     "open_run",
     "panels",
+    "plan",
     "pool",
     "runs",
     "sensitivity",
     "submit",
+    "tradeoff",
     "training",
     "warm",
 ]

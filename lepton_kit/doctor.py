@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_kit import devices
+from lepton_kit.machine import devices
 
 GIGABYTE = 10**9
 MEMORY_NEEDED = 2 * GIGABYTE  # two workers with TensorFlow take 0.6 GB each (measured 2026-11), plus the data

@@ -8,6 +8,7 @@ import pydantic
 from pydantic import Field
 
 from lepton_kit.hosts import HOST, SLURM, HostSpec, SparkSpec, check_hosts, with_places_of_spark
+from lepton_kit.places import PINNED, Places, PlaceSpec
 from lepton_kit.specs import Section
 
 MOST_WORKERS = 1024
@@ -59,6 +60,10 @@ class WorkersConfig(Section):
     max_failures: int = Field(
         5, ge=0, description="unexpected worker deaths in a row, without progress, that end the run"
     )
+    places: Places = Field(
+        None,
+        description="where on this machine workers sit, the first one first; pinned: on cores of their own; null: anywhere",
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -89,10 +94,61 @@ class WorkersConfig(Section):
         check_hosts(hosts, of_spark=info.data.get("spark") is not None)
         return hosts
 
+    @pydantic.field_validator("places", mode="before")
+    @classmethod
+    def _read_places(cls, places: Any) -> Any:
+        if not isinstance(places, list | tuple):
+            return places
+        return tuple(PlaceSpec.parse(one) if isinstance(one, str) else one for one in places)
+
+    @pydantic.field_validator("places")
+    @classmethod
+    def _of_this_machine(cls, places: Places, info: pydantic.ValidationInfo) -> Places:
+        if places is None:
+            return None
+        given = info.data
+        for name, why in (
+            ("spark", "Spark gives the tasks their cores"),
+            ("hosts", "a host has `slots`, whose workers are not pinned"),
+            ("driver", "places are of this machine"),
+        ):
+            if given.get(name) is not None:
+                raise ValueError(f"null beside `{name}`: {why}")
+        if given.get("count") == "auto":
+            raise ValueError("null beside count auto: runs that share the machine take any cores")
+        if given.get("device") == "gpu":
+            raise ValueError("null beside device gpu: a place says which, such as gpu:0")
+        needed = int(given.get("count", 1)) + int(given.get("standby", 0))
+        if places != PINNED and len(places) < needed:
+            raise ValueError(f"a place for each of the {needed} workers, those of standby included")
+        return places
+
     @property
     def slots(self) -> int | None:
-        """Room for workers on all hosts together; None without hosts."""
+        """Room for workers on all hosts together, or the places that were chosen; None: as many as are wanted."""
+        if isinstance(self.places, tuple):
+            return len(self.places)
+        if self.places == PINNED:
+            assert isinstance(self.count, int), "places are refused beside auto"
+            return max(self.count, self.max_workers or 0) + self.standby
         return None if self.hosts is None else sum(host.slots for host in self.hosts)
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """What its workers compute on: cpu, gpu or both."""
+        if isinstance(self.places, tuple):
+            return frozenset(place.device for place in self.places)
+        return frozenset({self.device})
+
+    @property
+    def whereabouts(self) -> dict[str, Any]:
+        """How many workers were asked for, and the hosts with their slots: what the log says of where a run stands.
+
+        >>> WorkersConfig(count=3, hosts=("localhost:2", "gpu-box")).whereabouts
+        {'workers': 3, 'hosts': ['localhost:2', 'gpu-box:1']}
+        """
+        hosts = None if self.hosts is None else [f"{host.name}:{host.slots}" for host in self.hosts]
+        return {"workers": self.count, "hosts": hosts}
 
     @pydantic.field_validator("count")
     @classmethod

@@ -44,10 +44,11 @@ def pytest_configure() -> None:
     os.environ[SESSION] = "1"
     os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="lepton-test-state-")
     os.environ["LEPTON_POOL"] = tempfile.mkdtemp(prefix="lepton-test-pool-")  # no run of others counts
+    os.environ["LEPTON_ENERGY"] = tempfile.mkdtemp(prefix="lepton-test-energy-")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    for name in ("XDG_STATE_HOME", "LEPTON_POOL"):
+    for name in ("XDG_STATE_HOME", "LEPTON_POOL", "LEPTON_ENERGY"):
         shutil.rmtree(os.environ[name], ignore_errors=True)
     start = sys.modules.get("lepton_kit.runtime.start")
     if start is not None:

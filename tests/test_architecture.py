@@ -49,7 +49,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_devices_and_runs_load_nothing_heavy():
     code = (
-        "import sys, json, lepton_kit.devices, lepton_kit.doctor, lepton_kit.config, lepton_kit.rundir;"
+        "import sys, json, lepton_kit.machine.devices, lepton_kit.doctor, lepton_kit.config, lepton_kit.rundir;"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
     answer = subprocess.run(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lepton_kit import devices, doctor
+from lepton_kit import doctor
+from lepton_kit.machine import devices
 
 GOOD = {"tensorflow": "2.21.0", "keras": "3.15.1", "horovod": "0.28.1", "gloo": True, "gpus": 0}
 

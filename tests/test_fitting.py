@@ -109,7 +109,7 @@ def test_an_interrupt_stops_the_run_and_keeps_what_was_reached() -> None:
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            lk.fit(model, X, Y, 12, epochs=5000, callbacks=[slow], verbose=0)
+            lk.fit(model, X, Y, 12, epochs=1_000_000, callbacks=[slow], verbose=0)
     finally:
         over.set()
         thread.join()

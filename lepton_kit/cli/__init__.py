@@ -12,10 +12,10 @@ from importlib import metadata
 from typing import Any, NoReturn
 
 import lepton_kit
-from lepton_kit.cli import completion, hosts, keeping, results, runs, submitting
+from lepton_kit.cli import completion, hosts, keeping, planning, results, runs, submitting
 from lepton_kit.errors import LeptonError
 
-OPENS = ("run", "submit", "resume", "compress", "export", "predict", "report")
+OPENS = ("run", "submit", "resume", "plan", "compress", "export", "predict", "report")
 """Verbs that load a model, and with it perhaps code."""
 FOREGROUND = "end the run with this command: SIGTERM stops it with a checkpoint, as interrupted"
 
@@ -124,6 +124,7 @@ def _parser() -> Parser:
     )
     keeping.add_verbs(verb)
     submitting.add_verbs(verb)
+    planning.add_verb(verb)
     made = verb("watch", runs.watch, "Show the progress of a run until it ends.", run=True, reads=True)
     made.add_argument("--once", action="store_true", help="show the state now and return")
     made = verb("scale", runs.scale, "Change the number of workers of a run that is under way.", run=True)
@@ -138,6 +139,10 @@ def _parser() -> Parser:
         run=True,
         reads=True,
     )
+    made = verb("energy", runs.energy, "Print what a run took, and what that costs.", run=True, reads=True)
+    made.add_argument("--prices", metavar="FILE", help="YAML file of prices (default: the shipped one)")
+    made.add_argument("--instance", metavar="NAME", help="by the hours of this cloud instance of the file")
+    made.add_argument("--grams-per-kwh", type=float, metavar="G", help="CO2 of your electricity")
     made = verb("trace", runs.trace, "Write where the time of each rank went, for Perfetto.", run=True)
     made.add_argument("file", nargs="?", default="trace.json", help="trace.json without one")
     made.add_argument("--steps", type=int, default=1000, help="of the last so many steps")
@@ -160,6 +165,14 @@ def _parser() -> Parser:
         verb(name, runs.steer(name), text, run=True)
     text = "Go on with a paused, stopped, failed or interrupted run."
     made = verb("resume", runs.resume, text, run=True, reads=True)
+    made.add_argument(
+        "--hosts",
+        metavar="HOSTS",
+        help="go on there: gpu-box:4,lab-3:2, a hosts.yaml, or slurm; none: on this machine alone",
+    )
+    made.add_argument(
+        "--workers", type=runs.workers_of, metavar="N", help="how many train; without: as before"
+    )
     made.add_argument("--foreground", action="store_true", help=FOREGROUND)
     made = verb(
         "audit",
@@ -263,6 +276,8 @@ def _parser() -> Parser:
     made = verb("spark-archive", runs.spark_archive, "Pack this environment for Spark's executors.")
     made.add_argument("file", nargs="?", default="lepton_kit.tar.gz", help="lepton_kit.tar.gz without one")
     hosts.add_verb(verb)
+    made = verb("devices", results.devices, "Show what there is to train on, and who has it.", reads=True)
+    made.add_argument("--hosts", help="list these too: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")
     verb("pool", runs.pool, "Show who has what of this machine, and who waits in line.", reads=True)
     made = verb("doctor", results.doctor, "Say whether this machine, or hosts, can train.", reads=True)
     made.add_argument("--hosts", help="look at these instead: gpu-box:4,lab-3:2, a hosts.yaml, or slurm")

@@ -152,6 +152,15 @@ def plain(text: str) -> Any:
     return text
 
 
+def devices(options: argparse.Namespace) -> int:
+    """Show what there is to train on."""
+    from lepton_kit.client.devices import devices
+
+    found = devices(options.hosts)
+    print(json.dumps(found.to_dict()) if options.json else found)
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Examine this machine, or hosts."""
     if options.hosts is not None:

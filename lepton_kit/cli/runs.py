@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import ConfigError
+
+NO_HOSTS = "none"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -84,7 +87,7 @@ def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | Non
 def told(run: Any, status: str) -> str:
     """A run in one line."""
     from lepton_kit.rundir import Status
-    from lepton_kit.rundir.view import describe
+    from lepton_kit.rundir.told import describe
 
     return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
 
@@ -162,6 +165,15 @@ def alert(options: argparse.Namespace) -> int:
     return 0
 
 
+def energy(options: argparse.Namespace) -> int:
+    """Print what a run took and costs."""
+    run = open_run_of(options)
+    found = run.energy()
+    cost = run.cost(options.prices, instance=options.instance, grams_per_kwh=options.grams_per_kwh)
+    print(json.dumps({**found.to_dict(), "cost": cost.to_dict()}) if options.json else f"{found}\n{cost}")
+    return 0
+
+
 def trace(options: argparse.Namespace) -> int:
     """Write the trace of a run."""
     print(open_run_of(options).trace(options.file, steps=options.steps))
@@ -180,9 +192,13 @@ def steer(name: str) -> Any:
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with a run; in the foreground also begin one that was never begun, and leave one that has finished."""
+    from lepton_kit.client.resuming import AS_IT_WAS
+
     run = open_run_of(options)
+    hosts = None if options.hosts == NO_HOSTS else AS_IT_WAS if options.hosts is None else options.hosts
+    go_on = functools.partial(run.resume, hosts=hosts, workers=options.workers)
     if not options.foreground:
-        run.resume()
+        go_on()
         return 0
     from lepton_kit.cli.foreground import hold
     from lepton_kit.rundir import Status
@@ -190,7 +206,7 @@ def resume(options: argparse.Namespace) -> int:
     if run.status is Status.FINISHED:
         print(f"{run.id} has finished")
         return 0
-    return hold(run.resume, lambda run, look: follow(run, options.json, once=False, look=look))
+    return hold(go_on, lambda run, look: follow(run, options.json, once=False, look=look))
 
 
 def workers_of(text: str) -> int | str:

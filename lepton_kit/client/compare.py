@@ -339,6 +339,9 @@ def _figures(run: Run, view: RunView) -> dict[str, Figure]:
     for name in RUNNING:
         value = summary.get(name)
         figures[name] = Figure(None if value is None else float(value))
+    if view.energy.rows:
+        low, high = (sum(getattr(row, end) for row in view.energy.rows) for end in ("low", "high"))
+        figures["energy_joules"] = Figure(summary["energy_joules"], low, high, str(view.energy.origin))
     return figures
 
 

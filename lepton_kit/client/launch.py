@@ -85,7 +85,7 @@ def launch_config(
 ) -> Run:
     """Start the run that a configuration (or its file) describes; returns at once.
 
-    ``hosts``, or ``spark``, are taken instead of those that it names, in any form that `launch` takes. Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
+    ``hosts``, or ``spark``, are taken instead of those, and of the places, that it names, in any form that `launch` takes. Code beside a model's file that comes from elsewhere (``custom.pkl``) is loaded only with ``trust``, and from then on.
     """
     base = Path.cwd()
     if not isinstance(config, RunConfig):
@@ -94,10 +94,10 @@ def launch_config(
     changes: dict[str, Any] = {}
     session = None
     if hosts is not None:
-        changes = {"workers.hosts": read_hosts(hosts), "workers.spark": None}
+        changes = {"workers.hosts": read_hosts(hosts), "workers.spark": None, "workers.places": None}
     if spark is not None:
         named, session = read_spark(spark)
-        changes = {"workers.hosts": None, "workers.spark": named}
+        changes = {"workers.hosts": None, "workers.spark": named, "workers.places": None}
     checked = from_config(config, base, trust=trust, changes=changes)
     reach(checked.config, checked.prepared, checked.each, session)
     return _begun(checked.config.name, runs_dir, checked.store, session)

@@ -21,6 +21,7 @@ from lepton_kit.config import (
 )
 from lepton_kit.errors import ConfigError
 from lepton_kit.hosts import read_hosts
+from lepton_kit.places import read_places
 from lepton_kit.specs import BlockOrder
 from lepton_kit.workers import WorkersConfig
 
@@ -79,6 +80,7 @@ class LaunchOptions(TypedDict, total=False):
     wire: str
     hang_seconds: float
     max_failures: int
+    places: Any
     global_batch: int
     validate_every_epochs: int | tuple[int, ...]
 
@@ -186,7 +188,11 @@ def _frequency(value: Any) -> Any:
     return sorted(value) if isinstance(value, list | tuple | set | range) else value
 
 
-FORMS: dict[str, Callable[[Any], Any]] = {"validation_freq": _frequency, "hosts": read_hosts}
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "validation_freq": _frequency,
+    "hosts": read_hosts,
+    "places": read_places,
+}
 SHORT = {
     "pruning": ("sparsity", float, "a share of zeros of at least 0, below 1, or settings: {'sparsity': 0.8}"),
     "quantization_aware": ("bits", int, "2, 3, 4 or 8 bits, or settings: {'bits': 8}"),

@@ -1,38 +1,40 @@
-"""Who has what of this machine: the runs with ``workers="auto"`` that share it, and those that wait in line."""
+"""Who has what of this machine, or of hosts: the runs with ``workers="auto"`` that share, and those that wait in line."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.devices import memory, usable_cores
+from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.line import place_told
 from lepton_kit.runtime.pool.folder import PoolFolder, folder_named
-from lepton_kit.runtime.pool.members import Entry, capacity, entries, grants
+from lepton_kit.runtime.pool.members import Entry, capacity, everyone, grants, this_machine
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("run", "user", "state", "workers", "next", "least", "most", "samples_per_second", "seconds_left",
+COLUMNS = ("run", "hosts", "user", "state", "workers", "next", "least", "most", "samples_per_second", "seconds_left",
            "share", "priority", "why")  # fmt: skip
 READ_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The runs that shared a machine at one moment, those with workers first, then the line; shows as a table.
+    """The runs that shared a machine, or a set of hosts, at one moment; those with workers first, then the line. Shows as a table.
 
-    ``cores`` are those that the pool has (None where nobody shares), ``rows`` one mapping a run.
+    ``rows`` is one mapping a run. ``cores`` are those that the runs of this machine share (None where none does), ``slots`` those
+    of each set of hosts, by its name.
     """
 
     folder: Path | None
     cores: int | None
     rows: Sequence[dict[str, Any]] = ()
+    slots: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,16 +54,17 @@ class Pool:
             return "runs of this machine don't share it: LEPTON_POOL is off"
         if not self.rows:
             return "no run shares this machine now"
-        training = sum(1 for row in self.rows if row["workers"])
-        waiting = len(self.rows) - training
-        workers = sum(row["workers"] for row in self.rows)
-        return (
-            f"{training} run{'s' * (training != 1)} with {workers} worker{'s' * (workers != 1)} on {self.cores} "
-            f"core{'s' * (self.cores != 1)}, {waiting} in line"
-        )
+        said = [_told([row for row in self.rows if not row["hosts"]], self.cores, "core", "")]
+        for hosts, slots in self.slots.items():
+            said.append(_told(self.of(hosts), slots, "slot", f" of {hosts}"))
+        return "; ".join(one for one in said if one)
+
+    def of(self, hosts: str) -> list[dict[str, Any]]:
+        """The rows of the runs that share these hosts, named as in ``slots``; of this machine those of ``""``."""
+        return [row for row in self.rows if row["hosts"] == hosts]
 
     def table(self) -> pd.DataFrame:
-        """One row a run: user, state, workers now and next, least and most, samples/s, seconds left, share, priority, why.
+        """One row a run: hosts that it shares (empty: this machine), user, state, workers now and next, least and most, samples/s, seconds left, share, priority, why.
 
         ``seconds_left`` is estimated from its speed; it and samples/s are NaN where nothing was measured yet.
         """
@@ -71,12 +74,12 @@ class Pool:
 
 
 def pool() -> Pool:
-    """The runs that share this machine now, of all users. Starts nothing.
+    """The runs that share this machine now, or a set of hosts, of all users. Starts nothing.
 
     The folder in which they find each other is ``$LEPTON_POOL``, else one in shared memory; see docs/pool.md.
 
     >>> pool().table().columns[0]
-    'user'
+    'hosts'
     """
     path = folder_named()
     if path is None or not path.is_dir():
@@ -84,20 +87,43 @@ def pool() -> Pool:
     members = _read(path)
     if not members:
         return Pool(path, None)
-    shared = capacity(members, usable_cores(), memory()[1])
-    found = grants(members, shared, time.time())
-    order = sorted(members, key=lambda one: (one.held == 0, found[one.run].before or 0, one.arrived, one.run))
-    return Pool(path, shared.workers, [_row(one, found[one.run]) for one in order])
+    here, now = this_machine(), time.time()
+    rows, slots, cores = [], {}, None
+    for group in sorted({one.machine for one in members}, key=lambda name: (name != here, name)):
+        those = [one for one in members if one.machine == group]
+        if group == here:
+            shared = capacity(those, usable_cores(), memory()[1])
+            cores = shared.workers
+        else:
+            shared = capacity(those, 1, None)
+            slots[group] = shared.workers
+        found = grants(those, shared, now)
+        those.sort(key=lambda one: (one.held == 0, found[one.run].before or 0, one.arrived, one.run))
+        rows += [_row(one, found[one.run], "" if group == here else group) for one in those]
+    return Pool(path, cores, rows, slots)
+
+
+def _told(rows: Sequence[dict[str, Any]], there: int | None, what: str, where: str) -> str:
+    """A group of runs in words; nothing of none."""
+    if not rows:
+        return ""
+    training = sum(1 for row in rows if row["workers"])
+    workers = sum(row["workers"] for row in rows)
+    return (
+        f"{training} run{'s' * (training != 1)} with {workers} worker{'s' * (workers != 1)} on {there} "
+        f"{what}{'s' * (there != 1)}{where}, {len(rows) - training} in line"
+    )
 
 
 def _read(path: Path) -> list[Entry]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(Exception):  # a pool of others, or a busy one, is read as it is
             stack.enter_context(PoolFolder(path).locked(READ_SECONDS))
-        return entries(path)
+        here = this_machine()
+        return [one for one in everyone(path) if one.machine == here or ":" in one.machine]
 
 
-def _row(one: Entry, grant: Any) -> dict[str, Any]:
+def _row(one: Entry, grant: Any, hosts: str) -> dict[str, Any]:
     rate = one.speeds.get(one.held) if one.held else None
     left = one.left / rate if one.left is not None and rate else None
     why = grant.why
@@ -110,6 +136,7 @@ def _row(one: Entry, grant: Any) -> dict[str, Any]:
         why = "is paused, and keeps its least" if one.state == Status.PAUSED else "starts, or ends"
     return {
         "run": one.run,
+        "hosts": hosts,
         "user": one.user,
         "state": one.state,
         "workers": one.held,

@@ -8,9 +8,15 @@ from lepton_kit.client.cluster import Cluster
 from lepton_kit.client.spark import look_at
 from lepton_kit.config import RunSettings
 from lepton_kit.data import PreparedData
-from lepton_kit.devices import gpus, memory
 from lepton_kit.errors import ConfigError, DeviceError, RunError
+from lepton_kit.machine.devices import gpus, memory
+from lepton_kit.models.footprint import WORKER_BYTES
+from lepton_kit.places import PINNED
+from lepton_kit.planning.seating import problems, seated
 from lepton_kit.runtime.pool.folder import usual_pool
+from lepton_kit.runtime.pool.spread import shares
+from lepton_kit.runtime.seating import room_now
+from lepton_kit.workers import WorkersConfig
 
 
 def reach(config: RunSettings, prepared: PreparedData, each: int, session: Any = None) -> None:
@@ -55,6 +61,23 @@ def _check_hosts(config: RunSettings) -> None:
         given = getattr(config.workers, name)
         if given not in allowed:
             raise ConfigError(f"workers.{name}", given=given, rule=f"{words}, where there are hosts")
+    if not shares(config) or config.workers.driver is not None or usual_pool() is None:
+        return
+    if config.workers.standby:
+        rule = "0 where runs share the slots of hosts (auto)"
+        raise ConfigError("workers.standby", given=config.workers.standby, rule=rule)
+
+
+def check_places(workers: WorkersConfig, each: int) -> None:
+    """Whether the chosen places can be had now; a worker needs ``each`` bytes. Raises `DeviceError` naming the place."""
+    if workers.places is None:
+        return
+    assert workers.slots is not None, "it counts the places"
+    room = room_now()
+    if not isinstance(workers.places, tuple):
+        seated(PINNED, workers.slots, workers.threads, room)
+    elif wrong := next(problems(workers.places, room, max(0, each - WORKER_BYTES)), None):
+        raise DeviceError(str(wrong))
 
 
 def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
@@ -78,6 +101,7 @@ def check(config: RunSettings, prepared: PreparedData, each: int) -> None:
         )
     if config.workers.driver is not None:
         return  # which machine this is about is not known here
+    check_places(config.workers, each)
     if config.workers.device == "gpu" and not gpus():
         raise DeviceError(
             "workers.device: got 'gpu'; this machine shows no GPU (nvidia-smi), so only 'cpu' is allowed"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.client import jobs, watching
+from lepton_kit.client import resuming, watching
 from lepton_kit.client.alerting import Alerts, Notify
 from lepton_kit.client.asking import AskedRun
+from lepton_kit.client.resuming import AS_IT_WAS
 from lepton_kit.client.script import absolute, as_python, with_changes
-from lepton_kit.client.spark import look_at
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
 from lepton_kit.errors import LeptonError, RunError
@@ -23,11 +23,8 @@ from lepton_kit.rundir.alerts import STALL_SECONDS
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.folder import begin
-from lepton_kit.runtime.hosts.slurm import settled
-from lepton_kit.runtime.spark.session import lend
-from lepton_kit.runtime.start import start_driver
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,23 +88,20 @@ class Run(AskedRun):
             raise RunError(f"{self.id} {self.status}: {self.cause}")
         return self
 
-    def resume(self, *, spark: Any = None) -> Run:
+    def resume(self, *, hosts: Any = AS_IT_WAS, workers: int | str | None = None, spark: Any = None) -> Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver.
 
-        ``spark`` is a session for a run whose workers were tasks of one. Raises `ConfigError` where it needs one.
+        With ``hosts``, in any form that `launch` takes, it goes on there, with None on this machine alone; ``workers`` is how
+        many train then, else as many as before. Every sample still counts once, and weights are the same up to rounding.
+        ``spark`` is a session for a run whose workers were tasks of one. Raises `ConfigError` where it needs one, or where the
+        hosts have no room; `RunError` for hosts that can't be used, or a run that is under way and shall move. Then nothing
+        has changed.
         """
+        if self.alive and resuming.elsewhere(hosts, workers):
+            resuming.refuse_while_alive(self)
         if self.alive and self._heard("resume") and self.alive:
             return self
-        if self.status is Status.FINISHED:
-            raise RunError(f"{self.id} has finished; there is nothing to resume")
-        trusted.check(self.directory)
-        jobs.check_turn(self.paths)
-        settled(self.config)  # says so at once where its hosts are an allocation and there is none
-        if self.config.workers.spark is not None:
-            look_at(self.config.workers.spark, spark)
-        start_driver(self.paths)
-        if spark is not None:
-            lend(self.paths, spark)
+        resuming.go_on(self, hosts, workers, spark)
         return self
 
     def alert(self, notify: Notify, *, stall_seconds: float = STALL_SECONDS) -> Alerts:

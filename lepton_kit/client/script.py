@@ -92,7 +92,9 @@ def _arguments(config: RunConfig) -> Iterator[tuple[str, Any]]:
     }
     for section, shown in (("training", ("global_batch", "epochs")), ("workers", ())):
         for name, value in values[section].items():
-            if name in shown or value != defaults[section][name]:
+            if name == "places" and isinstance(config.workers.places, tuple):
+                yield name, [place.told() for place in config.workers.places]
+            elif name in shown or value != defaults[section][name]:
                 yield SAME.get(name, name), value
     for name in ("seed", "name"):
         yield name, values[name]

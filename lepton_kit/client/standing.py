@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lepton_kit.client.kept import KeptRun
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.planning import noise
+from lepton_kit.planning.noise import NoiseScale
 from lepton_kit.rundir import RunPaths, RunView, Status, lock
 from lepton_kit.rundir.paths import runs_folder
 from lepton_kit.runtime.failing import last_words
+
+if TYPE_CHECKING:
+    from lepton_kit.client.energy import RunCost, RunEnergy
 
 
 class StandingRun(KeptRun):
@@ -25,6 +31,10 @@ class StandingRun(KeptRun):
         """What it was asked to do. Raises `ConfigError` naming a file that can't be read."""
         return RunConfig.load(self.paths.config)
 
+    def forget_config(self) -> None:
+        """Read the configuration again when it is asked for: the run goes on with another one."""
+        self.__dict__.pop("config", None)
+
     def _lie_at(self, paths: RunPaths) -> None:
         super()._lie_at(paths)
         self._view = None
@@ -35,6 +45,15 @@ class StandingRun(KeptRun):
             self._view = RunView(self.paths.events)
         self._view.refresh()
         return self._view
+
+    def noise_scale(self) -> NoiseScale | None:
+        """The gradient noise scale in samples, with an interval: how large batches may be before they cost more epochs.
+
+        Estimated from how the gradients of the ranks differ, of the last minutes or so; ``str`` says it, and
+        `lepton_kit.planning.noise.epochs` what another batch would cost. None before eight measurements, and where
+        one worker alone trained: it has nothing to compare with. See docs/noise.md.
+        """
+        return noise.of_view(self.view())
 
     @property
     def status(self) -> Status:
@@ -129,3 +148,30 @@ class StandingRun(KeptRun):
     def alive(self) -> bool:
         """True while a driver holds the run."""
         return lock.held(self.paths)
+
+    def energy(self) -> RunEnergy:
+        """What it took so far: joules of the run, of training, a sample and each epoch, with an interval, tagged.
+
+        Measured where this machine's counters can be read, else estimated from a dated table; docs/energy.md says how.
+        Raises `RunError` where nothing is known.
+        """
+        from lepton_kit.client.energy import energy_of
+
+        return energy_of(self.view(), self.id)
+
+    def cost(
+        self,
+        prices: str | Path | None = None,
+        *,
+        instance: str | None = None,
+        grams_per_kwh: float | None = None,
+    ) -> RunCost:
+        """What that costs by a YAML file of prices; without one by the shipped file.
+
+        It is electricity and, where the file prices a machine, the time of each host; with ``instance`` the hours of a cloud
+        instance of the file. ``grams_per_kwh`` is the intensity of the electricity, for CO2; none is guessed. Raises
+        `ConfigError` naming file and field, `RunError` where the run's energy is not known.
+        """
+        from lepton_kit.client.energy import cost_of
+
+        return cost_of(self.energy(), prices, instance, grams_per_kwh)

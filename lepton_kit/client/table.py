@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST = ("id", "name", "status", "workers", "step", "total_steps", "loss")
-LAST = ("seconds", "energy_joules", "began", "tags", "note", "work", "cause", "problem")
+LAST = ("seconds", "energy_joules", "energy_origin", "began", "tags", "note", "work", "cause", "problem")
 """Columns before and after the metrics."""
 SELDOM = ("work", "cause", "problem")
 """Columns that a table has only where a run has them."""
@@ -63,13 +63,13 @@ class Runs(list[Run]):
         return [_row(run) | _work(run) for run in self]
 
     def table(self) -> pd.DataFrame:
-        """One row a run: id, name, status, workers, step, total_steps, loss, metrics, seconds, energy, began, tags, note.
+        """One row a run: id, name, status, workers, step, total_steps, loss, metrics, seconds, energy, its tag, began, tags, note.
 
         Loss and metrics are those of the last epoch, on the training split and with ``val_`` on the validation split;
         before its end those of the last report. ``began`` is local time. A run whose files can't be read is
         ``unreadable``, and a column ``problem`` says why; ``cause`` says why runs ended early, ``work`` what is done
-        with a run's model now. Figures that are not known are NaN; ``energy_joules`` is one
-        wherever the machine has no counter that this user may read.
+        with a run's model now. Figures that are not known are NaN; ``energy_joules`` is the run's part of what its
+        machines took, and ``energy_origin`` says whether it is measured or estimated.
         """
         import pandas as pd
 
@@ -96,7 +96,8 @@ def _row(run: Run) -> dict[str, Any]:
     labels = run.labels if of_labels is not None else Labels()
     state, over = _state(run, of_log[1] if of_status is not None and of_log is not None else None)
     row = {"id": run.id, "name": labels.name or first_name(run.id)} | state
-    row |= {"energy_joules": row.get("energy_joules"), "tags": ", ".join(labels.tags), "note": labels.note}
+    row |= {name: row.get(name) for name in ("energy_joules", "energy_origin")}
+    row |= {"tags": ", ".join(labels.tags), "note": labels.note}
     try:
         row["began"] = run.paths.config.stat().st_mtime
     except OSError:

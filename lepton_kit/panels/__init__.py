@@ -10,6 +10,8 @@ from lepton_kit.panels.fpga import FpgaPanel
 from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.lines import lines
 from lepton_kit.panels.live import LivePanel
+from lepton_kit.panels.places import PlacesPanel
+from lepton_kit.panels.planning import PlanPanel
 from lepton_kit.panels.pool import PoolPanel
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -27,6 +29,8 @@ __all__ = [
     "HostsPanel",
     "InputForm",
     "LivePanel",
+    "PlacesPanel",
+    "PlanPanel",
     "PoolPanel",
     "ReportPanel",
     "RunsPanel",

@@ -6,6 +6,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.errors import ModelError
+
 CSS = """
 .lk-codes pre.lk-code{max-height:420px;overflow:auto}
 .lk-codes .lk-code-head{display:flex;align-items:center;gap:6px;margin-bottom:3px}
@@ -55,3 +57,16 @@ class CodeBox:
     def hide(self) -> None:
         """Show nothing."""
         self.widget.layout.display = "none"
+
+
+def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
+    """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
+    from lepton_kit.client.launch import plan
+    from lepton_kit.client.script import as_python
+    from lepton_kit.models import LeptonModel
+
+    if not isinstance(model, LeptonModel):
+        raise ModelError("a model that lives in this notebook's memory has a file once its run has started")
+    planned = plan(model, data, **settings)
+    config = planned.settings.of(planned.trained.spec(), planned.dataset.spec())
+    return config.to_yaml(), as_python(config)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import ipywidgets as widgets
 
+from lepton_kit.client.tradeoff import of_runs
+from lepton_kit.errors import LeptonError
 from lepton_kit.panels import still
+from lepton_kit.panels.card_text import plot
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, button, card, framed, on_change, row, set_html
 
@@ -47,12 +51,13 @@ class ComparePanel(Panel):
         self.hide = button("Close", "take the comparison off the page", "", "times", "90px")
         self.plot = widgets.HTML(layout=widgets.Layout(width="100%", overflow="hidden"))
         self.plot.add_class("lk-compared")
+        self.plane = widgets.HTML(layout=widgets.Layout(width="100%", overflow="hidden"))
         self.tables = widgets.HTML()
         self.controls = (self.quantity, self.x, self.smoothing, self.log_x, self.log_y)
         for control in self.controls:
             on_change(control, lambda _: self._draw())
         self.view = framed(
-            card("Comparison", row(*self.controls, self.hide), self.problem, self.plot, self.tables,
+            card("Comparison", row(*self.controls, self.hide), self.problem, self.plot, self.plane, self.tables,
                  note="Dashed curves are of validation samples. Under a smoothed curve the plain one is faint.")
         )  # fmt: skip
         self.hide.on_click(lambda _: self._hide())
@@ -71,6 +76,7 @@ class ComparePanel(Panel):
         self.quantity.value = chosen if chosen in known else known[0]
         self.comparison = comparison
         self._draw()
+        set_html(self.plane, _plane(comparison))
         set_html(self.tables, comparison.to_html())
 
     def still(self) -> dict[str, str]:
@@ -95,3 +101,12 @@ class ComparePanel(Panel):
 
     def _hide(self) -> None:
         self.view.layout.display = "none"
+
+
+def _plane(comparison: Any) -> str:
+    """The runs on a plane of accuracy and energy, where both are known of all of them."""
+    try:
+        found = of_runs(comparison)
+    except LeptonError:
+        return ""
+    return f"<p>{html.escape(found.sentence)}</p>{plot(found.picture())}"

@@ -48,7 +48,7 @@ class DevicePanel(Panel):
 
     def refresh(self) -> None:
         """Look at the machine again."""
-        from lepton_kit.devices import inventory
+        from lepton_kit.machine.devices import inventory
 
         with self.reporting():
             self.inventory = inventory()

@@ -29,7 +29,7 @@ def describe_format(bits: int, whole: int) -> str:
 class FpgaPanel(Panel):
     """A finished run's model as a circuit: its accuracy measured by emulation, its size estimated."""
 
-    def __init__(self, run: Any = None, on_design: Callable[[Any], None] | None = None):
+    def __init__(self, run: Any = None, *, on_design: Callable[[Any], None] | None = None):
         super().__init__()
         self.run: Any = None
         self.design: Any = None

@@ -64,7 +64,7 @@ class HostsPanel(Panel):
     ``on_choice()`` is called when another choice is made. `chosen` are the hosts of the next run.
     """
 
-    def __init__(self, on_choice: Callable[[], None] = lambda: None):
+    def __init__(self, *, on_choice: Callable[[], None] = lambda: None):
         super().__init__()
         self._on_choice = on_choice
         self.rows: list[HostRow] = []

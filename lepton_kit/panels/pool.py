@@ -1,4 +1,4 @@
-"""The pool panel: who has what of this machine and why, and whose turn it is next."""
+"""The pool panel: who has what of this machine, or of hosts that are shared, and why, and whose turn it is next."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLUMNS = ["run", "user", "state", "workers", "samples/s, measured", "left (esti
 SHOWN = 40
 
 
-def shares(rows: Sequence[dict[str, Any]], cores: int | None) -> str:
-    """A bar of the cores: a piece for each run that has some, and what is free."""
+def shares(rows: Sequence[dict[str, Any]], cores: int | None, what: str = "cores", where: str = "") -> str:
+    """A bar of the cores (or slots, of hosts): a piece for each run that has some, and what is free."""
     pieces = [
         (row["workers"], f"{row['run']}: {_workers(row['workers'])}", str(row["workers"]))
         for row in rows
@@ -29,9 +29,12 @@ def shares(rows: Sequence[dict[str, Any]], cores: int | None) -> str:
     told += f"; {free} free" if free > 0 else ""
     if not pieces:
         return ""
-    drawn = bar(f"cores: {told}", pieces)
+    drawn = bar(f"{what}{where}: {told}", pieces)
+    said = f"{free} of {cores} {what}{html.escape(where)} free" if free > 0 else ""
+    if not free and where:
+        said = f"all {cores} {what}{html.escape(where)} are used"
     return Markup(f'<div style="width:{_width(pieces, free):.0f}%">{drawn}</div>') + (
-        f'<div class="lk-note">{free} of {cores} cores free</div>' if free > 0 else ""
+        f'<div class="lk-note">{said}</div>' if said else ""
     )
 
 
@@ -47,26 +50,37 @@ def _workers(count: int) -> str:
 def listing(rows: Sequence[dict[str, Any]], user: str) -> str:
     """A table of the runs; those of ``user`` are marked."""
     lines: list[list[object]] = []
+    by_hosts = any(one["hosts"] for one in rows)
     for one in rows[:SHOWN]:
         name, mine = html.escape(one["run"]), one["user"] == user
         lines.append(
             [
                 Markup(f"<b>{name}</b>") if mine else name,
+                *([one["hosts"] or "this machine"] if by_hosts else []),
                 "you" if mine else one["user"],
                 chip(one["state"]),
                 _change(one),
                 number(one["samples_per_second"], 0),
                 "–" if one["seconds_left"] is None else duration(one["seconds_left"]),
-                one["why"],
+                one["why"] if mine else _of_another(one["why"]),
             ]
         )
     more = f'<div class="lk-note">and {len(rows) - SHOWN} more</div>' if len(rows) > SHOWN else ""
-    return table(COLUMNS, lines, numbers=(3, 4, 5)) + more
+    columns = [COLUMNS[0], *(["hosts"] if by_hosts else []), *COLUMNS[1:]]
+    return table(columns, lines, numbers=tuple(place + by_hosts for place in (3, 4, 5))) + more
 
 
 def _change(one: dict[str, Any]) -> str:
     has, gets = one["workers"], one["next"]
     return f"{has} → {gets}" if has and gets != has else str(has) if has else "–"
+
+
+def _of_another(why: str) -> str:
+    return (
+        why.replace("you are next", "is next")
+        .replace("before you", "before it")
+        .replace("your turn", "its turn")
+    )
 
 
 def turns(rows: Sequence[dict[str, Any]], user: str) -> list[str]:
@@ -122,7 +136,11 @@ class PoolPanel(Panel):
                 self.mine,
                 f'<b>Your turn</b><ul style="margin:2px 0 6px;padding-left:18px">{told}</ul>' if told else "",
             )
-            set_html(self.shares, shares(rows, self.pool.cores))
+            here = " of this machine" if self.pool.slots else ""
+            drawn = shares(self.pool.of(""), self.pool.cores, where=here)
+            for hosts, slots in self.pool.slots.items():
+                drawn += shares(self.pool.of(hosts), slots, "slots", f" of {hosts}")
+            set_html(self.shares, drawn)
             set_html(self.listing, listing(rows, user) if rows else "")
             places = "; ".join(one.partition(", about")[0] for one in said[:3])
             self.heard.text = f"{self.pool.told()}. {places}".strip()

@@ -43,7 +43,12 @@ from lepton_kit.panels.parts import (
 from lepton_kit.panels.still import bundle_of
 from lepton_kit.rundir.view import RunView
 
-COSTS = {"latency, batch 1": "latency_1_one", "file size": "file_bytes", "gzip size": "gzip_bytes"}
+COSTS = {
+    "latency, batch 1": "latency_1_one",
+    "energy": "energy",
+    "file size": "file_bytes",
+    "gzip size": "gzip_bytes",
+}
 CHOSEN = "the variants chosen here"
 SEARCH = "a search for the cheapest inside a bound"
 TARGET = "a search for the best score that meets a target"
@@ -356,8 +361,11 @@ class ReportPanel(Panel):
         if self.card is None:
             return
         with self.reporting():
-            set_html(self.plot, plot(self.card.picture(COSTS[self.cost.value])))
-            front = self.card.front(COSTS[self.cost.value])
+            cost = COSTS[self.cost.value]
+            said = self.card.saving() if cost == "energy" else None
+            told = f"<p>{html.escape(said)}</p>" if said else ""
+            set_html(self.plot, f"{plot(self.card.picture(cost))}{told}")
+            front = self.card.front(cost)
             self.front_box.layout.display = "" if front else "none"
             if front:
                 self.choice.options = [line.name for line in front]

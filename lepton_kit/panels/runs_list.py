@@ -28,7 +28,7 @@ class RunsPanel(Panel):
     with `lepton_kit.runs`, `lepton_kit.compare` and the methods of a run.
     """
 
-    def __init__(self, runs_dir: str | Path | None = None, on_attach: Callable[[Any], None] | None = None):
+    def __init__(self, runs_dir: str | Path | None = None, *, on_attach: Callable[[Any], None] | None = None):
         super().__init__()
         self.runs_dir = runs_dir
         self.run: Any = None

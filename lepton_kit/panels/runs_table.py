@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.panels.telling import duration, number
+from lepton_kit.planning.energy import shown as joules
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import main_metric
 
@@ -47,11 +48,11 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         _column("began", "began", "local time"),
         _column("tags", "tags", "given by you", text=True),
         _column("note", "note", "written by you", text=True),
-        _column("energy_joules", "energy", "of the processors while it trained, other programs included"),
+        _column("energy_joules", "energy", "its part of what its machines took; ≈ where that is estimated"),
     ]
 
 
-_FIXED = ("id", "name", "status", "workers", "step", "total_steps", "seconds", "energy_joules", "began", "tags", "note",
+_FIXED = ("id", "name", "status", "workers", "step", "total_steps", "seconds", "energy_joules", "energy_origin", "began", "tags", "note",
           "problem", "cause", "no_energy")  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def line_of(row: Row, columns: Sequence[Column]) -> dict[str, Any]:
         "name": row["name"],
         "cause": row.get("problem") or row.get("cause"),
         "why": {"energy_joules": str(row.get("no_energy") or UNKNOWN)}
-        if row.get("energy_joules") is None
+        if row.get("energy_joules") is None or row.get("energy_origin") == "estimated"
         else {},
         "cells": [_cell(row, column["name"]) for column in columns],
     }
@@ -93,7 +94,9 @@ def _cell(row: Row, name: str) -> str:
         text = " ".join(str(value or "").split())
         return text if len(text) <= NOTE_SHOWN else f"{text[: NOTE_SHOWN - 1]}…"
     if name == "energy_joules":
-        return NOT_MEASURED if value is None else f"{value / 1000:,.1f} kJ"
+        if value is None:
+            return NOT_MEASURED
+        return f"{'≈ ' if row.get('energy_origin') == 'estimated' else ''}{joules(value)}"
     if value is None or not isinstance(value, int | float):
         return "–" if value is None else str(value)
     if name == "step":

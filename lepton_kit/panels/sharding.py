@@ -10,9 +10,9 @@ import ipywidgets as widgets
 
 from lepton_kit.config import MOST_BATCH
 from lepton_kit.data.sharding import cut
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
 from lepton_kit.hosts import HostSpec
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, card, field, framed, note, on_change, set_html
 from lepton_kit.panels.telling import cut_bar
@@ -116,6 +116,11 @@ class ShardingPanel(Panel):
             if not self._slots and self.workers.max > usable_cores()
             else {}
         )
+
+    def use(self, options: dict[str, Any]) -> None:
+        """Set what a plan advises, as a user would; the slider reaches as far as it has to."""
+        self.workers.max = max(int(self.workers.max), options["workers"])
+        self.workers.value, self.global_batch.value = options["workers"], options["batch_size"]
 
     def stand_on(self, hosts: Sequence[HostSpec]) -> None:
         """Have workers take the slots of these hosts, one a slot at first; none: this machine's, as many as before."""

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from lepton_kit.panels.parts import Markup, bar, chip, table
+from lepton_kit.planning import noise
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.view import RunView, main_metric
 from lepton_kit.runtime.places import HERE
@@ -66,7 +67,9 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def summary(view: RunView, run_id: str, state: str | None = None) -> str:
     """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``."""
-    return "".join([_headline(view, run_id, state or view.status), _progress(view), _tiles(view)])
+    return "".join(
+        [_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)]
+    )
 
 
 def _headline(view: RunView, run_id: str, state: str) -> str:
@@ -136,6 +139,15 @@ def _tiles(view: RunView) -> str:
         f'<div class="lk-tile"><b>{value}</b><span>{html.escape(name)}</span></div>' for name, value in tiles
     )
     return f'<div class="lk-tiles" style="margin-top:8px">{inner}</div>'
+
+
+def _noise(view: RunView) -> str:
+    """What batches of another size would cost; nothing where that can't be said."""
+    found = noise.of_view(view)
+    batch = view.plan.get("global_batch")
+    if found is None or not isinstance(batch, int) or batch < 1:
+        return ""
+    return f'<div class="lk-note">{html.escape(f"{found}: {noise.costs(found, batch * view.accumulated)}")}</div>'
 
 
 def _rate(view: RunView) -> float | None:

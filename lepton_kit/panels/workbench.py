@@ -12,8 +12,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from lepton_kit.errors import ConfigError, ModelError
+from lepton_kit.errors import ConfigError
 from lepton_kit.panels.background import Background
+from lepton_kit.panels.code_box import code_of
 from lepton_kit.panels.compression import CompressionPanel
 from lepton_kit.panels.data_model import DataModelPanel
 from lepton_kit.panels.device import DevicePanel
@@ -22,6 +23,8 @@ from lepton_kit.panels.hosts import HostsPanel
 from lepton_kit.panels.live import LivePanel
 from lepton_kit.panels.number import Number
 from lepton_kit.panels.parts import Panel, column, columns, framed, on_change, send_again
+from lepton_kit.panels.places import PlacesPanel
+from lepton_kit.panels.planning import PlanPanel
 from lepton_kit.panels.pump import Debounced
 from lepton_kit.panels.report import ReportPanel
 from lepton_kit.panels.runs_list import RunsPanel
@@ -71,7 +74,11 @@ class Workbench(Panel):
         self.fpga = FpgaPanel(on_design=self.report.add)
         self.runs = RunsPanel(runs_dir, on_attach=self.attach)
         self.device = DevicePanel()
-        self.hosts = HostsPanel(self._hosts_chosen)
+        self.hosts = HostsPanel(on_choice=self._hosts_chosen)
+        self.places = PlacesPanel(self.sharding.workers.value, self._changed)
+        self.plan = PlanPanel(
+            ask=lambda: (self.data_model.model, self.data_model.data, self.settings()), use=self.sharding.use
+        )
         self.under_way = UnderWay(runs_dir, self.attach)
         self.workers, self.global_batch = self.sharding.workers, self.sharding.global_batch
         training = self.training
@@ -111,7 +118,7 @@ class Workbench(Panel):
     def settings(self) -> dict[str, Any]:
         """The keyword arguments of `lepton_kit.launch` that the panels choose."""
         chosen = self.sharding.settings() | self.training.settings() | self.compression.settings()
-        return chosen | self.hosts.settings()
+        return chosen | (self.hosts.settings() or self.places.settings())
 
     def attach(self, run: Any) -> None:
         """Show a run with its set-up and every point from its first step; the sliders act on it from now on."""
@@ -124,6 +131,7 @@ class Workbench(Panel):
             self.compression.show_run(config)
             self.hosts.show_run(config)
             self.hosts.lock(self.training_now)
+            self.places.lock(self.training_now)
 
     def _show_run(self, run: Any) -> None:
         for later in (self._scale, self._rate):
@@ -152,20 +160,20 @@ class Workbench(Panel):
             later.cancel()
         self.live.detach()
         self._warming.join()
-        self.hosts.close()
-        self.data_model.close()
+        for one in (self.hosts, self.data_model, self.plan):
+            one.close()
         if self._warm_wanted:
             lk.cool()
         super().close()
 
     def _lay_out(self) -> widgets.Widget:
-        right = column(self.sharding.view, self.training.controls)
+        right = column(self.sharding.view, self.training.controls, self.plan.view)
         pages = widgets.Tab(
             [
                 column(columns(self.data_model.view, right), self.training.code.widget),
                 column(columns(self.compression.view, self.fpga.view), self.report.view),
                 column(self.runs.view),
-                column(self.hosts.view, self.device.view),
+                column(self.places.view, self.hosts.view, self.device.view),
             ],
             layout=widgets.Layout(width="100%"),
         )
@@ -275,7 +283,12 @@ class Workbench(Panel):
             if self.training_now:
                 self.run.set(learning_rate=rate)
 
+    def _know_model(self) -> None:
+        known = self.data_model.waits_for is None
+        self.places.know(self.workers.value, self.data_model.model if known else None)
+
     def _data_changed(self) -> None:
+        self._know_model()
         waits_for = self.data_model.waits_for
         if waits_for is None:
             found = self.data_model.prepared
@@ -295,6 +308,7 @@ class Workbench(Panel):
             self._changed()
 
     def _changed(self) -> None:
+        self._know_model()
         if self.show_code.value:
             self._code()
         if self._warm_wanted and not self.training_now and not self.hosts.chosen:
@@ -333,11 +347,16 @@ class Workbench(Panel):
             self.data_model.lock(running)
             self.sharding.lock(running)
             self.compression.lock(running)
+            self.plan.lock(running)
             self.hosts.lock(running)
+            self.places.lock(running)
             if view is not None and not running:
                 self.runs.refresh()
                 self._offer(view)
         self.hosts.observe(view if running else None)
+        self.places.observe(
+            view.workers if running and view is not None and not self.run.config.workers.hosts else None
+        )
         self.sharding.observe_counts(view.counts() if running and view is not None and view.wanted else None)
         if view is not None and self.show_code.value and len(view.requests) != self._told_requests:
             self._code()
@@ -377,16 +396,3 @@ class Workbench(Panel):
             return False
         self._asked.pop(name, None)
         return True
-
-
-def code_of(model: Any, data: Any, settings: dict[str, Any]) -> tuple[str, str]:
-    """The YAML file and the Python that make the run which `lepton_kit.launch` would start with these arguments."""
-    from lepton_kit.client.launch import plan
-    from lepton_kit.client.script import as_python
-    from lepton_kit.models import LeptonModel
-
-    if not isinstance(model, LeptonModel):
-        raise ModelError("a model that lives in this notebook's memory has a file once its run has started")
-    planned = plan(model, data, **settings)
-    config = planned.settings.of(planned.trained.spec(), planned.dataset.spec())
-    return config.to_yaml(), as_python(config)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lepton_kit.devices import cgroup_files
+from lepton_kit.machine.devices import cgroup_files
 
 TASKS = Path("/proc/self/task")
 MEMORY = Path("/proc/pressure/memory")

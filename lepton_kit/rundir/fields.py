@@ -7,6 +7,8 @@ from typing import Any
 WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What applying an event raises whose fields are not those of its kind."""
 
+NORMS = 6
+"""Numbers in a row of a report's norms of gradients."""
 NOTHING: frozenset[type] = frozenset({type(None)})
 WHOLE: frozenset[type] = frozenset({int})
 NUMBER: frozenset[type] = frozenset({int, float})
@@ -85,9 +87,16 @@ def check(event: dict[str, Any]) -> None:
                 raise TypeError(f"{kind}.{name}: {value!r:.80}")
     if kind == "steps":
         _check_times(event)
+        if type(event.get("accumulated", 1)) is not int:
+            raise TypeError(f"steps.accumulated: {event['accumulated']!r:.80}")
+        for row in event.get("norms", ()):
+            if len(row) != NORMS or not set(map(type, row)) <= NUMBER:
+                raise TypeError(f"steps.norms: {row!r:.80}")
         count = event["last"] - event["first"]
         if count < 1 or len(event["loss"]) != count or len(event["samples"]) != len(event["busy"]):
             raise ValueError("steps, losses or ranks do not agree in number")
+    if kind == "energy":
+        _check_energy(event)
     if kind == "resources":
         for row in event.get("ranks", {}).values():
             if not set(map(type, row.values())) <= NUMBER | NOTHING:
@@ -109,3 +118,16 @@ def _check_times(event: dict[str, Any]) -> None:
             raise TypeError(f"steps.{name}: {found!r:.80}")
     if type(event.get("communicated", 0)) not in NUMBER:
         raise TypeError(f"steps.communicated: {event['communicated']!r:.80}")
+
+
+def _check_energy(event: dict[str, Any]) -> None:
+    """The interval and the tag, which older versions did not tell."""
+    types = {
+        **dict.fromkeys(("low", "high", "idle", "seconds"), NUMBER),
+        "origin": TEXT,
+        "host": TEXT,
+        "of": LIST,
+    }
+    for name, allowed in types.items():
+        if name in event and type(event[name]) not in allowed:
+            raise TypeError(f"energy.{name}: {event[name]!r:.80}")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lepton_kit.rundir.energy import Taken
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.fields import WRONG, check
 from lepton_kit.rundir.line import place_told
+from lepton_kit.rundir.moves import Moves
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.ranks import Ranks
 from lepton_kit.rundir.series import Series
@@ -20,6 +21,7 @@ from lepton_kit.rundir.status import Status
 RESOURCES = ("step", "cores", "memory_bytes", "gpu", "gpu_memory_bytes")
 RATE_WINDOW_SECONDS = 8.0
 """Throughput and time left are averaged over the last reports within this time."""
+NORMS_KEPT = 500
 PREDICTIONS_KEPT = 8
 """So many, for a return to a checkpoint drops those after it."""
 
@@ -39,6 +41,7 @@ class RunView:
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
+        self.moves = Moves()
         self.workers: list[dict[str, Any]] = []
         self.last_workers: list[dict[str, Any]] = []
         """Those that there were when one trained last; they are what is to be told of a run that has ended."""
@@ -54,10 +57,10 @@ class RunView:
         self.checkpoints: list[dict[str, Any]] = []
         self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
         """What the model said of the validation split after the last epochs."""
-        self.energy_joules: float | None = None
-        """What the processors took while it trained, other programs included; None where it was not measured."""
-        self.no_energy: str | None = None
-        """Why it was not measured, if that is known."""
+        self.energy = Taken()
+        """What its part of the machines took."""
+        self.samples = 0
+        """That it has trained on, those that were repeated too."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -86,6 +89,10 @@ class RunView:
         self.sparsity_series = (Series(np.int64), Series())
         self.resource_series = {name: Series() for name in RESOURCES}
         """What all workers took of the machine: at which step, cores, bytes, and of GPUs the mean load and bytes."""
+        self.norms: deque[list[float]] = deque(maxlen=NORMS_KEPT)
+        """Squared norms of gradients, as `lepton_kit.planning.noise` reads them; the last ones."""
+        self.accumulated = 1
+        """Batches that an update of the optimizer takes together."""
         self._recent: deque[tuple[float, float, int, int]] = deque()
 
     def refresh(self) -> bool:
@@ -202,8 +209,9 @@ class RunView:
             "total_steps": self.total_steps,
             **figures,
             "seconds": self.seconds,
-            "energy_joules": self.energy_joules,
-            "no_energy": self.no_energy,
+            "energy_joules": self.energy.joules,
+            "energy_origin": self.energy.origin,
+            "no_energy": self.energy.why,
         }
 
     @property
@@ -222,7 +230,7 @@ class RunView:
     def _on_status(self, event: dict[str, Any]) -> None:
         self.status, self.cause = Status(event["status"]), event.get("cause")
         self.driver_pid = event.get("driver_pid", self.driver_pid)
-
+        self.moves.begin(event.get("places"), len(self.requests))
         if self.status is not Status.QUEUED:
             self.in_line = None
 
@@ -267,6 +275,8 @@ class RunView:
         self.epochs = [epoch for epoch in self.epochs if epoch["step"] <= step]
         while self.predictions and self.predictions[-1].step > step:
             self.predictions.pop()
+        while self.norms and self.norms[-1][0] >= step:
+            self.norms.pop()
         self.step = min(self.step, step)  # a generation may start after steps that are yet to be told
 
     def _on_steps(self, event: dict[str, Any]) -> None:
@@ -279,6 +289,8 @@ class RunView:
         self.step_series["loss"].extend([np.nan if loss is None else loss for loss in event["loss"]])
         self.step_series["time"].extend(event["time"] - seconds * (1 - (np.arange(count) + 1) / count))
         samples = sum(event["samples"])
+        self.samples += samples
+        self.energy.trained(event["time"] - seconds, event["time"])
         self.report_steps.extend([last])
         self.report_throughput.extend([samples / seconds if seconds > 0 else np.nan])
         self.report_world_size.extend([event["world_size"]])
@@ -291,6 +303,8 @@ class RunView:
             for rank, (samples_of_rank, busy) in enumerate(zip(event["samples"], event["busy"], strict=True))
         }
         self.ranks.report(event)
+        self.norms.extend(event.get("norms", ()))
+        self.accumulated = event.get("accumulated", 1)
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))
@@ -313,6 +327,8 @@ class RunView:
         }
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
+        if isinstance(event["seconds"], int | float):
+            self.energy.epochs[event["epoch"]] = (event["time"] - event["seconds"], event["time"])
 
     def _on_predictions(self, event: dict[str, Any]) -> None:
         self.predictions.append(Predictions.of(event))
@@ -333,9 +349,7 @@ class RunView:
             series.extend([np.nan if value is None else value])
 
     def _on_energy(self, event: dict[str, Any]) -> None:
-        self.no_energy = event["why"]
-        if event["joules"] is not None:
-            self.energy_joules = (self.energy_joules or 0.0) + event["joules"]
+        self.energy.feed(event)
 
     def _on_request(self, event: dict[str, Any]) -> None:
         self.requests.append({**event, "step": self.step})  # the last step that was told when it was asked
@@ -351,24 +365,6 @@ class RunView:
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         self.doing = event["text"]
-
-
-def describe(view: RunView, now: float | None = None) -> str:
-    """One line of progress for a terminal or a status label."""
-    now = time.time() if now is None else now
-    total = view.total_steps
-    parts = [str(view.status)]
-    if total:
-        parts.append(f"step {view.step}/{total}")
-    if len(view.loss):
-        parts.append(f"loss {view.loss[-1]:.4f}")
-    if view.current_throughput is not None and not view.done:
-        parts.append(f"{view.current_throughput:,.0f} samples/s on {view.world_size} workers")
-    if view.eta_seconds is not None:
-        parts.append(f"{view.eta_seconds:.0f} s left")
-    if said := view.in_line or view.cause or view.awaited:
-        parts.append(said)
-    return " · ".join(parts)
 
 
 def main_metric(names: list[str]) -> str | None:

@@ -14,18 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.rundir import RunPaths, Status, lock
 from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.hosts.executor import HostsExecutor
 from lepton_kit.runtime.local import LocalExecutor, Started
-from lepton_kit.runtime.places import local_places
 from lepton_kit.runtime.pool.folder import usual_pool
-from lepton_kit.runtime.pool.line import shares_machine, wait_in_line
+from lepton_kit.runtime.pool.line import wait_in_line
+from lepton_kit.runtime.pool.seating import Register
 from lepton_kit.runtime.pool.share import Share
+from lepton_kit.runtime.pool.spread import shares
+from lepton_kit.runtime.seating import claimed
 from lepton_kit.runtime.standby import Standby, accept
 
 
@@ -91,7 +93,7 @@ class _Runner:
         self._paths = lock.place(self._paths, self._held)
         config = RunConfig.load(self._paths.config)
         self._share = self._share or Share(config, self._paths.id, usual_pool, self._paths.root)
-        if shares_machine(config) and not (first := self._share.look()).workers:
+        if shares(config) and not (first := self._share.first_look()).workers:
             self._accept()
             if self._standby is not None:  # whoever waits holds no workers
                 self._standby.executor.close()
@@ -116,7 +118,12 @@ class _Runner:
         else:
             executor = LocalExecutor(str(self._paths.driver_log), self._started, nursery)
             group = WorkerGroup(executor, self._options.search)
-        executor.offer(local_places(config, usable_cores()))
+        executor.register = Register(self._paths.id)
+        try:
+            executor.offer(claimed(config, usable_cores(), executor.register))
+        except LeptonError:
+            executor.close(0.0)
+            raise
         return group
 
     def _accept(self) -> None:

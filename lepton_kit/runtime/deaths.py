@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from lepton_kit.devices import cgroup_texts
+from lepton_kit.machine.devices import cgroup_texts
 
 
 def describe(code: int | None, said: str | None, memory_short: bool) -> str:

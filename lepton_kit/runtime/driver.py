@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.balance import Balance
 from lepton_kit.runtime.deaths import describe, memory_kills
-from lepton_kit.runtime.energy import EnergyMeter
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.generations import Generations
 from lepton_kit.runtime.group import WorkerGroup
@@ -48,7 +47,8 @@ class Driver:
     """Reconciles one run's processes with what is wanted until it ends."""
 
     def __init__(self, paths: RunPaths, hire: Hire, held_lock: int | None = None, share: Share | None = None):
-        self.config = slurm.settled(RunConfig.load(paths.config))
+        written = RunConfig.load(paths.config)
+        self.config, places = slurm.settled(written), written.workers.whereabouts
         self._lock = lock.take(paths) if held_lock is None else held_lock
         self._token, self._held = paths.id, HeldFolder(paths.root)
         inside = RunPaths(self._held.inside)
@@ -56,13 +56,15 @@ class Driver:
             inside.final_model.parent, ignore_errors=True
         )  # of a run that was stopped and now goes on
         first = self.config.training.initial_epoch
-        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count)
+        self._ledger = Ledger(inside, EventLog(inside.events), first, self.config.workers.count, places)
         self._wishes = Wishes(self.config, usable_cores())
-        self._wishes.recall(self._ledger.view.requests)
+        asked = self._ledger.view
+        self._wishes.recall(asked.moves.standing(asked.requests, places))
         self._share = share or Share(self.config, paths.id)
         self._share.begin(self._wishes)
         self._ledger.begin(self.config.model)
         self._group = hire(self.config)
+        self._group.allows = self._share.allows
         self._executor, self._roster = self._group.executor, self._group.roster
         self._executor.log = str(RunPaths(self._held.shared).driver_log)
         self._ring = Generations(self.config, self._group, self._ledger)
@@ -73,8 +75,9 @@ class Driver:
         self._verdict = Status.FAILED
         self._last_check = self._last_tick = self._last_able = time.monotonic()
         self._memory_kills = memory_kills()
-        self._resources, self._energy = Resources(), EnergyMeter()
+        self._resources = Resources()
         self._missing: tuple[str, float] | None = None
+        self._executor.energy(time.monotonic())  # it counts from here
         self._group.settle()
         for member in self._roster.members.values():
             if member.state != "leaving":
@@ -95,13 +98,13 @@ class Driver:
             cause = f"the driver failed: {type(failure).__name__}: {failure}"
             raise
         finally:
+            self._note_energy(True)
             self._executor.close(0.0 if self._deleted() else CLOSE_SECONDS)
             self._ring.close()
             status = self._last_word(status, cause)
         return status
 
     def _last_word(self, status: Status, cause: str | None) -> Status:
-        self._ledger.note("energy", self._energy.measure(time.monotonic(), False))
         if self._wishes.suspending and status is Status.STOPPED and self._deleted() is None:
             status = self._ledger.suspend()
             self._held.close()
@@ -262,7 +265,7 @@ class Driver:
 
     def _on_formed(self, member: Member, message: messages.Formed) -> None:
         if message.generation == self._ring.number and member.rank == 0 and self._ring.phase == "forming":
-            self._ring.formed(message.step)
+            self._ring.formed(message.step, message.parts)
             self._ledger.status(Status.RUNNING)
             self._note_pause()
 
@@ -372,10 +375,14 @@ class Driver:
         self._measure(now)
         self._share.follow(now, self._wishes, self._ledger.view, self._roster)
 
+    def _note_energy(self, fresh: bool = False) -> None:
+        for took in self._executor.energy(time.monotonic(), fresh):
+            self._ledger.note("energy", took)
+
     def _measure(self, now: float) -> None:
         """Log what the workers take of the machine while they train."""
+        self._note_energy()
         training = self._ring.phase == "training"
-        self._ledger.note("energy", self._energy.measure(now, training))
         if training:
             members = list(self._roster.members.values())
             self._ledger.note("resources", self._resources.measure(now, self._roster.own_seconds, members))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.training.messages import Message
@@ -87,6 +87,12 @@ class Executor(Protocol):
 
     def losses(self) -> list[Loss]:
         """Hosts that were lost since this was asked last; the executor has begun anew where it can."""
+
+    def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        """What the run's part of its machines took since this was asked last: fields of ``energy`` events, when they are due.
+
+        It is counted from the first time that this is asked. ``fresh``: at once, and up to this moment.
+        """
 
     def tend(self, hang_seconds: float) -> None:
         """Look after what the executor itself runs; to be called often."""

@@ -112,15 +112,15 @@ class Generations:
             self._executor.send(member.worker, join)
         self.enter("forming")
 
-    def formed(self, step: int) -> None:
-        """Rank 0 has its peers and they have its state: training goes on."""
+    def formed(self, step: int, parts: dict[str, float]) -> None:
+        """Rank 0 has its peers and they have its state: training goes on. ``parts`` is where its time went, in seconds."""
         ranks = self.members
         seconds = None if self._trained_until is None else round(time.monotonic() - self._trained_until, 4)
         for member in ranks:
             member.step = step
         workers = [member.worker for member in ranks]
         kind = ranks[0].collective
-        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind)
+        self._ledger.generation(self.number, workers, self._speeds(), step, self.cause, seconds, kind, parts)
         self.formed_before = True
         self._trained_until = None
         self._forget_handed()

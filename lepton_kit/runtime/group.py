@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lepton_kit.errors import RunError
 from lepton_kit.runtime.executor import Executor
+from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.roster import Member, Roster
 from lepton_kit.training import messages
 
@@ -20,6 +21,10 @@ class WorkerGroup:
         self.roster = Roster()
         self.search = search
         """Where workers also look for modules: what the client's `sys.path` had."""
+        self.allows: Callable[[Sequence[Place], Sequence[Place]], Sequence[Place]] = lambda places, taken: (
+            places
+        )
+        """Of places those that the run may use beside the ones taken, where it shares them with others."""
 
     def spawn(self) -> Member | None:
         """Start a worker at the first free place; None if there is none yet, but may come.
@@ -27,8 +32,9 @@ class WorkerGroup:
         Raises `RunError` if there will be none.
         """
         places = self.executor.places()
-        place = self.roster.free(places)
-        if place is None and self.executor.awaits_places:
+        allowed = self.allows(places, self.roster.held)
+        place = self.roster.free(allowed)
+        if place is None and (self.executor.awaits_places or len(allowed) < len(places)):
             return None
         if place is None:
             raise RunError(f"workers: all {len(places)} places are taken")

@@ -11,12 +11,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lepton_kit.processes.program import command
 from lepton_kit.runtime.deaths import describe, memory_kills
+from lepton_kit.runtime.energy.meter import EnergyMeter
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.failing import last_words
 from lepton_kit.runtime.places import Ability, Place
+from lepton_kit.runtime.pool.seating import Register, Seated
 from lepton_kit.runtime.wire import Connection, pair
 from lepton_kit.runtime.zygote import Process
 from lepton_kit.training import messages
@@ -31,6 +34,7 @@ HELD_UP_SECONDS = 2.0
 @dataclass
 class _Worker:
     connection: Connection
+    place: Place
     pid: int | None = None
     exit_code: int | None = None
     said: str | None = None
@@ -48,6 +52,8 @@ class LocalExecutor:
     def __init__(self, log: str, started: Started | None = None, nursery: int | None = None):
         """Without a zygote that has ``started`` one starts, and forks a nursery off if ``nursery`` is a client's socket."""
         self.log = log
+        self.register: Register | None = None
+        """Where others of this machine read which workers are here."""
         self._places: Sequence[Place] = ()
         self._workers: dict[int, _Worker] = {}
         self._losses: list[Loss] = []
@@ -56,6 +62,8 @@ class LocalExecutor:
         self._failure: str | None = None
         self._memory_kills = memory_kills()
         self._tended = time.monotonic()
+        self._energy: EnergyMeter | None = None
+        self._on_gpus = False
         self._zygote: Process
         if started is not None:
             self._zygote, self._connection = started
@@ -97,8 +105,9 @@ class LocalExecutor:
 
     def start(self, worker: int, place: Place) -> None:
         """Fork a worker there."""
+        self._on_gpus = self._on_gpus or place.device == "gpu"
         connection, end = pair()
-        self._workers[worker] = _Worker(connection)
+        self._workers[worker] = _Worker(connection, place)
         order = messages.Fork(
             descriptor=end.fileno(),
             worker=worker,
@@ -106,6 +115,9 @@ class LocalExecutor:
             log=self.log,
             threads=place.threads,
             device=place.device,
+            cores=list(place.cores),
+            gpu=place.gpu,
+            gpu_bytes=place.gpu_bytes,
         )
         self._connection.send(order)
         end.close()
@@ -121,6 +133,16 @@ class LocalExecutor:
         if found is not None and found.pid is not None and found.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(found.pid, signal.SIGKILL)
+
+    def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        """What this machine took for this process and those below since it was asked last; the first time it only begins."""
+        if self._energy is None:
+            self._energy = EnergyMeter()
+            return []
+        if self._on_gpus:
+            self._energy.count_gpus()
+        found = self._energy.measure(now, fresh)
+        return [] if found is None else [found]
 
     def log_to(self, log: str, descriptor: int) -> None:
         """Go on in another log, open under this descriptor."""
@@ -144,6 +166,7 @@ class LocalExecutor:
             for message in worker.connection.receive(wait=False):
                 if isinstance(message, messages.Hello):
                     worker.pid = message.pid
+                    self._say_who_sits()
                 told.append((number, message))
             if worker.connection.closed:
                 worker.over_since = worker.over_since or time.monotonic()
@@ -163,7 +186,18 @@ class LocalExecutor:
                 worker.connection.close()
                 del self._workers[number]
                 found.append(Ended(number, worker.exit_code, worker.said, worker.excused))
+                self._say_who_sits()
         return found
+
+    def _say_who_sits(self) -> None:
+        if self.register is not None:
+            self.register.tell(
+                [
+                    Seated(number, one.place.cores, one.place.gpu, one.pid)
+                    for number, one in self._workers.items()
+                    if one.pid is not None
+                ]
+            )
 
     def losses(self) -> list[Loss]:
         """Each time that the process which forks was lost since this was asked last."""
@@ -244,6 +278,8 @@ class LocalExecutor:
             self.kill(number)
             self._workers.pop(number).connection.close()
         self._connection.close()
+        if self.register is not None:
+            self.register.leave()
         try:
             self._zygote.wait(grace_seconds)
         except subprocess.TimeoutExpired:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lepton_kit.config import RunConfig
+from lepton_kit.planning.seating import Seating
 from lepton_kit.runtime.wishes import default_threads, most_workers
 from lepton_kit.training.collective import Membership, Seat, Sharing
 
@@ -19,7 +20,9 @@ class Place:
     """Room for one worker: a slot of a host, with its device.
 
     ``speed`` is relative to the other places. ``interface`` is the one by which other ranks reach this host. ``shares``
-    is whether workers of this host can sum in shared memory.
+    is whether workers of this host can sum in shared memory. ``cores`` are those that the worker is pinned to (none: it may
+    run on all), and ``shared`` whether others may be, too; ``gpu`` is the number of its GPU, of which it takes at most
+    ``gpu_bytes``, where these are chosen.
     """
 
     host: str
@@ -29,11 +32,24 @@ class Place:
     speed: float = 1.0
     interface: str = "lo"
     shares: bool = True
+    cores: tuple[int, ...] = ()
+    shared: bool = False
+    gpu: int | None = None
+    gpu_bytes: int | None = None
 
     @property
-    def kind(self) -> tuple[str, str, int, int | None]:
-        """Equal for places that are one to a process: it sees the device of its slot, but all cores of its host."""
-        return self.host, self.device, self.threads, None if self.device == "cpu" else self.slot
+    def kind(self) -> tuple[object, ...]:
+        """Equal for places that are one to a process: it sees the device of its slot, but all cores of its host.
+
+        A worker that is pinned, or has a GPU, stays where it is.
+        """
+        own = None if self.device == "cpu" and not self.cores else self.slot
+        return self.host, self.device, self.threads, own, self.cores, self.gpu, self.gpu_bytes
+
+    def chosen(self) -> dict[str, Any]:
+        """What the log tells of it, where it was chosen: its cores, its GPU."""
+        found: dict[str, Any] = {"cores": list(self.cores)} if self.cores else {}
+        return found | ({"gpu": self.gpu} if self.gpu is not None else {})
 
     def is_for(self, other: Place) -> bool:
         """Whether a worker that was started at the other place may count as one of this place."""
@@ -51,18 +67,32 @@ class Ability:
     run_folder: Literal["same", "mounted", "fetched"]
 
 
-def local_places(config: RunConfig, cores: int) -> list[Place]:
+def local_places(config: RunConfig, cores: int, seated: Sequence[Seating] | None = None) -> list[Place]:
     """The places of a run on this machine: as many as it may ever need at once.
 
-    ``workers.weights`` that are numbers are the speeds of the first slots; the others are as fast as those are on average.
+    ``seated`` says where each sits, if that was chosen. ``workers.weights`` that are numbers are the speeds of the first
+    slots; the others are as fast as those are on average.
     """
     weights = config.workers.weights
     speeds = weights if isinstance(weights, tuple) and weights else (1.0,)
     mean = sum(speeds) / len(speeds)
     threads = config.workers.threads or default_threads(config)
+    if seated is None:
+        room = config.workers.slots or most_workers(config, cores) + config.workers.standby
+        seated = [Seating(config.workers.device)] * room
     return [
-        Place(HERE, slot, config.workers.device, threads, speeds[slot] if slot < len(speeds) else mean)
-        for slot in range(most_workers(config, cores) + config.workers.standby)
+        Place(
+            HERE,
+            slot,
+            one.device,
+            one.threads or threads,
+            speeds[slot] if slot < len(speeds) else mean,
+            cores=one.cores,
+            shared=one.shared,
+            gpu=one.gpu,
+            gpu_bytes=one.gpu_bytes,
+        )
+        for slot, one in enumerate(seated)
     ]
 
 

@@ -26,6 +26,7 @@ class _Handler(RendezvousHandler):
 
 class _Server(RendezvousHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # of five that wait a sixth tries again a second later
     refusing = False
 
     def verify_request(self, request: Any, client_address: tuple[str, int]) -> bool:

@@ -54,17 +54,23 @@ class Ledger:
     """One writer for everything that a run tells the world; a resumed run goes on in the same book."""
 
     def __init__(
-        self, paths: RunPaths, log: EventLog, first_epoch: int = 0, workers: int | str | None = None
+        self,
+        paths: RunPaths,
+        log: EventLog,
+        first_epoch: int = 0,
+        workers: int | str | None = None,
+        places: dict[str, Any] | None = None,
     ):
         self.paths = paths
-        self._first_epoch, self._workers = first_epoch, workers
+        self._first_epoch, self._workers, self._places = first_epoch, workers, places
         self.view = RunView()
         for event in EventReader(paths.events).poll():
             self.view.feed(event)
         self._log = log
         self._last_workers: Any = None
         self._last_memory: list[int] = []
-        self._last_hosts: tuple[list[tuple[str, str]], list[str | None]] = ([], [])
+        told = [(one["host"], one["state"]) for one in self.view.hosts]
+        self._last_hosts: tuple[list[tuple[str, str]], list[str | None]] = (told, [])
         self._told_hosts = 0.0
         self._planned = False
         self._epochs_before = 0
@@ -90,7 +96,7 @@ class Ledger:
     def begin(self, model: Any) -> None:
         """Workers start; the first time what is to be known of the run's model is told."""
         fresh = not self.view.plan and self.view.status in (Status.CREATED, Status.QUEUED)
-        self.status(Status.STARTING)
+        self.status(Status.STARTING, places=self._places)
         for note in [*model.get("notes", []), *model.get("remarks", [])] if fresh else []:
             self.append("warning", {"text": note})
 
@@ -116,12 +122,12 @@ class Ledger:
         if kind == "checkpoint":
             self.last_saved_step = max(self.last_saved_step, fields["step"])
 
-    def status(self, status: Status, cause: str | None = None) -> None:
-        """Note a status unless it is the one that is known."""
+    def status(self, status: Status, cause: str | None = None, **about: Any) -> None:
+        """Note a status unless it is the one that is known, with what else there is to say ``about`` it."""
         told = (self.view.status, self.view.driver_pid) == (status, os.getpid())
         if told and not status.is_over:
             return
-        self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid()})
+        self.append("status", {"status": status, "cause": cause, "driver_pid": os.getpid(), **about})
         self._write_status(status, cause)
 
     def _write_status(self, status: Status, cause: str | None) -> None:
@@ -186,8 +192,12 @@ class Ledger:
         cause: str,
         seconds: float | None,
         collective: str,
+        parts: dict[str, float] | None = None,
     ) -> None:
-        """A generation has formed; ``seconds`` is how long training stood still for it, None at a start."""
+        """A generation has formed; ``seconds`` is how long training stood still for it, None at a start.
+
+        ``parts`` is where rank 0's time went meanwhile: until its peers came, to write its state, until they had it.
+        """
         batch = self.view.plan.get("global_batch", 0)
         fields = {
             "generation": generation,
@@ -197,6 +207,7 @@ class Ledger:
             "step": step,
             "cause": cause,
             "seconds": seconds,
+            "parts": parts or {},
             "collective": collective,
         }
         self.append("generation", fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import memory
+from lepton_kit.machine.devices import memory
 from lepton_kit.rundir import Request, read_requests
 from lepton_kit.runtime.executor import Executor
 from lepton_kit.runtime.generations import Generations

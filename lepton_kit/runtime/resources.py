@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lepton_kit.devices import gpu_loads
+from lepton_kit.machine.devices import gpu_loads
 from lepton_kit.runtime.roster import Member
 from lepton_kit.training.messages import Alive
 

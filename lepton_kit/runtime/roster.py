@@ -58,6 +58,7 @@ class Member:
             "rank": self.rank,
             "memory_bytes": self.memory_bytes,
             "host": self.place.host,
+            **self.place.chosen(),
             "slowed": {name: value for name, value in self.slowed.items() if value != AS_IT_IS[name]},
         }
 
@@ -82,9 +83,14 @@ class Roster:
         """Forget a worker that has ended."""
         self.members.pop(member.worker, None)
 
+    @property
+    def held(self) -> list[Place]:
+        """The places that workers hold; one that leaves or is lost holds none."""
+        return [one.place for one in self.members.values() if one.state not in ("leaving", "lost")]
+
     def free(self, places: Iterable[Place]) -> Place | None:
-        """The first place that no worker holds; one that leaves or is lost holds none."""
-        held = [one.place for one in self.members.values() if one.state not in ("leaving", "lost")]
+        """The first place that no worker holds."""
+        held = self.held
         return next((place for place in places if not any(place.is_for(one) for one in held)), None)
 
     def settle(self, places: Sequence[Place]) -> list[Member]:

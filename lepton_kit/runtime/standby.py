@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import RunError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.processes.detached import private
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.local import LocalExecutor, Started
-from lepton_kit.runtime.places import local_places
+from lepton_kit.runtime.seating import places_now
 from lepton_kit.training import messages
 
 
@@ -83,7 +83,7 @@ class Standby:
         config = RunConfig.load(folder / "config.yaml")
         count = config.workers.count
         wanted = (int(count) if count != "auto" else 1) + config.workers.standby
-        self.executor.offer(local_places(config, usable_cores()))
+        self.executor.offer(places_now(config, usable_cores()))
         self.group.settle()
         standing = [one for one in self.group.roster.members.values() if one.state != "leaving"]
         spawned = [self.group.spawn() for _ in range(wanted - len(standing))]

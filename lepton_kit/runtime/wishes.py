@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import ConfigError
+from lepton_kit.machine.devices import usable_cores
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.coordinator import Wanted
@@ -135,6 +135,8 @@ class Wishes:
     def _reason_of_limit(self) -> str:
         if self._limit == self._config.training.global_batch:
             return "(one sample of the global batch each)"
+        if self._config.workers.places is not None and not self._config.workers.max_workers:
+            return "(the places that were chosen)"
         if self._limit == self._config.workers.slots:
             return "(the slots of the hosts)"
         return (

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import DeviceError, LeptonError
 from lepton_kit.processes.pressure import pressure
 from lepton_kit.rundir.held import HeldFolder, named
+from lepton_kit.runtime import seat
 from lepton_kit.runtime.printing import printing_to
 from lepton_kit.runtime.wire import Connection
 from lepton_kit.training import messages
@@ -122,18 +123,24 @@ def main(start: messages.Fork) -> int:
     ):  # as it is in a job, where the driver alone hears it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.stdout, sys.stderr = printing_to(1), printing_to(2)
+    refused = seat.pin(start.cores)  # before there is a thread that would stay elsewhere
     channel = DriverChannel(Connection(socket.socket(fileno=start.descriptor)))
     _log_to(start.log)
-    os.environ["CUDA_VISIBLE_DEVICES"] = (
-        os.environ.get("CUDA_VISIBLE_DEVICES", "") if start.device == "gpu" else "-1"
-    )
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(start.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(start.threads)
-    if start.device == "gpu":
-        _take_one_gpu(tf, start.slot)
-    tf.constant(0.0) + 1.0  # starts TensorFlow's runtime while nobody waits
+    try:
+        if refused:
+            raise DeviceError(refused)
+        device = seat.take(tf, start)
+    except DeviceError as failure:
+        _fail(channel, "error", failure)
+        return 1
+    with device:
+        return _obey(channel, start)
+
+
+def _obey(channel: DriverChannel, start: messages.Fork) -> int:
+    """Do what the driver says until it says to go; returns the exit code."""
     prepared: tuple[str, Any] | None = None
     while True:
         message: messages.Message = channel.wait_for(messages.Prepare, messages.Join, messages.Exit)
@@ -158,21 +165,13 @@ def main(start: messages.Fork) -> int:
             return 1
 
 
-def _take_one_gpu(tf: Any, slot: int) -> None:
-    """Let this process see the GPU of its slot, and take its memory only as needed."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        mine = gpus[slot % len(gpus)]
-        tf.config.set_visible_devices(mine, "GPU")
-        tf.config.experimental.set_memory_growth(mine, True)
-
-
 def job_key(config: RunConfig, base: str) -> str:
     """Equal keys stand for equal jobs: a standby prepared for one serves the other."""
     values = config.to_dict()
     values.pop("name")
     workers = values.pop("workers")
-    values["workers"] = {name: workers[name] for name in ("allreduce", "wire", "device")}
+    values["workers"] = {name: workers[name] for name in ("allreduce", "wire")}
+    values["devices"] = sorted(config.workers.devices)
     for section in ("model", "data"):
         path = values[section].get("path")
         if path and not os.path.isabs(path):

@@ -31,14 +31,18 @@ class Agreement:
     >>> said.decide(action=0, steps=5, learning_rate=0.0, weights=(3.0, 1.0))
     >>> said.action, said.steps, said.speeds.tolist(), said.figures.shape
     (0, 5, [3.0, 1.0], (2, 3))
+    >>> said.norms.tolist()
+    [0.0, 0.0]
     """
 
     def __init__(self, size: int, vector: np.ndarray | None = None):
         self._size = size
-        self._vector = np.zeros(3 + (1 + FIGURES) * size, np.float32) if vector is None else vector
+        self._vector = np.zeros(3 + (2 + FIGURES) * size, np.float32) if vector is None else vector
         self.speeds = self._vector[3 : 3 + size]
         """By which batches are cut from here on, one a rank; all 0 where nothing changes."""
-        self.figures = self._vector[3 + size :].reshape(size, FIGURES)
+        self.norms = self._vector[3 + size : 3 + 2 * size]
+        """Squared norms of each rank's own gradients, `Norms.take`'s first."""
+        self.figures = self._vector[3 + 2 * size :].reshape(size, FIGURES)
         """What `Clock.take` gives, of each rank."""
 
     def decide(self, *, action: int, steps: int, learning_rate: float, weights: Sequence[float]) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -25,6 +26,7 @@ Kind = Literal["shared_memory", "horovod", "hierarchical"]
 Sharing = Literal["all", "host", "none"]
 """Which ranks of a run share memory: all of them, those of each host, or none."""
 DESCRIPTORS = "/proc/self/fd"
+HOST = "CPU:0"
 HEADER_BYTES = native.HEADER_BYTES
 FAILURE_NAMES = ("LeptonRing", "Horovod", "horovod", "Gloo", "gloo")
 """Words by which the text of a TensorFlow error shows that a collective failed, not the model."""
@@ -139,8 +141,9 @@ class HorovodCollective:
     kind: Kind = "horovod"
     cycle_milliseconds = 0.5
 
-    def __init__(self, wire: str = "float32"):
-        self._wire = wire
+    def __init__(self, wire: str = "float32", staged: bool = False):
+        """``wire``: what goes over Horovod may be rounded to float16. ``staged``: sums take place in the host's memory."""
+        self._wire, self._staged = wire, staged
         self.membership: Membership | None = None
         self._links: set[tuple[int, str]] = set()
         self._broken: int | None = None
@@ -208,7 +211,8 @@ class HorovodCollective:
 
         def over_horovod(tensors: list[Any]) -> list[Any]:
             first, second = tensors[: len(exact)], tensors[len(exact) :]
-            return together(first, name) + together(second, name and f"{name}_rounded")
+            with self._on_host():
+                return together(first, name) + together(second, name and f"{name}_rounded")
 
         summed = self._clock.around([*exact, *rounded], over_horovod)
         return [tf.cast(value, tf.float32) for value in summed]
@@ -218,7 +222,7 @@ class HorovodCollective:
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        with self._clock.running():
+        with self._clock.running(), self._on_host():
             return checked(
                 lambda: hvd.allreduce(tf.constant(vector, tf.float32), op=hvd.Sum, name="agree").numpy()
             )
@@ -232,7 +236,21 @@ class HorovodCollective:
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
-        return checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
+        with self._on_host():
+            return checked(lambda: hvd.broadcast(tf.constant(data), root_rank=0, name="state").numpy())
+
+    def _on_host(self) -> AbstractContextManager[Any]:
+        """Where sums take place. Staged ones say so: ranks on a GPU copy what they bring there, and the sums back.
+
+        Else TensorFlow would place Horovod's operation on the GPU where Horovod has one for it, and ranks without a GPU
+        would not find their peers.
+        """
+        if not self._staged:
+            return contextlib.nullcontext()
+        import tensorflow as tf
+
+        scope: AbstractContextManager[Any] = tf.device(HOST)
+        return scope
 
     def inside_seconds(self) -> float:
         """Seconds that this process has spent in sums, in all: for the sums themselves, and waiting for others."""
@@ -245,8 +263,8 @@ class RingCollective(HorovodCollective):
     kind: Kind = "shared_memory"
     cycle_milliseconds = 20.0
 
-    def __init__(self, wire: str = "float32") -> None:
-        super().__init__(wire)
+    def __init__(self, wire: str = "float32", staged: bool = False) -> None:
+        super().__init__(wire, staged)
         self._operations, self._functions = self._load()
         self._mapped = threading.Lock()
 
@@ -292,7 +310,8 @@ class RingCollective(HorovodCollective):
     ) -> list[Any]:
         """Sums over ranks, in the graph: of ``means`` times ``scale``, of ``totals``, and of ``gradients``."""
         tensors = [*means, *totals, *gradients]
-        return list(self._operations.lepton_ring_sum(tensors=tensors, scale=scale, scaled=len(means)))
+        with self._on_host():
+            return list(self._operations.lepton_ring_sum(tensors=tensors, scale=scale, scaled=len(means)))
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The same vector summed over ranks, outside the graph."""

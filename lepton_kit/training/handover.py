@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from lepton_kit.errors import RunError
-from lepton_kit.training import state
+from lepton_kit.training import native, state
 
 _ABOUT_BYTES = 4096
+PIECE_BYTES = 1 << 25
+"""So much is mapped at a time: a mapping that is found page by page takes longer than the copy, and counts as memory."""
+_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 SENT_BYTES = 1 << 26
 _ALIGNMENT = 64
 
@@ -45,13 +48,15 @@ class Handover:
         length = self._end + rows.nbytes + len(handed.callbacks)
         if os.fstat(self._descriptor).st_size < self._place + length:
             os.ftruncate(self._descriptor, self._place + length)
-        with mmap.mmap(self._descriptor, length, offset=self._place) as memory:
-            _note(memory, None)
-            self._fill(memory, state.capture(self._variables))
-            memory[self._end : self._end + rows.nbytes] = rows.tobytes()
-            memory[length - len(handed.callbacks) : length] = handed.callbacks
-            about = _About(handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks))
-            _note(memory, about)
+        with mmap.mmap(self._descriptor, _ABOUT_BYTES, offset=self._place) as head:
+            _note(head, None)
+            self._fill(state.capture(self._variables))
+            _write(
+                self._descriptor,
+                self._place + self._end,
+                np.frombuffer(rows.tobytes() + handed.callbacks, np.uint8),
+            )
+            _note(head, _About(handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks)))
 
     def send(self, collective: Any, rank: int) -> None:
         """Have what rank 0 has put lie in the segments of all ranks, where they have none in common.
@@ -78,26 +83,61 @@ class Handover:
         about = self._about()
         if about is None:
             raise RunError("the state that was to be handed over is not whole")
+        give = _giver(self._variables)
+        for variable, place in zip(self._variables, self._places, strict=True):
+            give(variable, self._descriptor, self._place + place)
         shape = (about.history_rows, state.HISTORY_COLUMNS)
-        rows = shape[0] * shape[1]
-        length = self._end + 8 * rows + about.callbacks_bytes
-        memory = mmap.mmap(self._descriptor, length, access=mmap.ACCESS_READ, offset=self._place)
-        arrays = state.capture(self._variables)
-        for variable, place, mine in zip(self._variables, self._places, arrays, strict=True):
-            given = np.frombuffer(memory, mine.dtype, mine.size, place).reshape(mine.shape)
-            if not same_bits(given, mine):
-                variable.assign(given)  # copies
-        history = np.frombuffer(memory, np.float64, rows, self._end).reshape(shape).copy()
-        callbacks = memory[length - about.callbacks_bytes : length]
-        return Handed(about.step, about.logged_epochs, history, callbacks)
+        start, history_bytes = self._place + self._end, 8 * shape[0] * shape[1]
+        history = np.frombuffer(_read(self._descriptor, history_bytes, start), np.float64).reshape(shape)
+        callbacks = _read(self._descriptor, about.callbacks_bytes, start + history_bytes)
+        return Handed(about.step, about.logged_epochs, history.copy(), callbacks)
 
-    def _fill(self, memory: mmap.mmap, arrays: Sequence[np.ndarray]) -> None:
+    def _fill(self, arrays: Sequence[np.ndarray]) -> None:
         for place, array in zip(self._places, arrays, strict=True):
-            np.frombuffer(memory, array.dtype, array.size, place)[:] = array.reshape(-1)
+            _write(self._descriptor, self._place + place, array.reshape(-1).view(np.uint8))
 
     def _about(self) -> _About | None:
         found = os.pread(self._descriptor, _ABOUT_BYTES, self._place).strip(b"\0 ")
         return _About(**json.loads(found)) if found else None
+
+
+def _write(descriptor: int, place: int, content: np.ndarray) -> None:
+    """Write bytes to the segment through mappings of a piece each."""
+    for start in range(0, len(content), PIECE_BYTES):
+        piece = content[start : start + PIECE_BYTES]
+        before = (place + start) % mmap.ALLOCATIONGRANULARITY
+        flags, offset = mmap.MAP_SHARED | _POPULATE, place + start - before
+        with mmap.mmap(descriptor, before + len(piece), flags=flags, offset=offset) as memory:
+            np.frombuffer(memory, np.uint8, len(piece), before)[:] = piece
+
+
+def _read(descriptor: int, length: int, place: int) -> bytes:
+    parts = []
+    while length > 0:
+        part = os.pread(descriptor, length, place)
+        if not part:
+            raise RunError("the state that was to be handed over is not whole")
+        parts.append(part)
+        length, place = length - len(part), place + len(part)
+    return b"".join(parts)
+
+
+def _giver(variables: Sequence[Any]) -> Callable[[Any, int, int], None]:
+    """What gives a variable the bytes at a place of a file: in the memory that it has where the native library can."""
+    held = [state.held_by_tensorflow(variable) for variable in variables]
+    if not native.available() or not all(one.device.endswith("CPU:0") for one in held):
+        return _assign
+    take = native.load()[0].lepton_take
+    return lambda variable, descriptor, place: take(
+        variable=state.held_by_tensorflow(variable).handle, descriptor=descriptor, place=place
+    )
+
+
+def _assign(variable: Any, descriptor: int, place: int) -> None:
+    (mine,) = state.capture([variable])
+    given = np.frombuffer(_read(descriptor, mine.nbytes, place), mine.dtype).reshape(mine.shape)
+    if not same_bits(given, mine):
+        variable.assign(given)  # copies
 
 
 def _note(memory: mmap.mmap, about: _About | None) -> None:

@@ -141,6 +141,12 @@ class Job:
         return None if rate is None else float(rate)
 
     @property
+    def accumulated(self) -> int:
+        """Batches that an update of the optimizer takes together."""
+        inner = getattr(self.step.optimizer, "inner_optimizer", self.step.optimizer)
+        return int(getattr(inner, "gradient_accumulation_steps", None) or 1)
+
+    @property
     def schedule(self) -> str | None:
         """The name of the learning rate schedule, if the optimizer has one: no other rate can be set then."""
         return schedule_of(self.step.optimizer)
@@ -290,6 +296,14 @@ def expected_sizes(config: RunConfig) -> set[int]:
     return set(sharding.cut(config.training.global_batch, given or [1.0] * workers.count))
 
 
+def collective_of(config: RunConfig, sharing: collective.Sharing) -> collective.HorovodCollective:
+    """What the ranks of a run sum with; ``sharing`` is which of them share memory."""
+    workers = config.workers
+    nccl = "gpu" in workers.devices and choice.has_nccl()
+    kind = choice.choose(workers.allreduce, workers.devices, sharing, nccl)
+    return choice.make(kind, workers.wire, choice.is_staged(kind, workers.devices, nccl))
+
+
 def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") -> Job:
     """Everything for training, warmed: the first block of a generation finds its graphs traced.
 
@@ -304,8 +318,7 @@ def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") ->
         hooks.append(PruningHook(config.pruning, length_of(config, len(data.train)).total_steps))
     for hook in hooks:
         hook.attach(model)
-    kind = choice.choose(config.workers.allreduce, config.workers.device, sharing)
-    ring = choice.make(kind, config.workers.wire)
+    ring = collective_of(config, sharing)
     training = config.training
     kind_of_step = OwnStep if has_own_step(model) else Step
     step = kind_of_step(

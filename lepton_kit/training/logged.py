@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -51,6 +51,10 @@ class Steps(Logged):
     samples: list[int]
     fed: list[int]
     checksum: list[int]
+    norms: list[list[float]] = field(default_factory=list)
+    """Squared norms of gradients, a row a block: see `lepton_kit.planning.noise.Measured`."""
+    accumulated: int = 1
+    """Batches whose gradients the optimizer adds up before it changes the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

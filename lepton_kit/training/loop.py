@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from lepton_kit.training.clocks import Clock
 from lepton_kit.training.collective import Kind, is_collective_failure
 from lepton_kit.training.decisions import decisions_of
 from lepton_kit.training.desired import PAUSE, REFORM, STOP, TRAIN, desired_at
-from lepton_kit.training.handover import Handed, Handover
+from lepton_kit.training.gathering import Gathering
+from lepton_kit.training.handover import Handed
 from lepton_kit.training.history import History
 from lepton_kit.training.job import Job
 from lepton_kit.training.pacing import Pacing
@@ -43,7 +43,7 @@ class Worker:
         self._variables = [*job.step.state_variables, *of_hooks]
         self._history = History(job.batch_size)
         self._reports = Reports(job, self._history, channel)
-        self._logged_epochs = self._handed_in = 0
+        self._logged_epochs = 0
         self._saver = Saver(channel.send)
         self._validation = Validation(job)
         self._decisions = decisions_of(job, self._variables)
@@ -88,17 +88,14 @@ class Worker:
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
         self._reports.begin(join)
-        place = os.memfd_create("lepton-state") if join.descriptor is None else join.descriptor
-        handover = Handover(place, join.state_place, self._variables)
+        gathering = Gathering(
+            join, self._collective, self._channel, self._variables, self._told, self._take_up
+        )
         try:
             try:
-                if self._rank == 0 and self.holds_state:
-                    # Who waits for a lost peer while the ring forms may have to be killed.
-                    self._hand_over(handover)
-                self._channel.send(messages.Joining(generation=self._generation))
-                self._collective.join(membership, join.descriptor)
-                self._channel.send(messages.Joined(generation=self._generation))
-                self._synchronise(join, handover)
+                gathering.come_together(self.holds_state)
+                gathering.share(lambda: self._of_checkpoint(join.checkpoint))
+                self._begin(gathering.parts)
                 return self._train()
             except Exception as failure:
                 if not is_collective_failure(failure):
@@ -106,9 +103,7 @@ class Worker:
                 self._collective.break_off(self._generation)
                 return "broken"
         finally:
-            self._collective.leave()
-            if join.descriptor is None:
-                os.close(place)
+            gathering.close()
 
     # ------------------------------------------------------------------ state
 
@@ -122,22 +117,11 @@ class Worker:
         """Which callback has ended the run, in words."""
         return self._decisions.stop
 
-    def _synchronise(self, join: messages.Join, handover: Handover) -> None:
-        """All ranks come to hold rank 0's state, which may lie in the segment or in a checkpoint."""
-        if self._rank == 0 and join.handed:
-            self._take_up(handover.take())
-        elif self._rank == 0 and join.checkpoint:
-            self._take_up(load(self._folder / join.checkpoint, self._variables))
-        if self._size > 1:
-            if self._rank == 0:
-                self._hand_over(handover)
-            self._collective.agree(np.zeros(1, np.float32))  # now it lies there
-            if join.membership.shared_size < self._size:  # not all ranks see the memory in which it lies
-                handover.send(self._collective, self._rank)
-                self._collective.agree(np.zeros(1, np.float32))
-            if self._rank != 0:
-                self._take_up(handover.take())
-            self._collective.agree(np.zeros(1, np.float32))  # now all have it
+    def _of_checkpoint(self, name: str | None) -> Handed | None:
+        return load(self._folder / name, self._variables) if name else None
+
+    def _begin(self, parts: dict[str, float]) -> None:
+        """What comes before the first step of a generation whose ranks hold one state."""
         if self._decisions.ends_epochs:
             self._decisions.share_anew()
             self._share(self._decisions.begin)
@@ -146,17 +130,12 @@ class Worker:
         self.holds_state = True
         self._epoch_start = time.monotonic()
         self._reports.formed(self.position)
-        self._channel.send(messages.Formed(generation=self._generation, step=self.position))
+        generation, step = self._generation, self.position
+        self._channel.send(messages.Formed(generation=generation, step=step, parts=parts))
         self._report()
 
-    def _hand_over(self, handover: Handover) -> None:
-        if self._size == 1 or self._handed_in == self._generation:
-            return
-        handed = Handed(self.position, self._logged_epochs, self._history.array(), self._decisions.state())
-        handover.put(handed)
-        self._handed_in = self._generation
-        about = {"step": handed.step, "logged_epochs": handed.logged_epochs}
-        self._channel.send(messages.HandedOver(generation=self._generation, **about))
+    def _told(self) -> Handed:
+        return Handed(self.position, self._logged_epochs, self._history.array(), self._decisions.state())
 
     def _take_up(self, handed: Handed) -> None:
         self._history.replace(state.history_entries(handed.history))
@@ -210,10 +189,10 @@ class Worker:
             rate, weights = desired.learning_rate, desired.weights
             said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
             desired.learning_rate, desired.weights = 0.0, ()
-        said.figures[self._rank] = taken
+        said.figures[self._rank], said.norms[self._rank] = taken, self._reports.own_norm()
         agreed = self._blocks.timed(lambda: said.by(self._collective))
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        self._reports.note_time(agreed.figures)
+        self._reports.note(agreed)
         if self._pacing is not None:
             self._pacing.note(agreed.figures, *self._block, self._weights)
         if agreed.speeds.any():

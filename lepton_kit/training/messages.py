@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -75,6 +75,9 @@ class Fork(Carrying):
     log: str
     threads: int
     device: str
+    cores: list[int] = field(default_factory=list)
+    gpu: int | None = None
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,9 +267,10 @@ class HandedOver(InGeneration):
 
 @dataclass(frozen=True, kw_only=True)
 class Formed(InGeneration):
-    """The ring has formed and this rank has the state of that step."""
+    """The ring has formed and this rank has the state of that step; ``parts`` are seconds of this rank's way there."""
 
     step: int
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,8 +120,10 @@ class OwnStep(Step):
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
-        with over_all_ranks(model, self.collective, cut), counting(counted, collective=self.collective):
+        spanning = over_all_ranks(model, self.collective, cut, norms=self.norms)
+        with spanning, counting(counted, collective=self.collective):
             logs = model.train_step(self.inputs.packed(data))
+        self.norms.count(cut.scale)
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))  # twice is none
         state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]

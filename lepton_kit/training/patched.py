@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lepton_kit.training.gather import Cut, gather_structure
+from lepton_kit.training.norms import Norms
 from lepton_kit.training.routes import is_own
 
 
@@ -52,11 +53,13 @@ def over_all_ranks(
     sums: Sequence[int] = (),
     scalar: bool = False,
     seen: list[tuple[Any, Any]] | None = None,
+    norms: Norms | None = None,
 ) -> Iterator[None]:
     """While a step of the model is traced or run: gradients, losses and metrics are those of the global batch.
 
     ``sums`` are places among the losses that layers add which are sums over samples; with ``scalar`` a loss that is
-    one value a sample is shown as their mean. The targets and predictions of every loss that is computed go to ``seen``.
+    one value a sample is shown as their mean. The targets and predictions of every loss that is computed go to ``seen``,
+    the norms of what optimizers apply to ``norms``.
     """
     patches: list[tuple[Any, str, Any]] = []
 
@@ -67,7 +70,7 @@ def over_all_ranks(
 
     try:
         for optimizer in optimizers_of(model):
-            patch(optimizer, "apply", lambda apply: _summed(apply, collective, cut))
+            patch(optimizer, "apply", lambda apply: _summed(apply, collective, cut, norms))
         for metric in model.metrics:
             patch(metric, "update_state", lambda update: _whole_arguments(update, collective, cut))
         needs_x = is_own(model, "compute_loss")
@@ -85,14 +88,24 @@ def over_all_ranks(
                 object.__setattr__(owner, name, before)
 
 
-def sum_gradients(collective: Any, gradients: Sequence[Any], scale: Any) -> list[Any]:
-    """Gradients of the ranks' own means, weighted by the cut and summed over ranks; None stays None."""
+def sum_gradients(
+    collective: Any,
+    gradients: Sequence[Any],
+    scale: Any,
+    note: Callable[[Sequence[Any], Sequence[Any]], None] | None = None,
+) -> list[Any]:
+    """Gradients of the ranks' own means, weighted by the cut and summed over ranks; None stays None.
+
+    ``note`` hears of what this rank brings and of what comes out.
+    """
     import tensorflow as tf
 
     present = [k for k, gradient in enumerate(gradients) if gradient is not None]
     dense = [tf.convert_to_tensor(gradients[k]) for k in present]
     scaled = [tf.math.multiply_no_nan(tf.cast(gradient, tf.float32), scale) for gradient in dense]
     sums = collective.sum([], [], scale, scaled) if dense else []
+    if note is not None and dense:
+        note(scaled, sums)
     found: list[Any] = [None] * len(gradients)
     for k, gradient, total in zip(present, dense, sums, strict=True):
         found[k] = tf.cast(total, gradient.dtype)
@@ -126,9 +139,15 @@ def shared_logs(collective: Any, cut: Cut, logs: Any) -> Any:
     return tf.nest.pack_sequence_as(kept, mean_of_ranks(collective, cut, leaves))
 
 
-def _summed(apply: Callable[..., Any], collective: Any, cut: Cut) -> Callable[..., Any]:
+def _summed(apply: Callable[..., Any], collective: Any, cut: Cut, norms: Norms | None) -> Callable[..., Any]:
+    optimizer = getattr(apply, "__self__", None)
+
+    def note(own: Sequence[Any], sums: Sequence[Any]) -> None:
+        if norms is not None:
+            norms.note(own, sums, cut.scale, optimizer, steps=0.0)
+
     def summed(grads: Any, trainable_variables: Any = None) -> Any:
-        return apply(sum_gradients(collective, list(grads), cut.scale), trainable_variables)
+        return apply(sum_gradients(collective, list(grads), cut.scale, note), trainable_variables)
 
     return summed
 

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 
+from lepton_kit.data import sharding
 from lepton_kit.training import logged, messages
+from lepton_kit.training.agreement import Agreement
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.clocks import Spent
 from lepton_kit.training.desired import Desired
@@ -26,6 +28,8 @@ class Reports:
         self._generation, self._size = join.membership.generation, join.membership.world_size
         self._rank, self._weights = join.membership.rank, join.weights
         self._reported, self._spent = join.reported_step, Spent.nothing(self._size)
+        self._norms: list[list[float]] = []
+        self.own_norm()  # what an earlier generation has left
 
     def formed(self, step: int) -> None:
         """Training goes on at this step, which may be before what the log has."""
@@ -36,9 +40,22 @@ class Reports:
         """Batches are cut by other speeds from now on; all before has been told."""
         self._weights = weights
 
-    def note_time(self, figures: np.ndarray) -> None:
-        """Where each rank's time went in a block; see `Spent.add`."""
-        self._spent.add(figures)
+    def own_norm(self) -> float:
+        """The squared norm of this rank's own gradients in the last block, for the agreement after it."""
+        small, self._large, self._measured = self._job.step.norms.take()
+        return small
+
+    def note(self, agreed: Agreement) -> None:
+        """Where each rank's time went in a block, see `Spent.add`, and the norms of their gradients."""
+        self._spent.add(agreed.figures)
+        if not self._measured or self._rank != 0:
+            return
+        last = self._job.step.position - 1
+        batch = self._job.batch_size(last)
+        ranks = sum(part > 0 for part in sharding.cut(batch, self._weights))
+        found = [float(agreed.norms.sum(dtype=np.float64)), self._large]
+        if ranks > 1 and np.all(np.isfinite(found)):
+            self._norms.append([last, batch, ranks, self._measured, *(float(f"{one:.9g}") for one in found)])
 
     def tell(self, desired: Desired, *, force: bool = False) -> None:
         """Send what the log lacks, if it is time for it or by ``force``; what log and checkpoints have is forgotten."""
@@ -58,10 +75,12 @@ class Reports:
             waited=_rounded(self._spent.waited),
             communicated=round(self._spent.communicated, 4),
             learning_rate=self._job.learning_rate(),
+            norms=self._norms,
+            accumulated=self._job.accumulated,
             **fields,
         )
         self._channel.send(told)
-        self._spent = Spent.nothing(self._size)
+        self._spent, self._norms = Spent.nothing(self._size), []
         self._reported, self._last = fields["last"], now
         each = self._job.length.steps_per_epoch
         self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, desired.durable_step))

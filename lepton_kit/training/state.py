@@ -20,6 +20,7 @@ from lepton_kit.training import sums
 
 FINAL = "state.npz"
 KEEP_CHECKPOINTS = 2
+PIECE_BYTES = 1 << 20
 HISTORY_COLUMNS = 2 + PROOF_SIZE
 
 
@@ -32,9 +33,14 @@ def capture(variables: Sequence[Any]) -> list[np.ndarray]:
     return [_value(variable) for variable in variables]
 
 
-def _value(variable: Any) -> np.ndarray:
+def held_by_tensorflow(variable: Any) -> Any:
+    """TensorFlow's variable: Keras' own holds one."""
     held = variable.value
-    tensor = held() if callable(held) else held.value()  # Keras' variable holds one of TensorFlow
+    return variable if callable(held) else held
+
+
+def _value(variable: Any) -> np.ndarray:
+    tensor = held_by_tensorflow(variable).value()
     try:
         return np.asarray(memoryview(tensor))
     except (TypeError, ValueError, BufferError):  # on a GPU, or of a type that Python does not know: a copy
@@ -152,7 +158,16 @@ def write_arrays(file: Any, arrays: Iterable[np.ndarray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for k, array in enumerate(arrays):
             with archive.open(f"arr_{k}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                _write_array(member, np.asarray(array, order="C"))
+
+
+def _write_array(file: Any, array: np.ndarray) -> None:
+    """As numpy's ``write_array``, but without a copy of each piece, which it makes while no other thread runs."""
+    npy = np.lib.format
+    npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(array))
+    content = array.reshape(-1).view(np.uint8)
+    for start in range(0, len(content), PIECE_BYTES):
+        file.write(content[start : start + PIECE_BYTES].data)
 
 
 def _put(content: bytes, file: Any) -> None:

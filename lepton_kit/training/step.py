@@ -21,6 +21,7 @@ from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut, gather_slices, gather_structure
 from lepton_kit.training.idle import Idle
 from lepton_kit.training.inputs import Inputs
+from lepton_kit.training.norms import Norms
 from lepton_kit.training.routes import is_own, losses_by_output, why_gathered
 from lepton_kit.training.scope import call, first, flat, leaf_scope
 from lepton_kit.training.slowness import Resting, Slowness
@@ -92,6 +93,7 @@ class Step:
         self._position = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._losses = tf.Variable(tf.zeros([MAX_BLOCK_STEPS]), trainable=False)
         self._proofs = tf.Variable(tf.zeros([MAX_BLOCK_STEPS, PROOF_SIZE]), trainable=False)
+        self.norms = Norms()
         self._build()
 
     def _build(self) -> None:
@@ -281,17 +283,19 @@ class Step:
                 cut.scale,
                 [tf.cast(value, tf.float32) for value in gradients.values()],
             )
-            slices = {k: gather_slices(ring, cut, value, self._slices[k]) for k, value in slices.items()}
+            every = {k: gather_slices(ring, cut, value, self._slices[k]) for k, value in slices.items()}
         sizes = [len(found.float_state), len(found.assigned), 1, len(tracked), len(totals) - 1, 1]
         ends = np.cumsum([*sizes, len(gradients)])
         parts = (reduced[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
         state, assigned, (loss,), tracked, metrics, (proof,), dense = parts
-        update = dict(zip(gradients, dense, strict=True)) | slices
+        update = dict(zip(gradients, dense, strict=True)) | every
+        own = [] if cut.idle else [*gradients.values(), *slices.values()]
+        self.norms.note(own, [*update.values()], cut.scale, self.optimizer, position=before[-3])
         metrics = list(found.metrics) if self.gathered else metrics
         for k, value in zip(self._batch_means, tracked, strict=False):
             metrics[k] = value
         seen = found.metrics if self.gathered else []
-        with tf.control_dependencies([*reduced, *(s.values for s in slices.values()), *seen]):
+        with tf.control_dependencies([*reduced, *(s.values for s in every.values()), *seen]):
             for variable, value in zip(self._float_state, state, strict=True):
                 variable.assign(tf.cast(value, variable.dtype))
             for variable, value in zip(self._counters, found.counters, strict=True):

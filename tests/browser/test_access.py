@@ -67,11 +67,30 @@ hosts.checked = lk.Cluster("localhost/a:2,localhost/b").check()
 hosts._tell()
 hosts
 ----
+import os, tempfile
+from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.members import Entry, Membership, this_machine
+from lepton_kit.runtime.pool.share import user_name
+os.environ["LEPTON_POOL"] = tempfile.mkdtemp()
+here, me = {"machine": this_machine(), "most": 4, "cores": 4}, user_name()
+far = {"machine": "gpu-box:4, lab-3:2", "most": 6, "cores": 6}
+told = (
+    Entry("digits-20261126-101500-1a2b", me, 1.0, held=2, state="running", left=90000.0, speeds={1: 60.0, 2: 100.0}, **here),
+    Entry("faults-20261126-101700-77aa", "eve", 2.0, held=1, state="running", left=5e5, speeds={1: 210.0}, **here),
+    Entry("credit-20261126-102000-9f3c", "mallory", 3.0, state="queued", least=4, **here),
+    Entry("intents-20261126-102100-0c0d", me, 4.0, state="queued", **here),
+    Entry("lidar-20261126-090000-beef", me, 0.5, held=4, state="running", left=9e6, speeds={4: 812.0}, **far),
+    Entry("mri-20261126-093000-cafe", "eve", 0.7, held=1, state="paused", left=9e5, speeds={1: 30.0}, **far))
+members = [Membership(PoolFolder(Path(os.environ["LEPTON_POOL"])), one.run) for one in told]
+for member, one in zip(members, told):
+    member.write(one)
+lk.panels.PoolPanel()
+----
 bench = lk.Workbench(warm=False)
 bench
 """
 CELLS = [cell.strip() for cell in SMALL.split("----")]
-LIVE, WORKBENCH = 3, 7
+LIVE, WORKBENCH = 3, 8
 TABS = ("Set up", "Compress", "Runs", "Machine")
 RULES = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],

@@ -140,7 +140,7 @@ def test_a_resume_that_a_dying_driver_never_hears_starts_another(
 ):
     run, started = made(tmp_path), []
     told(run, "status", status="running", cause=None, driver_pid=1)
-    monkeypatch.setattr("lepton_kit.client.run.start_driver", started.append)
+    monkeypatch.setattr("lepton_kit.client.resuming.start_driver", started.append)
     dying = lock.take(run.paths)
     threading.Timer(0.2, os.close, [dying]).start()
     assert run.resume() is run
@@ -194,7 +194,7 @@ def test_a_run_whose_driver_has_only_begun_is_not_waited_for(tmp_path: Path):
 def test_a_resume_that_a_driver_takes_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, started = made(tmp_path), []
     told(run, "status", status="paused", cause=None, driver_pid=1)
-    monkeypatch.setattr("lepton_kit.client.run.start_driver", started.append)
+    monkeypatch.setattr("lepton_kit.client.resuming.start_driver", started.append)
     driver = lock.take(run.paths)
     taken: list[Any] = []
     threading.Timer(0.2, lambda: taken.extend(read_requests(run.paths)[0])).start()

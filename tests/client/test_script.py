@@ -13,6 +13,8 @@ import lepton_kit as lk
 from lepton_kit.client.launch import plan
 from lepton_kit.client.script import absolute, as_python
 from lepton_kit.config import RunConfig, TrainingConfig, WorkersConfig
+from lepton_kit.machine.gpus import STAND_IN
+from lepton_kit.machine.topology import affinity
 from tests.configs import any_config
 
 CHANGED: dict[str, Any] = {
@@ -53,6 +55,7 @@ CHANGED: dict[str, Any] = {
     "wire": "float16",
     "hang_seconds": 4.0,
     "max_failures": 2,
+    "places": [{"cores": str(affinity()[0])}, {"gpu": 0, "memory": 4000, "threads": 2}, {}],
 }
 MODEL = {"kind": "lepton", "input_shape": [3], "num_classes": 1, "task": "regression", "hidden_size": 4}
 
@@ -85,6 +88,7 @@ def repeated(code: str, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 def test_every_option_is_repeated_by_the_file_and_by_the_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv(STAND_IN, "1")
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     np.savez(tmp_path / "a.npz", x=x, y=x[:, :1])
     model = lk.LeptonModel.from_spec(MODEL).fitted_to(lk.data.npz(tmp_path / "a.npz").prepare()).spec()

@@ -67,7 +67,7 @@ def test_a_table_has_the_figures_of_the_last_epoch_and_the_workers_that_trained_
     table = lk.runs(folder).table()
     row = table.iloc[0]
     assert list(table.columns[:7]) == ["id", "name", "status", "workers", "step", "total_steps", "loss"]
-    assert list(table.columns[-5:]) == ["seconds", "energy_joules", "began", "tags", "note"]
+    assert list(table.columns[-5:]) == ["energy_joules", "energy_origin", "began", "tags", "note"]
     assert (row["name"], row["workers"], row["step"]) == ("a", 3, 8)
     assert (row["loss"], row["accuracy"], row["val_loss"], row["val_accuracy"]) == (0.4, 0.75, 0.6, 0.5)
     assert np.isnan(row["energy_joules"])

@@ -243,7 +243,7 @@ def test_samples_that_do_not_fit_are_not_read_at_once(folder, monkeypatch):
     assert np.asarray(prepared.train.x).shape == prepared.train.x.shape
     assert prepared.train.x[3].shape == (5,)
     assert prepared.train.x[2:4].shape == (2, 5)
-    monkeypatch.setattr("lepton_kit.devices.memory", lambda: (1, 1))
+    monkeypatch.setattr("lepton_kit.machine.devices.memory", lambda: (1, 1))
     with pytest.raises(DataError, match="do not fit into memory"):
         np.asarray(prepared.train.x)
     assert reading.READ_AT_ONCE > 0

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import psutil
 import pytest
@@ -23,6 +24,18 @@ from lepton_kit.rundir import Status, send_request
 from tests.processes import processes_of
 
 
+class Held(keras.callbacks.Callback):
+    """Holds the third epoch until a file is there: what happens to the run happens in its midst, on any machine."""
+
+    def __init__(self, file: str):
+        super().__init__()
+        self.file = file
+
+    def on_epoch_begin(self, epoch, logs=None):
+        while epoch == 2 and not os.path.exists(self.file):
+            time.sleep(0.02)
+
+
 @pytest.mark.processes
 def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_path):
     run = lk.launch(
@@ -33,11 +46,16 @@ def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_p
         learning_rate=0.01,
         quantization_aware=4,
         pruning={"sparsity": 0.5, "end_step": 60, "frequency": 10},
-        runs_dir=tmp_path,
+        callbacks=[Held(str(tmp_path / "scaled"))],
+        runs_dir=tmp_path / "runs",
     )
     while run.view().step < 20 and run.alive:
         time.sleep(0.05)
-    assert run.scale(3).wait(240).status == "finished"
+    run.scale(3)
+    while run.view().wanted != 3 and run.alive:
+        time.sleep(0.05)
+    (tmp_path / "scaled").touch()
+    assert run.wait(240).status == "finished"
     told = []
     card = compress(run, quantize=("int8",), memory=False, repetitions=3, tell=told.append)
     assert [row.name for row in card.rows] == ["keras", "control-run", "float32", "qat4", "int8"]
@@ -55,7 +73,7 @@ def test_a_run_trained_for_four_bits_on_two_workers_keeps_them_on_its_card(tmp_p
     )
     alone = compress(run, quantize=(), memory=False, repetitions=3, control=False, folder=tmp_path / "alone")
     assert [row.name for row in alone.rows] == ["keras", "float32", "qat4"]
-    assert len(lk.runs(tmp_path)) == 2
+    assert len(lk.runs(tmp_path / "runs")) == 2
     own = card["qat4"]
     assert own.error is None
     assert own.notes == ("its rounding was trained in the run itself",)

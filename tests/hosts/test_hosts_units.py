@@ -80,6 +80,7 @@ MODEL = {"kind": "lepton", "input_shape": (8, 8, 1), "num_classes": 10}
         ({"workers": 2, "standby": 1, "hosts": ["localhost/a:2"]}, "standby"),
         ({"workers": 2, "hosts": ["localhost/a:2"], "weights": (1, 2)}, "the `speed` of each host"),
         ({"workers": 2, "hosts": ["localhost/a:2"], "allreduce": "shared_memory"}, "auto or horovod"),
+        ({"workers": "auto", "hosts": ["localhost/a:2"], "standby": 1}, "share the slots of hosts"),
     ],
 )
 def test_what_does_not_go_with_hosts_is_refused_before_anything_starts(

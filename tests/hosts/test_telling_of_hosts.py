@@ -9,7 +9,7 @@ import pytest
 from lepton_kit.panels import telling
 from lepton_kit.rundir import RunView
 from lepton_kit.rundir.fields import WRONG
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.places import HERE
 
 

@@ -348,3 +348,14 @@ def test_what_a_run_takes_of_the_machine_is_drawn_once_it_is_known(panel, synthe
     assert [trace.name for trace in static_figure(run.view()).data][-2:] == ["all workers", "all workers"]
     run.reform(1, "worker 1 was lost")  # goes on from step 6
     assert list(curves_of(run.view()).cores[0]) == [6]
+
+
+def test_what_a_larger_batch_would_cost_is_said_once_it_is_known(synthetic):
+    run = synthetic().begin()
+    run.advance(12)
+    assert "noise scale" not in telling.summary(run.view(), run.id)
+    rows = [[step, 128, 2, 1, 1.1, 1.0] for step in range(20)]
+    run.write("steps", generation=0, first=12, last=13, world_size=2, loss=[1.0], metrics={"loss": 1.0}, seconds=0.1,
+              busy=[0.1, 0.1], samples=[64, 64], checksum=[0], learning_rate=0.001, norms=rows, accumulated=2)  # fmt: skip
+    told = telling.summary(run.view(), run.id)
+    assert "noise scale ≈ 14.1 samples (estimated, 14.1 to 14.1): 256 → 1,024 costs 3.8 × the epochs" in told

@@ -35,7 +35,7 @@ def runs(folder: PoolFolder):
     members = []
     for one in told:
         members.append(Membership(folder, one.run))
-        members[-1].write(one)
+        members[-1].tell(one)
     yield told
     for member in members:
         member.leave()
@@ -106,9 +106,27 @@ def test_what_goes_wrong_is_told_in_the_panel(folder: PoolFolder, monkeypatch: p
 
 
 def test_free_cores_and_long_lists():
-    row = {"run": "r", "user": "u", "state": "running", "workers": 1, "next": 2, "samples_per_second": None,
+    row = {"run": "r", "hosts": "", "user": "u", "state": "running", "workers": 1, "next": 2, "samples_per_second": None,
            "seconds_left": None, "why": "its share"}  # fmt: skip
     assert "3 of 4 cores free" in shares([row], 4)
     assert "width:25%" in shares([row], 4)
     assert "1 → 2" in listing([row], "me")
     assert "and 5 more" in listing([row] * 45, "me")
+
+
+def test_runs_on_hosts_stand_beside_those_of_this_machine(folder: PoolFolder, runs):
+    made = Membership(folder, "far-1")
+    made.tell(Entry("far-1", ME, 4.0, machine="one:2, two:2", held=3, most=4, cores=4, state="running"))
+    panel = PoolPanel()
+    try:
+        assert panel.pool.slots == {"one:2, two:2": 4}
+        assert panel.pool.told().endswith("; 1 run with 3 workers on 4 slots of one:2, two:2, 0 in line")
+        assert 'aria-label="slots of one:2, two:2: far-1: 3 workers; 1 free"' in panel.shares.value
+        assert "1 of 4 slots of one:2, two:2 free" in panel.shares.value
+        assert "this machine" in panel.listing.value
+        assert "all 2 cores of this machine are used" in panel.shares.value
+        assert "1 before it, about" in panel.listing.value, "of another's run"
+        assert list(panel.pool.table()["hosts"]) == ["", "", "", "one:2, two:2"]
+    finally:
+        panel.close()
+        made.leave()

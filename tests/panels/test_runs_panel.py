@@ -290,7 +290,15 @@ def test_cells_are_short_and_say_what_is_unknown():
     assert cells["note"].endswith("…")
     assert len(cells["note"]) == 60
     assert line_of(row, columns)["cause"] == "no memory"
-    row |= {"energy_joules": None, "no_energy": "no counter"}
+    row |= {"energy_origin": "estimated", "no_energy": "no counter"}
+    assert (
+        dict(zip([one["name"] for one in columns], line_of(row, columns)["cells"], strict=True))[
+            "energy_joules"
+        ]
+        == "≈ 2.5 kJ"
+    )
+    assert line_of(row, columns)["why"] == {"energy_joules": "no counter"}
+    row |= {"energy_joules": None, "energy_origin": None}
     assert line_of(row, columns)["why"] == {"energy_joules": "no counter"}
     assert is_live({"status": Status.PAUSED})
     assert not is_live({"status": "unreadable"})

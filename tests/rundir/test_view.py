@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lepton_kit.rundir import EventLog, RunView
 from lepton_kit.rundir.series import Series
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 
 PLAN = {"kind": "plan", "steps_per_epoch": 4, "total_steps": 100, "global_batch": 8}
 
@@ -179,3 +179,17 @@ def test_a_reader_hears_whether_anything_was_new(tmp_path: Path):
     log.append("status", status=5)
     assert view.refresh()
     assert view.misfits == 1
+
+
+def test_norms_of_steps_that_are_repeated_are_dropped():
+    rows = [[step, 8, 2, 1, 2.0, 1.0] for step in (1, 3)]
+    view = feed(RunView(), PLAN, generation(0), steps(0, 4, norms=rows, accumulated=2))
+    assert (list(view.norms), view.accumulated) == (rows, 2)
+    feed(view, generation(2))
+    assert list(view.norms) == rows[:1]
+
+
+@pytest.mark.parametrize("more", [{"norms": [[1, 2]]}, {"norms": [["a"] * 6]}, {"accumulated": "two"}])
+def test_norms_that_are_none_do_not_count(more: dict[str, Any]):
+    with pytest.raises(TypeError, match=r"steps\.(norms|accumulated)"):
+        feed(RunView(), PLAN, steps(0, 4, **more))

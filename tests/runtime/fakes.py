@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
 from lepton_kit.runtime.places import Ability, Place
@@ -22,6 +23,8 @@ class FakeExecutor:
     over: list[Ended] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
     news: list[HostNews] = field(default_factory=list)
+    took: list[dict[str, Any]] = field(default_factory=list)
+    asked_fresh: int = 0
 
     def places(self) -> list[Place]:
         return self.offered
@@ -53,6 +56,11 @@ class FakeExecutor:
     def losses(self) -> list[Loss]:
         lost, self.lost = self.lost, []
         return lost
+
+    def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        self.asked_fresh += fresh
+        took, self.took = self.took, []
+        return took
 
     def tend(self, hang_seconds: float) -> None: ...
 

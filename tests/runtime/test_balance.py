@@ -82,6 +82,18 @@ def test_another_ring_is_learned_anew():
     assert ring.told == []
 
 
+def test_what_another_ring_was_promised_is_not_measured_in_this_one():
+    told, ring, log = balance()
+    for _ in range(3):
+        told.hear(paced(ring, [50, 50], [0.05, 0.15]))
+    assert len(ring.told) == 1
+    ring.number = 4
+    for _ in range(9):
+        told.hear(paced(ring, [75, 25], [0.075, 0.075], generation=4))
+    assert log == []
+    assert len(ring.told) == 1
+
+
 def nap(rows: np.ndarray) -> np.ndarray:
     if os.environ.get("HOROVOD_RANK") == "1":
         time.sleep(0.0004 * float(rows))

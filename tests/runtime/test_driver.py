@@ -372,3 +372,24 @@ def test_a_run_that_others_go_before_ends_its_workers_and_waits_without_a_last_w
     assert stage.paths.read_status()["status"] == "queued"
     stages.remove(stage)  # what else it held is closed
     os.close(stage.driver._lock)
+
+
+def test_what_its_machines_took_is_written_and_the_rest_when_it_ends(begin: Any):
+    stage = trained(begin, 2)
+    took = {"joules": 5.0, "low": 4.0, "high": 6.0, "idle": 1.0, "origin": "estimated", "seconds": 5.0, "of": ["processors"], "why": "no counter"}  # fmt: skip
+    stage.executor.took = [{**took, "host": "a"}, {**took, "host": "b"}]
+    stage.driver._last_check = 0.0
+    stage.turn()
+    view = RunView(stage.paths.events)
+    view.refresh()
+    assert (view.energy.joules, list(view.energy.hosts), view.energy.origin) == (
+        10.0,
+        ["a", "b"],
+        "estimated",
+    )
+    stage.executor.took = [took]
+    stage.executor.lost = [Loss("over", final=True)]
+    stage.driver.run()
+    view.refresh()
+    assert view.energy.joules == 15.0
+    assert stage.executor.asked_fresh == 1

@@ -123,11 +123,11 @@ def test_who_holds_a_newer_state_hands_over_that(ring: Ring):
 
 def test_the_memory_of_a_state_goes_when_all_have_it(ring: Ring):
     close(ring.form(fresh=False))
-    ring.generations.formed(0)
+    ring.generations.formed(0, {})
     ring.generations.break_off("growth")
     assert ring.size > 1 << 20  # made ready while the members still train
     hand_over(ring, ring.form(fresh=False), 2.5, step=8)
-    ring.generations.formed(8)
+    ring.generations.formed(8, {})
     assert ring.size < 1 << 17
     join = ring.form(fresh=True)
     assert not join.handed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
@@ -42,13 +44,40 @@ def test_the_owner_of_a_connection_is_found_in_the_kernels_table():
     assert owner_of_connection(("127.0.0.1", 50001), ("127.0.0.1", 8080), TABLE) is None
 
 
+@pytest.fixture
+def connection() -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+    """Both ends of one that this process holds."""
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+        yield client.getsockname(), client.getpeername()
+
+
+def test_the_kernel_says_whose_a_connection_is_without_reading_all_of_them(connection: Any):
+    client, server = connection
+    assert module.asked(client, server) == os.getuid()
+    assert module.asked((client[0], 1), server) is None
+
+
+@pytest.mark.parametrize("deaf", [OSError(93, "Protocol not supported"), None])
+def test_where_the_kernel_does_not_say_the_table_does(
+    connection: Any, monkeypatch: pytest.MonkeyPatch, deaf: OSError | None
+):
+    def asked(*_: Any) -> None:
+        if deaf is not None:
+            raise deaf
+
+    monkeypatch.setattr(module, "asked", asked)
+    assert module.owner(*connection) == os.getuid()
+    assert module.owner((connection[0][0], 1), connection[1]) is None
+
+
 def test_this_users_processes_are_served(server: Rendezvous):
     ask(server, b"address")
     assert ask(server) == b"address"
 
 
 def test_another_users_connection_is_refused(server: Rendezvous, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "owner_of_connection", lambda *_: os.getuid() + 1)
+    monkeypatch.setattr(module, "owner", lambda *_: os.getuid() + 1)
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         ask(server, b"address")
 
@@ -56,7 +85,7 @@ def test_another_users_connection_is_refused(server: Rendezvous, monkeypatch: py
 def test_a_connection_that_the_table_does_not_list_is_refused(
     server: Rendezvous, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "owner_of_connection", lambda *_: None)
+    monkeypatch.setattr(module, "owner", lambda *_: None)
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         ask(server)
 

@@ -1,4 +1,3 @@
-from lepton_kit.devices import parse_gpu_loads
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.resources import EVERY_SECONDS, Resources
 from lepton_kit.runtime.roster import Member
@@ -57,8 +56,3 @@ def test_gpus_are_asked_beside_and_told_the_next_time():
     told = resources.measure(2 * EVERY_SECONDS, 0.0, members(1, device="gpu"))
     assert (told["gpu"], told["gpu_memory_bytes"]) == (0.75, 300)
     assert "gpu" not in resources.measure(3 * EVERY_SECONDS, 0.0, members(1))
-
-
-def test_loads_of_gpus_are_read_from_what_the_tool_says():
-    assert parse_gpu_loads("37, 1024\n0, 1\n") == [(0.37, 1024 * 2**20), (0.0, 2**20)]
-    assert parse_gpu_loads("[N/A], 5\nrubbish\n") == []

@@ -10,7 +10,7 @@ from tests.processes import on_a_small_disk
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 import lepton_kit as lk
 
@@ -53,7 +53,7 @@ said(lambda: lk.launch(model, data, workers=1, runs_dir=runs))
 print("left", sorted(path.name for path in runs.iterdir()))
 free()
 run = lk.launch(
-    model, data, workers=2, global_batch=100, epochs=100_000, max_steps=3000, checkpoint_seconds=0.2, log_seconds=0.05, runs_dir=runs
+    model, data, workers=2, global_batch=100, epochs=1_000_000, checkpoint_seconds=0.2, log_seconds=0.05, runs_dir=runs
 )
 until(lambda: run.view().step > 20 and run.view().checkpoints)
 run.pause()
@@ -65,16 +65,18 @@ free()
 run.resume()
 until(lambda: run.view().status == "running")
 fill()
-told = run.view().step
+os.kill(run.view().driver_pid, signal.SIGTERM)  # a request could not be written
 until(lambda: not run.alive)
 print("end", run.status, run.cause.replace(str(run.directory), "RUN"))
 print("final", (run.directory / "final").exists(), [path.name for path in run.directory.glob(".*")])
 fill()
 said(run.resume)
 free()
+before = run.view().step
 run.resume()
-run.wait(240)
-print("end", run.status, run.view().step)
+until(lambda: run.view().step > before)
+run.stop().wait(240)
+print("end", run.status)
 print("told", any("the disk was full" in text for text in run.warnings))
 print("audit", lk.audit(run).problems)
 print("left", [path.name for path in run.directory.glob(".*")])
@@ -101,4 +103,4 @@ def test_a_run_on_a_disk_that_fills_up(tmp_path: Path):
     assert final == "final False []"
     assert no_resume.startswith("RunError SMALL/runs/")
     assert f"the run can't start ({full}" in no_resume
-    assert rest == ["end finished 3000", "told True", "audit ()", "left []"]
+    assert rest == ["end stopped", "told True", "audit ()", "left []"]

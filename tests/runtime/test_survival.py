@@ -21,7 +21,6 @@ from lepton_kit.training import job, reference, state
 from tests.processes import processes_of
 
 pytestmark = pytest.mark.processes
-STEPS = 600
 PATIENCE = 240.0
 KERNEL = """
 import sys, time
@@ -36,7 +35,7 @@ smooth = keras.Sequential([
 ])
 run = lk.launch(
     smooth, lk.data.sample("digits"), workers=1, max_workers=4, standby=1,
-    global_batch=600, epochs=1000, max_steps={steps}, optimizer="sgd", learning_rate=0.05, hang_seconds=4,
+    global_batch=600, epochs=1_000_000, max_steps=1_000_000, optimizer="sgd", learning_rate=0.05, hang_seconds=4,
     checkpoint_seconds=0.5, log_seconds=0.1, runs_dir=sys.argv[1],
 )
 print(run.directory, flush=True)
@@ -58,9 +57,8 @@ class Story:
     """The run with what was seen of it on the way."""
 
     def __init__(self, folder: Path):
-        code = KERNEL.format(steps=STEPS)
         kernel = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", KERNEL, str(folder)], stdout=subprocess.PIPE, text=True
         )
         assert kernel.stdout is not None
         self.run = lk.open_run(kernel.stdout.readline().strip())
@@ -144,7 +142,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         until(run, lambda: run.status == "paused", "resumed")
         made.note()
         made.scale(1)
-        run.wait(PATIENCE)
+        run.stop().wait(PATIENCE)
         yield made
     finally:
         for process in processes_of(run.view().driver_pid or -1):
@@ -152,22 +150,21 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def test_the_run_went_through_all_of_it_without_its_kernel(story: Story):
-    assert story.run.status == "finished"
+    assert (story.run.status, story.run.cause) == ("stopped", None)
     assert story.seen_scaled == [3, 2, 4, 1]
-    assert story.run.view().step == STEPS
 
 
 def test_the_log_proves_each_sample_once(story: Story):
     found = lk.audit(story.run)
     assert found.problems == ()
-    assert found.steps == STEPS
+    assert found.steps == story.run.view().step
 
 
 def test_the_weights_equal_those_of_one_undisturbed_process(story: Story, tmp_path: Path):
     run, data = story.run, story.run.data().prepare()
     model = job.build_model(run.config, run.directory, data)
     about = [(variable.path, True) for variable in model.trainable_variables]
-    expected = reference.plain_fit(model, run.config, data)
+    expected = reference.plain_fit(model, run.config.replace(**{"training.max_steps": run.view().step}), data)
     _, arrays, _ = state.load_checkpoint(state.checkpoint_folders(run.paths.checkpoints)[-1])
     assert compare(run, arrays, about, expected).max_difference < 1e-5
 
@@ -204,7 +201,7 @@ def test_every_socket_listened_on_loopback(story: Story):
 def test_two_viewers_see_the_same(story: Story):
     one, other = lk.open_run(story.run.directory).view(), lk.open_run(story.run.directory).view()
     assert one.loss.tolist() == other.loss.tolist()
-    assert len(one.loss) == STEPS
+    assert len(one.loss) == one.step > 0
 
 
 def test_nobody_else_can_read_the_run(story: Story):

@@ -28,19 +28,28 @@ def test_the_driver_sizes_the_segment_as_the_library_does():
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "built", "expected"),
+    ("asked", "devices", "built", "nccl", "expected", "staged"),
     [
-        ("auto", "cpu", True, "shared_memory"),
-        ("auto", "cpu", False, "horovod"),
-        ("auto", "gpu", True, "horovod"),
-        ("horovod", "cpu", True, "horovod"),
-        ("shared_memory", "cpu", True, "shared_memory"),
-        ("shared_memory", "cpu", False, "horovod"),
+        ("auto", "cpu", True, True, "shared_memory", False),
+        ("auto", "cpu", False, False, "horovod", False),
+        ("auto", "gpu", True, True, "horovod", False),
+        ("auto", "gpu", True, False, "shared_memory", True),
+        ("auto", "gpu", False, False, "horovod", True),
+        ("auto", "cpu gpu", True, True, "shared_memory", True),
+        ("auto", "cpu gpu", False, True, "horovod", True),
+        ("horovod", "cpu", True, False, "horovod", False),
+        ("horovod", "gpu", True, True, "horovod", False),
+        ("horovod", "cpu gpu", True, True, "horovod", True),
+        ("shared_memory", "cpu", True, False, "shared_memory", False),
+        ("shared_memory", "gpu", True, True, "shared_memory", True),
+        ("shared_memory", "cpu", False, False, "horovod", False),
     ],
 )
-def test_shared_memory_is_used_where_it_can_work(monkeypatch, asked, device, built, expected):
+def test_shared_memory_is_used_where_it_can_work(monkeypatch, asked, devices, built, nccl, expected, staged):
+    """Where a rank has a GPU sums take place in the host's memory, but for ranks that all have one, over NCCL."""
     monkeypatch.setattr(native, "available", lambda: built)
-    assert choice.choose(asked, device) == expected
+    kind = choice.choose(asked, set(devices.split()), "all", nccl)
+    assert (kind, choice.is_staged(kind, set(devices.split()), nccl)) == (expected, staged)
 
 
 def test_a_failed_compilation_is_told_in_the_compilers_words(tmp_path, monkeypatch):

@@ -13,11 +13,21 @@ import tensorflow as tf
 
 from lepton_kit.errors import RunError
 from lepton_kit.runtime.places import on_this_machine
-from lepton_kit.training import handover, state
+from lepton_kit.training import handover, native, state
 from lepton_kit.training.handover import Handed, Handover
 
 PLACE = 1 << 16
 HANDED = Handed(7, 2, np.arange(16.0).reshape(2, 8), b"callbacks")
+
+
+@pytest.fixture(autouse=True, params=["in the memory that is there", "assigned"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the native library, and as it is on a GPU or without that."""
+    if request.param == "assigned":
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif not native.available():
+        pytest.skip("the native library is not built")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -83,6 +93,65 @@ def test_a_state_that_was_not_put_whole_is_not_taken(segment: int, monkeypatch):
         given.put(HANDED)
     with pytest.raises(RunError, match="not whole"):
         Handover(segment, PLACE, taken).take()
+
+
+def at(variable: Any) -> int:
+    """Where the value lies; nobody holds it afterwards."""
+    return int(state.capture([variable])[0].ctypes.data)
+
+
+def test_what_is_taken_lies_where_the_variable_has_its_memory(segment: int, way: str):
+    given, taken = (
+        [keras.Variable(np.ones(1 << 20, "float32"))],
+        [keras.Variable(np.zeros(1 << 20, "float32"))],
+    )
+    taken[0].assign_add(np.zeros(1 << 20))  # else its first value belongs to whoever made it
+    before = at(taken[0])
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, taken).take()
+    assert raw(taken) == raw(given)
+    assert way == "assigned" or at(taken[0]) == before
+
+
+def test_a_value_that_a_checkpoint_still_holds_does_not_change_when_another_is_taken(segment: int):
+    given, taken = some(1.5), some(2.5)
+    held = state.capture(taken)
+    before = [array.tobytes() for array in held]
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, taken).take()
+    assert [array.tobytes() for array in held] == before
+    assert raw(taken) == raw(given)
+
+
+@pytest.mark.parametrize("differs", [0, 100_000, (1 << 20) - 1])
+def test_what_differs_late_is_found_and_what_is_equal_is_not_written(segment: int, differs: int):
+    numbers = np.random.default_rng(0).random(1 << 20, "float32")
+    given, taken = [keras.Variable(numbers)], [keras.Variable(numbers)]
+    changed = numbers.copy()
+    changed[differs] = -1
+    taken[0].assign(changed)
+    Handover(segment, PLACE, given).put(HANDED)
+    Handover(segment, PLACE, taken).take()
+    assert raw(taken) == raw(given)
+    held = state.capture(taken)[0]
+    Handover(segment, PLACE, taken).take()
+    assert at(taken[0]) == held.ctypes.data  # still the same memory, though somebody held it
+
+
+def test_a_state_whose_end_is_missing_is_refused(segment: int):
+    Handover(segment, PLACE, some(1.5)).put(HANDED)
+    os.ftruncate(segment, PLACE + 4096 + 70)
+    with pytest.raises((RunError, tf.errors.DataLossError), match=r"not whole|fewer bytes"):
+        Handover(segment, PLACE, some()).take()
+
+
+def test_a_state_of_more_than_a_piece_is_whole(segment: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(handover, "PIECE_BYTES", 5000)
+    numbers = np.random.default_rng(0).random(30_001, "float32")
+    given, taken = [keras.Variable(numbers)], [keras.Variable(np.zeros(30_001, "float32"))]
+    Handover(segment, PLACE + 4096, given).put(HANDED)
+    assert Handover(segment, PLACE + 4096, taken).take().callbacks == HANDED.callbacks
+    assert raw(taken) == raw(given)
 
 
 def test_what_is_captured_stays_as_it_was_and_costs_no_copy():

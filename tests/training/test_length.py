@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit.training.length import length_of
+from lepton_kit.training.length import Length, length_of
 from tests.configs import any_config
 
 
@@ -33,3 +33,19 @@ def test_max_steps_cuts_an_epoch_off_and_completes_it():
     length = length_of(any_config(training={"global_batch": 4, "epochs": 3, "max_steps": 4}), 10)
     assert length.total_steps == 4
     assert [length.completed_epochs(p) for p in (3, 4)] == [1, 2]
+
+
+def test_a_limit_beyond_the_last_epoch_changes_nothing():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 3, "max_steps": 100}), 10)
+    assert length.total_steps == 9
+
+
+def test_a_stop_completes_the_epoch_that_it_cuts_off_and_no_other():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 3}), 10)
+    assert [length.completed_epochs(p, stopped=True) for p in (0, 1, 2, 3, 4)] == [0, 1, 1, 1, 2]
+
+
+def test_a_run_that_begins_where_it_ends_has_no_step():
+    length = length_of(any_config(training={"global_batch": 4, "epochs": 2, "initial_epoch": 2}), 10)
+    assert (length.total_steps, length.completed_epochs(0)) == (0, 0)
+    assert Length(10, 4, 6).first_step == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.data import preprocessing
 from lepton_kit.training import state
-from lepton_kit.training.saver import CALLBACKS, Saver, save_final
+from lepton_kit.training.saver import BESIDE, CALLBACKS, Saver, save_final
 
 HISTORY = np.zeros((0, state.HISTORY_COLUMNS))
 
@@ -68,6 +70,25 @@ def test_what_is_saved_beside_training_is_the_moment_of_the_call(tmp_path: Path,
     )
     np.testing.assert_array_equal(first, [0, 1, 2])
     np.testing.assert_array_equal(last, [10, 11, 12])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no nice value of its own")
+def test_only_what_is_written_beside_training_leaves_training_the_cores(
+    tmp_path: Path, variable: Any, monkeypatch
+):
+    nice: list[int] = []
+    write, usual = state.save_checkpoint, os.getpriority(os.PRIO_PROCESS, 0)
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(state, "save_checkpoint", noted)
+    saver = Saver(Told())
+    save(saver, tmp_path, 1, variable, background=True)
+    save(saver, tmp_path, 2, variable)
+    assert nice == [BESIDE, usual]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual
 
 
 def test_a_disk_that_refuses_is_a_warning_and_the_step_stays_due(tmp_path: Path, variable: Any, monkeypatch):

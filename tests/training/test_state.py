@@ -2,6 +2,7 @@
 
 import os
 
+import ml_dtypes  # noqa: F401  numpy knows bfloat16 then
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +54,22 @@ def test_a_checkpoint_comes_back_and_old_ones_go(tmp_path):
     step, arrays, meta = state.load_checkpoint(folders[-1])
     assert (step, arrays[0].tolist(), meta["logged_epochs"]) == (3, [3, 3], 2)
     assert [entry[:2] for entry in state.load_history(folders[-1])] == [(3, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(12.0).reshape(3, 4)), np.float32(2), np.zeros((0, 3)),
+     np.array([True, False]), np.arange(600_000, dtype="int64")[::2], np.ones(3, "bfloat16")],
+)  # fmt: skip
+def test_arrays_are_written_as_numpy_does(tmp_path, array, monkeypatch):
+    monkeypatch.setattr(state, "PIECE_BYTES", 1000)
+    with open(tmp_path / "ours.npz", "wb") as file:
+        state.write_arrays(file, [array, np.zeros(2)])
+    np.savez(tmp_path / "theirs.npz", np.asarray(array), np.zeros(2))
+    with np.load(tmp_path / "ours.npz") as ours, np.load(tmp_path / "theirs.npz") as theirs:
+        for name in ("arr_0", "arr_1"):
+            assert (ours[name].dtype, ours[name].shape) == (theirs[name].dtype, theirs[name].shape)
+            assert ours[name].tobytes() == theirs[name].tobytes()
 
 
 def test_a_torn_checkpoint_is_named(tmp_path):

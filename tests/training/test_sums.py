@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,17 @@ def test_a_large_checkpoint_is_compared_in_pieces(tmp_path: Path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < large.nbytes / 4
+
+
+def test_the_sums_are_those_of_every_reader_of_crc_32_whatever_the_order_of_what_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sums, "PIECE_BYTES", 100)
+    path = checkpoint(tmp_path)
+    noted = json.loads((path / "meta.json").read_text())
+    for name in ("history.npy", "callbacks.pkl"):
+        assert noted["files"][name] == zlib.crc32((path / name).read_bytes())
+    turned = dict(reversed(noted.items()))
+    assert list(turned) != list(noted)
+    (path / "meta.json").write_text(json.dumps(turned))
+    assert sums.verified(path)["step"] == 7

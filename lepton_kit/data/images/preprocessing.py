@@ -15,8 +15,8 @@ from lepton_kit.data.images import decode
 from lepton_kit.data.images.layout import hidden
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
 from lepton_kit.data.zips import Files, open_files
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import DataError
+from lepton_kit.machine.devices import usable_cores
 
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}

@@ -20,8 +20,8 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.splitting import split_rows
 from lepton_kit.data.writing import FolderWriter
 from lepton_kit.data.zips import Files, open_files
-from lepton_kit.devices import usable_cores
 from lepton_kit.errors import DataError
+from lepton_kit.machine.devices import usable_cores
 
 SHOWN = 3
 LARGE = 2**24

@@ -316,7 +316,7 @@ class Column:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All rows in memory. Raises `DataError` where they don't fit."""
-        from lepton_kit.devices import memory
+        from lepton_kit.machine.devices import memory
 
         needed, free = int(np.prod(self.shape)) * self.dtype.itemsize, memory()[1]
         if needed > free // 2:

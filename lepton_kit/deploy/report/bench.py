@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from lepton_kit import devices
 from lepton_kit.compression.quantization.convert import convert
 from lepton_kit.compression.quantization.formats import PRECISIONS, representative
 from lepton_kit.data.prepared import Split, open_folder
@@ -25,6 +24,7 @@ from lepton_kit.deploy.report.search import Trunk
 from lepton_kit.deploy.report.tuning import Tuner
 from lepton_kit.deploy.report.yardstick import labels_of
 from lepton_kit.errors import CompressionError
+from lepton_kit.machine import devices
 from lepton_kit.processes.isolated import Call, fresh_call
 from lepton_kit.rundir import RunPaths, RunView, lock
 
@@ -285,12 +285,7 @@ class Bench:
                 for batch in measure.BATCHES:
                     found[name][f"latency_{batch}_{label}"] = _spread(by_batch[str(batch)])
                 if label == "one":
-                    joule = by_batch.get("joule")
-                    found[name]["energy"] = (
-                        Figure(joule * 1000, "measured")
-                        if joule is not None
-                        else Figure.not_run("no readable energy counter (Linux powercap) on this machine")
-                    )
+                    found[name]["energy"] = _energy(by_batch.get("energy"))
                 else:
                     found[name]["throughput"] = _throughput(by_batch)
         for row in alive:
@@ -364,6 +359,16 @@ class Bench:
         if self.job.test is not None:
             return "the search chose on the validation samples; the card reports the test samples"
         return "the search chose on the same held-out samples that it reports, so expect a little less"
+
+
+def _energy(told: Mapping[str, Any] | None) -> Figure:
+    """Millijoules of `joules.joules_per_call` with their interval."""
+    if told is None:
+        return Figure.not_run("it was not asked for")
+    if told["joules"] is None:
+        return Figure.not_run(told["why"])
+    value, low, high = (1000 * told[name] for name in ("joules", "low", "high"))
+    return Figure(value, told["origin"], low, high, told["why"] or "")
 
 
 def _spread(times: dict[str, float]) -> Figure:

@@ -13,6 +13,7 @@ from typing import Any
 from lepton_kit.data.preprocessing import SIDECAR
 from lepton_kit.deploy.report import show
 from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
+from lepton_kit.deploy.report.saving import same_for_less
 from lepton_kit.deploy.report.still import front_picture
 from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError
@@ -80,6 +81,18 @@ class ReportCard:
     def figure(self, cost: str = "latency_1_one") -> Any:
         """A plotly figure: score against ``cost``, with intervals, and the Pareto front."""
         return show.card_figure(self, cost)
+
+    def saving(self, cost: str = "energy") -> str | None:
+        """In a sentence which variant keeps the score of float LiteRT within its interval for the least energy; None if unknown."""
+        return same_for_less(self.rows, self.reference, self.metric, cost, self.higher_is_better)
+
+    def energy(self, prices: str | Path | None = None) -> Any:
+        """A pandas table, a row a variant: joules of 1,000 predictions with their interval and tag, electricity, ``worth_it``.
+
+        That is above what the machine takes without work. ``prices`` is a YAML file as of `Run.cost`; ``worth_it`` marks
+        the Pareto front of score and energy. Raises `ConfigError` for prices without electricity.
+        """
+        return show.energy_table(self, prices)
 
     def tensor_errors(self, name: str) -> Any:
         """A pandas table of what number format did to every weight tensor of a variant; the largest error first."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lepton_kit import devices, errors
+from lepton_kit import errors
 from lepton_kit.compression.quantization.formats import check_precisions
 from lepton_kit.data.prepared import open_folder
 from lepton_kit.deploy import sidecars
@@ -29,6 +29,7 @@ from lepton_kit.deploy.subject import (
     store_test,
 )
 from lepton_kit.errors import CompressionError, ModelError, RunError
+from lepton_kit.machine import devices
 from lepton_kit.models import trust as trusted
 from lepton_kit.models.description import description
 from lepton_kit.processes.detached import start_detached

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.data.structure import Arrays, first, items, joined
+from lepton_kit.deploy.report.joules import joules_per_call
 from lepton_kit.deploy.runners import flat, in_batches, open_runner
-from lepton_kit.devices import energy_counters, joules
 from lepton_kit.errors import CompressionError
 
 COMPARED = 64
@@ -21,7 +21,6 @@ BATCHES = (1, 32)
 SLICE_SECONDS = (
     0.003  # one repetition runs at least this long, so that the clock's resolution does not matter
 )
-ENERGY_SECONDS = 1.0
 ROUNDS, EXTRA_SECONDS = 4, 20.0
 """Timings that can't be told apart are taken again: so many rounds in all, and none begins after so many seconds."""
 
@@ -195,7 +194,7 @@ def time_models(
 
     With ``against``, the name of one of them, it measures on (`quietest`) while another can't be told from that one at
     the first batch size. ``models`` holds ``{"name", "runtime", "path"}``. Returns name -> batch -> ``{"median", "low", "high"}`` in ms a
-    call (quartiles), and with ``energy`` -> ``"joule"`` per sample at batch 1 where the machine tells. What is timed
+    call (quartiles), and with ``energy`` -> ``"energy"``: the fields of `joules_per_call` at batch 1. What is timed
     is setting the input, running, and reading the output; quantising the input beforehand is not.
     """
     x = load_inputs(inputs, max(batches))
@@ -215,9 +214,8 @@ def time_models(
     result: dict[str, dict[str, Any]] = {model["name"]: {} for model in models}
     for (name, batch), spread in spreads.items():
         result[name][str(batch)] = spread
-    counters = energy_counters() if energy else []
-    for model in models if counters else ():
-        result[model["name"]]["joule"] = joule_per_call(runners[model["name"], batches[0]], counters)
+    for model in models if energy else ():
+        result[model["name"]]["energy"] = joules_per_call(runners[model["name"], batches[0]])
     return result
 
 
@@ -342,17 +340,3 @@ def keras_on(
     times = time_models([model], inputs, 1, repetitions=repetitions)
     predict_file(path, inputs, output)
     return times["keras"]
-
-
-# ------------------------------------------------------------------ energy
-def joule_per_call(run: Callable[[], Any], counters: Sequence[tuple[Path, float]]) -> float:
-    """Energy of the whole package for one call, over about a second of calls; idle power is included."""
-
-    def read() -> list[float]:
-        return [float(path.read_text()) for path, _ in counters]
-
-    before, calls, end = read(), 0, time.perf_counter() + ENERGY_SECONDS
-    while time.perf_counter() < end:
-        run()
-        calls += 1
-    return joules(before, read(), [wrap for _, wrap in counters]) / calls

@@ -27,6 +27,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "latency_32_all": ("latency, batch 32, all threads", "ms"),
     "throughput": ("throughput", "samples/s"),
     "energy": ("energy per inference", "mJ"),
+    "training_energy": ("energy of its training", "J"),
     "luts": ("LUTs", "cells"),
     "flip_flops": ("flip-flops", "cells"),
     "dsps": ("DSPs", "cells"),

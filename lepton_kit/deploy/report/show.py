@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lepton_kit.deploy.report.rows import COLUMNS, OWN, Figure, Row, own_keys
 from lepton_kit.deploy.report.still import KINDS, Drawn, front_picture, with_picture
+from lepton_kit.errors import ConfigError
+from lepton_kit.planning.cost import load as load_prices
 
 if TYPE_CHECKING:
     import pandas
@@ -29,6 +32,9 @@ class Card(Drawn, Protocol):
     def reference(self) -> Row | None:
         """The row of the float model in LiteRT."""
 
+    def saving(self, cost: str = "energy") -> str | None:
+        """The same score for less, in a sentence."""
+
 
 def table(card: Card, origins: bool = False) -> pandas.DataFrame:
     """One row a variant; figures as numbers, or as their tags."""
@@ -46,7 +52,7 @@ def table(card: Card, origins: bool = False) -> pandas.DataFrame:
                 record[heading] = figure.origin if figure else "not_run"
                 continue
             record[heading] = figure.value if figure and figure.value is not None else float("nan")
-            if key == "score" or key.startswith("latency"):
+            if key in ("score", "energy") or key.startswith("latency"):
                 record[f"{heading} low"] = figure.low if figure and figure.low is not None else float("nan")
                 record[f"{heading} high"] = (
                     figure.high if figure and figure.high is not None else float("nan")
@@ -65,6 +71,34 @@ def column_heading(card: Card, key: str) -> str:
     if key == "score":
         return card.metric
     return f"{heading} ({unit})" if unit in ("ms", "mJ", "bytes", "samples/s", "cycles") else heading
+
+
+def energy_table(card: Card, prices: str | Path | None = None) -> Any:
+    """A row a variant: what 1,000 predictions take and cost; see `ReportCard.energy`."""
+    import pandas
+
+    known = load_prices(prices)
+    if known.electricity is None:
+        raise ConfigError(f"{known.file}: electricity", given=None, rule="a price per_kwh")
+    best = {row.name for row in card.front("energy")}
+    money = f"{known.electricity.currency} for 1,000"
+    records = []
+    for row in card.rows:
+        figure = row.figures.get("energy")
+        joules = row.get("energy")  # millijoules of one are joules of 1,000
+        each = known.electricity.amount / 3.6e6
+        record: dict[str, Any] = {
+            "variant": row.name,
+            card.metric: row.get("score"),
+            "joules for 1,000": joules,
+            "low": None if figure is None else figure.low,
+            "high": None if figure is None else figure.high,
+            money: None if joules is None else joules * each,
+            "origin": "not_run" if figure is None else figure.origin,
+            "worth_it": row.name in best,
+        }
+        records.append(record)
+    return pandas.DataFrame.from_records(records).set_index("variant")
 
 
 def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects.Figure:
@@ -103,7 +137,9 @@ def card_figure(card: Card, cost: str = "latency_1_one") -> plotly.graph_objects
         line={"dash": "dot", "color": GREY},
         name="Pareto front",
     )
-    figure.update_xaxes(title=f"{COLUMNS[cost][0]} ({COLUMNS[cost][1]}), measured", type="log")
+    origins = {row.figures[cost].origin for row in card.rows if row.get(cost) is not None}
+    told = " and ".join(sorted(origins)) or "not known"
+    figure.update_xaxes(title=f"{COLUMNS[cost][0]} ({COLUMNS[cost][1]}), {told}", type="log")
     figure.update_yaxes(title=f"{card.metric} on {card.held_out} held-out samples")
     return with_picture(neutral(figure), front_picture(card, cost))
 
@@ -135,6 +171,7 @@ def markdown(card: Card) -> str:
         "gzip",
         "latency 1",
         "latency 32",
+        "energy",
         "× faster",
     ]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -159,11 +196,14 @@ def markdown(card: Card) -> str:
     lines += [
         f"- {name}: {value}" for name, value in card.settings.items() if isinstance(value, str | int | float)
     ]
+    if (saving := card.saving()) is not None:
+        lines.append(f"- {saving}")
+    lines.append("- energy in mJ for one prediction, above what the machine takes without work")
     lines.append("- one-thread latency in ms, median (quartiles); intervals of the score are 95 %")
     return "\n".join(lines) + "\n"
 
 
-MAIN = ("score", "difference", "file_bytes", "gzip_bytes", "latency_1_one", "latency_32_one")
+MAIN = ("score", "difference", "file_bytes", "gzip_bytes", "latency_1_one", "latency_32_one", "energy")
 
 
 def _cell(row: Row, key: str) -> str:
@@ -183,7 +223,7 @@ def _number(key: str, figure: Figure, value: float) -> str:
         return f"{value:+.4f}"
     if key.endswith("_bytes"):
         return f"{value / 1024:.1f} KiB"
-    if key.startswith("latency"):
+    if key.startswith("latency") or key == "energy":
         spread = f" ({figure.low:.3g}–{figure.high:.3g})" if figure.low is not None else ""
         return f"{value:.3g}{spread}"
     return f"{value:.4f}" if key.startswith(OWN) else f"{value:g}"

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit import devices
 from lepton_kit.compression.quantization.formats import PRECISIONS
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.report.search import Trunk
 from lepton_kit.errors import CompressionError
+from lepton_kit.machine import devices
 from lepton_kit.processes.isolated import Call
 
 LANES = 4

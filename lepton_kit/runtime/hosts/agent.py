@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lepton_kit.devices import free_disk, gpus, memory, usable_cores
 from lepton_kit.errors import RunError, why_not_written
+from lepton_kit.machine.devices import free_disk, gpus, memory, usable_cores
 from lepton_kit.models import trust
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.cleaning import in_use
@@ -183,7 +183,12 @@ class Agent:
             self._outbox.post(talk.Arrived(count=len(mirror.offered)))
 
     def _listen(self, executor: LocalExecutor) -> None:
+        for took in executor.energy(time.monotonic()):
+            self._outbox.post(talk.Took(fields=took))
         for worker, message in executor.receive():
+            if isinstance(message, messages.Detached):  # it may be the last that the driver hears
+                for took in executor.energy(time.monotonic(), True):
+                    self._outbox.post(talk.Took(fields=took))
             told = talk.passed(worker, message)
             folders = written(message) if self._returning is not None else []
             if folders and self._returning is not None:

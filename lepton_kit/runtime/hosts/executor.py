@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lepton_kit.config import RunConfig
 from lepton_kit.rundir import HeldFolder
@@ -154,6 +155,10 @@ class HostsExecutor:
         if self._spark is not None:
             found += self._spark.losses()
         return found
+
+    def energy(self, now: float, fresh: bool = False) -> list[dict[str, Any]]:
+        """What the agents have said: each looks by itself, and when a worker leaves its ring."""
+        return [{**took, "host": link.host.name} for link in self.links for took in link.taken()]
 
     def tend(self, hang_seconds: float) -> None:
         """Look after the hosts: one that is silent is lost, one that is lost is tried again."""

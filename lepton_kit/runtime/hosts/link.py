@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lepton_kit.errors import RunError
 from lepton_kit.hosts import HostSpec
@@ -63,6 +63,7 @@ class HostLink:
         """What the agent has found out when it was asked, in its order."""
         self.proven = True
         """Whether the other hosts reach it; one that was cut off has to show that first, when it is there again."""
+        self._taken: list[dict[str, Any]] = []
         self._no_room: str | None = None
         self._needs_bytes = 0
         self._tries = 0
@@ -84,6 +85,11 @@ class HostLink:
         if not self.proven:
             return "looking whether the other hosts reach it"
         return self._sending.doing or (None if self._loaded else "loading TensorFlow")
+
+    def taken(self) -> list[dict[str, Any]]:
+        """What the run's part of the host took, as its agent has said since this was asked last."""
+        found, self._taken = self._taken, []
+        return found
 
     # ------------------------------------------------------------------ coming and going
 
@@ -258,6 +264,8 @@ class HostLink:
                 self._intake.printed(worker, text)
             case talk.Returned():
                 self._intake.take(message)
+            case talk.Took(fields=fields):
+                self._taken.append(fields)
             case talk.Ping(loaded=loaded):
                 self._loaded = loaded
             case talk.Opened(stream=stream) if self.rendezvous is not None:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lepton_kit.devices import free_disk
 from lepton_kit.errors import RunError
+from lepton_kit.machine.devices import free_disk
 from lepton_kit.runtime.hosts import talk
 from lepton_kit.runtime.hosts.cleaning import clean, environments
 from lepton_kit.runtime.hosts.mirror import hosts_folder

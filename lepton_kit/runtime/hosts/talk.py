@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from lepton_kit.training.messages import Message, encode
 
@@ -99,6 +99,13 @@ class Ping(Message):
     """The sender is there; both sides send it. ``loaded``: an agent whose workers can start has TensorFlow in memory."""
 
     loaded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Took(Message):
+    """What the run's part of the host took: the fields of an ``energy`` event."""
+
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +303,7 @@ FromAgent = (
     | Lost
     | Passed
     | Ping
+    | Took
     | Printed
     | Opened
     | Streamed

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -17,19 +18,21 @@ POOL = "LEPTON_POOL"
 """The environment variable that names the folder, or says ``off``."""
 PLACES = (Path("/dev/shm"), Path("/tmp"))
 NAME = "lepton-pool"
-LOCK = "lock"
+LOCK, SUFFIX = "lock", ".json"
+MOST_NAMES = 1 << 20
 MODE = 0o1777
 """Anybody may add a file, and only its owner may take it away."""
 PATIENCE_SECONDS = 2.0
 """A member holds the lock for milliseconds. Who does not get it within this time tries again at its next look."""
 WITHOUT_LOCKS = {
-    **dict.fromkeys(("nfs", "nfs4"), ("nolock", "local_lock=all", "local_lock=flock")),
+    **dict.fromkeys(("nfs", "nfs4"), ("nolock", "local_lock=all", "local_lock=flock", "nocto")),
     **dict.fromkeys(("cifs", "smb3"), ("nobrl",)),
     "lustre": ("localflock", "noflock"),
-    **dict.fromkeys(("fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"), ("",)),
+    **dict.fromkeys(("beegfs", "9p", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"), ("",)),
 }
-"""Network file systems by type, and the options of a mount under which locks do not hold between machines ("" : always):
-nfs(5), mount.cifs(8), mount.lustre(8), and the manuals of the others."""
+"""Network file systems by type, and the options of a mount under which locks do not hold between machines ("" : always), or, with
+nocto, what another machine has written is not seen: nfs(5), mount.cifs(8), mount.lustre(8), and the manuals of the others; BeeGFS holds locks on each machine alone unless its
+client's `tuneUseGlobalFileLocks` says otherwise, which a mount doesn't tell."""
 
 
 def folder_named() -> Path | None:
@@ -71,6 +74,22 @@ class PoolFolder:
         finally:
             os.close(descriptor)
 
+    def enroll(self, run: str) -> None:
+        """Note a member in the file of the lock; to be called with the pool locked. May raise `OSError`.
+
+        What is in a file is seen by the next one who has its lock, on network file systems too (nfs(5)); a list of a folder may be
+        half a minute old there, and a member that nobody sees is not counted.
+        """
+        there = [one for one in enrolled(self.path) if one != run and (self.path / f"{one}{SUFFIX}").exists()]
+        text = "".join(f"{one}\n" for one in [*there, run]).encode()
+        descriptor = self._open()
+        try:
+            os.pwrite(descriptor, text, 0)
+            os.ftruncate(descriptor, len(text))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def _open(self) -> int:
         try:
             return os.open(self._lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -96,6 +115,16 @@ class PoolFolder:
         finally:
             os.close(first)
             os.close(second)
+
+
+def enrolled(folder: Path) -> list[str]:
+    """The members that the file of a pool's lock names; what is no name counts for nothing."""
+    try:
+        with open(folder / LOCK, "rb") as file:
+            lines = file.read(MOST_NAMES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if re.fullmatch(r"[\w.-]{1,200}", line) and not line.startswith(".")]
 
 
 def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:

@@ -145,8 +145,3 @@ def by_pace(places: Sequence[tuple[float, int]], now: float) -> float | None:
     each = (places[-1][0] - places[0][0]) / moved
     waited = now - places[-1][0]
     return max(each * (places[-1][1] + 1) - waited, each / 4)
-
-
-def shares_machine(config: RunConfig) -> bool:
-    """Whether a run takes what is free of its machine, and so has to share it."""
-    return config.workers.count == "auto" and config.workers.hosts is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lepton_kit.devices import cores_left
+from lepton_kit.machine.devices import cores_left
 
 LOOK_SECONDS = 4.0
 """Time between two looks at the load; two looks that agree change what is taken to be free."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import math
-import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
-from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
+from lepton_kit.runtime.pool.files import OwnFile, of_the_living
+from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, enrolled
 
-SUFFIX = ".json"
-MOST_BYTES = 1 << 16
+SILENT_SECONDS = 60.0
+"""A member looks every ten seconds at least, in line, and every second while it trains."""
+SILENT = "its driver is held up: nothing was heard of it for a minute"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -27,7 +27,8 @@ class Entry:
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
     time since it joined; ``since``: when it came into the line (None: it has its workers); ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
     sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
-    how long it may wait in line, by the pace of the line so far.
+    how long it may wait in line, by the pace of the line so far. ``machine`` is which machine it shares, or which hosts; of these
+    ``places`` says how many slots it holds of each. ``seen`` is when it wrote last.
     """
 
     run: str
@@ -53,16 +54,28 @@ class Entry:
     cap: int | None = None
     wait_seconds: float | None = None
     speeds: dict[int, float] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+    seen: float | None = None
+
+    def silent(self, now: float) -> bool:
+        """Whether it has written nothing for so long that it can't take what it is given: its process is held up.
+
+        >>> Entry("a", "me", 1.0, seen=100.0).silent(500.0), Entry("a", "me", 1.0).silent(500.0)
+        (True, False)
+        """
+        return self.seen is not None and now - self.seen > SILENT_SECONDS
 
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
+        silent = self.silent(now)
+        cap = self.held if silent and self.held else self.cap
         return Request(
             self.run,
             arrived=self.arrived,
             waited=0.0 if self.since is None or self.held else max(0.0, now - self.since),
-            suspendable=self.suspendable,
+            suspendable=self.suspendable and not silent,
             least=self.least,
-            most=self.most if self.cap is None else max(self.least, min(self.most, self.cap)),
+            most=self.most if cap is None else max(self.least, min(self.most, cap)),
             weight=self.share,
             priority=self.priority,
             held=self.held,
@@ -79,6 +92,7 @@ class Entry:
             values = json.loads(text)
             known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
             known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            known["places"] = {str(name): int(n) for name, n in dict(known.get("places", {})).items()}
             entry = cls(**known)
             entry.request(0.0)
             numbers = (
@@ -89,72 +103,49 @@ class Entry:
                 entry.run_bytes,
             )
             fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
+            fine &= all(n >= 0 for n in entry.places.values())
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
             fine &= all(
-                one is None or float(one) >= 0 for one in (entry.free, entry.wait_seconds, entry.since)
+                one is None or float(one) >= 0
+                for one in (entry.free, entry.wait_seconds, entry.since, entry.seen)
             )
         except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
             return None
         return entry if fine else None
 
 
-class Membership:
+class Membership(OwnFile):
     """A run's own file. Others see that it is gone when its lock is, however it ended."""
 
     def __init__(self, folder: PoolFolder, run: str):
         """Join; to be called with the pool locked. Raises `OSError`."""
-        self._path = folder.path / f"{run}{SUFFIX}"
-        self.descriptor = _open_own(self._path)
-        try_lock(self.descriptor)
+        super().__init__(folder, f"{run}{SUFFIX}")
+        try:
+            folder.enroll(run)
+        except OSError:
+            self.leave()
+            raise
 
-    def write(self, entry: Entry) -> None:
+    def tell(self, entry: Entry) -> None:
         """Say what is true now; to be called with the pool locked."""
-        text = json.dumps(asdict(entry)).encode()
-        os.pwrite(self.descriptor, text, 0)
-        os.ftruncate(self.descriptor, len(text))
-
-    def leave(self) -> None:
-        """Take the file away."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
-        os.close(self.descriptor)
+        entry.seen = time.time()
+        self.write(json.dumps(asdict(entry)))
 
 
-def _open_own(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # of an earlier driver of this run
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
-    os.fchmod(descriptor, 0o644)
-    return descriptor
+def entries(folder: Path, group: str | None = None) -> list[Entry]:
+    """The runs of a pool that live and share these hosts, or this machine, in order of arrival. Dead ones' files are swept if ours."""
+    group = this_machine() if group is None else group
+    return [one for one in everyone(folder) if one.machine == group]
 
 
-def entries(folder: Path) -> list[Entry]:
-    """The runs of a pool that live, in order of arrival; the files of dead ones are passed over, and swept if they are ours."""
+def everyone(folder: Path) -> list[Entry]:
+    """All runs that find each other in a folder, whatever they share."""
     found = []
-    machine = this_machine()
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        entry = _read(path)
-        if entry is not None and entry.machine == machine and path.stem == entry.run:
+    for name, text in of_the_living(folder, SUFFIX, enrolled(folder)):
+        entry = Entry.read(text)
+        if entry is not None and name == entry.run:
             found.append(entry)
     return sorted(found, key=lambda one: (one.arrived, one.run))
-
-
-def _read(path: Path) -> Entry | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if try_lock(descriptor, fcntl.LOCK_SH):  # nobody holds it: its run is dead
-            if os.fstat(descriptor).st_uid == os.getuid():
-                path.unlink(missing_ok=True)
-            return None
-        return Entry.read(os.pread(descriptor, MOST_BYTES, 0).decode("utf-8", "replace"))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
 
 
 def this_machine() -> str:
@@ -173,6 +164,8 @@ def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Ca
     ``free_bytes`` are free now: what members use already is theirs to divide too. At least one core: a busy machine
     goes on with one run.
 
+    Of hosts all slots count, and no memory: nobody looks at their load.
+
     >>> a = Entry("a", "me", 1.0, held=1, cores=8, free=6, used_bytes=50)
     >>> capacity([a, Entry("b", "me", 2.0, held=1, cores=8, free=3)], 8, 100)
     Capacity(workers=6, memory_bytes=150)
@@ -185,9 +178,22 @@ def capacity(members: Sequence[Entry], cores: int, free_bytes: int | None) -> Ca
 
 
 def grants(members: Sequence[Entry], shared: Capacity, now: float) -> dict[str, Grant]:
-    """Who gets what, as every member computes it."""
-    speeds = {one.run: one.speeds for one in members}
-    return allocate([one.request(now) for one in members], shared, speeds)
+    """Who gets what, as every member computes it. One that is silent keeps what it has, and gets nothing: others go first.
+
+    >>> stopped = Entry("a", "me", 1.0, seen=0.0)
+    >>> [
+    ...     one.workers
+    ...     for one in grants([stopped, Entry("b", "me", 2.0, seen=99.0)], Capacity(1), 100.0).values()
+    ... ]
+    [1, 0]
+    """
+    heard = [one for one in members if one.held or not one.silent(now)]
+    speeds = {one.run: one.speeds for one in heard}
+    found = allocate([one.request(now) for one in heard], shared, speeds)
+    for one in members:
+        if one.run not in found:
+            found[one.run] = Grant(one.run, 0, len(members) - 1, None, SILENT)
+    return found
 
 
 def reserved(entry: Entry, members: Sequence[Entry], shared: Capacity, granted: int) -> int:

@@ -6,16 +6,18 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_kit.config import RunConfig
-from lepton_kit.devices import memory, usable_cores
 from lepton_kit.errors import LeptonError
+from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.models import footprint
 from lepton_kit.planning.allocation import HORIZON_SECONDS, Grant
 from lepton_kit.rundir import Status
+from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.load import ForeignLoad, busy_seconds
 from lepton_kit.runtime.pool.members import (
@@ -27,6 +29,7 @@ from lepton_kit.runtime.pool.members import (
     reserved,
     this_machine,
 )
+from lepton_kit.runtime.pool.spread import group_of, shares, spread, unit, units_of
 
 if TYPE_CHECKING:
     from lepton_kit.rundir.view import RunView
@@ -48,7 +51,7 @@ RUN_BYTES = 290_000_000
 
 
 class Share:
-    """What a run gets of its machine. ``find`` opens the pool when it is needed; without one the run is the only one there."""
+    """What a run gets of its machine or its hosts. ``find`` opens the pool when it is needed; without one the run is the only one there."""
 
     def __init__(
         self,
@@ -58,7 +61,10 @@ class Share:
         base: Path | None = None,
     ):
         workers = config.workers
-        self._cores = cores = usable_cores()
+        hosts = workers.hosts or ()
+        self._units = units_of(hosts)
+        """Slots of the hosts that it shares; none where it shares its machine."""
+        self._cores = cores = sum(self._units.values()) or usable_cores()
         self._find = find
         self._membership: Membership | None = None
         self._load = ForeignLoad(cores)
@@ -72,7 +78,7 @@ class Share:
             run,
             user_name(),
             time.time(),
-            machine=this_machine(),
+            machine=group_of(hosts) if hosts else this_machine(),
             least=min(workers.min_workers, max(1, cores)),
             most=max(1, min(workers.max_workers or cores, config.training.global_batch)),
             share=workers.share,
@@ -85,7 +91,7 @@ class Share:
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
         self.entry.since = self.entry.arrived
-        self._applies = workers.hosts is None
+        self._applies = shares(config)
         self.granted: int | None = None
         """Workers to begin with; None: as many as are free."""
 
@@ -106,25 +112,36 @@ class Share:
         with folder.locked():
             if self._membership is None:
                 self._membership = Membership(folder, entry.run)
-            self._membership.write(entry)
-            grant = self._decide(entries(folder.path))
-            self._membership.write(entry)
+            self._membership.tell(entry)
+            grant = self._decide(entries(folder.path, entry.machine))
+            self._membership.tell(entry)
         return grant
+
+    def first_look(self) -> Grant:
+        """The same when a run begins: where the pool can't be read or written now, the run waits in line and says why."""
+        try:
+            return self.look()
+        except OSError as failure:
+            why = f"the folder that runs share can't be used now ({failure.strerror or failure})"
+            return Grant(self.entry.run, 0, 0, None, why)
 
     def _decide(self, members: list[Entry]) -> Grant:
         entry = self.entry
         if not any(one.run == entry.run for one in members):  # somebody took the file away
             members = [*members, entry]
         members = [entry if one.run == entry.run else one for one in members]
-        if entry.held:
+        if entry.held and not self._units:
             own = {one.run: one.seconds for one in members}
             self._load.look(time.monotonic(), busy_seconds(), own)
             entry.free = self._load.free
-        shared = capacity(members, self._cores, memory()[1])
+        shared = capacity(members, self._cores, None if self._units else memory()[1])
         grant = grants(members, shared, time.time())[entry.run]
         workers = reserved(entry, members, shared, grant.workers)
         if workers > entry.held:
             entry.held = workers
+        if self._units:
+            others = [one.places for one in members if one.run != entry.run]
+            entry.places = spread(entry.held, entry.places, others, self._units)
         if workers == 0 and grant.workers:
             grant = Grant(
                 entry.run, 0, 0, grant.wait_seconds, "waits until others give back what they have too much"
@@ -153,6 +170,9 @@ class Share:
         entry, status = self.entry, view.status
         training = view.world_size if status is Status.RUNNING else 0
         entry.held = max(len(roster.members) - self._standby, wishes.workers)
+        if self._units:
+            stands = Counter(unit(one.place) for one in roster.members.values())
+            entry.places = spread(wishes.workers, stands, [], entry.places)
         # One that is paused holds on to its least; one that starts or ends stays as it is.
         entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
         entry.suspendable = status is Status.RUNNING and now - self._began > TURN_SECONDS
@@ -171,10 +191,17 @@ class Share:
             wishes.take(grant.workers)
             self._changed = now
 
+    def allows(self, places: Sequence[Place], taken: Sequence[Place]) -> list[Place]:
+        """Of the places of its hosts those where it may start a worker beside the ones ``taken``; of a machine all."""
+        if not (self._units and self._membership):
+            return list(places)
+        left = Counter(self.entry.places) - Counter(map(unit, taken))
+        return [place for place in places if left[unit(place)] > 0]
+
     def wait_again(self) -> None:
         """The run has given all its workers back, and waits in line."""
         entry = self.entry
-        entry.held, entry.used_bytes, entry.cap, entry.suspendable = 0, 0, None, False
+        entry.held, entry.used_bytes, entry.cap, entry.suspendable, entry.places = 0, 0, None, False, {}
         entry.state, entry.since, self.granted = "queued", time.time(), None
 
     def _count_seconds(self, now: float, own: float, training: bool) -> None:
@@ -215,7 +242,7 @@ class Share:
             membership, self._membership = self._membership, None
             with contextlib.suppress(OSError):
                 membership.leave()
-            self.entry.held, self._heard = 0, None
+            self.entry.held, self._heard, self.entry.places = 0, None, {}
             self._load.forget()
 
 

@@ -9,6 +9,9 @@
 
 #include "ring.h"
 
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+
 REGISTER_OP("LeptonRingSum")
     .Input("tensors: N * float")
     .Input("scale: float")
@@ -189,3 +192,63 @@ class RingPublish : public tensorflow::OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name("LeptonRingPublish").Device(tensorflow::DEVICE_CPU), RingPublish);
+
+// Gives a variable the bytes of its value that lie in a file from a place on. It keeps its own memory, since memory that was
+// not used before has to be found page by page; only where somebody else still holds its value it gets other memory. Nothing
+// is written where it has these bytes already.
+REGISTER_OP("LeptonTake")
+    .Input("variable: resource")
+    .Input("descriptor: int32")
+    .Input("place: int64")
+    .SetIsStateful()
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) { return absl::OkStatus(); });
+
+class Take : public tensorflow::OpKernel {
+ public:
+  explicit Take(tensorflow::OpKernelConstruction* context) : OpKernel(context) {}
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    const int descriptor = context->input(1).scalar<int32_t>()();
+    const int64_t place = context->input(2).scalar<int64_t>()();
+    tensorflow::core::RefCountPtr<tensorflow::Var> variable;
+    OP_REQUIRES_OK(context, tensorflow::LookupResource(context, tensorflow::HandleFromInput(context, 0), &variable));
+    tensorflow::mutex_lock lock(*variable->mu());
+    tensorflow::Tensor* value = variable->tensor();
+    OP_REQUIRES(context, tensorflow::DataTypeCanUseMemcpy(value->dtype()),
+                absl::InvalidArgumentError("LeptonTake: a variable of this type is no row of bytes"));
+    const int64_t bytes = value->TotalBytes();
+    std::vector<char> piece(std::min(bytes, kComparedBytes));
+    int64_t same = 0;
+    while (same < bytes) {
+      const int64_t length = std::min(bytes - same, kComparedBytes);
+      OP_REQUIRES(context, Read(descriptor, piece.data(), length, place + same), absl::DataLossError(kShort));
+      if (std::memcmp(piece.data(), static_cast<char*>(value->data()) + same, length) != 0) break;
+      same += length;
+    }
+    if (same == bytes) return;
+    if (!value->RefCountIsOne()) {
+      tensorflow::Tensor other;
+      OP_REQUIRES_OK(context, context->allocate_temp(value->dtype(), value->shape(), &other));
+      std::memcpy(other.data(), value->data(), same);
+      *value = other;
+    }
+    char* target = static_cast<char*>(value->data());
+    OP_REQUIRES(context, Read(descriptor, target + same, bytes - same, place + same), absl::DataLossError(kShort));
+  }
+
+ private:
+  static constexpr int64_t kComparedBytes = 256 << 10;
+  static constexpr char kShort[] = "LeptonTake: the file has fewer bytes than the variable";
+
+  static bool Read(int descriptor, char* target, int64_t bytes, int64_t place) {
+    while (bytes > 0) {
+      const ssize_t read = pread(descriptor, target, bytes, place);
+      if (read < 0 && errno == EINTR) continue;
+      if (read <= 0) return false;
+      target += read, place += read, bytes -= read;
+    }
+    return true;
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("LeptonTake").Device(tensorflow::DEVICE_CPU), Take);

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdint>
@@ -161,7 +162,8 @@ int lepton_ring_open(int descriptor, int rank, int size, size_t largest, int acr
   if (ring.base != nullptr || size < 1 || size > kMaxRanks || rank < 0 || rank >= size) return -1;
   const int flags = descriptor < 0 && size == 1 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
   const size_t bytes = lepton_ring_bytes(size, largest);
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
+  // Populated at once: each rank comes to touch all of it, and a first touch inside a sum would have all ranks wait.
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags | MAP_POPULATE, descriptor, 0);
   if (base == MAP_FAILED) return -1;
   ring.base = static_cast<char*>(base);
   ring.bytes = bytes;

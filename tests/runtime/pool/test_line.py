@@ -13,9 +13,9 @@ import pytest
 from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import RunPaths, RunView, Status, send_request
 from lepton_kit.rundir.line import place_told
-from lepton_kit.rundir.view import describe
+from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.pool import line
-from lepton_kit.runtime.pool.line import shares_machine, wait_in_line
+from lepton_kit.runtime.pool.line import wait_in_line
 from lepton_kit.runtime.pool.members import Entry
 from tests.configs import any_config
 
@@ -144,12 +144,6 @@ def test_a_run_whose_folder_is_deleted_while_it_waits_ends(paths: RunPaths):
 def test_a_pool_that_cannot_be_read_now_is_tried_again(paths: RunPaths):
     looks = Looks(OSError(5, "Input/output error"), TimeoutError("held"), Grant("run", 1))  # type: ignore[arg-type]  # failures among them
     assert wait(paths, looks) is None
-
-
-def test_only_runs_that_take_what_is_free_share_the_machine():
-    assert shares_machine(any_config(workers={"count": "auto"}))
-    assert not shares_machine(any_config(workers={"count": 2}))
-    assert not shares_machine(any_config(workers={"count": "auto", "hosts": ["a:2"]}))
 
 
 def test_a_place_in_words():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lepton_kit.planning.allocation import Capacity
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.files import LEAST_BYTES
+from lepton_kit.runtime.pool.folder import PoolFolder, enrolled
 from lepton_kit.runtime.pool.members import (
     Entry,
     Membership,
@@ -38,13 +40,13 @@ def pool(tmp_path: Path) -> PoolFolder:
 def test_what_a_member_writes_is_read_and_goes_with_it(pool: PoolFolder):
     with pool.locked():
         first, second = Membership(pool, "a"), Membership(pool, "b")
-        first.write(entry("a", 2.0, held=2, speeds={1: 10.0, 2: 19.0}, left=5.0))
-        second.write(entry("b", 1.0))
+        first.tell(entry("a", 2.0, held=2, speeds={1: 10.0, 2: 19.0}, left=5.0))
+        second.tell(entry("b", 1.0))
         found = entries(pool.path)
         assert [one.run for one in found] == ["b", "a"]
         assert found[1].speeds == {1: 10.0, 2: 19.0}
-        second.write(entry("b", 1.0, state="x" * 500))
-        second.write(entry("b", 1.0))  # shorter than before
+        second.tell(entry("b", 1.0, state="x" * 500))
+        second.tell(entry("b", 1.0))  # shorter than before
         assert len(entries(pool.path)) == 2
     first.leave()
     assert [one.run for one in entries(pool.path)] == ["b"]
@@ -59,7 +61,7 @@ from pathlib import Path
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.members import Entry, Membership, this_machine
 made = Membership(PoolFolder(Path({str(pool.path)!r})), "dead")
-made.write(Entry("dead", "me", 1.0, machine=this_machine(), held=2))
+made.tell(Entry("dead", "me", 1.0, machine=this_machine(), held=2))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
@@ -68,11 +70,39 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not (pool.path / "dead.json").exists()
 
 
+def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    with pool.locked():
+        first, second = Membership(pool, "a"), Membership(pool, "b")
+        first.tell(entry("a", 1.0))
+        second.tell(entry("b", 2.0, places={"one": 2}))
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # as a network file system may have it for 30 s
+    assert [(one.run, one.places) for one in entries(pool.path)] == [("a", {}), ("b", {"one": 2})]
+    first.leave()
+    with pool.locked():
+        third = Membership(pool, "c")
+        third.tell(entry("c", 3.0))
+    assert enrolled(pool.path) == ["b", "c"]
+    assert [one.run for one in entries(pool.path)] == ["b", "c"]
+    for one in (second, third):
+        one.leave()
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"../../etc/passwd\n.hidden\n\n", b"a" * 10_000])
+def test_names_that_are_none_are_passed_over(pool: PoolFolder, text: bytes):
+    (pool.path / "lock").write_bytes(text)
+    made = Membership(pool, "a")
+    made.tell(entry("a"))
+    assert [one.run for one in entries(pool.path)] == ["a"]
+    made.leave()
+
+
 def test_a_run_that_goes_on_takes_its_own_file_anew(pool: PoolFolder):
     first = Membership(pool, "a")
-    first.write(entry("a"))
+    first.tell(entry("a"))
     second = Membership(pool, "a")
-    second.write(entry("a", held=3))
+    second.tell(entry("a", held=3))
     assert [one.held for one in entries(pool.path)] == [3]
     os.close(first.descriptor)
     second.leave()
@@ -96,15 +126,15 @@ def test_what_is_no_entry_counts_for_nothing(text: str):
 
 def test_strange_files_harm_nobody(pool: PoolFolder):
     made = Membership(pool, "fine")
-    made.write(entry("fine"))
+    made.tell(entry("fine"))
     os.mkfifo(pool.path / "pipe.json")
     (pool.path / "folder.json").mkdir()
     (pool.path / "link.json").symlink_to("/etc/passwd")
     (pool.path / "other.json").write_text(json.dumps({"run": "fine"}))
     stolen = Membership(pool, "stolen")
-    stolen.write(entry("fine"))  # under another's name
+    stolen.tell(entry("fine"))  # under another's name
     far = Membership(pool, "far")
-    far.write(Entry("far", "me", 0.0, machine="another"))
+    far.tell(Entry("far", "me", 0.0, machine="another"))
     assert [one.run for one in entries(pool.path)] == ["fine"]
     for one in (made, stolen, far):
         one.leave()
@@ -180,3 +210,41 @@ def test_those_who_wait_alike_stay_in_their_order_whoever_looks_and_when():
     for now in (5.0, 7.3, 400.0):
         found = grants([entry("a", held=1), *first], Capacity(1), now)
         assert [found[f"r{k}"].before for k in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_who_is_held_up_is_overtaken_keeps_what_it_has_and_is_no_longer_asked_for_it():
+    now = 1000.0
+    stopped = entry("a", 1.0, seen=now - 300, since=1.0)
+    fine = entry("b", 2.0, seen=now - 5, since=2.0)
+    found = grants([stopped, fine], Capacity(1), now)
+    assert (found["b"].workers, found["a"].workers) == (1, 0)
+    assert "held up" in found["a"].why
+    stopped.held, stopped.most, stopped.suspendable = 1, 4, True
+    found = grants([stopped, fine], Capacity(1), now)
+    assert (found["a"].workers, found["b"].workers) == (1, 0)
+    assert grants([stopped, fine], Capacity(4), now)["a"].workers == 1, "it can't grow"
+    stopped.seen = now
+    assert grants([stopped, fine], Capacity(4), now)["a"].workers > 1
+
+
+def test_a_full_disk_spoils_no_file_and_keeps_no_half_made_member(
+    pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    made = Membership(pool, "a")
+    made.tell(entry("a", speeds={n: 12345.678 * n for n in range(1, 60)}))
+    assert (pool.path / "a.json").stat().st_size == LEAST_BYTES
+    made.tell(entry("a", held=1))
+    assert (pool.path / "a.json").stat().st_size == LEAST_BYTES
+    assert entries(pool.path)[0].held == 1
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        Membership(pool, "b")
+    assert not (pool.path / "b.json").exists()
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
+    monkeypatch.undo()
+    made.leave()

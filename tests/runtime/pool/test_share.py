@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import pytest
 
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
+from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool import load, share
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.load import LOOK_SECONDS, ForeignLoad, busy_seconds
@@ -113,12 +116,23 @@ class Lab:
         for run in runs:
             self.now += share.SETTLE_SECONDS + 1 if settled else share.FOLLOW_SECONDS
             count = run.wishes.workers
-            one = SimpleNamespace(memory_bytes=WORKER_BYTES)
-            run.roster.members = dict.fromkeys(range(count), one)
+            run.roster.members = dict(enumerate(self.workers(run, count)))
             if run.view.status is Status.RUNNING:
                 run.view.world_size = count
                 run.view.current_throughput = 100.0 * count
             run.share.follow(self.now, run.wishes, run.view, run.roster)
+
+    def workers(self, run: Any, count: int) -> list[Any]:
+        """So many workers, on hosts where it may have some; those that there were stay."""
+        hosts = run.share._units
+        every = [Place(host, slot, "cpu", 1) for host in hosts for slot in range(hosts[host])]
+        there = list(run.roster.members.values())[:count]
+        while len(there) < count:
+            taken = [one.place for one in there]
+            free = [one for one in run.share.allows(every, taken) if one not in taken]
+            place = free[0] if hosts else None
+            there.append(SimpleNamespace(memory_bytes=WORKER_BYTES, place=place))
+        return there
 
 
 @pytest.fixture
@@ -208,19 +222,21 @@ def test_a_number_leaves_the_pool_and_auto_joins_it_again(lab: Lab):
     assert a.wishes.workers == 4
 
 
-def test_a_run_on_hosts_takes_no_part(lab: Lab):
-    config = any_config(workers={"count": "auto", "hosts": ["a:2", "b:2"]})
+@pytest.mark.parametrize("workers", [{"count": 2, "hosts": ["a:2"]}, {"count": "auto", "hosts": ["slurm"]}])
+def test_a_number_of_workers_and_hosts_of_a_scheduler_take_no_part(lab: Lab, workers: dict[str, Any]):
+    config = any_config(workers=workers)
     made = Share(config, "far", lambda: pytest.fail("it looked for the pool"))
     wishes = Wishes(config, 4)
+    before = wishes.workers
     made.begin(wishes)
     made.follow(lab.now, wishes, None, None)  # type: ignore[arg-type]  # neither is looked at
-    assert wishes.workers == 4
+    assert wishes.workers == before
 
 
 def test_a_pool_that_is_lost_changes_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch):
     a = lab.run("a")
 
-    def gone(_: Path) -> list:
+    def gone(*_: object) -> list:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(share, "entries", gone)
@@ -250,6 +266,7 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     lab.follow(a)
     assert not a.wishes.suspending, "its turn has just begun"
     lab.now += share.TURN_SECONDS
+    b.share.look()
     lab.follow(a)
     assert a.wishes.suspending
     assert a.wishes.wanted.stopping
@@ -267,3 +284,63 @@ def test_a_stop_by_its_user_counts_for_more_than_others_turns():
     assert (made.suspending, made.wanted.stopping) == (False, True)
     made.suspend()
     assert not made.suspending
+
+
+def slots_used(*runs: Any) -> dict[str, int]:
+    return dict(sum((Counter(run.share.entry.places) for run in runs), Counter()))
+
+
+def test_runs_on_the_same_hosts_share_their_slots_and_no_slot_is_held_twice(lab: Lab):
+    a = lab.run("a", hosts=["one:2", "two:4"])
+    assert (a.wishes.workers, slots_used(a)) == (6, {"one": 2, "two": 4})
+    lab.follow(a)
+    b = lab.run("b", hosts=["two:4", "one:2"])
+    assert (b.grant.workers, slots_used(b)) == (0, {})
+    lab.follow(a)
+    assert a.wishes.workers == 3
+    lab.follow(a, settled=False)  # three of its workers are gone by now
+    grant = b.share.look()
+    assert grant.workers == 3
+    assert slots_used(a, b) == {"one": 2, "two": 4}
+    b.share.begin(b.wishes)
+    lab.follow(b, a)
+    assert (a.wishes.workers, b.wishes.workers) == (3, 3)
+    a.share.leave()
+    lab.follow(b)
+    assert (b.wishes.workers, slots_used(b)) == (6, {"one": 2, "two": 4})
+
+
+def test_other_hosts_and_this_machine_are_other_pools(lab: Lab):
+    assert [lab.run("a").wishes.workers, lab.run("b", hosts=["one:2"]).wishes.workers] == [4, 2]
+    assert lab.run("c", hosts=["one:2", "two:2"]).wishes.workers == 4
+
+
+def test_with_the_pool_switched_off_a_run_has_all_slots(lab: Lab):
+    config = any_config(workers={"count": "auto", "hosts": ["one:2"]}, training={"global_batch": 64})
+    made = Share(config, "alone")
+    assert made.look().workers == 2
+    places = [Place("one", 0, "cpu", 1), Place("one", 1, "cpu", 1)]
+    assert made.allows(places, []) == places
+
+
+def test_a_worker_that_died_is_replaced_where_its_slot_is_kept(lab: Lab):
+    a = lab.run("a", hosts=["one:1", "two:1"])
+    lab.follow(a, a)
+    del a.roster.members[0]
+    a.share.follow(lab.now + 2, a.wishes, a.view, a.roster)
+    assert slots_used(a) == {"one": 1, "two": 1}
+
+
+def test_a_run_that_begins_while_the_folder_has_no_room_waits_in_line_and_says_why(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    made = Share(any_config(workers={"count": "auto"}), "a", lambda: PoolFolder(lab.folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        grant = made.first_look()
+    assert (grant.workers, grant.before) == (0, 0)
+    assert "can't be used now (No space left on device)" in grant.why
+    assert made.look().workers == 4

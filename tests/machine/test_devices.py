@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lepton_kit import devices
 from lepton_kit.errors import DeviceError
+from lepton_kit.machine import devices
+from lepton_kit.machine.nvml import Gpu
 
 
 def test_inventory_is_consistent_and_plain(tmp_path: Path):
@@ -99,26 +99,14 @@ def test_free_disk_names_the_path_it_cannot_read(monkeypatch):
         devices.free_disk("elsewhere")
 
 
-def test_gpus_with_unknown_memory_stay_unknown_and_broken_rows_are_left_out():
-    found = devices.parse_gpus("NVIDIA H100, 81559\nNVIDIA Thor, [N/A]\nerror\n")
-    assert [(gpu.name, gpu.memory_bytes) for gpu in found] == [
-        ("NVIDIA H100", 81559 * 2**20),
-        ("NVIDIA Thor", None),
+def test_gpus_and_their_loads_are_those_that_the_driver_shows(monkeypatch):
+    known = Gpu(0, "NVIDIA H100", "GPU-1", 80_000, 60_000, busy=0.5)
+    monkeypatch.setattr(devices, "found_gpus", lambda: [known, Gpu(1, "NVIDIA Thor")])
+    assert [(one.kind, one.name, one.memory_bytes) for one in devices.gpus()] == [
+        ("gpu", "NVIDIA H100", 80_000),
+        ("gpu", "NVIDIA Thor", None),
     ]
-
-
-def test_a_failing_nvidia_smi_means_no_gpus(monkeypatch):
-    def failing(*arguments, **options):
-        raise subprocess.CalledProcessError(9, "nvidia-smi")
-
-    monkeypatch.setattr(shutil, "which", lambda name: "/bin/false")
-    monkeypatch.setattr(subprocess, "run", failing)
-    assert devices.gpus() == ()
-
-
-def test_no_nvidia_smi_means_no_gpus(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert devices.gpus() == ()
+    assert devices.gpu_loads() == [(0.5, 20_000)]
 
 
 def test_fpga_targets_only_infer_and_say_that_their_figures_are_estimates():

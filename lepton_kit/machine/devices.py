@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import math
-import os
 import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lepton_kit.errors import DeviceError
+from lepton_kit.machine.gpus import found as found_gpus
+from lepton_kit.machine.topology import affinity
 
 Origin = Literal["measured", "estimated", "not_run"]
-MEBIBYTE = 2**20
-POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True)
@@ -84,9 +81,12 @@ def inventory(path: str | Path = ".") -> Inventory:
 
 def usable_cores() -> int:
     """Cores that this process may keep busy: its affinity, cut by the cgroup's quota; at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(cgroup_files("cpu.max"), cgroup_files("cpu.cfs_quota_us", "cpu.cfs_period_us"))
-    return max(1, math.floor(min(affinity, quota)))
+    return max(1, math.floor(min(len(affinity()), quota())))
+
+
+def quota() -> float:
+    """Cores that the control groups of this process let it keep busy, however many it may run on; infinity: no limit."""
+    return cpu_quota(cgroup_files("cpu.max"), cgroup_files("cpu.cfs_quota_us", "cpu.cfs_period_us"))
 
 
 def cpu_quota(unified: list[str], legacy: list[str]) -> float:
@@ -99,9 +99,9 @@ def cpu_quota(unified: list[str], legacy: list[str]) -> float:
     """
     tightest = math.inf
     for text in (*unified, *legacy):
-        quota, _, period = text.partition(" ")
-        if quota.isdigit() and period.strip().isdigit() and int(period) > 0:
-            tightest = min(tightest, int(quota) / int(period))
+        limit, _, period = text.partition(" ")
+        if limit.isdigit() and period.strip().isdigit() and int(period) > 0:
+            tightest = min(tightest, int(limit) / int(period))
     return tightest
 
 
@@ -183,54 +183,21 @@ def cpu_name() -> str:
 
 
 def gpus() -> tuple[Device, ...]:
-    """The GPUs that `nvidia-smi` lists; none where it is missing or fails."""
-    return parse_gpus(_ask_gpus("name,memory.total"))
+    """The GPUs that NVIDIA's driver shows this process; none without it."""
+    note = "needs a TensorFlow with CUDA; `lepton doctor` tells whether this one has it"
+    return tuple(
+        Device("gpu", one.name, ("train", "infer"), one.memory_bytes, "measured", note)
+        for one in found_gpus()
+    )
 
 
 def gpu_loads() -> list[tuple[float, int]]:
-    """Of each GPU the share of the last moment in which it computed, and its used memory in bytes, as `nvidia-smi` says."""
-    return parse_gpu_loads(_ask_gpus("utilization.gpu,memory.used"))
-
-
-def _ask_gpus(query: str) -> str:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return ""
-    asked = [command, f"--query-gpu={query}", "--format=csv,noheader,nounits"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def parse_gpu_loads(answer: str) -> list[tuple[float, int]]:
-    """Loads from `nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits` (per cent, MiB).
-
-    >>> parse_gpu_loads("50, 1\\n")
-    [(0.5, 1048576)]
-    """
-    rows = [[field.strip() for field in row] for row in csv.reader(answer.splitlines())]
+    """Of each GPU the share of the last moment in which it computed, and its used memory in bytes, where these are known."""
     return [
-        (int(row[0]) / 100, int(row[1]) * MEBIBYTE)
-        for row in rows
-        if len(row) == 2 and all(field.isdigit() for field in row)
+        (one.busy, one.memory_bytes - one.free_bytes)
+        for one in found_gpus()
+        if one.busy is not None and one.memory_bytes is not None and one.free_bytes is not None
     ]
-
-
-def parse_gpus(answer: str) -> tuple[Device, ...]:
-    """Devices from `nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits` (memory in MiB).
-
-    >>> parse_gpus("NVIDIA T4, 16384\\n")[0].memory_bytes == 16 * 2**30
-    True
-    """
-    found = []
-    for row in csv.reader(answer.splitlines(), skipinitialspace=True):
-        if len(row) != 2:
-            continue
-        size = int(row[1]) * MEBIBYTE if row[1].strip().isdigit() else None
-        note = "needs a TensorFlow with CUDA; `lepton doctor` tells whether this one has it"
-        found.append(Device("gpu", row[0].strip(), ("train", "infer"), size, "measured", note))
-    return tuple(found)
 
 
 def fpga_targets(environment: Mapping[str, bool] | None = None) -> tuple[Device, ...]:
@@ -301,38 +268,3 @@ def _read_all(folder: Path, names: tuple[str, ...]) -> str | None:
         return " ".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
     except OSError:
         return None
-
-
-# ------------------------------------------------------------------ energy
-def energy_counters(root: Path = POWERCAP) -> list[tuple[Path, float]]:
-    """The packages' energy counters (file, where it wraps, in microjoule) that this user may read; Linux powercap."""
-    found = []
-    for folder in _packages(root):
-        try:
-            int((folder / "energy_uj").read_text())
-            found.append((folder / "energy_uj", float((folder / "max_energy_range_uj").read_text())))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _packages(root: Path) -> list[Path]:
-    """The folders of whole packages; a part of one is counted in it already."""
-    return [folder for folder in sorted(root.glob("intel-rapl:*")) if folder.name.count(":") == 1]
-
-
-def why_no_energy(root: Path = POWERCAP) -> str:
-    """Why `energy_counters` finds none, in words."""
-    known = _packages(root)
-    if not known:
-        return f"this machine shows no energy counter of its processors ({root})"
-    return f"the energy counter can't be read by this user ({known[0] / 'energy_uj'})"
-
-
-def joules(before: Sequence[float], after: Sequence[float], wraps: Sequence[float]) -> float:
-    """Energy between two readings in microjoule; a counter that has wrapped once is put right.
-
-    >>> joules([5e6], [2e6], [10e6])
-    7.0
-    """
-    return sum((b - a) % w if b < a else b - a for a, b, w in zip(before, after, wraps, strict=True)) / 1e6

@@ -1,0 +1,259 @@
+"""How well `lk.plan` predicts: fitted on 1 and 2 workers, held against what 3 and 4 workers, other batches and two hosts measure.
+
+    python benchmarks/planner.py [--short] [--kinds mlp cnn …] [--seconds 1.0] [--no-hosts] [--json FILE]
+    python benchmarks/planner.py --simulate FILE.svg [--kinds cnn]
+
+Five kinds of models, one thread a worker. Measured for the fit: 1 and 2 workers at global batches 128 and 32, and a sum
+between two agents on this machine. Predicted, then measured: 3 and 4 workers at both batches, 2 and 3 at batch 80, and 3 and
+4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. Each
+number of workers is visited twice, down and up; steps are medians over reports. Hosts need root, iproute2 and
+openssh-server. ``--short`` takes two kinds and one link. ``--simulate`` draws throughput and efficiency of one kind for
+1 to 4,096 workers on hosts like this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kinds import KINDS, keras_model, samples
+from slow_link import DEVICE, SlowLink
+
+ROOT = Path(__file__).resolve().parents[1]
+FIVE = ("mlp", "cnn", "lstm", "attention", "waves")
+BATCHES, OTHER = (128, 32), 80
+LINKS = ("1gbit/0.5", "100mbit/5")
+FITTED, PREDICTED = (1, 2), (3, 4)
+ACROSS = 4
+LARGE, SMALL = 32_000, 9_000
+"""Bytes of a packet: at 1 Gbit/s large, for the relay's sake; on slower links small, so that few bytes pass at once unshaped."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prediction beside what was measured then, in seconds a step."""
+
+    kind: str
+    what: str
+    predicted: float
+    low: float
+    high: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        return self.predicted / self.measured - 1.0
+
+    @property
+    def held(self) -> bool:
+        return self.low <= self.measured <= self.high
+
+    def line(self) -> str:
+        step = f"{1e3 * self.predicted:.2f} ({1e3 * self.low:.2f} to {1e3 * self.high:.2f})"
+        held = "yes" if self.held else "no"
+        return (
+            f"| {self.kind} | {self.what} | {step} | {1e3 * self.measured:.2f} | {self.error:+.1%} | {held} |"
+        )
+
+
+def starter(kind: str) -> Any:
+    """Starts short runs of a kind of model."""
+    import keras
+
+    import lepton_kit as lk
+
+    model = keras_model(kind)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data = lk.data.arrays(*samples(kind), validation_split=0)
+
+    def start(folder: Path, options: Any) -> Any:
+        return lk.launch(model, data, runs_dir=folder, **options)
+
+    return start
+
+
+@contextmanager
+def two_hosts(stack: ExitStack) -> Iterator[tuple[Any, SlowLink] | None]:
+    """A lab of two hosts and the link between them."""
+    from tests.hosts.lab import lab
+
+    folder = Path(stack.enter_context(_folder()))
+    hosts = stack.enter_context(lab(folder, "one", "two"))
+    os.environ["LEPTON_SSH_COMMAND"] = hosts.ssh_command
+    link = SlowLink([host.namespace for host in hosts.hosts.values()], "1gbit", 0.5)
+    stack.callback(link.close)
+    yield hosts, link
+
+
+def _folder() -> Any:
+    import tempfile
+
+    return tempfile.TemporaryDirectory(prefix="lepton-bench-")
+
+
+def on_hosts(
+    start: Any, hosts: Any, shaped: SlowLink, links: list[str], seconds: float, places: int
+) -> list[Any]:
+    """Measured steps over two hosts of this machine, for each link."""
+    from lepton_kit.client.planning_runs import EPOCHS, EVER, LOG_SECONDS, started, visit
+    from lepton_kit.planning.measured_steps import read
+    from lepton_kit.planning.scaling import Link
+    from lepton_kit.rundir.events import EventReader
+
+    specs = [{"name": name, "slots": ACROSS // 2, "threads": 1, "interface": DEVICE} for name in hosts.hosts]
+    options = {
+        "global_batch": BATCHES[0], "workers": ACROSS, "epochs": EPOCHS, "log_seconds": LOG_SECONDS,
+        "checkpoint_seconds": EVER, "hang_seconds": 60.0, "hosts": specs, "name": "plan",
+    }  # fmt: skip
+    found = []
+    with started(start, options) as run:
+        for link in links:
+            rate, milliseconds = link.split("/")
+            shaped.reshape(rate, float(milliseconds), LARGE if Link.read(link).bits >= 1e9 else SMALL)
+            before = sum(1 for _ in EventReader(run.paths.events).stream())
+            visit(run, [ACROSS, ACROSS - 1, ACROSS], seconds)
+            events = list(EventReader(run.paths.events).stream())
+            # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
+            told = [one for one in events[:before] if one["kind"] in ("plan", "workers")]
+            told += [one for one in events[:before] if one["kind"] == "generation"][-1:]
+            rows = read([*told, *events[before:]], places, Link.read(link)).rows
+            found += [replace(row, setting=replace(row.setting, together=True)) for row in rows]
+    return found
+
+
+def held_against(
+    kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float
+) -> list[Case]:
+    """All predictions of a kind beside what was measured."""
+    from lepton_kit.client.planning_runs import measure
+    from lepton_kit.machine.devices import usable_cores
+    from lepton_kit.planning.estimating import fit
+
+    start, places = starter(kind), usable_cores()
+    took = partial(measure, start, places=places, seconds=seconds)
+    known, later = [], []
+    for batch in BATCHES:
+        told = took(batch=batch, workers=(*FITTED, *PREDICTED))
+        parameters = int(told.facts["parameters"])
+        known += [row for row in told.rows if row.setting.workers in FITTED]
+        later += [row for row in told.rows if row.setting.workers in PREDICTED]
+    later += took(batch=OTHER, workers=(2, 3)).rows
+    if hosts is not None:
+        known += took(batch=BATCHES[0], workers=(2,), across=True).rows
+        later += on_hosts(start, *hosts, links, seconds, places)
+    law = fit(known, parameters)
+    print(f"{kind}: " + ", ".join(f"{n} {v:.3g}" for n, v in law.costs.items()), file=sys.stderr)
+    for row in known:
+        print("  fitted", _what(row), f"{1e3 * row.seconds:.2f} ms ± {row.scatter:.1%}, law {1e3 * law.step(row.setting).value:.2f}",
+              {n: round(1e3 * v, 2) for n, v in row.parts.items()}, file=sys.stderr)  # fmt: skip
+    return [_case(kind, law, row) for row in later]
+
+
+def _what(row: Any) -> str:
+    setting = row.setting
+    across = f", 2 hosts {setting.link}" if setting.hosts > 1 else ""
+    return f"{setting.workers} workers, batch {setting.batch}{across}"
+
+
+def _case(kind: str, law: Any, row: Any) -> Case:
+    step = law.step(row.setting)
+    return Case(kind, _what(row), step.value, step.low, step.high, row.seconds)
+
+
+def simulate(kind: str, path: Path, seconds: float) -> None:
+    """Draw a plan for 1 to 4,096 workers, with the global batch as it is and growing with the workers."""
+    import keras
+
+    import lepton_kit as lk
+    from lepton_kit.client import planning_picture, planning_told
+    from lepton_kit.planning.scaling import Link, Setting
+
+    model = keras_model(kind)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = lk.plan(
+        model, lk.data.arrays(*samples(kind), validation_split=0), global_batch=BATCHES[0], workers=2, threads=1,
+        seconds=seconds, across=True,
+    )  # fmt: skip
+    link, each = Link.read("10gbit/0.05"), 32
+    curves = []
+    for name, batch in (("global batch 4096", None), (f"{each} a worker", each)):
+        points = []
+        for power in range(13):
+            count = 2**power
+            setting = Setting(
+                count,
+                batch * count if batch else 4096,
+                plan.base.places,
+                max(1, count // plan.base.places),
+                link,
+            )
+            points.append((count, plan.of(setting).efficiency))
+        curves.append(planning_picture.Curve(name, points))
+    text = planning_told.picture(curves, "", unit="efficiency")
+    title = f"{kind}: scaling efficiency on hosts of {plan.base.places} cores, links of 10 Gbit/s and 0.05 ms"
+    picture = planning_picture.draw(curves, quantity=title, text=text, moments={})
+    path.write_text(picture.svg, encoding="utf-8")
+    for curve in curves:
+        print(
+            f"| {curve.name} | " + " | ".join(f"{count}: {found.value:.2f}" for count, found in curve.points)
+        )
+    print(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS))
+    parser.add_argument("--links", nargs="+", default=list(LINKS), help="rate/milliseconds")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each visit")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--no-hosts", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--simulate", type=Path)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    if options.simulate:
+        simulate((options.kinds or ["cnn"])[0], options.simulate, options.seconds)
+        return
+    from tests.hosts.lab import why_not
+
+    kinds = options.kinds or list(FIVE[:2] if options.short else FIVE)
+    links = options.links[:1] if options.short else options.links
+    reason = "not asked for" if options.no_hosts else why_not()
+    began, cases = time.monotonic(), []
+    with ExitStack() as stack:
+        hosts = None
+        if reason is None:
+            hosts = stack.enter_context(two_hosts(stack))
+        else:
+            print(f"no hosts are measured: {reason}\n")
+        print("| model | setting | predicted ms a step (nine of ten) | measured | error | held |")
+        print("|---|---|---:|---:|---:|---|")
+        for kind in kinds:
+            found = held_against(kind, hosts, links, options.seconds)
+            cases += found
+            print("\n".join(one.line() for one in found), flush=True)
+    errors = [abs(one.error) for one in cases]
+    held = sum(one.held for one in cases)
+    print(
+        f"\n{len(cases)} predictions: median error {statistics.median(errors):.1%}, worst {max(errors):.1%}, interval holds "
+        f"{held} of {len(cases)} ({held / len(cases):.0%}); {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}"
+    )
+    if options.json:
+        options.json.write_text(json.dumps([vars(one) for one in cases], indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Short runs that measure how long steps take: a run for each batch, whose workers change while it trains; nothing stays."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lepton_kit.client.run import Run
+from lepton_kit.errors import RunError
+from lepton_kit.planning.measured_steps import Told, read
+from lepton_kit.planning.scaling import Link
+from lepton_kit.rundir import Status
+from lepton_kit.rundir.events import EventReader
+
+EVER = 100_000.0
+EPOCHS = 1_000_000
+LOG_SECONDS = 0.2
+"""Between reports: a visit of a second has a handful."""
+LEAST_REPORTS = 4
+PATIENCE = 180.0
+TWO_HERE = ("localhost/a", "localhost/b")
+"""Two agents on this machine: what sums between hosts cost where the link costs nothing."""
+
+Start = Callable[[Path, Mapping[str, Any]], Run]
+"""Starts a run in a folder of runs, with these options of `launch` beside its own."""
+
+
+def measure(
+    start: Start,
+    *,
+    batch: int,
+    workers: Sequence[int],
+    places: int,
+    seconds: float = 1.0,
+    threads: int = 1,
+    across: bool = False,
+) -> Told:
+    """Measured steps of one batch with each of these numbers of workers, ``seconds`` of training for each and each visit.
+
+    They are visited down and up again, so that a machine that gets slower meanwhile slows all; no process starts while a
+    visit is measured. With ``across`` the workers stand in two agents on this machine. Raises `RunError` where the run fails.
+    """
+    falling = sorted(set(workers), reverse=True)
+    most = falling[0]
+    options: dict[str, Any] = {
+        "global_batch": batch, "workers": most, "max_workers": most, "standby": 0,
+        "epochs": EPOCHS, "log_seconds": LOG_SECONDS, "checkpoint_seconds": EVER, "validate_every_epochs": EPOCHS,
+        "name": "plan",
+    }  # fmt: skip
+    if across:
+        slots = -(-most // len(TWO_HERE))
+        hosts = [{"name": name, "slots": slots, "threads": threads} for name in TWO_HERE]
+        options |= {"hosts": hosts}
+    else:
+        options |= {"threads": threads}
+    with started(start, options) as run:
+        visit(run, [*falling, *falling[-2::-1]], seconds)
+        return read(EventReader(run.paths.events).stream(), places)
+
+
+@contextmanager
+def started(start: Start, options: Mapping[str, Any]) -> Iterator[Run]:
+    """A run in a folder that goes with it; it is stopped at the end."""
+    with tempfile.TemporaryDirectory(prefix="lepton-plan-") as folder:
+        run = start(Path(folder), options)
+        try:
+            yield run
+        finally:
+            if run.alive:
+                run.stop().wait(PATIENCE)
+
+
+def visit(run: Run, workers: Sequence[int], seconds: float) -> None:
+    """Have a run train with these numbers of workers in turn, each until its log has so many seconds of it."""
+    for count in workers:
+        view = run.view()
+        if view.world_size != count and view.wanted not in (None, count):
+            run.scale(count)
+        _until(run, lambda count=count: run.view().world_size == count)  # type: ignore[misc]
+        first = len(run.view().report_steps) + 1  # that of a new ring does not count
+        _until(run, lambda first=first: len(run.view().report_steps) >= first)  # type: ignore[misc]
+        end = time.monotonic() + seconds
+
+        def enough(last: int = first + LEAST_REPORTS, end: float = end) -> bool:
+            return len(run.view().report_steps) >= last and time.monotonic() >= end
+
+        _until(run, enough)
+
+
+def _until(run: Run, reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        if run.status.is_over or not run.alive or run.status is Status.AWAY:
+            raise RunError(f"a short run that was to measure steps has {run.status}: {run.cause}")
+        if time.monotonic() > deadline:
+            raise RunError(f"a short run that was to measure steps has told nothing for {PATIENCE:g} s")
+        time.sleep(0.02)
+
+
+def link_of(given: Any) -> Link | None:
+    """A link from what a user gives: text, a `Link`, or what ``lk.Cluster(...).check()`` has found, the slowest way of it."""
+    pairs = [one for one in getattr(given, "pairs", ()) if one.rate and one.latency is not None]
+    if pairs:
+        return Link(8.0 * min(one.rate for one in pairs), max(one.latency for one in pairs) / 2)
+    return None if given is None else Link.read(given)

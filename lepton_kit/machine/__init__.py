@@ -1,0 +1,1 @@
+"""What this machine has: cores and how they lie together, memory, GPUs, FPGA targets, and who keeps them busy."""

@@ -1,0 +1,110 @@
+"""The energy counters of a machine's processors and memory (Linux powercap), and how busy its processors have been."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from pathlib import Path
+
+from lepton_kit.planning.energy import Reading
+from lepton_kit.planning.power import Power, of_cpuinfo
+from lepton_kit.runtime.energy.usage import tree_seconds
+
+POWERCAP = "LEPTON_POWERCAP"
+"""The environment variable that names the folder of the counters, such as where a container has them."""
+USUAL = Path("/sys/class/powercap")
+PROC = Path("/proc")
+
+
+def root() -> Path:
+    """The folder of this machine's counters."""
+    named = os.environ.get(POWERCAP)
+    return Path(named).absolute() if named else USUAL
+
+
+def zones(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The zones of whole packages, and those of memory beside them.
+
+    Cores and graphics are parts of a package, ``psys`` holds packages, and ``intel-rapl-mmio`` shows the same again: each
+    would count twice. Memory is no part of its package (Linux, Documentation/power/powercap/powercap.rst; Intel's manual,
+    volume 3B, 15.10). AMD's packages stand under the same names since Linux 5.8.
+    """
+    packages, memory = [], []
+    for zone in sorted(folder.glob("intel-rapl:*")):
+        kind = _name(zone)
+        if zone.name.count(":") == 1 and (kind is None or kind.startswith("package")):
+            packages.append(zone)
+        elif kind == "dram":
+            memory.append(zone)
+    return packages, memory
+
+
+def _name(zone: Path) -> str | None:
+    try:
+        return (zone / "name").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def read(folder: Path, now: float, proc: Path = PROC) -> Reading:
+    """All counters at this moment. Where a package's can't be read it is said why, and then nothing is measured."""
+    packages, memory = zones(folder)
+    found: dict[str, tuple[float, float]] = {}
+    why = None if packages else f"this machine shows no energy counter of its processors ({folder})"
+    for zone in [*packages, *memory]:
+        try:
+            counted = float((zone / "energy_uj").read_text())
+            found[zone.name] = (counted, float((zone / "max_energy_range_uj").read_text()))
+        except PermissionError:
+            if zone in packages:
+                why = f"the energy counter can't be read by this user ({zone / 'energy_uj'})"
+        except (OSError, ValueError):
+            if zone in packages:
+                why = f"the energy counter tells no number ({zone / 'energy_uj'})"
+    return Reading(now, found, busy_seconds(proc), why)
+
+
+def busy_seconds(proc: Path = PROC) -> float:
+    """Seconds that all logical processors together have worked since the machine started; 0 where that is not told.
+
+    Of proc(5)'s first line of /proc/stat: user, nice, system, irq and softirq. Time of guests is part of user, and time that
+    a hypervisor has taken (steal) is not this machine's.
+    """
+    try:
+        with (proc / "stat").open(encoding="ascii") as file:
+            fields = [int(text) for text in file.readline().split()[1:8]]
+    except (OSError, ValueError):
+        return 0.0
+    return (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / os.sysconf("SC_CLK_TCK")
+
+
+@cache
+def table_power() -> Power:
+    """What the table says of this machine."""
+    cores = os.cpu_count() or 1
+    try:
+        return of_cpuinfo((PROC / "cpuinfo").read_text(encoding="utf-8", errors="replace"), cores)
+    except OSError:
+        return of_cpuinfo("", cores)
+
+
+class Counters:
+    """What the processors and the memory of this machine take."""
+
+    def __init__(self, folder: Path | None = None, proc: Path = PROC):
+        self.folder, self._proc = folder or root(), proc
+        self.name = "processors"
+        self.power = table_power()
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def read(self) -> Reading:
+        """All counters now."""
+        return read(self.folder, time.monotonic(), self._proc)
+
+    def used(self, pid: int, before: float, seconds: float) -> float:
+        """Processor seconds of a program so far."""
+        return tree_seconds(pid, self._proc)

@@ -1,0 +1,314 @@
+"""What a plan predicts, says, draws and advises, from steps of a law that is known."""
+
+import json
+import math
+import re
+import time
+
+import pytest
+
+import lepton_kit as lk
+from lepton_kit.cli import main
+from lepton_kit.client.planning import plan
+from lepton_kit.client.planning_runs import link_of
+from lepton_kit.client.plans import Plan, read_noise
+from lepton_kit.config import RunConfig
+from lepton_kit.errors import ConfigError
+from lepton_kit.panels import PlanPanel
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.power import Power
+from lepton_kit.planning.scaling import NAMES, Link, Setting, parts
+from lepton_kit.runtime.hosts.findings import Checked, Pair
+
+COSTS = {name: PRIORS[name][0] for name in NAMES if name in PRIORS} | {"fixed": 1e-3, "sample": 1e-4}
+
+
+def made(noise: Estimate | None = None, workers: int = 2, places: int = 2) -> Plan:
+    rows = []
+    for batch in (128, 32):
+        for count in (1, 2):
+            setting = Setting(count, batch, places)
+            found = {name: float(value) for name, value in parts(COSTS, setting, 50_000).items()}
+            rows.append(
+                Row(setting, sum(found.values()), {"compute": found["compute"], "data": found["data"]})
+            )
+    return Plan(fit(rows, 50_000), rows, Setting(workers, 128, places), samples=1280, epochs=10, noise=noise)
+
+
+@pytest.fixture(scope="module")
+def two_cores() -> Plan:
+    return made()
+
+
+def test_more_workers_than_cores_stop_paying_and_the_sentence_says_why(two_cores):
+    assert two_cores.paying is not None
+    assert two_cores.paying[0] == 2
+    assert re.match(
+        r"2 workers pay here: .* samples/s \(.* to .*\); a third would make that .* % less", two_cores.told()
+    )
+    assert "take turns" in two_cores.told()
+    assert "estimated" in two_cores.told()
+    assert two_cores.told() in repr(two_cores)
+
+
+def test_a_prediction_holds_together(two_cores):
+    found = two_cores.predict(2)
+    assert found.samples_per_second.value == pytest.approx(128 / found.step.value)
+    assert found.samples_per_second.low < found.samples_per_second.value < found.samples_per_second.high
+    assert found.epochs == Estimate(10, 10, 10)
+    assert found.seconds is not None
+    assert found.seconds.value == pytest.approx(10 * (10 * found.step.value + two_cores.beside))
+    assert 0.5 < found.efficiency.value < 1.0
+    assert two_cores.predict(1).efficiency.value == pytest.approx(1.0)
+    assert sum(found.parts.values()) == pytest.approx(found.step.value)
+
+
+def test_another_batch_has_no_end_without_a_noise_scale(two_cores):
+    assert two_cores.predict(batch=256).seconds is None
+    assert two_cores.predict(batch=256).epochs is None
+    row = two_cores.table([2], batch=256).loc[2]
+    assert row["epochs"] is None
+    assert row["samples_per_second"] > 0
+
+
+def test_a_noise_scale_says_what_larger_batches_cost():
+    """1.4 times the epochs for four times the batch: (512 + 832) / (128 + 832), McCandlish et al. (2018), formula 2.11."""
+    planned = made(read_noise((832.0, 400.0, 2000.0)))
+    found = planned.predict(batch=512)
+    assert found.epochs is not None
+    assert found.epochs.value == pytest.approx(14.0)
+    assert found.epochs.low < 14.0 < found.epochs.high
+    assert planned.trade(512).startswith("128 → 512: costs 1.4 × the epochs; ")
+    assert "later" in planned.trade(512)
+    assert planned.advise(batches=[512]).options["batch_size"] == 128
+    patient = made(read_noise(1e6))
+    assert patient.advise(batches=[512]).options["batch_size"] == 512
+    assert "1 × the epochs" in patient.advise(batches=[512]).text
+    assert "sooner" in patient.trade(512)
+    assert "not known" in made().trade(512)
+    with pytest.raises(ConfigError, match="noise"):
+        read_noise((1.0, 2.0, 3.0))
+    assert read_noise(None) is None
+
+
+def test_energy_and_money_are_those_of_all_hosts_for_as_long_as_it_takes(two_cores, tmp_path):
+    power = Power(idle=50.0, core=50.0, cores=2, spread=(0.5, 2.0))
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "date: 2026-01-01\nelectricity: {per_kwh: 0.5, currency: EUR, date: 2026-01-01, source: a bill}\n"
+        "cloud:\n  box: {per_hour: 3.6, currency: USD, date: 2026-01-01, source: a list}\n"
+    )
+    found = two_cores.table([1, 2], power=power, prices=prices)
+    assert found.loc[1, "kwh"] == pytest.approx(found.loc[1, "seconds"] * 100 / 3.6e6, rel=1e-3)
+    assert found.loc[2, "kwh"] == pytest.approx(found.loc[2, "seconds"] * 150 / 3.6e6, rel=1e-3)
+    assert found.loc[2, "kwh_low"] < 0.6 * found.loc[2, "kwh"] < found.loc[2, "kwh_high"]
+    assert found.loc[2, "money"] == pytest.approx(found.loc[2, "kwh"] * 0.5, rel=1e-3)
+    rented = two_cores.table([4], hosts=2, link="1gbit/0.5", prices=prices, instance="box").loc[4]
+    assert rented["money"] == pytest.approx(rented["seconds"] * 2 * 3.6 / 3600, rel=1e-3)
+    with pytest.raises(ConfigError, match="instance"):
+        two_cores.table(prices=prices, instance="bx")
+    assert two_cores.table([2], batch=256).loc[2, "kwh"] is None
+
+
+def test_a_slow_link_takes_longer_than_a_fast_one_and_hosts_need_one(two_cores):
+    slow, fast = (two_cores.predict(4, hosts=2, link=link).step.value for link in ("100mbit/5", "10gbit/0.1"))
+    assert slow > fast
+    with pytest.raises(ConfigError, match="link"):
+        two_cores.predict(4, hosts=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"workers": 0}, "workers"),
+        ({"workers": 129}, "workers"),
+        ({"batch": 4000}, "batch"),
+        ({"hosts": 3, "link": "1gbit/1"}, "hosts"),
+    ],
+)
+def test_what_can_not_be_planned_names_its_field(two_cores, changes, field):
+    with pytest.raises(ConfigError, match=field):
+        two_cores.predict(**changes)
+
+
+def test_hosts_grow_with_the_workers_where_there_is_a_link():
+    planned = made()
+    found = planned.over(8, link="10gbit/0.1")
+    assert [one.setting.hosts for one in found] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_thousands_of_workers_are_looked_at_by_powers_of_two(two_cores):
+    wide = Plan(two_cores.law, two_cores.rows, Setting(1, 8192, 2, link=Link(1e10, 1e-4)), 100_000, 1)
+    counts = [one.setting.workers for one in wide.over(4096)]
+    assert counts[-1] == 4096
+    assert counts[16:] == [32, 64, 128, 256, 512, 1024, 2048, 4096]
+    assert all(math.isfinite(one.step.high) for one in wide.over(4096))
+
+
+def test_the_figure_shows_measured_points_the_prediction_and_says_both(two_cores):
+    picture = two_cores.figure()
+    assert picture.svg.count("<circle") == 4
+    assert picture.svg.count("<polygon") == 2
+    assert "global batch 128" in picture.text
+    assert two_cores.told() in picture.text
+    assert two_cores.figure(8, batch=64).svg.count("<circle") == 0
+    assert "image/svg+xml" in two_cores._repr_mimebundle_()
+    assert two_cores.figure(64).svg.count("<circle") == 4
+
+
+def test_advice_is_what_launch_takes(two_cores):
+    advice = two_cores.advise()
+    assert advice.options["workers"] == 2
+    assert advice.options["batch_size"] == 128
+    assert "as planned" in str(advice)
+    assert "instead of 4 and 128" in made(workers=4).advise().text
+
+
+def test_links_come_from_text_and_from_what_a_check_has_found():
+    pairs = (Pair("a", "b", 0.002, 1e8), Pair("b", "a", 0.004, 5e7), Pair("a", "c", problem="closed"))
+    assert link_of(Checked((), pairs)) == Link(4e8, 0.002)
+    assert link_of("1gbit/1") == Link(1e9, 1e-3)
+    assert link_of(None) is None
+    with pytest.raises(ConfigError, match="link"):
+        link_of("near")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"measured": ()}, "measured"),
+        ({"measured": (0,)}, "measured"),
+        ({"seconds": 0}, "seconds"),
+        ({"noise": -1}, "noise"),
+        ({}, "data"),
+    ],
+)
+def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
+    with pytest.raises(ConfigError, match=field):
+        plan(object(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothere.yaml"], "nothere.yaml"),
+        (["--figure", "plan.png", "x.yaml"], "ends in .svg"),
+        (["nothere"], "nothere"),
+    ],
+)
+def test_the_shell_says_what_is_wrong(arguments, said, capsys):
+    assert main(["plan", *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_options_beside_a_configuration_are_refused():
+    config = RunConfig.from_dict(
+        {
+            "model": {"kind": "lepton", "input_shape": [8, 8, 1], "num_classes": 10},
+            "data": {"kind": "sample", "name": "digits"},
+        }
+    )
+    with pytest.raises(ConfigError, match="epochs"):
+        plan(config, epochs=3)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a panel has asked `lk.plan` for; it answers with a plan that is there, or with an error."""
+    calls, answers = [], []
+
+    def answer(model, data, tell, **options):
+        calls.append((model, data, options))
+        tell("a short <run>")
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    monkeypatch.setattr(lk, "plan", answer, raising=False)
+    return calls, answers
+
+
+def test_the_panel_shows_a_plan_and_sets_what_it_advises(two_cores, asked):
+    calls, answers = asked
+    answers.append(two_cores)
+    taken = []
+    panel = PlanPanel(ask=lambda: ("model", "data", {"workers": 3}), use=taken.append)
+    assert panel.take.disabled
+    assert repr(panel) == "<PlanPanel: no plan yet>"
+    panel.make.click()
+    panel.settled(30)
+    assert calls == [("model", "data", {"workers": 3})]
+    assert "a third" in panel.told.value
+    assert 'alt="Predicted samples/s' in panel.picture.value
+    panel.take.click()
+    assert taken[0] == two_cores.advise().options
+    panel.lock(True)
+    assert panel.make.disabled
+    assert panel.take.disabled
+    panel.close()
+
+
+def test_a_plan_that_fails_is_said_in_the_panel(asked):
+    asked[1].append(ConfigError("data", given="<b>", rule="something"))
+    panel = PlanPanel(ask=lambda: (None, None, {}))
+    panel.make.click()
+    panel.settled(30)
+    assert "data" in panel.complaint
+    assert not panel.make.disabled
+    panel.close()
+
+
+def test_a_panel_of_a_plan_has_nothing_to_press(two_cores):
+    panel = PlanPanel(two_cores)
+    assert two_cores.told() in repr(panel)
+    assert panel.make.layout.display == panel.take.layout.display == "none"
+    panel.close()
+
+
+@pytest.mark.processes
+def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path, capsys):
+    data = lk.data.sample("digits")
+    model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=16, num_layers=2)
+    said = []
+    found = lk.plan(model, data, batch_size=64, workers=2, epochs=3, seconds=0.2, tell=said.append)
+    assert {(row.setting.workers, row.setting.batch) for row in found.rows} == {
+        (1, 64),
+        (2, 64),
+        (1, 16),
+        (2, 16),
+    }
+    assert len(said) == 2
+    assert found.predict(2).seconds is not None
+    run = lk.launch(
+        model, data, workers=1, batch_size=64, epochs=100_000, log_seconds=0.05, runs_dir=tmp_path
+    )
+    try:
+        while len(run.view().report_steps) < 4:
+            time.sleep(0.02)
+        of_log = lk.plan(run)
+        figure = tmp_path / "plan.svg"
+        shell = [
+            "--runs-dir",
+            str(tmp_path),
+            "plan",
+            run.id,
+            "--workers",
+            "1",
+            "2",
+            "--figure",
+            str(figure),
+            "--json",
+        ]
+        assert main(shell) == 0
+    finally:
+        run.stop().wait()
+    assert [row.setting.workers for row in of_log.rows] == [1]
+    assert of_log.predict(4).step.high / of_log.predict(4).step.low > 1.05
+    told = json.loads(capsys.readouterr().out)
+    assert [row["workers"] for row in told["rows"]] == [1, 2]
+    assert told["told"].endswith("(estimated).")
+    assert told["advice"]["batch_size"] == 64
+    assert figure.read_text().startswith("<svg")
+    figure.unlink()
+    assert [one.name for one in tmp_path.iterdir()] == [run.id]

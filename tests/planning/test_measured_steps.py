@@ -1,0 +1,123 @@
+"""Measured steps out of a run's log: which reports count, and what becomes of them."""
+
+from typing import Any
+
+import pytest
+
+from lepton_kit.planning.measured_steps import read
+from lepton_kit.planning.scaling import Link
+
+PLAN = {"kind": "plan", "samples": 640, "validation_samples": 0, "global_batch": 64, "steps_per_epoch": 10, "epochs": 3,
+        "total_steps": 30, "parameters": 100}  # fmt: skip
+
+
+def ring(workers: int, host: str = "localhost", apart: bool = False) -> list[dict[str, Any]]:
+    """A ring of workers 0, 1, … on one host, or each on one of its own."""
+    told = [{"worker": k, "host": f"{host}/{k}" if apart else host} for k in range(workers)]
+    return [
+        {"kind": "workers", "workers": told},
+        {"kind": "generation", "ranks": list(range(workers)), "world_size": workers},
+    ]
+
+
+def steps(seconds: float, workers: int, count: int = 10, **changes: Any) -> dict[str, Any]:
+    """A report of so many steps of so many seconds each."""
+    each = [0.5 * seconds * count] * workers
+    return {
+        "kind": "steps", "first": 0, "last": count, "world_size": workers, "seconds": seconds * count, "busy": each,
+        "data": [0.0] * workers, "waited": [0.0] * workers, "communicated": 0.2 * seconds * count,
+        "samples": [64 * count // workers] * workers,
+    } | changes  # fmt: skip
+
+
+def test_each_number_of_workers_has_a_row_with_its_median_step():
+    events = [
+        PLAN,
+        *ring(1),
+        steps(9.0, 1),
+        *(steps(s, 1) for s in (0.10, 0.12, 0.11)),
+        *ring(2),
+        steps(9.0, 2),
+        steps(0.06, 2),
+    ]
+    one, two = read(events, places=4).rows
+    assert (one.setting.workers, one.setting.batch, one.setting.places) == (1, 64, 4)
+    assert one.seconds == pytest.approx(0.11)
+    assert one.parts["compute"] == pytest.approx(0.055)
+    assert one.parts["communicate"] == pytest.approx(0.022)
+    assert one.scatter > 0
+    assert two.seconds == pytest.approx(0.06)
+    assert one.setting.longest_block == 10
+
+
+def test_a_ring_that_comes_back_counts_with_its_first_time():
+    events = [
+        PLAN,
+        *ring(1),
+        steps(9.0, 1),
+        steps(0.1, 1),
+        *ring(2),
+        steps(9.0, 2),
+        steps(0.06, 2),
+        *ring(1),
+        steps(9.0, 1),
+        steps(0.3, 1, 30),
+    ]
+    rows = {row.setting.workers: row for row in read(events, places=2).rows}
+    assert rows[1].seconds == pytest.approx(0.3)
+    assert len(rows) == 2
+
+
+def test_what_follows_a_pause_and_unequal_parts_are_passed_over():
+    events = [
+        PLAN, *ring(2), steps(9.0, 2), steps(0.1, 2), {"kind": "status", "status": "paused"}, steps(7.0, 2, 100),
+        steps(5.0, 2, 100, samples=[4000, 2400]),
+    ]  # fmt: skip
+    (row,) = read(events, places=2).rows
+    assert row.seconds == pytest.approx(0.1)
+
+
+def test_reports_with_a_validation_count_only_where_there_are_no_others():
+    checked = {"kind": "epoch", "validation": {"loss": 1.0}, "seconds": 3.0}
+    mixed = [PLAN, *ring(1), steps(9.0, 1), steps(0.1, 1), steps(0.3, 1, 30), checked]
+    assert read(mixed, places=1).rows[0].seconds == pytest.approx(0.1)
+    only = [PLAN, *ring(1), steps(9.0, 1), steps(0.3, 1), checked]
+    assert read(only, places=1).rows[0].seconds == pytest.approx(0.3)
+
+
+def test_the_seconds_of_an_epoch_beside_its_steps_are_those_of_whole_epochs():
+    end = {"kind": "epoch", "validation": None}
+    events = [
+        PLAN,
+        *ring(1),
+        steps(9.0, 1),
+        steps(0.1, 1),
+        end | {"seconds": 99.0},
+        steps(0.1, 1),
+        end | {"seconds": 1.4},
+    ]
+    assert read(events, places=1).beside == pytest.approx(0.4)
+    assert read(events[:4], places=1).beside is None
+
+
+def test_agents_on_this_machine_share_it_and_other_machines_need_their_link():
+    here = [PLAN, *ring(2, apart=True), steps(9.0, 2), steps(0.1, 2)]
+    (row,) = read(here, places=2).rows
+    assert (row.setting.hosts, row.setting.together) == (2, True)
+    away = [PLAN, *ring(2, "box", apart=True), steps(9.0, 2), steps(0.1, 2)]
+    assert read(away, places=2).rows == ()
+    (row,) = read(away, places=2, link=Link(1e9, 1e-3)).rows
+    assert (row.setting.hosts, row.setting.together, row.setting.link.bits) == (2, False, 1e9)
+
+
+def test_a_log_of_an_earlier_version_has_steps_without_parts():
+    old = {
+        name: value for name, value in steps(0.1, 1).items() if name not in ("data", "waited", "communicated")
+    }
+    (row,) = read([PLAN, *ring(1), old, old], places=1).rows
+    assert row.parts == {}
+
+
+def test_an_empty_log_tells_nothing():
+    told = read([], places=1)
+    assert (told.rows, told.beside, dict(told.facts)) == ((), None, {})

@@ -1,0 +1,210 @@
+"""The scaling law, and its costs from measured steps."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lepton_kit.errors import ConfigError
+from lepton_kit.planning.estimates import Estimate
+from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.scaling import LOOPBACK, NAMES, SPIN_SECONDS, Link, Setting, parts, step_seconds
+
+COSTS = {name: median for name, (median, _) in PRIORS.items()} | {"fixed": 2e-3, "sample": 4e-5}
+WEIGHTS = 300_000
+positive = st.floats(0.2, 5.0)
+worlds = st.builds(
+    lambda *factors: {n: COSTS[n] * f for n, f in zip(NAMES, factors, strict=True)}, *[positive] * 12
+)
+
+
+def seconds(setting: Setting, costs=COSTS) -> float:
+    return float(step_seconds(costs, setting, WEIGHTS))
+
+
+def told(setting: Setting, costs, noise=1.0) -> Row:
+    """What a run would have measured of a step."""
+    found = {name: float(value) for name, value in parts(costs, setting, WEIGHTS).items()}
+    rank = {name: found[name] for name in ("data", "compute", "wait")}
+    return Row(
+        setting, sum(found.values()) * noise, rank | {"communicate": found["communicate"] + found["between"]}
+    )
+
+
+def measured(costs, places=2, noise=lambda: 1.0) -> list[Row]:
+    return [
+        told(Setting(workers, batch, places), costs, noise()) for batch in (32, 128) for workers in (1, 2)
+    ]
+
+
+def test_links_are_read_and_told():
+    assert Link.read("100mbit/5") == Link(1e8, 5e-3)
+    assert str(Link.read("2.5 Gbit/s / 0.2 ms")) == "2.5gbit/0.2"
+    assert Link.read(LOOPBACK) is LOOPBACK
+    for wrong in ("fast", "1gbit", "0gbit/1", "1g/1", "1.2.3gbit/1", None):
+        with pytest.raises(ConfigError, match="link"):
+            Link.read(wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("workers", 0),
+        ("workers", 9),
+        ("batch", 0),
+        ("places", 0),
+        ("hosts", 0),
+        ("hosts", 3),
+        ("workers", 1.5),
+    ],
+)
+def test_a_setting_that_can_not_be_names_its_field(field, given):
+    whole = {"workers": 2, "batch": 8, "places": 2} | {field: given}
+    with pytest.raises(ConfigError, match=field):
+        Setting(**whole)
+
+
+@given(worlds, st.integers(1, 12), st.integers(16, 512), st.integers(1, 8), st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+def test_a_step_is_positive_and_as_long_as_its_parts(costs, workers, batch, places, hosts):
+    setting = Setting(workers, batch, places, min(hosts, workers), Link(1e9, 1e-3))
+    found = parts(costs, setting, WEIGHTS)
+    assert all(float(value) >= 0 for value in found.values())
+    assert seconds(setting, costs) == pytest.approx(float(sum(found.values())))
+
+
+@given(worlds, st.integers(2, 12), st.integers(16, 512), st.integers(1, 8))
+@settings(deadline=None, max_examples=60)
+def test_what_makes_a_step_harder_makes_it_longer(costs, workers, batch, places):
+    here = Setting(workers, batch, places, 2, Link(1e9, 1e-3))
+    base = seconds(here, costs)
+    slower = {"link": Link(1e8, 1e-3)}, {"link": Link(1e9, 1e-2)}, {"batch": batch + workers}
+    for change in slower:
+        assert seconds(Setting(**(vars(here) | change)), costs) >= base
+    assert seconds(Setting(**(vars(here) | {"together": True})), costs) >= base
+    assert seconds(Setting(**(vars(here) | {"wire_bytes": 2})), costs) <= base
+    for name in NAMES:  # dearer agreements make blocks longer, which saves a little of what a block costs
+        less = 0.01 * base if name in ("call", "messages") else 1e-12
+        assert seconds(here, costs | {name: costs[name] * 1.5}) >= base - less
+
+
+@given(worlds, st.integers(3, 12), st.integers(1, 4))
+@settings(deadline=None, max_examples=60)
+def test_workers_that_take_turns_last_between_ideal_and_whole_turns(costs, workers, places):
+    crowded, alone = Setting(workers, 240, places), Setting(workers, 240, workers)
+    costs = costs | {"contention": 0.0}
+    found, ideal = parts(costs, crowded, WEIGHTS), parts(costs, alone, WEIGHTS)
+    own = sum(float(ideal[name]) for name in ("data", "compute", "communicate"))
+    turns = max(1, -(-workers // places))
+    whole = own * turns + SPIN_SECONDS * (turns - 1)
+    assert own + float(found["turns"]) <= whole + 1e-12
+    assert own + float(found["turns"]) >= own * max(1, workers / places) - 1e-12
+
+
+def test_the_parts_of_a_step_are_those_that_a_hand_reckons():
+    """11 workers on 3 hosts of 2 cores: 4 on the fullest, 2 turns; 10 samples of 104 at most; gradients of 4 · 1,000 bytes."""
+    costs = dict.fromkeys(NAMES, 0.0) | {
+        "fixed": 2e-3, "sample": 1e-4, "contention": 0.5, "reading": 1e-5, "skew": 0.1, "meeting": 1e-4, "byte": 1e-8,
+        "slice": 1e-3, "block": 5e-3, "call": 4e-3, "wire": 1e-7, "messages": 1.0,
+    }  # fmt: skip
+    setting = Setting(11, 104, 2, 3, Link(8e5, 2e-3), longest_block=10)
+    found = {name: float(value) for name, value in parts(costs, setting, 1000).items()}
+    compute, data = 3e-3 * 1.5, 1e-4
+    within = 2e-4 + 4e-5 * (1 + 4 + 1)
+    own = compute + data + within
+    assert found["compute"] == pytest.approx(compute)
+    assert found["data"] == pytest.approx(data)
+    assert found["communicate"] == pytest.approx(within)
+    assert found["turns"] == pytest.approx(min(own, own * 1.0 + 5e-4) + SPIN_SECONDS)
+    assert found["wait"] == pytest.approx(
+        compute * 0.1 * 1.58644, rel=0.01
+    )  # expected maximum of 11, Harter (1961)
+    assert found["between"] == pytest.approx(4e-3 + 6 * 2e-3 + 4 / 3 * 4000 * (1e-7 + 1e-5))
+    agreement = 4e-3 + 6 * 2e-3
+    step = sum(found.values()) - found["other"]
+    assert found["other"] == pytest.approx((5e-3 * 2 + agreement) / min(10, 40 * agreement / step))
+
+
+def test_turns_are_whole_where_a_slice_is_longer_than_what_they_would_save():
+    costs = dict.fromkeys(NAMES, 0.0) | {"fixed": 6e-3}
+    turns = [
+        float(parts(costs | {"slice": slice_}, Setting(3, 9, 2), 1)["turns"]) for slice_ in (0.0, 2e-3, 1.0)
+    ]
+    assert turns == pytest.approx([3e-3 + SPIN_SECONDS, 4e-3 + SPIN_SECONDS, 6e-3 + SPIN_SECONDS])
+
+
+def test_a_ring_passes_its_share_of_the_bytes():
+    costs = dict.fromkeys(NAMES, 0.0)
+    step = [seconds(Setting(hosts, 64, 1, hosts, Link(8e6, 0.0)), costs) for hosts in (1, 2, 4)]
+    assert step[0] == 0
+    assert step[1] == pytest.approx(4 * WEIGHTS / 1e6)
+    assert step[2] == pytest.approx(1.5 * step[1])
+
+
+@given(worlds)
+@settings(deadline=None, max_examples=25)
+def test_a_law_is_recovered_from_its_own_steps(costs):
+    law = fit(measured(costs), WEIGHTS)
+    for batch in (48, 64, 96):
+        for workers in (1, 2):
+            setting = Setting(workers, batch, 2)
+            assert law.step(setting).value == pytest.approx(seconds(setting, costs), rel=0.05)
+
+
+@given(worlds, st.integers(3, 4), st.sampled_from([48, 64, 128, 192]))
+@settings(deadline=None, max_examples=40)
+def test_bounds_stand_around_their_value(costs, workers, batch):
+    law = fit(measured(costs), WEIGHTS)
+    found = law.step(Setting(workers, batch, 2))
+    assert 0 < found.low < found.value < found.high < math.inf
+    wider = law.step(Setting(workers, batch, 2, 2, Link(1e8, 5e-3), together=True))
+    assert wider.low < wider.value < wider.high
+    assert law.ratio(Setting(workers, batch, 2), Setting(workers, batch, 2)).value == pytest.approx(1.0)
+
+
+def test_intervals_hold_in_nine_of_ten_cases():
+    generator = np.random.default_rng(1)
+    held = tried = 0
+    for _ in range(40):
+        costs = {
+            name: COSTS[name] * math.exp((PRIORS.get(name, (0, 0.6))[1]) * generator.standard_normal())
+            for name in NAMES
+        }
+        law = fit(measured(costs, noise=lambda: math.exp(0.03 * generator.standard_normal())), WEIGHTS)
+        for setting in (
+            Setting(3, 128, 2),
+            Setting(4, 64, 2),
+            Setting(2, 96, 2),
+            Setting(4, 64, 2, 2, Link(1e8, 2e-3), True),
+        ):
+            found, truth = law.step(setting), seconds(setting, costs)
+            held, tried = held + (found.low <= truth <= found.high), tried + 1
+    assert held / tried >= 0.85
+
+
+def test_one_number_of_workers_is_told_with_wider_bounds_than_two():
+    rows = measured(COSTS)
+    one, two = (fit(some, WEIGHTS).step(Setting(4, 128, 2)) for some in (rows[:1], rows))
+    assert one.high / one.low > two.high / two.low
+
+
+def test_what_scatters_makes_bounds_wider():
+    calm = fit(measured(COSTS), WEIGHTS)
+    noise = iter([1.3, 0.8, 0.75, 1.35])
+    wild = fit(measured(COSTS, noise=lambda: next(noise)), WEIGHTS)
+    setting = Setting(2, 96, 2)
+    assert (
+        wild.step(setting).high / wild.step(setting).low
+        > 1.2 * calm.step(setting).high / calm.step(setting).low
+    )
+
+
+def test_without_a_measured_step_there_is_no_law():
+    with pytest.raises(ConfigError, match="rows"):
+        fit([Row(Setting(1, 8, 1), 0.0, {})], WEIGHTS)
+
+
+def test_the_inverse_of_seconds_is_a_rate():
+    assert Estimate(2.0, 1.0, 4.0).inverse.times(100) == Estimate(50.0, 25.0, 100.0)

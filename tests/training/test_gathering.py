@@ -1,0 +1,125 @@
+"""A rank joins while its state is written, and says that it joins only once that is safe."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from lepton_kit.errors import CollectiveError
+from lepton_kit.runtime.places import on_this_machine
+from lepton_kit.training import messages, state
+from lepton_kit.training.gathering import Gathering
+from lepton_kit.training.handover import Handed, Handover
+
+HANDED = Handed(7, 0, np.zeros((0, state.HISTORY_COLUMNS)), b"")
+
+
+class Ring:
+    """Ranks that are always there; what happens while they come together is the test's."""
+
+    def __init__(self, meanwhile: Any = None):
+        self.meanwhile, self.left = meanwhile, False
+
+    def join(self, membership: Any, segment: int | None = None) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile()
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        return vector
+
+    def leave(self) -> None:
+        self.left = True
+
+
+class Said:
+    def __init__(self) -> None:
+        self.messages: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self.messages.append(message)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [type(one).__name__ for one in self.messages]
+
+
+@pytest.fixture
+def segment() -> Iterator[int]:
+    descriptor = os.memfd_create("test")
+    yield descriptor
+    os.close(descriptor)
+
+
+def gathering(ring: Any, said: Said, segment: int, rank: int = 0, *, handed: bool = False) -> Gathering:
+    join = messages.Join(
+        descriptor=segment, membership=on_this_machine(2, ("127.0.0.1", 1))[rank], weights=[1.0, 1.0],
+        state_place=1 << 16, handed=handed, checkpoint=None, reported_step=0, logged_epochs=0, durable_step=0,
+        log_seconds=1.0, learning_rate=None, paused=False,
+    )  # fmt: skip
+    variables = [keras.Variable(np.full(3, float(rank), "float32"))]
+    made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: None)
+    made.variables = variables  # type: ignore[attr-defined]
+    return made
+
+
+def test_the_state_is_written_while_the_ring_forms(segment: int, monkeypatch: pytest.MonkeyPatch):
+    written, put = threading.Event(), Handover.put
+
+    def noted(self: Handover, told: Handed) -> None:
+        put(self, told)
+        written.set()
+
+    monkeypatch.setattr(Handover, "put", noted)
+
+    def meanwhile() -> None:
+        assert written.wait(30), "it is written after the ring has formed"
+
+    said = Said()
+    coming = gathering(Ring(meanwhile), said, segment)
+    coming.come_together(holds_state=True)
+    assert said.kinds == ["HandedOver", "Joining", "Joined"]
+    assert set(coming.parts) == {"joined", "written"}
+    coming.share(lambda: None)
+    assert said.kinds == ["HandedOver", "Joining", "Joined"]  # once is enough
+    other = gathering(Ring(), Said(), segment, rank=1)
+    other.come_together(holds_state=True)
+    other.share(lambda: None)
+    np.testing.assert_array_equal(np.asarray(other.variables[0]), np.zeros(3))  # type: ignore[attr-defined]
+
+
+def test_a_ring_that_does_not_form_is_left_only_when_the_state_is_written(segment: int):
+    def broken() -> None:
+        raise CollectiveError("a peer is gone")
+
+    said, ring = Said(), Ring(broken)
+    coming = gathering(ring, said, segment)
+    with pytest.raises(CollectiveError, match="gone"):
+        coming.come_together(holds_state=True)
+    assert said.kinds == ["HandedOver", "Joining"]
+    coming.close()
+    assert ring.left
+
+
+@pytest.mark.parametrize(("rank", "holds_state"), [(0, False), (1, True)])
+def test_who_has_nothing_to_give_says_at_once_that_it_joins(segment: int, rank: int, holds_state: bool):
+    said = Said()
+    gathering(Ring(), said, segment, rank).come_together(holds_state)
+    assert said.kinds == ["Joining", "Joined"]
+
+
+def test_what_was_handed_over_before_goes_before_a_checkpoint(segment: int):
+    first = gathering(Ring(), Said(), segment, rank=0)
+    first.variables[0].assign([5.0, 6.0, 7.0])  # type: ignore[attr-defined]
+    first.come_together(holds_state=True)
+    asked: list[str] = []
+    second = gathering(Ring(), Said(), segment, rank=0, handed=True)
+    second.come_together(holds_state=False)
+    second.share(lambda: asked.append("checkpoint"))  # type: ignore[arg-type, return-value]
+    np.testing.assert_array_equal(np.asarray(second.variables[0]), [5.0, 6.0, 7.0])  # type: ignore[attr-defined]
+    assert asked == []
