@@ -37,8 +37,8 @@ def visible(gpus: Sequence[Gpu], setting: str | None) -> list[Gpu]:
 
     CUDA C++ Programming Guide, *CUDA environment variables*.
 
-    >>> visible([Gpu(0, "A", "GPU-1f"), Gpu(1, "B", "GPU-2e")], "GPU-2,7,0")
-    [Gpu(number=1, name='B', uuid='GPU-2e', memory_bytes=None, free_bytes=None, busy=None, processes=None, cores=())]
+    >>> [gpu.number for gpu in visible([Gpu(0, "A", "GPU-1f"), Gpu(1, "B", "GPU-2e")], "GPU-2,7,0")]
+    [1]
     """
     if setting is None:
         return list(gpus)
