@@ -115,7 +115,7 @@ def energy_of(view: RunView, name: str) -> RunEnergy:
         total=added(energy for *_, energy in parts),
         training=added(spread_over(parts, taken.training)),
         per_epoch=tuple(spread_over(parts, spans)),
-        samples=view.samples,
+        samples=taken.samples,
         seconds=sum(end - begin for begin, end, _ in parts),
         of=tuple(taken.sources),
         hosts=tuple(taken.hosts),

@@ -93,6 +93,8 @@ class Change:
 
     weights: tuple[float, ...]
     gain: float
+    undoes: bool = False
+    """Whether it goes back to the cut before the last change, which was better."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ class Shares:
     """Follows the speeds of the places of one ring, and says when another cut is worth it.
 
     `look` is called at equal times, about four a second, with what the ranks took for their parts. A change is proposed
-    where the last looks agree that it is better, by `GAIN` in their middle; one that made things worse makes the next
-    ones wait longer.
+    where the last looks agree that it is better, by `GAIN` in their middle. One that made things worse by as much is
+    undone, and makes the next ones wait longer.
 
     >>> shares = Shares(100, 2)
     >>> for _ in range(3):
@@ -170,9 +172,10 @@ class Shares:
     def __init__(self, batch: int, places: int, most: Sequence[float] | None = None):
         self._batch, self._most = batch, most
         self._places = [_Place() for _ in range(places)]
-        self._idle = self._uneven = self._waited = 0
+        self._idle = self._uneven = self._rest = 0
         self._wait, self._patience, self._probe, self._doubts_after = 0, LOOKS, PROBE_LOOKS, UNEVEN_LOOKS
-        self._before: float | None = None
+        self._before: tuple[tuple[int, ...], float] | None = None
+        """The cut before the last change, and what all waited for the slowest then."""
         self.measured: float | None = None
         """By how much the last change raised throughput, as soon as that is known."""
 
@@ -190,10 +193,13 @@ class Shares:
         self._places = [one.looked(x, t) for one, x, t in zip(self._places, samples, seconds, strict=True)]
         if self._wait > 0:
             self._wait -= 1
-            if self._wait == 0:
-                self._judge(samples)
             if self._wait > 0:
                 return None
+            if (undone := self._judge(samples)) is not None:
+                return undone
+        if self._rest > 0:
+            self._rest -= 1
+            return None
         paces = [pace for pace in self.paces if pace is not None]
         if len(paces) < len(samples):
             return self._probed(samples)
@@ -251,10 +257,11 @@ class Shares:
         return [usual if one.overhead is None else one.overhead for one in self._places]
 
     def _changed(self, weights: Sequence[float], gain: float, samples: Sequence[int]) -> Change:
-        self._before, self.measured = self._slowest(samples) or None, None
+        slowest = self._slowest(samples)
+        self._before, self.measured = ((tuple(samples), slowest) if slowest else None), None
         self._places = [replace(one, before=one.known, times=()) for one in self._places]
         self._idle = self._uneven = 0
-        self._wait = self._patience
+        self._wait, self._rest = LOOKS, 0
         return Change(tuple(float(one) for one in weights), float(gain))
 
     def _probed(self, samples: Sequence[int]) -> Change:
@@ -267,8 +274,8 @@ class Shares:
         self._before = None  # it promised no improvement
         return change
 
-    def _judge(self, samples: Sequence[int]) -> None:
-        """What a change has brought, and what it tells of the places' overheads."""
+    def _judge(self, samples: Sequence[int]) -> Change | None:
+        """What a change has brought, and what it tells of the places' overheads; the way back if that was a loss."""
         before, self._before = self._before, None
         used = self._overheads()
         self._places = [
@@ -276,6 +283,14 @@ class Shares:
         ]
         slowest = self._slowest(samples)
         if before is None or not slowest:
-            return
-        self.measured = before / slowest - 1
-        self._patience = min(2 * self._patience, LONGEST_WAIT) if self.measured < 0 else LOOKS
+            return None
+        cut_before, took = before
+        self.measured = measured = took / slowest - 1
+        self._patience = min(2 * self._patience, LONGEST_WAIT) if measured < 0 else LOOKS
+        self._rest = self._patience - LOOKS
+        if min(self._times(samples).max(axis=0)) < took * (1 + GAIN):  # it is a loss where every look says so
+            return None
+        change = self._changed([float(x) for x in cut_before], slowest / took - 1, samples)
+        # What was measured is of the change that is undone; the way back is not judged.
+        self.measured, self._before, self._rest = measured, None, self._patience
+        return replace(change, undoes=True)

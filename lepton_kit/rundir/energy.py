@@ -29,6 +29,8 @@ class Taken:
         """When steps were made (begin, end; unix seconds)."""
         self.epochs: dict[int, tuple[float, float]] = {}
         """When each epoch began and ended; of one that was repeated, the last time."""
+        self.samples = 0
+        """That it has trained on, those that were repeated too."""
         self.sources: dict[str, None] = {}
         """What was counted, such as processors and GPUs, in the order in which it was first told."""
         self.hosts: dict[str, None] = {}
@@ -48,11 +50,21 @@ class Taken:
         if "host" in event:
             self.hosts[event["host"]] = None
 
-    def trained(self, begin: float, end: float) -> None:
-        """Steps were made in this time."""
+    def ended(self, event: dict[str, Any]) -> None:
+        """An epoch has ended, by its event."""
+        if isinstance(event["seconds"], int | float):
+            self.epochs[event["epoch"]] = (event["time"] - event["seconds"], event["time"])
+
+    def trained(self, begin: float, end: float, samples: int) -> None:
+        """Steps were made in this time, on so many samples."""
+        self.samples += samples
         if self.training and begin - self.training[-1][1] < TOGETHER_SECONDS:
             begin = self.training.pop()[0]
         self.training.append((begin, max(begin, end)))
+
+    def summary(self) -> dict[str, Any]:
+        """What a list of runs shows."""
+        return {"energy_joules": self.joules, "energy_origin": self.origin, "no_energy": self.why}
 
     @property
     def joules(self) -> float | None:

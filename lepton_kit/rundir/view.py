@@ -58,9 +58,6 @@ class RunView:
         self.predictions: deque[Predictions] = deque(maxlen=PREDICTIONS_KEPT)
         """What the model said of the validation split after the last epochs."""
         self.energy = Taken()
-        """What its part of the machines took."""
-        self.samples = 0
-        """That it has trained on, those that were repeated too."""
         self.doing: str | None = None
         """What a compression said last that it does."""
         self.sparsity: dict[str, float] = {}
@@ -209,9 +206,7 @@ class RunView:
             "total_steps": self.total_steps,
             **figures,
             "seconds": self.seconds,
-            "energy_joules": self.energy.joules,
-            "energy_origin": self.energy.origin,
-            "no_energy": self.energy.why,
+            **self.energy.summary(),
         }
 
     @property
@@ -289,8 +284,7 @@ class RunView:
         self.step_series["loss"].extend([np.nan if loss is None else loss for loss in event["loss"]])
         self.step_series["time"].extend(event["time"] - seconds * (1 - (np.arange(count) + 1) / count))
         samples = sum(event["samples"])
-        self.samples += samples
-        self.energy.trained(event["time"] - seconds, event["time"])
+        self.energy.trained(event["time"] - seconds, event["time"], samples)
         self.report_steps.extend([last])
         self.report_throughput.extend([samples / seconds if seconds > 0 else np.nan])
         self.report_world_size.extend([event["world_size"]])
@@ -327,8 +321,7 @@ class RunView:
         }
         row |= {f"val_{name}": value for name, value in (event.get("validation") or {}).items()}
         self.epochs.append(row)
-        if isinstance(event["seconds"], int | float):
-            self.energy.epochs[event["epoch"]] = (event["time"] - event["seconds"], event["time"])
+        self.energy.ended(event)
 
     def _on_predictions(self, event: dict[str, Any]) -> None:
         self.predictions.append(Predictions.of(event))

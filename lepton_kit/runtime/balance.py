@@ -34,7 +34,7 @@ class Balance:
             self._promised = None
         if change is None or cut(self._batch, change.weights) == tuple(told.samples):
             return
-        self._promised = change.gain or None
+        self._promised = None if change.undoes else change.gain or None
         ring.learned = {
             member.worker: weight for member, weight in zip(ring.members, change.weights, strict=True)
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,8 +17,7 @@ from lepton_kit.training import native, state
 
 _ABOUT_BYTES = 4096
 PIECE_BYTES = 1 << 25
-"""So much is mapped at a time: a mapping that is found page by page takes longer than the copy, and counts as memory."""
-_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+"""So much is mapped at a time, where it has to be: a mapping counts as memory, and is found page by page."""
 SENT_BYTES = 1 << 26
 _ALIGNMENT = 64
 
@@ -33,10 +33,7 @@ class Handed:
 
 
 class Handover:
-    """One state in a segment, from ``place`` on, for variables of equal shapes in every rank: put once, taken by many.
-
-    Only mappings are written to: a limit to the size of files does not count for them.
-    """
+    """One state in a segment, from ``place`` on, for variables of equal shapes in every rank: put once, taken by many."""
 
     def __init__(self, descriptor: int, place: int, variables: Sequence[Any]):
         self._descriptor, self._place, self._variables = descriptor, place, variables
@@ -102,12 +99,16 @@ class Handover:
 
 
 def _write(descriptor: int, place: int, content: np.ndarray) -> None:
-    """Write bytes to the segment through mappings of a piece each."""
+    """Write bytes to the segment; through mappings where the size of files is limited, which does not count for them."""
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
+        while len(content):
+            written = os.pwrite(descriptor, content.data, place)
+            content, place = content[written:], place + written
+        return
     for start in range(0, len(content), PIECE_BYTES):
         piece = content[start : start + PIECE_BYTES]
         before = (place + start) % mmap.ALLOCATIONGRANULARITY
-        flags, offset = mmap.MAP_SHARED | _POPULATE, place + start - before
-        with mmap.mmap(descriptor, before + len(piece), flags=flags, offset=offset) as memory:
+        with mmap.mmap(descriptor, before + len(piece), offset=place + start - before) as memory:
             np.frombuffer(memory, np.uint8, len(piece), before)[:] = piece
 
 

@@ -167,3 +167,18 @@ def test_a_change_tells_what_it_promised_and_what_it_brought():
     ring.run(LOOKS)
     assert ring.shares.measured == pytest.approx(1.0)
     assert GAIN < 1 < LONGEST_WAIT
+
+
+def test_a_change_that_turns_out_a_loss_is_undone_and_tried_again_ever_more_rarely():
+    """Three threads on two cores: what one takes says little of what it takes for another part."""
+    shares, given = Shares(240, 3), (80, 80, 80)
+    changes = []
+    for look in range(10 * 60 * LOOKS_A_SECOND):
+        slow = [0.1, 0.1, 0.2] if given == (80, 80, 80) else [0.3, 0.3, 0.3]
+        if (change := shares.look(given, slow)) is not None:
+            given = cut(240, change.weights)
+            changes.append((look, given))
+    assert [one for _, one in changes[1::2]] == [(80, 80, 80)] * (len(changes) // 2)
+    assert len(changes) < 2 * 40, "ten minutes"
+    worse = sum(b - a for (a, _), (b, _) in zip(changes[::2], changes[1::2], strict=False))
+    assert worse < 0.1 * 10 * 60 * LOOKS_A_SECOND

@@ -84,7 +84,7 @@ def test_another_ring_is_learned_anew():
 
 def test_what_another_ring_was_promised_is_not_measured_in_this_one():
     told, ring, log = balance()
-    for _ in range(3):
+    for _ in range(LOOKS):
         told.hear(paced(ring, [50, 50], [0.05, 0.15]))
     assert len(ring.told) == 1
     ring.number = 4

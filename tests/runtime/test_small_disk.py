@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
+import psutil
 import lepton_kit as lk
 
 small = Path(sys.argv[1])
@@ -65,6 +66,9 @@ free()
 run.resume()
 until(lambda: run.view().status == "running")
 fill()
+worker = psutil.Process(next(one["pid"] for one in run.view().workers if one["rank"] == 0))
+used = sum(worker.cpu_times()[:2])
+until(lambda: sum(worker.cpu_times()[:2]) > used + 1.0)  # it trains on, and what is told of that has to wait
 os.kill(run.view().driver_pid, signal.SIGTERM)  # a request could not be written
 until(lambda: not run.alive)
 print("end", run.status, run.cause.replace(str(run.directory), "RUN"))

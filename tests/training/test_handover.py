@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,8 +146,14 @@ def test_a_state_whose_end_is_missing_is_refused(segment: int):
         Handover(segment, PLACE, some()).take()
 
 
-def test_a_state_of_more_than_a_piece_is_whole(segment: int, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_state_of_more_than_a_piece_is_whole_also_where_the_size_of_files_is_limited(
+    segment: int, monkeypatch: pytest.MonkeyPatch, limited: bool
+):
     monkeypatch.setattr(handover, "PIECE_BYTES", 5000)
+    if limited:
+        monkeypatch.setattr(resource, "getrlimit", lambda kind: (1000, 1000))
+        monkeypatch.delattr(os, "pwrite")
     numbers = np.random.default_rng(0).random(30_001, "float32")
     given, taken = [keras.Variable(numbers)], [keras.Variable(np.zeros(30_001, "float32"))]
     Handover(segment, PLACE + 4096, given).put(HANDED)

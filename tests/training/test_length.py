@@ -45,7 +45,5 @@ def test_a_stop_completes_the_epoch_that_it_cuts_off_and_no_other():
     assert [length.completed_epochs(p, stopped=True) for p in (0, 1, 2, 3, 4)] == [0, 1, 1, 1, 2]
 
 
-def test_a_run_that_begins_where_it_ends_has_no_step():
-    length = length_of(any_config(training={"global_batch": 4, "epochs": 2, "initial_epoch": 2}), 10)
-    assert (length.total_steps, length.completed_epochs(0)) == (0, 0)
+def test_a_run_that_goes_on_from_no_other_begins_at_the_start_of_the_data():
     assert Length(10, 4, 6).first_step == 0
