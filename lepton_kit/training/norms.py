@@ -37,9 +37,11 @@ class Norms:
         """
         import tensorflow as tf
 
-        if not own:  # nothing is trained
+        if (
+            not summed
+        ):  # nothing is trained; a rank without samples has no gradients of its own, and measures the sum
             return
-        sliced = any(isinstance(one, tf.IndexedSlices) for one in own)
+        sliced = any(isinstance(one, tf.IndexedSlices) for one in summed)
         due = tf.equal(tf.math.floormod(position, EVERY_WITH_SLICES if sliced else EVERY), 0)
         due = tf.logical_and(due, share < 1.0)
 
