@@ -90,7 +90,10 @@ def keras_file(path: Path, x: Any, custom: dict[str, Any]) -> list[np.ndarray]:
 
 
 def answers(model: Any, x: Any) -> list[np.ndarray]:
-    """What a Keras model says, output by output."""
+    """What a Keras model says, output by output; one that keeps its state between calls begins anew."""
+    for layer in model.layers:
+        if getattr(layer, "stateful", False):
+            layer.reset_states()
     found = model(x, training=False)
     return [np.asarray(one) for one in (found if isinstance(found, list | tuple) else [found])]
 

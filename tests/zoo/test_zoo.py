@@ -33,6 +33,8 @@ OWN_LIMITS = {
     ("simple RNN", "int4"): (0.4, STEP_BY_STEP),
     ("stacked LSTM", "int8"): (0.15, STEP_BY_STEP),
     ("masked steps", "int8"): (0.2, STEP_BY_STEP),
+    ("masked steps", "int4"): (0.3, STEP_BY_STEP),
+    ("wide convolutions", "int4"): (0.3, "four layers with drawn weights follow each other in 4 bits"),
     ("layer norm", "int8"): (0.15, "squares and their mean share one range, so small rows lose digits"),
     ("attention", "int4"): (0.3, "embedding, projections and two dense layers follow each other in 4 bits"),
     **{
