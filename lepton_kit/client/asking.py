@@ -45,7 +45,7 @@ class AskedRun(StandingRun):
     def slow_down(self, rank: int, factor: float) -> Self:
         """Make the worker of a rank compute ``factor`` times as slowly, 1 to 20, for a lesson or a test; 1 undoes it.
 
-        It rests after each block of steps for (``factor`` - 1) times what it has computed. The worker stays slow when
+        It rests before each sum for (``factor`` - 1) times what it has computed. The worker stays slow when
         ranks change, until it ends. Raises `RunError` for a rank that does not train.
         """
         return self._ask_answered("slow", rank=rank, factor=factor)

@@ -37,21 +37,28 @@ STYLE = """<style>
 
 
 def bars(view: RunView) -> str:
-    """The sentence on who holds the others up, and a stacked bar per rank; nothing before the first report, or afterwards."""
+    """The sentence on who holds the others up, and a stacked bar per rank; nothing before the first report.
+
+    Of a run that has ended: how it was when it ended.
+    """
     rows = view.ranks.times()
-    if view.done or not rows:
+    if not rows:
         return ""
     slow = view.ranks.straggler()
     named = None if slow is None else slow.rank
     said = view.ranks.told()
-    told = "" if said is None else f'<div class="lk-straggler">{html.escape(_sentence(said))}</div>'
+    told = (
+        ""
+        if said is None
+        else f'<div class="lk-straggler">{html.escape(_sentence(f"at the end {said}" if view.done else said))}</div>'
+    )
     shown = _shown(rows)
     lines = "".join(_bar(row, row.rank == named) for row in shown)
     more = len(rows) - len(shown)
     tail = f'<div class="lk-note">and {more} more ranks, faster than these</div>' if more else ""
-    words = _words(rows)
+    words, when = _words(rows), "went, the last seconds" if view.done else "goes, last seconds"
     return (
-        f'{told}<div class="lk-heading">Where the time of each rank goes, last seconds</div>{_keys()}'
+        f'{told}<div class="lk-heading">Where the time of each rank {when}</div>{_keys()}'
         f'<div class="lk-ranks">{lines}</div>{tail}{words}'
     )
 
@@ -59,15 +66,16 @@ def bars(view: RunView) -> str:
 def strip(view: RunView) -> str:
     """Rank × time over the last minutes of training: the stronger, the more of its time a rank worked."""
     moments = [*view.ranks.moments][:-1]  # the last one still grows, and would be sent anew with each report
-    if view.done or len(moments) < 2 or max(len(one.worked) for one in moments) < 2:
+    if len(moments) < 2 or max(len(one.worked) for one in moments) < 2:
         return ""
     count = max(len(one.worked) for one in moments)
     lines = "".join(_track(rank, moments) for rank in range(min(count, RANKS_SHOWN)))
-    ago = _ago(sum(one.seconds for one in moments))
+    before = _ago(sum(one.seconds for one in moments))
+    ago, end, waits = ("before", "the end", "waited") if view.done else ("ago", "now", "waits")
     return (
-        '<div class="lk-heading">Who worked when: strong blue is at work, faint waits for others</div>'
-        f'<div class="lk-ranks">{lines}<span></span><div class="lk-rank-times"><span>{ago} of training ago</span>'
-        "<span>now</span></div><span></span></div>"
+        f'<div class="lk-heading">Who worked when: strong blue is at work, faint {waits} for others</div>'
+        f'<div class="lk-ranks">{lines}<span></span><div class="lk-rank-times"><span>{before} of training {ago}</span>'
+        f"<span>{end}</span></div><span></span></div>"
     )
 
 

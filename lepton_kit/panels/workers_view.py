@@ -32,7 +32,7 @@ class WorkersView:
             layout=widgets.Layout(width="190px"),
         )
         self.slow = button(
-            f"Slow this worker ×{FACTOR:g}", "have it rest after each block, so that it computes three times as long",
+            f"Slow this worker ×{FACTOR:g}", "have it rest before each sum, so that it computes three times as long",
         )  # fmt: skip
         self.undo = button("Undo", "let all workers that were made slow be as fast as they can again")
         self.slow.on_click(lambda _: self._act(lambda: self._run.slow_down(self.rank.value, FACTOR)))

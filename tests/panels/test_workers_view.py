@@ -79,13 +79,16 @@ def test_a_log_that_tells_no_times_shows_none(panel, synthetic):
     assert (view.bars.value, view.strip.value) == ("", "")
 
 
-def test_nothing_of_it_stays_when_the_run_is_over(panel, synthetic):
+def test_what_was_stays_when_the_run_is_over(panel, synthetic):
     run = synthetic(ranks=2).begin()
     view = watched(panel, run)
     assert view.lesson.layout.display == ""
+    assert "Where the time of each rank goes" in view.bars.value
+    assert "<span>now</span>" in view.strip.value
     run.end()
     panel.update()
-    assert view.bars.value == ""
+    assert "Where the time of each rank went" in view.bars.value
+    assert "<span>the end</span>" in view.strip.value
     assert view.lesson.layout.display == "none"
     assert "No worker runs any more" in view.table.value
 
