@@ -156,7 +156,7 @@ class RunCost:
             lines.append(f"1,000 samples {self.per_sample.scaled(THOUSAND)}")
         if self.grams is not None:
             lines.append("{:.3g} g CO2e ({:.3g} to {:.3g})".format(*self.grams))
-        lines += [f"by {one.amount:.4g} {one.currency}: {one.source}, {one.date}" for one in self.prices]
+        lines += [f"by {one}" for one in self.prices]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

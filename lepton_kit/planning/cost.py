@@ -24,12 +24,21 @@ MOST_HOURS = 8784
 
 @dataclass(frozen=True)
 class Price:
-    """An amount in a currency for a kilowatt-hour or an hour, with its date and source."""
+    """An amount in a currency for a kilowatt-hour or an hour, with its date and source.
+
+    >>> str(Price(0.25, "EUR", "2026-01-01", "a bill"))
+    '0.25 EUR a kWh: a bill, 2026-01-01'
+    """
 
     amount: float
     currency: str
     date: str
     source: str
+    per: Literal["kWh", "hour"] = "kWh"
+
+    def __str__(self) -> str:
+        a = "an" if self.per == "hour" else "a"
+        return f"{self.amount:.4g} {self.currency} {a} {self.per}: {self.source}, {self.date}"
 
 
 @dataclass(frozen=True)
@@ -223,7 +232,8 @@ def _price(top: _Section, name: str, unit: str, currency: bool = True) -> Price 
         return None
     amount = part.number(unit)
     paid = part.text("currency", "a currency such as EUR") if currency else "g"
-    return Price(amount, paid, part.date("date"), part.text("source", "where the price comes from"))
+    source = part.text("source", "where the price comes from")
+    return Price(amount, paid, part.date("date"), source, "hour" if unit == "per_hour" else "kWh")
 
 
 def _machine(top: _Section) -> Price | None:
@@ -234,7 +244,7 @@ def _machine(top: _Section) -> Price | None:
     hours = part.number("years", above=True) * part.number("hours_per_year", most=MOST_HOURS, above=True)
     paid = part.text("currency", "a currency such as EUR")
     source = part.text("source", "where the price comes from")
-    return Price(part.number("price") / hours, paid, part.date("date"), source)
+    return Price(part.number("price") / hours, paid, part.date("date"), source, "hour")
 
 
 def _is_number(value: Any) -> bool:
