@@ -1,9 +1,9 @@
 """Unequal workers: an equal cut, `weights="auto"`, and the best fixed cut that a sweep finds, side by side.
 
-    python benchmarks/unequal.py [--seconds 3] [--rounds 6] [--shares 6] [--only 2-slow 3-slow 2-shared 2-equal] [--minutes 0]
+    python benchmarks/unequal.py [--seconds 3] [--rounds 6] [--shares 6] [--only 2-slow 3-slow 2-shared 2-back 2-equal] [--minutes 0]
 
 One of two, or of three, workers is slowed three times (`run.slow_down`), one of two shares its core with a spinning process,
-or none is slow. A sweep picks the fixed cut that is to be beaten; then it, the equal cut and auto take turns, each paused
+one that was slowed speeds up again, or none is slow. A sweep picks the fixed cut that is to be beaten; then it, the equal cut and auto take turns, each paused
 while another trains, so that a change in the machine's speed meets all of them and no lucky reading wins. Printed are
 medians of samples/s, ratios taken round by round with the interval of their median, for two workers auto against the sum of
 both speeds, and the seconds from the change to the first report within 5 % of what auto settles at. With ``--minutes 10``
@@ -29,7 +29,10 @@ from kinds import keras_model, samples
 
 BATCH = 240
 FACTOR = 3.0
-SITUATIONS = {"2-slow": 2, "3-slow": 3, "2-shared": 2, "2-equal": 2}
+SITUATIONS = {"2-slow": 2, "3-slow": 3, "2-shared": 2, "2-back": 2, "2-equal": 2}
+ALIKE = ("2-back", "2-equal")
+"""In these an equal cut is the best in the end."""
+SLOWED_SECONDS = 8.0
 SPIN = "import os; os.sched_setaffinity(0, {{{0}}})\nwhile True: pass"
 
 
@@ -54,6 +57,11 @@ class Trained:
         self.changed = time.time()
         if situation.endswith("slow"):
             self.run.slow_down(workers - 1, FACTOR)
+        elif situation == "2-back" and weights == "auto":
+            self.run.slow_down(workers - 1, FACTOR)
+            time.sleep(SLOWED_SECONDS)
+            self.run.slow_down(workers - 1, 1.0)
+            self.changed = time.time()
         elif situation == "2-shared":
             for worker in self.run.view().workers:
                 _pin(worker["pid"], sorted(os.sched_getaffinity(0))[worker["rank"]])
@@ -147,7 +155,7 @@ def measured(situation: str, options: argparse.Namespace, folder: str) -> str:
     workers = SITUATIONS[situation]
     equal = 1.0 / workers
     with rival(situation):
-        best = equal if situation == "2-equal" else best_fixed(workers, situation, options, folder)
+        best = equal if situation in ALIKE else best_fixed(workers, situation, options, folder)
         auto = Trained(workers, "auto", situation, folder)
         time.sleep(max(6.0, options.seconds))
         auto.hold()
