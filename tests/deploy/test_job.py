@@ -117,7 +117,7 @@ def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, 
         assert one.figures["score"].low <= one.get("score") <= one.figures["score"].high
         assert one.figures["peak_memory_bytes"].origin == "not_run"
         assert one.figures["energy"].origin in ("measured", "estimated")
-            assert one.figures["energy"].low <= one.get("energy") <= one.figures["energy"].high
+        assert one.figures["energy"].low <= one.get("energy") <= one.figures["energy"].high
     assert "160 of" in card.settings["calibration"] or "200 of" in card.settings["calibration"]
     errors = card.tensor_errors("int8")
     assert 0 < errors["relative"].max() < 0.05
