@@ -124,7 +124,9 @@ def test_open_sizes_and_operations_of_the_graph_are_refused():
     with pytest.raises(CompressionError, match=r"takes samples of an open size, \(None, 3\)"):
         fit_for_fpga(open_size)
     x = keras.Input((3,))
-    with pytest.raises(CompressionError, match=r"operation 'sin\w*' \(Sin\) of the graph has no form in hls4ml"):
+    with pytest.raises(
+        CompressionError, match=r"operation 'sin\w*' \(Sin\) of the graph has no form in hls4ml"
+    ):
         fit_for_fpga(keras.Model(x, keras.layers.Dense(2)(keras.ops.sin(x))))
 
 

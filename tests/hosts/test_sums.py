@@ -98,16 +98,16 @@ def test_a_rank_without_the_library_brings_what_a_leader_brings(monkeypatch: pyt
 
 
 def test_only_gradients_are_rounded_on_the_wire(monkeypatch: pytest.MonkeyPatch):
-    import horovod.tensorflow as hvd
     import tensorflow as tf
+    from horovod.tensorflow import mpi_ops
 
     sent = []
 
-    def allreduce(values: list[Any], op: Any) -> list[Any]:
+    def allreduce(values: list[Any], **_: Any) -> list[Any]:
         sent.append([value.dtype for value in values])
         return values
 
-    monkeypatch.setattr(hvd, "grouped_allreduce", allreduce)
+    monkeypatch.setattr(mpi_ops, "_grouped_allreduce", allreduce)
     ring = HorovodCollective("float16")
     one = tf.constant(1.0)
     assert [value.dtype for value in ring.sum([one], [one], one, [one])] == [tf.float32] * 3
