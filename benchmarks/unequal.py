@@ -79,23 +79,25 @@ class Trained:
 
     def turn(self, seconds: float) -> float:
         """Samples/s over one turn, without the report that counts the pause."""
-        reports, start = len(self.run.view().throughput), self.run.view().step
+        start = self.run.view().step
         self.run.resume()
         self._until(lambda: self.run.view().step > start)
         time.sleep(seconds)
         self.hold()
-        view = self.run.view()
-        ends, rates = view.report_steps.array[reports:], view.throughput[reports:]
-        counts = np.diff(np.concatenate([[start], ends])) * BATCH
-        return float(counts[1:].sum() / (counts[1:] / rates[1:]).sum())
+        told = [one for one in self._told() if one["first"] >= start][1:]
+        return float(sum(sum(one["samples"]) for one in told) / sum(one["seconds"] for one in told))
+
+    def _told(self) -> list[dict[str, Any]]:
+        """The reports of its log. The last batch of an epoch is a short one, so samples are counted and not steps."""
+        from lepton_kit.rundir import EventReader
+
+        return [one for one in EventReader(self.run.paths.events).poll() if one["kind"] == "steps"]
 
     def settled(self, reached: float) -> float:
         """Seconds from the change to the first report within 5 % of a rate."""
-        view = self.run.view()
-        times = {int(step): float(t) for step, t in zip(view.steps + 1, view.time, strict=True)}
-        for step, found in zip(view.report_steps.array, view.throughput, strict=True):
-            if times.get(int(step), 0.0) > self.changed and found >= 0.95 * reached:
-                return times[int(step)] - self.changed
+        for one in self._told():
+            if one["time"] > self.changed and sum(one["samples"]) / one["seconds"] >= 0.95 * reached:
+                return float(one["time"] - self.changed)
         return float("nan")
 
     def speeds(self) -> float:

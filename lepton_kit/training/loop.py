@@ -159,6 +159,8 @@ class Worker:
                 self.trained_until = time.monotonic()  # that it was held is no loss of time
                 if not isinstance(answer, messages.Resume):
                     return "stop" if isinstance(answer, messages.Stop) else "reform"
+                if self._pacing is not None:
+                    self._pacing.restart()  # the first block after a rest says little
                 self._desired.action = TRAIN
                 continue
             if plan.action in (REFORM, STOP):
