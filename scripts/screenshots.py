@@ -58,7 +58,7 @@ def shown(page: Any, chosen: str) -> None:
 def take(desk: Any, folder: Path) -> list[Path]:
     """Train in a workbench whose notebook ``desk`` shows (its cells: `cells`), and write its pictures into a folder."""
     page = desk.page
-    page.set_viewport_size({"width": WIDTH, "height": 1700})
+    page.set_viewport_size({"width": WIDTH, "height": 2100})
     desk.command("application:toggle-left-area")
     desk.command("notebook:run-cell-and-select-next")
     panel = page.locator(".lk-workbench")
