@@ -75,12 +75,12 @@ def step_of(kind: str, measured: bool, batch: int) -> Any:
     y = draw.integers(0, 10, (MAX_BLOCK_STEPS, rows)).astype(np.int32)
     note = Norms.note
     if not measured:
-        Norms.note = lambda *_, **__: None  # type: ignore[method-assign]
+        Norms.note = lambda *_, **__: None  # type: ignore[method-assign]  # the step without it is what is measured
     try:
         step = Step(model, Double(), (x[0][:2], y[0][:2], None), batch=batch, sizes=(rows,))
         step.warm()
     finally:
-        Norms.note = note  # type: ignore[method-assign]
+        Norms.note = note  # type: ignore[method-assign]  # the step without it is what is measured
     proofs = np.zeros((MAX_BLOCK_STEPS, PROOF_SIZE), np.float32)
     return step, Block(x, y, None, (None, None, None), proofs, 0, 0, rows, batch)
 

@@ -233,7 +233,9 @@ def check_hash(archive: Path) -> None:
 
 def unpack(archive: Path, scratch: Path) -> Path:
     with tarfile.open(archive) as content:
-        content.extractall(scratch, filter="data")
+        # Pythons before 3.11.4 have no filter and look at no attribute; the archive's hash is known in any case.
+        content.extraction_filter = getattr(tarfile, "data_filter", None)
+        content.extractall(scratch)
     return scratch / f"horovod-{VERSION}"
 
 

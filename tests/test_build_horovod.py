@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -85,6 +86,19 @@ def test_a_source_with_another_hash_is_refused(horovod, tmp_path):
     archive.write_bytes(b"something else")
     with pytest.raises(horovod.BuildError, match=r"its SHA-256 is [0-9a-f]{64}; expected 92a43f"):
         horovod.check_hash(archive)
+
+
+@pytest.mark.parametrize("filters", [True, False], ids=["this Python", "a Python before 3.11.4"])
+def test_the_source_is_unpacked_by_every_python(horovod, monkeypatch, tmp_path, filters):
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        unpacked = tarfile.TarFile.extractall
+        monkeypatch.setattr(tarfile.TarFile, "extractall", lambda self, path: unpacked(self, path))
+    (tmp_path / "one").write_text("1")
+    with tarfile.open(tmp_path / "made.tar.gz", "w:gz") as made:
+        made.add(tmp_path / "one", f"horovod-{horovod.VERSION}/setup.py")
+    source = horovod.unpack(tmp_path / "made.tar.gz", tmp_path / "there")
+    assert (source / "setup.py").read_text() == "1"
 
 
 def test_the_cache_key_changes_with_settings_tensorflow_and_compiler(horovod, monkeypatch):

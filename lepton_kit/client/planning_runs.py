@@ -80,9 +80,9 @@ def visit(run: Run, workers: Sequence[int], seconds: float) -> None:
         view = run.view()
         if view.world_size != count and view.wanted not in (None, count):
             run.scale(count)
-        _until(run, lambda count=count: run.view().world_size == count)  # type: ignore[misc]
+        _until(run, lambda count=count: run.view().world_size == count)  # type: ignore[misc]  # mypy knows no type of a default in a lambda
         first = len(run.view().report_steps) + 1  # that of a new ring does not count
-        _until(run, lambda first=first: len(run.view().report_steps) >= first)  # type: ignore[misc]
+        _until(run, lambda first=first: len(run.view().report_steps) >= first)  # type: ignore[misc]  # mypy knows no type of a default in a lambda
         end = time.monotonic() + seconds
 
         def enough(last: int = first + LEAST_REPORTS, end: float = end) -> bool:

@@ -99,7 +99,7 @@ def tradeoff(
         return _of_cards(cards)
     if len(what) == 1 and isinstance(what[0], Run | str | Path):
         return _of_cards([_card_of(what[0], runs_dir)])
-    return of_runs(compare(*what, runs_dir=runs_dir))  # type: ignore[arg-type]
+    return of_runs(compare(*what, runs_dir=runs_dir))  # type: ignore[arg-type]  # runs or their names, as `compare` takes them
 
 
 def _card_of(run: Any, runs_dir: str | Path | None) -> ReportCard:

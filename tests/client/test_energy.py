@@ -214,7 +214,7 @@ def test_a_card_says_what_a_thousand_predictions_take_and_cost(tmp_path: Path):
     table = CARD.energy()
     assert table.loc["int8", "joules for 1,000"] == 0.62
     assert table.loc["int8", "EUR for 1,000"] == pytest.approx(0.62 / 3.6e6 * 0.2872)
-    assert table.loc["slow", "worth_it"] == False  # noqa: E712
+    assert table.loc["slow", "worth_it"] == False  # noqa: E712  # numpy has its own False
     (tmp_path / "none.yaml").write_text("date: 2026-01-01\n")
     with pytest.raises(ConfigError, match=r"none\.yaml: electricity"):
         CARD.energy(tmp_path / "none.yaml")

@@ -15,14 +15,14 @@ TOOK = {"joules": 5.0, "origin": "measured", "why": None}
 
 
 def test_an_agent_tells_what_was_taken_before_a_worker_says_that_it_leaves():
-    agent = Agent(SimpleNamespace())  # type: ignore[arg-type]
+    agent = Agent(SimpleNamespace())  # type: ignore[arg-type]  # a stand-in
     posted: list[Any] = []
-    agent._outbox = SimpleNamespace(post=posted.append)  # type: ignore[assignment]
+    agent._outbox = SimpleNamespace(post=posted.append)  # type: ignore[assignment]  # a stand-in
     left = messages.Detached(
         generation=0, step=4, outcome="finished", whole=True, stopped_by=None, trained_until=None
     )
     executor = FakeExecutor([], said=[(0, messages.Hello(pid=7)), (0, left)], took=[TOOK])
-    agent._listen(executor)  # type: ignore[arg-type]
+    agent._listen(executor)  # type: ignore[arg-type]  # a stand-in
     assert [type(one) for one in posted] == [talk.Took, talk.Passed, talk.Passed]
     assert posted[0].fields == TOOK
     assert executor.asked_fresh == 1

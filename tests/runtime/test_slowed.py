@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import keras
@@ -68,13 +69,14 @@ def test_what_a_rank_rests_is_what_the_other_waits(run: lk.Run):
     try:
         assert run.view().workers
         told = reports(run, 6)
-        # Others on the machine wake a sleeper late, and stop a rank between two readings; some report is without them.
+        # Others on the machine wake a sleeper late, and stop a rank between two readings; half of the reports are without them.
         assert (
-            min(abs(one["data"][1] / (one["last"] - one["first"]) / DATA_SECONDS - 1) for one in told) < 0.05
+            median(abs(one["data"][1] / (one["last"] - one["first"]) / DATA_SECONDS - 1) for one in told)
+            < 0.05
         )
-        assert min(abs(spent(one, 0) / spent(one, 1) - 1) for one in told) < 0.05
+        assert median(abs(spent(one, 0) / spent(one, 1) - 1) for one in told) < 0.05
         assert (
-            min(
+            median(
                 abs((one["waited"][0] - one["waited"][1]) / (ahead(one, 1) - ahead(one, 0)) - 1)
                 for one in told
             )

@@ -64,7 +64,7 @@ def gathering(ring: Any, said: Said, segment: int, rank: int = 0, *, handed: boo
     )  # fmt: skip
     variables = [keras.Variable(np.full(3, float(rank), "float32"))]
     made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: None)
-    made.variables = variables  # type: ignore[attr-defined]
+    made.variables = variables  # type: ignore[attr-defined]  # a stand-in
     return made
 
 
@@ -90,7 +90,7 @@ def test_the_state_is_written_while_the_ring_forms(segment: int, monkeypatch: py
     other = gathering(Ring(), Said(), segment, rank=1)
     other.come_together(holds_state=True)
     other.share(lambda: None)
-    np.testing.assert_array_equal(np.asarray(other.variables[0]), np.zeros(3))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(np.asarray(other.variables[0]), np.zeros(3))  # type: ignore[attr-defined]  # a stand-in
 
 
 def test_a_ring_that_does_not_form_is_left_only_when_the_state_is_written(segment: int):
@@ -115,11 +115,11 @@ def test_who_has_nothing_to_give_says_at_once_that_it_joins(segment: int, rank: 
 
 def test_what_was_handed_over_before_goes_before_a_checkpoint(segment: int):
     first = gathering(Ring(), Said(), segment, rank=0)
-    first.variables[0].assign([5.0, 6.0, 7.0])  # type: ignore[attr-defined]
+    first.variables[0].assign([5.0, 6.0, 7.0])  # type: ignore[attr-defined]  # a stand-in
     first.come_together(holds_state=True)
     asked: list[str] = []
     second = gathering(Ring(), Said(), segment, rank=0, handed=True)
     second.come_together(holds_state=False)
-    second.share(lambda: asked.append("checkpoint"))  # type: ignore[arg-type, return-value]
-    np.testing.assert_array_equal(np.asarray(second.variables[0]), [5.0, 6.0, 7.0])  # type: ignore[attr-defined]
+    second.share(lambda: asked.append("checkpoint"))  # type: ignore[arg-type, return-value]  # a stand-in
+    np.testing.assert_array_equal(np.asarray(second.variables[0]), [5.0, 6.0, 7.0])  # type: ignore[attr-defined]  # a stand-in
     assert asked == []
