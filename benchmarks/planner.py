@@ -1,13 +1,15 @@
 """How well `lk.plan` predicts: fitted on 1 and 2 workers, held against what 3 and 4 workers, other batches and two hosts measure.
 
-    python benchmarks/planner.py [--short] [--kinds mlp cnn …] [--seconds 1.0] [--no-hosts] [--json FILE]
+    python benchmarks/planner.py [--short] [--kinds mlp cnn …] [--seconds 1.0] [--no-hosts] [--keep FILE]
+    python benchmarks/planner.py --again FILE
     python benchmarks/planner.py --simulate FILE.svg [--kinds cnn]
 
 Five kinds of models, one thread a worker. Measured for the fit: 1 and 2 workers at global batches 128 and 32, and a sum
 between two agents on this machine. Predicted, then measured: 3 and 4 workers at both batches, 2 and 3 at batch 80, and 3 and
 4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. Each
 number of workers is visited twice, down and up; steps are medians over reports. Hosts need root, iproute2 and
-openssh-server. ``--short`` takes two kinds and one link. ``--simulate`` draws throughput and efficiency of one kind for
+openssh-server. ``--short`` takes two kinds and one link. ``--keep`` adds all that was measured to a file, a line for each
+kind, and ``--again`` predicts from such a file what it holds, without measuring. ``--simulate`` draws throughput and efficiency of one kind for
 1 to 4,096 workers on hosts like this machine.
 """
 
@@ -21,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,13 +133,40 @@ def on_hosts(
     return found
 
 
-def held_against(
-    kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float
-) -> list[Case]:
-    """All predictions of a kind beside what was measured."""
+@dataclass
+class Measured:
+    """What was measured of a kind of model: steps that a law is fitted to, and those that it has to predict."""
+
+    kind: str
+    parameters: int
+    known: list[Any]
+    later: list[Any]
+
+    def line(self) -> str:
+        """As a line of JSON."""
+        return json.dumps(vars(self) | {"known": _plain(self.known), "later": _plain(self.later)})
+
+    @classmethod
+    def read(cls, line: str) -> Measured:
+        """From a line of JSON."""
+        from lepton_kit.planning.estimating import Row
+        from lepton_kit.planning.scaling import Link, Setting
+
+        def rows(found: list[dict[str, Any]]) -> list[Row]:
+            return [Row(Setting(**one.pop("setting") | {"link": Link(**one["setting"]["link"])}), **one) for one in found]
+
+        told = json.loads(line)
+        return cls(told["kind"], told["parameters"], rows(told["known"]), rows(told["later"]))
+
+
+def _plain(rows: list[Any]) -> list[dict[str, Any]]:
+    return [asdict(row) for row in rows]
+
+
+def measured(kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float) -> Measured:
+    """Short runs of a kind with all settings."""
     from lepton_kit.client.planning_runs import measure
     from lepton_kit.machine.devices import usable_cores
-    from lepton_kit.planning.estimating import fit
 
     start, places = starter(kind), usable_cores()
     took = partial(measure, start, places=places, seconds=seconds)
@@ -151,12 +180,20 @@ def held_against(
     if hosts is not None:
         known += took(batch=BATCHES[0], workers=(2,), across=True).rows
         later += on_hosts(start, *hosts, links, seconds, places)
-    law = fit(known, parameters)
+    return Measured(kind, parameters, known, later)
+
+
+def held_against(found: Measured) -> list[Case]:
+    """All predictions of a kind beside what was measured."""
+    from lepton_kit.planning.estimating import fit
+
+    kind, known = found.kind, found.known
+    law = fit(known, found.parameters)
     print(f"{kind}: " + ", ".join(f"{n} {v:.3g}" for n, v in law.costs.items()), file=sys.stderr)
     for row in known:
         print("  fitted", _what(row), f"{1e3 * row.seconds:.2f} ms ± {row.scatter:.1%}, law {1e3 * law.step(row.setting).value:.2f}",
               {n: round(1e3 * v, 2) for n, v in row.parts.items()}, file=sys.stderr)  # fmt: skip
-    return [_case(kind, law, row) for row in later]
+    return [_case(kind, law, row) for row in found.later]
 
 
 def _what(row: Any) -> str:
@@ -219,7 +256,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each visit")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--no-hosts", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--again", type=Path)
     parser.add_argument("--simulate", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -227,32 +265,45 @@ def main() -> None:
     if options.simulate:
         simulate((options.kinds or ["cnn"])[0], options.simulate, options.seconds)
         return
-    from tests.hosts.lab import why_not
-
-    kinds = options.kinds or list(FIVE[:2] if options.short else FIVE)
-    links = options.links[:1] if options.short else options.links
-    reason = "not asked for" if options.no_hosts else why_not()
-    began, cases = time.monotonic(), []
-    with ExitStack() as stack:
-        hosts = None
-        if reason is None:
-            hosts = stack.enter_context(two_hosts(stack))
-        else:
-            print(f"no hosts are measured: {reason}\n")
-        print("| model | setting | predicted ms a step (nine of ten) | measured | error | held |")
-        print("|---|---|---:|---:|---:|---|")
-        for kind in kinds:
-            found = held_against(kind, hosts, links, options.seconds)
-            cases += found
-            print("\n".join(one.line() for one in found), flush=True)
+    began = time.monotonic()
+    print("| model | setting | predicted ms a step (nine of ten) | measured | error | held |")
+    print("|---|---|---:|---:|---:|---|")
+    cases = []
+    for found in again(options.again) if options.again else measuring(options):
+        cases += (told := held_against(found))
+        print("\n".join(one.line() for one in told), flush=True)
     errors = [abs(one.error) for one in cases]
     held = sum(one.held for one in cases)
     print(
         f"\n{len(cases)} predictions: median error {statistics.median(errors):.1%}, worst {max(errors):.1%}, interval holds "
         f"{held} of {len(cases)} ({held / len(cases):.0%}); {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}"
     )
-    if options.json:
-        options.json.write_text(json.dumps([vars(one) for one in cases], indent=1), encoding="utf-8")
+
+
+def again(kept: Path) -> Iterator[Measured]:
+    """What an earlier call has kept."""
+    yield from (Measured.read(line) for line in kept.read_text(encoding="utf-8").splitlines())
+
+
+def measuring(options: argparse.Namespace) -> Iterator[Measured]:
+    """Each kind, measured now and kept if that is asked for."""
+    from tests.hosts.lab import why_not
+
+    kinds = options.kinds or list(FIVE[:2] if options.short else FIVE)
+    links = options.links[:1] if options.short else options.links
+    reason = "not asked for" if options.no_hosts else why_not()
+    with ExitStack() as stack:
+        hosts = None
+        if reason is None:
+            hosts = stack.enter_context(two_hosts(stack))
+        else:
+            print(f"no hosts are measured: {reason}", file=sys.stderr)
+        for kind in kinds:
+            found = measured(kind, hosts, links, options.seconds)
+            if options.keep:
+                with options.keep.open("a", encoding="utf-8") as file:
+                    file.write(found.line() + "\n")
+            yield found
 
 
 if __name__ == "__main__":

@@ -193,7 +193,8 @@ def test_a_run_is_started_changed_and_stopped_by_keyboard_alone(open_notebook):
     panel.locator(".lk-summary .lk-chip-stopped").wait_for(timeout=SLOW)
     said = " ".join(panel.locator(".lk-heard").all_text_contents())
     assert "stopped" in said
-    assert panel.locator(".lk-words").text_content().startswith("The plots in wordsTraining loss")
+    told = panel.locator(".lk-words", has_text="The plots in words")
+    assert told.text_content().startswith("The plots in wordsTraining loss")
 
 
 def tabbed_to(page: Any, name: str, most: int = 60) -> list[str]:
