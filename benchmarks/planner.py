@@ -153,7 +153,10 @@ class Measured:
         from lepton_kit.planning.scaling import Link, Setting
 
         def rows(found: list[dict[str, Any]]) -> list[Row]:
-            return [Row(Setting(**one.pop("setting") | {"link": Link(**one["setting"]["link"])}), **one) for one in found]
+            return [
+                Row(Setting(**one.pop("setting") | {"link": Link(**one["setting"]["link"])}), **one)
+                for one in found
+            ]
 
         told = json.loads(line)
         return cls(told["kind"], told["parameters"], rows(told["known"]), rows(told["later"]))
