@@ -107,7 +107,7 @@ def on_hosts(
     start: Any, hosts: Any, shaped: SlowLink, links: list[str], seconds: float, places: int
 ) -> list[Any]:
     """Measured steps over two hosts of this machine, for each link."""
-    from lepton_kit.client.planning_runs import EPOCHS, EVER, LOG_SECONDS, started, visit
+    from lepton_kit.client.plans.runs import EPOCHS, EVER, LOG_SECONDS, started, visit
     from lepton_kit.planning.measured_steps import read
     from lepton_kit.planning.scaling import Link
     from lepton_kit.rundir.events import EventReader
@@ -168,7 +168,7 @@ def _plain(rows: list[Any]) -> list[dict[str, Any]]:
 
 def measured(kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float) -> Measured:
     """Short runs of a kind with all settings."""
-    from lepton_kit.client.planning_runs import measure
+    from lepton_kit.client.plans.runs import measure
     from lepton_kit.machine.devices import usable_cores
 
     start, places = starter(kind), usable_cores()
@@ -215,7 +215,7 @@ def simulate(kind: str, path: Path, seconds: float) -> None:
     import keras
 
     import lepton_kit as lk
-    from lepton_kit.client import planning_picture, planning_told
+    from lepton_kit.client.plans import picture, told
     from lepton_kit.planning.scaling import Link, Setting
 
     model = keras_model(kind)
@@ -238,10 +238,10 @@ def simulate(kind: str, path: Path, seconds: float) -> None:
                 link,
             )
             points.append((count, plan.of(setting).efficiency))
-        curves.append(planning_picture.Curve(name, points))
-    text = planning_told.picture(curves, "", unit="efficiency")
+        curves.append(picture.Curve(name, points))
+    text = told.picture(curves, "", unit="efficiency")
     title = f"{kind}: scaling efficiency on hosts of {plan.base.places} cores, links of 10 Gbit/s and 0.05 ms"
-    picture = planning_picture.draw(curves, quantity=title, text=text, moments={})
+    picture = picture.draw(curves, quantity=title, text=text, moments={})
     path.write_text(picture.svg, encoding="utf-8")
     for curve in curves:
         print(

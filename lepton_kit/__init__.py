@@ -24,7 +24,7 @@ _HOMES = {
     "Cluster": "client.cluster",
     "check_spark": "client.spark",
     "compare": "client.compare",
-    "plan": "client.planning",
+    "plan": "client.plans.planning",
     "devices": "client.devices",
     "pool": "client.pool",
     "tradeoff": "client.tradeoff",

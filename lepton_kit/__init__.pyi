@@ -16,7 +16,7 @@ from lepton_kit.client.devices import devices as devices
 from lepton_kit.client.launch import launch as launch
 from lepton_kit.client.launch import launch_config as launch_config
 from lepton_kit.client.launch import warm as warm
-from lepton_kit.client.planning import plan as plan
+from lepton_kit.client.plans.planning import plan as plan
 from lepton_kit.client.pool import pool as pool
 from lepton_kit.client.run import Run as Run
 from lepton_kit.client.run import open_run as open_run

@@ -47,7 +47,7 @@ def add_verb(verb: Any) -> None:
 
 def plan(options: argparse.Namespace) -> int:
     """Plan a run."""
-    from lepton_kit.client import planning
+    from lepton_kit.client.plans import planning
 
     if options.figure and Path(options.figure).suffix != ".svg":
         raise ConfigError("--figure", given=options.figure, rule="a file that ends in .svg")

@@ -9,9 +9,9 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.cli import main
-from lepton_kit.client.planning import plan
-from lepton_kit.client.planning_runs import link_of
-from lepton_kit.client.plans import Plan, read_noise
+from lepton_kit.client.plans.plan import Plan, read_noise
+from lepton_kit.client.plans.planning import plan
+from lepton_kit.client.plans.runs import link_of
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PlanPanel

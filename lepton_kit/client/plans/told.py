@@ -16,7 +16,7 @@ from lepton_kit.planning.power import Power
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lepton_kit.client.planning_picture import Curve
+    from lepton_kit.client.plans.picture import Curve
 
 JOULES = 3.6e6
 """Of a kilowatt-hour."""

@@ -10,8 +10,8 @@ from typing import Any, Unpack
 from lepton_kit.client.launch import launch, launch_config
 from lepton_kit.client.options import SAME, LaunchOptions
 from lepton_kit.client.options import read as read_options
-from lepton_kit.client.planning_runs import link_of, measure
-from lepton_kit.client.plans import Plan, block_of, read_noise
+from lepton_kit.client.plans.plan import Plan, block_of, read_noise
+from lepton_kit.client.plans.runs import link_of, measure
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig

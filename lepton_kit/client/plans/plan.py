@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.client import planning_picture, planning_told
-from lepton_kit.client.planning_picture import Curve
-from lepton_kit.client.planning_runs import link_of
-from lepton_kit.client.planning_told import Bill
+from lepton_kit.client.plans import picture, told
+from lepton_kit.client.plans.picture import Curve
+from lepton_kit.client.plans.runs import link_of
+from lepton_kit.client.plans.told import Bill
 from lepton_kit.drawing import WIDTH
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
@@ -172,7 +172,7 @@ class Plan:
             else [self.of(self.setting(count, **changes)) for count in workers]
         )
         bill = Bill(power or table_power(), cost.load(prices), instance, self.threads)
-        return planning_told.table(found, bill)
+        return told.table(found, bill)
 
     @functools.cached_property
     def paying(self) -> tuple[int, Prediction, Prediction] | None:
@@ -186,7 +186,7 @@ class Plan:
 
     def told(self) -> str:
         """Where more workers stop paying, and why, in a sentence."""
-        return planning_told.where_it_stops(self.paying, self.over()[-1], self.law)
+        return told.where_it_stops(self.paying, self.over()[-1], self.law)
 
     def figure(self, workers: int | None = None, *, width: int = WIDTH, **changes: Any) -> Picture:
         """Throughput by number of workers up to ``workers``: what was measured, what is predicted, and its bounds, as a still picture.
@@ -210,12 +210,12 @@ class Plan:
             named = changes.get("batch", batch)
             curves.append(Curve(f"global batch {named}", points, shown))
         moments = {f"pays up to {self.paying[0]}": self.paying[0]} if self.paying and not changes else {}
-        text = planning_told.picture(curves, self.told() if not changes else "")
-        return planning_picture.draw(curves, quantity="samples/s", text=text, moments=moments, width=width)
+        text = told.picture(curves, self.told() if not changes else "")
+        return picture.draw(curves, quantity="samples/s", text=text, moments=moments, width=width)
 
     def trade(self, batch: int, workers: int | None = None) -> str:
         """What another global batch costs in epochs and brings in speed, as in ``128 → 512: costs 1.4 × the epochs; …``."""
-        return planning_told.trade(self.of(self.base), self.predict(workers, batch=batch))
+        return told.trade(self.of(self.base), self.predict(workers, batch=batch))
 
     def advise(self, *, most: int | None = None, batches: Sequence[int] | None = None) -> Advice:
         """The workers and the global batch with which the run ends soonest, without workers that don't pay.
@@ -237,7 +237,7 @@ class Plan:
         options = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
-        return Advice(options, best, planning_told.advice(best, now, self.noise is not None))
+        return Advice(options, best, told.advice(best, now, self.noise is not None))
 
     def _paying_at(self, batch: int, most: int | None) -> Prediction:
         found = self.over(most, batch=batch) if batch != self.base.batch else self.over(most)
