@@ -114,7 +114,7 @@ def on_hosts(
 
     specs = [{"name": name, "slots": ACROSS // 2, "threads": 1, "interface": DEVICE} for name in hosts.hosts]
     options = {
-        "global_batch": BATCHES[0], "workers": ACROSS, "epochs": EPOCHS, "log_seconds": LOG_SECONDS,
+        "global_batch": BATCHES[0], "workers": ACROSS, "expects": [ACROSS - 1], "epochs": EPOCHS, "log_seconds": LOG_SECONDS,
         "checkpoint_seconds": EVER, "hang_seconds": 60.0, "hosts": specs, "name": "plan",
     }  # fmt: skip
     found = []

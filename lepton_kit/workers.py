@@ -27,6 +27,11 @@ class WorkersConfig(Section):
         le=MOST_WORKERS,
         description="neither count nor any request goes above this; null: 64, with auto the cores",
     )
+    expects: tuple[int, ...] = Field(
+        (),
+        max_length=8,
+        description="numbers of workers that the run will be scaled to: a recurrent model's graphs for them are made before it starts",
+    )
     share: float = Field(1.0, gt=0, le=1000, description="with auto: weight among the runs of the machine")
     priority: int = Field(0, ge=-9, le=9, description="with auto: each more counts as four times the share")
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
@@ -76,6 +81,13 @@ class WorkersConfig(Section):
         if spark is not None and (info.data.get("count"), info.data.get("max_workers")) == ("auto", None):
             raise ValueError("`max_workers` beside `auto`: so many tasks Spark is asked for")
         return spark
+
+    @pydantic.field_validator("expects")
+    @classmethod
+    def _are_numbers_of_workers(cls, expects: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= one <= MOST_WORKERS for one in expects):
+            raise ValueError(f"numbers of workers, 1 to {MOST_WORKERS}")
+        return expects
 
     @pydantic.field_validator("hosts", mode="before")
     @classmethod

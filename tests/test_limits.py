@@ -12,7 +12,7 @@ from lepton_kit.errors import ConfigError
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("workers", 10_000), ("workers", 0), ("workers", -1), ("max_workers", 10**6), ("standby", 10_000),
+        ("workers", 10_000), ("workers", 0), ("workers", -1), ("max_workers", 10**6), ("expects", [0]), ("expects", [2, 10_000]), ("standby", 10_000),
         ("global_batch", 0), ("global_batch", 10**9), ("batch_size", 10**18), ("epochs", 0), ("epochs", 1e9),
         ("learning_rate", -1), ("learning_rate", 0), ("learning_rate", 1e9), ("learning_rate", float("nan")),
         ("seed", -1), ("seed", 2**70), ("name", "a/b"), ("checkpoint_seconds", -1), ("hang_seconds", 0),

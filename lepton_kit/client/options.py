@@ -67,6 +67,7 @@ class LaunchOptions(TypedDict, total=False):
     log_seconds: float
     min_workers: int
     max_workers: int | None
+    expects: tuple[int, ...]
     share: float
     priority: int
     standby: int

@@ -7,6 +7,7 @@ however small the part is. All ranks wait for the slowest, so the best cut makes
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -32,6 +33,8 @@ JUMP = 0.25
 """`LOOKS` in a row that are all so far off in one direction are a change of the place, and what was known is forgotten."""
 UNEVEN, UNEVEN_LOOKS = 0.2, 12
 """Places that take so much longer than others, for so many looks, where nothing better is seen: the overheads are wrong."""
+ASIDE = 0.5
+"""A batch of at most this part of the usual ones shows overheads."""
 SCATTER = 0.03
 """What times are taken to scatter at least, relative."""
 
@@ -46,10 +49,12 @@ class Pace:
 
     seconds: float
     overhead: float = 0.0
+    idle: float = 0.0
+    """Seconds of a step in which it has no samples, and only follows the others' update."""
 
     def time(self, samples: float) -> float:
-        """Seconds for so many samples; a place without any computes nothing."""
-        return self.seconds * (samples + self.overhead) if samples > 0 else 0.0
+        """Seconds for so many samples."""
+        return self.seconds * (samples + self.overhead) if samples > 0 else self.idle
 
 
 def best_shares(batch: int, paces: Sequence[Pace], most: Sequence[float] | None = None) -> list[float]:
@@ -109,6 +114,8 @@ class _Place:
     overhead: float | None = None
     before: tuple[int, float] | None = None
     """(samples, seconds) with the cut before this one."""
+    idles: tuple[float, ...] = ()
+    """The times of its last looks without samples."""
 
     @property
     def known(self) -> tuple[int, float] | None:
@@ -129,9 +136,11 @@ class _Place:
         return 2.5 * 1.25 * self.scatter / math.sqrt(max(1, len(self.times)))
 
     def looked(self, samples: int, seconds: float) -> _Place:
-        """With one look more; one without samples tells nothing."""
-        if samples == 0 or seconds <= 0:
+        """With one look more."""
+        if seconds <= 0:
             return self
+        if samples == 0:
+            return replace(self, idles=(*self.idles, seconds)[-WINDOW:])
         times = (*self.times, seconds)[-WINDOW:] if samples == self.samples else (seconds,)
         last, past = times[-LOOKS:], times[:-LOOKS]
         if len(past) >= LOOKS:
@@ -174,6 +183,8 @@ class Shares:
         self._places = [_Place() for _ in range(places)]
         self._idle = self._uneven = self._rest = 0
         self._wait, self._patience, self._probe, self._doubts_after = 0, LOOKS, PROBE_LOOKS, UNEVEN_LOOKS
+        self._shown: deque[float] = deque(maxlen=2 * WINDOW)
+        """Overheads that smaller batches have shown, of any place."""
         self._before: tuple[tuple[int, ...], float] | None = None
         """The cut before the last change, and what all waited for the slowest then."""
         self.measured: float | None = None
@@ -185,7 +196,8 @@ class Shares:
         found: list[Pace | None] = []
         for one, overhead in zip(self._places, self._overheads(), strict=True):
             known = one.known
-            found.append(None if known is None else Pace(known[1] / (known[0] + overhead), overhead))
+            idle = median(one.idles) if one.idles else 0.0
+            found.append(None if known is None else Pace(known[1] / (known[0] + overhead), overhead, idle))
         return found
 
     def look(self, samples: Sequence[int], seconds: Sequence[float]) -> Change | None:
@@ -216,22 +228,39 @@ class Shares:
             return self._probed(samples)
         return None
 
+    def aside(self, samples: Sequence[int], seconds: Sequence[float]) -> None:
+        """What the ranks took for a smaller batch, as the last one of an epoch: it shows what a step costs beside its samples.
+
+        So the first new cut can be right, where a second one would otherwise have to show the overhead.
+        """
+        for one, x, t in zip(self._places, samples, seconds, strict=True):
+            if len(one.times) < LOOKS or t <= 0 or not 0 < x <= ASIDE * one.samples:
+                continue
+            part = t / median(one.times[-LOOKS:])  # (x + overhead) / (samples + overhead)
+            most = 2.0 * self._batch
+            found = (part * one.samples - x) / (1.0 - part) if part < 1.0 else most
+            self._shown.append(min(max(0.0, found), most))
+
     def _gains(self, samples: Sequence[int], then: Sequence[int], paces: Sequence[Pace]) -> np.ndarray:
         """By how much another cut would have been faster in each of the last looks, as far as all places tell of them."""
         times = self._times(samples)
         now = times.max(axis=0)
         other = np.zeros_like(now)
-        taking = iter(times)
-        for x, y, pace in zip(samples, then, paces, strict=True):
-            took = next(taking) if x > 0 else np.full_like(now, pace.time(y))
-            other = np.maximum(other, took if x == 0 else took * (pace.time(y) / pace.time(x)))
+        for x, y, pace, took in zip(samples, then, paces, times, strict=True):
+            other = np.maximum(other, took * (pace.time(y) / pace.time(x)) if x > 0 else pace.time(y))
         return np.asarray(now / np.maximum(other, 1e-12) - 1.0)
 
     def _times(self, samples: Sequence[int]) -> np.ndarray:
-        """Seconds of the last looks that all places tell of: a row for each that has samples."""
-        taking = [one for one, x in zip(self._places, samples, strict=True) if x > 0]
-        count = min(len(one.times) for one in taking)
-        return np.array([one.times[-count:] if count else () for one in taking])
+        """Seconds of the last looks that all places tell of, a row for each."""
+        count = min(len(one.times) for one, x in zip(self._places, samples, strict=True) if x > 0)
+
+        def last(told: tuple[float, ...]) -> tuple[float, ...]:
+            padded = (0.0,) * count + told
+            return padded[len(padded) - count :]
+
+        return np.array(
+            [last(one.times if x > 0 else one.idles) for one, x in zip(self._places, samples, strict=True)]
+        )
 
     def _slowest(self, samples: Sequence[int]) -> float:
         """Seconds that all wait for the slowest, in the middle of the last looks."""
@@ -251,9 +280,10 @@ class Shares:
             self._places = [replace(one, overhead=None) for one in self._places]
 
     def _overheads(self) -> list[float]:
-        """Those of the places; one of which none is known yet has the others', since it is one model."""
+        """Those of the places; one of which none is known yet has the others', or what smaller batches showed: it is one model."""
         known = [one.overhead for one in self._places if one.overhead is not None]
-        usual = median(known) if known else 0.0
+        shown = median(self._shown) if len(self._shown) >= LOOKS else 0.0
+        usual = median(known) if known else shown
         return [usual if one.overhead is None else one.overhead for one in self._places]
 
     def _changed(self, weights: Sequence[float], gain: float, samples: Sequence[int]) -> Change:

@@ -27,6 +27,9 @@ class Balance:
         if self._shares is None or self._shares[0] != ring.number:
             self._shares, self._promised = (ring.number, Shares(self._batch, len(told.samples))), None
         shares = self._shares[1]
+        if sum(told.samples) < self._batch:
+            shares.aside(told.samples, told.seconds)
+            return
         change = shares.look(told.samples, told.seconds)
         if self._promised is not None and shares.measured is not None:
             told_of = {"promised": round(self._promised, 3), "measured": round(shares.measured, 3)}

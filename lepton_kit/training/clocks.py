@@ -95,6 +95,10 @@ class Clock:
         finally:
             self._computed += time.perf_counter() - start - (self._inside() - inside)
 
+    def skip(self) -> None:
+        """The sums since the last block were of no step: those of a validation, or of callbacks."""
+        self._at = self._inside()
+
     def take(self) -> np.ndarray:
         """Seconds since this was asked last, float32 of shape ``(3,)``: reading, computing, in sums."""
         now = self._inside()

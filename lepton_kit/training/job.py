@@ -288,12 +288,16 @@ def compilation(model: Any) -> dict[str, Any] | None:
 
 
 def expected_sizes(config: RunConfig) -> set[int]:
-    """Samples a step that the workers get with which the run starts; none where their number is left open."""
-    workers = config.workers
-    if workers.count == "auto" or workers.hosts is not None:
-        return set()
-    given = workers.weights if isinstance(workers.weights, tuple) else None
-    return set(sharding.cut(config.training.global_batch, given or [1.0] * workers.count))
+    """Samples a step that a worker gets with the numbers of workers that are expected: at the start, and named ones."""
+    workers, batch = config.workers, config.training.global_batch
+    given = workers.weights if isinstance(workers.weights, tuple) else ()
+    counts = {*workers.expects} if workers.count == "auto" else {workers.count, *workers.expects}
+    cuts = [
+        sharding.cut(batch, given if len(given) == count else [1.0] * count)
+        for count in counts
+        if count <= batch
+    ]
+    return {samples for found in cuts for samples in found}
 
 
 def collective_of(config: RunConfig, sharing: collective.Sharing) -> collective.HorovodCollective:

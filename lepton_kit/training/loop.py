@@ -129,6 +129,7 @@ class Worker:
             self._step.reset_metrics()
         self.holds_state = True
         self._epoch_start = time.monotonic()
+        self._clock.skip()
         self._reports.formed(self.position)
         generation, step = self._generation, self.position
         self._channel.send(messages.Formed(generation=generation, step=step, parts=parts))
@@ -174,32 +175,42 @@ class Worker:
             )  # as `fit`, which looks after a batch
             self._update_hooks()
             self._finish_epoch_if_due()
-            self._reports.tell(self._desired)
             if self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
                 self._save(background=True)
+        self._book_last()
         self._report()
         self._save()
         return "finished"
 
     def _agree(self) -> Agreement:
         """All ranks take rank 0's decision, and learn where the time of each went in the last block."""
-        said, desired = Agreement(self._size), self._desired
-        taken = self._clock.take()
+        said, desired = self._own_figures(), self._desired
         if self._rank == 0:
             for command in self._channel.take_commands():
                 desired.obey(command)
             rate, weights = desired.learning_rate, desired.weights
             said.decide(action=desired.action, steps=self._block_steps(), learning_rate=rate, weights=weights)
             desired.learning_rate, desired.weights = 0.0, ()
-        said.figures[self._rank], said.norms[self._rank] = taken, self._reports.own_norm()
         agreed = self._blocks.timed(lambda: said.by(self._collective))
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        self._reports.note(agreed)
-        if self._pacing is not None:
-            self._pacing.note(agreed.figures, *self._block, self._weights)
+        self._book(agreed)
         if agreed.speeds.any():
             self._weigh([float(speed) for speed in agreed.speeds])
+        self._reports.tell(desired)
         return agreed
+
+    def _own_figures(self) -> Agreement:
+        """What this rank says of the last block."""
+        said, self._taken = Agreement(self._size), time.monotonic()
+        said.figures[self._rank], said.norms[self._rank] = self._clock.take(), self._reports.own_norm()
+        return said
+
+    def _book(self, agreed: Agreement) -> None:
+        """Where the time of each rank went in the last block."""
+        self._reports.note(agreed, self._taken)
+        if self._pacing is not None:
+            self._pacing.note(agreed.figures, *self._block, self._weights)
+        self._block = (0, 0)
 
     def _weigh(self, weights: list[float]) -> None:
         """Cut by these speeds from here on; what was cut otherwise is told before."""
@@ -302,6 +313,7 @@ class Worker:
         completed = length.completed_epochs(self.position, self.stopped_by is not None)
         if completed <= self._logged_epochs:
             return
+        self._book_last()
         number, epoch = completed - 1, length.first_epoch + completed - 1
         metrics = self._logs()
         validation = self._validate(completed)
@@ -319,6 +331,8 @@ class Worker:
             monitor = self._job.config.training.keep_best
             about = {"epoch": epoch, "quantity": monitor, "value": logs[str(monitor).partition(":")[0]]}
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
+        self._clock.skip()
+        self._reports.beside_steps()
         self._report()
         if self._rank == 0:
             figures: dict[str, Any] = {"metrics": metrics | self._decisions.added, "validation": validation}
@@ -352,6 +366,11 @@ class Worker:
 
     def _report(self) -> None:
         self._reports.tell(self._desired, force=True)
+
+    def _book_last(self) -> None:
+        """Book the last block now, where a report comes before the agreement that would."""
+        if self._block[0]:
+            self._book(self._own_figures().by(self._collective))
 
     def _save(self, background: bool = False) -> None:
         if self._rank == 0:

@@ -34,7 +34,7 @@ class Reports:
     def formed(self, step: int) -> None:
         """Training goes on at this step, which may be before what the log has."""
         self._reported = min(self._reported, step)
-        self._last = time.monotonic()
+        self._last = self._until = time.monotonic()
 
     def weigh(self, weights: list[float]) -> None:
         """Batches are cut by other speeds from now on; all before has been told."""
@@ -45,9 +45,13 @@ class Reports:
         small, self._large, self._measured = self._job.step.norms.take()
         return small
 
-    def note(self, agreed: Agreement) -> None:
-        """Where each rank's time went in a block, see `Spent.add`, and the norms of their gradients."""
+    def note(self, agreed: Agreement, until: float) -> None:
+        """Where each rank's time went in a block, see `Spent.add`, and the norms of their gradients.
+
+        All time ``until`` then is booked, of the monotonic clock: what an agreement takes is of the block after it.
+        """
         self._spent.add(agreed.figures)
+        self._until = until
         if not self._measured or self._rank != 0:
             return
         last = self._job.step.position - 1
@@ -57,10 +61,13 @@ class Reports:
         if ranks > 1 and np.all(np.isfinite(found)):
             self._norms.append([last, batch, ranks, self._measured, *(float(f"{one:.9g}") for one in found)])
 
+    def beside_steps(self) -> None:
+        """The time since the last block is in the next report too, and booked on no rank: a validation, say."""
+        self._until = time.monotonic()
+
     def tell(self, desired: Desired, *, force: bool = False) -> None:
         """Send what the log lacks, if it is time for it or by ``force``; what log and checkpoints have is forgotten."""
-        now = time.monotonic()
-        if self._rank != 0 or (not force and now - self._last < desired.log_seconds):
+        if self._rank != 0 or (not force and self._until - self._last < desired.log_seconds):
             return
         fields = self._history.report(self._reported, self._weights)
         if fields is None:
@@ -69,7 +76,7 @@ class Reports:
             generation=self._generation,
             world_size=self._size,
             metrics={name: finite(value) for name, value in self._job.step.metrics().items()},
-            seconds=round(now - self._last, 4),
+            seconds=round(self._until - self._last, 4),
             busy=_rounded(self._spent.computed),
             data=_rounded(self._spent.data),
             waited=_rounded(self._spent.waited),
@@ -81,7 +88,7 @@ class Reports:
         )
         self._channel.send(told)
         self._spent, self._norms = Spent.nothing(self._size), []
-        self._reported, self._last = fields["last"], now
+        self._reported, self._last = fields["last"], self._until
         each = self._job.length.steps_per_epoch
         self._history.forget(min(self._reported - each - MAX_BLOCK_STEPS, desired.durable_step))
 

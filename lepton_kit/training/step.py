@@ -7,7 +7,7 @@ a block that breaks because a peer left ends between two steps, and `Step.positi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -122,7 +122,7 @@ class Step:
             self._run_block,
             self._signature,
             fixed=gains(model),
-            idle=partial(self._run_block, ring_of=Idle),
+            idle=partial(self._run_block, idle=True),
         )
         self._slowed: Traces | None = None
         self.evaluation = Evaluation(self, self._validation_batch, self._held_example)
@@ -164,8 +164,10 @@ class Step:
 
     def train(self, block: Block) -> None:
         """Train the steps of a block (at most `max_steps`). What they gave is `recorded` then, also if it broke off."""
-        self._graphs(block.rows)(
-            block.rows,
+        start = time.perf_counter()
+        graph = self._graphs().of(block.rows)
+        self.slowness.excuse(time.perf_counter() - start)
+        graph(
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
             block.proofs,
@@ -176,16 +178,15 @@ class Step:
             block.total,
         )
 
-    def _graphs(self, rows: int) -> Traces:
-        """The graphs of a block; a slowed worker rests within its steps, and has a graph of its own for that."""
-        if self.slowness.factor == 1.0 or rows == 0:
+    def _graphs(self) -> Traces:
+        """The graphs of a block; a slowed worker rests within its steps, and has graphs of its own for that."""
+        if self.slowness.factor == 1.0:
             return self._block
         if self._slowed is None:
-            start = time.perf_counter()
-            resting = partial(self._run_block, ring_of=lambda ring: Resting(ring, self.slowness))
-            self._slowed = Traces(resting, self._signature, fixed=False)
+            rests = partial(self._run_block, rests=True)
+            idle = partial(self._run_block, rests=True, idle=True)
+            self._slowed = Traces(rests, self._signature, fixed=False, idle=idle)
             self._slowed.trace()
-            self.slowness.excuse(time.perf_counter() - start)
         return self._slowed
 
     def try_once(self, block: Block) -> None:
@@ -245,16 +246,18 @@ class Step:
         offset: Any,
         rows: Any,
         total: Any,
-        ring_of: Callable[[Summing], Summing] | None = None,
+        idle: bool = False,
+        rests: bool = False,
     ) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        cut = Cut(scale, offset, rows, total, idle=ring_of is Idle)
+        cut = Cut(scale, offset, rows, total, idle=idle)
 
         def body(i: Any) -> tuple[Any]:
             own, all_rows = (tf.nest.map_structure(lambda a: a[i], part) for part in (data, whole))
-            ring = self.collective if ring_of is None else ring_of(self.collective)
+            ring = Resting(self.collective, self.slowness) if rests else self.collective
+            ring = Idle(ring) if idle else ring
             self._train_step(ring, own, all_rows, proofs[i], cut, rank, i)
             return (i + 1,)
 

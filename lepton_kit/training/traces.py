@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-STEADY_BLOCKS = 200
-"""After so many blocks in a row with one number of samples a graph of their own is traced for it: some 20 seconds."""
+STEADY_BLOCKS = 20
+"""After so many blocks in a row with one number of samples a graph of their own is traced for it: some 2 seconds.
+
+Tracing takes about one, and a recurrent model is up to 1.8 times as slow until then: waiting for as long as it costs is never
+more than twice as bad as knowing beforehand how long the number lasts.
+"""
 MOST_TRACES = 8
+"""Of fixed numbers; the one that was needed longest ago goes for a new one."""
 IDLE_BLOCKS = 3
 """So many blocks in a row without a sample are worth tracing a graph that computes none; the last batch of an epoch is not."""
 
@@ -17,7 +22,7 @@ class NotApart(Exception):
 
 
 class Traces:
-    """Calls ``run`` as a graph; where ``fixed`` also as graphs in which the number of samples is fixed.
+    """``run`` as a graph; where ``fixed`` also as graphs in which the number of samples is fixed.
 
     ``signature`` gives the types of the arguments for so many samples a step, None for any. Tracing takes about a second, so
     only numbers that are expected or that last get a graph of their own. ``idle`` does what ``run`` does for 0 samples,
@@ -51,16 +56,22 @@ class Traces:
         """Trace the graph for any number of samples, if it is not."""
         self._any.get_concrete_function()
 
-    def __call__(self, samples: int, *arguments: Any) -> None:
-        """Run a block whose steps have so many samples each."""
+    def of(self, samples: int) -> Callable[..., None]:
+        """The graph of a block whose steps have so many samples each, traced."""
         self._row = self._row + 1 if samples == self._last else 0
         self._last = samples
-        if samples not in self._own:
-            if samples == 0 and self._idle is not None and self._row == IDLE_BLOCKS:
-                self._own[0] = self._traced_idle()
-            elif samples and self._fixed and self._row == STEADY_BLOCKS and len(self._own) < MOST_TRACES:
-                self._own[samples] = self._traced(samples)
-        self._own.get(samples, self._any)(*arguments)
+        own = self._own.pop(samples, None)
+        if own is None and samples == 0 and self._idle is not None and self._row == IDLE_BLOCKS:
+            own = self._traced_idle()
+        elif own is None and samples and self._fixed and self._row == STEADY_BLOCKS:
+            own = self._traced(samples)
+            own.get_concrete_function()
+            while len(self._own) >= MOST_TRACES:
+                del self._own[next(iter(self._own))]
+        if own is not None:
+            self._own[samples] = own  # the last one is the newest
+        found: Callable[..., None] = self._any if own is None else own
+        return found
 
     def _traced_idle(self) -> Any:
         import tensorflow as tf

@@ -42,6 +42,7 @@ CHANGED: dict[str, Any] = {
     "count": 2,
     "min_workers": 2,
     "max_workers": 3,
+    "expects": [1, 3],
     "share": 2.0,
     "priority": 1,
     "standby": 1,

@@ -182,3 +182,63 @@ def test_a_change_that_turns_out_a_loss_is_undone_and_tried_again_ever_more_rare
     assert len(changes) < 2 * 40, "ten minutes"
     worse = sum(b - a for (a, _), (b, _) in zip(changes[::2], changes[1::2], strict=False))
     assert worse < 0.1 * 10 * 60 * LOOKS_A_SECOND
+
+
+@given(
+    st.lists(st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.0]), min_size=2, max_size=5),
+    st.floats(0, 150),
+    st.floats(0.02, 0.4),
+    st.integers(0, 1000),
+)
+def test_smaller_batches_make_the_first_change_the_right_one(factors, overhead, part, seed):
+    batch, draw = 256, np.random.default_rng(seed)
+    shares = Shares(batch, len(factors))
+    few = cut(max(len(factors), round(part * batch)), [1.0] * len(factors))
+    equal = cut(batch, [1.0] * len(factors))
+
+    def took(samples: tuple[int, ...], slowed: list[float]) -> list[float]:
+        found = [Pace(0.001 * f, overhead).time(x) for f, x in zip(slowed, samples, strict=True)]
+        return [one * abs(1 + 0.01 * draw.standard_normal()) for one in found]
+
+    for _ in range(8):
+        assert shares.look(equal, took(equal, [1.0] * len(factors))) is None
+        shares.aside(few, took(few, [1.0] * len(factors)))
+    change = next(filter(None, (shares.look(equal, took(equal, factors)) for _ in range(12))), None)
+    now = cut(batch, change.weights) if change else equal
+    places = [Pace(0.001 * f, overhead) for f in factors]
+
+    def slowest(samples: tuple[int, ...]) -> float:
+        return max(place.time(x) for place, x in zip(places, samples, strict=True))
+
+    best = slowest(cut(batch, best_shares(batch, places)))
+    assert best / slowest(now) >= 1 - GAIN - 0.02
+
+
+def test_a_place_that_follows_more_slowly_than_it_computes_gets_its_samples_back():
+    # Without samples it takes as long as before: the update of the weights is its work, and the others have more of theirs.
+    shares, now = Shares(100, 2), (50, 50)
+    seen = []
+    for _ in range(60):
+        times = [0.001 * now[0], 0.2 if now[1] else 0.3]
+        change = shares.look(now, times)
+        if change is not None:
+            now = cut(100, change.weights)
+            seen.append((now, change.undoes))
+    assert any(undoes for _, undoes in seen)
+    assert now[1] > 0
+
+
+def test_a_place_without_samples_counts_with_the_time_that_it_takes():
+    shares = Shares(100, 2)
+    for _ in range(LOOKS):
+        change = shares.look([50, 50], [0.05, 3.0])
+    assert change is not None
+    assert cut(100, change.weights) == (98, 2)
+    for _ in range(LOOKS):
+        change = shares.look([98, 2], [0.098, 3.0])  # slow however little it gets
+    assert change is not None
+    assert cut(100, change.weights) == (100, 0)
+    for _ in range(LOOKS):
+        shares.look([100, 0], [0.1, 1.5])
+    assert shares.measured == pytest.approx(1.0)
+    assert shares.paces[1].idle == 1.5

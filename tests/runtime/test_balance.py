@@ -46,6 +46,20 @@ def paced(ring: Ring, samples: list[int], seconds: list[float], generation: int 
     return messages.Paced(generation=generation, samples=samples, seconds=seconds)
 
 
+def test_smaller_batches_show_what_a_step_costs_beside_its_samples():
+    told, ring, _ = balance()
+    for _ in range(LOOKS):
+        told.hear(paced(ring, [50, 50], [0.07, 0.07]))
+    for _ in range(LOOKS):
+        told.hear(paced(ring, [5, 5], [0.025, 0.025]))  # 20 samples' time is in each step
+    assert ring.told == []
+    for _ in range(LOOKS):
+        told.hear(paced(ring, [50, 50], [0.07, 0.21]))
+    (weigh,) = ring.told
+    assert isinstance(weigh, messages.Weigh)
+    assert cut(100, weigh.weights) == (85, 15)
+
+
 def test_a_slow_rank_gets_less_and_what_that_brought_is_told():
     told, ring, log = balance()
     for _ in range(LOOKS):

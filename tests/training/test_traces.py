@@ -35,7 +35,7 @@ def test_expected_numbers_are_traced_before_the_first_block():
     found.traces.warm({3, 2, 0}, found.zeros)
     assert found.shapes == [None, 2, 3]
     for rows in (3, 2, 5):
-        found.traces(rows, *found.zeros(rows))
+        found.traces.of(rows)(*found.zeros(rows))
     assert found.shapes == [None, 2, 3], "another number takes the graph for any"
 
 
@@ -43,26 +43,36 @@ def test_a_number_that_lasts_gets_a_graph_of_its_own():
     found = counted(fixed=True)
     found.traces.warm((), found.zeros)
     for _ in range(STEADY_BLOCKS):
-        found.traces(4, *found.zeros(4))
+        found.traces.of(4)(*found.zeros(4))
     assert found.shapes == [None]
     for _ in range(2):
-        found.traces(4, *found.zeros(4))
+        found.traces.of(4)(*found.zeros(4))
     assert found.shapes == [None, 4]
 
 
 def test_there_are_never_many_graphs():
     found = counted(fixed=True)
     found.traces.warm(range(1, 40), found.zeros)
-    for _ in range(STEADY_BLOCKS + 2):
-        found.traces(50, *found.zeros(50))
     assert len(found.shapes) == 1 + MOST_TRACES
+    found.traces.of(1)
+    for rows in (50, 60):
+        for _ in range(STEADY_BLOCKS + 1):
+            found.traces.of(rows)(*found.zeros(rows))
+    assert found.shapes[-2:] == [50, 60]
+    known = len(found.shapes)
+    for _ in range(STEADY_BLOCKS + 1):
+        found.traces.of(2)(*found.zeros(2))
+    assert found.shapes[known:] == [2], "2 was needed longest ago, and has gone"
+    for rows in (1, 50, 60):
+        found.traces.of(rows)(*found.zeros(rows))
+    assert len(found.shapes) == known + 1, "these are kept"
 
 
 def test_where_it_gains_nothing_there_is_one_graph():
     found = counted(fixed=False)
     found.traces.warm({2, 3}, found.zeros)
     for _ in range(STEADY_BLOCKS + 2):
-        found.traces(3, *found.zeros(3))
+        found.traces.of(3)(*found.zeros(3))
     assert found.shapes == [None]
 
 
@@ -101,8 +111,10 @@ def test_models_without_recurrent_layers_need_no_fixed_number():
     [
         ({"workers.count": 3}, {43, 42}),
         ({"workers.count": 2, "workers.weights": [3, 1]}, {96, 32}),
+        ({"workers.count": 2, "workers.weights": [3, 1], "workers.expects": [1]}, {96, 32, 128}),
         ({"workers.count": "auto"}, set()),
-        ({"workers.count": 2, "workers.hosts": ["localhost/a", "localhost/b"]}, set()),
+        ({"workers.count": "auto", "workers.expects": [2, 200]}, {64}),
+        ({"workers.count": 2, "workers.hosts": ["localhost/a", "localhost/b"]}, {64}),
     ],
 )
 def test_the_numbers_at_the_start_are_expected(options, sizes):

@@ -47,7 +47,7 @@ def measure(
     falling = sorted(set(workers), reverse=True)
     most = falling[0]
     options: dict[str, Any] = {
-        "global_batch": batch, "workers": most, "max_workers": most, "standby": 0,
+        "global_batch": batch, "workers": most, "max_workers": most, "expects": falling, "standby": 0,
         "epochs": EPOCHS, "log_seconds": LOG_SECONDS, "checkpoint_seconds": EVER, "validate_every_epochs": EPOCHS,
         "name": "plan",
     }  # fmt: skip
