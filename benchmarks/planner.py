@@ -153,9 +153,10 @@ class Measured:
         from lepton_kit.planning.scaling import Link, Setting
 
         def rows(found: list[dict[str, Any]]) -> list[Row]:
+            settings = [one["setting"] | {"link": Link(**one["setting"]["link"])} for one in found]
             return [
-                Row(Setting(**one.pop("setting") | {"link": Link(**one["setting"]["link"])}), **one)
-                for one in found
+                Row(**one | {"setting": Setting(**setting)})
+                for one, setting in zip(found, settings, strict=True)
             ]
 
         told = json.loads(line)
