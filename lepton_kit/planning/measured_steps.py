@@ -10,7 +10,7 @@ from typing import Any
 
 from lepton_kit.hosts import HERE
 from lepton_kit.planning.estimating import Row
-from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Link, Setting
+from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Link, Setting, wire_bytes
 
 UNEQUAL = 1.1
 """Ranks whose part of a step is so many times the mean were given unequal ones; the law is of equal parts."""
@@ -39,12 +39,14 @@ class _Report:
     validated: bool = False
 
 
-def read(events: Iterable[Mapping[str, Any]], places: int, link: Link | None = None) -> Told:
+def read(
+    events: Iterable[Mapping[str, Any]], places: int, link: Link | None = None, wire: str = "float32"
+) -> Told:
     """Measured steps from a run's events, for hosts that compute with ``places`` workers at full speed.
 
     Passed over are the first report of a ring, which holds what is made at the first step of a shape, one after a
     pause, those with a validation if there are others, and those of unequal parts. Steps over several machines count only
-    if their ``link`` is given.
+    if their ``link`` is given. ``wire`` is what the run had.
     """
     facts: Mapping[str, Any] = {}
     hosts: dict[int, str] = {}
@@ -77,6 +79,7 @@ def read(events: Iterable[Mapping[str, Any]], places: int, link: Link | None = N
     for ring, reports in found.items():
         setting = _setting(facts, ring, places, link)
         if reports and setting is not None:
+            setting = replace(setting, wire_bytes=wire_bytes(wire))
             rows[ring] = row([one for one in reports if not one.validated] or reports, setting)
     steps = facts.get("steps_per_epoch", 0)
     beside = [seconds - steps * rows[ring].seconds for ring, seconds in epochs if ring in rows]

@@ -36,7 +36,13 @@ BLOCK_SECONDS, LONGEST_BLOCK_SECONDS, AGREEMENTS = 0.1, 1.0, 40
 """How long blocks of steps are, as `training/agreement.py` chooses them."""
 CYCLE_SECONDS = 5e-4
 """Between two looks of Horovod's loop at what there is to add up (`training/collective.py`)."""
+WIRES = {"float32": 4, "float16": 2}
+"""Bytes of a gradient's number between hosts, by what ``launch`` calls ``wire``."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,14 @@ class Link:
     bits: float
     seconds: float
 
+    def __post_init__(self) -> None:
+        if not (_is_number(self.bits) and self.bits > 0):
+            raise ConfigError("link.bits", given=self.bits, rule="bits a second, above 0")
+        if not (_is_number(self.seconds) and 0 <= self.seconds < math.inf):
+            raise ConfigError(
+                "link.seconds", given=self.seconds, rule="seconds of a message one way, at least 0"
+            )
+
     @classmethod
     def read(cls, text: Any) -> Link:
         """From ``"1gbit/0.5"``: rate, and one-way latency in milliseconds. Raises `ConfigError`."""
@@ -61,11 +75,9 @@ class Link:
         )
         try:
             assert found is not None
-            link = cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1e3)
-            assert link.bits > 0
-        except (AssertionError, ValueError):
+            return cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1e3)
+        except (AssertionError, ValueError):  # a `ConfigError` is one, too
             raise ConfigError("link", given=text, rule=rule) from None
-        return link
 
     def __str__(self) -> str:
         unit = next(one for one in "tgmk" if self.bits >= UNITS[one] or one == "k")
@@ -96,8 +108,10 @@ class Setting:
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "places", "hosts", "longest_block"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(name, given=value, rule="a whole number of at least 1")
+        if self.wire_bytes not in WIRES.values():
+            raise ConfigError("wire_bytes", given=self.wire_bytes, rule="4 (float32) or 2 (float16)")
         if self.workers > self.batch:
             raise ConfigError(
                 "workers",
@@ -128,6 +142,17 @@ class Setting:
         """The same with more or fewer workers, on as many hosts as they need at one a core; links stay as they are."""
         hosts = self.hosts if self.together else max(1, -(-workers // self.places))
         return replace(self, workers=workers, hosts=min(workers, hosts))
+
+
+def wire_bytes(name: Any) -> int:
+    """Bytes of a gradient's number between hosts. Raises `ConfigError` that says what there is.
+
+    >>> wire_bytes("float16")
+    2
+    """
+    if not isinstance(name, str) or name not in WIRES:
+        raise ConfigError("wire", given=name, rule=" or ".join(WIRES))
+    return WIRES[name]
 
 
 def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
