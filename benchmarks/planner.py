@@ -123,7 +123,7 @@ def on_hosts(
             rate, milliseconds = link.split("/")
             shaped.reshape(rate, float(milliseconds), LARGE if Link.read(link).bits >= 1e9 else SMALL)
             before = sum(1 for _ in EventReader(run.paths.events).stream())
-            visit(run, [ACROSS, ACROSS - 1, ACROSS], seconds)
+            visit(run, [ACROSS, ACROSS - 1, ACROSS - 1, ACROSS], seconds)
             events = list(EventReader(run.paths.events).stream())
             # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
             told = [one for one in events[:before] if one["kind"] in ("plan", "workers")]
