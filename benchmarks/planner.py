@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def on_hosts(
             rate, milliseconds = link.split("/")
             shaped.reshape(rate, float(milliseconds), LARGE if Link.read(link).bits >= 1e9 else SMALL)
             before = sum(1 for _ in EventReader(run.paths.events).stream())
-            visit(run, [ACROSS, ACROSS - 1, ACROSS], seconds)
+            visit(run, [ACROSS, ACROSS - 1, ACROSS - 1, ACROSS], seconds)
             events = list(EventReader(run.paths.events).stream())
             # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
             told = [one for one in events[:before] if one["kind"] in ("plan", "workers")]
@@ -153,17 +153,30 @@ class Measured:
         from lepton_kit.planning.scaling import Link, Setting
 
         def rows(found: list[dict[str, Any]]) -> list[Row]:
-            return [
-                Row(Setting(**one.pop("setting") | {"link": Link(**one["setting"]["link"])}), **one)
-                for one in found
-            ]
+            return [Row(**one | {"setting": setting(one["setting"])}) for one in found]
+
+        def setting(told: dict[str, Any]) -> Setting:
+            return Setting(**told | ({"link": Link(**told["link"])} if "link" in told else {}))
 
         told = json.loads(line)
         return cls(told["kind"], told["parameters"], rows(told["known"]), rows(told["later"]))
 
 
 def _plain(rows: list[Any]) -> list[dict[str, Any]]:
-    return [asdict(row) for row in rows]
+    """Rows as JSON has them, in five digits; of a setting what is not as usual."""
+    return [_rounded(asdict(row) | {"setting": _unusual(row.setting)}) for row in rows]
+
+
+def _unusual(setting: Any) -> dict[str, Any]:
+    usual = {one.name: one.default for one in fields(setting)}
+    told = {name: value for name, value in vars(setting).items() if value != usual[name]}
+    return told | ({"link": vars(told["link"])} if "link" in told else {})
+
+
+def _rounded(told: Any) -> Any:
+    if isinstance(told, dict):
+        return {name: _rounded(value) for name, value in told.items()}
+    return float(f"{told:.5g}") if isinstance(told, float) else told
 
 
 def measured(kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float) -> Measured:

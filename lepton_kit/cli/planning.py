@@ -23,6 +23,7 @@ def add_verb(verb: Any) -> None:
     made.add_argument("--workers", type=int, nargs="+", metavar="N", help="predict these numbers of workers")
     made.add_argument("--hosts", type=int, help="on so many machines like this one")
     made.add_argument("--link", help="between the hosts: rate/milliseconds one way, such as 1gbit/0.5")
+    made.add_argument("--wire", metavar="FORMAT", help="of gradients between the hosts: float32 or float16")
     made.add_argument("--batch", type=int, help="another global batch")
     made.add_argument(
         "--noise", type=float, help="gradient noise scale in samples, for epochs of other batches"
@@ -51,6 +52,12 @@ def plan(options: argparse.Namespace) -> int:
 
     if options.figure and Path(options.figure).suffix != ".svg":
         raise ConfigError("--figure", given=options.figure, rule="a file that ends in .svg")
+    changes = {
+        name: getattr(options, name)
+        for name in ("hosts", "batch", "wire")
+        if getattr(options, name) is not None
+    }
+    _check(options)
     what: Any = options.what
     if not planning.is_file(what):
         from lepton_kit.client.run import open_run
@@ -66,11 +73,8 @@ def plan(options: argparse.Namespace) -> int:
         trust=options.trust,
         tell=lambda text: print(f"lepton: {text}", file=sys.stderr, flush=True),
     )
-    changes = {
-        name: getattr(options, name) for name in ("hosts", "batch") if getattr(options, name) is not None
-    }
     table = found.table(options.workers, prices=options.prices, instance=options.instance, **changes)
-    advice = found.advise()
+    advice = found.advise(wire=options.wire)
     if options.figure:
         Path(options.figure).write_text(found.figure(**changes).svg, encoding="utf-8")
     if options.json:
@@ -80,3 +84,19 @@ def plan(options: argparse.Namespace) -> int:
         return 0
     print(f"{found.told()}\n{advice}\n{table.to_string(na_rep='-')}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse, before a process starts, what no plan could tell."""
+    from lepton_kit.planning import cost
+    from lepton_kit.planning.scaling import LOOPBACK, Link, Setting, wire_bytes
+
+    wire_bytes(options.wire or "float32")
+    link = LOOPBACK if options.link is None else Link.read(options.link)
+    hosts = 1 if options.hosts is None else options.hosts
+    for workers in options.workers or [max(1, hosts)]:
+        batch = workers if options.batch is None else options.batch
+        Setting(workers, batch if workers >= 1 else 1, 1, hosts, link)
+    if hosts > 1 and link == LOOPBACK:
+        raise ConfigError("--link", given=None, rule="rate/milliseconds of the link between the hosts")
+    cost.load(options.prices).check(options.instance)

@@ -55,6 +55,17 @@ class Prices:
     carbon: Price | None = None
     file: str = SHIPPED.name
 
+    def check(self, instance: str | None) -> None:
+        """Raises `ConfigError` for an instance that is not in the file, and where nothing is priced without one."""
+        if instance is None:
+            if self.electricity is None and self.machine is None:
+                raise ConfigError(self.file, given="neither", rule="a price of electricity or of a machine")
+        elif instance not in self.cloud:
+            near = difflib.get_close_matches(instance, self.cloud, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            known = ", ".join(self.cloud) or "none"
+            raise ConfigError("instance", given=instance, rule=f"one of {self.file}: {known}{meant}")
+
 
 @dataclass(frozen=True)
 class Money:
@@ -103,18 +114,13 @@ def of(energy: Energy, seconds: float, prices: Prices, instance: str | None = No
     >>> print(of(Energy(7.2e6, 3.6e6, 7.2e6, True), 60.0, Prices("2026-01-01", power)))
     1 EUR (measured, 0.5 to 1)
     """
+    prices.check(instance)
     if instance is not None:
-        if instance not in prices.cloud:
-            near = difflib.get_close_matches(instance, prices.cloud, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            known = ", ".join(prices.cloud) or "none"
-            raise ConfigError("instance", given=instance, rule=f"one of {prices.file}: {known}{meant}")
         price = prices.cloud[instance]
         amount = price.amount * seconds / HOUR
         return Money(amount, amount, amount, price.currency, False, {instance: amount})
     paid = prices.electricity or prices.machine
-    if paid is None:
-        raise ConfigError(prices.file, given="neither", rule="a price of electricity or of a machine")
+    assert paid is not None, "check has seen to it"
     rate = prices.electricity.amount if prices.electricity else 0.0
     worn = prices.machine.amount * seconds / HOUR if prices.machine else 0.0
     parts = {"electricity": energy.kwh * rate} if prices.electricity else {}

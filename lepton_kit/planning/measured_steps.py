@@ -10,10 +10,12 @@ from typing import Any
 
 from lepton_kit.hosts import HERE
 from lepton_kit.planning.estimating import Row
-from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Link, Setting
+from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Link, Setting, wire_bytes
 
 UNEQUAL = 1.1
 """Ranks whose part of a step is so many times the mean were given unequal ones; the law is of equal parts."""
+ENOUGH = 3
+"""Reports of whole batches alone; of fewer a median says little."""
 MAD, OF_MEDIAN = 1.4826, 1.2533
 """Of normal values the deviation is so many median distances from the median, and the median scatters so much more than the mean."""
 PARTS = {"compute": "busy", "data": "data", "wait": "waited"}
@@ -36,15 +38,18 @@ class _Report:
     seconds: float
     steps: int
     parts: Mapping[str, float]
+    whole: bool = True
     validated: bool = False
 
 
-def read(events: Iterable[Mapping[str, Any]], places: int, link: Link | None = None) -> Told:
+def read(
+    events: Iterable[Mapping[str, Any]], places: int, link: Link | None = None, wire: str = "float32"
+) -> Told:
     """Measured steps from a run's events, for hosts that compute with ``places`` workers at full speed.
 
     Passed over are the first report of a ring, which holds what is made at the first step of a shape, one after a
-    pause, those with a validation if there are others, and those of unequal parts. Steps over several machines count only
-    if their ``link`` is given.
+    pause, those of unequal parts, and if there are others those with a validation or an epoch's smaller last batch. Steps over several machines count only
+    if their ``link`` is given. ``wire`` is what the run had.
     """
     facts: Mapping[str, Any] = {}
     hosts: dict[int, str] = {}
@@ -65,7 +70,7 @@ def read(events: Iterable[Mapping[str, Any]], places: int, link: Link | None = N
                 whole, skip = False, True
             case "steps" if ring is not None:
                 if not skip and not _unequal(event["samples"]):
-                    found[ring].append(_report(event))
+                    found[ring].append(_report(event, facts.get("global_batch", 0)))
                 skip = False
             case "epoch" if ring is not None:
                 if event.get("validation") is not None and found[ring]:
@@ -77,7 +82,8 @@ def read(events: Iterable[Mapping[str, Any]], places: int, link: Link | None = N
     for ring, reports in found.items():
         setting = _setting(facts, ring, places, link)
         if reports and setting is not None:
-            rows[ring] = row([one for one in reports if not one.validated] or reports, setting)
+            setting = replace(setting, wire_bytes=wire_bytes(wire))
+            rows[ring] = row(_typical(reports), setting)
     steps = facts.get("steps_per_epoch", 0)
     beside = [seconds - steps * rows[ring].seconds for ring, seconds in epochs if ring in rows]
     return Told(tuple(rows.values()), facts, max(0.0, statistics.median(beside)) if beside else None)
@@ -94,12 +100,23 @@ def row(reports: Sequence[_Report], setting: Setting) -> Row:
     return Row(setting, step, parts, OF_MEDIAN * MAD * away / step / len(each) ** 0.5)
 
 
-def _report(event: Mapping[str, Any]) -> _Report:
+def _typical(reports: Sequence[_Report]) -> Sequence[_Report]:
+    """Those of steps alone, if there are any, and among these those of whole batches, if there are enough.
+
+    An epoch's last batch may be a smaller one, for which a graph is made when it first comes.
+    """
+    trained = [one for one in reports if not one.validated] or reports
+    whole = [one for one in trained if one.whole]
+    return whole if len(whole) >= ENOUGH else trained
+
+
+def _report(event: Mapping[str, Any], batch: int) -> _Report:
     parts: dict[str, float] = {}
     if "data" in event:  # logs of earlier versions have no parts
         parts = {name: statistics.fmean(event[told]) for name, told in PARTS.items()}
         parts["communicate"] = event["communicated"]
-    return _Report(max(event["seconds"], 1e-9), event["last"] - event["first"], parts)
+    steps = event["last"] - event["first"]
+    return _Report(max(event["seconds"], 1e-9), steps, parts, whole=sum(event["samples"]) >= steps * batch)
 
 
 def _median(weighted: Sequence[tuple[float, int]]) -> float:

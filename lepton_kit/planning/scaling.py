@@ -3,9 +3,12 @@
 A rank computes ``fixed + sample * x`` for its x samples: kernels have a cost that does not shrink with the batch (Habitat, Yu
 et al., USENIX ATC 2021, and ConvMeter, 2024, predict steps from such terms). Busy neighbours slow it, as they share
 memory and caches (the linear term of Gunther's universal scalability law, 1993). More workers than cores take turns:
-with whole turns a step lasts ⌈k/m⌉ times as long, with arbitrarily short ones k/m (McNaughton 1959); the scheduler's
-slice decides between them. Ranks add up in shared memory; between hosts a ring of leaders passes 2 (H - 1)/H of the bytes
-in 2 (H - 1) messages (Patarasuk & Yuan 2009), each of which costs latency + bytes / bandwidth (α-β model, Hockney 1994).
+shared evenly a step lasts k/m times as long (McNaughton 1959), and longer by what is queued at one core while another has
+nothing to do. Ranks add up in shared memory; between hosts a ring of leaders passes 2 (H - 1)/H of the bytes (Patarasuk &
+Yuan 2009), and a message costs latency + bytes / bandwidth (α-β model, Hockney 1994). Horovod, over Gloo, first agrees on
+what is ready and then adds it up; each of the two goes around the ring twice, and each time the first message waits for a
+word that it is expected: 4 H latencies a sum (with two hosts 8.2 were measured, 2026-11). While ranks compute, its
+loop keeps asking the other hosts, which takes time from them.
 """
 
 from __future__ import annotations
@@ -25,14 +28,21 @@ Costs = Mapping[str, Any]
 """A value for each of `NAMES`: a number, or an array of draws, all of one shape."""
 
 NAMES = (
-    "fixed", "sample", "contention", "reading", "skew", "meeting", "byte", "slice", "block", "call", "wire", "messages",
+    "fixed", "sample", "contention", "reading", "skew", "meeting", "byte", "queueing", "block", "call", "wire", "messages",
+    "polling",
 )  # fmt: skip
 LONGEST_BLOCK = 64
 BLOCK_SECONDS, LONGEST_BLOCK_SECONDS, AGREEMENTS = 0.1, 1.0, 40
 """How long blocks of steps are, as `training/agreement.py` chooses them."""
-SPIN_SECONDS = 5e-5
-"""What a rank that waits for others keeps its core, before it lets another rank have it (`training/native/ring.h`)."""
+CYCLE_SECONDS = 5e-4
+"""Between two looks of Horovod's loop at what there is to add up (`training/collective.py`)."""
+WIRES = {"float32": 4, "float16": 2}
+"""Bytes of a gradient's number between hosts, by what ``launch`` calls ``wire``."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,14 @@ class Link:
     bits: float
     seconds: float
 
+    def __post_init__(self) -> None:
+        if not (_is_number(self.bits) and self.bits > 0):
+            raise ConfigError("link.bits", given=self.bits, rule="bits a second, above 0")
+        if not (_is_number(self.seconds) and 0 <= self.seconds < math.inf):
+            raise ConfigError(
+                "link.seconds", given=self.seconds, rule="seconds of a message one way, at least 0"
+            )
+
     @classmethod
     def read(cls, text: Any) -> Link:
         """From ``"1gbit/0.5"``: rate, and one-way latency in milliseconds. Raises `ConfigError`."""
@@ -57,11 +75,9 @@ class Link:
         )
         try:
             assert found is not None
-            link = cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1e3)
-            assert link.bits > 0
-        except (AssertionError, ValueError):
+            return cls(float(found[1]) * UNITS[found[2]], float(found[3]) / 1e3)
+        except (AssertionError, ValueError):  # a `ConfigError` is one, too
             raise ConfigError("link", given=text, rule=rule) from None
-        return link
 
     def __str__(self) -> str:
         unit = next(one for one in "tgmk" if self.bits >= UNITS[one] or one == "k")
@@ -92,8 +108,10 @@ class Setting:
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "places", "hosts", "longest_block"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(name, given=value, rule="a whole number of at least 1")
+        if self.wire_bytes not in WIRES.values():
+            raise ConfigError("wire_bytes", given=self.wire_bytes, rule="4 (float32) or 2 (float16)")
         if self.workers > self.batch:
             raise ConfigError(
                 "workers",
@@ -126,6 +144,17 @@ class Setting:
         return replace(self, workers=workers, hosts=min(workers, hosts))
 
 
+def wire_bytes(name: Any) -> int:
+    """Bytes of a gradient's number between hosts. Raises `ConfigError` that says what there is.
+
+    >>> wire_bytes("float16")
+    2
+    """
+    if not isinstance(name, str) or name not in WIRES:
+        raise ConfigError("wire", given=name, rule=" or ".join(WIRES))
+    return WIRES[name]
+
+
 def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
     """Seconds of a step by what they go to; their sum is the step. Of arrays of draws, an array each.
 
@@ -138,17 +167,16 @@ def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
     (0.012, 0.007)
     """
     busy = min(setting.crowd, setting.places)
-    crowding = 1.0 + costs["contention"] * (busy - 1)
-    compute = (costs["fixed"] + costs["sample"] * setting.samples) * crowding
+    slowed = 1.0 + costs["contention"] * (busy - 1) + costs["polling"] * _polls(setting)
+    compute = (costs["fixed"] + costs["sample"] * setting.samples) * slowed
     data = costs["reading"] * setting.samples
-    within = _within(costs, setting, 4.0 * parameters)
-    own = compute + data + within
+    meeting, copying = _within(costs, setting, 4.0 * parameters)
     found = {
         "data": data,
         "compute": compute,
-        "turns": _turns(own, costs["slice"], setting),
+        "turns": (compute + data + copying) * (_turns(costs["queueing"], setting) - 1.0),
         "wait": compute * costs["skew"] * _latest(setting.workers),
-        "communicate": within,
+        "communicate": meeting + copying,
         "between": _between(costs, setting, parameters),
     }
     found["other"] = _blocks(costs, setting, sum(found.values()))
@@ -160,25 +188,39 @@ def step_seconds(costs: Costs, setting: Setting, parameters: int) -> Any:
     return sum(parts(costs, setting, parameters).values())
 
 
-def _turns(own: Any, slice_seconds: Any, setting: Setting) -> Any:
-    """What sharing cores adds to a rank's own time; 0 where each has one.
+def _turns(queueing: Any, setting: Setting) -> Any:
+    """How many times as long as alone a rank's own work takes on the cores that it shares; 1 where each has one.
 
-    A rank that is put off in mid-turn loses half a slice to the others, in the mean.
+    Cores that share the work evenly take k/m. Ranks wake together, after a sum: m of them find an idle core, the others
+    queue at one where others may queue, too. If they come to cores by chance and stay there, all wait for the fullest
+    (a multinomial, taken as normal). ``queueing`` says how far from the first the scheduler is, towards the second.
     """
     crowd, places = setting.crowd, setting.places
     if crowd <= places:
-        return own * 0.0
-    more = -(-crowd // places) - 1
-    return np.minimum(own * more, own * (crowd / places - 1) + slice_seconds / 2) + SPIN_SECONDS * more
+        return 1.0 + 0.0 * queueing
+    even = crowd / places
+    queued = even - 1.0
+    fullest = 1.0 + max(math.ceil(queued), queued + math.sqrt(queued * (1 - 1 / places)) * _latest(places))
+    return even + queueing * (fullest - even)
 
 
-def _within(costs: Costs, setting: Setting, size: float) -> Any:
-    """Adding up in shared memory: each rank writes its gradients and reads those of all; of several hosts the leader
-    does, and the others copy what comes back (`training/native/ring.cc`)."""
+def _polls(setting: Setting) -> float:
+    """How often Horovod's loop asks the other hosts for work, beside as often as it may: an answer takes three latencies."""
+    if setting.hosts == 1:
+        return 0.0
+    return CYCLE_SECONDS / max(CYCLE_SECONDS, 3 * setting.link.seconds)
+
+
+def _within(costs: Costs, setting: Setting, size: float) -> tuple[Any, Any]:
+    """Adding up in shared memory: coming together, which keeps no core busy, and copying, which does.
+
+    Each rank writes its gradients and reads those of all; of several hosts the leader does, and the others copy what comes
+    back (`training/native/ring.cc`).
+    """
     ranks, again = setting.per_host, setting.hosts > 1
     if ranks == 1:
-        return 0.0 * costs["byte"]
-    return costs["meeting"] * (2 if again else 1) + costs["byte"] * size * (1 + ranks + (1 if again else 0))
+        return 0.0 * costs["meeting"], 0.0 * costs["byte"]
+    return costs["meeting"] * (2 if again else 1), costs["byte"] * size * (1 + ranks + (1 if again else 0))
 
 
 def _between(costs: Costs, setting: Setting, parameters: int) -> Any:
@@ -190,9 +232,8 @@ def _between(costs: Costs, setting: Setting, parameters: int) -> Any:
 
 
 def _round(costs: Costs, setting: Setting) -> Any:
-    """A sum of nothing between hosts: Horovod's own time, and messages one after the other: those of its ring, and two by
-    which the first rank hears that all are ready."""
-    return costs["call"] + costs["messages"] * (2 * (setting.hosts - 1) + 2) * setting.link.seconds
+    """A sum of little between hosts: Horovod's own time, and what waits for messages, as the head of this file reckons it."""
+    return costs["call"] + costs["messages"] * 4 * setting.hosts * setting.link.seconds
 
 
 def _latest(ranks: int) -> float:

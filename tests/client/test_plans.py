@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -123,13 +124,80 @@ def test_a_slow_link_takes_longer_than_a_fast_one_and_hosts_need_one(two_cores):
     [
         ({"workers": 0}, "workers"),
         ({"workers": 129}, "workers"),
+        ({"workers": 1.5}, "workers"),
+        ({"workers": True}, "workers"),
+        ({"workers": "2"}, "workers"),
+        ({"workers": 16, "batch": 8}, "workers"),
         ({"batch": 4000}, "batch"),
+        ({"batch": 0}, "batch"),
+        ({"batch": -1}, "batch"),
+        ({"hosts": 0}, "hosts"),
         ({"hosts": 3, "link": "1gbit/1"}, "hosts"),
+        ({"link": "fast"}, "link"),
+        ({"link": "1gbit/-1"}, "link"),
+        ({"link": 1e9}, "link"),
+        ({"wire": "bfloat16"}, "float32 or float16"),
+        ({"wire": 2}, "float32 or float16"),
     ],
 )
 def test_what_can_not_be_planned_names_its_field(two_cores, changes, field):
+    for call in (two_cores.predict, lambda **asked: two_cores.table([asked.pop("workers", 2)], **asked)):
+        with pytest.raises(ConfigError, match=field):
+            call(**changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda plan: plan.table([]), "workers"),
+        (lambda plan: plan.table(4), "workers"),
+        (lambda plan: plan.table("12"), "workers"),
+        (lambda plan: plan.table(power=100), "power"),
+        (lambda plan: plan.table(prices="nothere.yaml"), "prices"),
+        (lambda plan: plan.figure(0), "workers"),
+        (lambda plan: plan.figure(width=-5), "width"),
+        (lambda plan: plan.over(0), "most"),
+        (lambda plan: plan.trade(0), "batch"),
+        (lambda plan: plan.advise(most=-1), "most"),
+        (lambda plan: plan.advise(batches=[0]), "batch"),
+        (lambda plan: plan.advise(wire="int8"), "float32 or float16"),
+        (lambda plan: Link(-1.0, 0.0), "link.bits"),
+        (lambda plan: Link(1e9, math.nan), "link.seconds"),
+        (lambda plan: Setting(2, 8, 2, wire_bytes=3), "wire_bytes"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(two_cores, call, field):
     with pytest.raises(ConfigError, match=field):
-        two_cores.predict(**changes)
+        call(two_cores)
+
+
+def test_a_price_in_another_unit_is_refused_by_file_and_field(two_cores, tmp_path):
+    prices = tmp_path / "mine.yaml"
+    prices.write_text(
+        "date: 2026-01-01\nelectricity: {per_mwh: 280, currency: EUR, date: 2026-01-01, source: a}"
+    )
+    with pytest.raises(ConfigError, match=r"mine\.yaml: electricity: got 'per_mwh'; .* per_kwh"):
+        two_cores.table([1], prices=prices)
+
+
+def test_halved_numbers_halve_the_bytes_between_hosts_and_nothing_else(two_cores):
+    where = {"workers": 4, "hosts": 2, "link": "100mbit/5"}
+    whole, half = two_cores.predict(**where), two_cores.predict(**where, wire="float16")
+    passed = 4 * 50_000 * (8 / 1e8 + two_cores.law.costs["wire"])
+    assert whole.parts["between"] - half.parts["between"] == pytest.approx(passed / 2)
+    assert half.step.value < whole.step.value
+    assert two_cores.predict(**where, wire="float32").step == whole.step
+    assert two_cores.predict(2, wire="float16").step == two_cores.predict(2).step
+    rows = [two_cores.table([4], hosts=2, link="100mbit/5", **more) for more in ({}, {"wire": "float16"})]
+    assert rows[1].loc[4, "samples_per_second"] > rows[0].loc[4, "samples_per_second"]
+
+
+def test_advice_on_a_link_names_the_wire_that_it_is_for():
+    planned = replace(made(), samples=20_000, base=Setting(2, 12_800, 2, link=Link(1e10, 1e-3)))
+    assert planned.advise(wire="float16").options["wire"] == "float16"
+    assert planned.advise().prediction.setting.hosts > 1
+    assert "wire" not in planned.advise().options
+    assert "wire" not in made().advise(wire="float16").options
 
 
 def test_hosts_grow_with_the_workers_where_there_is_a_link():
@@ -180,7 +248,19 @@ def test_links_come_from_text_and_from_what_a_check_has_found():
         ({"measured": ()}, "measured"),
         ({"measured": (0,)}, "measured"),
         ({"seconds": 0}, "seconds"),
+        ({"measured": "12"}, "measured"),
+        ({"measured": 2}, "measured"),
+        ({"measured": (True,)}, "measured"),
+        ({"seconds": "1"}, "seconds"),
+        ({"seconds": math.nan}, "seconds"),
         ({"noise": -1}, "noise"),
+        ({"noise": "abc"}, "noise"),
+        ({"noise": math.inf}, "noise"),
+        ({"link": "fast"}, "link"),
+        ({"data": 1, "epochs": -1}, "epochs"),
+        ({"data": 1, "threads": "x"}, "threads"),
+        ({"data": 1, "wire": "int8"}, "wire"),
+        ({"data": 1, "batch_size": 8, "measured": (1, 16)}, "measured"),
         ({}, "data"),
     ],
 )
@@ -195,6 +275,14 @@ def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
         (["nothere.yaml"], "nothere.yaml"),
         (["--figure", "plan.png", "x.yaml"], "ends in .svg"),
         (["nothere"], "nothere"),
+        (["x.yaml", "--wire", "int8"], "float32 or float16"),
+        (["x.yaml", "--hosts", "2"], "--link"),
+        (["x.yaml", "--hosts", "0"], "hosts"),
+        (["x.yaml", "--link", "fast"], "rate/milliseconds"),
+        (["x.yaml", "--workers", "0"], "workers"),
+        (["x.yaml", "--workers", "4", "--batch", "2"], "at most 2"),
+        (["x.yaml", "--prices", "none.yaml"], "prices"),
+        (["x.yaml", "--instance", "aws-m7g.larg"], "did you mean aws-m7g.large"),
     ],
 )
 def test_the_shell_says_what_is_wrong(arguments, said, capsys):

@@ -85,6 +85,17 @@ def test_reports_with_a_validation_count_only_where_there_are_no_others():
     assert read(only, places=1).rows[0].seconds == pytest.approx(0.3)
 
 
+def test_reports_with_a_smaller_last_batch_count_only_where_there_are_too_few_others():
+    """20 steps of 64 samples, of which the last had 40; what makes a graph for it takes long."""
+    cut = steps(0.5, 1, 20, samples=[19 * 64 + 40])
+    whole = [steps(one, 1) for one in (0.10, 0.11, 0.12)]
+    (row,) = read([PLAN, *ring(1), steps(9.0, 1), *whole, cut, cut, cut], places=1).rows
+    assert row.seconds == pytest.approx(0.11)
+    assert row.parts["compute"] == pytest.approx(0.055)
+    (row,) = read([PLAN, *ring(1), steps(9.0, 1), *whole[:2], cut, cut], places=1).rows
+    assert row.seconds == pytest.approx(0.5)
+
+
 def test_the_seconds_of_an_epoch_beside_its_steps_are_those_of_whole_epochs():
     end = {"kind": "epoch", "validation": None}
     events = [

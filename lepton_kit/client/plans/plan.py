@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from lepton_kit.planning import cost, noise
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import Law, Prediction, Row
 from lepton_kit.planning.power import Power
-from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
+from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, WIRES, Setting, wire_bytes
 from lepton_kit.runtime.energy.counters import table_power
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Workers that are looked at where they may stand on more hosts."""
+COUNTS = "numbers of workers, such as [1, 2, 4]"
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
 
@@ -73,18 +75,25 @@ class Plan:
         return self.figure()._repr_mimebundle_() | {"text/plain": repr(self)}
 
     def setting(
-        self, workers: int | None = None, hosts: int | None = None, batch: int | None = None, link: Any = None
+        self,
+        workers: int | None = None,
+        hosts: int | None = None,
+        batch: int | None = None,
+        link: Any = None,
+        wire: str | None = None,
     ) -> Setting:
         """The planned setting with something changed. Raises `ConfigError` that names what can't be."""
-        changes: dict[str, Any] = {"workers": workers, "hosts": hosts, "batch": batch, "link": link_of(link)}
+        changes: dict[str, Any] = {
+            "workers": workers, "hosts": hosts, "batch": batch, "link": link_of(link),
+            "wire_bytes": None if wire is None else wire_bytes(wire),
+        }  # fmt: skip
         given = {name: value for name, value in changes.items() if value is not None}
-        if batch is not None:
-            if isinstance(batch, int) and batch > self.samples:
-                raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
-            given["longest_block"] = block_of(self.samples, batch)
-        if "hosts" in given and given["hosts"] > 1 and given.get("link", self.base.link) == LOOPBACK:
+        if isinstance(batch, int) and batch > self.samples:
+            raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
+        changed = replace(self.base, **given)
+        if changed.hosts > 1 and changed.link == LOOPBACK:
             raise ConfigError("link", given=link, rule="rate/milliseconds of the link between the hosts")
-        return replace(self.base, **given)
+        return replace(changed, longest_block=block_of(self.samples, changed.batch))
 
     def predict(
         self,
@@ -93,13 +102,15 @@ class Plan:
         hosts: int | None = None,
         batch: int | None = None,
         link: Any = None,
+        wire: str | None = None,
     ) -> Prediction:
         """Throughput, time to the end, efficiency and epochs, each with an interval that is to hold in nine of ten cases.
 
         ``hosts`` is how many machines like this one the workers stand on, ``link`` what joins them: ``"1gbit/0.5"`` (rate,
-        milliseconds one way), or what ``lk.Cluster(...).check()`` has found. What is not given is as planned. Raises `ConfigError`.
+        milliseconds one way), or what ``lk.Cluster(...).check()`` has found; ``wire`` is that of `launch`: ``"float16"`` halves the bytes between
+        hosts. What is not given is as planned. Raises `ConfigError`.
         """
-        return self.of(self.setting(workers, hosts, batch, link))
+        return self.of(self.setting(workers, hosts, batch, link, wire))
 
     def of(self, setting: Setting) -> Prediction:
         """The prediction of a setting."""
@@ -141,6 +152,8 @@ class Plan:
 
     def over(self, most: int | None = None, **changes: Any) -> list[Prediction]:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
+        if most is not None:
+            whole_number("most", most)
         base = self.setting(**changes)
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
         most = min(most or (MOST if grows else max(4, 2 * base.places)), base.batch)
@@ -166,11 +179,18 @@ class Plan:
         is a YAML file, or the shipped one, and ``instance`` a cloud instance in it that is paid by the hour; docs/energy.md says
         more. All of it is estimated. Raises `ConfigError`.
         """
+        if workers is not None and (isinstance(workers, str) or not isinstance(workers, Iterable)):
+            raise ConfigError("workers", given=workers, rule=COUNTS)
+        counts = None if workers is None else list(workers)
+        if counts == []:
+            raise ConfigError("workers", given=counts, rule=COUNTS)
         found = (
             self.over(**changes)
-            if workers is None
-            else [self.of(self.setting(count, **changes)) for count in workers]
+            if counts is None
+            else [self.of(self.setting(one, **changes)) for one in counts]
         )
+        if power is not None and not isinstance(power, Power):
+            raise ConfigError("power", given=power, rule="a Power, such as Power(50.0, 10.0, 4, (0.5, 2.0))")
         bill = Bill(power or table_power(), cost.load(prices), instance, self.threads)
         return told.table(found, bill)
 
@@ -193,6 +213,9 @@ class Plan:
 
         One curve for each measured batch; with ``changes`` (those of `predict`) the one that they describe. ``width`` is in pixels.
         """
+        for name, value in (("workers", workers), ("width", width)):
+            if value is not None:
+                whole_number(name, value)
         batches = (
             [self.base.batch]
             if changes
@@ -217,30 +240,36 @@ class Plan:
         """What another global batch costs in epochs and brings in speed, as in ``128 → 512: costs 1.4 × the epochs; …``."""
         return told.trade(self.of(self.base), self.predict(workers, batch=batch))
 
-    def advise(self, *, most: int | None = None, batches: Sequence[int] | None = None) -> Advice:
+    def advise(
+        self, *, most: int | None = None, batches: Sequence[int] | None = None, wire: str | None = None
+    ) -> Advice:
         """The workers and the global batch with which the run ends soonest, without workers that don't pay.
 
         ``most`` bounds the workers; ``batches`` are looked at if the noise scale is known, else the planned one is kept, since
-        another may need more epochs.
+        another may need more epochs. ``wire`` is that of `launch`. Raises `ConfigError`.
         """
+        for batch in batches or ():
+            self.setting(1, batch=batch)
         tried = [self.base.batch]
         if self.noise is not None:
             tried = sorted({*tried, *(batches or (self.base.batch * 2**k for k in range(-2, 4)))})
             tried = [batch for batch in tried if 1 <= batch <= self.samples]
         best: Prediction | None = None
         for batch in tried:
-            found = self._paying_at(batch, most)
+            found = self._paying_at(batch, most, wire)
             if best is None or (found.seconds and best.seconds and found.seconds.value < best.seconds.value):
                 best = found
         assert best is not None
         now = self.of(self.base)
-        options = {"workers": best.setting.workers, "batch_size": best.setting.batch}
+        options: dict[str, Any] = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
+        if best.setting.hosts > 1 and best.setting.wire_bytes == WIRES["float16"]:
+            options["wire"] = "float16"
         return Advice(options, best, told.advice(best, now, self.noise is not None))
 
-    def _paying_at(self, batch: int, most: int | None) -> Prediction:
-        found = self.over(most, batch=batch) if batch != self.base.batch else self.over(most)
+    def _paying_at(self, batch: int, most: int | None, wire: str | None) -> Prediction:
+        found = self.over(most, batch=batch, wire=wire)
         for one, more in itertools.pairwise(found):
             gain = more.samples_per_second.value / one.samples_per_second.value - 1
             if gain < PAYS * (more.setting.workers / one.setting.workers - 1):
@@ -253,6 +282,12 @@ def block_of(samples: int, batch: int) -> int:
     return max(1, min(LONGEST_BLOCK, samples // batch))
 
 
+def whole_number(name: str, value: Any) -> None:
+    """Raises `ConfigError` for anything but a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(name, given=value, rule="a whole number of at least 1")
+
+
 def read_noise(given: Any) -> Estimate | None:
     """A noise scale from what `Run.noise_scale` gives, samples, or (samples, low, high). Raises `ConfigError`.
 
@@ -261,7 +296,10 @@ def read_noise(given: Any) -> Estimate | None:
     """
     if given is None or isinstance(given, Estimate):
         return given
-    values = (given, given, given) if isinstance(given, int | float) else tuple(given)
-    if len(values) != 3 or not 0 <= values[1] <= values[0] <= values[2]:
+    values = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,) * 3
+    numbers = len(values) == 3 and all(
+        isinstance(one, int | float) and not isinstance(one, bool) for one in values
+    )
+    if not numbers or not 0 <= values[1] <= values[0] <= values[2] or not math.isfinite(values[0]):
         raise ConfigError("noise", given=given, rule="samples of at least 0, or (samples, low, high)")
     return Estimate(*(float(one) for one in values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,13 +15,13 @@ from lepton_kit.client.plans.plan import Plan, block_of, read_noise
 from lepton_kit.client.plans.runs import link_of, measure
 from lepton_kit.client.run import Run, open_run
 from lepton_kit.client.script import absolute
-from lepton_kit.config import RunConfig
+from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import fit
 from lepton_kit.planning.measured_steps import Told, read
-from lepton_kit.planning.scaling import LOOPBACK, Link, Setting
+from lepton_kit.planning.scaling import LOOPBACK, Setting, wire_bytes
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.runtime.wishes import default_threads
 
@@ -68,7 +69,8 @@ def plan(
         threads = run.config.workers.threads or default_threads(run.config)
         scale = scale or run.noise_scale()
         places = max(1, usable_cores() // threads)
-        told = [read(EventReader(run.paths.events).stream(), places, joint)]
+        wire = run.config.workers.wire
+        told = [read(EventReader(run.paths.events).stream(), places, joint, wire)]
         start = _starts_config(absolute(run.config, run.directory), Path(), {}, trust)
         if measured is None and not told[0].rows:
             raise ConfigError(
@@ -80,25 +82,32 @@ def plan(
         epochs = run.config.training.epochs
         batch = run.config.training.global_batch
     else:
-        threads, told = int(options.get("threads") or 1), []
+        told = []
+        start, config = _asked(what, data, dict(options), trust)
+        threads, wire = config.workers.threads or 1, config.workers.wire
         places = max(1, usable_cores() // threads)
-        start, batch, epochs, base_workers = _asked(what, data, dict(options), trust)
+        batch, epochs = config.training.global_batch, config.training.epochs
+        base_workers = config.workers.count if isinstance(config.workers.count, int) else 1
         measured = measured or MEASURED
     if measured is not None:
-        took = functools.partial(measure, start, places=places, seconds=seconds, threads=threads)
+        if max(measured) > batch:
+            raise ConfigError(
+                "measured", given=measured, rule=f"at most {batch}, one sample of the global batch each"
+            )
+        took = functools.partial(measure, start, places=places, seconds=seconds, threads=threads, wire=wire)
         for size in _batches(batch, max(measured)):
             say(f"a short run with global batch {size} and {' and '.join(map(str, measured))} workers")
             told.append(took(batch=size, workers=measured))
         if across:
             say("a short run of two agents on this machine, for what sums between hosts cost")
             told.append(took(batch=batch, workers=(2,), across=True))
-    return _made(told, batch, epochs, base_workers, places, joint, scale, threads)
+    base = Setting(
+        workers=min(base_workers, batch), batch=batch, places=places, link=joint or LOOPBACK, wire_bytes=wire_bytes(wire)
+    )  # fmt: skip
+    return _made(told, base, epochs, scale, threads)
 
 
-def _made(
-    told: Sequence[Told], batch: int, epochs: int, workers: int, places: int, link: Link | None,
-    noise: Estimate | None, threads: int,
-) -> Plan:  # fmt: skip
+def _made(told: Sequence[Told], base: Setting, epochs: int, noise: Estimate | None, threads: int) -> Plan:
     rows = [row for one in told for row in one.rows]
     facts = next((one.facts for one in told if one.facts), None)
     if not rows or facts is None:
@@ -108,11 +117,8 @@ def _made(
     beside = next((one.beside for one in told if one.beside is not None), None)
     measured_epochs = beside is not None and len(told) == 1
     if not measured_epochs or beside is None:
-        beside = FORWARD * law.costs["sample"] * held_out / min(workers, places)
-    base = Setting(
-        workers=min(workers, batch), batch=batch, places=places, link=link or LOOPBACK,
-        longest_block=block_of(samples, batch),
-    )  # fmt: skip
+        beside = FORWARD * law.costs["sample"] * held_out / min(base.workers, base.places)
+    base = replace(base, longest_block=block_of(samples, base.batch))
     return Plan(law, rows, base, samples, epochs, beside, noise, threads)
 
 
@@ -127,22 +133,22 @@ def is_file(what: Any) -> bool:
 
 
 def _check(measured: Sequence[int] | None, seconds: float) -> None:
+    several = isinstance(measured, Sequence) and not isinstance(measured, str) and len(measured) > 0
+    counts = measured if several and measured is not None else ()
     if measured is not None and (
-        not measured or any(not isinstance(one, int) or one < 1 for one in measured)
+        not counts or any(not isinstance(one, int) or isinstance(one, bool) or one < 1 for one in counts)
     ):
         raise ConfigError("measured", given=measured, rule="numbers of workers of at least 1, such as (1, 2)")
-    if not 0 < seconds <= 60:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds <= 60:
         raise ConfigError("seconds", given=seconds, rule="above 0, at most 60")
 
 
-def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[Any, int, int, int]:
-    """(how a short run starts, global batch, epochs, workers) of what is to be planned."""
+def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[Any, RunConfig | RunSettings]:
+    """How a short run of what is to be planned starts, and what it asks for."""
     if isinstance(what, RunConfig | str | Path):
         base = Path.cwd() if isinstance(what, RunConfig) else Path(what).resolve().parent
         config = what if isinstance(what, RunConfig) else RunConfig.load(what)
-        training, count = config.training, config.workers.count
-        workers = count if isinstance(count, int) else 1
-        return _starts_config(config, base, options, trust), training.global_batch, training.epochs, workers
+        return _starts_config(config, base, options, trust), config
     if data is None:
         raise ConfigError("data", given=None, rule="what launch takes: a Dataset, (x, y), a frame …")
     settings = read_options(options).settings
@@ -151,10 +157,7 @@ def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[
     def start(folder: Path, changes: Mapping[str, Any]) -> Run:
         return launch(what, data, runs_dir=folder, **(kept | dict(changes)))
 
-    count = settings.workers.count
-    return (
-        start, settings.training.global_batch, settings.training.epochs, count if isinstance(count, int) else 1,
-    )  # fmt: skip
+    return start, settings
 
 
 def _starts_config(config: RunConfig, base: Path, options: Mapping[str, Any], trust: bool) -> Any:

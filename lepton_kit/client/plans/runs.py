@@ -20,6 +20,8 @@ EVER = 100_000.0
 EPOCHS = 1_000_000
 LOG_SECONDS = 0.2
 """Between reports: a visit of a second has a handful."""
+LOOK_SECONDS = 0.1
+"""Between two looks at the log: they take from the cores that are measured."""
 LEAST_REPORTS = 4
 PATIENCE = 180.0
 TWO_HERE = ("localhost/a", "localhost/b")
@@ -38,11 +40,13 @@ def measure(
     seconds: float = 1.0,
     threads: int = 1,
     across: bool = False,
+    wire: str = "float32",
 ) -> Told:
     """Measured steps of one batch with each of these numbers of workers, ``seconds`` of training for each and each visit.
 
-    They are visited down and up again, so that a machine that gets slower meanwhile slows all; no process starts while a
-    visit is measured. With ``across`` the workers stand in two agents on this machine. Raises `RunError` where the run fails.
+    They are visited down and up again, so that a machine that gets slower meanwhile slows all, the smallest twice in a row; no
+    process starts while a visit is measured. With ``across`` the workers stand in two agents on this machine. ``wire`` says what the run sends between them. Raises `RunError`
+    where the run fails.
     """
     falling = sorted(set(workers), reverse=True)
     most = falling[0]
@@ -58,8 +62,8 @@ def measure(
     else:
         options |= {"threads": threads}
     with started(start, options) as run:
-        visit(run, [*falling, *falling[-2::-1]], seconds)
-        return read(EventReader(run.paths.events).stream(), places)
+        visit(run, [*falling, *reversed(falling)], seconds)
+        return read(EventReader(run.paths.events).stream(), places, wire=wire)
 
 
 @contextmanager
@@ -98,7 +102,7 @@ def _until(run: Run, reached: Callable[[], bool]) -> None:
             raise RunError(f"a short run that was to measure steps has {run.status}: {run.cause}")
         if time.monotonic() > deadline:
             raise RunError(f"a short run that was to measure steps has told nothing for {PATIENCE:g} s")
-        time.sleep(0.02)
+        time.sleep(LOOK_SECONDS)
 
 
 def link_of(given: Any) -> Link | None:
