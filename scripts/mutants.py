@@ -74,23 +74,40 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.And: (ast.Or,),
     ast.Or: (ast.And,),
     ast.Not: (ast.UAdd,),
+    ast.USub: (ast.UAdd,),
+    ast.Pow: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.LShift: (ast.RShift,),
+    ast.RShift: (ast.LShift,),
 }
+CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "floor": "ceil", "ceil": "floor"}
 UNCHANGED_SECONDS = 600.0
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, str]]:
-    """(line, what was changed, the whole changed source) for each change of one operator or number.
+    """(line, what was changed, the whole changed source) for each change of one operator, number, condition or statement.
+
+    Types are left as they are, and decorators: what they change (the size of a cache, a frozen class) is seldom seen.
 
     >>> [what for _, what, _ in mutants("def f(a):\\n    return a < 2")]
     ['Lt -> LtE', 'Lt -> Gt', '2 -> 3']
+    >>> [what for _, what, _ in mutants("if a:\\n    f(min(a, 0.5))")]
+    ['if -> if not', 'without f(min(a, 0.5))', 'min -> max', '0.5 -> 1.0']
     """
     tree = ast.parse(source)
+    left = {id(one) for node in ast.walk(tree) for part in _left_alone(node) for one in ast.walk(part)}
     for place, node in enumerate(ast.walk(tree)):
-        for what, change in _changes(node):
+        for what, change in _changes(node) if id(node) not in left else ():
             changed = copy.deepcopy(tree)
             other = next(one for at, one in enumerate(ast.walk(changed)) if at == place)
             change(other)
             yield getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(changed))
+
+
+def _left_alone(node: ast.AST) -> list[ast.AST]:
+    parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    return [*getattr(node, "decorator_list", ()), *(part for part in parts if part is not None)]
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
@@ -102,9 +119,24 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         for kind in SWAPS.get(type(node.op), ()):
             yield _name(node.op, kind), lambda other, kind=kind: setattr(other, "op", kind())
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield f"{node.value} -> {node.value + 1}", lambda other: setattr(other, "value", other.value + 1)
+        # a number of some size that is off by one may well be within what a test allows
+        value = node.value * 2 if isinstance(node.value, float) and node.value else node.value + 1
+        yield f"{node.value} -> {value}", lambda other: setattr(other, "value", value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield f"{node.value} -> {not node.value}", lambda other: setattr(other, "value", not other.value)
+    elif isinstance(node, ast.If | ast.IfExp) and isinstance(node.test, ast.Name | ast.Attribute | ast.Call):
+        yield "if -> if not", lambda other: setattr(other, "test", ast.UnaryOp(ast.Not(), other.test))
+    elif isinstance(node, ast.Call) and (
+        name := CALLS.get(getattr(node.func, "id", getattr(node.func, "attr", "")))
+    ):
+        field = "id" if isinstance(node.func, ast.Name) else "attr"
+        yield f"{getattr(node.func, field)} -> {name}", lambda other: setattr(other.func, field, name)
+    elif isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
+        told = ast.unparse(node).splitlines()[0]
+        yield f"without {told}", lambda other: setattr(other, "__class__", ast.Pass)
+    if isinstance(node, ast.Break | ast.Continue):
+        kind = ast.Continue if isinstance(node, ast.Break) else ast.Break
+        yield _name(node, kind), lambda other: setattr(other, "__class__", kind)
 
 
 def _name(operator: ast.AST, kind: type[ast.AST]) -> str:
@@ -169,6 +201,7 @@ def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "notebooks", "docs"))
         file = folder / module
         source = file.read_text(encoding="utf-8")
+        written = source.splitlines()
         file.write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
         began = time.monotonic()
         tests = [*tests, module]  # for its examples
@@ -180,7 +213,7 @@ def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
         for line, what, changed in tried[:most]:
             file.write_text(changed, encoding="utf-8")
             if passes(folder, tests, patience):
-                found.append(f"{module}:{line}: {what}")
+                found.append(f"{module}:{line}: {what}    {written[line - 1].strip() if line else ''}")
                 print(found[-1], flush=True)
         print(f"{module}: {len(found)} of {min(most, len(tried))} changes were not noticed", flush=True)
     return found
@@ -199,7 +232,14 @@ def main(arguments: list[str] | None = None) -> int:
             f"{', '.join(gone)}: no such file in the project; name modules and tests as they are now"
         )
     import horovod.tensorflow  # noqa: F401  once, for all forks
-    import hypothesis  # noqa: F401  the same
+    import hypothesis
+
+    found = (
+        hypothesis.Phase.explicit,
+        hypothesis.Phase.generate,
+    )  # that a test fails is enough, not for what least input
+    hypothesis.settings.register_profile("mutants", phases=found, database=None, deadline=None)
+    hypothesis.settings.load_profile("mutants")
 
     for module, files in tests.items():
         survivors(module, files, asked.most, asked.seed)
