@@ -13,15 +13,24 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib
+import itertools
+import json
+import math
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -48,6 +57,33 @@ MODULES: dict[str, tuple[str, ...]] = {
     "lepton_kit/rundir/status.py": (),
     "lepton_kit/rundir/decimate.py": (),
     "lepton_kit/rundir/labels.py": (),
+    "lepton_kit/planning/noise.py": (),
+    "lepton_kit/planning/estimates.py": ("tests/planning/test_noise.py", "tests/planning/test_scaling.py"),
+    "lepton_kit/planning/energy.py": (),
+    "lepton_kit/planning/power.py": ("tests/planning/test_energy.py",),
+    "lepton_kit/planning/cost.py": ("tests/planning/test_energy.py",),
+    "lepton_kit/planning/cores.py": (),
+    "lepton_kit/planning/seating.py": (),
+    "lepton_kit/planning/offers.py": ("tests/planning/test_seating.py",),
+    "lepton_kit/planning/allocation.py": (),
+    "lepton_kit/planning/speedups.py": (),
+    "lepton_kit/planning/shares.py": (),
+    "lepton_kit/planning/scaling.py": (),
+    "lepton_kit/planning/estimating.py": (
+        "tests/planning/test_measured_steps.py",
+        "tests/planning/test_scaling.py",
+    ),
+    "lepton_kit/planning/measured_steps.py": (),
+    "lepton_kit/machine/topology.py": (),
+    "lepton_kit/machine/busy.py": (),
+    "lepton_kit/machine/nvml.py": (),
+    "lepton_kit/machine/gpus.py": ("tests/machine/test_nvml.py", "tests/machine/test_devices.py"),
+    "lepton_kit/machine/devices.py": (),
+    "lepton_kit/runtime/energy/book.py": ("tests/runtime/test_energy.py",),
+    "lepton_kit/runtime/energy/counters.py": ("tests/runtime/test_energy.py",),
+    "lepton_kit/runtime/energy/meter.py": ("tests/runtime/test_energy.py",),
+    "lepton_kit/runtime/energy/usage.py": ("tests/runtime/test_energy.py",),
+    "lepton_kit/runtime/energy/gpus.py": ("tests/runtime/test_energy.py",),
     "lepton_kit/models/balance.py": ("tests/models/test_metrics.py",),
     "lepton_kit/models/reductions.py": ("tests/models/test_objects.py",),
     "lepton_kit/deploy/overlaps.py": (),
@@ -82,13 +118,17 @@ SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.RShift: (ast.LShift,),
 }
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any", "floor": "ceil", "ceil": "floor"}
-UNCHANGED_SECONDS = 600.0
+FEW, MANY = 10, 100
+"""Examples of a property: of the first try, and of a change that it did not see."""
+WALL_SECONDS = 1800.0
+LOADED = ".loaded"
+"""The file in a copy of the project with the names of the libraries that its tests use."""
 
 
 def mutants(source: str) -> Iterator[tuple[int, str, str]]:
     """(line, what was changed, the whole changed source) for each change of one operator, number, condition or statement.
 
-    Types are left as they are, and decorators: what they change (the size of a cache, a frozen class) is seldom seen.
+    Types and tables of data are left as they are, and decorators: a cache's size and a frozen class are seldom seen.
 
     >>> [what for _, what, _ in mutants("def f(a):\\n    return a < 2")]
     ['Lt -> LtE', 'Lt -> Gt', '2 -> 3']
@@ -107,6 +147,8 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
 def _left_alone(node: ast.AST) -> list[ast.AST]:
     parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+        parts.append(node.value)
     return [*getattr(node, "decorator_list", ()), *(part for part in parts if part is not None)]
 
 
@@ -158,39 +200,155 @@ def missing(files: list[str]) -> list[str]:
     return [file for file in files if not (ROOT / file).is_file()]
 
 
-def passes(folder: Path, tests: list[str], seconds: float) -> bool:
-    """Whether these tests pass in this copy of the project; a loop that never ends does not.
+class InPlace:
+    """A plugin of pytest that tries changes of a module on tests that have been collected once, each in a fork.
 
-    They run in a fork of this process, which has loaded the libraries and nothing of the project.
+    ``left`` is what no test has noticed: a number and its seconds of a processor each. A change is put into the functions
+    and classes that are loaded, so names that other modules have taken from this one show it; their copies of its
+    constants do not, and so what is left is tried again from its file.
+    """
+
+    def __init__(self, file: Path, changes: Sequence[str], seconds: int, into: Path):
+        self._file, self._changes, self._seconds, self._into = file, changes, seconds, into
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        left = []
+        for number, source in enumerate(self._changes):
+            child = os.fork()
+            if child == 0:
+                try:
+                    os._exit(self._try(session, source))
+                finally:
+                    os._exit(1)
+            if ended(child, WALL_SECONDS).passed:
+                left.append(number)
+        self._into.write_text(json.dumps(left))
+        return True
+
+    def _try(self, session: pytest.Session, source: str) -> int:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (self._seconds, self._seconds))
+        for module in [*sys.modules.values()]:
+            if getattr(module, "__file__", None) == str(self._file):
+                transplant(module, source)
+        for item, following in itertools.zip_longest(session.items, session.items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                return 1
+        return 0
+
+
+def transplant(module: ModuleType, source: str) -> None:
+    """Have a module that is loaded do what other source says, for those too that have its functions and classes already."""
+    new = ModuleType(module.__name__)
+    new.__file__ = module.__file__
+    sys.modules[module.__name__] = new  # dataclasses look there
+    try:
+        exec(compile(source, str(module.__file__), "exec"), vars(new))
+    finally:
+        sys.modules[module.__name__] = module
+    _into(vars(module), vars(new), module, set())
+
+
+def _into(old: Mapping[str, Any], new: Mapping[str, Any], owner: object, seen: set[int]) -> None:
+    for name, value in new.items():
+        before, after = _plain(old.get(name)), _plain(value)
+        if isinstance(before, type) and isinstance(after, type) and before.__module__ == after.__module__:
+            if id(before) not in seen:
+                seen.add(id(before))
+                _into(dict(vars(before)), vars(after), before, seen)
+        elif isinstance(before, FunctionType) and isinstance(after, FunctionType):
+            if before.__closure__ and "<string>" in before.__code__.co_filename:
+                setattr(owner, name, value)  # made by dataclasses, with its defaults in cells
+            elif before.__module__ == after.__module__:
+                before.__code__ = after.__code__
+                before.__defaults__, before.__kwdefaults__ = after.__defaults__, after.__kwdefaults__
+        elif not name.startswith("__"):
+            with suppress(AttributeError, TypeError):
+                setattr(owner, name, value)
+
+
+def _plain(value: object) -> object:
+    """The function inside a property, a class method, a cache."""
+    for name in ("fget", "__func__", "__wrapped__", "func"):
+        if not isinstance(value, type | FunctionType) and isinstance(
+            inner := getattr(value, name, None), FunctionType
+        ):
+            return inner
+    return value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How tests ended, and how many seconds of a processor they took."""
+
+    passed: bool
+    seconds: float
+
+
+def run(
+    folder: Path, tests: list[str], examples: int, most: Outcome | None = None, plugin: InPlace | None = None
+) -> Outcome:
+    """These tests in this copy of the project, with so many examples a property, stopped at the first that fails.
+
+    They run in a fork of this process, which has loaded the libraries and nothing of the project. Where ``most`` is given
+    they may take five times its seconds of a processor, and fail if they take more: a loop that never ends does.
     """
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.setsid()
-            os.chdir(folder)
-            sys.path.insert(0, str(folder))
-            sys.dont_write_bytecode = True
-            os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
-            silence = os.open(os.devnull, os.O_RDWR)
-            for standard in (0, 1, 2):
-                os.dup2(silence, standard)
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--doctest-modules", *tests]))
+            if most is not None and plugin is None:
+                seconds = patience(most)
+                resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            code = _pytest(folder, tests, examples, plugin)
         finally:
             os._exit(code)
-    deadline = time.monotonic() + seconds
+    return ended(child, WALL_SECONDS if plugin is None else math.inf)
+
+
+def patience(whole: Outcome) -> int:
+    """The seconds of a processor that a change may take."""
+    return int(10 + 5 * whole.seconds)
+
+
+def ended(child: int, seconds: float) -> Outcome:
+    """How a fork ends; after so many seconds it is ended, with what it has started."""
+    deadline, done = time.monotonic() + seconds, 0
     try:
-        while time.monotonic() < deadline:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                child = 0
-                return os.waitstatus_to_exitcode(status) == 0
-            time.sleep(0.02)
-        return False
+        while not done and time.monotonic() < deadline:
+            time.sleep(0.01)
+            done, status, usage = os.wait4(child, os.WNOHANG)
+        return Outcome(bool(done) and status == 0, usage.ru_utime + usage.ru_stime)
     finally:
-        if child:
+        with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
+        if not done:
             os.waitpid(child, 0)
+
+
+def _pytest(folder: Path, tests: list[str], examples: int, plugin: InPlace | None) -> int:
+    """pytest in this process; the names of the libraries that it has loaded for it are left in a file."""
+    import hypothesis
+
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a failure need not be shrunk
+    hypothesis.settings.register_profile(
+        "mutants", max_examples=examples, phases=phases, database=None, deadline=None
+    )
+    hypothesis.settings.load_profile("mutants")
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
+    silence = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(silence, standard)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--doctest-modules"]
+    code = int(pytest.main([*options, *tests], plugins=[plugin] if plugin else []))
+    ours = {name for name, one in sys.modules.items() if str(folder) in str(getattr(one, "__file__", None))}
+    (folder / LOADED).write_text("\n".join(set(sys.modules) - ours - {"__main__"}))
+    return code
 
 
 def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
@@ -199,23 +357,33 @@ def survivors(module: str, tests: list[str], most: int, seed: int) -> list[str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "project")
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "runs", "notebooks", "docs"))
-        file = folder / module
+        file, left = folder / module, folder / ".left"
         source = file.read_text(encoding="utf-8")
-        written = source.splitlines()
-        file.write_text(ast.unparse(ast.parse(source)), encoding="utf-8")
-        began = time.monotonic()
+        plain = ast.unparse(ast.parse(source))
+        file.write_text(plain, encoding="utf-8")
         tests = [*tests, module]  # for its examples
-        if not passes(folder, tests, UNCHANGED_SECONDS):
+        whole = run(folder, tests, MANY)
+        if not whole.passed:
             raise SystemExit(f"{module}: {' '.join(tests)} fail without any change")
-        patience = 30 + 5 * (time.monotonic() - began)
+        for name in (folder / LOADED).read_text().split("\n"):
+            with suppress(Exception):  # one that is imported only by another
+                importlib.import_module(name)
         tried = list(mutants(source))
         random.Random(seed).shuffle(tried)
-        for line, what, changed in tried[:most]:
+        tried = tried[:most]
+        changes = [plain, *(changed for _, _, changed in tried)]
+        run(folder, tests, FEW, plugin=InPlace(file, changes, patience(whole), left))
+        suspects = json.loads(left.read_text())
+        if suspects[:1] != [0]:
+            raise SystemExit(f"{module}: {' '.join(tests)} fail without any change in what is loaded")
+        print(f"{module}: {len(suspects) - 1} of {len(tried)} suspected", flush=True)
+        for line, what, changed in (tried[number - 1] for number in suspects[1:]):
             file.write_text(changed, encoding="utf-8")
-            if passes(folder, tests, patience):
-                found.append(f"{module}:{line}: {what}    {written[line - 1].strip() if line else ''}")
+            if run(folder, tests, MANY, whole).passed:
+                told = source.splitlines()[line - 1].strip() if line else ""
+                found.append(f"{module}:{line}: {what}    {told}")
                 print(found[-1], flush=True)
-        print(f"{module}: {len(found)} of {min(most, len(tried))} changes were not noticed", flush=True)
+        print(f"{module}: {len(found)} of {len(tried)} changes were not noticed", flush=True)
     return found
 
 
@@ -231,16 +399,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(
             f"{', '.join(gone)}: no such file in the project; name modules and tests as they are now"
         )
-    import horovod.tensorflow  # noqa: F401  once, for all forks
-    import hypothesis
-
-    found = (
-        hypothesis.Phase.explicit,
-        hypothesis.Phase.generate,
-    )  # that a test fails is enough, not for what least input
-    hypothesis.settings.register_profile("mutants", phases=found, database=None, deadline=None)
-    hypothesis.settings.load_profile("mutants")
-
     for module, files in tests.items():
         survivors(module, files, asked.most, asked.seed)
     return 0
