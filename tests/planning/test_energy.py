@@ -239,7 +239,7 @@ def test_money_is_electricity_and_the_machines_hours_or_those_of_an_instance():
 
 def test_small_amounts_are_told_in_millionths():
     money = cost.Money(0.00099, 0.0005, 0.002, "EUR", True, {})
-    assert str(money) == "990 millionths of a EUR (measured, 500 to 2e+03)"
+    assert str(money) == "990 millionths of a EUR (measured, 500 to 2,000)"
     assert str(money.scaled(2.0)) == "0.00198 EUR (measured, 0.001 to 0.004)"
     assert cost.Money(0.001, 0.0, 0.0, "EUR", True, {}).unit == ("EUR", 1.0)
 
