@@ -286,7 +286,7 @@ def test_carbon_has_the_intensity_that_was_given():
         (("cloud", "small", "per_hour"), -2, "cloud.small.per_hour"),
         (("carbon", "grams_per_kwh"), float("inf"), "carbon.grams_per_kwh"),
         (("date",), None, "date: got None; expected a date"),
-        (("elektricity",), {}, "did you mean electricity"),
+        (("elektricity",), {}, "field: got 'elektricity'; .*did you mean electricity"),
     ],
 )
 def test_a_wrong_price_is_named(tmp_path: Path, path: tuple[str, ...], value: Any, said: str):

@@ -16,6 +16,8 @@ from lepton_kit.planning.noise import (
     Estimate,
     Measured,
     NoiseScale,
+    _ratio,
+    _student,
     costs,
     epochs,
     noise_scale,
@@ -149,3 +151,86 @@ def test_it_is_told_as_estimated():
     assert found.origin == "estimated"
     assert "estimated" in str(found)
     assert costs(found, 128) == "128 → 512 costs 1.9 × the epochs"
+
+
+@given(
+    st.floats(0.0, 100.0),
+    st.floats(-10.0, 100.0),
+    st.floats(0.01, 10.0),
+    st.floats(0.01, 10.0),
+    st.floats(-0.9, 0.9),
+    st.floats(0.5, 3.0),
+)
+def test_the_interval_of_a_ratio_ends_where_it_is_as_many_deviations_off(
+    top: float, bottom: float, deviation: float, other: float, correlation: float, quantile: float
+):
+    common = correlation * deviation * other
+    covariance = np.array([[deviation**2, common], [common, other**2]])
+    low, high = _ratio(top, bottom, covariance, quantile)
+
+    def beyond(ratio: float) -> float:
+        spread = np.array([1.0, -ratio]) @ covariance @ np.array([1.0, -ratio])
+        return float((top - ratio * bottom) ** 2 / (quantile**2 * spread))
+
+    assert 0.0 <= low <= high
+    if bottom <= quantile * other * (1 - 1e-6):
+        assert high == math.inf  # it can't be told that the gradient has a length at all
+        least, most = max(0.0, top - quantile * deviation), bottom + quantile * other
+        assert low == pytest.approx(least / most if most > 0 else 0.0)
+    elif bottom >= quantile * other * (1 + 1e-3):
+        assert low == 0.0 or beyond(low) == pytest.approx(1.0, rel=1e-3)
+        assert high == 0.0 or beyond(high) == pytest.approx(1.0, rel=1e-3)
+        assert high == pytest.approx(low) or beyond((low + high) / 2) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(3, 2.353), (5, 2.015), (10, 1.812), (30, 1.697), (120, 1.658), (1e9, 1.645)]
+)
+def test_quantiles_are_those_of_the_tables(degrees: float, quantile: float):
+    # Abramowitz and Stegun, table 26.10
+    assert _student(degrees) == pytest.approx(quantile, rel=0.01 if degrees < 5 else 2e-3)
+    assert _student(0.5) == _student(1.0) > _student(3.0)
+
+
+def test_the_most_that_a_step_says_is_of_two_samples_and_of_all_that_there_are():
+    two = Measured(0, 2, 2, 1, small=3.0, large=2.0)
+    assert two.estimates() == (2.0, 1.0)
+    assert two.estimates(2) == two.estimates(1) == (2.0, 2.0)  # all samples: |g|² has no noise in it
+    assert two.estimates(4) == (2.0, 1.5)
+    assert Measured(0, 12, 4, 1, small=3.0, large=2.0).estimates() == (4.0, 2.0 - 4.0 / 12)
+    same = Estimate(1.0, 1.0, 1.0)
+    assert epochs(same, 1, 3) == Estimate(2.0, 2.0, 2.0)
+    assert epochs(same, 3, 1) == Estimate(0.5, 0.5, 0.5)
+
+
+def test_a_run_is_estimated_by_its_own_number_of_samples():
+    rows = [[step, 64, 2, 1, 1.5 + 0.01 * (step % 3), 1.0] for step in range(LEAST)]
+    view = RunView()
+    view.norms.extend(rows)
+    measures = of_rows(rows)
+    drawn_again = noise_scale(measures)
+    assert drawn_again is not None
+    assert of_view(view) == drawn_again
+    for samples in (1, 64, 100):
+        view.plan = {"samples": samples}
+        assert of_view(view) == noise_scale(measures, samples) != drawn_again
+    for nonsense in (0, -5, "many", None):
+        view.plan = {"samples": nonsense}
+        assert of_view(view) == drawn_again
+    assert (drawn_again.step, drawn_again.measures) == (LEAST - 1, LEAST)
+
+
+def test_scales_without_an_upper_end_are_told_so():
+    assert str(NoiseScale(math.inf, 250.0, math.inf, 9, 8)) == "noise scale at least 250 samples (estimated)"
+    told = str(NoiseScale(312.0, 250.0, math.inf, 9, 8))
+    assert told == "noise scale ≈ 312 samples (estimated, at least 250)"
+    assert costs(NoiseScale(1.0, 1.0, 1.0, 9, 8), 1000, 200) == "1,000 → 200,000 costs 200 × the epochs"
+
+
+def test_alike_measurements_have_the_value_and_no_spread():
+    found = noise_scale([Measured(step, 64, 2, 1, small=1.25, large=1.0) for step in range(20)])
+    assert found is not None
+    assert found.value == found.low == found.high == pytest.approx(16.0 / 0.75)
+    none = noise_scale([Measured(step, 64, 2, 1, small=0.9, large=1.0) for step in range(20)])
+    assert none is not None
+    assert (none.value, none.low, none.high) == (0.0, 0.0, 0.0)
