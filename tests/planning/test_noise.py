@@ -143,7 +143,7 @@ def test_what_can_not_be_is_refused_by_name(make, named: str):
 def test_rows_that_are_none_are_passed_over():
     good = [7, 64, 2, 1, 2.0, 1.0]
     rows = [good, [7, 64, 1, 1, 2.0, 1.0], [7, 64, 2, 1, math.nan, 1.0], [7, 64, 2], [math.inf, *good[1:]]]
-    assert of_rows(rows) == [Measured(7, 64, 2, 1, 2.0, 1.0)]
+    assert of_rows([*rows, good]) == [Measured(7, 64, 2, 1, 2.0, 1.0)] * 2
 
 
 def test_it_is_told_as_estimated():
@@ -183,13 +183,38 @@ def test_the_interval_of_a_ratio_ends_where_it_is_as_many_deviations_off(
         assert high == pytest.approx(low) or beyond((low + high) / 2) <= 1.0
 
 
+def test_a_length_that_may_be_nothing_bounds_nothing():
+    assert _ratio(1.0, -1.0, np.eye(2), 1.0) == (0.0, math.inf)
+    assert _ratio(9.0, 1.0, np.eye(2), 1.0) == (4.0, math.inf)
+
+
 @pytest.mark.parametrize(
-    ("degrees", "quantile"), [(3, 2.353), (5, 2.015), (10, 1.812), (30, 1.697), (120, 1.658), (1e9, 1.645)]
+    ("degrees", "quantile", "off"),
+    [
+        (3, 2.353363, 3e-3),
+        (4, 2.131847, 1e-3),
+        (5, 2.015048, 5e-4),
+        (7, 1.894579, 2e-4),
+        (10, 1.812461, 5e-5),
+        (30, 1.697261, 1e-6),
+        (1e9, 1.644854, 1e-6),
+    ],
 )
-def test_quantiles_are_those_of_the_tables(degrees: float, quantile: float):
-    # Abramowitz and Stegun, table 26.10
-    assert _student(degrees) == pytest.approx(quantile, rel=0.01 if degrees < 5 else 2e-3)
+def test_quantiles_are_those_of_the_tables(degrees: float, quantile: float, off: float):
+    assert _student(degrees) == pytest.approx(quantile, rel=off)
     assert _student(0.5) == _student(1.0) > _student(3.0)
+
+
+@pytest.mark.parametrize("measures", [LEAST, 40])
+def test_the_interval_holds_nine_times_of_ten_for_few_measurements_too(measures: int):
+    held, draw = 0, np.random.default_rng(1)
+    for row in draw.normal(1.0, 0.2, (3000, measures)):
+        # a batch of all samples: the squared length is known, and S alone scatters around 10
+        rows = [Measured(step, 10, 2, 1, 1.0 + noise, 1.0) for step, noise in enumerate(row)]
+        found = noise_scale(rows, 10)
+        assert found is not None
+        held += found.low <= 10.0 <= found.high
+    assert held / 3000 == pytest.approx(0.9, abs=0.012)
 
 
 def test_the_most_that_a_step_says_is_of_two_samples_and_of_all_that_there_are():
