@@ -118,31 +118,35 @@ def missing(files: list[str]) -> list[str]:
 class InPlace:
     """A plugin of pytest that tries changes of a module on tests that have been collected once, each in a fork.
 
-    ``left`` is what no test has noticed: a number and its seconds of a processor each. A change is put into the functions
+    What no test has noticed is written ``into`` a file, by number; the first is to be no change. A change is put into the functions
     and classes that are loaded, so names that other modules have taken from this one show it; their copies of its
     constants do not, and so what is left is tried again from its file.
     """
 
-    def __init__(self, file: Path, changes: Sequence[str], seconds: int, into: Path):
-        self._file, self._changes, self._seconds, self._into = file, changes, seconds, into
+    def __init__(self, file: Path, changes: Sequence[str], into: Path):
+        self._file, self._changes, self._into = file, changes, into
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        left = []
+        left, most = [], None
         for number, source in enumerate(self._changes):
             child = os.fork()
             if child == 0:
                 try:
-                    os._exit(self._try(session, source))
+                    os._exit(self._try(session, source, most))
                 finally:
                     os._exit(1)
-            if ended(child, WALL_SECONDS).passed:
+            found = ended(child, WALL_SECONDS)
+            if found.passed:
                 left.append(number)
+            if number == 0:
+                most = patience(found)
         self._into.write_text(json.dumps(left))
         return True
 
-    def _try(self, session: pytest.Session, source: str) -> int:
+    def _try(self, session: pytest.Session, source: str, seconds: int | None) -> int:
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (self._seconds, self._seconds))
+        if seconds is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         for module in [*sys.modules.values()]:
             if getattr(module, "__file__", None) == str(self._file):
                 transplant(module, source)
@@ -167,7 +171,7 @@ def run(
     """These tests in this copy of the project, with so many examples a property, stopped at the first that fails.
 
     They run in a fork of this process, which has loaded the libraries and nothing of the project. Where ``most`` is given
-    they may take five times its seconds of a processor, and fail if they take more: a loop that never ends does.
+    they may take about twice its seconds of a processor, and fail if they take more: a loop that never ends does.
     """
     child = os.fork()
     if child == 0:
@@ -184,8 +188,8 @@ def run(
 
 
 def patience(whole: Outcome) -> int:
-    """The seconds of a processor that a change may take."""
-    return int(10 + 5 * whole.seconds)
+    """The seconds of a processor that a change may take: a loop that never ends is one that was noticed."""
+    return int(3 + 2 * whole.seconds)
 
 
 def ended(child: int, seconds: float) -> Outcome:
@@ -251,7 +255,7 @@ def survivors(module: str, tests: list[str], most: int, seed: int, without: str 
         random.Random(seed).shuffle(tried)
         tried = tried[:most]
         changes = [plain, *(changed for _, _, changed in tried)]
-        run(folder, tests, FEW, plugin=InPlace(file, changes, patience(whole), left))
+        run(folder, tests, FEW, plugin=InPlace(file, changes, left))
         suspects = json.loads(left.read_text())
         if suspects[:1] != [0]:
             raise SystemExit(f"{module}: {' '.join(tests)} fail without any change once they are loaded")
