@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 
 
@@ -25,3 +28,71 @@ def test_a_file_that_is_gone_is_named_before_anything_is_tried(script, given, go
     with pytest.raises(SystemExit):
         mutants.main(given)
     assert f"error: {gone}: no such file in the project" in capsys.readouterr().err
+
+
+BEFORE = """
+import dataclasses, functools
+MANY = 3
+
+def plain(a, b=1):
+    return a + b * MANY
+
+@functools.lru_cache
+def kept(a):
+    return a * 2
+
+@dataclasses.dataclass
+class One:
+    size: int
+    more: int = 1
+
+    @property
+    def twice(self):
+        return self.size * 2
+
+    @classmethod
+    def made(cls):
+        return cls(5)
+
+    def method(self):
+        return plain(self.size, self.more)
+"""
+
+
+def test_a_change_shows_in_what_others_have_taken_from_a_module(script):
+    mutating = script("mutating")
+    module = ModuleType("to_be_changed")
+    module.__file__ = "to_be_changed.py"
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(BEFORE, module.__file__, "exec"), vars(module))
+        plain, kept, one = module.plain, module.kept, module.One
+        held = one(4)
+        found = {}
+        for line, what, source in mutating.mutants(BEFORE):
+            mutating.transplant(module, source)
+            found[line, what] = (
+                plain(1),
+                plain(1, 2),
+                kept(len(found)),
+                held.twice,
+                one(4).method(),
+                one.made().size,
+            )
+        mutating.transplant(module, BEFORE)
+        assert (plain(1), held.twice, one(4).method(), one.made().size) == (4, 8, 7, 5)
+    finally:
+        del sys.modules[module.__name__]
+    as_it_is = {place: (4, 7, 2 * place, 8, 7, 5) for place in range(len(found))}
+    assert {what: told for k, (what, told) in enumerate(found.items()) if told != as_it_is[k]} == found
+    assert set(found) == {
+        *[
+            (3, "3 -> 4"),
+            (5, "1 -> 2"),
+            (6, "Add -> Sub"),
+            (6, "Mult -> Add"),
+            (10, "Mult -> Add"),
+            (10, "2 -> 3"),
+        ],
+        *[(15, "1 -> 2"), (19, "Mult -> Add"), (19, "2 -> 3"), (23, "5 -> 6")],
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lepton_kit.errors import RunError
 from lepton_kit.planning import cost
 from lepton_kit.planning.energy import Energy, added, spread_over
+from lepton_kit.planning.estimates import digits
 from lepton_kit.rundir import RunView
 
 if TYPE_CHECKING:
@@ -150,12 +151,12 @@ class RunCost:
 
     def __str__(self) -> str:
         size = self.total.unit[1]
-        parts = ", ".join(f"{name} {amount / size:.3g}" for name, amount in self.total.parts.items())
+        parts = ", ".join(f"{name} {digits(amount / size)}" for name, amount in self.total.parts.items())
         lines = [f"{self.total}: {parts}"]
         if self.per_sample is not None:
             lines.append(f"1,000 samples {self.per_sample.scaled(THOUSAND)}")
         if self.grams is not None:
-            lines.append("{:.3g} g CO2e ({:.3g} to {:.3g})".format(*self.grams))
+            lines.append("{} g CO2e ({} to {})".format(*map(digits, self.grams)))
         lines += [f"by {one}" for one in self.prices]
         return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lepton_kit.panels.parts import Markup, table
 from lepton_kit.panels.telling import number, size
+from lepton_kit.planning.estimates import digits
 from lepton_kit.rundir import Status
 
 WAITING_FOR_RUN = "Finish or stop a run first: its model is what this works on."
@@ -31,7 +32,7 @@ def card_table(found: Any) -> str:
             _figure(line, "score", lambda value: number(value, 4), lambda value: number(value, 3)),
             _figure(line, "file_bytes", kibibytes),
             _figure(line, "gzip_bytes", kibibytes),
-            _figure(line, "latency_1_one", lambda value: f"{value:.3g}", lambda value: f"{value:.3g}"),
+            _figure(line, "latency_1_one", digits, digits),
         ]
         if chip:
             cells += [_figure(line, key, lambda value: f"{value:,.0f}") for key in CHIP_COLUMNS]
@@ -64,7 +65,7 @@ def milliseconds(value: float | None) -> str:
     """
     if value is None:
         return "unknown"
-    return f"{value:.3g} ms" if value >= 0.1 else f"{1000 * value:.3g} µs"
+    return f"{digits(value)} ms" if value >= 0.1 else f"{digits(1000 * value)} µs"
 
 
 def kibibytes(value: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lepton_kit.planning.estimates import digits
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.view import RunView, main_metric
 
@@ -150,13 +151,11 @@ def _moved(name: str, values: np.ndarray, lowest: bool) -> str:
         return f"{name} is not finite." if broken else ""
     first, last = float(known[0]), float(known[-1])
     if len(known) == 1:
-        return f"{name} is {_figure(last)}{broken}."
+        return f"{name} is {digits(last)}{broken}."
     way = "fell" if last < first else "rose" if last > first else "stayed"
-    path = f"at {_figure(last)}" if way == "stayed" else f"from {_figure(first)} to {_figure(last)}"
+    path = f"at {digits(last)}" if way == "stayed" else f"from {digits(first)} to {digits(last)}"
     best = float(known.min() if lowest else known.max())
-    extreme = (
-        f", {'lowest' if lowest else 'highest'} {_figure(best)}" if _figure(best) != _figure(last) else ""
-    )
+    extreme = f", {'lowest' if lowest else 'highest'} {digits(best)}" if digits(best) != digits(last) else ""
     return f"{name} {way} {path}{extreme}{broken}."
 
 
@@ -173,8 +172,8 @@ def _held_out(name: str, values: Sequence[float | None], lowest: bool) -> str:
         return ""
     epoch, last = known[-1]
     at, best = min(known, key=lambda one: one[1] if lowest else -one[1])
-    extreme = "" if best == last else f", best {_figure(best)} after epoch {at}"
-    return f"{name} is {_figure(last)} after epoch {epoch}{extreme}."
+    extreme = "" if best == last else f", best {digits(best)} after epoch {at}"
+    return f"{name} is {digits(last)} after epoch {epoch}{extreme}."
 
 
 def _speed(view: RunView) -> str:
@@ -193,7 +192,3 @@ def _workers(view: RunView) -> str:
         return f"{steps[0]} worker{'s' * (steps[0] != 1)} trained throughout."
     path = ", then ".join(map(str, steps[:6])) + (", …" if len(steps) > 6 else "")
     return f"Workers: {path}."
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -14,6 +14,7 @@ import yaml
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.energy import Energy
+from lepton_kit.planning.estimates import digits
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 HOUR = 3600.0
@@ -38,7 +39,7 @@ class Price:
 
     def __str__(self) -> str:
         a = "an" if self.per == "hour" else "a"
-        return f"{self.amount:.4g} {self.currency} {a} {self.per}: {self.source}, {self.date}"
+        return f"{digits(self.amount, 4)} {self.currency} {a} {self.per}: {self.source}, {self.date}"
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Money:
 
     def __str__(self) -> str:
         unit, size = self.unit
-        ends = f"{self.low / size:.3g} to {self.high / size:.3g}"
-        return f"{self.amount / size:.3g} {unit} ({self.origin}, {ends})"
+        ends = f"{digits(self.low / size)} to {digits(self.high / size)}"
+        return f"{digits(self.amount / size)} {unit} ({self.origin}, {ends})"
 
     @property
     def unit(self) -> tuple[str, float]:

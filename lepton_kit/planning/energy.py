@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lepton_kit.planning.estimates import digits
 from lepton_kit.planning.power import Power
 
 COUNTER_SPREAD = 0.05
@@ -73,8 +74,8 @@ def shown(joules: float) -> str:
     """
     for unit, size in (("kWh", 3.6e6), ("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)):
         if abs(joules) >= size:
-            return f"{joules / size:.3g} {unit}"
-    return "0 J" if joules == 0 else f"{joules / 1e-6:.3g} µJ"
+            return f"{digits(joules / size)} {unit}"
+    return "0 J" if joules == 0 else f"{digits(joules / 1e-6)} µJ"
 
 
 def of(seconds: float, used_cores: float, power: Power, idle_share: float = 1.0) -> Energy:

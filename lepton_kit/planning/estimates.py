@@ -34,11 +34,11 @@ class Estimate:
         return f"{digits(self.value)} ({told})" if math.isfinite(self.value) else beyond
 
 
-def digits(value: float) -> str:
-    """A number in three digits.
+def digits(value: float, count: int = 3) -> str:
+    """A number in three digits, or in ``count``; a large one is no power of ten.
 
-    >>> digits(1.704), digits(12_345.0), digits(0.0123)
-    ('1.7', '12,300', '0.0123')
+    >>> digits(1.704), digits(12_345.0), digits(0.0123), digits(999.7), digits(1234.56, 4)
+    ('1.7', '12,300', '0.0123', '1,000', '1,235')
     """
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.3g}"
+    rounded = float(f"{value:.{count}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (count - 1) else f"{rounded:.{count}g}"

@@ -143,7 +143,7 @@ def costs(noise: Estimate, batch: int, factor: int = 4) -> str:
     '128 → 512 costs 1.4 × the epochs'
     """
     ratio = epochs(noise, batch, factor * batch)
-    return f"{batch:,} → {factor * batch:,} costs {ratio.value:.2g} × the epochs"
+    return f"{batch:,} → {factor * batch:,} costs {digits(ratio.value, 2)} × the epochs"
 
 
 def of_view(view: RunView) -> NoiseScale | None:

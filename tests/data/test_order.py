@@ -1,5 +1,6 @@
 """Properties of the order by blocks: a permutation that any part is found of, and that no rank changes."""
 
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_a_window_holds_whole_blocks_and_follows_the_one_before(sizes, seed):
         assert full == len(rows)  # all rows of these blocks
 
 
+def test_what_is_asked_beyond_the_ends_is_nothing():
+    order = Order(10, 4, 2, 0, 0)
+    assert order.at(-3, 2).tolist() == order.at(0, 2).tolist()
+    assert order.at(8, 99).tolist() == order.at(0, 10)[8:].tolist()
+    assert order.at(5, 5).tolist() == order.at(7, 3).tolist() == []
+    assert order.at(5, 5).dtype == order.at(0, 10).dtype == np.int64
+    with pytest.raises(ValueError, match="read-only"):
+        order.at(0, 3)[0] = 1  # it is shared with the next who ask
+
+
 def test_epochs_and_seeds_have_orders_of_their_own():
     orders = [Order(500, 10, 4, seed, epoch).at(0, 500) for seed in (0, 1, 2**40) for epoch in (0, 1)]
     assert len({order.tobytes() for order in orders}) == len(orders)
@@ -90,6 +101,26 @@ def test_this_version_of_the_order_never_changes():
         *[12, 14, 9, 15, 11, 10, 16, 17, 18, 19],
     ]
     assert key_of(3, 1) == 8977081266088795981
+    assert key_of() == 11400714819323198485
+    assert key_of(2**64 + 1, 5) == 1544386472532830964
+    assert Bijection(10**12, 5)(np.arange(3)).tolist() == [594696406808, 182180657791, 617110003599]
+
+
+@pytest.mark.parametrize(
+    ("order", "crc"),
+    [
+        (Order(1, 1, 1, 0, 0), 1696784233),
+        (Order(2, 1, 2, 0, 1), 538004427),
+        (Order(3, 1, 1, 9, 0), 2772732516),
+        (Order(17, 1, 17, 2**40, 2), 389687603),
+        (Order(1000, 7, 3, 5, 1), 4185159702),
+        (Order(70_000, 1, 1000, 1, 3), 2844735855),
+        (Order(10_000, 64, 1, 2**63, 0), 3502677098),
+        (order_of(BlockOrder(blocks=((5, 3), (2, 10), (9, 1)), window=2), 4, 7, 44), 1885981667),
+    ],
+)
+def test_nor_does_it_for_other_sizes(order: Order, crc: int):
+    assert zlib.crc32(order.at(0, order.samples).astype("<i8").tobytes()) == crc
 
 
 @settings(deadline=None, max_examples=40)

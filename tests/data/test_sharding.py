@@ -96,6 +96,13 @@ def test_epochs_and_seeds_differ_and_the_order_is_read_only():
         sharding.epoch_order(0, 0, 50)[0] = 1
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 10**6)), min_size=2, max_size=5, unique=True)
+)
+def test_no_two_seeds_or_epochs_share_an_order(keys):
+    assert len({sharding.epoch_order(seed, epoch, 50).tobytes() for seed, epoch in keys}) == len(keys)
+
+
 @pytest.mark.parametrize(
     ("call", "field"),
     [
@@ -117,12 +124,21 @@ def test_errors_name_the_field(call, field):
     assert caught.value.field == field
 
 
+def test_a_cut_for_nobody_is_told_apart_from_one_by_weights_of_nothing():
+    with pytest.raises(ConfigError, match="one weight per rank, so at least one"):
+        sharding.cut(8, [])
+    with pytest.raises(ConfigError, match=r"got \[0, 0\]; expected finite numbers >= 0 with a positive sum"):
+        sharding.cut(8, [0, 0])
+
+
 def test_what_is_left_over_goes_to_the_largest_remainders():
     assert sharding.cut(10, [1, 1, 2.6]) == (2, 2, 6)  # 2.17, 2.17, 5.65
     assert sharding.cut(3, [5, 1, 1, 1]) == (2, 1, 0, 0)  # 1.875, 0.375, 0.375, 0.375
 
 
-@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (0, 1), (5, 0), (5, 3)])
+@pytest.mark.parametrize(
+    ("seed", "epoch"), [(0, 0), (0, 1), (5, 0), (5, 3), (128, 1), (2**40 + 1, 2), (2**64 - 1, 0)]
+)
 def test_a_shard_is_its_slice_of_the_order_of_its_own_seed_and_epoch(seed, epoch):
     steps = sharding.steps_per_epoch(50, 8)
     for within in range(steps):

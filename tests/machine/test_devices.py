@@ -48,6 +48,43 @@ def test_usable_cores_obey_the_quota_and_never_reach_zero(monkeypatch):
     assert devices.usable_cores() == 1
 
 
+@pytest.mark.parametrize(
+    ("quota", "allowed", "cores"), [(2.9, 8, 2), (7.0, 2, 2), (3.0, 8, 3), (math.inf, 5, 5)]
+)
+def test_whole_cores_count_of_a_quota_and_of_those_that_it_may_run_on(quota, allowed, cores, monkeypatch):
+    monkeypatch.setattr(devices, "quota", lambda: quota)
+    monkeypatch.setattr(devices, "affinity", lambda: tuple(range(allowed)))
+    assert devices.usable_cores() == cores
+
+
+def test_a_quota_is_read_from_either_kind_of_control_group(monkeypatch):
+    files = {("cpu.max",): [], ("cpu.cfs_quota_us", "cpu.cfs_period_us"): ["250000 100000"]}
+    monkeypatch.setattr(devices, "cgroup_files", lambda *names: files[names])
+    assert devices.quota() == 2.5
+    files["cpu.max",] = ["150000 100000"]
+    assert devices.quota() == 1.5
+
+
+def test_legacy_controllers_that_lie_together_are_found_by_either_name(tmp_path: Path):
+    for name in ("cpu,cpuacct", "cpu"):
+        (tmp_path / name / "job").mkdir(parents=True)
+    (tmp_path / "cpu,cpuacct" / "job" / "a").write_text("1")
+    (tmp_path / "cpu" / "a").write_text("2")
+    (tmp_path / "a").write_text("3")  # of no group of this controller
+    assert sorted(devices.cgroup_texts(tmp_path, ["3:cpu,cpuacct:/job"], ("a",))) == ["1", "2"]
+
+
+def test_memory_is_what_the_tightest_group_leaves():
+    within = devices.memory_within
+    assert within(8000, 6000, ["4000 1000", "2000 1500"]) == (2000, 500)
+    assert within(8000, 6000, ["2000 1500", "4000 1000"]) == (2000, 500)
+    assert within(8000, 6000, ["8000 7999", "9000 1"]) == (8000, 6000)  # limits nothing
+    assert within(8000, 100, ["4000 1000"]) == (4000, 100)
+    assert within(8000, 6000, ["4000 max"]) == within(8000, 6000, ["4000"]) == (4000, 4000)
+    assert within(8000, 6000, ["4000 3000 inactive_file 2000 active_file 2000"]) == (4000, 4000)
+    assert within(8000, 6000, ["4000 5000"]) == (4000, 0)
+
+
 def test_control_files_are_read_from_the_group_up_to_the_mount(tmp_path: Path):
     group = tmp_path / "a" / "b"
     group.mkdir(parents=True)
@@ -86,6 +123,12 @@ def test_free_cores_stay_within_what_is_usable(usable: int, busy: float, own: fl
         assert left == usable
 
 
+def test_background_noise_costs_no_core_and_more_than_that_does():
+    left = [devices.cores_left(4, busy) for busy in (0.0, 0.2, 0.3, 1.2, 1.3, 4.0, 4.3)]
+    assert left == [4, 4, 3, 3, 2, 0, 0]
+    assert [devices.cores_left(4, 3.0, own) for own in (1.0, 3.0, 5.0)] == [2, 4, 4]
+
+
 def test_free_cores_of_this_machine_are_within_the_usable_ones():
     assert 0 <= devices.free_cores(seconds=0.05) <= devices.usable_cores()
 
@@ -107,6 +150,9 @@ def test_gpus_and_their_loads_are_those_that_the_driver_shows(monkeypatch):
         ("gpu", "NVIDIA Thor", None),
     ]
     assert devices.gpu_loads() == [(0.5, 20_000)]
+    partly = [Gpu(0, "a", "", None, 6, busy=0.1), Gpu(1, "b", "", 8, None, busy=0.1), Gpu(2, "c", "", 8, 6)]
+    monkeypatch.setattr(devices, "found_gpus", lambda: [*partly, Gpu(3, "d", "", 8, 8, busy=0.0)])
+    assert devices.gpu_loads() == [(0.0, 0)]
 
 
 def test_fpga_targets_only_infer_and_say_that_their_figures_are_estimates():
@@ -115,6 +161,14 @@ def test_fpga_targets_only_infer_and_say_that_their_figures_are_estimates():
     assert len(targets) == 4
     assert {target.abilities for target in targets} == {("infer",)}
     assert {target.origin for target in targets} == {"estimated"}
+    for tool, named in [
+        ("g++", "emulated"),
+        ("vitis_hls", "vitis_hls"),
+        ("vivado", "vivado"),
+        ("yosys", "yosys"),
+    ]:
+        (only,) = devices.fpga_targets({"hls4ml": True, tool: True})
+        assert named in only.name
 
 
 def test_without_hls4ml_there_is_no_fpga_target():

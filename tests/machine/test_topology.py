@@ -52,6 +52,13 @@ def test_lists_that_are_none_are_refused(text: str):
         parse_cores(text)
 
 
+def test_lists_at_their_limits_are_read():
+    assert parse_cores("65535,3-3,0-6:3/3") == (0, 1, 2, 3, 4, 5, 6, 65535)
+    assert parse_cores(" 1 , 0-9:2/4,") == (0, 1, 4, 5, 8, 9)
+    with pytest.raises(ValueError, match="65536"):
+        parse_cores("65536")
+
+
 def test_hyper_threads_and_numa_nodes_are_told(tmp_path: Path):
     """Two sockets of two cores with two threads each, numbered as on Intel and AMD servers: siblings are four apart."""
     root = sys_of(

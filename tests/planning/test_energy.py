@@ -66,19 +66,57 @@ def test_a_counter_that_wraps_tells_what_one_without_an_end_would(
     assert found == pytest.approx(packages * more, abs=1e3)
 
 
-def test_counters_that_can_not_tell_for_sure_tell_nothing():
-    def read(at: float, why: str | None = None, **counters: float) -> Reading:
-        return Reading(at, {name: (value, 262e9) for name, value in counters.items()}, 0.0, why)
+def read(at: float, why: str | None = None, **counters: float) -> Reading:
+    return Reading(at, {name: (value, 262e9) for name, value in counters.items()}, 0.0, why)
 
+
+def test_counters_that_can_not_tell_for_sure_tell_nothing():
     assert microjoules(read(0, a=1e9), read(5, a=2e9)) == 1e9
     assert microjoules(read(0, a=1e9), read(5, a=2e9, b=1e9)) is None  # one has come
     assert microjoules(read(0, a=1e9, b=1e9), read(5, a=2e9)) is None  # one has gone
     assert microjoules(read(0), read(5)) is None
     assert microjoules(read(0, a=1e9), read(5, "no right", a=2e9)) is None
+    assert microjoules(read(0, "no right", a=1e9), read(5, a=2e9)) is None
     assert microjoules(read(0, a=1e9), read(200, a=2e9)) is None  # it may have wrapped twice
+    assert microjoules(read(0, a=1e9), read(131, a=2e9)) is None  # so it may here: 2 kW wrap it just then
+    assert microjoules(read(0, a=1e9), read(130, a=2e9)) == 1e9
     assert microjoules(read(0, a=200e9), read(5, a=0.0)) is None  # it was set back: 62 kJ in 5 s are too much
     changed = Reading(5, {"a": (2e9, 65e9)}, 0.0)
     assert microjoules(read(0, a=1e9), changed) is None
+
+
+def test_a_counter_may_stand_still_or_tell_the_most_that_is_believed():
+    assert microjoules(read(0, a=5e9), read(5, a=5e9)) == 0.0
+    assert microjoules(read(0, a=0.0), read(5, a=10e9)) == 10e9
+    assert microjoules(read(0, a=0.0), read(5, a=10.1e9)) is None
+
+
+@given(st.floats(1.0, 1e6), st.floats(0.25, 60.0), st.floats(0.0, 500.0), st.floats(0.0, 4.0))
+def test_an_interval_counts_from_its_begin_whenever_that_was(
+    begin: float, long: float, watts: float, cores: float
+):
+    def found(at: float, told: bool) -> energy.Interval:
+        counted = watts * long * 1e6
+        before = Reading(at, {"a": (1e9, 262e9)} if told else {}, 1e3)
+        after = Reading(at + long, {"a": (1e9 + counted, 262e9)} if told else {}, 1e3 + cores * long)
+        return between(before, after, POWER, None)
+
+    for told in (True, False):
+        later, once = found(begin, told), found(0.0, told)
+        assert (later.begin, later.end) == (begin, begin + long)
+        assert later.energy.measured == once.energy.measured == told
+        assert later.energy.joules == pytest.approx(once.energy.joules, rel=1e-6, abs=1e-6)
+        assert later.energy.idle == pytest.approx(once.energy.idle, rel=1e-6, abs=1e-6)
+        assert later.busy == pytest.approx(cores * long)
+        wanted = watts if told else 10.0 + 5.0 * cores
+        assert once.energy.joules / long == pytest.approx(wanted, abs=1e-4)
+        assert quiet(later, POWER.cores) == pytest.approx(quiet(once, POWER.cores))
+
+
+def test_two_readings_at_one_moment_have_nothing_between_them():
+    found = between(read(3.0, "none"), Reading(3.0, {}, 1.0, "none"), POWER, None)
+    assert (found.energy.joules, found.energy.idle, found.busy) == (0.0, 0.0, 1.0)
+    assert between(Reading(3.0, {}, 2.0), Reading(4.0, {}, 1.0), POWER, None).busy == 0.0  # set back
 
 
 def test_an_interval_is_measured_where_the_counters_tell_and_estimated_elsewhere():
@@ -105,7 +143,16 @@ def test_a_machine_is_quiet_when_it_hardly_works_for_long_enough():
     assert found(5.0, 1.0) == 12.0
     assert found(5.0, 1.1) is None
     assert found(1.9, 0.0) is None
+    assert found(2.0, 0.0) == 30.0
     assert found(5.0, 0.0, told=False) is None
+
+
+def test_parts_are_added_in_all_that_they_say():
+    one, other = Energy(1.0, 0.5, 2.0, True, 0.25), Energy(2.0, 1.5, 3.0, True, 1.0)
+    assert added([]) == Energy(0.0, 0.0, 0.0, True)
+    assert added([one, other]) == one + other == Energy(3.0, 2.0, 5.0, True, 1.25)
+    guess = Energy(4.0, 3.0, 5.0, False, 1.0)
+    assert added([one, guess, other]) == Energy(7.0, 5.0, 10.0, False, 2.25)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 10), amounts), max_size=5))
@@ -115,7 +162,7 @@ def test_spans_that_cover_all_of_time_have_all_of_the_energy(rows: list[tuple[fl
     assert sum(one.joules for one in spread_over(parts, spans)) == pytest.approx(sum(row[2] for row in rows))
 
 
-@given(seconds, st.floats(0.0, 8.0), st.floats(0.0, 1.0))
+@given(st.one_of(st.just(0.0), seconds), st.floats(0.0, 8.0), st.floats(0.0, 1.0))
 def test_a_plan_takes_the_watts_of_its_cores(time: float, cores: float, share: float):
     found = energy.of(time, cores, POWER, share)
     assert found.joules == pytest.approx(time * (10.0 * share + 5.0 * min(cores, 4.0)), abs=1e-6)
@@ -124,7 +171,7 @@ def test_a_plan_takes_the_watts_of_its_cores(time: float, cores: float, share: f
     assert energy.of(2 * time, cores, POWER, share).joules == pytest.approx(2 * found.joules)
 
 
-@pytest.mark.parametrize("wrong", [(-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 1.5)])
+@pytest.mark.parametrize("wrong", [(-1.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, 1.5), (1.0, 1.0, -0.5)])
 def test_a_plan_below_zero_is_refused(wrong: tuple[float, float, float]):
     with pytest.raises(ValueError, match="below 0 or above 1"):
         energy.of(wrong[0], wrong[1], POWER, wrong[2])
@@ -171,7 +218,11 @@ def test_money_is_electricity_and_the_machines_hours_or_those_of_an_instance():
     assert own.origin == "estimated"
     plain = cost.of(KWH, 7200.0, cost.read({"date": "2026-01-01", "electricity": TOLD["electricity"]}))
     assert (plain.amount, plain.origin) == (0.5, "measured")
-    assert plain.scaled(0.5).parts == {"electricity": 0.25}
+    assert plain.scaled(0.5) == cost.Money(0.25, 0.125, 0.5, "EUR", True, {"electricity": 0.25})
+    worn = cost.of(KWH, 1800.0, cost.read({"date": "2026-01-01", "machine": TOLD["machine"]}))
+    assert worn == cost.Money(0.5, 0.5, 0.5, "EUR", False, {"machine": 0.5})
+    idle = cost.of(Energy(0.0, 0.0, 0.0, True), 0.0, prices)
+    assert (idle.amount, str(idle)) == (0.0, "0 EUR (estimated, 0 to 0)")
     rented = cost.of(KWH, 1800.0, prices, "small")
     assert (rented.amount, rented.low, rented.high, rented.currency, rented.origin) == (
         1.0,
@@ -184,6 +235,28 @@ def test_money_is_electricity_and_the_machines_hours_or_those_of_an_instance():
         cost.of(KWH, 1.0, prices, "smal")
     with pytest.raises(ConfigError, match="a price of electricity or of a machine"):
         cost.of(KWH, 1.0, cost.read({"date": "2026-01-01"}))
+
+
+def test_small_amounts_are_told_in_millionths():
+    money = cost.Money(0.00099, 0.0005, 0.002, "EUR", True, {})
+    assert str(money) == "990 millionths of a EUR (measured, 500 to 2,000)"
+    assert str(money.scaled(2.0)) == "0.00198 EUR (measured, 0.001 to 0.004)"
+    assert cost.Money(0.001, 0.0, 0.0, "EUR", True, {}).unit == ("EUR", 1.0)
+
+
+def test_prices_say_what_they_are_for_and_may_be_nothing():
+    free = copy.deepcopy(TOLD)
+    free["electricity"]["per_kwh"] = free["machine"]["price"] = free["carbon"]["grams_per_kwh"] = 0
+    free["machine"]["hours_per_year"] = 8784
+    found = cost.read(free, "mine.yaml")
+    assert cost.of(KWH, 3600.0, found).amount == 0.0
+    assert cost.grams(KWH, 0) == (0.0, 0.0, 0.0)
+    told = cost.read(TOLD, "mine.yaml")
+    assert str(told.electricity) == "0.5 EUR a kWh: a bill, 2026-01-01"
+    assert str(told.machine) == "1 EUR an hour: b, 2026-01-01"
+    assert str(told.cloud["small"]) == "2 USD an hour: c, 2026-01-01"
+    assert str(told.carbon) == "40 g a kWh: d, 2026-01-01"
+    assert told.file == "mine.yaml"
 
 
 def test_carbon_has_the_intensity_that_was_given():
@@ -213,7 +286,7 @@ def test_carbon_has_the_intensity_that_was_given():
         (("cloud", "small", "per_hour"), -2, "cloud.small.per_hour"),
         (("carbon", "grams_per_kwh"), float("inf"), "carbon.grams_per_kwh"),
         (("date",), None, "date: got None; expected a date"),
-        (("elektricity",), {}, "did you mean electricity"),
+        (("elektricity",), {}, "field: got 'elektricity'; .*did you mean electricity"),
     ],
 )
 def test_a_wrong_price_is_named(tmp_path: Path, path: tuple[str, ...], value: Any, said: str):

@@ -1,7 +1,9 @@
 """Measured steps out of a run's log: which reports count, and what becomes of them."""
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lepton_kit.planning.measured_steps import read
@@ -109,6 +111,80 @@ def test_the_seconds_of_an_epoch_beside_its_steps_are_those_of_whole_epochs():
     ]
     assert read(events, places=1).beside == pytest.approx(0.4)
     assert read(events[:4], places=1).beside is None
+
+
+def test_an_epoch_in_which_the_ring_changed_or_that_was_paused_is_none_of_its_seconds():
+    end = {"kind": "epoch", "validation": None}
+    begin = [PLAN, *ring(1), steps(9.0, 1), steps(0.1, 1), end | {"seconds": 50.0}]
+    whole = [steps(0.1, 1), end | {"seconds": 1.5}]
+    paused = [{"kind": "status", "status": "paused"}, end | {"seconds": 60.0}]
+    changed = [*ring(2), steps(9.0, 2), steps(0.1, 2), end | {"seconds": 70.0}]
+    assert read([*begin, *paused, *whole], places=2).beside == pytest.approx(0.5)
+    assert read([*begin, *whole, *changed], places=2).beside == pytest.approx(0.5)
+    assert read([*begin, *paused], places=2).beside is None
+    assert read([*begin, {"kind": "status", "status": "running"}, *whole], places=2).beside == pytest.approx(
+        0.5
+    )
+    several = [end | {"seconds": seconds} for seconds in (1.1, 1.3, 9.0)]
+    assert read([*begin, *several], places=2).beside == pytest.approx(0.3)
+    assert read([*begin, end | {"seconds": 0.2}], places=2).beside == 0.0  # steps of before were longer
+
+
+def test_parts_that_differ_as_whole_numbers_must_are_equal():
+    events = [PLAN, *ring(2), steps(9.0, 2), steps(0.1, 2, samples=[3, 2]), steps(0.1, 2, samples=[110, 90])]
+    assert len(read(events, places=2).rows) == 1
+    unequal = [PLAN, *ring(2), steps(9.0, 2), steps(0.1, 2, samples=[114, 86])]
+    assert read(unequal, places=2).rows == ()
+
+
+def test_long_reports_count_as_many_steps_and_parts_by_all_of_the_time():
+    short, long = steps(0.1, 2, 10), steps(0.3, 2, 25, busy=[1.5, 3.0], data=[0.5, 1.0], waited=[2.0, 1.0])
+    (row,) = read([PLAN, *ring(2), short, short, short, long], places=2).rows  # the first is passed over
+    assert row.seconds == pytest.approx(0.3)
+    whole = 1.0 + 1.0 + 7.5
+    assert row.parts["compute"] == pytest.approx(0.3 * (0.5 + 0.5 + 2.25) / whole)
+    assert row.parts["data"] == pytest.approx(0.3 * 0.75 / whole)
+    assert row.parts["wait"] == pytest.approx(0.3 * 1.5 / whole)
+    assert row.parts["communicate"] == pytest.approx(0.3 * 0.2)
+
+
+def test_the_scatter_is_how_far_such_a_median_is_off():
+    draw = np.random.default_rng(2)
+    found = []
+    for _ in range(300):
+        events = [PLAN, *ring(1), steps(9.0, 1), *(steps(one, 1) for one in draw.normal(0.1, 0.01, 25))]
+        found += read(events, places=1).rows
+    deviation = np.std([row.seconds for row in found]) / 0.1
+    assert np.mean([row.scatter for row in found]) == pytest.approx(deviation, rel=0.15)
+    (same,) = read([PLAN, *ring(1), steps(9.0, 1), steps(0.1, 1), steps(0.1, 1)], places=1).rows
+    assert same.scatter == 0.0
+
+
+def test_blocks_are_as_long_as_an_epoch_and_not_longer_than_they_may_be():
+    for epoch, longest in [(1, 1), (63, 63), (64, 64), (1000, 64)]:
+        events = [PLAN | {"steps_per_epoch": epoch}, *ring(1), steps(9.0, 1), steps(0.1, 1)]
+        assert read(events, places=1).rows[0].setting.longest_block == longest
+
+
+def test_without_a_plan_or_before_a_ring_there_are_no_rows():
+    assert read([*ring(1), steps(9.0, 1), steps(0.1, 1)], places=1).rows == ()
+    end = {"kind": "epoch", "validation": {"loss": 1.0}, "seconds": 3.0}
+    assert read([PLAN, steps(9.0, 1), end, *ring(1), end, steps(9.0, 1)], places=1).rows == ()
+
+
+def test_a_link_is_that_between_hosts_alone():
+    link = Link(1e9, 1e-3)
+    (alone,) = read([PLAN, *ring(2), steps(9.0, 2), steps(0.1, 2)], places=2, link=link).rows
+    assert alone.setting.link.bits == math.inf
+    (agents,) = read([PLAN, *ring(2, apart=True), steps(9.0, 2), steps(0.1, 2)], places=2, link=link).rows
+    assert (agents.setting.link, agents.setting.together) == (link, True)
+    mixed = [
+        PLAN,
+        {"kind": "workers", "workers": [{"worker": 0}, {"worker": 1, "host": "box"}]},
+        *ring(2)[1:],
+    ]
+    (row,) = read([*mixed, steps(9.0, 2), steps(0.1, 2)], places=2, link=link).rows
+    assert (row.setting.hosts, row.setting.together) == (2, False)
 
 
 def test_agents_on_this_machine_share_it_and_other_machines_need_their_link():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
@@ -65,3 +66,16 @@ class FakeExecutor:
     def tend(self, hang_seconds: float) -> None: ...
 
     def close(self, grace_seconds: float = 2.0) -> None: ...
+
+
+NOBODY = 2**22 + 1
+"""The first number that no process can have (proc(5), pid_max)."""
+
+
+def zone(root: Path, name: str, kind: str, used: float, wrap: float = 262e9) -> Path:
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "name").write_text(f"{kind}\n")
+    (folder / "energy_uj").write_text(f"{used:.0f}\n")
+    (folder / "max_energy_range_uj").write_text(f"{wrap:.0f}\n")
+    return folder / "energy_uj"

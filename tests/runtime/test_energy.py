@@ -14,23 +14,16 @@ from typing import Any
 import pytest
 
 from lepton_kit.machine.nvml import Gpu
-from lepton_kit.planning.energy import Reading
+from lepton_kit.planning.energy import Energy, Reading
 from lepton_kit.planning.power import Power
-from lepton_kit.runtime.energy import counters, gpus, usage
+from lepton_kit.runtime.energy import gpus
 from lepton_kit.runtime.energy.book import Book, usual_book
-from lepton_kit.runtime.energy.meter import EnergyMeter
+from lepton_kit.runtime.energy.book import Program as book_program
+from lepton_kit.runtime.energy.meter import EnergyMeter, told
 from lepton_kit.runtime.pool.folder import PoolFolder
+from tests.runtime.fakes import NOBODY, zone
 
 TABLE = Power(idle=10.0, core=5.0, cores=4, spread=(0.5, 2.0), source="a test")
-
-
-def zone(root: Path, name: str, kind: str, used: float, wrap: float = 262e9) -> Path:
-    folder = root / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "name").write_text(f"{kind}\n")
-    (folder / "energy_uj").write_text(f"{used:.0f}\n")
-    (folder / "max_energy_range_uj").write_text(f"{wrap:.0f}\n")
-    return folder / "energy_uj"
 
 
 @dataclass
@@ -63,10 +56,6 @@ class Machine:
             self.seconds[NOBODY + place] = self.seconds.get(NOBODY + place, 0.0) + more
 
 
-NOBODY = 2**22 + 1
-"""The first number that no process can have (proc(5), pid_max)."""
-
-
 class Program:
     """A run that looks, and what it was told."""
 
@@ -81,69 +70,6 @@ class Program:
     @property
     def joules(self) -> float:
         return sum(event["joules"] for event in self.events)
-
-
-# ------------------------------------------------------------------ counters
-
-
-def test_zones_that_are_parts_of_others_do_not_count_twice(tmp_path: Path):
-    for name, kind in [
-        ("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "uncore"),
-        ("intel-rapl:0:2", "dram"), ("intel-rapl:1", "package-1"), ("intel-rapl:2", "psys"),
-        ("intel-rapl-mmio:0", "package-0"),
-    ]:  # fmt: skip
-        zone(tmp_path, name, kind, 1e6)
-    (tmp_path / "dtpm").mkdir()
-    found = counters.read(tmp_path, 5.0)
-    assert sorted(found.counters) == ["intel-rapl:0", "intel-rapl:0:2", "intel-rapl:1"]
-    assert (found.why, found.at) == (None, 5.0)
-
-
-def test_it_is_said_why_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert "shows no energy counter" in str(counters.read(tmp_path / "virtual", 0.0).why)
-    one = zone(tmp_path, "intel-rapl:0", "package-0", 1)
-    zone(tmp_path, "intel-rapl:1", "package-1", 1)
-    read = Path.read_text
-
-    def refused(path: Path, *args: Any, **options: Any) -> str:
-        if path == one:
-            raise PermissionError(13, "Permission denied", str(path))
-        return read(path, *args, **options)
-
-    monkeypatch.setattr(Path, "read_text", refused)
-    assert counters.read(tmp_path, 0.0).why == f"the energy counter can't be read by this user ({one})"
-    monkeypatch.undo()
-    one.write_text("none")
-    assert "tells no number" in str(counters.read(tmp_path, 0.0).why)
-
-
-def test_busy_seconds_leave_out_waiting_and_what_a_hypervisor_took(tmp_path: Path):
-    (tmp_path / "stat").write_text("cpu  100 20 30 4000 500 6 7 800 9 0\ncpu0 1 1 1 1\n")
-    ticks = os.sysconf("SC_CLK_TCK")
-    assert counters.busy_seconds(tmp_path) == pytest.approx((100 + 20 + 30 + 6 + 7) / ticks)
-    assert counters.busy_seconds(tmp_path / "none") == 0.0
-
-
-# ------------------------------------------------------------------ processor time
-
-
-def test_a_tree_counts_its_children_that_have_ended_and_no_other_session():
-    busy = "import time\nwhile time.process_time() < 0.3: pass\n"
-    before = usage.tree_seconds(os.getpid())
-    subprocess.run([sys.executable, "-c", busy], check=True)
-    assert usage.tree_seconds(os.getpid()) - before > 0.25
-    stay = f"{busy}print(flush=True)\nimport sys\nsys.stdin.read()"
-    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", stay], **options) as ours:
-        with subprocess.Popen([sys.executable, "-c", stay], start_new_session=True, **options) as others:
-            for one in (ours, others):
-                assert one.stdout is not None
-                one.stdout.readline()
-            found = usage.tree_pids(os.getpid())
-            assert (ours.pid in found, others.pid in found) == (True, False)
-            others.communicate()
-        ours.communicate()
-    assert usage.tree_seconds(NOBODY) == 0.0
 
 
 # ------------------------------------------------------------------ the book
@@ -245,6 +171,87 @@ def test_idle_power_is_what_the_machine_took_when_it_had_nothing_to_do(book: Boo
     assert run.events[-1]["idle"] == pytest.approx(5 * 12.0)
 
 
+def test_the_quietest_that_was_seen_is_what_it_takes_without_work(book: Book):
+    machine = Machine()
+    run = Program(machine, book)
+    for watts in (14.0, 12.0, 13.0):
+        machine.runs(10.0, watts, 0.0, others=0.5)
+        run.look()
+    machine.runs(5.0, 50.0, 10.0)
+    run.look()
+    assert run.events[-1]["idle"] == pytest.approx(5 * 12.0)
+
+
+def test_a_run_that_looks_often_has_it_all_when_it_is_due(book: Book):
+    machine = Machine()
+    run = Program(machine, book)
+    began = run.meter._looked
+    machine.runs(4.9, 100.0, 2.0)
+    assert run.meter.measure(began + 4.9) is None
+    machine.runs(0.1, 100.0, 0.0)
+    found = run.meter.measure(began + 5.0)
+    assert found is not None
+    assert (found["joules"], found["seconds"]) == (500.0, 5.0)
+    machine.runs(3.0, 100.0, 2.0)
+    assert run.meter.measure(began + 9.9) is None  # not due since the last time
+    assert run.meter.measure(began + 10.0) is None  # due, but read by somebody 3 s ago
+    machine.runs(1.0, 100.0, 2.0)
+    found = run.meter.measure(began + 15.0)
+    assert found is not None
+    assert (found["joules"], found["seconds"]) == (400.0, 4.0)
+
+
+def test_a_process_that_has_the_number_of_one_that_is_gone_gets_nothing_of_it(tmp_path: Path):
+    folder, machine = PoolFolder(tmp_path / "book"), Machine()
+    Book(folder).join(machine, os.getpid())
+    told = json.loads((tmp_path / "book" / "book").read_text())
+    (name,) = told["lanes"]["processors"]["programs"]
+    told["lanes"]["processors"]["programs"][name]["born"] += 1
+    (tmp_path / "book" / "book").write_text(json.dumps(told))
+    machine.seconds[os.getpid()] = 5.0
+    machine.runs(5.0, 100.0, others=5.0)
+    run = Program(machine, Book(folder))
+    assert list(lane(tmp_path)["programs"]) == [f"{NOBODY}-None"]
+    assert run.events == []
+
+
+def test_all_users_may_write_into_the_book_and_no_link_is_followed(tmp_path: Path):
+    folder, machine = PoolFolder(tmp_path / "book"), Machine()
+    before = os.umask(0o077)
+    try:
+        Book(folder).join(machine, NOBODY)
+    finally:
+        os.umask(before)
+    file = folder.path / "book"
+    assert file.stat().st_mode & 0o777 == 0o666
+    kept = file.rename(tmp_path / "kept")
+    said = kept.read_bytes()
+    file.symlink_to(kept)
+    run = Program(machine, Book(folder))
+    machine.runs(5.0, 10.0, 2.0)
+    run.look()
+    assert "counts alone" in run.events[0]["why"]
+    assert kept.read_bytes() == said
+
+
+def test_parts_of_several_sources_are_told_together():
+    def part(begin: float, end: float, energy: Energy, why: str | None = None) -> book_program:
+        return book_program(1, None, 0.0, energy, begin, end, why)
+
+    found = told(
+        [
+            ("processors", part(2.0, 7.0, Energy(10.00004, 9.0, 11.0, True, 3.0), "once")),
+            ("GPU 1", part(1.0, 6.0, Energy(20.0, 19.0, 21.0, True, 1.5))),
+            ("processors", part(4.0, 6.5, Energy(0.5, 0.25, 0.75, True, 0.25), "gone")),
+        ]
+    )
+    assert found == {
+        "joules": 30.5, "low": 28.25, "high": 32.75, "idle": 4.75, "origin": "measured", "seconds": 6.0,
+        "of": ["processors", "GPU 1"], "why": "gone",
+    }  # fmt: skip
+    assert told([("GPU 1", part(0.0, 1.0, Energy(1.0, 1.0, 1.0, False)))])["why"] is None
+
+
 def test_a_program_that_is_gone_is_forgotten(tmp_path: Path):
     folder = PoolFolder(tmp_path / "book")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
@@ -289,8 +296,9 @@ def test_a_book_that_can_not_be_used_is_told_once_and_the_run_counts_alone(tmp_p
 
 
 def test_where_the_book_lies_can_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("LEPTON_ENERGY", "off")
-    assert not usual_book().shared
+    for off in ("off", "OFF", "0", "none"):
+        monkeypatch.setenv("LEPTON_ENERGY", off)
+        assert not usual_book().shared
     monkeypatch.setenv("LEPTON_ENERGY", str(tmp_path / "book"))
     assert usual_book().shared
     (tmp_path / "file").touch()

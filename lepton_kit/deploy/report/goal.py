@@ -10,6 +10,7 @@ from typing import Any
 
 from lepton_kit.deploy.report.rows import Row
 from lepton_kit.errors import CompressionError
+from lepton_kit.planning.estimates import digits
 
 COSTS = ("balanced", "latency", "size")
 LOST, LATENCY, SIZE = "lost", "latency_1_one", "file_bytes"
@@ -70,8 +71,8 @@ class Goal:
             return f"loses {'at most ' if value is None else ''}{shown:.3g}"
         sign = "<= " if value is None else ""
         if self.limited == LATENCY:
-            return f"latency {sign}{shown:.3g} ms"
-        return f"size {sign}{shown / 1000:.4g} kB"
+            return f"latency {sign}{digits(shown)} ms"
+        return f"size {sign}{digits(shown / 1000, 4)} kB"
 
 
 def relative_cost(row: Row, reference: Row, cost: str) -> float | None:

@@ -9,6 +9,7 @@ from lepton_kit.deploy.report.rows import COLUMNS, OWN, Figure, Row, own_keys
 from lepton_kit.deploy.report.still import KINDS, Drawn, front_picture, with_picture
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.cost import load as load_prices
+from lepton_kit.planning.estimates import digits
 
 if TYPE_CHECKING:
     import pandas
@@ -224,8 +225,8 @@ def _number(key: str, figure: Figure, value: float) -> str:
     if key.endswith("_bytes"):
         return f"{value / 1024:.1f} KiB"
     if key.startswith("latency") or key == "energy":
-        spread = f" ({figure.low:.3g}–{figure.high:.3g})" if figure.low is not None else ""
-        return f"{value:.3g}{spread}"
+        spread = f" ({digits(figure.low)}–{digits(figure.high)})" if figure.low is not None else ""
+        return f"{digits(value)}{spread}"
     return f"{value:.4f}" if key.startswith(OWN) else f"{value:g}"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from lepton_kit import drawing
 from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
 from lepton_kit.drawing import GREY, Picture
+from lepton_kit.planning.estimates import digits
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -202,7 +203,7 @@ def _name(name: str, x: float, y: float, taken: list[tuple[float, float, float]]
 
 
 def _figure(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "unknown" if value is None else digits(value)
 
 
 def _low(one: Figure) -> float:
