@@ -100,7 +100,7 @@ def test_a_panel_follows_a_run_whose_folder_is_renamed_and_says_when_it_is_delet
         step = panel.seen.step if panel.seen else 0
         eventually(lambda: panel.seen is not None and panel.seen.step > step + 100, "followed")
         assert panel.state == "running"
-        assert "<b" in panel.summary.value and "renamed</b>" in panel.summary.value
+        assert "renamed</b>" in panel.summary.value
         run.pause()  # heard there
         eventually(lambda: panel.state == "paused", "paused")
         run.resume()
