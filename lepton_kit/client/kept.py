@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from lepton_kit.errors import RunError
 from lepton_kit.rundir import RunPaths, trash
+from lepton_kit.rundir.held import HeldFolder
 from lepton_kit.rundir.labels import (
     Labels,
     check_name,
@@ -23,13 +26,34 @@ class KeptRun:
     """The part of a `Run` that keeps order among runs; nothing of it changes the run's configuration."""
 
     def __init__(self, paths: RunPaths):
-        self.paths = paths
+        self._paths = paths
+        self._held: HeldFolder | None = None
         self.listed: tuple[Any, dict[str, Any]] | None = None
         """What a list has read of an ended run, with the stamps of the files that it was read from."""
 
     @property
+    def paths(self) -> RunPaths:
+        """Its files, where its folder lies now: one that was held is followed when it is renamed or moved."""
+        held = self._held
+        if held is not None and not held.lies_at(self._paths.root):
+            if held.gone:
+                self._held = None
+            else:
+                self._lie_at(RunPaths(held.path))
+        return self._paths
+
+    def hold(self) -> None:
+        """Keep the folder in sight from now on: whoever renames or moves it does not take it away from this object."""
+        if self._held is None:
+            try:
+                self._held = HeldFolder(self._paths.root)
+            except OSError:
+                return  # gone, or no descriptor is left; then it is found by its name alone
+            weakref.finalize(self._held, os.close, self._held.descriptor)
+
+    @property
     def id(self) -> str:
-        """The name of its folder, which stays whatever the run is called."""
+        """The name of its folder, which stays whatever the run is called, unless somebody renames the folder."""
         return self.paths.id
 
     @property
@@ -99,4 +123,4 @@ class KeptRun:
 
     def _lie_at(self, paths: RunPaths) -> None:
         """The folder has moved; what was read of it stays true."""
-        self.paths = paths
+        self._paths = paths

@@ -59,7 +59,9 @@ def _begun(name: str, runs_dir: str | Path | None, fill: Filling, session: Any) 
     paths = begin(name, runs_dir, fill)
     if session is not None:
         lend(paths, session)
-    return Run(paths)
+    run = Run(paths)
+    run.hold()
+    return run
 
 
 def warm(model: Any, data: Any, **options: Unpack[LaunchOptions]) -> None:

@@ -22,7 +22,9 @@ MODELS = ("last", "best")
 class Run(Protocol):
     """What is asked of `lepton_kit.client.run.Run`, which imports this module."""
 
-    paths: RunPaths
+    @property
+    def paths(self) -> RunPaths:
+        """Its files."""
 
     @property
     def config(self) -> RunConfig:

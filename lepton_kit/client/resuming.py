@@ -43,6 +43,10 @@ def go_on(run: StandingRun, hosts: Any, workers: int | str | None, spark: Any) -
     """Start a driver for a run that has none. Raises `ConfigError` or `RunError` before anything has changed."""
     if run.status is Status.FINISHED:
         raise RunError(f"{run.id} has finished; there is nothing to resume")
+    if not run.directory.is_dir():
+        raise RunError(
+            f"{run.directory}: the run's folder was deleted or moved; nothing is left to go on from"
+        )
     trusted.check(run.directory)
     jobs.check_turn(run.paths)
     config = moved(run, hosts, workers, spark) if elsewhere(hosts, workers) else run.config

@@ -23,6 +23,7 @@ from lepton_kit.rundir.alerts import STALL_SECONDS
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
+from lepton_kit.rundir.reading import read_text
 from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.folder import begin
 
@@ -148,7 +149,10 @@ class Run(AskedRun):
         if not path.exists():
             there = ", ".join(sorted(file.name for file in self.paths.logs.glob("*.log"))) or "none"
             raise RunError(f"{path}: there is no such log; there are: {there}")
-        return path.read_text(encoding="utf-8", errors="replace")
+        try:
+            return read_text(path)
+        except OSError as failure:
+            raise RunError(f"{path}: the log cannot be read ({failure.strerror})") from None
 
     def model(self) -> Any:
         """The trained Keras model; while the run goes on or was cut off, the last checkpoint's. Loads TensorFlow."""

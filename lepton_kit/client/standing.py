@@ -42,6 +42,8 @@ class StandingRun(KeptRun):
     def view(self) -> RunView:
         """The run as its events tell it so far; the same object every time, refreshed."""
         if self._view is None:
+            if self.alive:
+                self.hold()
             self._view = RunView(self.paths.events)
         self._view.refresh()
         return self._view

@@ -25,6 +25,7 @@ from lepton_kit.data.prepared import PreparedData, open_folder
 from lepton_kit.data.writing import META, ORIGIN, FolderWriter
 from lepton_kit.errors import FULL, DataError, why_not_written
 from lepton_kit.rundir.paths import TRASH
+from lepton_kit.rundir.reading import read_mapping
 
 HOLDERS = ".holders"
 """The folder in a cache where runs register: ``.holders/KEY/RUN.json``."""
@@ -200,7 +201,7 @@ def entries(root: Path | None = None) -> list[Entry]:
 def _entry(folder: Path) -> Entry:
     origin: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        origin = read_mapping(folder / ORIGIN)
     sizes = [0]
     for file in walk(folder):
         with contextlib.suppress(OSError):  # it has just gone
@@ -223,7 +224,7 @@ def _holders(folder: Path) -> list[tuple[Path, bool]]:
     found = []
     for file in sorted((folder.parent / HOLDERS / folder.name).glob("*.json")):
         try:
-            said = json.loads(file.read_text(encoding="utf-8"))
+            said = read_mapping(file)
             run, linked = Path(said["run"]), bool(said["linked"])
         except (OSError, ValueError, KeyError, TypeError):
             continue

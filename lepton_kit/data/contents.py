@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from lepton_kit.data.prepared import PreparedData, open_folder
 from lepton_kit.data.writing import HASHES, META, content_of, hashes_of, others_in
+from lepton_kit.rundir.reading import read_mapping, regular
 
 SHOWN = 5
 WORDS = {"train": "training", "validation": "validation"}
@@ -33,13 +33,14 @@ def check(prepared: PreparedData, *, every_byte: bool = False) -> list[str]:
 
 
 def _read_everything(folder: Path) -> list[str]:
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    meta = read_mapping(folder / META)
     try:
         arrays = [
-            {**entry, "array": np.load(folder / entry["file"], mmap_mode="r")} for entry in meta["arrays"]
+            {**entry, "array": np.load(regular(folder / entry["file"]), mmap_mode="r")}
+            for entry in meta["arrays"]
         ]
         names = [name for name in WORDS if (folder / HASHES.format(name)).exists()]
-        hashes = {name: np.load(folder / HASHES.format(name), mmap_mode="r") for name in names}
+        hashes = {name: np.load(regular(folder / HASHES.format(name)), mmap_mode="r") for name in names}
         others = others_in(folder, meta["arrays"])
     except (OSError, ValueError, EOFError) as failure:
         return [f"a file can't be read ({failure})"]
@@ -69,7 +70,7 @@ def _some(rows: np.ndarray) -> str:
 
 
 def _sealed(folder: Path) -> list[tuple[str, int, int]]:
-    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    meta = read_mapping(folder / META)
     return [(name, size, when) for name, (size, when) in meta.get("files", {}).items()]
 
 

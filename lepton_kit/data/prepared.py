@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from lepton_kit.data.preprocessing import Preprocessing, parse
 from lepton_kit.data.structure import Arrays, Key, first, items, joined, mapped
 from lepton_kit.data.writing import HASHES, META, ORIGIN, READABLE, FolderWriter, content_of, hashes_of
 from lepton_kit.errors import DataError
+from lepton_kit.rundir.reading import read_mapping, regular
 from lepton_kit.specs import BlockOrder
 
 if TYPE_CHECKING:
@@ -260,12 +260,12 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
     """
     try:
         folder = place_of(folder)
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = read_mapping(folder / META)
         if meta.pop("format") not in READABLE:
             raise DataError(f"{folder}: prepared by another version; store the data again")
         found: dict[tuple[str, str], dict[Key, np.ndarray]] = {}
         for entry in meta.pop("arrays"):
-            array = np.load(folder / entry["file"], mmap_mode="r", allow_pickle=False)
+            array = np.load(regular(folder / entry["file"]), mmap_mode="r", allow_pickle=False)
             found.setdefault((entry["split"], entry["role"]), {})[entry["name"]] = array
         if (source := meta.pop("source", None)) is not None:
             train, held = _read_by_index(folder, source, found)
@@ -286,7 +286,7 @@ def open_folder(folder: Path, key: str | None = None) -> PreparedData:
             _set(prepared, "is_sealed", True)
             for name, one in prepared.splits():
                 if one is not None and (file := HASHES.format(name)) in files:
-                    _set(one, "hashes", np.load(folder / file, mmap_mode="r"))
+                    _set(one, "hashes", np.load(regular(folder / file), mmap_mode="r"))
         return prepared
     except (OSError, ValueError, KeyError, TypeError, EOFError) as failure:
         if isinstance(failure, DataError):
@@ -321,7 +321,7 @@ def _set(frozen: Any, name: str, value: Any) -> None:
 def place_of(folder: Path) -> Path:
     """Where the files of a prepared folder lie: there, or in the folder that it points to."""
     try:
-        return Path(json.loads((folder / ELSEWHERE).read_text(encoding="utf-8"))["folder"])
+        return Path(read_mapping(folder / ELSEWHERE)["folder"])
     except FileNotFoundError:
         return folder
 

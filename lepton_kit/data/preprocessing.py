@@ -14,6 +14,7 @@ import pydantic
 
 from lepton_kit.data.structure import Arrays
 from lepton_kit.errors import DataError
+from lepton_kit.rundir.reading import read_mapping
 from lepton_kit.specs import Section
 
 VERSION = 1
@@ -212,7 +213,7 @@ def load(path: str | Path) -> Preprocessing:
     """The preprocessing of a file that `Preprocessing.to_json` filled. Raises `DataError`. Never unpickles."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_mapping(path)
     except (OSError, ValueError) as failure:
         raise DataError(f"{path}: not a readable preprocessing file ({failure})") from None
     return parse(content, path.name)

@@ -14,6 +14,7 @@ from lepton_kit.data.preprocessing import Target
 from lepton_kit.errors import DataError, ModelError
 from lepton_kit.models.targets import BINARY, ONE_HOT, SPARSE, pair, task_of_target
 from lepton_kit.models.targets import Target as Output
+from lepton_kit.rundir.reading import read_mapping
 from lepton_kit.specs import Section
 
 FILE = "answers.json"
@@ -215,7 +216,7 @@ def to_json(found: tuple[Answer, ...]) -> str:
 def load(path: Path) -> tuple[Answer, ...]:
     """The answers of a file that `to_json` filled. Raises `DataError`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_mapping(path)
         if content["version"] != 1:
             raise DataError(f"{path}: version {content['version']!r}; this lepton_kit reads version 1")
         return tuple(Answer.model_validate(one) for one in content["outputs"])

@@ -11,6 +11,7 @@ from typing import Any
 from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.models.lepton import LeptonModel
 from lepton_kit.models.losses import fact
+from lepton_kit.rundir.reading import read_mapping
 
 FILE = "model.json"
 SUFFIX = {"keras": ".keras", "object": ".pkl"}
@@ -49,12 +50,12 @@ def description(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
     if spec["kind"] == "keras":
         config = read_config(path)
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_mapping(file)
         except (OSError, ValueError):
             found = None  # a file of the user's own
         return found if isinstance(found, dict) and found.keys() >= KEYS else _of_config(config)
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return read_mapping(file)
     except (OSError, ValueError) as failure:
         raise ModelError(f"{file}: not a readable description of a stored model ({failure})") from None
 

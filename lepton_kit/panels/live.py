@@ -135,9 +135,11 @@ class LivePanel(Panel):
         seen = RunView(RunPaths(Path(run.directory)).events)
         seen.refresh()  # a long log takes seconds: what is shown meanwhile is still the run before
         alive = seen.done or seen.status is Status.CREATED or run.alive
+        if not seen.done:
+            run.hold()
         with self._lock:
             self.run, self.seen, self.interrupted = run, seen, not alive
-            self._held_out = HeldOut(Path(run.directory))
+            self._folder, self._held_out = Path(run.directory), HeldOut(Path(run.directory))
             self._last_news = time.monotonic()
             self.figure.plots.presence.hear()
             self.figure.widget.name = run.id
@@ -172,9 +174,11 @@ class LivePanel(Panel):
     def update(self, force: bool = False) -> bool:
         """Read what is new and show it; True if there was anything new."""
         with self._lock:
-            if (seen := self.seen) is None:
+            if self.seen is None:
                 return False
-            changed = seen.refresh() or force
+            changed = self._moved() or force
+            seen = self.seen
+            changed |= seen.refresh()
             changed |= self._check_driver(seen, changed)
             self._stale |= changed
             plan = Send.CHANGES if force or seen.done else self.figure.plots.plan()
@@ -187,6 +191,15 @@ class LivePanel(Panel):
             for listener in self._listeners:
                 listener(seen)
         return changed
+
+    def _moved(self) -> bool:
+        """Read on where the run's folder lies now, if it was renamed or moved while it trains; True if it was."""
+        if (folder := Path(self.run.directory)) == self._folder:
+            return False
+        self._folder, self.seen = folder, RunView(RunPaths(folder).events)
+        self._held_out = HeldOut(folder)
+        self.figure.widget.name = self.run.id
+        return True
 
     def _check_driver(self, seen: RunView, changed: bool) -> bool:
         """Notice a driver that died without a word, and one that came back; True if that is new."""
@@ -239,7 +252,7 @@ class LivePanel(Panel):
         return goes_on
 
     def _show(self, seen: RunView) -> None:
-        set_html(self.summary, telling.summary(seen, self.run.id, self.state))
+        set_html(self.summary, telling.summary(seen, self.run.id, self.state, gone=not self._folder.is_dir()))
         set_html(self.in_words, words_beside(seen))
         self.heard.text = announced(seen, self.run.id, self.state)
         self._show_predictions(seen.predictions[-1] if seen.predictions else None)

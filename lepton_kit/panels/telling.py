@@ -65,19 +65,22 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
-def summary(view: RunView, run_id: str, state: str | None = None) -> str:
-    """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``."""
-    return "".join(
-        [_headline(view, run_id, state or view.status), _progress(view), _tiles(view), _noise(view)]
-    )
+def summary(view: RunView, run_id: str, state: str | None = None, *, gone: bool = False) -> str:
+    """State, progress with time left, and the figures of the moment; ``state`` may say ``interrupted``.
+
+    ``gone`` says that no folder is left to go on from.
+    """
+    headline = _headline(view, run_id, state or view.status, gone)
+    return "".join([headline, _progress(view), _tiles(view), _noise(view)])
 
 
-def _headline(view: RunView, run_id: str, state: str) -> str:
-    told = (
-        "the driver died; Resume goes on from the last checkpoint"
-        if state == Status.INTERRUPTED and view.status is not Status.INTERRUPTED
-        else view.cause or view.in_line
-    )
+def _headline(view: RunView, run_id: str, state: str, gone: bool) -> str:
+    if state != Status.INTERRUPTED or view.status is Status.INTERRUPTED:
+        told = view.cause or view.in_line
+    elif gone:
+        told = "its folder was deleted, or moved to where it is not seen from here"
+    else:
+        told = "the driver died; Resume goes on from the last checkpoint"
     cause = f' <span class="lk-note">{html.escape(told)}</span>' if told else ""
     return f'<div>{chip(state)} <b style="margin-left:4px">{html.escape(run_id)}</b>{cause}</div>'
 

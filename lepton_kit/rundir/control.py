@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir.paths import RunPaths, write_atomically
+from lepton_kit.rundir.reading import read_mapping
 
 VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set", "slow")
 SETTABLE = ("learning_rate", "log_seconds")
@@ -81,9 +83,14 @@ def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:
     refused: list[str] = []
     for path in sorted(paths.control.glob("[0-9]*.json")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_mapping(path)
             requests.append(Request(values["verb"], dict(values["arguments"]), path.stem))
-        except (OSError, ValueError, KeyError, TypeError) as failure:
+        except OSError as failure:
+            refused.append(f"control/{path.name}: {failure.strerror}")
+        except (ValueError, KeyError, TypeError) as failure:
             refused.append(f"control/{path.name}: {failure}")
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return requests, refused

@@ -22,19 +22,19 @@ class HeldFolder:
         """Hold a folder by its path, or by a descriptor of it, which stays its giver's. Raises `OSError`."""
         if isinstance(folder, int):
             folder = _DESCRIPTORS / str(folder)
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._known = folder
         self._told = self.path
 
     @property
     def inside(self) -> Path:
         """The folder for this process's own reading and writing."""
-        return _DESCRIPTORS / str(self._descriptor) if _DESCRIPTORS.is_dir() else self._known
+        return _DESCRIPTORS / str(self.descriptor) if _DESCRIPTORS.is_dir() else self._known
 
     @property
     def shared(self) -> Path:
         """The folder for a process that this one starts, as long as this one lives."""
-        own = Path(f"/proc/{os.getpid()}/fd/{self._descriptor}")
+        own = Path(f"/proc/{os.getpid()}/fd/{self.descriptor}")
         return own if _DESCRIPTORS.is_dir() else self._known
 
     @property
@@ -43,7 +43,7 @@ class HeldFolder:
         for _ in range(3):  # it may be renamed between the two looks
             try:
                 found = Path(os.readlink(self.inside))
-                if os.path.samestat(os.stat(found), os.fstat(self._descriptor)):
+                if os.path.samestat(os.stat(found), os.fstat(self.descriptor)):
                     self._known = found
                     break
             except OSError:
@@ -67,9 +67,16 @@ class HeldFolder:
             return not self._known.exists()  # no /proc
         return not os.path.samefile(self.inside, self.path) if self.path.exists() else True
 
+    def lies_at(self, path: Path) -> bool:
+        """Whether this path leads to the folder, and not to nothing or to another one."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self.descriptor))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Let the folder go."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def named(text: str) -> str:

@@ -6,6 +6,7 @@ says that it has had a driver, and is the lock where a file system has none for 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -19,6 +20,8 @@ PATIENCE_SECONDS = 2.0
 """A reader that looks whether a lock is held has it for microseconds; who wants it waits that long."""
 
 _FILE = os.O_RDWR | os.O_CLOEXEC
+_NO_LOCK = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+"""There is none, or what is there is none of ours."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -31,10 +34,10 @@ def claimed(file: Path) -> bool:
     """True while anyone holds the file's lock."""
     try:
         descriptor = os.open(file, _FILE | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return False
-    except (IsADirectoryError, NotADirectoryError):
-        return False  # none of ours
+    except OSError as failure:
+        if failure.errno in _NO_LOCK:
+            return False
+        raise
     try:
         return _is_claimed(descriptor)
     except OSError:
@@ -47,17 +50,28 @@ def take(paths: RunPaths, patience: float = PATIENCE_SECONDS) -> int:
     """Take a run's lock and return its descriptor. Raises `RunError` if a driver holds it."""
     try:
         descriptor = _claim(os.open(paths.root, _FOLDER), patience)
-        of_older = claim(paths.lock, patience) if descriptor is not None else None
-        if of_older is not None:
-            os.close(of_older)  # it need not be held: the folder is
-        elif descriptor is not None:
-            os.close(descriptor)  # a driver of an older version has the run
+        if descriptor is not None and not _of_no_older_driver(paths, descriptor, patience):
+            os.close(descriptor)
             descriptor = None
     except _UnsupportedError:
         descriptor = claim(paths.lock, patience)
     if descriptor is None:
         raise RunError(f"{paths.root}: this run has a driver already")
     return descriptor
+
+
+def _of_no_older_driver(paths: RunPaths, folder: int, patience: float) -> bool:
+    """Make the lock file, and see that no driver of an older version has it; it need not be held: the folder is."""
+    try:
+        of_older = claim(paths.lock, patience)
+    except OSError as failure:
+        if failure.errno in _NO_LOCK:
+            return True
+        os.close(folder)  # else the run would have a driver for as long as this process lives
+        raise
+    if of_older is not None:
+        os.close(of_older)
+    return of_older is not None
 
 
 def place(paths: RunPaths, descriptor: int) -> RunPaths:

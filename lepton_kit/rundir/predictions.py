@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.rundir.reading import regular
+
 MOST_PLACES = 1 << 16
 
 
@@ -82,7 +84,7 @@ class Predictions:
         if not self.others or self.form == "labels":
             return self
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with np.load(regular(file), allow_pickle=False) as stored:
                 counts, names = stored["counts"].astype(np.int64), tuple(map(str, stored["names"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             return self

@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO
 
+LARGEST_BYTES = 256 << 20
+"""No mapping that lepton_kit writes comes near it; more is a file of something else, or one that never ends."""
 NOT_JSON = (ValueError, RecursionError)
 """What `json.loads` raises of a text that is not JSON, not UTF-8, or nested too deep."""
 
@@ -22,10 +24,24 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises `OSError` naming the file, or `ValueError`."""
+def regular(path: Path) -> Path:
+    """The path, for a library that opens it itself. Raises `OSError` naming it as `open_regular` does."""
+    open_regular(path).close()
+    return path
+
+
+def read_text(path: Path) -> str:
+    """What a log holds, whatever its bytes. Raises `OSError` naming the file."""
     with open_regular(path) as file:
-        text = file.read()
+        return file.read().decode("utf-8", errors="replace")
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises `OSError` naming the file, also where it is absurdly large, or `ValueError`."""
+    with open_regular(path) as file:
+        text = file.read(LARGEST_BYTES + 1)
+    if len(text) > LARGEST_BYTES:
+        raise OSError(errno.EFBIG, f"holds more than {LARGEST_BYTES >> 20} MiB", str(path))
     try:
         values = json.loads(text)
     except NOT_JSON as failure:

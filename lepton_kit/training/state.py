@@ -16,6 +16,7 @@ import numpy as np
 
 from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.errors import RunError
+from lepton_kit.rundir.reading import regular
 from lepton_kit.training import sums
 
 FINAL = "state.npz"
@@ -191,7 +192,7 @@ def load_history(path: Path) -> list[tuple[int, float, np.ndarray]]:
     """The steps that a checkpoint tells of; none if it does not. Raises `RunError` if they can't be read."""
     file = path / "history.npy"
     try:
-        return history_entries(np.load(file, allow_pickle=False)) if file.exists() else []
+        return history_entries(np.load(regular(file), allow_pickle=False)) if file.exists() else []
     except (OSError, ValueError, EOFError, IndexError) as failure:
         raise RunError(f"{file}: cannot be read ({failure})") from None
 
@@ -227,7 +228,7 @@ def load_checkpoint(path: Path) -> tuple[int, list[np.ndarray], dict[str, Any]]:
 
 def _load_arrays(file: Path, meta: Mapping[str, Any] | None = None) -> list[np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(regular(file), allow_pickle=False) as stored:
             if meta is not None:
                 sums.check_list(stored.zip, meta, file.name)
             return [stored[f"arr_{k}"] for k in range(len(stored.files))]

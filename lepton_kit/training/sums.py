@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.errors import RunError
+from lepton_kit.rundir.reading import open_regular, read_mapping, regular
 
 META = "meta.json"
 PIECE_BYTES = 1 << 20
@@ -32,7 +33,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     file = folder / META
     try:
-        noted: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        noted: dict[str, Any] = read_mapping(file)
         known = noted.pop("crc32", None)
         int(noted["step"])
         whole = known == _of_text(noted) if known is not None else "files" not in noted
@@ -56,7 +57,7 @@ def verified(folder: Path) -> dict[str, Any]:
                 if _of_file(file) != sums:
                     raise RunError(f"{file}: damaged: its check sum is another than when it was written")
                 continue
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(regular(file)) as archive:
                 check_list(archive, noted, name)
                 for member in archive.infolist():
                     with archive.open(member) as stream:
@@ -89,7 +90,7 @@ def _listed(archive: zipfile.ZipFile) -> dict[str, int]:
 
 def _of_file(path: Path) -> int:
     found = 0
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(PIECE_BYTES):
             found = zlib.crc32(piece, found)
     return found

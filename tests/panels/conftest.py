@@ -46,6 +46,9 @@ class SyntheticRun:
         self.clock = time.time()
         self.random = np.random.default_rng(0)
 
+    def hold(self) -> None:
+        """Its folder stays."""
+
     @property
     def total(self) -> int:
         return self.per_epoch * self.epochs

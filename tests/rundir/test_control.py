@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,15 @@ def test_a_file_that_is_no_request_is_told_and_removed(paths: RunPaths, text: st
     requests, (reason,) = read_requests(paths)
     assert requests == []
     assert "000-other.json" in reason
+    assert list(paths.control.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_told_and_removed_and_nothing_waits(
+    paths: RunPaths, make: Callable[[Path], object]
+):
+    make(paths.control / "000-other.json")
+    assert read_requests(paths) == ([], ["control/000-other.json: is not a regular file"])
     assert list(paths.control.iterdir()) == []
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,26 @@ def test_a_second_driver_is_refused_until_the_first_lets_go(paths: RunPaths):
     os.close(descriptor)
     assert not lock.held(paths)
     os.close(lock.take(paths, patience=0))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path.name)])
+def test_a_lock_file_that_is_none_keeps_nobody_out_and_leaves_no_lock_behind(
+    paths: RunPaths, make: Callable[[Path], object]
+):
+    make(paths.lock)
+    assert not lock.held(paths)
+    os.close(lock.take(paths))
+    assert not lock.held(paths)
+
+
+def test_no_lock_is_left_where_its_file_cannot_be_made(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
+    def full(file: Path, patience: float) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr(lock, "claim", full)
+    with pytest.raises(OSError, match="No space left"):
+        lock.take(paths)
+    assert not lock.held(paths), "else the run would be under way for as long as this process lives"
 
 
 def test_a_reader_that_looks_does_not_keep_a_driver_out(paths: RunPaths):

@@ -11,6 +11,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.errors import RunError
+from lepton_kit.panels.live import LivePanel
 from lepton_kit.runtime.start import start_driver
 from tests.processes import eventually, processes_of
 
@@ -69,7 +70,8 @@ def test_a_moved_run_goes_on_in_its_new_place(run: lk.Run, runs_dir: Path, tmp_p
     assert moved.status == "stopped"
     assert lk.audit(moved).problems == ()
     assert sorted(path.name for path in old.rglob("*")) == ["checkpoints", "logs"]
-    assert "deleted or moved" in str(run.cause)
+    assert run.directory == place, "who launched it has followed it"
+    assert (run.status, run.id) == ("stopped", "renamed")
     moved.resume()
     eventually(lambda: moved.view().step > step + 200, "resumed there")
     moved.stop().wait(PATIENCE)
@@ -90,6 +92,29 @@ def test_a_moved_run_ends_with_its_model_in_the_new_place(runs_dir: Path, tmp_pa
     assert list(runs_dir.iterdir()) == []
 
 
+def test_a_panel_follows_a_run_whose_folder_is_renamed_and_says_when_it_is_deleted(run: lk.Run):
+    panel = LivePanel(run)
+    place = run.directory.with_name("renamed")
+    run.directory.rename(place)
+    try:
+        step = panel.seen.step if panel.seen else 0
+        eventually(lambda: panel.seen is not None and panel.seen.step > step + 100, "followed")
+        assert panel.state == "running"
+        assert "renamed</b>" in panel.summary.value
+        run.pause()  # heard there
+        eventually(lambda: panel.state == "paused", "paused")
+        run.resume()
+        driver = driver_of(run)
+        while place.exists():
+            shutil.rmtree(place, ignore_errors=True)
+        ended(driver)
+        eventually(lambda: panel.state == "interrupted", "told")
+        assert "its folder was deleted" in panel.summary.value
+        assert "Resume" not in panel.summary.value
+    finally:
+        panel.close()
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_deleted_run_ends_and_nothing_comes_back(run: lk.Run, runs_dir: Path, replaced: bool):
     driver = driver_of(run)
@@ -103,6 +128,9 @@ def test_a_deleted_run_ends_and_nothing_comes_back(run: lk.Run, runs_dir: Path, 
     assert "deleted" in str(run.cause)
     with pytest.raises(RunError, match="deleted"):
         run.wait()
+    if not replaced:
+        with pytest.raises(RunError, match="nothing is left to go on from"):
+            run.resume()
 
 
 def test_a_run_without_its_log_ends_and_says_why(run: lk.Run):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.data.split_names import by_names
 from lepton_kit.data.structure import Key, joined
 from lepton_kit.data.writing import META, FolderWriter
+from lepton_kit.rundir.reading import read_mapping, regular
 from lepton_kit.specs import BlockOrder
 
 READERS = {
@@ -207,7 +207,8 @@ def splits(
 ) -> tuple[Split, Split | None]:
     """The splits of an index. ``held_targets`` has the arrays of targets by split. Raises `DataError`."""
     arrays = {
-        file.name.split(".")[1]: np.load(file, allow_pickle=False) for file in folder.glob(ARRAYS.format("*"))
+        file.name.split(".")[1]: np.load(regular(file), allow_pickle=False)
+        for file in folder.glob(ARRAYS.format("*"))
     }
     files = Files([File(**file) for file in source["files"]])
     reader = _reader(source["kind"], files, source["state"], arrays)
@@ -234,7 +235,7 @@ def files_of(folder: Path | None) -> list[File]:
     []
     """
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8")) if folder is not None else {}
+        meta = read_mapping(folder / META) if folder is not None else {}
     except (OSError, ValueError):
         return []
     return [File(**file) for file in (meta.get("source") or {}).get("files", ())]

@@ -10,6 +10,7 @@ import pydantic
 from pydantic import Field
 
 from lepton_kit.errors import DataError
+from lepton_kit.rundir.reading import read_mapping
 from lepton_kit.specs import Section
 
 FILE = "card.json"
@@ -124,6 +125,6 @@ class Facts(Section):
 def load(path: Path) -> Facts:
     """The facts of a ``card.json``. Raises `DataError`."""
     try:
-        return Facts.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Facts.model_validate(read_mapping(path))
     except (OSError, ValueError, pydantic.ValidationError) as failure:
         raise DataError(f"{path}: not a readable model card ({str(failure).splitlines()[0]})") from None

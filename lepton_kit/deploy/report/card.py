@@ -18,6 +18,7 @@ from lepton_kit.deploy.report.still import front_picture
 from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError
 from lepton_kit.models.answers import FILE as ANSWERS
+from lepton_kit.rundir.reading import read_mapping
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class ReportCard:
         """Read what `save` wrote. Raises `CompressionError` if it is missing or broken."""
         path = Path(folder) / "card.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_mapping(path)
             rows = tuple(
                 Row(
                     **{

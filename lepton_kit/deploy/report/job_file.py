@@ -12,6 +12,7 @@ from typing import Any
 from lepton_kit.deploy.report.goal import LOST, Goal
 from lepton_kit.rundir import EventLog, RunPaths, Status
 from lepton_kit.rundir.paths import write_atomically
+from lepton_kit.rundir.reading import read_mapping
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Job:
     @classmethod
     def load(cls, path: str | Path) -> Job:
         """Read ``job.json``."""
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_mapping(Path(path))
         fields: Any = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
