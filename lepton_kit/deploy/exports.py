@@ -56,7 +56,7 @@ def export(
     With a run, or with the ``data`` that a model was trained on, the folder answers raw input: `lk.load(folder)` finds
     the preprocessing and how outputs read beside the files, and a model card (`card`) with figures on the validation
     split. ``samples`` (rows first; of several inputs by name, or a tuple) are what is compared; else held-out samples of the data, else numbers between 0 and
-    1. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one
+    1, 0 or 1 for whole numbers. Raises `CompressionError`, and leaves no file, where the outputs differ by more than 1e-4 of the largest one
     (2e-2 where the model computes in half precision, which LiteRT and ONNX don't).
     """
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
@@ -179,14 +179,19 @@ def export_file(
 
 
 def _drawn(network: Any) -> Any:
-    """Numbers between 0 and 1 in the form of the model's inputs."""
+    """Numbers between 0 and 1 in the form of the model's inputs, 0 or 1 where it takes whole numbers."""
     from lepton_kit.compression.quantization.convert import signature_of
 
     generator = np.random.default_rng(0)
-    found = {
-        name: generator.random((COMPARED, *(size or 8 for size in shape))).astype(dtype)
-        for name, (shape, dtype) in signature_of(network).inputs.items()
-    }
+    found = {}
+    for name, (shape, dtype) in signature_of(network).inputs.items():
+        if dtype == "string":
+            raise CompressionError(
+                "samples: got none, and the model takes text; give some as samples or data"
+            )
+        whole = "int" in dtype or dtype == "bool"  # of which a share of 1 would be rounded down to 0
+        sizes = (COMPARED, *(size or 8 for size in shape))
+        found[name] = (generator.integers(0, 2, sizes) if whole else generator.random(sizes)).astype(dtype)
     return found if len(found) > 1 else found["x"]
 
 

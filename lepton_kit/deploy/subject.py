@@ -14,7 +14,7 @@ import numpy as np
 
 from lepton_kit.compression.layers import check_names
 from lepton_kit.data.structure import form, items, joined
-from lepton_kit.errors import CompressionError, why_not_written
+from lepton_kit.errors import CompressionError, ModelError, why_not_written
 
 INPUT = "input"
 
@@ -34,8 +34,10 @@ def find_home(subject: Any, folder: str | Path | None) -> Path:
 def find_subject(subject: Any, data: Any, home: Path) -> tuple[Path, Path]:
     """(``.keras`` file, prepared data folder) of whatever was given; what has to be stored is stored in ``home``.
 
-    Raises `CompressionError` for what is neither a run nor a trained model, or lacks data.
+    Raises `CompressionError` for what is neither a run nor a trained model, for a damaged file, and for data that are
+    missing or don't fit the model.
     """
+    own = is_run(subject) and data is None  # a run's own data were checked when it began
     if is_run(subject):
         model, data = _run_model(subject, home), subject.data() if data is None else data
     elif data is None:
@@ -44,7 +46,21 @@ def find_subject(subject: Any, data: Any, home: Path) -> tuple[Path, Path]:
         )
     else:
         model = store_model(subject, home)
-    return model.absolute(), store_data(data, home).absolute()
+    stored = store_data(data, home)
+    if not own:
+        check_data(model, stored)
+    return model.absolute(), stored.absolute()
+
+
+def check_data(model: Path, data: Path, option: str = "data") -> None:
+    """Raise `CompressionError` that names the option where stored data don't fit the model of a ``.keras`` file."""
+    from lepton_kit.data.prepared import open_folder
+    from lepton_kit.models.shapes import check_fits
+
+    try:
+        check_fits({"kind": "keras", "path": model.name}, open_folder(data), model.parent)
+    except ModelError as failure:
+        raise CompressionError(f"{option}: {failure}") from None
 
 
 def is_run(subject: Any) -> bool:
@@ -83,6 +99,7 @@ def store_model(subject: Any, home: Path) -> Path:
         path = Path(subject)
         if path.suffix != ".keras" or not path.is_file():
             raise CompressionError(f"{path}: expected a .keras file that exists")
+        _check_file(path)
         return path
     from lepton_kit.models.payload import FILE, store
 
@@ -96,6 +113,21 @@ def store_model(subject: Any, home: Path) -> Path:
             "give its own layers a get_config"
         )
     return path
+
+
+def _check_file(path: Path) -> None:
+    """Raise `CompressionError` for a ``.keras`` file that was cut off, or whose contents have changed since it was written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile) as failure:
+        raise CompressionError(f"{path}: not a readable .keras file ({failure})") from None
+    if bad is not None:
+        raise CompressionError(f"{path}: damaged; what it holds as {bad!r} is not what was written")
+    for name in ("config.json", "model.weights"):
+        if not any(one.startswith(name) for one in names):
+            raise CompressionError(f"{path}: not a readable .keras file (it holds no {name})")
 
 
 def check_layers(model: Path, **options: Sequence[str]) -> None:
@@ -186,7 +218,11 @@ def store_test(test: Any, home: Path) -> Path:
     """Write the samples that a card shall report on, (x, y) or a dataset, as the only split of prepared data."""
     from lepton_kit.data import arrays
 
-    if isinstance(test, tuple | list) and len(test) == 2:
+    if isinstance(test, tuple | list):
+        if len(test) != 2:
+            raise CompressionError(
+                f"test: got {len(test)} arrays; expected two, (x, y), or data of one split"
+            )
         prepared = arrays(*test, validation_split=0).prepare()
     else:
         prepared = prepare(test)

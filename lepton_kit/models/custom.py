@@ -18,7 +18,13 @@ CODE = "custom.pkl"
 
 
 def custom_objects(model: Any) -> dict[str, Any]:
-    """Classes and functions of the model that another process can't import by name."""
+    """Classes and functions of the model that another process can't import by name, by their name.
+
+    One that was registered with Keras stands under that name as well: Keras looks for it there, and another process, which
+    gets the class without its decorator, doesn't know it.
+    """
+    from keras.saving import get_registered_name
+
     found: dict[str, Any] = {}
     queue: list[Any] = [model]
     seen: set[int] = set()
@@ -30,6 +36,7 @@ def custom_objects(model: Any) -> dict[str, Any]:
         kind = value if isinstance(value, type) or _is_function(value) else type(value)
         if not _importable(kind):
             found.setdefault(kind.__name__, kind)
+            found.setdefault(get_registered_name(kind), kind)
         if not isinstance(value, type) and not _is_function(value):
             queue.extend(_parts(value))
     return found
@@ -108,7 +115,7 @@ def write_custom(custom: dict[str, Any], directory: Path) -> None:
         with by_value():
             content = cloudpickle.dumps(custom)
     except Exception as failure:
-        names = ", ".join(sorted(custom))
+        names = ", ".join(sorted({one.__name__ for one in custom.values()}))
         raise ModelError(f"{names}: cannot be pickled ({failure}); move the code into a module") from failure
     temporary = directory / f".{os.getpid()}.{CODE}"
     temporary.write_bytes(content)

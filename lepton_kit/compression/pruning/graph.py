@@ -159,7 +159,8 @@ def _follow(
         for node in functional._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            incoming = [known[id(tensor)] for tensor in node.input_tensors]
+            masks = _masks(node)  # they tell steps apart, and have no channels
+            incoming = [known[id(tensor)] for tensor in node.input_tensors if id(tensor) not in masks]
             layer = node.operation
             if is_graph(layer):
                 outgoing = _follow(graph, layer, incoming, (*path, layer.name))
@@ -168,6 +169,14 @@ def _follow(
             for tensor, channels in zip(node.output_tensors, outgoing, strict=True):
                 known[id(tensor)] = channels
     return [known[id(tensor)] for tensor in functional.outputs]
+
+
+def _masks(node: Any) -> set[int]:
+    """Which of a call's tensors are masks: Keras makes one behind ``Embedding(mask_zero=True)`` and hands it to every layer
+    that takes one."""
+    import keras
+
+    return {id(one) for one in keras.tree.flatten(node.arguments.kwargs.get("mask")) if _symbolic(one)}
 
 
 def _step(

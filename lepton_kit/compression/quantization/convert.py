@@ -110,7 +110,7 @@ def load_keras(path: str | Path) -> Any:
     try:
         return build({"kind": "keras", "path": path.name}, path.absolute().parent, seed=0)
     except ModelError as failure:
-        raise CompressionError(f"{path.name}: Keras cannot read this model: {failure}") from None
+        raise CompressionError(str(failure)) from None
 
 
 def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.quantization.scopes import MARK
 from lepton_kit.errors import CompressionError
 
 
@@ -16,8 +17,8 @@ def check_masks(model: Any) -> None:
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Masking) and layer.mask_value != 0:
             raise CompressionError(
-                f"int8: layer {layer.name!r} masks the value {layer.mask_value:g}, which int8 numbers don't hold exactly; "
-                "pad with 0 and mask that, or use 'dynamic_int8' or 'float16'"
+                f"int8: layer {layer.name.removesuffix(MARK)!r} masks the value {layer.mask_value:g}, which int8 numbers "
+                "don't hold exactly; pad with 0 and mask that, or use 'dynamic_int8' or 'float16'"
             )
 
 

@@ -21,6 +21,7 @@ from lepton_kit.deploy.report.goal import goal_of
 from lepton_kit.deploy.report.job_file import Job
 from lepton_kit.deploy.report.yardstick import yardstick
 from lepton_kit.deploy.subject import (
+    check_data,
     check_layers,
     find_control,
     find_home,
@@ -28,7 +29,7 @@ from lepton_kit.deploy.subject import (
     store_calibration,
     store_test,
 )
-from lepton_kit.errors import CompressionError, ModelError, RunError
+from lepton_kit.errors import CompressionError, RunError
 from lepton_kit.machine import devices
 from lepton_kit.models import trust as trusted
 from lepton_kit.models.description import description
@@ -229,11 +230,13 @@ def compress(
     home = find_home(run_or_model, folder)
     with _alone(home) as descriptor:
         model_path, data_path = find_subject(run_or_model, data, home)
-        with contextlib.suppress(ModelError):  # a broken file: the job will say so in its own words
-            yardstick(model_path, open_folder(data_path), metric)
+        yardstick(model_path, open_folder(data_path), metric)
         check_layers(model_path, keep_float=settings["keep_float"], skip=settings["skip"])
         _answer_beside(home, model_path, data_path)
         given = None if calibration is None else store_calibration(calibration, data_path, home)
+        test_path = None if test is None else store_test(test, home).absolute()
+        if test_path is not None:
+            check_data(model_path, test_path, "test")
         twin = find_control(run_or_model, control)
         job = Job(
             folder=str(home),
@@ -244,7 +247,7 @@ def compress(
             max_drop=goal.limit if goal is not None and goal.is_bound else None,
             target=None if goal is None or goal.is_bound else (goal.limited, goal.limit),
             relative=relative,
-            test=None if test is None else str(store_test(test, home).absolute()),
+            test=None if test_path is None else str(test_path),
             cost=cost,
             fine_tune_epochs=fine_tune_epochs,
             learning_rate=learning_rate,
@@ -263,9 +266,8 @@ def compress(
 
 def _answer_beside(home: Path, model: Path, data: Path) -> None:
     """What lets every variant answer raw input: `lepton_kit.load` finds it beside the files."""
-    with contextlib.suppress(ModelError):  # a broken file: the job will say so in its own words
-        described = description({"kind": "keras", "path": model.name}, model.parent)
-        sidecars.write(home, *sidecars.of_data(open_folder(data), described))
+    described = description({"kind": "keras", "path": model.name}, model.parent)
+    sidecars.write(home, *sidecars.of_data(open_folder(data), described))
 
 
 @contextlib.contextmanager
@@ -316,7 +318,7 @@ def _names(value: str | Sequence[str]) -> tuple[str, ...]:
 def _shares(name: str, value: float | Iterable[float] | None) -> tuple[float, ...]:
     if value is None:
         return ()
-    values = (value,) if isinstance(value, int | float) else tuple(value)
+    values = (value,) if isinstance(value, int | float | str) else tuple(value)
     for one in values:
         if isinstance(one, bool) or not isinstance(one, int | float) or not 0 <= one < 1:
             raise CompressionError(f"{name}: got {one!r}; expected a share in [0, 1), such as 0.8")
