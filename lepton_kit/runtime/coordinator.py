@@ -13,13 +13,15 @@ from lepton_kit.rundir import Status
 
 State = Literal["starting", "standby", "training", "detached", "leaving", "lost"]
 Phase = Literal["none", "forming", "training", "paused", "breaking"]
+Room = Literal["none", "asked", "made"]
 
 
 @dataclass(frozen=True)
 class Observed:
     """One worker as the driver knows it; ``step`` counts the steps that its state holds.
 
-    One that is ``quiet`` has missed its last heartbeats: it may come back, or has to be ended.
+    One that is ``quiet`` has missed its last heartbeats: it may come back, or has to be ended. ``room`` is whether it has the
+    memory for joining a ring that trains.
     """
 
     worker: int
@@ -27,6 +29,7 @@ class Observed:
     rank: int | None = None
     step: int = 0
     quiet: bool = False
+    room: Room = "none"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,13 @@ class Form:
 
 
 @dataclass(frozen=True)
+class MakeRoom:
+    """Have these standbys get the memory that they need to join; the ring goes on training meanwhile."""
+
+    workers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Reform:
     """Have the members leave the ring at their next commit."""
 
@@ -87,7 +97,7 @@ class End:
     status: Status
 
 
-Action = Spawn | Dismiss | Form | Reform | Abort | Command | End
+Action = Spawn | Dismiss | Form | MakeRoom | Reform | Abort | Command | End
 
 
 @dataclass(frozen=True)
@@ -170,9 +180,13 @@ def _steer(situation: Situation) -> list[Action]:
     if missing < 0:
         return [Reform(f"scale from {members} to {wanted.workers}")]
     if missing > 0 and ready and (ready >= missing or not situation.coming):
+        joining = sorted(situation.ready, key=lambda one: one.worker)[:missing]
+        if unasked := tuple(one.worker for one in joining if one.room == "none"):
+            return [MakeRoom(unasked)]
         # Nobody asked for another number: one that was lost, or its host, has come back, or comes late.
         why = "rejoin" if situation.aimed == wanted.workers else "scale"
-        return [Reform(f"{why} from {members} to {members + min(missing, ready)}")]
+        if all(one.room == "made" for one in joining):
+            return [Reform(f"{why} from {members} to {members + len(joining)}")]
     if wanted.paused and situation.phase == "training" and "pause" not in asked:
         return [Command("pause")]
     if not wanted.paused and situation.phase == "paused":

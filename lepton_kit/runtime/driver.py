@@ -128,6 +128,7 @@ class Driver:
             if isinstance(action, decisions.End):
                 return action.status, None
             self._do(action)
+        self._ring.give_room_back(self._wishes.workers)
         rows = [member.row() for member in self._roster.members.values()]
         self._ledger.workers(self._wishes.workers, rows)
         self._ledger.hosts(self._executor.hosts())
@@ -183,6 +184,8 @@ class Driver:
                     self._group.dismiss(self._roster.members[worker])
             case decisions.Form(workers, fresh):
                 self._ring.form([self._roster.members[worker] for worker in workers], fresh, self._wishes)
+            case decisions.MakeRoom(workers):
+                self._ring.make_room([self._roster.members[worker] for worker in workers])
             case decisions.Reform(cause):
                 self._ring.break_off(cause)
             case decisions.Abort():
@@ -237,6 +240,8 @@ class Driver:
             case messages.Joining(generation=generation) | messages.Joined(generation=generation):
                 if generation == self._ring.number:
                     member.joining = isinstance(message, messages.Joining)
+            case messages.RoomMade():
+                member.room = "made"
             case messages.HandedOver(generation=generation):
                 if generation == self._ring.number:
                     self._ring.handed(message)

@@ -92,7 +92,7 @@ class Generations:
         self._ready_segment(slot_bytes, max(member.state_bytes for member in members), wishes.most)
         for member, membership in zip(members, ranks, strict=True):
             member.rank, member.state = membership.rank, "training"
-            member.outcome, member.joining = None, False
+            member.outcome, member.joining, member.room = None, False, "none"
         speeds = self._speeds()
         for member, membership in zip(members, ranks, strict=True):
             join = messages.Join(
@@ -131,10 +131,29 @@ class Generations:
         if self._descriptor is not None:
             self._handed = Kept(told.step, told.logged_epochs)
 
+    def make_room(self, joining: list[Member]) -> None:
+        """Have standbys get the memory that they need to join, and that of the state, while the members train."""
+        for member in joining:
+            member.room = "asked"
+            order = messages.MakeRoom(
+                descriptor=self._descriptor, state_place=self._state_place, state_bytes=member.state_bytes
+            )
+            self._executor.send(member.worker, order)
+
+    def give_room_back(self, wanted: int) -> None:
+        """Let go of what standbys have got in the segment for a ring of a size that is ``wanted`` no more."""
+        waiting = [
+            one for one in self._roster.members.values() if one.state == "standby" and one.room == "made"
+        ]
+        if waiting and self.phase in ("training", "paused") and len(self.members) >= wanted:
+            for member in waiting:
+                member.room = "none"
+            self._forget_handed()
+
     def break_off(self, cause: str) -> None:
         """Have the members leave at their next commit."""
         self.cause = cause
-        self._make_room()
+        self._hold_room()
         self.tell(messages.Reform(generation=self.number))
         self.enter("breaking")
 
@@ -228,8 +247,8 @@ class Generations:
             self._header = mmap.mmap(self._descriptor, HEADER_BYTES)
         self._header[:] = bytes(HEADER_BYTES)
 
-    def _make_room(self) -> None:
-        """Get the memory for the state while the members still train: they stand still while it is filled."""
+    def _hold_room(self) -> None:
+        """Get what memory for the state is not there yet, while the members still train: they stand still while it is filled."""
         if self._descriptor is None:
             return
         state_bytes = max((member.state_bytes for member in self.members), default=0)

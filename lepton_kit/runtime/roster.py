@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lepton_kit.runtime.coordinator import Observed, State
+from lepton_kit.runtime.coordinator import Observed, Room, State
 from lepton_kit.runtime.places import Place
 from lepton_kit.training.collective import Kind
 from lepton_kit.training.messages import Alive
@@ -34,6 +34,8 @@ class Member:
     parameters: int | None = None
     joining: bool = False
     """In the midst of Horovod's forming a ring, from which no word calls it back."""
+    room: Room = "none"
+    """Whether it has the memory for joining a ring that trains."""
     outcome: str | None = None
     stopped_by: str | None = None
     cause: str | None = None
@@ -47,7 +49,7 @@ class Member:
     def observed(self) -> Observed:
         """What decisions are made from."""
         quiet = self.pid is not None and time.monotonic() - self.last_heard > QUIET_SECONDS
-        return Observed(self.worker, self.state, self.rank, self.step, quiet)
+        return Observed(self.worker, self.state, self.rank, self.step, quiet, self.room)
 
     def row(self) -> dict[str, Any]:
         """What the log tells of it."""

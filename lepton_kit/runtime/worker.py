@@ -143,7 +143,9 @@ def _obey(channel: DriverChannel, start: messages.Fork) -> int:
     """Do what the driver says until it says to go; returns the exit code."""
     prepared: tuple[str, Any] | None = None
     while True:
-        message: messages.Message = channel.wait_for(messages.Prepare, messages.Join, messages.Exit)
+        message: messages.Message = channel.wait_for(
+            messages.Prepare, messages.MakeRoom, messages.Join, messages.Exit
+        )
         if isinstance(message, messages.Exit):
             return 0
         try:
@@ -151,6 +153,9 @@ def _obey(channel: DriverChannel, start: messages.Fork) -> int:
                 last = channel.newest(messages.Prepare) or message
                 _log_to_run(Path(last.folder), start.worker)
                 prepared = _prepare(last, prepared, channel)
+            elif isinstance(message, messages.MakeRoom):
+                assert prepared is not None, "the driver asks prepared workers"
+                _make_room(prepared[1], message, channel)
             elif isinstance(message, messages.Join):
                 assert prepared is not None, "the driver sends join only to prepared workers"
                 _serve(prepared[1], message, channel)
@@ -217,6 +222,15 @@ def _prepare(message: messages.Prepare, prepared: Any, channel: DriverChannel) -
         )
     )
     return key, built
+
+
+def _make_room(worker: Any, order: messages.MakeRoom, channel: DriverChannel) -> None:
+    try:
+        worker.make_room(order)
+    finally:
+        if order.descriptor is not None:
+            os.close(order.descriptor)
+    channel.send(messages.RoomMade())
 
 
 def _serve(worker: Any, join: messages.Join, channel: DriverChannel) -> None:

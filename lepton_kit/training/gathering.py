@@ -20,7 +20,8 @@ from lepton_kit.training.handover import Handed, Handover
 class Gathering:
     """One rank's way into one generation; `close` it when the rank has left.
 
-    ``told`` gives what belongs to this rank's state beside the variables, ``take_up`` takes that of others.
+    ``told`` gives what belongs to this rank's state beside the variables, ``take_up`` takes that of others. ``left`` is the
+    generation that the rank has left by agreement, if it has.
     """
 
     def __init__(
@@ -31,9 +32,12 @@ class Gathering:
         variables: Sequence[Any],
         told: Callable[[], Handed],
         take_up: Callable[[Handed], None],
+        left: int | None = None,
     ):
         self._join, self._collective, self._channel = join, collective, channel
         self._told, self._take_up = told, take_up
+        # Ranks of one machine that have taken each step together hold the same bits; devices of two kinds may round apart.
+        self._left = left if collective.kind == "shared_memory" else None
         self._rank, self._size = join.membership.rank, join.membership.world_size
         shared = join.descriptor
         place = os.memfd_create("lepton-state") if shared is None else shared
@@ -83,7 +87,7 @@ class Gathering:
             self._handover.send(self._collective, self._rank)
             self._agree()
         if self._rank != 0:
-            self._take_up(self._handover.take())
+            self._take_up(self._handover.take(self._left))
         self._agree()  # now all have it
 
     def close(self) -> None:
@@ -94,7 +98,7 @@ class Gathering:
 
     def _hand_over(self, told: Handed) -> None:
         with self._timed("written"):
-            self._handover.put(told)
+            self._handover.put(told, self._left)
         self._put = True
         about = {"step": told.step, "logged_epochs": told.logged_epochs}
         self._channel.send(messages.HandedOver(generation=self._join.membership.generation, **about))

@@ -39,13 +39,19 @@ class Handover:
         self._descriptor, self._place, self._variables = descriptor, place, variables
         self._places, self._end = _layout(variables)
 
-    def put(self, handed: Handed) -> None:
-        """Write the state of this rank, as it is now; before the last byte is there it counts as none."""
+    def put(self, handed: Handed, left: int | None = None) -> None:
+        """Write the state of this rank, as it is now; before the last byte is there it counts as none.
+
+        ``left``: the generation that this rank has left by agreement, if it has.
+        """
         rows = handed.history.reshape(-1)
         length = self._end + rows.nbytes + len(handed.callbacks)
         if os.fstat(self._descriptor).st_size < self._place + length:
             os.ftruncate(self._descriptor, self._place + length)
         with mmap.mmap(self._descriptor, _ABOUT_BYTES, offset=self._place) as head:
+            about = _About(
+                handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks), left
+            )
             _note(head, None)
             self._fill(state.capture(self._variables))
             _write(
@@ -53,7 +59,7 @@ class Handover:
                 self._place + self._end,
                 np.frombuffer(rows.tobytes() + handed.callbacks, np.uint8),
             )
-            _note(head, _About(handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks)))
+            _note(head, about)
 
     def send(self, collective: Any, rank: int) -> None:
         """Have what rank 0 has put lie in the segments of all ranks, where they have none in common.
@@ -75,14 +81,19 @@ class Handover:
                 if rank != 0:
                     memory[start:stop] = received.tobytes()
 
-    def take(self) -> Handed:
-        """Give the variables the values that were put. Raises `RunError` where there is no whole state."""
+    def take(self, left: int | None = None) -> Handed:
+        """Give the variables the values that were put. Raises `RunError` where there is no whole state.
+
+        Variables of a rank that has ``left`` the same generation by agreement as the one that has put them have these
+        values already, and are not looked at.
+        """
         about = self._about()
         if about is None:
             raise RunError("the state that was to be handed over is not whole")
-        give = _giver(self._variables)
-        for variable, place in zip(self._variables, self._places, strict=True):
-            give(variable, self._descriptor, self._place + place)
+        if left is None or left != about.left:
+            give = _giver(self._variables)
+            for variable, place in zip(self._variables, self._places, strict=True):
+                give(variable, self._descriptor, self._place + place)
         shape = (about.history_rows, state.HISTORY_COLUMNS)
         start, history_bytes = self._place + self._end, 8 * shape[0] * shape[1]
         history = np.frombuffer(_read(self._descriptor, history_bytes, start), np.float64).reshape(shape)
@@ -125,8 +136,7 @@ def _read(descriptor: int, length: int, place: int) -> bytes:
 
 def _giver(variables: Sequence[Any]) -> Callable[[Any, int, int], None]:
     """What gives a variable the bytes at a place of a file: in the memory that it has where the native library can."""
-    held = [state.held_by_tensorflow(variable) for variable in variables]
-    if not native.available() or not all(one.device.endswith("CPU:0") for one in held):
+    if not native.available() or not state.on_host(variables):
         return _assign
     take = native.load()[0].lepton_take
     return lambda variable, descriptor, place: take(
@@ -152,6 +162,7 @@ class _About:
     logged_epochs: int
     history_rows: int
     callbacks_bytes: int
+    left: int | None
 
 
 def _layout(variables: Sequence[Any]) -> tuple[list[int], int]:

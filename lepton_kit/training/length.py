@@ -39,5 +39,5 @@ def length_of(config: RunConfig, samples: int) -> Length:
     """
     training = config.training
     each = training.steps_per_epoch or sharding.steps_per_epoch(samples, training.global_batch)
-    steps = max(0, training.epochs - training.initial_epoch) * each
+    steps = (training.epochs - training.initial_epoch) * each
     return Length(samples, each, min(steps, training.max_steps or steps), training.initial_epoch)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
-from lepton_kit.training import logged, messages, state
+from lepton_kit.training import logged, messages, room, state
 from lepton_kit.training.agreement import Agreement, Blocks
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.clocks import Clock
@@ -49,6 +49,8 @@ class Worker:
         self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}
         self.holds_state = False
+        self._left: int | None = None
+        """The generation that it has left by agreement, and so with the state of all others that did."""
         self.trained_until: float | None = None
 
     def attach(self, config: RunConfig, folder: Path) -> None:
@@ -76,6 +78,12 @@ class Worker:
         """Numbers in the model."""
         return int(self._step.model.count_params())
 
+    def make_room(self, order: messages.MakeRoom) -> None:
+        """Get the memory that joining takes, while others train."""
+        room.for_steps(self._step.model.trainable_variables)
+        if order.descriptor is not None:
+            room.in_segment(order.descriptor, order.state_place, order.state_bytes)
+
     def run(self, join: messages.Join) -> str:
         """Train as a member of one generation; returns why it ended: reform, stop, finished, or broken."""
         membership = join.membership
@@ -88,15 +96,18 @@ class Worker:
         self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
         self._reports.begin(join)
+        left, self._left = self._left, None
         gathering = Gathering(
-            join, self._collective, self._channel, self._variables, self._told, self._take_up
+            join, self._collective, self._channel, self._variables, self._told, self._take_up, left
         )
         try:
             try:
                 gathering.come_together(self.holds_state)
                 gathering.share(lambda: self._of_checkpoint(join.checkpoint))
                 self._begin(gathering.parts)
-                return self._train()
+                outcome = self._train()
+                self._left = self._generation if outcome == "reform" else None
+                return outcome
             except Exception as failure:
                 if not is_collective_failure(failure):
                     raise

@@ -150,6 +150,17 @@ class Join(Carrying):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MakeRoom(Carrying):
+    """Get the memory for joining a ring that trains meanwhile, and answer `RoomMade`.
+
+    The descriptor is that of the run's segment, where there is one: a state of so many bytes will lie in it.
+    """
+
+    state_place: int
+    state_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exit(Message):
     """End."""
 
@@ -248,6 +259,11 @@ class Ready(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoomMade(Message):
+    """This standby can join without looking for memory: the answer to `MakeRoom`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Joining(InGeneration):
     """This rank waits for its peers in Horovod, which ends the process if one of them is lost before all are there."""
 
@@ -308,11 +324,12 @@ class Failed(Message):
 
 
 Command = Reform | Pause | Resume | Stop | Durable | Set | Weigh
-ToWorker = Prepare | Join | Exit | Abort | Slow | Command
+ToWorker = Prepare | MakeRoom | Join | Exit | Abort | Slow | Command
 FromWorker = (
     Hello
     | Alive
     | Ready
+    | RoomMade
     | Joining
     | Joined
     | HandedOver

@@ -40,6 +40,11 @@ def held_by_tensorflow(variable: Any) -> Any:
     return variable if callable(held) else held
 
 
+def on_host(variables: Sequence[Any]) -> bool:
+    """Whether TensorFlow keeps all of them in the memory of the host."""
+    return all(held_by_tensorflow(variable).device.endswith("CPU:0") for variable in variables)
+
+
 def _value(variable: Any) -> np.ndarray:
     tensor = held_by_tensorflow(variable).value()
     try:

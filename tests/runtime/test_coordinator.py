@@ -14,6 +14,7 @@ from lepton_kit.runtime.coordinator import (
     Dismiss,
     End,
     Form,
+    MakeRoom,
     Observed,
     Reform,
     Situation,
@@ -69,15 +70,39 @@ def test_it_forms_when_enough_are_ready_though_more_are_coming():
 
 
 def test_a_ring_grows_by_those_who_are_ready_if_no_more_are_coming():
-    workers = [*training(1), Observed(1, "standby"), Observed(2, "standby")]
+    workers = [*training(1), Observed(1, "standby", room="made"), Observed(2, "standby", room="made")]
     assert decide(situation(Wanted(4), workers, "training")) == [Spawn(1), Reform("scale from 1 to 3")]
     assert decide(situation(Wanted(2), workers, "training")) == [
         Reform("scale from 1 to 2")
     ]  # and none is sent away
 
 
+def test_a_ring_trains_until_those_who_will_join_have_their_memory():
+    cold, asked, made = (Observed(2, "standby", room=room) for room in ("none", "asked", "made"))
+    joined = Observed(1, "standby", room="made")
+    for first in (Observed(1, "standby"), joined):
+        asks = [worker.worker for worker in (first, cold) if worker.room == "none"]
+        found = decide(situation(Wanted(3), [*training(1), first, cold], "training"))
+        assert found == [MakeRoom(tuple(asks))]
+    assert decide(situation(Wanted(3), [*training(1), joined, asked], "training")) == []
+    assert decide(situation(Wanted(3), [*training(1), joined, made], "training")) == [
+        Reform("scale from 1 to 3")
+    ]
+    paused = situation(Wanted(3, paused=True), [*training(1), joined, asked], "training")
+    assert decide(paused) == [Command("pause")], "what is asked meanwhile does not wait"
+    spare = situation(Wanted(2, standby=1), [*training(1), joined, cold], "training")
+    assert decide(spare) == [Reform("scale from 1 to 2")], "who will not join is not asked"
+
+
+def test_survivors_of_a_lost_worker_wait_for_no_memory():
+    workers = [Observed(0, "detached", rank=0, step=5), Observed(1, "standby")]
+    assert decide(situation(Wanted(2), workers, "breaking", formed_before=True)) == [Form((0, 1))]
+
+
 def test_one_that_comes_back_is_not_called_a_change_of_number():
-    found = situation(Wanted(2), [*training(1), Observed(1, "standby")], "training", formed_before=True)
+    found = situation(
+        Wanted(2), [*training(1), Observed(1, "standby", room="made")], "training", formed_before=True
+    )
     assert decide(replace(found, aimed=2)) == [Reform("rejoin from 1 to 2")]
     assert decide(replace(found, aimed=1)) == [Reform("scale from 1 to 2")]
 
@@ -187,8 +212,12 @@ class World:
                     assert not self.in_state("training")
                     self.asked = {"pause"} if self.wanted.paused else set()
                     for rank, worker in enumerate(workers):
-                        self.change(worker, state="training", rank=rank)
+                        self.change(worker, state="training", rank=rank, room="none")
                     self.phase = "forming"
+                case MakeRoom(workers):
+                    for worker in workers:
+                        assert self.workers[worker].room == "none"
+                        self.change(worker, room="asked")
                 case Reform():
                     self.phase = "breaking"
                 case Abort():
@@ -208,6 +237,7 @@ class World:
         """What could happen next by itself."""
         able = [("ready", worker) for worker in self.in_state("starting")]
         able += [("gone", worker) for worker in self.in_state("leaving")]
+        able += [("room", worker) for worker, one in self.workers.items() if one.room == "asked"]
         if self.phase == "forming" and self.in_state("training"):
             able.append(("formed", 0))
         if self.phase == "breaking":
@@ -221,6 +251,8 @@ class World:
     def happen(self, what: str, worker: int) -> None:
         if what == "ready":
             self.change(worker, state="standby")
+        elif what == "room":
+            self.change(worker, room="made")
         elif what == "gone":
             del self.workers[worker]
         elif what == "formed":

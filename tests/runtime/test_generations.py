@@ -19,7 +19,7 @@ from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.runtime.reports import Ledger
 from lepton_kit.runtime.roster import Roster
 from lepton_kit.runtime.wishes import Wishes
-from lepton_kit.training import messages, state
+from lepton_kit.training import messages, room, state
 from lepton_kit.training.handover import Handed, Handover
 from tests.configs import any_config
 
@@ -118,6 +118,21 @@ def test_who_holds_a_newer_state_hands_over_that(ring: Ring):
     close(join)
     join = ring.form(fresh=True)  # who was to write over it has died meanwhile
     assert not join.handed
+    close(join)
+
+
+def test_the_memory_for_a_change_that_is_wanted_no_more_goes(ring: Ring):
+    join = ring.form(fresh=False)
+    ring.generations.formed(0, {})
+    member = ring.members[1]
+    member.state, member.room = "standby", "made"
+    assert join.descriptor is not None
+    room.in_segment(join.descriptor, join.state_place, 1 << 20)
+    ring.generations.give_room_back(wanted=2)
+    assert (member.room, ring.size > 1 << 20) == ("made", True), "it is still wanted"
+    ring.generations.give_room_back(wanted=1)
+    assert member.room == "none"
+    assert ring.size < 1 << 17
     close(join)
 
 

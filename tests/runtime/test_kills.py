@@ -79,6 +79,28 @@ def test_survivors_see_a_killed_rank_without_waiting_for_the_time_out(tmp_path: 
             process.kill()
 
 
+def test_a_ring_goes_on_while_who_is_to_join_it_is_held_up(tmp_path: Path):
+    run = launch(tmp_path, workers=1, standby=1, hang_seconds=HANG_SECONDS)
+    held: int | None = None
+    try:
+        until(run, lambda: run.view().step > 0 and run.view().counts()["standby"] == 1, "training")
+        held = next(one["pid"] for one in run.view().workers if one["state"] == "standby")
+        os.kill(held, signal.SIGSTOP)
+        run.scale(2)
+        until(run, lambda: any(one["verb"] == "scale" for one in run.view().requests), "hearing of it")
+        for _ in range(3):  # a block that was under way may still come
+            step = run.view().step
+            until(run, lambda n=step: run.view().step > n, "training beside one that is held up")
+        assert len(run.view().generations) == 1
+        os.kill(held, signal.SIGCONT)
+        until(run, lambda: run.view().counts()["training"] == 2, "taking it in")
+        run.stop().wait(PATIENCE)
+        assert lk.audit(run).problems == ()
+    finally:
+        for process in processes_of(run.view().driver_pid or -1):
+            process.kill()
+
+
 @pytest.mark.parametrize("name", ["arrays.npz", "history.npy", "meta.json"])
 def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_counts(tmp_path: Path, name: str):
     run = launch(tmp_path, checkpoint_seconds=0.1, workers=1)

@@ -23,6 +23,8 @@ HANDED = Handed(7, 0, np.zeros((0, state.HISTORY_COLUMNS)), b"")
 class Ring:
     """Ranks that are always there; what happens while they come together is the test's."""
 
+    kind = "shared_memory"
+
     def __init__(self, meanwhile: Any = None):
         self.meanwhile, self.left = meanwhile, False
 
@@ -56,14 +58,16 @@ def segment() -> Iterator[int]:
     os.close(descriptor)
 
 
-def gathering(ring: Any, said: Said, segment: int, rank: int = 0, *, handed: bool = False) -> Gathering:
+def gathering(
+    ring: Any, said: Said, segment: int, rank: int = 0, *, handed: bool = False, left: int | None = None
+) -> Gathering:
     join = messages.Join(
         descriptor=segment, membership=on_this_machine(2, ("127.0.0.1", 1))[rank], weights=[1.0, 1.0],
         state_place=1 << 16, handed=handed, checkpoint=None, reported_step=0, logged_epochs=0, durable_step=0,
         log_seconds=1.0, learning_rate=None, paused=False,
     )  # fmt: skip
     variables = [keras.Variable(np.full(3, float(rank), "float32"))]
-    made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: None)
+    made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: None, left)
     made.variables = variables  # type: ignore[attr-defined]  # a stand-in
     return made
 
@@ -71,8 +75,8 @@ def gathering(ring: Any, said: Said, segment: int, rank: int = 0, *, handed: boo
 def test_the_state_is_written_while_the_ring_forms(segment: int, monkeypatch: pytest.MonkeyPatch):
     written, put = threading.Event(), Handover.put
 
-    def noted(self: Handover, told: Handed) -> None:
-        put(self, told)
+    def noted(self: Handover, told: Handed, left: int | None = None) -> None:
+        put(self, told, left)
         written.set()
 
     monkeypatch.setattr(Handover, "put", noted)
@@ -111,6 +115,31 @@ def test_who_has_nothing_to_give_says_at_once_that_it_joins(segment: int, rank: 
     said = Said()
     gathering(Ring(), said, segment, rank).come_together(holds_state)
     assert said.kinds == ["Joining", "Joined"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "gave", "takes", "looked_at"),
+    [
+        ("shared_memory", 3, 3, False),
+        ("shared_memory", 3, 2, True),  # it was not in the last ring
+        ("shared_memory", 3, None, True),  # its ring broke, or it is new
+        ("shared_memory", None, None, True),  # all their rings broke: one may be where others are not
+        ("horovod", 3, 3, True),  # a CPU and a GPU, say
+    ],
+)
+def test_only_who_took_each_step_beside_rank_0_keeps_what_it_has(
+    segment: int, kind: str, gave: int | None, takes: int | None, looked_at: bool
+):
+    ring = Ring()
+    ring.kind = kind
+    first = gathering(ring, Said(), segment, left=gave)
+    first.come_together(holds_state=True)
+    first.share(lambda: None)
+    other = gathering(ring, Said(), segment, rank=1, left=takes)
+    other.come_together(holds_state=True)
+    other.share(lambda: None)
+    expected = np.zeros(3) if looked_at else np.ones(3)
+    np.testing.assert_array_equal(np.asarray(other.variables[0]), expected)  # type: ignore[attr-defined]  # a stand-in
 
 
 def test_what_was_handed_over_before_goes_before_a_checkpoint(segment: int):

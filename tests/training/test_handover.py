@@ -62,6 +62,18 @@ def test_what_was_put_is_taken_bit_for_bit_with_all_that_belongs_to_it(segment: 
     np.testing.assert_array_equal(found.history, HANDED.history)
 
 
+def test_who_left_the_same_ring_by_agreement_gets_what_belongs_to_the_state_and_keeps_its_variables(
+    segment: int,
+):
+    Handover(segment, PLACE, some(1.5)).put(HANDED, left=4)
+    taken = some(2.5)
+    before = raw(taken)
+    assert Handover(segment, PLACE, taken).take(left=4).callbacks == b"callbacks"
+    assert raw(taken) == before
+    Handover(segment, PLACE, taken).take(left=3)
+    assert raw(taken) == raw(some(1.5))
+
+
 def test_the_sign_of_a_zero_is_handed_over_too(segment: int):
     given, taken = [keras.Variable(np.array([-0.0], "float32"))], [keras.Variable(np.zeros(1, "float32"))]
     Handover(segment, PLACE, given).put(HANDED)

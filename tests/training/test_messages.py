@@ -49,7 +49,9 @@ def test_what_is_logged_has_the_fields_that_readers_need(kind: type[Logged]):
 
 
 def test_a_message_that_is_not_known_is_named_with_those_that_are():
-    with pytest.raises(RunError, match=r"message 'Shout': unknown; expected one of Prepare, Join, "):
+    with pytest.raises(
+        RunError, match=r"message 'Shout': unknown; expected one of Prepare, MakeRoom, Join, "
+    ):
         decode(b'{"kind":"Shout","content":{}}')
 
 
