@@ -20,7 +20,7 @@ from lepton_kit.planning import cost, noise
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import Law, Prediction, Row
 from lepton_kit.planning.power import Power
-from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting
+from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, Setting, whole
 from lepton_kit.runtime.energy.counters import table_power
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Plan:
         changes: dict[str, Any] = {"workers": workers, "hosts": hosts, "batch": batch, "link": link_of(link)}
         given = {name: value for name, value in changes.items() if value is not None}
         if batch is not None:
-            if isinstance(batch, int) and batch > self.samples:
+            if whole("batch", batch) > self.samples:
                 raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
             given["longest_block"] = block_of(self.samples, batch)
         if "hosts" in given and given["hosts"] > 1 and given.get("link", self.base.link) == LOOPBACK:
@@ -143,7 +143,8 @@ class Plan:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
         base = self.setting(**changes)
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
-        most = min(most or (MOST if grows else max(4, 2 * base.places)), base.batch)
+        enough = MOST if grows else max(4, 2 * base.places)
+        most = min(enough if most is None else whole("workers", most), base.batch)
         counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         return [
             self.of(base.with_workers(count) if grows else replace(base, workers=count))
@@ -169,7 +170,7 @@ class Plan:
         found = (
             self.over(**changes)
             if workers is None
-            else [self.of(self.setting(count, **changes)) for count in workers]
+            else [self.of(self.setting(count, **changes)) for count in _several("workers", workers)]
         )
         bill = Bill(power or table_power(), cost.load(prices), instance, self.threads)
         return told.table(found, bill)
@@ -221,11 +222,14 @@ class Plan:
         """The workers and the global batch with which the run ends soonest, without workers that don't pay.
 
         ``most`` bounds the workers; ``batches`` are looked at if the noise scale is known, else the planned one is kept, since
-        another may need more epochs.
+        another may need more epochs. Raises `ConfigError`.
         """
-        tried = [self.base.batch]
+        now, tried = self.base.batch, [self.base.batch]
+        if batches is not None:
+            batches = [whole("batches", batch) for batch in _several("batches", batches)]
         if self.noise is not None:
-            tried = sorted({*tried, *(batches or (self.base.batch * 2**k for k in range(-2, 4)))})
+            near = (now // 4, now // 2, *(now * 2**k for k in range(1, 4)))
+            tried = sorted({now, *(near if batches is None else batches)})
             tried = [batch for batch in tried if 1 <= batch <= self.samples]
         best: Prediction | None = None
         for batch in tried:
@@ -233,11 +237,10 @@ class Plan:
             if best is None or (found.seconds and best.seconds and found.seconds.value < best.seconds.value):
                 best = found
         assert best is not None
-        now = self.of(self.base)
         options = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
-        return Advice(options, best, told.advice(best, now, self.noise is not None))
+        return Advice(options, best, told.advice(best, self.of(self.base), self.noise is not None))
 
     def _paying_at(self, batch: int, most: int | None) -> Prediction:
         found = self.over(most, batch=batch) if batch != self.base.batch else self.over(most)
@@ -246,6 +249,14 @@ class Plan:
             if gain < PAYS * (more.setting.workers / one.setting.workers - 1):
                 return one
         return found[-1]
+
+
+def _several(name: str, given: Any) -> list[Any]:
+    """What was given as a list. Raises `ConfigError` for one thing alone, a text, or nothing."""
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+    if not found:
+        raise ConfigError(name, given=given, rule="whole numbers in a list, such as [1, 2, 4]")
+    return found
 
 
 def block_of(samples: int, batch: int) -> int:
@@ -261,7 +272,10 @@ def read_noise(given: Any) -> Estimate | None:
     """
     if given is None or isinstance(given, Estimate):
         return given
-    values = (given, given, given) if isinstance(given, int | float) else tuple(given)
-    if len(values) != 3 or not 0 <= values[1] <= values[0] <= values[2]:
-        raise ConfigError("noise", given=given, rule="samples of at least 0, or (samples, low, high)")
-    return Estimate(*(float(one) for one in values))
+    try:
+        values = [float(one) for one in ((given,) * 3 if isinstance(given, int | float) else given)]
+        if len(values) == 3 and 0 <= values[1] <= values[0] <= values[2]:
+            return Estimate(*values)
+    except (TypeError, ValueError):
+        pass
+    raise ConfigError("noise", given=given, rule="samples of at least 0, or (samples, low, high)")
