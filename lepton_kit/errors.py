@@ -1,7 +1,9 @@
 """One exception tree: every error that lepton_kit raises on purpose is a LeptonError."""
 
+import contextlib
 import errno
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -44,6 +46,23 @@ class ConfigError(LeptonError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_config_error, (self.field, self.given, self.rule)
+
+
+@contextlib.contextmanager
+def writing(field: str, path: Path) -> Iterator[None]:
+    """Around what writes to a path that somebody gave: where that can't be done, a `ConfigError` names it and says why.
+
+    >>> with writing("path", Path("/dev/null/plan.svg")):
+    ...     Path("/dev/null/plan.svg").write_text("")
+    Traceback (most recent call last):
+    ...
+    lepton_kit.errors.ConfigError: path: got '/dev/null/plan.svg'; expected a place to write to (Not a directory)
+    """
+    try:
+        yield
+    except OSError as failure:
+        why = why_not_written(failure, path.parent)
+        raise ConfigError(field, given=str(path), rule=f"a place to write to ({why})") from None
 
 
 def _rebuild_config_error(field: str, given: object, rule: str) -> ConfigError:

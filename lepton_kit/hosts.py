@@ -247,7 +247,7 @@ def _parsed(field: str, text: str) -> str:
 def _from_file(path: Path, *, or_none: bool = False) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as failure:
         raise ConfigError(
             "hosts", given=str(path), rule=f"a YAML file that can be read ({failure})"
         ) from None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.errors import ConfigError, LeptonError, RunError
+from lepton_kit.errors import ConfigError, LeptonError, RunError, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,12 +97,8 @@ def _write_csv(table: pd.DataFrame, place: str) -> None:
     if place == "-":
         print(table.to_csv(index=False), end="")
         return
-    try:
+    with writing("--csv", Path(place)):
         table.to_csv(place, index=False)
-    except OSError as failure:
-        raise ConfigError(
-            "--csv", given=place, rule=f"a file that can be written ({failure.strerror})"
-        ) from None
     print(f"lepton: {len(table)} runs in {place}", file=sys.stderr)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.errors import ConfigError
+from lepton_kit.errors import ConfigError, writing
 
 
 def add_verb(verb: Any) -> None:
@@ -76,7 +76,8 @@ def plan(options: argparse.Namespace) -> int:
     table = found.table(options.workers, prices=options.prices, instance=options.instance, **changes)
     advice = found.advise(wire=options.wire)
     if options.figure:
-        Path(options.figure).write_text(found.figure(**changes).svg, encoding="utf-8")
+        with writing("--figure", Path(options.figure)):
+            Path(options.figure).write_text(found.figure(**changes).svg, encoding="utf-8")
     if options.json:
         rows = json.loads(table.reset_index().to_json(orient="records"))
         told = {"told": found.told(), "advice": {**advice.options, "text": advice.text}, "rows": rows}

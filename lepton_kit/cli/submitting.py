@@ -83,7 +83,7 @@ def export_job(options: argparse.Namespace) -> int:
     """Write a scheduler's file."""
     from lepton_kit.client import job_files
     from lepton_kit.config import RunConfig
-    from lepton_kit.errors import ConfigError
+    from lepton_kit.errors import ConfigError, writing
 
     config = RunConfig.load(options.config)
     if options.scheduler == "kubernetes":
@@ -99,5 +99,6 @@ def export_job(options: argparse.Namespace) -> int:
     if options.output is None:
         print(text, end="")
     else:
-        Path(options.output).write_text(text, encoding="utf-8")
+        with writing("--output", Path(options.output)):
+            Path(options.output).write_text(text, encoding="utf-8")
     return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,21 @@ LOOK_SECONDS = 1.0
 COMMAND_SECONDS = 60.0
 """A command that takes longer is ended: the next alert waits for it."""
 Notify = Callable[[Alert], object] | str
+
+
+def run_command(command: str, environment: Mapping[str, str]) -> None:
+    """Run a shell command to its end; one that takes longer is ended with all that it has started. Raises what it fails with."""
+    with subprocess.Popen(
+        command, shell=True, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            failed = process.wait(COMMAND_SECONDS)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if failed:
+        raise subprocess.CalledProcessError(failed, command)
 
 
 class Alerts:
@@ -87,9 +103,6 @@ class Alerts:
                 self._notify(alert)
                 return
             said = {"LEPTON_RUN": alert.run, "LEPTON_ALERT": alert.kind, "LEPTON_TEXT": alert.text}
-            subprocess.run(
-                self._notify, shell=True, env=os.environ | said, timeout=COMMAND_SECONDS, check=True,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+            run_command(self._notify, os.environ | said)
         except Exception as failure:
             warnings.warn(f"alert {alert.kind} of {alert.run} could not be told: {failure}", stacklevel=1)

@@ -15,7 +15,7 @@ from lepton_kit.deploy.modelcard import sections
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.scoring import wilson
 from lepton_kit.drawing import SVG, Picture, still
-from lepton_kit.errors import CompressionError, ConfigError, DataError
+from lepton_kit.errors import CompressionError, ConfigError, DataError, writing
 from lepton_kit.rundir.view import RunView, main_metric
 
 if TYPE_CHECKING:
@@ -213,12 +213,8 @@ class Comparison:
         from lepton_kit.client.compare_show import page
 
         text = page(self, self.figure(**drawn)) if path.suffix == ".html" else self.to_markdown()
-        try:
+        with writing("path", path):
             path.write_text(text, encoding="utf-8")
-        except OSError as failure:
-            raise ConfigError(
-                "path", given=str(path), rule=f"a place to write to ({failure.strerror})"
-            ) from None
         return path
 
     def to_dict(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Devices:
         count = len(room.cores)
         text = f"{count} core{'s' * (count != 1)} ({physical(room.cores)} physical, {nodes} NUMA node{'s' * (nodes != 1)}), "
         if len(room.usable) < count:
-            text += f"{tell_cores(room.usable)} usable, "
+            text += f"core{'s' * (len(room.usable) != 1)} {tell_cores(room.usable)} usable, "
         if self.inventory.cores_usable < len(room.usable):
             text += f"a quota of {room.quota:g} cores, "
         targets = len(self.inventory.of_kind("fpga"))

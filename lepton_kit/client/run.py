@@ -16,7 +16,7 @@ from lepton_kit.client.resuming import AS_IT_WAS
 from lepton_kit.client.script import absolute, as_python, with_changes
 from lepton_kit.data import Dataset
 from lepton_kit.data.frozen import open_frozen, with_data
-from lepton_kit.errors import LeptonError, RunError
+from lepton_kit.errors import LeptonError, RunError, writing
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import RunPaths, Status, find_run
 from lepton_kit.rundir.alerts import STALL_SECONDS
@@ -119,10 +119,10 @@ class Run(AskedRun):
 
         ``samples_per_second`` is its speed while it computes. The parts are in percent of the last 5 s of training:
         data, computing, communicating, waiting (for the slowest rank) and other (callbacks, validation, the loop).
-        Of a run that has ended it is what was told last, and the state is ``ended``.
+        Of a run that has ended it is what was told last, and the state is ``ended``; of a paused one it is ``paused``.
         ``stolen_percent`` is the part of the time in which it could have run and had no core; ``memory_mb`` is in MB.
         """
-        return watching.workers_table(self.view())
+        return watching.workers_table(self.view(), self.status)
 
     def trace(self, path: str | Path = "trace.json", *, steps: int = 1000) -> Path:
         """Write where the time of each rank went in the last steps as a trace, for ui.perfetto.dev or chrome://tracing.
@@ -306,7 +306,8 @@ class Run(AskedRun):
         """The YAML that repeats this run from a shell; written to ``path`` if given (paths in it are absolute)."""
         text = absolute(self.config, self.directory).to_yaml()
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            with writing("path", Path(path)):
+                Path(path).write_text(text, encoding="utf-8")
         return text
 
     def code(self) -> str:

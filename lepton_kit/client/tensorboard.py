@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.errors import RunError
+from lepton_kit.errors import RunError, writing
 
 NAME = "events.out.tfevents.0000000000.lepton"
 """One file a rank: written anew, it takes the place of the one before."""
@@ -25,7 +25,8 @@ def write_scalars(events: Iterable[Mapping[str, Any]], folder: Path) -> list[Pat
     written = []
     for rank in range(max(len(one["busy"]) for one in reports)):
         place = folder / f"rank-{rank}" / NAME
-        place.parent.mkdir(parents=True, exist_ok=True)
+        with writing("folder", place.parent):
+            place.parent.mkdir(parents=True, exist_ok=True)
         new = place.with_name(f".{NAME}.new")
         with TFRecordWriter(str(new)) as writer:
             writer.write(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.rundir import RunView
+from lepton_kit.errors import ConfigError, RunError, writing
+from lepton_kit.rundir import RunView, Status
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.ranks import RankTime
 
@@ -22,16 +22,23 @@ SPANS = {"data": "data", "compute": "busy", "wait": "waited", "communicate": "co
 """Names of the spans of a trace, in their order, and where a report has their seconds."""
 
 
-def workers_table(view: RunView) -> pd.DataFrame:
-    """A row for each worker, ranks first: see `Run.workers_table`. Of a run that has ended those that trained last."""
+def workers_table(view: RunView, status: Status | None = None) -> pd.DataFrame:
+    """A row for each worker, ranks first: see `Run.workers_table`. Of a run that has ended those that trained last.
+
+    ``status`` is the run's where more is known than its log says: a driver that was killed has written nothing of it.
+    """
     import pandas as pd
 
-    over = not view.workers and view.done
-    workers = view.last_workers if over else view.workers
+    status = view.status if status is None else status
+    workers = view.last_workers if status.is_over else view.workers
     times = {row.rank: row for row in view.ranks.times()}
     loads = view.ranks.loads()
     rows = [_row(one, times, loads) for one in workers]
-    rows = [{**row, "state": "ended"} for row in rows] if over else rows
+    for row in rows:
+        if status.is_over:
+            row["state"] = "ended"
+        elif status is Status.PAUSED and row["state"] == "training":
+            row["state"] = "paused"
     rows.sort(key=lambda row: (row["rank"] is None, row["rank"], row["worker"]))
     columns = [
         "rank",
@@ -86,7 +93,8 @@ def trace(events: Iterable[Mapping[str, Any]], path: Path, steps: int) -> Path:
             hosts |= {one["rank"]: one.get("host") for one in event["workers"] if one.get("rank") is not None}
     if not kept:
         raise RunError("no report tells where the time of its ranks went; a run tells once a second")
-    write_atomically(path, json.dumps({"traceEvents": traced(kept, hosts), "displayTimeUnit": "ms"}))
+    with writing("path", path):
+        write_atomically(path, json.dumps({"traceEvents": traced(kept, hosts), "displayTimeUnit": "ms"}))
     return path
 
 

@@ -21,7 +21,7 @@ from lepton_kit.deploy.modelcard.card import check_folder
 from lepton_kit.deploy.runners import of_keras, open_runner, samples_of
 from lepton_kit.deploy.splits import first_rows, store_samples
 from lepton_kit.deploy.subject import is_run, prepare, store_model
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, writing
 from lepton_kit.models.payload import copy_code
 from lepton_kit.processes.isolated import Call, Workshop
 
@@ -68,7 +68,8 @@ def export(
     samples = None if samples is None else samples_of(samples, "samples")
     folder = Path(folder)
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing("folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lepton-export-") as home, Workshop() as workshop:
         run = call or workshop
         model, beside = _subject(run_or_model, data, Path(home))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.errors import ConfigError, ModelError
+from lepton_kit.errors import ConfigError, ModelError, writing
 
 CELLS = ("conv", "gru", "lstm")
 TASKS = ("classification", "regression")
@@ -243,13 +243,14 @@ class LeptonModel:
         path = Path(path)
         if path.suffix != ".keras":
             raise ModelError(f"{path}: expected a file name that ends in .keras")
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
-        try:
-            self.network.save(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with writing("path", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.network.save(temporary)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
         return path
 
     @classmethod

@@ -149,14 +149,20 @@ def load(path: str | Path | None = None) -> Prices:
     >>> load().electricity.currency
     'EUR'
     """
-    file = SHIPPED if path is None else Path(path)
     try:
+        file = SHIPPED if path is None else Path(path)
         told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except TypeError:
+        raise ConfigError("prices", given=path, rule="the path of a YAML file") from None
     except OSError as failure:
         raise ConfigError(
             "prices", given=str(path), rule=f"a YAML file that can be read ({failure.strerror})"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as failure:  # a date such as 2026-02-30 is a ValueError
         said = " ".join(str(failure).split())
         raise ConfigError("prices", given=str(path), rule=f"a YAML file ({said})") from None
     return read(told, file.name)

@@ -87,6 +87,17 @@ class Link:
 LOOPBACK = Link(math.inf, 0.0)
 
 
+def whole(name: str, value: Any) -> int:
+    """A whole number of at least 1, also one of numpy. Raises `ConfigError` that names the field.
+
+    >>> whole("batch", np.int64(64))
+    64
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError(name, given=value, rule="a whole number of at least 1")
+    return int(value)
+
+
 @dataclass(frozen=True)
 class Setting:
     """Where and on what a step is computed.
@@ -107,9 +118,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "places", "hosts", "longest_block"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(name, given=value, rule="a whole number of at least 1")
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.wire_bytes not in WIRES.values():
             raise ConfigError("wire_bytes", given=self.wire_bytes, rule="4 (float32) or 2 (float16)")
         if self.workers > self.batch:

@@ -48,7 +48,7 @@ def test_cores_tell_who_has_them(found: client.Devices):
 
 
 def test_it_reads_well_in_one_line_as_text_and_as_a_page(found: client.Devices):
-    assert repr(found).startswith("<Devices: 8 cores (4 physical, 2 NUMA nodes), 0-6 usable, ")
+    assert repr(found).startswith("<Devices: 8 cores (4 physical, 2 NUMA nodes), cores 0-6 usable, ")
     assert "1 GPU" in repr(found)
     assert "run-b" in str(found)
     page = found._repr_html_()

@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import lepton_kit as lk
@@ -131,6 +132,8 @@ def test_a_slow_link_takes_longer_than_a_fast_one_and_hosts_need_one(two_cores):
         ({"batch": 4000}, "batch"),
         ({"batch": 0}, "batch"),
         ({"batch": -1}, "batch"),
+        ({"batch": "64"}, "batch"),
+        ({"batch": 64.0}, "batch"),
         ({"hosts": 0}, "hosts"),
         ({"hosts": 3, "link": "1gbit/1"}, "hosts"),
         ({"link": "fast"}, "link"),
@@ -200,6 +203,48 @@ def test_advice_on_a_link_names_the_wire_that_it_is_for():
     assert "wire" not in made().advise(wire="float16").options
 
 
+def test_numbers_of_numpy_are_numbers(two_cores):
+    asked = two_cores.predict(np.int64(2), batch=np.int64(64)).setting
+    assert (asked.workers, asked.batch) == (2, 64)
+    assert type(asked.batch) is int
+    patient = made(read_noise(1e6)).advise(batches=np.array([256, 512]))
+    assert patient.options["batch_size"] == 512
+    assert type(patient.options["batch_size"]) is int
+
+
+@pytest.mark.parametrize("given", [[], "12", 3])
+def test_numbers_of_workers_of_a_table_come_in_a_list(two_cores, given):
+    with pytest.raises(ConfigError, match="workers"):
+        two_cores.table(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"most": 0}, "most"),
+        ({"batches": [0]}, "batches"),
+        ({"batches": [64.5]}, "batches"),
+        ({"batches": []}, "batches"),
+        ({"batches": 64}, "batches"),
+    ],
+)
+def test_advice_on_what_can_not_be_is_refused(two_cores, given, field):
+    with pytest.raises(ConfigError, match=field):
+        two_cores.advise(**given)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 120, 1280])
+def test_a_noise_scale_alone_gives_batches_of_whole_samples(two_cores, batch):
+    """None are named: those around the planned one are looked at, of which a quarter need not be whole."""
+    base = Setting(1, batch, 2)
+    planned = Plan(
+        two_cores.law, two_cores.rows, base, samples=1280, epochs=10, noise=read_noise((1.0, 0.5, math.inf))
+    )
+    advised = planned.advise().options["batch_size"]
+    assert type(advised) is int
+    assert 1 <= advised <= 8 * batch
+
+
 def test_hosts_grow_with_the_workers_where_there_is_a_link():
     planned = made()
     found = planned.over(8, link="10gbit/0.1")
@@ -261,6 +306,8 @@ def test_links_come_from_text_and_from_what_a_check_has_found():
         ({"data": 1, "threads": "x"}, "threads"),
         ({"data": 1, "wire": "int8"}, "wire"),
         ({"data": 1, "batch_size": 8, "measured": (1, 16)}, "measured"),
+        ({"noise": "many"}, "noise"),
+        ({"noise": (1.0, None, 2.0)}, "noise"),
         ({}, "data"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from lepton_kit.client.tensorboard import write_scalars
 from lepton_kit.client.watching import trace, workers_table
 from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.rundir import RunView
+from lepton_kit.rundir import RunView, Status
 
 WORKERS = [
     {"worker": 3, "pid": 9, "state": "standby", "rank": None, "memory_bytes": None, "host": "b"},
@@ -85,6 +85,35 @@ def test_of_a_run_that_has_ended_the_last_table_stays():
     assert found["state"].tolist() == ["ended"] * 3
     assert found["rank"].tolist() == [0, 1, pd.NA]
     assert found["samples_per_second"].iloc[1] == pytest.approx(500)
+
+
+def test_a_driver_that_was_killed_leaves_workers_that_have_ended():
+    """It has written no last word: the log still says that they train."""
+    view = RunView()
+    for event in events():
+        view.feed(event)
+    assert workers_table(view, Status.INTERRUPTED)["state"].tolist() == ["ended"] * 3
+    assert workers_table(view, Status.RUNNING)["state"].iloc[0] == "training"
+
+
+def test_workers_of_a_paused_run_do_not_train():
+    view = RunView()
+    for event in [
+        *events(),
+        {"kind": "status", "time": 3.1, "status": "paused", "cause": None, "driver_pid": 1},
+    ]:
+        view.feed(event)
+    found = workers_table(view)
+    assert found["state"].tolist() == ["paused", "paused", "standby"]
+    assert found["rank"].tolist() == [0, 1, pd.NA]
+
+
+def test_a_trace_that_can_not_be_written_is_refused_with_its_path(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"^path: got '.*nothere/trace\.json'; .*No such file"):
+        trace(events(), tmp_path / "nothere" / "trace.json", 1000)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"^folder: .*Not a directory"):
+        write_scalars(events(), tmp_path / "file" / "board")
 
 
 def test_a_run_without_workers_has_an_empty_table():

@@ -68,6 +68,9 @@ def test_a_file_without_hosts_is_named(tmp_path: Path):
     file.write_text("a: 1\n")
     with pytest.raises(ConfigError, match=r"hosts\.yaml'; expected a file with a list of hosts"):
         read_hosts(file)
+    file.write_text("- 2026-02-30\n")  # YAML takes it for a date, and there is no such day
+    with pytest.raises(ConfigError, match=r"hosts\.yaml'; expected a YAML file that can be read"):
+        read_hosts(file)
 
 
 MODEL = {"kind": "lepton", "input_shape": (8, 8, 1), "num_classes": 10}

@@ -58,6 +58,8 @@ def test_links_are_read_and_told():
         ("hosts", 0),
         ("hosts", 3),
         ("workers", 1.5),
+        ("batch", True),
+        ("batch", "8"),
     ],
 )
 def test_a_setting_that_can_not_be_names_its_field(field, given):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from lepton_kit.client import alerting
@@ -138,3 +141,19 @@ def test_a_command_that_hangs_is_ended(run: Any, monkeypatch: pytest.MonkeyPatch
         time.sleep(0.01)
     alerts.stop()
     assert "timed out" in warned[0]
+
+
+def test_a_command_that_hangs_is_ended_with_what_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    note = tmp_path / "pid"
+    command = f'sleep 600 & echo $! > "{note}.new" && mv "{note}.new" "{note}"; wait'
+    seconds = 0.2
+    while not note.exists():  # a slow machine needs longer for the command to begin
+        monkeypatch.setattr(alerting, "COMMAND_SECONDS", seconds)
+        with pytest.raises(subprocess.TimeoutExpired):
+            alerting.run_command(command, os.environ)
+        seconds *= 2
+    child = int(note.read_text())
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)

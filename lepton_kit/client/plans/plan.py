@@ -21,7 +21,7 @@ from lepton_kit.planning import cost, noise
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import Law, Prediction, Row
 from lepton_kit.planning.power import Power
-from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, WIRES, Setting, wire_bytes
+from lepton_kit.planning.scaling import LONGEST_BLOCK, LOOPBACK, WIRES, Setting, whole, wire_bytes
 from lepton_kit.runtime.energy.counters import table_power
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Workers that are looked at where they may stand on more hosts."""
-COUNTS = "numbers of workers, such as [1, 2, 4]"
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
 
@@ -88,7 +87,7 @@ class Plan:
             "wire_bytes": None if wire is None else wire_bytes(wire),
         }  # fmt: skip
         given = {name: value for name, value in changes.items() if value is not None}
-        if isinstance(batch, int) and batch > self.samples:
+        if batch is not None and whole("batch", batch) > self.samples:
             raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
         changed = replace(self.base, **given)
         if changed.hosts > 1 and changed.link == LOOPBACK:
@@ -152,11 +151,10 @@ class Plan:
 
     def over(self, most: int | None = None, **changes: Any) -> list[Prediction]:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
-        if most is not None:
-            whole_number("most", most)
         base = self.setting(**changes)
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
-        most = min(most or (MOST if grows else max(4, 2 * base.places)), base.batch)
+        enough = MOST if grows else max(4, 2 * base.places)
+        most = min(enough if most is None else whole("most", most), base.batch)
         counts = [*range(1, min(most, 16) + 1), *(2**k for k in range(5, most.bit_length()))]
         return [
             self.of(base.with_workers(count) if grows else replace(base, workers=count))
@@ -179,11 +177,7 @@ class Plan:
         is a YAML file, or the shipped one, and ``instance`` a cloud instance in it that is paid by the hour; docs/energy.md says
         more. All of it is estimated. Raises `ConfigError`.
         """
-        if workers is not None and (isinstance(workers, str) or not isinstance(workers, Iterable)):
-            raise ConfigError("workers", given=workers, rule=COUNTS)
-        counts = None if workers is None else list(workers)
-        if counts == []:
-            raise ConfigError("workers", given=counts, rule=COUNTS)
+        counts = None if workers is None else _several("workers", workers)
         found = (
             self.over(**changes)
             if counts is None
@@ -215,7 +209,7 @@ class Plan:
         """
         for name, value in (("workers", workers), ("width", width)):
             if value is not None:
-                whole_number(name, value)
+                whole(name, value)
         batches = (
             [self.base.batch]
             if changes
@@ -248,11 +242,14 @@ class Plan:
         ``most`` bounds the workers; ``batches`` are looked at if the noise scale is known, else the planned one is kept, since
         another may need more epochs. ``wire`` is that of `launch`. Raises `ConfigError`.
         """
-        for batch in batches or ():
-            self.setting(1, batch=batch)
-        tried = [self.base.batch]
+        if batches is not None:
+            batches = [whole("batches", batch) for batch in _several("batches", batches)]
+            for batch in batches:
+                self.setting(1, batch=batch)
+        now, tried = self.base.batch, [self.base.batch]
         if self.noise is not None:
-            tried = sorted({*tried, *(batches or (self.base.batch * 2**k for k in range(-2, 4)))})
+            near = (now // 4, now // 2, *(now * 2**k for k in range(1, 4)))
+            tried = sorted({now, *(near if batches is None else batches)})
             tried = [batch for batch in tried if 1 <= batch <= self.samples]
         best: Prediction | None = None
         for batch in tried:
@@ -260,13 +257,12 @@ class Plan:
             if best is None or (found.seconds and best.seconds and found.seconds.value < best.seconds.value):
                 best = found
         assert best is not None
-        now = self.of(self.base)
         options: dict[str, Any] = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
         if best.setting.hosts > 1 and best.setting.wire_bytes == WIRES["float16"]:
             options["wire"] = "float16"
-        return Advice(options, best, told.advice(best, now, self.noise is not None))
+        return Advice(options, best, told.advice(best, self.of(self.base), self.noise is not None))
 
     def _paying_at(self, batch: int, most: int | None, wire: str | None) -> Prediction:
         found = self.over(most, batch=batch, wire=wire)
@@ -277,15 +273,17 @@ class Plan:
         return found[-1]
 
 
+def _several(name: str, given: Any) -> list[Any]:
+    """What was given as a list. Raises `ConfigError` for one thing alone, a text, or nothing."""
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+    if not found:
+        raise ConfigError(name, given=given, rule="whole numbers in a list, such as [1, 2, 4]")
+    return found
+
+
 def block_of(samples: int, batch: int) -> int:
     """The most steps that a block can have: an epoch's."""
     return max(1, min(LONGEST_BLOCK, samples // batch))
-
-
-def whole_number(name: str, value: Any) -> None:
-    """Raises `ConfigError` for anything but a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(name, given=value, rule="a whole number of at least 1")
 
 
 def read_noise(given: Any) -> Estimate | None:

@@ -18,7 +18,7 @@ from lepton_kit.deploy import sidecars, splits
 from lepton_kit.deploy.modelcard import samples, show
 from lepton_kit.deploy.modelcard.judge import judge
 from lepton_kit.deploy.modelcard.sections import FILE, DataFacts, Facts, OutputCard, load
-from lepton_kit.errors import ConfigError, DataError
+from lepton_kit.errors import ConfigError, DataError, writing
 from lepton_kit.models.answers import Answer
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class ModelCard:
     def save(self, path: str | Path) -> Path:
         """Write the card: to a folder as ``card.json``, ``card.md`` and ``card.html``, or to one file by its suffix.
 
-        Raises `ConfigError` for a file of another suffix, and `DataError` for a folder that holds the report card of a
+        Raises `ConfigError` for a file of another suffix and where it can't be written, and `DataError` for a folder that holds the report card of a
         compression, which has the same file name.
         """
         path = Path(path)
@@ -142,14 +142,18 @@ class ModelCard:
         }
         suffix = path.suffix[1:].lower()
         if suffix in texts and not path.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sidecars.put(path, texts[suffix]())
+            text = texts[suffix]()
+            with writing("path", path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                sidecars.put(path, text)
             return path
         check_place(path)
         check_folder(path)
-        path.mkdir(parents=True, exist_ok=True)
-        for suffix, text in texts.items():
-            sidecars.put(path / f"card.{suffix}", text())
+        made = {suffix: text() for suffix, text in texts.items()}
+        with writing("path", path):
+            path.mkdir(parents=True, exist_ok=True)
+            for suffix, told in made.items():
+                sidecars.put(path / f"card.{suffix}", told)
         return path
 
     @classmethod

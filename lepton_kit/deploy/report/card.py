@@ -16,7 +16,7 @@ from lepton_kit.deploy.report.rows import COLUMNS, Figure, Row
 from lepton_kit.deploy.report.saving import same_for_less
 from lepton_kit.deploy.report.still import front_picture
 from lepton_kit.drawing import Picture
-from lepton_kit.errors import CompressionError
+from lepton_kit.errors import CompressionError, writing
 from lepton_kit.models.answers import FILE as ANSWERS
 from lepton_kit.rundir.reading import read_mapping
 
@@ -123,10 +123,18 @@ class ReportCard:
         return self.to_markdown()
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``card.json`` and ``card.md``, and copy the model files and their preprocessing. Returns the folder."""
+        """Write ``card.json`` and ``card.md``, and copy the model files and their preprocessing. Returns the folder.
+
+        Raises `ConfigError` where it can't be written.
+        """
+        folder = Path(folder)
+        with writing("folder", folder):
+            self._save(folder)
+        return folder
+
+    def _save(self, folder: Path) -> None:
         import shutil
 
-        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.folder and Path(self.folder).resolve() != folder.resolve():
             files = [row.file for row in self.rows if row.file]
@@ -137,7 +145,6 @@ class ReportCard:
             temporary = folder / f"{name}.part"
             temporary.write_text(text, encoding="utf-8")
             os.replace(temporary, folder / name)
-        return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> ReportCard:
