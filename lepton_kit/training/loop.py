@@ -12,6 +12,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError
 from lepton_kit.training import logged, messages, room, state
 from lepton_kit.training.agreement import Agreement, Blocks
+from lepton_kit.training.booking import Booking
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.clocks import Clock
 from lepton_kit.training.collective import Kind, is_collective_failure
@@ -91,9 +92,10 @@ class Worker:
         self._size = membership.world_size
         self._weights, self._blocks = join.weights, Blocks()
         self._step.slowness = self._channel.slowness
-        self._clock, self._block = Clock(self._collective.inside_seconds, self._channel.slowness), (0, 0)
+        self._clock = Clock(self._collective.inside_seconds, self._channel.slowness)
         paced = self._rank == 0 and self._job.config.workers.weights == "auto"
-        self._pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
+        pacing = Pacing(self._channel, self._generation, self._job.global_batch) if paced else None
+        self._books = Booking(self._clock, self._reports, pacing, self._rank, self._size)
         self._logged_epochs, self._desired = join.logged_epochs, desired_at(join)
         self._reports.begin(join)
         left, self._left = self._left, None
@@ -171,8 +173,7 @@ class Worker:
                 self.trained_until = time.monotonic()  # that it was held is no loss of time
                 if not isinstance(answer, messages.Resume):
                     return "stop" if isinstance(answer, messages.Stop) else "reform"
-                if self._pacing is not None:
-                    self._pacing.restart()  # the first block after a rest says little
+                self._books.restart()  # the first block after a rest says little
                 self._desired.action = TRAIN
                 continue
             if plan.action in (REFORM, STOP):
@@ -188,14 +189,14 @@ class Worker:
             self._finish_epoch_if_due()
             if self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
                 self._save(background=True)
-        self._book_last()
+        self._settle()
         self._report()
         self._save()
         return "finished"
 
     def _agree(self) -> Agreement:
         """All ranks take rank 0's decision, and learn where the time of each went in the last block."""
-        said, desired = self._own_figures(), self._desired
+        said, desired = self._books.said(), self._desired
         if self._rank == 0:
             for command in self._channel.take_commands():
                 desired.obey(command)
@@ -204,32 +205,19 @@ class Worker:
             desired.learning_rate, desired.weights = 0.0, ()
         agreed = self._blocks.timed(lambda: said.by(self._collective))
         self.trained_until = time.monotonic()  # validation and callbacks are part of training
-        self._book(agreed)
+        self._books.book(agreed, self._weights)
         if agreed.speeds.any():
             self._weigh([float(speed) for speed in agreed.speeds])
         self._reports.tell(desired)
         return agreed
-
-    def _own_figures(self) -> Agreement:
-        """What this rank says of the last block."""
-        said, self._taken = Agreement(self._size), time.monotonic()
-        said.figures[self._rank], said.norms[self._rank] = self._clock.take(), self._reports.own_norm()
-        return said
-
-    def _book(self, agreed: Agreement) -> None:
-        """Where the time of each rank went in the last block."""
-        self._reports.note(agreed, self._taken)
-        if self._pacing is not None:
-            self._pacing.note(agreed.figures, *self._block, self._weights)
-        self._block = (0, 0)
 
     def _weigh(self, weights: list[float]) -> None:
         """Cut by these speeds from here on; what was cut otherwise is told before."""
         self._report()
         self._weights = weights
         self._reports.weigh(weights)
-        if self._pacing is not None:
-            self._pacing.restart()
+        self._books.restart()
+        if self._rank == 0:
             gain = self._desired.gain
             self._channel.send(logged.Weighed(step=self.position, weights=weights, gain=gain))
 
@@ -272,7 +260,7 @@ class Worker:
 
     def _run_block(self, steps: int) -> None:
         first = self.position
-        self._block = (steps, self._job.batch_size(first))
+        self._books.begin(steps, self._job.batch_size(first))
         with self._clock.reading(steps):
             block = self._job.block(first, steps, self._weights, self._rank)
         try:
@@ -324,7 +312,7 @@ class Worker:
         completed = length.completed_epochs(self.position, self.stopped_by is not None)
         if completed <= self._logged_epochs:
             return
-        self._book_last()
+        self._settle()
         number, epoch = completed - 1, length.first_epoch + completed - 1
         metrics = self._logs()
         validation = self._validate(completed)
@@ -342,8 +330,7 @@ class Worker:
             monitor = self._job.config.training.keep_best
             about = {"epoch": epoch, "quantity": monitor, "value": logs[str(monitor).partition(":")[0]]}
             self._saver.save_best(self._folder, self._variables, step=self.position, **about)
-        self._clock.skip()
-        self._reports.beside_steps()
+        self._books.skip()
         self._report()
         if self._rank == 0:
             figures: dict[str, Any] = {"metrics": metrics | self._decisions.added, "validation": validation}
@@ -378,10 +365,8 @@ class Worker:
     def _report(self) -> None:
         self._reports.tell(self._desired, force=True)
 
-    def _book_last(self) -> None:
-        """Book the last block now, where a report comes before the agreement that would."""
-        if self._block[0]:
-            self._book(self._own_figures().by(self._collective))
+    def _settle(self) -> None:
+        self._books.settle(self._collective, self._weights)
 
     def _save(self, background: bool = False) -> None:
         if self._rank == 0:
