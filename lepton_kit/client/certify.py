@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,6 +12,7 @@ from lepton_kit.client.launch import Plan, plan
 from lepton_kit.client.options import LaunchOptions
 from lepton_kit.client.run import Run
 from lepton_kit.errors import ConfigError
+from lepton_kit.processes.scratch import passing
 from lepton_kit.runtime.folder import begin
 from lepton_kit.training import state
 
@@ -90,7 +90,7 @@ def certify(model: Any, data: Any, *, steps: int = 20, **options: Unpack[LaunchO
             )
     options = {"epochs": 1_000_000, "name": "certify", **options, "max_steps": steps}
     planned = plan(model, data, **options)
-    with tempfile.TemporaryDirectory(prefix="lepton-certify-") as folder:
+    with passing("lepton-certify-") as folder:
         run = Run(begin(planned.settings.name, folder, planned.store))
         try:
             about, expected = _reference(planned, run)

@@ -1,4 +1,4 @@
-"""Temporary folders that go with the process that made them: at its end, or if it was killed when the next one starts."""
+"""Temporary folders that go with the process that made them: at its end, or if it was killed when the next one starts, or at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -32,6 +34,35 @@ class Scratch:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def passing(prefix: str) -> Iterator[Path]:
+    """A `Scratch` folder for runs that nobody wants without this process: if it is killed, the folder goes at once, and they end.
+
+    >>> with passing("lepton-example-") as folder:
+    ...     folder.is_dir()
+    True
+    >>> folder.exists()
+    False
+    """
+    scratch = Scratch(prefix)
+    remove = ["sh", "-c", 'cat; rm -rf -- "$0"', str(scratch.path)]  # what it reads ends with this process
+    guard = subprocess.Popen(
+        remove,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    try:
+        yield scratch.path
+    finally:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+        scratch.close()
 
 
 def sweep(prefix: str) -> None:

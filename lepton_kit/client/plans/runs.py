@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from lepton_kit.client.run import Run
 from lepton_kit.errors import RunError
 from lepton_kit.planning.measured_steps import Told, read
 from lepton_kit.planning.scaling import Link
+from lepton_kit.processes.scratch import passing
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.events import EventReader
 
@@ -68,9 +68,9 @@ def measure(
 
 @contextmanager
 def started(start: Start, options: Mapping[str, Any]) -> Iterator[Run]:
-    """A run in a folder that goes with it; it is stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="lepton-plan-") as folder:
-        run = start(Path(folder), options)
+    """A run in a folder that goes with it; it is stopped at the end, and ends if this process is killed."""
+    with passing("lepton-plan-") as folder:
+        run = start(folder, options)
         try:
             yield run
         finally:
