@@ -180,15 +180,20 @@ def test_a_price_in_another_unit_is_refused_by_file_and_field(two_cores, tmp_pat
         two_cores.table([1], prices=prices)
 
 
-def test_halved_numbers_halve_the_bytes_between_hosts_and_nothing_else(two_cores):
-    where = {"workers": 4, "hosts": 2, "link": "100mbit/5"}
-    whole, half = two_cores.predict(**where), two_cores.predict(**where, wire="float16")
-    passed = 4 * 50_000 * (8 / 1e8 + two_cores.law.costs["wire"])
-    assert whole.parts["between"] - half.parts["between"] == pytest.approx(passed / 2)
-    assert half.step.value < whole.step.value
-    assert two_cores.predict(**where, wire="float32").step == whole.step
+def test_halved_numbers_halve_the_bytes_between_hosts_and_take_a_second_sum_of_what_stays_exact(two_cores):
+    """What pays for many weights over a link of low latency does not for few over one of high latency."""
+    near, far = ({"workers": 4, "hosts": 2, "link": link} for link in ("100mbit/0.1", "100mbit/5"))
+    costs = two_cores.law.costs
+    passed = 4 * 50_000 * (8 / 1e8 + costs["wire"])
+    for where, latency in ((near, 1e-4), (far, 5e-3)):
+        whole, half = two_cores.predict(**where), two_cores.predict(**where, wire="float16")
+        saved = whole.parts["between"] - half.parts["between"]
+        assert saved == pytest.approx(passed / 2 - 4 * costs["messages"] * latency)
+        assert two_cores.predict(**where, wire="float32").step == whole.step
+    assert two_cores.predict(**near, wire="float16").step.value < two_cores.predict(**near).step.value
+    assert two_cores.predict(**far, wire="float16").step.value > two_cores.predict(**far).step.value
     assert two_cores.predict(2, wire="float16").step == two_cores.predict(2).step
-    rows = [two_cores.table([4], hosts=2, link="100mbit/5", **more) for more in ({}, {"wire": "float16"})]
+    rows = [two_cores.table([4], hosts=2, link="100mbit/0.1", **more) for more in ({}, {"wire": "float16"})]
     assert rows[1].loc[4, "samples_per_second"] > rows[0].loc[4, "samples_per_second"]
 
 
