@@ -10,6 +10,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.cli import main
+from lepton_kit.client.plans import planning
 from lepton_kit.client.plans.plan import Plan, read_noise
 from lepton_kit.client.plans.planning import plan
 from lepton_kit.client.plans.runs import link_of
@@ -18,6 +19,7 @@ from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PlanPanel
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.measured_steps import Told
 from lepton_kit.planning.power import Power
 from lepton_kit.planning.scaling import NAMES, Link, Setting, parts
 from lepton_kit.runtime.hosts.findings import Checked, Pair
@@ -295,6 +297,41 @@ def test_the_shell_says_what_is_wrong(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.fixture
+def short_runs(monkeypatch):
+    """What short runs were asked for; each tells of a law that is known."""
+    asked = []
+
+    def measure(start, **options):
+        asked.append(options)
+        workers = options["workers"]
+        settings = [Setting(count, options["batch"], options["places"]) for count in workers]
+        rows = tuple(Row(one, float(sum(parts(COSTS, one, 50_000).values())), {}) for one in settings)
+        return Told(rows, {"parameters": 50_000, "samples": 1280}, None)
+
+    monkeypatch.setattr(planning, "measure", measure)
+    return asked
+
+
+@pytest.mark.parametrize("threads", [None, 2])
+def test_a_configuration_is_planned_with_its_own_threads_and_wire(short_runs, threads):
+    config = RunConfig.from_dict(
+        {
+            "model": {"kind": "lepton", "input_shape": [8, 8, 1], "num_classes": 10},
+            "data": {"kind": "sample", "name": "digits"},
+            "training": {"global_batch": 64},
+            "workers": {"threads": threads, "wire": "float16"},
+        }
+    )
+    found = plan(config, link="1gbit/0.5", across=True)
+    assert [one["batch"] for one in short_runs] == [64, 16, 64]
+    assert {one["threads"] for one in short_runs} == {threads or 1}
+    assert {one["wire"] for one in short_runs} == {"float16"}
+    assert found.threads == (threads or 1)
+    assert found.predict(4, hosts=2).step == found.predict(4, hosts=2, wire="float16").step
+    assert found.predict(4, hosts=2).step != found.predict(4, hosts=2, wire="float32").step
+
+
 def test_options_beside_a_configuration_are_refused():
     config = RunConfig.from_dict(
         {
@@ -389,6 +426,10 @@ def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path, capsys):
             "--workers",
             "1",
             "2",
+            "--link",
+            "1gbit/0.5",
+            "--wire",
+            "float16",
             "--figure",
             str(figure),
             "--json",
