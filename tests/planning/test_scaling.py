@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.estimates import Estimate
-from lepton_kit.planning.estimating import PRIORS, Row, fit
+from lepton_kit.planning.estimating import PRIORS, QUANTILE, Law, Row, fit
 from lepton_kit.planning.scaling import CYCLE_SECONDS, LOOPBACK, NAMES, Link, Setting, parts, step_seconds
 
 COSTS = {name: median for name, (median, _) in PRIORS.items()} | {"fixed": 2e-3, "sample": 4e-5}
@@ -244,8 +244,12 @@ def test_a_ratio_is_surer_than_its_steps_and_sure_only_of_a_setting_by_itself():
     ratio = law.ratio(two, four)
     assert law.ratio(four, four).low == law.ratio(four, four).high == 1.0
     assert 1.05 < ratio.high / ratio.low < law.step(four).high / law.step(four).low * 1.05
-    apart = law.ratio(two, Setting(2, 128, 2, 2, Link(1e9, 5e-4)))
-    assert apart.high / apart.low > 1.1
+    away = Setting(2, 128, 2, 2, Link(1e9, 5e-4))
+    sure = Law(law.likeliest, 1e-9 * law.covariance, law.parameters, law.scatter, law.measured)
+    apart = sure.ratio(two, away)
+    own = math.sqrt(law.error(away) ** 2 - law.error(two) ** 2)  # what the two have not in common
+    assert apart.high / apart.low > math.exp(2 * QUANTILE * own)
+    assert apart.high / apart.low < sure.step(away).high / sure.step(away).low
 
 
 def test_what_scatters_makes_bounds_wider():
