@@ -231,9 +231,8 @@ def _between(costs: Costs, setting: Setting, parameters: int) -> Any:
     if hosts == 1:
         return 0.0 * costs["call"]
     passed = 2.0 * (hosts - 1) / hosts * setting.wire_bytes * parameters
-    sums = (
-        1 if setting.wire_bytes == WIRES["float32"] else 2
-    )  # the loss and metrics, which stay exact, need their own
+    # What stays exact, the loss and metrics, needs a sum of its own beside rounded gradients.
+    sums = 1 if setting.wire_bytes == WIRES["float32"] else 2
     return _round(costs, setting, sums) + passed * (costs["wire"] + 8.0 / link.bits)
 
 
