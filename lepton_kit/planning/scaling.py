@@ -214,8 +214,11 @@ def _turns(queueing: Any, setting: Setting) -> Any:
 
 
 def _polls(setting: Setting) -> float:
-    """How often Horovod's loop asks the other hosts for work, beside as often as it may: an answer takes three latencies."""
-    if setting.hosts == 1:
+    """How often Horovod's loop asks the other hosts for work, beside as often as it may: an answer takes three latencies.
+
+    Only where ranks keep all cores busy it takes time from them.
+    """
+    if setting.hosts == 1 or setting.crowd < setting.places:
         return 0.0
     return CYCLE_SECONDS / max(CYCLE_SECONDS, 3 * setting.link.seconds)
 
@@ -237,12 +240,14 @@ def _between(costs: Costs, setting: Setting, parameters: int) -> Any:
     if hosts == 1:
         return 0.0 * costs["call"]
     passed = 2.0 * (hosts - 1) / hosts * setting.wire_bytes * parameters
-    return _round(costs, setting) + passed * (costs["wire"] + 8.0 / link.bits)
+    # What stays exact, the loss and metrics, needs a sum of its own beside rounded gradients.
+    sums = 1 if setting.wire_bytes == WIRES["float32"] else 2
+    return _round(costs, setting, sums) + passed * (costs["wire"] + 8.0 / link.bits)
 
 
-def _round(costs: Costs, setting: Setting) -> Any:
-    """A sum of little between hosts: Horovod's own time, and what waits for messages, as the head of this file reckons it."""
-    return costs["call"] + costs["messages"] * 4 * setting.hosts * setting.link.seconds
+def _round(costs: Costs, setting: Setting, sums: int = 1) -> Any:
+    """Sums of little between hosts: Horovod's own time, and what waits for messages, as the head of this file reckons it."""
+    return costs["call"] + costs["messages"] * 2 * setting.hosts * (1 + sums) * setting.link.seconds
 
 
 def _latest(ranks: int) -> float:

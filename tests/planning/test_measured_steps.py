@@ -197,6 +197,12 @@ def test_agents_on_this_machine_share_it_and_other_machines_need_their_link():
     assert (row.setting.hosts, row.setting.together, row.setting.link.bits) == (2, False, 1e9)
 
 
+def test_steps_are_those_of_the_wire_that_the_run_had():
+    for wire, size in (("float32", 4), ("float16", 2)):
+        (row,) = read([PLAN, *ring(1), steps(9.0, 1), steps(0.1, 1)], places=1, wire=wire).rows
+        assert row.setting.wire_bytes == size
+
+
 def test_a_log_of_an_earlier_version_has_steps_without_parts():
     old = {
         name: value for name, value in steps(0.1, 1).items() if name not in ("data", "waited", "communicated")
