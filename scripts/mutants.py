@@ -87,6 +87,9 @@ MODULES: dict[str, tuple[str, ...]] = {
         "tests/runtime/test_energy.py",
         "tests/runtime/test_energy_counters.py",
     ),
+    "lepton_kit/rundir/energy.py": ("tests/client/test_energy.py",),
+    "lepton_kit/runtime/pool/spread.py": (),
+    "lepton_kit/runtime/pool/load.py": ("tests/runtime/pool/test_share.py",),
     "lepton_kit/models/balance.py": ("tests/models/test_metrics.py",),
     "lepton_kit/models/reductions.py": ("tests/models/test_objects.py",),
     "lepton_kit/deploy/overlaps.py": (),
@@ -106,8 +109,11 @@ def its_tests(module: str) -> list[str]:
     >>> its_tests("lepton_kit/data/order.py"), its_tests("lepton_kit/models/balance.py")
     (['tests/data/test_order.py'], ['tests/models/test_metrics.py'])
     """
-    parts = Path(module).parts
-    return list(MODULES.get(module, ())) or [str(Path("tests", *parts[1:2], f"test_{parts[-1]}"))]
+    if given := MODULES.get(module):
+        return list(given)
+    room, *inner = Path(module).parts[1:]
+    beside = Path("tests", room, *inner[:-1], f"test_{inner[-1]}")
+    return [str(beside if (ROOT / beside).is_file() else Path("tests", room, beside.name))]
 
 
 def missing(files: list[str]) -> list[str]:
