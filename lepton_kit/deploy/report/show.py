@@ -225,8 +225,9 @@ def _number(key: str, figure: Figure, value: float) -> str:
     if key.endswith("_bytes"):
         return f"{value / 1024:.1f} KiB"
     if key.startswith("latency") or key == "energy":
-        spread = f" ({digits(figure.low)}–{digits(figure.high)})" if figure.low is not None else ""
-        return f"{digits(value)}{spread}"
+        if figure.low is None or figure.high is None:
+            return digits(value)
+        return f"{digits(value)} ({digits(figure.low)}–{digits(figure.high)})"
     return f"{value:.4f}" if key.startswith(OWN) else f"{value:g}"
 
 
