@@ -219,8 +219,9 @@ def _pytest(folder: Path, tests: list[str], examples: int, plugin: InPlace | Non
 
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # a failure need not be shrunk
     hypothesis.settings.register_profile(
-        "mutants", max_examples=examples, phases=phases, database=None, deadline=None
-    )
+        "mutants", max_examples=examples, phases=phases, database=None, deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
     hypothesis.settings.load_profile("mutants")
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -263,8 +264,8 @@ def survivors(module: str, tests: list[str], most: int, seed: int, without: str 
         changes = [plain, *(changed for _, _, changed in tried)]
         run(folder, tests, FEW, plugin=InPlace(file, changes, left))
         suspects = json.loads(left.read_text())
-        if suspects[:1] != [0]:
-            raise SystemExit(f"{module}: {' '.join(tests)} fail without any change once they are loaded")
+        if suspects[:1] != [0]:  # the tests need it to be loaded in another way: all are tried from its file
+            suspects = list(range(len(changes)))
         print(f"{module}: {len(suspects) - 1} of {len(tried)} suspected", flush=True)
         for line, what, changed in (tried[number - 1] for number in suspects[1:]):
             file.write_text(changed, encoding="utf-8")
