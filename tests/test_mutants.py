@@ -69,7 +69,7 @@ def test_objects_of_a_module_stay_of_the_class_that_others_know(script):
         exec(compile(source, module.__file__, "exec"), vars(module))
         one = module.One
         mutating.transplant(module, source.replace("One(7)", "One(8)"))
-        assert module.FIRST == one(8)
+        assert one(8) == module.FIRST
     finally:
         del sys.modules[module.__name__]
 
