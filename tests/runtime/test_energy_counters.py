@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from lepton_kit.machine.nvml import Gpu
 from lepton_kit.planning.energy import Energy, Reading
-from lepton_kit.runtime.energy import counters, gpus, usage
-from lepton_kit.runtime.energy.book import Program
-from lepton_kit.runtime.energy.meter import told
+from lepton_kit.runtime.energy import counters, gpus, meter, usage
+from lepton_kit.runtime.energy.book import Book, Program
+from lepton_kit.runtime.energy.meter import EnergyMeter, told
 from tests.runtime.fakes import NOBODY, zone
 
 # ------------------------------------------------------------------ counters
@@ -174,3 +175,18 @@ def test_gpus_are_asked_once_for_all_who_look_at_a_moment(monkeypatch: pytest.Mo
         assert one.read() == Reading(now[0], {"GPU GPU-1": (7000.0, gpus.NEVER)}, now[0])
         assert one.used(5, 10.0, 3.0) == 12.0
     assert asked == [100.0, 100.75, 103.75]
+
+
+def test_gpus_count_once_from_when_a_worker_sits_on_one(monkeypatch: pytest.MonkeyPatch):
+    now, asked, there = [0.0], [], [Gpu(0, "A", "GPU-1", processes={1: 1}, millijoules=1000)]
+    monkeypatch.setattr(gpus.time, "monotonic", lambda: now[0])
+    made = gpus.gpu_counters(lambda: there, lambda pid: {1})
+    monkeypatch.setattr(meter, "gpu_counters", lambda: asked.append(1) or made)
+    one = EnergyMeter(Book(None), [], NOBODY)
+    assert one.measure(0.0, True) is None
+    one.count_gpus()
+    one.count_gpus()
+    now[0], there[0] = 5.0, replace(there[0], millijoules=4000)
+    found = one.measure(5.0, True)
+    assert found is not None
+    assert (found["joules"], found["of"], asked) == (3.0, ["GPU GPU-1"], [1])
