@@ -4,8 +4,9 @@
     python scripts/mutants.py lepton_kit/data/order.py --most 200
     python scripts/mutants.py lepton_kit/data/scaling.py --tests tests/data/test_scaling.py
 
-Works on a copy of the project in a temporary folder. A module's tests are those of the same name, unless given. A change
-that no test notices is either a test that is missing, or a line that could be simpler; some change nothing.
+Works on a copy of the project in a temporary folder. A module's tests are those of the same name, unless given. They are
+collected once and tried on each change in a fork, with few examples a property; what passes is tried again from its file,
+with many. A change that no test notices is either a test that is missing, or a line that could be simpler; some change nothing.
 """
 
 from __future__ import annotations
