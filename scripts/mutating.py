@@ -126,6 +126,10 @@ def _into(old: Mapping[str, Any], new: Mapping[str, Any], owner: object, seen: s
                 before.__code__ = after.__code__
                 before.__defaults__, before.__kwdefaults__ = after.__defaults__, after.__kwdefaults__
         elif not name.startswith("__"):
+            made = old.get(type(value).__name__)
+            if isinstance(made, type) and made.__module__ == type(value).__module__:
+                with suppress(TypeError):  # one of its own objects is of the class that others know
+                    object.__setattr__(value, "__class__", made)
             with suppress(AttributeError, TypeError):
                 setattr(owner, name, value)
 

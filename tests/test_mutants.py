@@ -59,6 +59,21 @@ class One:
 """
 
 
+def test_objects_of_a_module_stay_of_the_class_that_others_know(script):
+    mutating = script("mutating")
+    module = ModuleType("to_be_changed")
+    module.__file__ = "to_be_changed.py"
+    sys.modules[module.__name__] = module
+    source = f"{BEFORE}\nFIRST = One(7)\n"
+    try:
+        exec(compile(source, module.__file__, "exec"), vars(module))
+        one = module.One
+        mutating.transplant(module, source.replace("One(7)", "One(8)"))
+        assert one(8) == module.FIRST
+    finally:
+        del sys.modules[module.__name__]
+
+
 def test_a_change_shows_in_what_others_have_taken_from_a_module(script):
     mutating = script("mutating")
     module = ModuleType("to_be_changed")

@@ -162,6 +162,8 @@ def _share(name: str, value: Any) -> None:
 
 def _places(test: Any, count: int) -> np.ndarray:
     places = np.asarray(test)
+    if places.shape == (0,):
+        return places.astype(np.int64)  # an empty list has no type
     if places.ndim != 1 or places.dtype.kind not in "iu":
         raise ConfigError("test", given=test, rule="a share below 1, or the places of rows as whole numbers")
     wrong = places[(places < 0) | (places >= count)]

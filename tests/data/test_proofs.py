@@ -1,5 +1,8 @@
 """The proof of what was fed: hashes that add up exactly, however the samples are cut."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,3 +131,28 @@ def test_mapped_files_are_hashed_as_arrays_are_and_stay_readable(tmp_path):
     changed = content_hashes([written], 50)
     assert np.flatnonzero(changed != content_hashes([x], 50)).tolist() == [3]
     assert written[3, 2] == 5.0
+
+
+def test_rows_of_a_mapped_file_that_were_hashed_leave_the_memory_of_this_process(tmp_path):
+    file = tmp_path / "x.npy"
+    np.save(file, np.arange(1_000_000, dtype=np.float64).reshape(1000, 1000))
+    mapped = np.load(file, mmap_mode="r")
+
+    def resident() -> int:
+        """Of proc(5)'s smaps, in kB."""
+        parts = Path("/proc/self/smaps").read_text().split(f"{file}\n")[1:]
+        return sum(int(part.split("Rss:")[1].split()[0]) for part in parts)
+
+    assert float(mapped.sum()) > 0
+    assert resident() > 7000
+    tracemalloc.start()
+    content_hashes([mapped], 1000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert resident() < 1000
+    assert most < 2_000_000, "a piece after the other, of 8 MB"
+
+
+def test_what_is_kept_for_the_next_hashes_can_not_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        proofs._factors(3, 1)[0] = 1

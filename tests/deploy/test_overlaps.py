@@ -39,6 +39,32 @@ def test_dice_and_iou_are_their_definitions(pairs, classes):
     assert overlaps.iou(*sums) == pytest.approx(np.mean(each_iou))
 
 
+def test_an_interval_holds_the_middle_95_of_100_and_leaves_out_what_is_no_number():
+    values = np.arange(1001) / 1000
+    assert overlaps.interval(values) == pytest.approx((0.025, 0.975))
+    assert overlaps.interval(np.concatenate([values, [np.nan] * 50])) == pytest.approx((0.025, 0.975))
+
+
+def test_what_occurs_nowhere_counts_nowhere():
+    one, none = np.array([0, 3, 0]), np.array([0, 0, 0])
+    assert overlaps.dice(one, one, one) == overlaps.iou(one, one, one) == 1.0
+    assert overlaps.dice(none, one, one) == overlaps.iou(none, one, one) == 0.0
+    assert (
+        overlaps.dice(np.array([4, 0]), np.array([4, 0]), np.array([4, 0])) == 1.0
+    )  # the second is not there
+    assert overlaps.dice(np.array([1, 1, 0]), np.array([1, 1, 0]), np.array([1, 1, 2])) == pytest.approx(
+        2 / 3
+    )
+    assert overlaps.iou(np.array([1, 1, 0]), np.array([1, 1, 0]), np.array([1, 1, 1])) == pytest.approx(2 / 3)
+
+
+def test_each_draw_takes_as_many_samples_as_there_are():
+    found = overlaps.counts(np.ones((7, 3), int), np.ones((7, 3), int), 2)
+    drawn = found.resampled(lambda right, told, are: np.stack([right, told, are], axis=1))
+    assert drawn.shape == (1000, 3, 2)
+    assert (drawn == [0, 21]).all()
+
+
 def test_whole_samples_are_drawn_not_places():
     truth = np.zeros((20, 1000), int)
     truth[:, :500] = 1

@@ -68,3 +68,5 @@ def test_the_other_thread_of_a_held_core_comes_last():
     assert choose_cores(machine, {0}, 2, 1) == [(1,), (2,)]
     assert choose_cores(machine, {0}, 2, 2) == [(1, 4), (2, 5)]
     assert choose_cores(machine, {0}, 1, 5) == [(1, 2, 3, 4, 5)]
+    assert choose_cores(machine, {0, 1}, 1, 2) == [(2, 5)]  # as many are free beside the held ones
+    assert choose_cores(machine, {0, 1}, 2, 2) == [(2, 5), (3, 4)]

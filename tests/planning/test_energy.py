@@ -179,8 +179,9 @@ def test_a_plan_below_zero_is_refused(wrong: tuple[float, float, float]):
 
 def test_the_table_has_a_row_for_each_architecture_and_full_takes_more_than_idle():
     assert all(0 < idle < full for idle, full in TABLE.values())
-    for name, stepping in [("Skylake", 4), ("Cascade Lake", 7), (None, 11)]:
-        assert architecture("GenuineIntel", 6, 85, stepping) == name
+    for name, steppings in [("Skylake", (0, 4)), ("Cascade Lake", (5, 7)), (None, (8, 11))]:
+        assert [architecture("GenuineIntel", 6, 85, one) for one in steppings] == [name, name]
+    assert architecture("GenuineIntel", 6, 85) == "Skylake"
     assert architecture("GenuineIntel", 15, 85, 4) is None
     assert architecture("ARM", 6, 85, 4) is None
     assert architecture("AuthenticAMD", 26, 2) is None
@@ -196,6 +197,28 @@ def test_the_table_has_a_row_for_each_architecture_and_full_takes_more_than_idle
             <= unknown.watts(4) * unknown.spread[1] * 1.02
         )
         assert idle < full
+
+
+def test_a_processor_that_is_not_in_the_table_takes_its_mean_and_may_be_any_of_its_rows():
+    mean = [sum(row[place] for row in TABLE.values()) / len(TABLE) for place in (0, 1)]
+    full = [row[1] for row in TABLE.values()]
+    unknown, known = power_of(None, 8), power_of("Ice Lake", 8)
+    assert unknown.watts(0.0) == pytest.approx(8 * mean[0])
+    assert unknown.watts(8.0) == unknown.watts(99.0) == pytest.approx(8 * mean[1])
+    assert unknown.idle_share == pytest.approx(mean[0] / mean[1])
+    assert unknown.watts(8.0) * unknown.spread[0] == pytest.approx(8 * min(full) * known.spread[0], rel=0.02)
+    assert unknown.watts(8.0) * unknown.spread[1] == pytest.approx(8 * max(full) * known.spread[1], rel=0.02)
+    assert (unknown.measured, known.measured) == (False, False)
+    assert Power(0.0, 0.0, 4).idle_share == 0.0
+
+
+def test_a_processor_is_known_by_what_it_says_first():
+    text = "vendor_id : GenuineIntel\ncpu family : 6\nmodel : {}\nmodel name : x\nstepping : {}\n"
+    later = "\nvendor_id : AuthenticAMD\ncpu family : 25\nmodel : 17\n"
+    assert of_cpuinfo(text.format(85, 7) + later, 4).source.startswith("Cascade Lake: ")
+    assert of_cpuinfo(later, 4).source.startswith("EPYC 4th generation: ")
+    for nonsense in (text.format("x", 7), text.format("-1", 7), "no colon\n" + text.format("", "")):
+        assert "not in the table" in of_cpuinfo(nonsense, 4).source
 
 
 # ------------------------------------------------------------------ money

@@ -51,6 +51,10 @@ def test_possible_choices_have_no_problem():
     room = Room(FOUR, gpus=[Gpu(0, "A", free_bytes=4 * GB), Gpu(1, "B")], held={2: "other-run"})
     assert told(room, "0", "1", "cpu", "gpu:0", "gpu:0", "gpu:1", needed=GB) == []
     assert told(room, "1 shared", "1 shared", "2 shared") == []
+    assert (
+        told(room, "gpu:0 memory:1000", "gpu:0 memory:2000", needed=GB) == []
+    )  # with two contexts just all of it
+    assert told(room, "gpu:0 memory:1000", "gpu:0 memory:2001", needed=GB) != []
 
 
 def test_a_quota_bounds_the_cores_that_are_pinned():
@@ -61,6 +65,7 @@ def test_a_quota_bounds_the_cores_that_are_pinned():
 def test_cores_are_divided_among_the_workers():
     assert cores_each(2, Room(FOUR)) == 1
     many = [Core(n, (n % 8, n % 8 + 8)) for n in range(16)]
+    assert (cores_each(1, Room(many)), cores_each(0, Room(many)), cores_each(20, Room(many))) == (8, 8, 1)
     assert (cores_each(2, Room(many)), cores_each(3, Room(many, quota=4.0))) == (4, 1)
     assert cores_each(2, Room(many, held={0: "a", 9: "b"})) == 3
 
@@ -72,6 +77,8 @@ def test_the_kit_chooses_free_cores_or_says_what_holds_them():
         DeviceError, match=r"^places: 2 places with 1 core each, 1 of 3 cores are free \(1-2 held by x\)"
     ):
         seated("pinned", 2, None, Room(FOUR, held={1: "x", 2: "x"}))
+    for quota in (1.5, 2.0, 3.0):
+        assert len(seated("pinned", 2, 1, Room(FOUR, quota=quota))) == 2
     with pytest.raises(DeviceError, match=r"quota is 1$"):
         seated("pinned", 2, 1, Room(FOUR, quota=1.0))
 

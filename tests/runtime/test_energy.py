@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from lepton_kit.machine.nvml import Gpu
-from lepton_kit.planning.energy import Energy, Reading
+from lepton_kit.planning.energy import Reading
 from lepton_kit.planning.power import Power
 from lepton_kit.runtime.energy import gpus
 from lepton_kit.runtime.energy.book import Book, usual_book
-from lepton_kit.runtime.energy.book import Program as book_program
-from lepton_kit.runtime.energy.meter import EnergyMeter, told
+from lepton_kit.runtime.energy.meter import EnergyMeter
 from lepton_kit.runtime.pool.folder import PoolFolder
 from tests.runtime.fakes import NOBODY, zone
 
@@ -201,6 +200,39 @@ def test_a_run_that_looks_often_has_it_all_when_it_is_due(book: Book):
     assert (found["joules"], found["seconds"]) == (400.0, 4.0)
 
 
+def test_a_run_that_is_not_in_the_book_shares_from_when_it_looks(book: Book):
+    machine = Machine()
+    one = Program(machine, book)
+    machine.runs(1.0, 500.0, 1.0)
+    assert book.fetch(machine, NOBODY + 1) is None
+    machine.runs(5.0, 100.0, 0.0, 5.0)
+    part = book.fetch(machine, NOBODY + 1, fresh=True)
+    assert part is not None
+    assert (part.begin, part.end, part.energy.joules) == (1.0, 6.0, pytest.approx(500.0))
+    machine.runs(0.5, 100.0, 0.0, 0.25)
+    part = book.fetch(machine, NOBODY + 1, fresh=True)
+    assert part is not None
+    assert (part.begin, part.end, part.energy.joules) == (6.0, 6.5, pytest.approx(50.0))
+    one.look()
+    assert one.joules == pytest.approx(500.0)
+
+
+def test_a_book_that_is_looked_into_often_leaves_no_file_open(tmp_path: Path):
+    folder, machine = PoolFolder(tmp_path / "book"), Machine()
+    run = Program(machine, Book(folder))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        machine.runs(5.0, 10.0, 2.0)
+        run.look()
+    (folder.path / "book").unlink()  # made anew
+    run.look()
+    (folder.path / "book").unlink()
+    os.mkfifo(folder.path / "book")
+    run.look()
+    assert "not a file" in run.events[-1]["why"]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_process_that_has_the_number_of_one_that_is_gone_gets_nothing_of_it(tmp_path: Path):
     folder, machine = PoolFolder(tmp_path / "book"), Machine()
     Book(folder).join(machine, os.getpid())
@@ -232,24 +264,6 @@ def test_all_users_may_write_into_the_book_and_no_link_is_followed(tmp_path: Pat
     run.look()
     assert "counts alone" in run.events[0]["why"]
     assert kept.read_bytes() == said
-
-
-def test_parts_of_several_sources_are_told_together():
-    def part(begin: float, end: float, energy: Energy, why: str | None = None) -> book_program:
-        return book_program(1, None, 0.0, energy, begin, end, why)
-
-    found = told(
-        [
-            ("processors", part(2.0, 7.0, Energy(10.00004, 9.0, 11.0, True, 3.0), "once")),
-            ("GPU 1", part(1.0, 6.0, Energy(20.0, 19.0, 21.0, True, 1.5))),
-            ("processors", part(4.0, 6.5, Energy(0.5, 0.25, 0.75, True, 0.25), "gone")),
-        ]
-    )
-    assert found == {
-        "joules": 30.5, "low": 28.25, "high": 32.75, "idle": 4.75, "origin": "measured", "seconds": 6.0,
-        "of": ["processors", "GPU 1"], "why": "gone",
-    }  # fmt: skip
-    assert told([("GPU 1", part(0.0, 1.0, Energy(1.0, 1.0, 1.0, False)))])["why"] is None
 
 
 def test_a_program_that_is_gone_is_forgotten(tmp_path: Path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lepton_kit.machine.nvml import Gpu
-from lepton_kit.planning.energy import Reading
-from lepton_kit.runtime.energy import counters, gpus, usage
+from lepton_kit.planning.energy import Energy, Reading
+from lepton_kit.runtime.energy import counters, gpus, meter, usage
+from lepton_kit.runtime.energy.book import Book, Program
+from lepton_kit.runtime.energy.meter import EnergyMeter, told
 from tests.runtime.fakes import NOBODY, zone
 
 # ------------------------------------------------------------------ counters
@@ -47,6 +50,17 @@ def test_it_is_said_why_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     one.write_text("none")
     assert "tells no number" in str(counters.read(tmp_path, 0.0).why)
+
+
+def test_the_counters_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("LEPTON_POWERCAP", raising=False)
+    assert counters.Counters().folder == counters.root() == Path("/sys/class/powercap")
+    monkeypatch.setenv("LEPTON_POWERCAP", str(tmp_path))
+    assert counters.Counters().folder == tmp_path
+    zone(tmp_path / "mine", "intel-rapl:0", "package-0", 3e6)
+    own = counters.Counters(tmp_path / "mine", tmp_path)
+    assert (own.read().counters, own.read().busy) == ({"intel-rapl:0": (3e6, 262e9)}, 0.0)
+    assert (own.power.cores, own.power.measured) == (os.cpu_count(), False)
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -123,6 +137,27 @@ def test_of_a_process_its_own_time_and_that_of_its_children_counts(tmp_path: Pat
     assert [usage.born(pid, tmp_path) for pid in (7, 8, 10)] == [50, 60, None]
 
 
+# ------------------------------------------------------------------ what an event says
+
+
+def test_parts_of_several_sources_are_told_together():
+    def part(begin: float, end: float, energy: Energy, why: str | None = None) -> Program:
+        return Program(1, None, 0.0, energy, begin, end, why)
+
+    found = told(
+        [
+            ("processors", part(2.0, 7.0, Energy(10.00004, 9.0, 11.0, True, 3.0), "once")),
+            ("GPU 1", part(1.0, 6.0, Energy(20.0, 19.0, 21.0, True, 1.5))),
+            ("processors", part(4.0, 6.5, Energy(0.5, 0.25, 0.75, True, 0.25), "gone")),
+        ]
+    )
+    assert found == {
+        "joules": 30.5, "low": 28.25, "high": 32.75, "idle": 4.75, "origin": "measured", "seconds": 6.0,
+        "of": ["processors", "GPU 1"], "why": "gone",
+    }  # fmt: skip
+    assert told([("GPU 1", part(0.0, 1.0, Energy(1.0, 1.0, 1.0, False)))])["why"] is None
+
+
 # ------------------------------------------------------------------ GPUs
 
 
@@ -140,3 +175,18 @@ def test_gpus_are_asked_once_for_all_who_look_at_a_moment(monkeypatch: pytest.Mo
         assert one.read() == Reading(now[0], {"GPU GPU-1": (7000.0, gpus.NEVER)}, now[0])
         assert one.used(5, 10.0, 3.0) == 12.0
     assert asked == [100.0, 100.75, 103.75]
+
+
+def test_gpus_count_once_from_when_a_worker_sits_on_one(monkeypatch: pytest.MonkeyPatch):
+    now, asked, there = [0.0], [], [Gpu(0, "A", "GPU-1", processes={1: 1}, millijoules=1000)]
+    monkeypatch.setattr(gpus.time, "monotonic", lambda: now[0])
+    made = gpus.gpu_counters(lambda: there, lambda pid: {1})
+    monkeypatch.setattr(meter, "gpu_counters", lambda: asked.append(1) or made)
+    one = EnergyMeter(Book(None), [], NOBODY)
+    assert one.measure(0.0, True) is None
+    one.count_gpus()
+    one.count_gpus()
+    now[0], there[0] = 5.0, replace(there[0], millijoules=4000)
+    found = one.measure(5.0, True)
+    assert found is not None
+    assert (found["joules"], found["of"], asked) == (3.0, ["GPU GPU-1"], [1])

@@ -1,3 +1,5 @@
+import threading
+
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.resources import EVERY_SECONDS, Resources
 from lepton_kit.runtime.roster import Member
@@ -56,3 +58,38 @@ def test_gpus_are_asked_beside_and_told_the_next_time():
     told = resources.measure(2 * EVERY_SECONDS, 0.0, members(1, device="gpu"))
     assert (told["gpu"], told["gpu_memory_bytes"]) == (0.75, 300)
     assert "gpu" not in resources.measure(3 * EVERY_SECONDS, 0.0, members(1))
+
+
+def test_figures_of_workers_stay_within_what_can_be():
+    resources = Resources()
+    waiting = members(9, 9)[1:]
+    waiting[0].rank = None
+    before = [*members(1, cpu=9.0, delayed=5.0, throttled=0.0, short=0.0, heats=7), *waiting]
+    resources.measure(0.0, 9.0, before)
+    now = [*members(1, cpu=8.0, delayed=4.0, throttled=90.0, short=80.0, heats=3), *waiting]
+    told = resources.measure(EVERY_SECONDS, 8.0, now)
+    assert told["cores"] == 0.0  # one was replaced by one that has just begun
+    nothing = {"cores": 0.0, "stolen": None, "throttled": 1.0, "faults": 0.0, "short": 1.0, "heats": 0.0}
+    assert told["ranks"] == {"0": nothing}
+    told = resources.measure(EVERY_SECONDS + 10.0, 8.0 + 12.34567, members(1, cpu=8.0 + 1 / 3, delayed=4.5))
+    assert told["cores"] == 1.235
+    assert (told["ranks"]["0"]["cores"], told["ranks"]["0"]["stolen"]) == (0.033, 0.6)
+
+
+def test_a_gpu_that_is_slow_to_answer_is_asked_once_at_a_time():
+    go, asked = threading.Event(), []
+
+    def loads() -> list[tuple[float, int]]:
+        asked.append(1)
+        go.wait(60)
+        return [(0.25, 7)]
+
+    resources = Resources(loads=loads)
+    for turn in range(4):
+        resources.measure(turn * EVERY_SECONDS, 0.0, members(1, device="gpu"))
+    assert len(asked) == 1
+    go.set()
+    resources._asking.join(60)
+    assert resources.measure(4 * EVERY_SECONDS, 0.0, members(1, device="gpu"))["gpu"] == 0.25
+    resources._asking.join(60)
+    assert len(asked) == 2

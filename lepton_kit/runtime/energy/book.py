@@ -49,9 +49,9 @@ class Program:
     pid: int
     born: int | None
     used: float
-    energy: Energy = NOTHING
-    begin: float = 0.0
-    end: float = 0.0
+    energy: Energy
+    begin: float
+    end: float
     """Of what it has yet to fetch; the same where that is nothing."""
     why: str | None = None
 
