@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 STEADY_BLOCKS = 200
@@ -26,11 +26,11 @@ class Traces:
 
     def __init__(
         self,
-        run: Callable[..., None],
+        run: Callable[..., Any],
         signature: Callable[[int | None], list[Any]],
         *,
         fixed: bool,
-        idle: Callable[..., None] | None = None,
+        idle: Callable[..., Any] | None = None,
     ):
         self._run, self._idle, self._signature, self._fixed = run, idle, signature, fixed
         self._any = self._traced(None)
@@ -47,12 +47,14 @@ class Traces:
             self._own[0] = self._traced_idle()
             self._own[0](*arguments(1))
 
-    def trace(self) -> None:
-        """Trace the graph for any number of samples, if it is not."""
+    def trace(self, sizes: Collection[int] = ()) -> None:
+        """Trace the graph for any number of samples, and that for none where it is among ``sizes``, if they are not."""
         self._any.get_concrete_function()
+        if 0 in sizes and self._idle is not None and 0 not in self._own:
+            self._own[0] = self._traced_idle()
 
-    def __call__(self, samples: int, *arguments: Any) -> None:
-        """Run a block whose steps have so many samples each."""
+    def __call__(self, samples: int, *arguments: Any) -> Any:
+        """Run a block whose steps have so many samples each; what that gives."""
         self._row = self._row + 1 if samples == self._last else 0
         self._last = samples
         if samples not in self._own:
@@ -60,7 +62,7 @@ class Traces:
                 self._own[0] = self._traced_idle()
             elif samples and self._fixed and self._row == STEADY_BLOCKS and len(self._own) < MOST_TRACES:
                 self._own[samples] = self._traced(samples)
-        self._own.get(samples, self._any)(*arguments)
+        return self._own.get(samples, self._any)(*arguments)
 
     def _traced_idle(self) -> Any:
         import tensorflow as tf
