@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import lepton_kit as lk
 from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.models.layers import SyncBatchNormalization
 from lepton_kit.training.own import OwnStep
 from lepton_kit.training.step import Block, Step
 from lepton_kit.training.traces import IDLE_BLOCKS
+from tests.conformance.steps import adversaries
 
 L = keras.layers
 STEPS, BATCH = 4, 6
@@ -310,3 +312,13 @@ def test_a_train_step_that_sums_something_else_when_it_is_traced_again_keeps_the
     Counting.calls = 0
     step.train(block(dense, step, 0))
     assert Counting.calls > 0
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+def test_adversaries_learn_the_same_beside_a_worker_without_samples(allreduce: str):
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    data = lk.data.arrays(x, np.zeros(60), validation_split=0)
+    options: Any = {"workers": 3, "weights": [1, 0, 2], "global_batch": 9, "allreduce": allreduce}
+    found = lk.certify(adversaries(), data, steps=14, **options)
+    assert found.max_difference < 1e-5
