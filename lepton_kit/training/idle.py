@@ -38,6 +38,8 @@ class Idle:
 
         if tf.compat.v1.get_default_graph() is not self._graph:
             raise NotApart("a sum over ranks inside a loop or a condition of the model")
+        if any(value.shape.rank is None for part in (means, totals, gradients) for value in part):
+            raise NotApart("a sum of what has no shape before it is computed")
         with tf.control_dependencies(self._before):
             nothing = [
                 [zeros_of(lengths(value), tf.float32) for value in part]
@@ -45,6 +47,31 @@ class Idle:
             ]
             self._before = self._collective.sum(nothing[0], nothing[1], scale, nothing[2])
         return list(self._before)
+
+    def agree(self, vector: np.ndarray) -> np.ndarray:
+        """As `Summing.agree`."""
+        return self._collective.agree(vector)
+
+
+class Listed:
+    """A collective that keeps a list of the sums which are traced, by their shapes: ranks with other lists don't meet."""
+
+    def __init__(self, collective: Summing):
+        self._collective = collective
+        self.sums: list[list[str]] = []
+
+    def sum(
+        self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
+    ) -> list[Any]:
+        """As `Summing.sum`."""
+        self.sums.append(
+            [
+                f"{name} {one.shape}"
+                for name, part in zip("mtg", (means, totals, gradients), strict=True)
+                for one in part
+            ]
+        )
+        return self._collective.sum(means, totals, scale, gradients)
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """As `Summing.agree`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from lepton_kit.errors import CollectiveError
 from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.evaluate import Evaluation
 from lepton_kit.training.gather import Cut
+from lepton_kit.training.idle import Idle, Listed
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
 from lepton_kit.training.step import Block, Step
+from lepton_kit.training.traces import NotApart, Traces
 from lepton_kit.training.variables import fold_rank, is_seed, with_outside
 
 
@@ -37,10 +40,9 @@ class OwnStep(Step):
             self.floats_a_row = inputs.outputs(model).floats_a_row
         signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
         signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
-        one: Any = self._one
-        self._function: Any = (
-            one if self.eager else tf.function(one, input_signature=signature, autograph=False)
-        )
+        self._sums: list[list[str]] = []
+        idle = partial(self._one, idle=True)
+        self._traces = Traces(self._one, lambda rows: signature, fixed=False, idle=idle)
         self._logs: dict[str, Any] = {}
         self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))
         if self.eager:
@@ -48,7 +50,7 @@ class OwnStep(Step):
                 if not optimizer.built:
                     optimizer.build(model.trainable_variables)
         else:
-            self._function.get_concrete_function()  # what it creates is created now
+            self._traces.trace()  # what it creates is created now
         self.metric_variables = list(model.metrics_variables)
         self._kept = [v for v in self.state_variables if v is not self._position]
         self._before = [np.array(v.numpy()) for v in self._kept]
@@ -71,6 +73,8 @@ class OwnStep(Step):
 
     def warm(self) -> None:
         """Trace what will be needed, before it is."""
+        if not self.eager:
+            self._traces.trace(self._sizes)
         if (
             self._held_example is not None
         ):  # without samples to validate a model may have no way to be evaluated
@@ -82,8 +86,9 @@ class OwnStep(Step):
             self._before[k][...] = variable.numpy()
         data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
         place = (np.float32(block.scale), block.rank, block.offset, block.rows, block.total)
+        run = self._one if self.eager else self._traces.of(block.rows)
         try:
-            loss, proof, logs = self._function(data, block.proofs[0], *place)
+            loss, proof, logs = run(data, block.proofs[0], *place)
         except Exception as failure:
             for variable, value in zip(self._kept, self._before, strict=True):
                 variable.assign(value)
@@ -109,30 +114,42 @@ class OwnStep(Step):
         """The model's metrics since the last reset, or what its last step has returned, as Keras chooses."""
         return flat(self.model._get_metrics_result_or_logs(self._logs)) if self._logs else {}
 
-    def _one(self, data: Any, proof: Any, scale: Any, rank: Any, offset: Any, rows: Any, total: Any) -> Any:
+    def _one(
+        self,
+        data: Any,
+        proof: Any,
+        scale: Any,
+        rank: Any,
+        offset: Any,
+        rows: Any,
+        total: Any,
+        idle: bool = False,
+    ) -> Any:
         import tensorflow as tf
 
         from lepton_kit.models.layers import counting
 
         model = self.model
-        cut = Cut(scale, offset, rows, total)
+        cut = Cut(scale, offset, rows, total, idle)
+        ring = Listed(Idle(self.collective) if idle else self.collective)
         seeds = [v for v in model.non_trainable_variables if is_seed(v)]
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
-        spanning = over_all_ranks(model, self.collective, cut, norms=self.norms)
-        with spanning, counting(counted, collective=self.collective):
+        spanning = over_all_ranks(model, ring, cut, norms=self.norms)
+        with spanning, counting(counted, collective=ring):
             logs = model.train_step(self.inputs.packed(data))
         self.norms.count(cut.scale)
         for seed in seeds:
             seed.assign(fold_rank(seed, rank))  # twice is none
         state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
-        for variable, value in zip(
-            state, mean_of_ranks(self.collective, cut, [v.value for v in state]), strict=True
-        ):
+        for variable, value in zip(state, mean_of_ranks(ring, cut, [v.value for v in state]), strict=True):
             variable.assign(value)
-        flat_logs = shared_logs(self.collective, cut, logs if isinstance(logs, dict) else {"loss": logs})
+        flat_logs = shared_logs(ring, cut, logs if isinstance(logs, dict) else {"loss": logs})
         first_log = next(iter(tf.nest.flatten(flat_logs)), tf.constant(0.0))
         loss = tf.reduce_mean(flat_logs.get("loss", first_log))
-        (summed,) = self.collective.sum([], [tf.convert_to_tensor(proof)], tf.constant(1.0))
+        (summed,) = ring.sum([], [tf.convert_to_tensor(proof)], tf.constant(1.0))
+        if idle and ring.sums != self._sums:
+            raise NotApart("a train_step that does something else when it is traced again")
+        self._sums = ring.sums
         return loss, summed, flat_logs

@@ -144,7 +144,7 @@ def _summed(apply: Callable[..., Any], collective: Any, cut: Cut, norms: Norms |
 
     def note(own: Sequence[Any], sums: Sequence[Any]) -> None:
         if norms is not None:
-            norms.note(own, sums, cut.scale, optimizer, steps=0.0)
+            norms.note([] if cut.idle else own, sums, cut.scale, optimizer, steps=0.0)
 
     def summed(grads: Any, trainable_variables: Any = None) -> Any:
         return apply(sum_gradients(collective, list(grads), cut.scale, note), trainable_variables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 STEADY_BLOCKS = 20
@@ -31,11 +31,11 @@ class Traces:
 
     def __init__(
         self,
-        run: Callable[..., None],
+        run: Callable[..., Any],
         signature: Callable[[int | None], list[Any]],
         *,
         fixed: bool,
-        idle: Callable[..., None] | None = None,
+        idle: Callable[..., Any] | None = None,
     ):
         self._run, self._idle, self._signature, self._fixed = run, idle, signature, fixed
         self._any = self._traced(None)
@@ -52,11 +52,13 @@ class Traces:
             self._own[0] = self._traced_idle()
             self._own[0](*arguments(1))
 
-    def trace(self) -> None:
-        """Trace the graph for any number of samples, if it is not."""
+    def trace(self, sizes: Collection[int] = ()) -> None:
+        """Trace the graph for any number of samples, and that for none where it is among ``sizes``, if they are not."""
         self._any.get_concrete_function()
+        if 0 in sizes and self._idle is not None and 0 not in self._own:
+            self._own[0] = self._traced_idle()
 
-    def of(self, samples: int) -> Callable[..., None]:
+    def of(self, samples: int) -> Callable[..., Any]:
         """The graph of a block whose steps have so many samples each, traced."""
         self._row = self._row + 1 if samples == self._last else 0
         self._last = samples
@@ -70,7 +72,7 @@ class Traces:
                 del self._own[next(iter(self._own))]
         if own is not None:
             self._own[samples] = own  # the last one is the newest
-        found: Callable[..., None] = self._any if own is None else own
+        found: Callable[..., Any] = self._any if own is None else own
         return found
 
     def _traced_idle(self) -> Any:

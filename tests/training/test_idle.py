@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import lepton_kit as lk
 from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.models.layers import SyncBatchNormalization
+from lepton_kit.training.own import OwnStep
 from lepton_kit.training.step import Block, Step
 from lepton_kit.training.traces import IDLE_BLOCKS
+from tests.conformance.steps import adversaries
 
 L = keras.layers
 STEPS, BATCH = 4, 6
@@ -220,3 +223,102 @@ def test_sums_inside_a_loop_of_the_model_keep_the_ordinary_graph():
     Counting.calls = 0
     step.train(block(looped, step, 0))
     assert Counting.calls > 0
+
+
+class Own(keras.Sequential):
+    """The train step of a user, who writes out what Keras does."""
+
+    traced = 0
+
+    def train_step(self, data: Any) -> Any:
+        self.traced += 1
+        x, y = data[:2]
+        with tf.GradientTape() as tape:
+            predicted = self(x, training=True)
+            loss = self.compute_loss(x=x, y=y, y_pred=predicted)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(y, predicted)
+        return {metric.name: metric.result() for metric in self.metrics} | self.more(tape, x, predicted)
+
+    def more(self, tape: Any, x: Any, predicted: Any) -> Any:
+        return {}
+
+
+class Penalised(Own):
+    """Two updates a step, of which the second has a gradient of a gradient, and a figure of its own."""
+
+    def more(self, tape: Any, x: Any, predicted: Any) -> Any:
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                found = tf.reduce_sum(self(x, training=True))
+            penalty = tf.reduce_mean(tf.square(inner.gradient(found, x)))
+        weights = self.trainable_variables
+        pairs = zip(outer.gradient(penalty, weights), weights, strict=True)
+        self.optimizer.apply_gradients((g, v) for g, v in pairs if g is not None)
+        return {"penalty": penalty, "spread": tf.math.reduce_std(predicted)}
+
+
+class Changing(Own):
+    """One that sums something else each time that it is traced."""
+
+    def more(self, tape: Any, x: Any, predicted: Any) -> Any:
+        return {f"figure_{k}": tf.reduce_mean(x) for k in range(self.traced)}
+
+
+def own_step_of(kind: type[Own], sums: Sums, *, sizes: Any) -> Step:
+    keras.utils.set_random_seed(3)
+    layers = [L.Dense(5, activation="tanh"), Counting(), L.Dropout(0.5, seed=1), SyncBatchNormalization()]
+    model = kind([keras.Input((4,)), *layers, L.Dense(3)])
+    model.compile(
+        keras.optimizers.Adam(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    x, y = data_for(dense)
+    step = OwnStep(model, sums, (x[0, :2], y[0, :2], None), batch=BATCH, sizes=sizes)
+    step.warm()
+    return step
+
+
+@pytest.mark.parametrize("kind", [Own, Penalised])
+def test_a_train_step_of_the_users_own_computes_nothing_either(kind: type[Own]):
+    sums = Sums()
+    full, idle = own_step_of(kind, sums, sizes=()), own_step_of(kind, sums, sizes={0})
+    sums.told.clear()
+    Counting.calls = 0
+    for _ in range(3):
+        full.train(block(dense, full, BATCH))
+    assert Counting.calls >= 3 * 2, "forward and backward of each step, or this test can tell nothing"
+    sums.heard, Counting.calls = 0, 0
+    for _ in range(3):
+        idle.train(block(dense, idle, 0))
+    assert Counting.calls == 0
+    assert sums.heard == len(sums.told), "as many sums as the others"
+    for one, other in zip(full.state_variables, idle.state_variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    for one, other in zip(full.recorded(1), idle.recorded(1), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert full.metrics() == idle.metrics()
+
+
+def test_a_train_step_that_sums_something_else_when_it_is_traced_again_keeps_the_ordinary_graph():
+    step = own_step_of(Changing, Sums(), sizes={0})
+    Counting.calls = 0
+    step.train(block(dense, step, 0))
+    assert Counting.calls > 0
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+def test_adversaries_learn_the_same_beside_a_worker_without_samples(allreduce: str):
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    data = lk.data.arrays(x, np.zeros(60), validation_split=0)
+    options: Any = {"workers": 3, "weights": [1, 0, 2], "global_batch": 9, "allreduce": allreduce}
+    found = lk.certify(adversaries(), data, steps=14, **options)
+    assert found.max_difference < 1e-5
