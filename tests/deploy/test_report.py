@@ -226,6 +226,7 @@ def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp
 def a_file(path, leave_out=()):
     """A ``.keras`` file of one dense layer with three outputs, as Keras writes it but without its weights' numbers."""
     config = {
+        "module": "keras",
         "class_name": "Sequential",
         "config": {
             "layers": [
