@@ -109,10 +109,20 @@ def store_model(subject: Any, home: Path) -> Path:
     path = home / INPUT / FILE
     if not path.is_file():
         raise CompressionError(
-            f"model {subject.name!r}: Keras cannot write it to a .keras file, which compression reads; "
-            "give its own layers a get_config"
+            f"model {subject.name!r}: Keras cannot write it to a .keras file and read it again, which compression needs; "
+            f"{_cure(subject)}"
         )
     return path
+
+
+def _cure(model: Any) -> str:
+    network = getattr(model, "network", None) or model
+    named = [layer.name for layer in network._flatten_layers() if type(layer).__name__ == "Lambda"]
+    if named:
+        return (
+            f"write what its Lambda layers do ({', '.join(named)}) with keras.ops, or as layers of your own"
+        )
+    return "give its own layers a get_config"
 
 
 def _check_file(path: Path) -> None:

@@ -146,8 +146,19 @@ def text():
     )
 
 
+def masked():
+    """Masks travel along with what they mask, to the two calls of a shared layer, of which one has none, as well."""
+    ids, plain = keras.Input((7,), dtype="int32"), keras.Input((7, 10))
+    a = kl.Embedding(20, 12, mask_zero=True, name="words")(ids)
+    a = kl.LayerNormalization()(kl.GRU(10, return_sequences=True, name="first")(a))
+    again = kl.LSTM(8, name="again")
+    both = kl.Concatenate()([again(a), again(plain), kl.GlobalAveragePooling1D()(a)])
+    return keras.Model([ids, plain], kl.Dense(3)(kl.Dense(6, "relu")(both)))
+
+
 ARCHITECTURES = [
     mlp, cnn, residual, inception, separable, recurrent, encoder_decoder, decoder, nested, shared, gate, text,
+    masked,
 ]  # fmt: skip
 
 
@@ -250,6 +261,7 @@ def test_what_cannot_be_rewired_is_named_and_left_alone():
     c = kl.Dense(8, name="tokens")(b)
     d = kl.MultiHeadAttention(2, 4, name="attention")(c, c)
     e = kl.Conv1D(8, 3, groups=2, name="groups")(d)
+    e = kl.GroupNormalization(2, name="norm")(kl.Dense(6, name="normed")(e))
     f = kl.Dense(8, "softmax", name="mixer")(e)
     g = kl.Dense(12, name="free")(kl.Flatten()(f))
     model = keras.Model(x, kl.Dense(2, name="out")(g))
@@ -258,6 +270,7 @@ def test_what_cannot_be_rewired_is_named_and_left_alone():
         "projection": "joined with an input of the model",
         "tokens": "it meets attention (MultiHeadAttention), which is of a kind that can't be rewired",
         "groups": "it convolves in groups",
+        "normed": "it meets norm (GroupNormalization), which normalises in groups",
         "mixer": "its activation softmax mixes the channels",
         "out": "its channels are an output of the model",
     }

@@ -46,3 +46,18 @@ def test_wrong_formats_and_missing_packages_are_named(monkeypatch, tmp_path):
         CompressionError, match=r"onnx: needs tf2onnx and onnxruntime; install lepton_kit\[onnx\]"
     ):
         export("model.keras", tmp_path, formats=["onnx"])
+
+
+def test_samples_that_are_drawn_hold_more_than_one_whole_number(tmp_path):
+    import keras
+
+    ids, flags = keras.Input((6,), dtype="int32", name="ids"), keras.Input((3,), dtype="bool", name="flags")
+    part = keras.layers.Embedding(2, 3)(ids)
+    whole = keras.Model([ids, flags], [part, keras.ops.cast(flags, "float32")])
+    for name, one in exporting._drawn(whole).items():
+        assert sorted(set(one.ravel().tolist())) == [0, 1], name
+    text = keras.Model(
+        words := keras.Input((1,), dtype="string"), keras.layers.StringLookup(vocabulary=["a"])(words)
+    )
+    with pytest.raises(CompressionError, match="samples: got none, and the model takes text"):
+        exporting._drawn(text)

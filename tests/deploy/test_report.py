@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,7 @@ FLOAT = row("float32", role="float")
     [
         (row("int4", 20, 1.8, precision="int4"), (), "smaller but slower: 5.0 × smaller, 1.80 ×"),
         (row("int8", 120, 1.2, precision="int8"), (), "no gain"),
+        (row("int8", 130, 0.8, precision="int8"), (), "larger than float LiteRT (1.30 ×)"),
         (row("float16", 50, 1.0, precision="float16"), (), "smaller, not faster"),
         (row("sparse", 100, 1.0, sparsity=0.8), (), "80% zeros do not make it faster"),
         (row("int8", 30, 0.5, 0.8, -0.1, (-0.15, -0.05)), (), "worse than float beyond chance"),
@@ -195,7 +197,7 @@ def test_wrong_options_are_refused_before_any_work(options, message):
     ],
 )
 def test_calibration_data_that_does_not_fit_is_refused_before_any_process(samples, message, tmp_path):
-    (tmp_path / "model.keras").touch()
+    a_file(tmp_path / "model.keras")
     data = (np.zeros((8, 2), np.float32), np.arange(8) % 2)
     with pytest.raises(CompressionError, match=message):
         compress(tmp_path / "model.keras", data, calibration=samples, folder=tmp_path / "card")
@@ -221,12 +223,86 @@ def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp
     check_layers(tmp_path / "broken.keras", skip=("anything",))
 
 
+def a_file(path, leave_out=()):
+    """A ``.keras`` file of one dense layer with three outputs, as Keras writes it but without its weights' numbers."""
+    config = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {
+            "layers": [
+                {
+                    "class_name": "InputLayer",
+                    "config": {"batch_shape": [None, 2], "name": "x", "dtype": "float32"},
+                },
+                {"class_name": "Dense", "config": {"name": "dense", "units": 3, "activation": "softmax"}},
+            ]
+        },
+        "build_config": {"input_shape": [None, 2]},
+        "compile_config": {"optimizer": "adam", "loss": "sparse_categorical_crossentropy"},
+    }
+    content = {"config.json": json.dumps(config), "metadata.json": "{}", "model.weights.h5": "numbers" * 99}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in content.keys() - set(leave_out):
+            archive.writestr(name, content[name])
+    return path
+
+
+def test_files_that_are_damaged_are_refused_before_a_job_starts(tmp_path):
+    data = np.zeros((8, 2), np.float32), np.arange(8) % 2
+    path, home = a_file(tmp_path / "model.keras"), tmp_path / "home"
+    whole = path.read_bytes()
+    find_subject(path, data, home)
+    for content, said in (
+        (b"", "not a readable .keras file"),
+        (whole[: len(whole) // 2], "not a readable .keras file"),
+        (
+            whole.replace(b"numbersn", b"nunberss", 1),
+            "model.keras: damaged; what it holds as 'model.weights.h5'",
+        ),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(CompressionError, match=said):
+            find_subject(path, data, home)
+    for name in ("config.json", "model.weights.h5"):
+        path.unlink()
+        with pytest.raises(CompressionError, match=r"not a readable .keras file"):
+            find_subject(a_file(path, [name]), data, home)
+
+
+def test_data_that_do_not_fit_the_model_are_refused_before_a_job_starts(tmp_path):
+    path = a_file(tmp_path / "model.keras")
+    x, y = np.zeros((8, 2), np.float32), np.arange(8) % 3
+    with pytest.raises(
+        CompressionError, match=r"data: the model expects samples of shape \(2,\); the data have \(4,\)"
+    ):
+        compress(path, (np.zeros((8, 4), np.float32), y), folder=tmp_path / "job")
+    with pytest.raises(CompressionError, match=r"data: .* takes labels 0 to 2; row . has the label 3"):
+        compress(path, (x, y + 1), folder=tmp_path / "job")
+    with pytest.raises(CompressionError, match=r"test: .* takes labels 0 to 2; row . has the label 3"):
+        compress(path, (x, y), test=(x, y + 1), folder=tmp_path / "job")
+    with pytest.raises(CompressionError, match=r"test: got 3 arrays; expected two"):
+        compress(path, (x, y), test=(x, y, y), folder=tmp_path / "job")
+    with pytest.raises(CompressionError, match=r"sparsity: got 'half'"):
+        compress(path, (x, y), sparsity="half", folder=tmp_path / "job")
+    assert not (tmp_path / "job" / "job.json").exists()
+
+
+def test_lambda_layers_are_named_with_what_takes_their_place(tmp_path):
+    import keras
+
+    last = keras.layers.Lambda(lambda x: x[:, -1], name="last")
+    model = keras.Sequential([keras.Input((4, 2)), last, keras.layers.Dense(1)])
+    data = np.zeros((8, 4, 2), np.float32), np.zeros(8, np.float32)
+    with pytest.raises(CompressionError, match=r"its Lambda layers do \(last\) with keras.ops"):
+        find_subject(model, data, tmp_path)
+
+
 def test_subjects_that_cannot_be_judged_are_refused(tmp_path):
     with pytest.raises(CompressionError, match="data: got None"):
         find_subject("model.keras", None, tmp_path)
     with pytest.raises(CompressionError, match=r"expected a \.keras file that exists"):
         find_subject(tmp_path / "none.keras", (np.zeros((4, 2)), np.zeros(4, int)), tmp_path)
-    (tmp_path / "model.keras").touch()
+    a_file(tmp_path / "model.keras")
     with pytest.raises(CompressionError, match="data: got int"):
         find_subject(tmp_path / "model.keras", 3, tmp_path)
     x, y = np.zeros((8, 2), np.float32), np.arange(8) % 2
@@ -246,14 +322,6 @@ def test_a_run_keeps_its_card_in_its_own_folder(tmp_path):
     model, stored = find_subject(run, None, home)
     assert (home, model) == (tmp_path / "compression", tmp_path / "final" / "model.keras")
     assert stored.parent == home / "input"
-
-
-def test_timing_visits_every_model_in_every_repetition_and_rotates():
-    order, now = [], iter(range(10_000))
-    runners = {name: lambda name=name: order.append(name) for name in "abc"}
-    times = measure.interleave(runners, 4, clock=lambda: float(next(now)))
-    assert {name: len(found) for name, found in times.items()} == {"a": 4, "b": 4, "c": 4}
-    assert [order[-12:][start] for start in (0, 3, 6, 9)] == ["a", "b", "c", "a"]
 
 
 def test_every_public_name_is_found_and_stays_what_it_is():

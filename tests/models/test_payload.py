@@ -65,6 +65,44 @@ def test_a_subclassed_model_of_a_notebook_comes_back_elsewhere(tmp_path):
     assert models.input_shapes({"kind": "object", "path": "model/model.pkl"}, tmp_path) is None
 
 
+REGISTERED = """
+import sys
+
+import keras
+import numpy as np
+
+from lepton_kit import models
+
+
+def layer_of(package, factor):
+    @keras.saving.register_keras_serializable(package=package)
+    class Scaled(keras.layers.Layer):
+        def call(self, x):
+            return x * factor
+
+    return Scaled()
+
+
+@keras.saving.register_keras_serializable()
+def own_loss(y, p):
+    return keras.ops.mean((y - p) ** 2)
+
+
+net = keras.Sequential([keras.Input((2,)), layer_of("one", 2.0), layer_of("two", 3.0)])
+net.compile("sgd", own_loss)
+models.store(net, sys.argv[1] + "/model")
+"""
+
+
+def test_classes_that_were_registered_with_keras_are_found_elsewhere_each_under_its_own_name(tmp_path):
+    command = [sys.executable, "-c", REGISTERED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    model = models.build({"kind": "keras", "path": "model/model.keras"}, tmp_path, 0)
+    assert np.allclose(model(np.ones((1, 2))), 6.0)
+    assert model.loss.__name__ == "own_loss"
+
+
 def small(*, units=3, activation=None, inputs=(4,)):
     import keras
 

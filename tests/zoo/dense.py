@@ -150,6 +150,20 @@ def own_layer_with_build() -> Any:
 
 
 @kind
+def registered_own_layer() -> Any:
+    import keras
+
+    @keras.saving.register_keras_serializable(package="zoo")
+    class Squared(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * x
+
+    return line(
+        keras.Input((8,)), keras.layers.Dense(16), Squared(), keras.layers.Dense(3, activation="softmax")
+    )
+
+
+@kind
 def mixed_precision() -> Any:
     import keras
     from keras import layers

@@ -107,3 +107,27 @@ def wide_text() -> Any:
     x = keras.Input((10,), name="masked_ids", dtype="int32")
     y = layers.Bidirectional(layers.LSTM(32))(layers.Embedding(IDS, 64, mask_zero=True)(x))
     return keras.Model(x, layers.Dense(3, activation="softmax")(y))
+
+
+@kind
+def wide_and_deep() -> Any:
+    import keras
+    from keras import layers
+
+    numbers, ids = keras.Input((5,), name="numbers"), keras.Input((1,), dtype="int32", name="ids")
+    wide = layers.Concatenate()([numbers, layers.CategoryEncoding(IDS, output_mode="one_hot")(ids)])
+    deep = layers.Concatenate()([numbers, layers.Flatten()(layers.Embedding(IDS, 4)(ids))])
+    deep = layers.Dense(8, activation="relu")(deep)
+    y = layers.Add()([layers.Dense(1)(wide), layers.Dense(1)(deep)])
+    return keras.Model([numbers, ids], layers.Activation("sigmoid")(y))
+
+
+@kind
+def several_categories() -> Any:
+    import keras
+    from keras import layers
+
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    parts = [layers.CategoryEncoding(IDS, output_mode=mode)(ids) for mode in ("multi_hot", "count")]
+    parts.append(layers.Flatten()(keras.ops.one_hot(ids, IDS)))
+    return keras.Model(ids, layers.Dense(3, activation="softmax")(layers.Concatenate()(parts)))

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from keras import layers as kl
 
+from lepton_kit.compression.pruning.callback import PruningCallback
+from lepton_kit.compression.quantization import qat
+from lepton_kit.compression.quantization.convert import convert
+from lepton_kit.config import PruningConfig, QuantizationAwareConfig
 from lepton_kit.deploy import compress, export, infer
 from lepton_kit.errors import CompressionError
 from tests.zoo import judge
@@ -191,3 +195,95 @@ def test_a_full_integer_file_takes_the_samples_as_they_are(tmp_path):
     assert judge.error([infer(card.path("int8"), data[2]).outputs], [np.asarray(model(data[2]))]) < 0.05
     with pytest.raises(CompressionError, match="shape"):
         infer(card.path("int8"), data[2][:, :5])
+
+
+def aware(model: Any, x: Any, y: Any, loss: str = "mse", callbacks: Any = ()) -> Any:
+    """A copy of the model that was trained with rounding for a moment."""
+    copy = qat.quantization_aware(model, QuantizationAwareConfig(bits=8))
+    copy.compile("adam", loss)
+    copy.fit(x, y, epochs=3, batch_size=16, verbose=0, callbacks=list(callbacks))
+    return copy
+
+
+def said(call: Any, model: Any, precision: str, x: Any, folder: Path) -> Any:
+    """What the LiteRT file of a model says to samples."""
+    model.save(folder / "made.keras")
+    np.save(folder / "x.npy", x)
+    file = folder / f"{precision}.tflite"
+    convert(call, folder / "made.keras", precision, file, calibration=[[None, str(folder / "x.npy")]])
+    return judge.litert(file, {"x": x})[0]
+
+
+def test_a_regression_trained_with_rounding_is_not_cut_off_at_the_range_of_relu6(workshop, tmp_path):
+    """tensorflow/tensorflow#44007: answers from 0 to 95 end at 6; model-optimization#407: relu6 by name is unknown."""
+    x = np.random.default_rng(0).normal(size=(128, 4)).astype("float32")
+    y = 50 + 40 * np.tanh(x[:, :1])
+    relu6 = kl.Dense(16, activation=keras.activations.relu6)
+    model = keras.Sequential([keras.Input((4,)), relu6, kl.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.fit(x, y, epochs=30, verbose=0)
+    copy = aware(model, x, y)
+    found = said(workshop, copy, "qat8", x, tmp_path)
+    assert found.max() > 80
+    assert judge.error([found], [np.asarray(copy(x))]) < 0.01
+
+
+def test_qat_of_a_sigmoid_head_and_of_slices(workshop, tmp_path):
+    """tensorflow/tensorflow#48925: only some activations; model-optimization#1139: no slices."""
+    x = keras.Input((8, 8, 3))
+    y = kl.Conv2D(6, 3, activation="relu")(x)
+    y = kl.Concatenate()([kl.Conv2D(4, 1)(y[..., :3]), kl.Conv2D(4, 1)(y[..., 3:])])
+    model = keras.Model(x, kl.Dense(3, activation="sigmoid")(kl.GlobalAveragePooling2D()(y)))
+    given = np.random.default_rng(0).normal(size=(48, 8, 8, 3)).astype("float32")
+    copy = aware(model, given, given[:, 0, 0] > 0, "binary_crossentropy")
+    found = said(workshop, copy, "qat8", given, tmp_path)
+    assert judge.error([found], [np.asarray(copy(given))]) < 0.05
+
+
+def test_pruning_reaches_its_share_in_few_steps_and_in_both_directions_of_an_lstm():
+    """model-optimization#973, #975: nothing is pruned in large batches or of few samples; #374: no Bidirectional."""
+    model = keras.Sequential([keras.Input((6, 4)), kl.Bidirectional(kl.LSTM(8)), kl.Dense(3)])
+    model.compile("adam", "mse")
+    random = np.random.default_rng(0)
+    pruning = PruningCallback(PruningConfig(sparsity=0.75))
+    x, y = random.normal(size=(40, 6, 4)), random.normal(size=(40, 3))
+    model.fit(x, y, batch_size=512, verbose=0, callbacks=[pruning])  # one step
+    kernels = [np.asarray(weight) for weight in model.weights if weight.name.endswith("kernel")]
+    assert [float((kernel == 0).mean()) for kernel in kernels] == [0.75] * 5
+
+
+def test_zeros_stay_zeros_while_a_pruned_convolution_is_trained_with_rounding(workshop, tmp_path):
+    """model-optimization#720: zeros drift away; #1031: no Conv1D."""
+    conv = kl.Conv1D(8, 3, activation="relu")
+    model = keras.Sequential([keras.Input((20, 3)), conv, kl.GlobalAveragePooling1D(), kl.Dense(4)])
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(48, 20, 3)).astype("float32"), random.normal(size=(48, 4))
+    copy = aware(model, x, y, callbacks=[PruningCallback(PruningConfig(sparsity=0.5))])
+    kernels = [np.asarray(weight) for weight in copy.weights if weight.name.endswith("kernel")]
+    assert [float((kernel == 0).mean()) for kernel in kernels] == [0.5, 0.5]
+    assert judge.error([said(workshop, copy, "qat8", x, tmp_path)], [np.asarray(copy(x))]) < 0.05
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_recurrent_layers_keep_activations_and_masks_in_onnx(masked, workshop, tmp_path):
+    """tensorflow-onnx#2211: activations of a Bidirectional are lost; #1871: a masked LSTM becomes something else."""
+    lstm = kl.LSTM(4, activation="relu", recurrent_activation="relu", return_sequences=True)
+    begin = [keras.Input((5,), dtype="int32"), kl.Embedding(9, 3, mask_zero=True)] if masked else []
+    model = keras.Sequential([*(begin or [keras.Input((5, 3))]), kl.Bidirectional(lstm)])
+    random = np.random.default_rng(0)
+    x = random.integers(0, 9, (16, 5)).astype("int32") if masked else random.normal(size=(16, 5, 3))
+    export(model, tmp_path, formats="onnx", samples=x, call=workshop)
+    found = judge.onnx(tmp_path / "model.onnx", {"x": x})
+    assert judge.error(found, [np.asarray(model(x))]) < 1e-4
+
+
+def test_a_sequential_model_that_was_never_told_its_input_is_converted(workshop, tmp_path):
+    """keras#19108: such a model can't be converted."""
+    model = keras.Sequential(
+        [kl.Flatten(), kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")]
+    )
+    x = np.random.default_rng(0).normal(size=(40, 4, 4)).astype("float32")
+    model(x)
+    for precision, limit in (("float32", 1e-4), ("int8", 0.1)):
+        found = said(workshop, model, precision, x, tmp_path)
+        assert judge.error([found], [np.asarray(model(x))]) < limit

@@ -46,6 +46,9 @@ SKIPPED: dict[str, set[str]] = {
     "group norm": {"GroupNormalization"},
     "grouped convolution": {"Conv2D"},
     "own layer with build": {"Scaled"},
+    "registered own layer": {"Squared"},
+    "wide and deep": {"CategoryEncoding"},
+    "several categories": {"CategoryEncoding"},
     "Conv3D": {"Conv3D", "GlobalAveragePooling3D"},
     "attention": {"LayerNormalization", "MultiHeadAttention"},
 }

@@ -54,7 +54,7 @@ REFUSED = {
 FAST = {
     ("flatten channels first", "litert"), ("several of both", "litert"), ("several of both", "int8"), ("selu", "int8"), ("masked label a step", "int8"),
     ("embedding of float ids", "int8"), ("own layer with build", "onnx"), ("mixed precision", "litert"),
-    ("augmentation inside", "onnx"), ("time distributed", "litert"), ("stateful LSTM", "litert"),
+    ("wide and deep", "int8"), ("several categories", "int8"), ("registered own layer", "litert"), ("augmentation inside", "onnx"), ("time distributed", "litert"), ("stateful LSTM", "litert"),
 }  # fmt: skip
 
 

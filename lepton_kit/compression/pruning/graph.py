@@ -237,7 +237,7 @@ def _problem(layer: Any, node: Any) -> str | None:
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return "keeps its channels first"
     if getattr(layer, "groups", 1) != 1:
-        return "convolves in groups"
+        return f"{'normalises' if kind.endswith('Normalization') else 'convolves'} in groups"
     if getattr(layer, "stateful", False) and kind in _RECURRENT:
         return "is stateful"
     if kind == "Activation" and _mixes(layer):

@@ -228,13 +228,16 @@ def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
     import keras
     import tensorflow as tf
 
+    from lepton_kit.compression.quantization.deploy_layers import one_hot_compares
+
     takes = signature_of(model).inputs
     names = [tensor.name for tensor in model.inputs]
 
     def call(*given: Any) -> Any:
         parts = dict(zip(names, given, strict=True))
         packed = keras.tree.map_structure(lambda one: parts[one.name], structure_of(model))
-        found = serve(packed) if serve is not None else model(packed, training=False)
+        with one_hot_compares():
+            found = serve(packed) if serve is not None else model(packed, training=False)
         if isinstance(found, dict):
             found = [found[name] for name in sorted(found)]
         return found if not isinstance(found, list | tuple) or len(found) > 1 else found[0]

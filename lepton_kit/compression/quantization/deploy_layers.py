@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -69,6 +71,64 @@ class FoldedTime(keras.layers.Layer):
         """The inner layer's shape with the steps before it."""
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (input_shape[0], input_shape[1], *inner[1:])
+
+
+class Encoding(keras.layers.Layer):
+    """`keras.layers.CategoryEncoding` on whole numbers, ids of shape ``(batch, …, n)``: Keras makes floating point numbers of
+    the ids first, which int8 rounds, and counts with an operation that LiteRT doesn't have."""
+
+    def __init__(self, num_tokens: int, output_mode: str, **keywords: Any):
+        super().__init__(**keywords)
+        self.num_tokens, self.output_mode = num_tokens, output_mode
+
+    def call(self, inputs: Any) -> Any:
+        """Zeros and ones, or counts, in a last axis of ``num_tokens``."""
+        found = one_hot_by_comparison(inputs, self.num_tokens, dtype=self.compute_dtype)
+        if self.output_mode == "one_hot":
+            return tf.squeeze(found, -2) if inputs.shape[-1] == 1 else found
+        return tf.reduce_max(found, -2) if self.output_mode == "multi_hot" else tf.reduce_sum(found, -2)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of Keras' layer."""
+        kept = input_shape[:-1] if self.output_mode != "one_hot" or input_shape[-1] == 1 else input_shape
+        return (*kept, self.num_tokens)
+
+
+_ONE_HOT = tf.one_hot
+
+
+def one_hot_by_comparison(
+    indices: Any,
+    depth: Any,
+    on_value: Any = None,
+    off_value: Any = None,
+    axis: int | None = None,
+    dtype: Any = None,
+    name: str | None = None,
+) -> Any:
+    """`tf.one_hot` as a comparison with 0, 1, 2, …: LiteRT's int8 ONE_HOT writes ones and zeros in another scale than the
+    one that the next operation reads.
+
+    >>> one_hot_by_comparison(tf.constant([2, 0]), 3).numpy().tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    rank = getattr(indices.shape, "rank", None)
+    if rank is None or not isinstance(depth, int) or on_value is not None or off_value is not None:
+        return _ONE_HOT(indices, depth, on_value, off_value, axis, dtype, name)
+    place = (-1 if axis is None else axis) % (rank + 1)
+    sizes = [depth if one == place else 1 for one in range(rank + 1)]
+    numbers = tf.reshape(tf.range(depth, dtype=tf.int32), sizes)
+    return tf.cast(tf.expand_dims(tf.cast(indices, tf.int32), place) == numbers, dtype or tf.float32)
+
+
+@contextlib.contextmanager
+def one_hot_compares() -> Iterator[None]:
+    """Meanwhile `tf.one_hot`, which Keras calls too, is `one_hot_by_comparison`."""
+    tf.one_hot = one_hot_by_comparison
+    try:
+        yield
+    finally:
+        tf.one_hot = _ONE_HOT
 
 
 class _GroupsApart(_Layer):

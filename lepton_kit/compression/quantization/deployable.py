@@ -193,6 +193,8 @@ class _Replacer:
             return lambda one: keras.layers.Identity(name=one.name)
         if kind is keras.layers.Flatten and layer.data_format == "channels_last":
             return _flatten if None not in layer.output.shape[1:] else None
+        if kind is keras.layers.CategoryEncoding and not layer.sparse and len(_shape_taken(layer)) > 1:
+            return _encoding
         if kind is keras.layers.TimeDistributed and None not in _shape_taken(layer)[1:]:
             return self._time_distributed
         if self._lookups and kind is keras.layers.Embedding and None not in _shape_taken(layer)[1:]:
@@ -289,6 +291,12 @@ def _flatten(layer: Any) -> Any:
     from lepton_kit.compression.quantization.deploy_layers import StaticFlatten
 
     return StaticFlatten(size=int(layer.output.shape[-1]), name=layer.name)
+
+
+def _encoding(layer: Any) -> Any:
+    from lepton_kit.compression.quantization.deploy_layers import Encoding
+
+    return Encoding(layer.num_tokens, layer.output_mode, name=layer.name)
 
 
 def _lookup(layer: Any) -> Any:

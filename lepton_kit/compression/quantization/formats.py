@@ -142,7 +142,12 @@ def check_calibration(samples: np.ndarray, shape: Sequence[int | None]) -> None:
     if not len(samples):
         raise CompressionError("calibration data: got no samples; expected at least 1")
     if not (np.issubdtype(samples.dtype, np.number) or samples.dtype == bool):
-        raise CompressionError(f"calibration data: got {samples.dtype}; expected numbers")
+        hint = (
+            "; a model that takes text can be 'dynamic_int8' or 'float16'"
+            if samples.dtype.kind in "USO"
+            else ""
+        )
+        raise CompressionError(f"calibration data: got {samples.dtype}; expected numbers{hint}")
     if np.issubdtype(samples.dtype, np.floating) and not np.all(np.isfinite(samples)):
         bad = int(np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(1))[0])
         raise CompressionError(

@@ -244,20 +244,13 @@ def _only_joined(visit: Visit) -> bool:
     return len(visit.consumers) == 1 and type(visit.consumers[0]).__name__ == "Concatenate"
 
 
-RECURRENT = frozenset(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "TimeDistributed", "ConvLSTM2D"))
-
-
 def _refusal(name: str, kind: str) -> str:
     if kind == "BatchNormalization":
         cure = "put it directly after a dense or convolutional layer without activation, so that it folds"
     elif kind == "UpSampling2D":
         cure = "give it interpolation='nearest' or 'bilinear'"
-    elif kind in RECURRENT:
-        cure = "use 'dynamic_int8' or 'int8', which round it after training"
-    elif kind in ("MultiHeadAttention", "GroupQueryAttention", "Attention", "AdditiveAttention"):
-        cure = "use 'int8' or 'dynamic_int8', which round it after training"
     else:
-        cure = "use 'int8', which rounds after training"
+        cure = "use 'int8' or 'dynamic_int8', which round after training"
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
         "(quantization_aware.skip in a configuration) to leave it in float. "

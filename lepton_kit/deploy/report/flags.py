@@ -37,6 +37,10 @@ def flags(row: Row, rows: Sequence[Row], *, higher_is_better: bool = True) -> tu
         said.append(f"smaller but slower: {1 / size:.1f} × smaller, {time:.2f} × the latency of float LiteRT")
     if size and time and size >= 1 and time >= 1 and row.role != "control" and not row.sparsity:
         said.append("no gain: neither smaller nor faster than float LiteRT")
+    elif size and size > 1 + SAME and row.precision != "float32":
+        said.append(
+            f"larger than float LiteRT ({size:.2f} ×): what {row.precision} adds to the file is more than what it saves"
+        )
     if (
         size
         and time

@@ -18,9 +18,9 @@ from lepton_kit.errors import CompressionError
 COMPARED = 64
 """So many samples are also predicted by the Keras model that a file was made of."""
 BATCHES = (1, 32)
-SLICE_SECONDS = (
-    0.003  # one repetition runs at least this long, so that the clock's resolution does not matter
-)
+SLICE_SECONDS = 0.003  # one repetition runs at least this long
+GROUP_SECONDS = 0.0003
+"""Calls are timed in groups of this length: long for the clock, and short beside the turns that processes take on a core."""
 ROUNDS, EXTRA_SECONDS = 4, 20.0
 """Timings that can't be told apart are taken again: so many rounds in all, and none begins after so many seconds."""
 
@@ -271,25 +271,32 @@ def _spread(seconds: Sequence[float]) -> Spread:
 def interleave(
     runners: dict[Any, Callable[[], Any]], repetitions: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[Any, list[float]]:
-    """Seconds per call, ``repetitions`` of them a runner; the order rotates so that no one always comes first."""
+    """Seconds per call, ``repetitions`` of them a runner; the order rotates so that no one always comes first.
+
+    Each is the median of groups of calls: another process that takes the core meanwhile spoils one group, not all.
+    """
     names = list(runners)
-    calls: dict[Any, int] = {}
+    plan: dict[Any, tuple[int, int]] = {}
     times: dict[Any, list[float]] = {name: [] for name in names}
     for name in names:
-        for _ in range(3):
-            runners[name]()
-        start = clock()
         runners[name]()
-        calls[name] = max(1, int(SLICE_SECONDS / max(clock() - start, 1e-9)))
+        call = max(min(_seconds(runners[name], 1, clock) for _ in range(3)), 1e-9)
+        calls = max(1, int(GROUP_SECONDS / call))
+        plan[name] = calls, max(1, int(SLICE_SECONDS / (calls * call)))
     for repetition in range(repetitions):
         shift = repetition % len(names)
         for name in names[shift:] + names[:shift]:
-            run, count = runners[name], calls[name]
-            start = clock()
-            for _ in range(count):
-                run()
-            times[name].append((clock() - start) / count)
+            calls, groups = plan[name]
+            found = [_seconds(runners[name], calls, clock) for _ in range(groups)]
+            times[name].append(float(np.median(found)) / calls)
     return times
+
+
+def _seconds(run: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
+    for _ in range(calls):
+        run()
+    return clock() - start
 
 
 def litert_runner(path: str, part: Arrays, threads: int) -> Callable[[], Any]:
