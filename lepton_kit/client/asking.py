@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import Any, Self
 
@@ -84,7 +85,7 @@ class AskedRun(StandingRun):
         request = send_request(self.paths, verb, **arguments)
         waiting, deadline = self.paths.control / f"{request.id}.json", time.monotonic() + HEARD_SECONDS
         begun = self.view().first_time is not None
-        while begun and self.alive and waiting.exists() and time.monotonic() < deadline:
+        while begun and self.alive and os.path.lexists(waiting) and time.monotonic() < deadline:
             time.sleep(0.02)
         if self.alive:
             return True

@@ -16,6 +16,7 @@ from lepton_kit.models import footprint
 from lepton_kit.models import trust as trusted
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.paths import write_atomically
+from lepton_kit.rundir.trash import check_in_place
 from lepton_kit.runtime.hosts.slurm import settled
 from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import start_driver
@@ -41,12 +42,9 @@ def refuse_while_alive(run: StandingRun) -> None:
 
 def go_on(run: StandingRun, hosts: Any, workers: int | str | None, spark: Any) -> None:
     """Start a driver for a run that has none. Raises `ConfigError` or `RunError` before anything has changed."""
+    check_in_place(run.paths)
     if run.status is Status.FINISHED:
         raise RunError(f"{run.id} has finished; there is nothing to resume")
-    if not run.directory.is_dir():
-        raise RunError(
-            f"{run.directory}: the run's folder was deleted or moved; nothing is left to go on from"
-        )
     trusted.check(run.directory)
     jobs.check_turn(run.paths)
     config = moved(run, hosts, workers, spark) if elsewhere(hosts, workers) else run.config

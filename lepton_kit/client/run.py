@@ -25,6 +25,7 @@ from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.rundir.predictions import Predictions
 from lepton_kit.rundir.reading import read_text
 from lepton_kit.rundir.told import describe
+from lepton_kit.rundir.trash import check_in_place
 from lepton_kit.runtime.folder import begin
 
 if TYPE_CHECKING:
@@ -287,6 +288,7 @@ class Run(AskedRun):
         """
         if self.config.pruning is None and self.config.quantization_aware is None:
             raise RunError(f"{self.id} neither prunes nor rounds while it trains; it needs no control")
+        check_in_place(self.paths)
         if self.alive or not self.view().step:
             raise RunError(f"{self.id} is {self.status}; its control trains as long, so it has to end first")
         with contextlib.suppress(RunError, OSError):

@@ -15,15 +15,21 @@ import numpy as np
 from lepton_kit.compression.layers import check_names
 from lepton_kit.data.structure import form, items, joined
 from lepton_kit.errors import CompressionError, ModelError, why_not_written
+from lepton_kit.rundir.paths import RunPaths
+from lepton_kit.rundir.trash import check_in_place
 
 INPUT = "input"
 
 
 def find_home(subject: Any, folder: str | Path | None) -> Path:
-    """The folder, made if need be, of a card: the one given, ``compression/`` in a run's own folder, or a new one."""
+    """The folder, made if need be, of a card: the one given, ``compression/`` in a run's own folder, or a new one.
+
+    Raises `RunError` for a run that was deleted.
+    """
     if folder is not None:
         home = Path(folder)
     elif is_run(subject):
+        check_in_place(RunPaths(Path(subject.directory)))
         home = Path(subject.directory) / "compression"
     else:
         home = Path(tempfile.mkdtemp(prefix="lepton-compression-"))

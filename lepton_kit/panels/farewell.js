@@ -1,28 +1,56 @@
-// Says in a panel that its kernel has ended, once it has: nothing in the panel acts any more.
+// Says in a panel why nothing in it acts: its kernel has ended, or is busy with something else while a control is pressed.
 const OVER = ["restarting", "autorestarting", "dead", "terminating"];
+const PATIENCE = 1500; // milliseconds that a kernel may take for what came before
+const CONTROLS = "button, input, select, textarea";
+const IN_THE_PAGE = ".lk-figure, summary"; // what acts without the kernel
 
 export default {
   render({ model, el }) {
     const kernel = model.widget_manager?.kernel;
     if (!kernel?.statusChanged) return undefined; // a page that does not tell
-    const text = model.get("text");
+    const [over, busy] = [model.get("text"), model.get("busy")];
+    const home = () => el.closest(".lk-workbench") ?? el.closest(".lk-panel");
+    const note = (panel, kind, text) => {
+      const made = document.createElement("div");
+      made.className = `lk-kernel-note ${kind}`;
+      made.setAttribute("role", "status");
+      made.textContent = text;
+      panel.prepend(made);
+    };
+    const free = () => home()?.querySelector(":scope > .lk-busy-note")?.remove();
     const tell = () => {
-      const panel = el.closest(".lk-workbench") ?? el.closest(".lk-panel");
+      const panel = home();
       if (!panel || panel.classList.contains("lk-dead")) return;
+      free();
       panel.classList.add("lk-dead");
       for (const child of panel.children) child.inert = true;
-      const note = document.createElement("div");
-      note.className = "lk-dead-note";
-      note.setAttribute("role", "status");
-      note.textContent = text;
-      panel.prepend(note);
+      note(panel, "lk-dead-note", over);
     };
-    const hear = (_, status) => { if (OVER.includes(status)) tell(); };
+    let waiting;
+    const hear = (_, status) => {
+      if (OVER.includes(status)) tell();
+      if (status === "busy") return;
+      clearTimeout(waiting);
+      free();
+    };
+    const press = (event) => {
+      const panel = home();
+      const control = event.target.closest?.(CONTROLS);
+      if (kernel.status !== "busy" || !control || !panel?.contains(control) || control.closest(IN_THE_PAGE)) return;
+      clearTimeout(waiting);
+      waiting = setTimeout(() => {
+        const shown = panel.querySelector(":scope > .lk-kernel-note");
+        if (kernel.status === "busy" && !shown) note(panel, "lk-busy-note", busy);
+      }, PATIENCE);
+    };
     kernel.statusChanged.connect(hear);
     kernel.disposed?.connect?.(tell);
+    for (const kind of ["click", "change"]) document.addEventListener(kind, press, true);
     return () => {
+      clearTimeout(waiting);
       kernel.statusChanged.disconnect(hear);
       kernel.disposed?.disconnect?.(tell);
+      for (const kind of ["click", "change"]) document.removeEventListener(kind, press, true);
     };
   },
 };

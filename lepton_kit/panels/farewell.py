@@ -1,4 +1,4 @@
-"""An invisible part of every panel by which its page says that the kernel has ended, once it has."""
+"""An invisible part of every panel by which its page says why nothing acts: the kernel has ended, or is busy elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 TEXT = (
     "The kernel of this panel has ended, so nothing in it acts any more. Runs go on without it: run the cell again to "
     "see and steer them."
+)
+
+BUSY = (
+    "The kernel is busy, so what was pressed here acts once it is free. To act at once: interrupt the cell, or use a terminal "
+    "(lepton stop, pause and scale)."
 )
 
 
@@ -23,6 +28,7 @@ def _kind() -> type:
         _esm = (here / "farewell.js").read_text(encoding="utf-8")
         _css = (here / "farewell.css").read_text(encoding="utf-8")
         text = traitlets.Unicode(TEXT).tag(sync=True)
+        busy = traitlets.Unicode(BUSY).tag(sync=True)
 
     return Farewell
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,7 @@ class Scratch:
     def __init__(self, prefix: str):
         sweep(prefix)
         unlocked = Path(tempfile.mkdtemp(prefix=f".{prefix}"))  # by this name nobody sweeps it
-        self._descriptor = os.open(unlocked, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # a file system without locks for folders: it is not swept there
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._descriptor = keep(unlocked)
         self.path = unlocked.rename(unlocked.with_name(unlocked.name[1:]))
 
     def forget(self) -> None:
@@ -68,11 +67,25 @@ def passing(prefix: str) -> Iterator[Path]:
 def sweep(prefix: str) -> None:
     """Remove this user's temporary folders of that prefix that no process holds."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                if os.fstat(descriptor).st_uid == os.getuid():
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+        remove_abandoned(folder)
+
+
+def keep(folder: Path) -> int:
+    """Hold a folder, so that nobody sweeps it, until the descriptor that is returned is closed. Raises `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks for folders: it is not swept there
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def remove_abandoned(folder: Path, seconds: float = 0.0) -> None:
+    """Remove this user's folder if no process keeps it, and nothing was added to it for so many seconds."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime >= seconds:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)

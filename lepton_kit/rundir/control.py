@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.errors import FULL, ConfigError, RunError
 from lepton_kit.rundir.paths import RunPaths, write_atomically
-from lepton_kit.rundir.reading import read_mapping
+from lepton_kit.rundir.reading import LARGEST_BYTES, NOT_JSON, open_regular
 
 VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set", "slow")
 SETTABLE = ("learning_rate", "log_seconds")
@@ -67,14 +69,36 @@ def _check_slow(arguments: dict[str, Any]) -> None:
 
 
 def send_request(paths: RunPaths, verb: str, **arguments: Any) -> Request:
-    """Leave a request for the driver. Raises `ConfigError` for a request that no driver could grant."""
+    """Leave a request for the driver, on a full disk too. Raises `ConfigError` for one that no driver could grant."""
     request = Request(verb, arguments, f"{time.time_ns():020d}-{secrets.token_hex(3)}")
+    text = json.dumps({"verb": verb, "arguments": arguments})
+    place = paths.control / f"{request.id}.json"
     try:
-        text = json.dumps({"verb": verb, "arguments": arguments})
-        write_atomically(paths.control / f"{request.id}.json", text)
+        write_atomically(place, text)
     except OSError as failure:
-        raise RunError(f"{paths.control}: the request could not be written ({failure})") from None
+        if failure.errno not in FULL or not _left_as_link(place, text):
+            raise RunError(f"{paths.control}: the request could not be written ({failure})") from None
     return request
+
+
+def _left_as_link(place: Path, text: str) -> bool:
+    """Leave a request as what a link points to: a short one lies in the entry of the folder itself, and needs no block.
+
+    So a run can be told to stop where the disk is full.
+    """
+    try:
+        os.symlink(text, place)
+    except OSError:
+        return False
+    return True
+
+
+def request_text(path: Path) -> str:
+    """What a request says, whether it was written or left as a link. Raises `OSError` or `ValueError`."""
+    if path.is_symlink():
+        return os.readlink(path)
+    with open_regular(path) as file:
+        return file.read(LARGEST_BYTES).decode("utf-8")
 
 
 def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:
@@ -83,11 +107,11 @@ def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:
     refused: list[str] = []
     for path in sorted(paths.control.glob("[0-9]*.json")):
         try:
-            values = read_mapping(path)
+            values = json.loads(request_text(path))
             requests.append(Request(values["verb"], dict(values["arguments"]), path.stem))
         except OSError as failure:
             refused.append(f"control/{path.name}: {failure.strerror}")
-        except (ValueError, KeyError, TypeError) as failure:
+        except (*NOT_JSON, KeyError, TypeError) as failure:
             refused.append(f"control/{path.name}: {failure}")
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -19,6 +19,16 @@ def in_trash(paths: RunPaths) -> bool:
     return paths.root.parent.name == TRASH
 
 
+def check_in_place(paths: RunPaths) -> None:
+    """Raise `RunError` for a run that was deleted: what works in its folder would work in the trash, or nowhere."""
+    if in_trash(paths):
+        raise RunError(f"{paths.id} is in the trash; restore() or `lepton restore {paths.id}` brings it back")
+    if not paths.root.is_dir():
+        buried = (paths.root.parent / TRASH / paths.id).is_dir()
+        hint = f"; `lepton restore {paths.id}` brings it back from the trash" if buried else ""
+        raise RunError(f"{paths.root}: the run's folder was deleted or moved{hint}")
+
+
 def bury(paths: RunPaths) -> RunPaths:
     """Move a run into the trash beside it; returns where it lies then.
 
@@ -48,7 +58,10 @@ def unbury(paths: RunPaths) -> RunPaths:
 
 def erase(paths: RunPaths) -> None:
     """Remove a run for good, with its share of the disk. Raises `RunError` for one that is in use."""
-    if not in_trash(paths):
+    if in_trash(paths):
+        with _nobody_has(paths):  # an earlier version let a run go on there
+            pass
+    else:
         paths = bury(paths)
     doomed = paths.root.with_name(f".{paths.id}")  # from here on nobody lists it, whole or half
     try:

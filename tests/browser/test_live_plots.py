@@ -197,6 +197,23 @@ def test_a_kernel_that_is_busy_still_feeds_a_page(shown):
         agrees(desk.page, run, within=60_000)
 
 
+def test_a_control_that_a_busy_kernel_does_not_hear_says_so(open_notebook):
+    desk = open_notebook(
+        "busy.ipynb", ["import lepton_kit as lk\nlk.Workbench()", "import time\ntime.sleep(900)"]
+    )
+    desk.command("notebook:run-all-cells")
+    code = desk.page.locator("button", has_text="Show the code").first
+    code.wait_for(timeout=SLOW)
+    code.click()
+    busy = desk.page.locator(".lk-busy-note", has_text="The kernel is busy")
+    busy.wait_for(timeout=SLOW)
+    assert busy.count() == 1
+    desk.photograph("busy-kernel")
+    desk.command("notebook:interrupt-kernel")
+    busy.wait_for(state="detached", timeout=SLOW)
+    desk.page.locator(".lk-code").first.wait_for(timeout=SLOW)  # what was pressed acts now
+
+
 def test_what_is_lost_on_the_way_comes_again(shown):
     """Updates that never reach the page's widgets, as while they load: the page asks, or is found behind."""
     desk, run = shown

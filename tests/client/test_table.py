@@ -193,6 +193,7 @@ def test_the_environment_names_the_folder_where_none_is_given(
 
 def test_a_deleted_run_comes_back_whole(folder: Path):
     run = make(folder, "a")
+    other = lk.open_run("a", folder)
     run.tags = ["keep"]
     kept = sorted(path.relative_to(run.directory) for path in run.directory.rglob("*"))
     run.delete()
@@ -201,6 +202,17 @@ def test_a_deleted_run_comes_back_whole(folder: Path):
     assert [one.id for one in lk.runs(folder, trash=True)] == ["a"]
     with pytest.raises(RunError, match=r"is in the trash; restore\(\) brings it back"):
         run.delete()
+    with pytest.raises(
+        RunError, match=r"a is in the trash; restore\(\) or `lepton restore a` brings it back"
+    ):
+        run.resume()
+    with pytest.raises(RunError, match=r"folder was deleted or moved; `lepton restore a` brings it back"):
+        other.resume()  # a handle of before
+    with pytest.raises(RunError, match="is in the trash"):
+        lk.compress(run)
+    with pytest.raises(RunError, match="folder was deleted or moved"):
+        lk.compress(other)
+    assert not (folder / "a").exists(), "nothing has begun it anew"
     with pytest.raises(RunError, match=r"the trash has it: `lepton restore` brings it back"):
         lk.open_run("a", folder)
     run.restore()
@@ -229,6 +241,15 @@ def test_a_run_under_way_is_not_deleted(folder: Path):
     os.close(held)
     assert run.directory.is_dir()
     assert run.delete().deleted
+
+
+def test_a_run_that_went_on_in_the_trash_is_not_removed(folder: Path):
+    run = make(folder, "a").delete()
+    held = lock.take(run.paths)  # by a driver of a version that did not look
+    with pytest.raises(RunError, match="a is under way"):
+        run.delete(forever=True)
+    os.close(held)
+    assert run.restore().status == "finished"
 
 
 def test_a_run_that_is_compressed_now_is_not_deleted(folder: Path):

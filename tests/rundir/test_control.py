@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lepton_kit.errors import ConfigError, RunError
-from lepton_kit.rundir import Request, RunPaths, read_requests, send_request
+from lepton_kit.rundir import Request, RunPaths, control, read_requests, send_request
 
 
 @pytest.fixture
@@ -100,12 +101,31 @@ def test_a_file_that_is_no_request_is_told_and_removed(paths: RunPaths, text: st
     assert list(paths.control.iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
 def test_what_is_no_file_is_told_and_removed_and_nothing_waits(
     paths: RunPaths, make: Callable[[Path], object]
 ):
     make(paths.control / "000-other.json")
     assert read_requests(paths) == ([], ["control/000-other.json: is not a regular file"])
+    assert list(paths.control.iterdir()) == []
+
+
+def test_a_request_reaches_a_driver_on_a_full_disk(paths: RunPaths, monkeypatch: pytest.MonkeyPatch):
+    def full(place: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(place))
+
+    monkeypatch.setattr(control, "write_atomically", full)
+    sent = [send_request(paths, "scale", workers=3), send_request(paths, "stop")]
+    assert all(file.lstat().st_blocks == 0 for file in paths.control.iterdir()), "else they would need room"
+    assert read_requests(paths) == (sent, [])
+    assert list(paths.control.iterdir()) == []
+
+
+def test_a_link_to_elsewhere_is_no_request_and_is_not_followed(paths: RunPaths):
+    (paths.control / "000-other.json").symlink_to("/dev/zero")
+    requests, (reason,) = read_requests(paths)
+    assert requests == []
+    assert "000-other.json" in reason
     assert list(paths.control.iterdir()) == []
 
 

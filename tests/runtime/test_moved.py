@@ -129,7 +129,7 @@ def test_a_deleted_run_ends_and_nothing_comes_back(run: lk.Run, runs_dir: Path, 
     with pytest.raises(RunError, match="deleted"):
         run.wait()
     if not replaced:
-        with pytest.raises(RunError, match="nothing is left to go on from"):
+        with pytest.raises(RunError, match="deleted or moved"):
             run.resume()
 
 

@@ -19,6 +19,7 @@ from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.hosts import HostSpec
 from lepton_kit.rundir import RunPaths
+from lepton_kit.rundir.control import request_text
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.failing import write_failure
 from lepton_kit.runtime.hosts import talk
@@ -175,8 +176,8 @@ class Follower:
 
     def _carry_requests(self) -> None:
         for path in sorted(self._paths.control.glob("[0-9]*.json")):
-            with contextlib.suppress(OSError):
-                self._outbox.post(Asked(name=path.name, text=path.read_text(encoding="utf-8")))
+            with contextlib.suppress(OSError, ValueError):
+                self._outbox.post(Asked(name=path.name, text=request_text(path)))
                 path.unlink()
 
 
