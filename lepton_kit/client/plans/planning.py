@@ -147,7 +147,10 @@ def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[
     if data is None:
         raise ConfigError("data", given=None, rule="what launch takes: a Dataset, (x, y), a frame …")
     asked = read_options(options)
-    settings, read = asked.settings, as_dataset(data, asked)  # once: a generator gives its samples a single time
+    settings, read = (
+        asked.settings,
+        as_dataset(data, asked),
+    )  # once: a generator gives its samples a single time
     kept = {name: value for name, value in options.items() if name not in (*OWN, *OF_DATA)}
 
     def start(folder: Path, changes: Mapping[str, Any]) -> Run:
