@@ -68,7 +68,7 @@ def test_nobody_and_off_are_told(folder: PoolFolder, monkeypatch: pytest.MonkeyP
     assert "off" in lk.pool()._repr_html_()
     (folder.path / "file").touch()
     monkeypatch.setenv("LEPTON_POOL", str(folder.path / "file"))
-    with pytest.raises(ConfigError, match="LEPTON_POOL: .* a folder"):
+    with pytest.raises(ConfigError, match=r"LEPTON_POOL: .* a folder"):
         lk.pool()
 
 
