@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.rundir import Status
 from lepton_kit.rundir.line import place_told
-from lepton_kit.runtime.pool.folder import PoolFolder, folder_named
+from lepton_kit.runtime.pool.folder import POOL, PoolFolder, folder_named
 from lepton_kit.runtime.pool.members import Entry, capacity, everyone, grants, this_machine
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ def pool() -> Pool:
     'hosts'
     """
     path = folder_named()
-    if path is None or not path.is_dir():
+    if path is None or not path.exists():
         return Pool(path, None)
+    if not path.is_dir():
+        raise ConfigError(POOL, given=str(path), rule="a folder; or 'off', to share with nobody")
     members = _read(path)
     if not members:
         return Pool(path, None)

@@ -62,6 +62,7 @@ STYLE = (
  .lk-card{padding:10px 8px}
 }
 .lk-drawn svg{max-width:100%;height:auto;display:block}
+.lk-note:has(>.widget-html-content:empty){display:none}
 .lk-heard{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .lk-tiles{display:flex;flex-wrap:wrap;gap:6px 20px}
 .lk-tile b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;

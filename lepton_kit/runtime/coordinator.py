@@ -104,7 +104,8 @@ Action = Spawn | Dismiss | Form | MakeRoom | Reform | Abort | Command | End
 class Situation:
     """Everything that the decision depends on. ``asked`` holds commands that were sent and not yet answered.
 
-    ``aimed`` is how many workers were wanted when the last ring was sent to form.
+    ``aimed`` is how many workers were wanted when the last ring was sent to form. ``rests`` says that members of a paused
+    ring have left it, so that it can't go on.
     """
 
     wanted: Wanted
@@ -113,6 +114,7 @@ class Situation:
     formed_before: bool = False
     asked: frozenset[str] = field(default_factory=frozenset)
     aimed: int | None = None
+    rests: bool = False
 
     def in_state(self, *states: State) -> list[Observed]:
         """The workers in one of these states."""
@@ -190,7 +192,7 @@ def _steer(situation: Situation) -> list[Action]:
     if wanted.paused and situation.phase == "training" and "pause" not in asked:
         return [Command("pause")]
     if not wanted.paused and situation.phase == "paused":
-        return [Command("resume")]
+        return [Reform("resumed")] if situation.rests else [Command("resume")]
     return []
 
 

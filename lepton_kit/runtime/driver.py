@@ -138,8 +138,9 @@ class Driver:
         workers = [member.observed() for member in self._roster.members.values()]
         ring = self._ring
         return decisions.Situation(
-            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked), ring.aimed
-        )
+            self._wishes.wanted, workers, ring.phase, ring.formed_before, frozenset(ring.asked), ring.aimed,
+            ring.rests,
+        )  # fmt: skip
 
     def _ending(self) -> tuple[Status, str | None] | None:
         if (deleted := self._deleted()) is not None:
@@ -292,6 +293,7 @@ class Driver:
     def _on_paused(self, member: Member, message: messages.Paused) -> None:
         if message.generation == self._ring.number:
             member.outcome = "paused"
+            self._ring.rests |= message.rests
             self._note_pause()
 
     def _note_pause(self) -> None:

@@ -48,6 +48,8 @@ class Generations:
         self.number = 0
         self.formed_before = False
         self.asked: set[str] = set()
+        self.rests = False
+        """Whether members have left it while the run is held."""
         self.aimed: int | None = None
         """Workers that were wanted when the last ring was sent to form."""
         self.learned: dict[int, float] = {}
@@ -76,7 +78,7 @@ class Generations:
                 self.cause = f"resumed from the checkpoint at step {checkpoint.step}"
         self.number += 1
         self.aimed = wishes.workers
-        self.asked = {"pause"} if wishes.paused else set()
+        self.asked, self.rests = {"pause"} if wishes.paused else set(), False
         slot_bytes = max(member.slot_bytes for member in members)
         self._roster.seat(members, self._executor.places())
         self._say_who_shares_nothing(members)

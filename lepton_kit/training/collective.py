@@ -183,6 +183,20 @@ class HorovodCollective:
             for link in self._links:
                 shut(*link)
 
+    def rest(self) -> bool:
+        """End Horovod's ring for as long as the run is held; whether there was one. Then a new generation goes on.
+
+        Its threads ask each other what to sum 2,000 times a second, whether there is anything or not.
+        """
+        import horovod.tensorflow as hvd
+
+        seat = None if self.membership is None else self.membership.seat
+        if seat is None or seat.size == 1:
+            return False
+        hvd.shutdown()
+        self._links = set()
+        return True
+
     def leave(self) -> None:
         """Leave the ring; safe to call when it is broken or was never formed."""
         import horovod.tensorflow as hvd
@@ -291,6 +305,10 @@ class RingCollective(HorovodCollective):
             raise CollectiveError(
                 f"the shared segment of generation {membership.generation} cannot be mapped"
             )
+
+    def rest(self) -> bool:
+        """Nothing: it is asked 50 times a second, which costs next to nothing."""
+        return False
 
     def break_off(self, generation: int) -> None:
         """Wake those who wait in shared memory, too."""

@@ -41,6 +41,10 @@ class HierarchicalCollective(RingCollective):
         if _crosses(membership) or self._operations is None:
             HorovodCollective._enter(self, membership, None)
 
+    def rest(self) -> bool:
+        """End the ring of the leaders, as `HorovodCollective.rest` does."""
+        return HorovodCollective.rest(self)
+
     def sum(
         self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
     ) -> list[Any]:

@@ -168,7 +168,8 @@ class Worker:
             if plan.action == PAUSE:
                 self._report()
                 self._save()
-                self._channel.send(messages.Paused(generation=self._generation, step=self.position))
+                step, rests = self.position, self._collective.rest()
+                self._channel.send(messages.Paused(generation=self._generation, step=step, rests=rests))
                 answer = self._channel.wait_for(messages.Resume, messages.Reform, messages.Stop)
                 self.trained_until = time.monotonic()  # that it was held is no loss of time
                 if not isinstance(answer, messages.Resume):

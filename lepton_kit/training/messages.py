@@ -299,9 +299,10 @@ class Paced(InGeneration):
 
 @dataclass(frozen=True, kw_only=True)
 class Paused(InGeneration):
-    """This rank holds."""
+    """This rank holds; ``rests`` is whether it has left its ring for that, so that a new one has to form."""
 
     step: int
+    rests: bool
 
 
 @dataclass(frozen=True, kw_only=True)

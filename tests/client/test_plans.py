@@ -307,6 +307,20 @@ def test_a_panel_of_a_plan_has_nothing_to_press(two_cores):
 
 
 @pytest.mark.processes
+def test_a_generator_is_read_once_for_all_short_runs():
+    """What launch holds out of it counts for every one of them."""
+
+    def batches():
+        rng = np.random.default_rng(0)
+        for _ in range(12):
+            yield rng.normal(size=(20, 8)).astype("float32"), rng.integers(0, 2, 20)
+
+    model = lk.LeptonModel(input_shape=(8,), num_classes=2, hidden_size=8, num_layers=1)
+    whole = lk.plan(model, batches(), batch_size=20, seconds=0.05, measured=(1,), epochs=2)
+    assert {row.setting.batch for row in whole.rows} == {20, 8}
+    assert whole.samples == 240
+
+
 def test_short_runs_and_a_log_make_plans_and_leave_nothing(tmp_path, capsys):
     data = lk.data.sample("digits")
     model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=16, num_layers=2)

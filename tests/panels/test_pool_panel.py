@@ -8,6 +8,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.client.pool import Pool
+from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PoolPanel, still
 from lepton_kit.panels.pool import listing, shares
 from lepton_kit.runtime.pool.folder import PoolFolder
@@ -65,6 +66,10 @@ def test_nobody_and_off_are_told(folder: PoolFolder, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("LEPTON_POOL", "off")
     assert str(lk.pool()) == "runs of this machine don't share it: LEPTON_POOL is off"
     assert "off" in lk.pool()._repr_html_()
+    (folder.path / "file").touch()
+    monkeypatch.setenv("LEPTON_POOL", str(folder.path / "file"))
+    with pytest.raises(ConfigError, match=r"LEPTON_POOL: .* a folder"):
+        lk.pool()
 
 
 def test_the_panel_shows_it_with_the_turns_of_this_user(runs):

@@ -171,6 +171,13 @@ def test_pause_and_resume():
     assert decide(situation(Wanted(1), training(1), "paused")) == [Command("resume")]
 
 
+def test_a_ring_that_was_left_while_it_was_held_forms_anew():
+    held = situation(Wanted(2, paused=True), training(2), "paused", rests=True)
+    assert decide(held) == []
+    assert decide(replace(held, wanted=Wanted(2))) == [Reform("resumed")]
+    assert decide(replace(held, wanted=Wanted(2, stopping=True))) == [Command("stop")]
+
+
 def test_a_resume_before_the_ring_holds_is_sent_when_it_does():
     asked = frozenset({"pause"})
     assert decide(situation(Wanted(1), training(1), "training", asked=asked)) == []

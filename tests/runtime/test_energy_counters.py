@@ -34,6 +34,29 @@ def test_zones_that_are_parts_of_others_do_not_count_twice(tmp_path: Path):
     assert (found.why, found.at) == (None, 5.0)
 
 
+def test_dies_that_show_the_counter_of_their_package_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """AMD's first two generations of EPYC and Threadripper show one counter at each die; it runs on between two readings."""
+    shown = [zone(tmp_path, f"intel-rapl:{die}", f"package-0-die-{die}", 0) for die in (0, 1)]
+    other = zone(tmp_path, "intel-rapl:2", "package-1-die-0", 5e6)
+    reads, read = [5e6], Path.read_text
+
+    def running(path: Path, *args: Any, **options: Any) -> str:
+        if path in shown:
+            reads.append(reads[-1] + 7)
+            return f"{reads[-1]:.0f}\n"
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", running)
+    assert sorted(counters.read(tmp_path, 0.0).counters) == ["intel-rapl:0", "intel-rapl:2"]
+    monkeypatch.undo()
+    shown[0].write_text("5000000")
+    shown[1].write_text("5000001")  # Intel's dies have a counter each
+    other.write_text("5000000")
+    assert len(counters.read(tmp_path, 0.0).counters) == 3
+
+
 def test_it_is_said_why_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "shows no energy counter" in str(counters.read(tmp_path / "virtual", 0.0).why)
     one = zone(tmp_path, "intel-rapl:0", "package-0", 1)

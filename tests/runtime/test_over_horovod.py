@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import psutil
 import pytest
 
 import lepton_kit as lk
@@ -99,3 +101,33 @@ def test_it_certifies(tmp_path: Path):
     found = lk.certify(model, data, workers=2, allreduce="horovod", global_batch=120, steps=8)
     assert found.workers == 2
     assert found.max_difference < 1e-5
+
+
+def test_a_run_that_is_held_takes_no_core(tmp_path: Path):
+    """Horovod's threads ask each other what to sum 2,000 times a second; this process is the clock beside them."""
+    run = lk.launch(
+        smooth(), lk.data.sample("digits"), workers=2, allreduce="horovod", global_batch=600, epochs=1_000_000,
+        hang_seconds=200, log_seconds=0.05, runs_dir=tmp_path,
+    )  # fmt: skip
+    try:
+        eventually(lambda: run.view().step > 3, "training")
+        run.pause()
+        eventually(lambda: run.status == "paused", "paused")
+        workers = [psutil.Process(worker["pid"]) for worker in run.view().workers]
+        began, before = time.process_time(), [sum(one.cpu_times()[:2]) for one in workers]
+        while time.process_time() - began < 3:
+            pass
+        used = sum(sum(one.cpu_times()[:2]) for one in workers) - sum(before)
+        assert used < 0.3, "of the 3 s that this process has taken meanwhile"
+        step = run.view().step
+        run.resume()
+        eventually(lambda: run.view().step > step + 3, "going on")
+        assert run.status == "running"
+        assert run.view().generations[-1]["cause"] == "resumed"
+        run.pause()
+        eventually(lambda: run.status == "paused", "paused again")
+        assert run.stop().wait(240).status == "stopped"
+        assert lk.audit(run).problems == ()
+    finally:
+        for process in processes_of(run.view().driver_pid or -1):
+            process.kill()

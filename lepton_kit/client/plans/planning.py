@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from lepton_kit.client.given_data import as_dataset
 from lepton_kit.client.launch import launch, launch_config
-from lepton_kit.client.options import SAME, LaunchOptions
+from lepton_kit.client.options import OF_DATA, SAME, LaunchOptions
 from lepton_kit.client.options import read as read_options
 from lepton_kit.client.plans.plan import Plan, block_of, read_noise
 from lepton_kit.client.plans.runs import link_of, measure
@@ -151,11 +152,15 @@ def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[
         return _starts_config(config, base, options, trust), config
     if data is None:
         raise ConfigError("data", given=None, rule="what launch takes: a Dataset, (x, y), a frame …")
-    settings = read_options(options).settings
-    kept = {name: value for name, value in options.items() if name not in OWN}
+    asked = read_options(options)
+    settings, read = (
+        asked.settings,
+        as_dataset(data, asked),
+    )  # once: a generator gives its samples a single time
+    kept = {name: value for name, value in options.items() if name not in (*OWN, *OF_DATA)}
 
     def start(folder: Path, changes: Mapping[str, Any]) -> Run:
-        return launch(what, data, runs_dir=folder, **(kept | dict(changes)))
+        return launch(what, read, runs_dir=folder, **(kept | dict(changes)))
 
     return start, settings
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -51,11 +53,13 @@ def read(folder: Path, now: float, proc: Path = PROC) -> Reading:
     """All counters at this moment. Where a package's can't be read it is said why, and then nothing is measured."""
     packages, memory = zones(folder)
     found: dict[str, tuple[float, float]] = {}
+    dies: dict[str, Path] = {}
     why = None if packages else f"this machine shows no energy counter of its processors ({folder})"
     for zone in [*packages, *memory]:
         try:
-            counted = float((zone / "energy_uj").read_text())
-            found[zone.name] = (counted, float((zone / "max_energy_range_uj").read_text()))
+            counted, most = _microjoules(zone), float((zone / "max_energy_range_uj").read_text())
+            if not _shown_before(zone, counted, dies, found):
+                found[zone.name] = (counted, most)
         except PermissionError:
             if zone in packages:
                 why = f"the energy counter can't be read by this user ({zone / 'energy_uj'})"
@@ -63,6 +67,24 @@ def read(folder: Path, now: float, proc: Path = PROC) -> Reading:
             if zone in packages:
                 why = f"the energy counter tells no number ({zone / 'energy_uj'})"
     return Reading(now, found, busy_seconds(proc), why)
+
+
+def _microjoules(zone: Path) -> float:
+    return float((zone / "energy_uj").read_text())
+
+
+def _shown_before(
+    zone: Path, counted: float, dies: dict[str, Path], found: Mapping[str, tuple[float, float]]
+) -> bool:
+    """Whether this zone of a die shows the counter of the package's first die again, as AMD's before the third generation do.
+
+    The first one is read once more: what is the same counter lies between its two readings. Intel's dies have a counter each.
+    """
+    named = re.fullmatch(r"(package-\d+)-die-\d+", _name(zone) or "")
+    if named is None:
+        return False
+    first = dies.setdefault(named[1], zone)
+    return first.name in found and found[first.name][0] <= counted <= _microjoules(first)
 
 
 def busy_seconds(proc: Path = PROC) -> float:

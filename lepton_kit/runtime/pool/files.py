@@ -32,6 +32,14 @@ class OwnFile:
             self.leave()
             raise
 
+    @property
+    def there(self) -> bool:
+        """Whether others can still find it; somebody may have cleared the folder, or put another file there."""
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(self.descriptor))
+        except OSError:
+            return False
+
     def write(self, text: str) -> None:
         """Say what is true now, all of it; to be called with the pool locked."""
         data = text.encode().ljust(LEAST_BYTES)
@@ -42,7 +50,8 @@ class OwnFile:
     def leave(self) -> None:
         """Take the file away."""
         with contextlib.suppress(OSError):
-            os.unlink(self._path)
+            if self.there:
+                os.unlink(self._path)
         os.close(self.descriptor)
 
 

@@ -51,14 +51,22 @@ class PoolFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        _make(path)
-        _check_mount(path, _mounts())
         self._lock = path / LOCK
-        with contextlib.suppress(FileExistsError):
+        self._make()
+        _check_mount(path, _mounts())
+        self._probe()
+
+    def _make(self) -> None:
+        """The folder and the file of its lock, as far as they aren't there."""
+        _make(self.path)
+        try:
             made = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.fchmod(made, 0o666)
             os.close(made)
-        self._probe()
+        except FileExistsError:
+            pass
+        except OSError as failure:
+            raise _unfit(self.path, f"a folder that you may write into ({failure.strerror})") from None
 
     @contextlib.contextmanager
     def locked(self, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
@@ -91,8 +99,13 @@ class PoolFolder:
             os.close(descriptor)
 
     def _open(self) -> int:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(self._lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return os.open(self._lock, flags)
+            except FileNotFoundError:  # somebody has cleared it away; runs go on for days
+                self._make()
+                return os.open(self._lock, flags)
         except OSError as failure:
             raise _unfit(
                 self.path, f"a file {LOCK!r} in it that all may write ({failure.strerror})"

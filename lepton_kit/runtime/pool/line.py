@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lepton_kit.config import RunConfig
+from lepton_kit.errors import LeptonError
 from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, read_requests
-from lepton_kit.runtime.pool.share import Share
+from lepton_kit.runtime.pool.share import Share, unusable
 from lepton_kit.runtime.reports import Ledger
 
 TICK_SECONDS = 0.2
@@ -78,8 +80,13 @@ class _Line:
     def _look(self, before: Grant) -> Grant:
         try:
             return self._share.look()
-        except OSError:
-            return before  # a full disk, or somebody holds the pool: tried again
+        except TimeoutError:
+            return before  # somebody holds the pool: tried again
+        except (
+            OSError,
+            LeptonError,
+        ) as failure:  # a full disk, a folder that can't be made anew: tried again
+            return replace(before, why=unusable(failure))
 
     def _tell(self, grant: Grant) -> None:
         now, place = time.monotonic(), (grant.before or 0, grant.why)

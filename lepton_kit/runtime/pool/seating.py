@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from lepton_kit.errors import DeviceError
+from lepton_kit.errors import ConfigError, DeviceError
 from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool.files import OwnFile, of_the_living
 from lepton_kit.runtime.pool.folder import PoolFolder, folder_named, usual_pool
@@ -124,9 +124,13 @@ class Register:
     def tell(self, workers: Sequence[Seated]) -> None:
         """Say which workers there are now, if that has changed."""
         self._seats = replace(self._seats, workers=tuple(workers))
-        if self._folder is None or self._seats == self._written:
+        known = self._seats == self._written and (self._file is None or self._file.there)
+        if self._folder is None or known:
             return
-        with contextlib.suppress(OSError, TimeoutError), self._folder.locked(0.02):  # else the next time
+        with (
+            contextlib.suppress(OSError, TimeoutError, ConfigError),
+            self._folder.locked(0.02),
+        ):  # else the next time
             self._write(self._folder)
 
     def leave(self) -> None:
@@ -136,6 +140,8 @@ class Register:
             self._file = None
 
     def _write(self, folder: PoolFolder) -> None:
+        if self._file is not None and not self._file.there:  # the folder was cleared
+            self.leave()
         if self._file is None:
             self._file = OwnFile(folder, f"{self._seats.run}{SUFFIX}")
         self._file.write(json.dumps(asdict(self._seats)))

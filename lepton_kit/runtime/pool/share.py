@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import time
 from collections import Counter
@@ -43,6 +44,8 @@ STEADY_SECONDS = 2.0
 """A generation's first reports hold what happens once; later ones count as measured."""
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
+JOIN_SECONDS = 5.0
+"""Where somebody has cleared the folder, a run in line takes nothing for so long: those that train look every second."""
 TURN_SECONDS = 120.0
 """A run that has begun, or begun again, is not sent back into the line before this time."""
 RUN_BYTES = 290_000_000
@@ -68,7 +71,7 @@ class Share:
         self._find = find
         self._membership: Membership | None = None
         self._load = ForeignLoad(cores)
-        self._next, self._changed = 0.0, -SETTLE_SECONDS
+        self._next, self._changed, self._cleared = 0.0, -SETTLE_SECONDS, -math.inf
         self._began = time.monotonic()
         self._generation: tuple[int, float] = (0, 0.0)
         self._heard: float | None = None
@@ -110,9 +113,16 @@ class Share:
         if (folder := self._folder) is None:
             return self._decide([entry])
         with folder.locked():
+            if self._membership is not None and not self._membership.there:
+                self._membership.leave()
+                self._membership, self._cleared = None, time.monotonic()
             if self._membership is None:
                 self._membership = Membership(folder, entry.run)
             self._membership.tell(entry)
+            if not entry.held and time.monotonic() - self._cleared < JOIN_SECONDS:
+                return Grant(
+                    entry.run, 0, 0, None, "waits: the folder that runs share was cleared; all join anew"
+                )
             grant = self._decide(entries(folder.path, entry.machine))
             self._membership.tell(entry)
         return grant
@@ -122,8 +132,7 @@ class Share:
         try:
             return self.look()
         except OSError as failure:
-            why = f"the folder that runs share can't be used now ({failure.strerror or failure})"
-            return Grant(self.entry.run, 0, 0, None, why)
+            return Grant(self.entry.run, 0, 0, None, unusable(failure))
 
     def _decide(self, members: list[Entry]) -> Grant:
         entry = self.entry
@@ -244,6 +253,12 @@ class Share:
                 membership.leave()
             self.entry.held, self._heard, self.entry.places = 0, None, {}
             self._load.forget()
+
+
+def unusable(failure: OSError | LeptonError) -> str:
+    """Why a run waits that can't read or write its pool now."""
+    said = getattr(failure, "strerror", None) or failure
+    return f"waits: the folder that runs share can't be used now ({said})"
 
 
 def user_name() -> str:

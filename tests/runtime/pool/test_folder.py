@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.runtime.pool import folder as pools
-from lepton_kit.runtime.pool.folder import PoolFolder, folder_named, mount_of, usual_pool
+from lepton_kit.runtime.pool.folder import PoolFolder, enrolled, folder_named, mount_of, usual_pool
 
 
 def test_a_new_folder_is_open_to_all_and_each_file_is_its_owners(tmp_path: Path):
@@ -121,3 +122,19 @@ def test_the_last_of_two_mounts_at_a_place_counts():
     assert mount_of(Path("/lab/x"), mounts)[0] == "tmpfs"
     assert mount_of(Path("/labor"), mounts)[0] == "ext4"
     assert mount_of(Path("/x"), "") == ("", [])
+
+
+def test_a_folder_that_is_cleared_away_is_made_anew(tmp_path: Path):
+    """Whatever cleans shared memory does it while runs train for days."""
+    pool = PoolFolder(tmp_path / "pool")
+    shutil.rmtree(pool.path)
+    with pool.locked():
+        assert stat.S_IMODE(pool.path.stat().st_mode) == 0o1777
+    (pool.path / "lock").unlink()
+    with pool.locked():
+        pool.enroll("a")
+    assert enrolled(pool.path) == ["a"]
+    shutil.rmtree(pool.path)
+    pool.path.touch()
+    with pytest.raises(ConfigError, match="LEPTON_POOL"), pool.locked():
+        pass

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Grant
 from lepton_kit.rundir import RunPaths, RunView, Status, send_request
 from lepton_kit.rundir.line import place_told
@@ -32,7 +33,7 @@ class Looks:
     def look(self) -> Grant:
         self.before()
         found = self.grants.pop(0) if len(self.grants) > 1 else self.grants[0]
-        if isinstance(found, OSError):
+        if isinstance(found, OSError | ConfigError):
             raise found
         return found
 
@@ -144,6 +145,14 @@ def test_a_run_whose_folder_is_deleted_while_it_waits_ends(paths: RunPaths):
 def test_a_pool_that_cannot_be_read_now_is_tried_again(paths: RunPaths):
     looks = Looks(OSError(5, "Input/output error"), TimeoutError("held"), Grant("run", 1))  # type: ignore[arg-type]  # failures among them
     assert wait(paths, looks) is None
+
+
+def test_a_pool_that_cannot_be_used_any_more_is_told_and_tried_again(paths: RunPaths):
+    """A run that has waited for hours does not end because somebody put a file where the folder was."""
+    lost = ConfigError("LEPTON_POOL", given="/pool", rule="a folder, and no link to one")
+    assert wait(paths, Looks(WAITS, lost, Grant("run", 1))) is None  # type: ignore[arg-type]
+    assert "can't be used now" in str(told(paths)[1])
+    assert "LEPTON_POOL" in str(told(paths)[1])
 
 
 def test_a_place_in_words():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_workers_are_told_as_they_come_and_go(pool: PoolFolder):
     register.tell([])
     assert seats(pool.path)[0].workers == ()
     register.leave()
+
+
+def test_what_is_held_is_said_again_where_the_folder_was_cleared(pool: PoolFolder):
+    register = Register("a", lambda: pool)
+    register.claim(lambda held: [place(0, 1)])
+    register.tell([Seated(0, (0, 1), None, 41)])
+    shutil.rmtree(pool.path)
+    assert held_cores(seats(pool.path)) == {}
+    register.tell([Seated(0, (0, 1), None, 41)])
+    assert held_cores(seats(pool.path)) == {0: "a", 1: "a"}
+    register.leave()
+    assert seats(pool.path) == []
 
 
 def test_a_dead_run_holds_nothing(pool: PoolFolder):

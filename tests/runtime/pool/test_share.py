@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -242,6 +243,26 @@ def test_a_pool_that_is_lost_changes_nothing(lab: Lab, monkeypatch: pytest.Monke
     monkeypatch.setattr(share, "entries", gone)
     lab.follow(a)
     assert a.wishes.workers == 4
+
+
+def test_runs_whose_folder_is_cleared_find_each_other_again_and_nobody_takes_what_is_held(lab: Lab):
+    a, b = lab.run("a", max_workers=3), lab.run("b", max_workers=1)
+    lab.follow(a, b)
+    waits = lab.run("c")
+    assert waits.grant.workers == 0
+    shutil.rmtree(lab.folder)
+    grant = waits.share.look()  # first of all, and sees nobody
+    assert grant.workers == 0
+    assert "cleared" in grant.why
+    lab.follow(a, b, settled=False)
+    assert {one.run: one.held for one in entries(lab.folder)} == {"a": 3, "b": 1, "c": 0}
+    for path in lab.folder.glob("a*"):
+        path.unlink()
+    lab.follow(a, settled=False)
+    assert [one.run for one in entries(lab.folder)] == ["a", "b", "c"]
+    lab.now += share.JOIN_SECONDS
+    lab.follow(a)
+    assert (waits.share.look().workers, a.wishes.workers) == (1, 2)
 
 
 def test_until_it_trains_a_run_is_taken_to_use_what_it_holds(lab: Lab):
