@@ -67,7 +67,7 @@ def test_the_short_runs_of_a_killed_plan_end(tmp_path: Path):
         (events,) = eventually(
             lambda: list(tmp_path.glob("lepton-plan-*/plan-*/events.jsonl")), "a short run"
         )
-        run = lk.Run(events.parent)
+        run = lk.open_run(events.parent)
         pid = eventually(lambda: run.view().step > 0 and run.view().driver_pid, "steps")
         workers = processes_of(pid)
         assert workers

@@ -13,7 +13,7 @@ from typing import Any
 
 from lepton_kit.errors import FULL, ConfigError, RunError
 from lepton_kit.rundir.paths import RunPaths, write_atomically
-from lepton_kit.rundir.reading import LARGEST_BYTES, NOT_JSON, open_regular
+from lepton_kit.rundir.reading import NOT_JSON, read_bounded
 
 VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set", "slow")
 SETTABLE = ("learning_rate", "log_seconds")
@@ -97,8 +97,7 @@ def request_text(path: Path) -> str:
     """What a request says, whether it was written or left as a link. Raises `OSError` or `ValueError`."""
     if path.is_symlink():
         return os.readlink(path)
-    with open_regular(path) as file:
-        return file.read(LARGEST_BYTES).decode("utf-8")
+    return read_bounded(path).decode("utf-8")
 
 
 def read_requests(paths: RunPaths) -> tuple[list[Request], list[str]]:

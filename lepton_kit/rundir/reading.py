@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 LARGEST_BYTES = 256 << 20
 """No mapping that lepton_kit writes comes near it; more is a file of something else, or one that never ends."""
+PIECE_BYTES = 1 << 20
+"""Read at once: a buffer of this size is taken however small a file is."""
 NOT_JSON = (ValueError, RecursionError)
 """What `json.loads` raises of a text that is not JSON, not UTF-8, or nested too deep."""
 
@@ -36,14 +38,21 @@ def read_text(path: Path) -> str:
         return file.read().decode("utf-8", errors="replace")
 
 
+def read_bounded(path: Path) -> bytes:
+    """All of a file. Raises `OSError` naming it, also where it is absurdly large."""
+    found = bytearray()
+    with open_regular(path) as file:
+        while piece := file.read(PIECE_BYTES):
+            found += piece
+            if len(found) > LARGEST_BYTES:
+                raise OSError(errno.EFBIG, f"holds more than {LARGEST_BYTES >> 20} MiB", str(path))
+    return bytes(found)
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises `OSError` naming the file, also where it is absurdly large, or `ValueError`."""
-    with open_regular(path) as file:
-        text = file.read(LARGEST_BYTES + 1)
-    if len(text) > LARGEST_BYTES:
-        raise OSError(errno.EFBIG, f"holds more than {LARGEST_BYTES >> 20} MiB", str(path))
     try:
-        values = json.loads(text)
+        values = json.loads(read_bounded(path))
     except NOT_JSON as failure:
         raise ValueError(str(failure)) from None
     if not isinstance(values, dict):

@@ -4,117 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lepton_kit.rundir import RunPaths, RunView, send_request
+from lepton_kit.rundir import RunView, send_request
 from lepton_kit.runtime import roster
-from lepton_kit.runtime.driver import Driver
 from lepton_kit.runtime.executor import Ended, Loss
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.places import Ability, Place
 from lepton_kit.training import messages
-from tests.configs import MODEL, any_config
 from tests.runtime.fakes import FakeExecutor
-
-PLACES = [Place(host, slot, "cpu", 1, speed, "eth0") for host, slot, speed in
-          (("a", 0, 1.0), ("b", 0, 3.0), ("a", 1, 1.0), ("b", 1, 3.0))]  # fmt: skip
-
-
-class Stage:
-    """A driver, its executor, and what the workers would say."""
-
-    collective = "shared_memory"
-
-    def __init__(self, paths: RunPaths, executor: FakeExecutor, group: WorkerGroup | None = None):
-        self.paths, self.executor = paths, executor
-        group = group or WorkerGroup(executor)
-        self.driver = Driver(paths, lambda config: group)
-        self.pids = iter(range(1000, 2000))
-
-    def turn(self, *said: tuple[int, messages.Message]) -> Any:
-        self.executor.said += said
-        return self.driver.turn()
-
-    def ready(self, *workers: int) -> None:
-        said: list[tuple[int, messages.Message]] = []
-        for worker in workers:
-            said.append((worker, messages.Hello(pid=next(self.pids))))
-            about = {"slot_bytes": 64, "state_bytes": 64, "parameters": 9, "collective": self.collective}
-            said.append((worker, messages.Ready(**about, token=self.paths.id)))
-        assert self.turn(*said) is None
-
-    def joins(self) -> dict[int, messages.Join]:
-        """The last order to join that each worker got."""
-        return {worker: one for worker, one in self.executor.sent if isinstance(one, messages.Join)}
-
-    def train(self, generation: int) -> None:
-        """All members of a generation say that it has formed."""
-        members = [w for w, join in self.joins().items() if join.membership.generation == generation]
-        assert self.turn(*((w, messages.Formed(generation=generation, step=0)) for w in members)) is None
-
-    def leave(self, generation: int, *workers: int, outcome: str = "reform") -> Any:
-        def left(worker: int) -> messages.Detached:
-            return messages.Detached(
-                generation=generation,
-                step=4,
-                outcome=outcome,
-                whole=True,
-                stopped_by=None,
-                trained_until=None,
-            )
-
-        return self.turn(*((worker, left(worker)) for worker in workers))
-
-    def told(self, kind: type[messages.Message]) -> list[int]:
-        return [worker for worker, one in self.executor.sent if isinstance(one, kind)]
-
-    def view(self) -> RunView:
-        view = RunView(self.paths.events)
-        view.refresh()
-        return view
-
-    def close(self) -> None:
-        self.driver._ring.close()
-        self.driver._ledger._log.close()
-        os.close(self.driver._lock)
-
-
-@pytest.fixture
-def stages() -> Iterator[list[Stage]]:
-    made: list[Stage] = []
-    yield made
-    for stage in made:
-        stage.close()
-
-
-@pytest.fixture
-def begin(tmp_path: Path, stages: list[Stage], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(roster, "QUIET_SECONDS", 600.0)  # a busy machine may take seconds from turn to turn
-
-    def made(executor: FakeExecutor, group: WorkerGroup | None = None, **workers: Any) -> Stage:
-        paths = RunPaths(tmp_path / "run")
-        paths.create()
-        model = {**MODEL, "notes": ["batch statistics differ", "random layers differ"]}
-        config = any_config(model=model, workers=workers, training={"global_batch": 80})
-        paths.config.write_text(config.to_yaml())
-        stages.append(Stage(paths, executor, group))
-        return stages[-1]
-
-    return made
-
-
-def trained(begin: Any, count: int, **options: Any) -> Stage:
-    """A run of so many workers at the first places, whose first generation trains."""
-    stage = begin(FakeExecutor(PLACES), count=count, **options)
-    stage.turn()
-    stage.ready(*range(count))
-    stage.train(1)
-    return stage
+from tests.runtime.staged import PLACES, Stage, trained
 
 
 def test_workers_start_at_the_first_places_and_join_once_all_are_ready(begin: Any):
@@ -157,47 +59,6 @@ def test_the_survivors_of_a_worker_are_woken_and_its_place_is_given_again(begin:
     view = stage.view()
     assert [one["what"] for one in view.incidents] == ["killed by signal 9 (SIGKILL)"]
     assert view.generations[-1]["cut"] == [40, 40]
-
-
-def test_a_ring_is_left_only_when_who_joins_has_its_memory(begin: Any):
-    stage = trained(begin, 1, standby=1)
-    stage.ready(1)
-    stage.driver._wishes.workers = 2
-    stage.turn()
-    assert stage.told(messages.MakeRoom) == [1]
-    stage.turn()
-    assert stage.told(messages.MakeRoom) == [1], "once is enough"
-    assert stage.told(messages.Reform) == []
-    stage.turn((1, messages.RoomMade()))
-    assert stage.told(messages.Reform) == [0]
-    stage.leave(1, 0)
-    assert [one.membership.generation for one in stage.joins().values()] == [2, 2]
-
-
-def test_who_makes_room_for_a_change_that_is_wanted_no_more_is_asked_anew_for_the_next(begin: Any):
-    stage = trained(begin, 1, standby=1)
-    stage.ready(1)
-    stage.driver._wishes.workers = 2
-    stage.turn()
-    stage.driver._wishes.workers = 1
-    stage.turn((1, messages.RoomMade()))
-    stage.driver._wishes.workers = 2
-    stage.turn()
-    assert stage.told(messages.MakeRoom) == [1, 1]
-    assert stage.told(messages.Reform) == []
-
-
-def test_who_dies_making_room_keeps_the_others_from_nothing(begin: Any):
-    stage = trained(begin, 1, standby=1)
-    stage.ready(1)
-    stage.driver._wishes.workers = 2
-    stage.turn()
-    stage.executor.over.append(Ended(1, -9))
-    stage.turn()
-    assert stage.told(messages.Reform) == []
-    stage.ready(2, 3)
-    stage.turn()
-    assert stage.told(messages.MakeRoom) == [1, 2], "the one that came in its place"
 
 
 def test_a_host_that_is_lost_is_one_failure_for_all_its_workers(begin: Any):
