@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import lepton_kit as lk
 from lepton_kit.cli import main
 from lepton_kit.client.plans.planning import plan
 from lepton_kit.config import RunConfig
@@ -99,13 +100,18 @@ def test_a_price_in_another_unit_is_refused_by_file_and_field(two_cores, tmp_pat
         ({"data": 1, "epochs": -1}, "epochs"),
         ({"data": 1, "threads": "x"}, "threads"),
         ({"data": 1, "wire": "int8"}, "wire"),
-        ({"data": 1, "batch_size": 8, "measured": (1, 16)}, "measured"),
         ({}, "data"),
     ],
 )
 def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
     with pytest.raises(ConfigError, match=field):
         plan(object(), **changes)
+
+
+def test_more_workers_than_samples_of_the_batch_are_not_measured():
+    model = lk.LeptonModel((8, 8, 1), 10, hidden_size=8)
+    with pytest.raises(ConfigError, match=r"^measured: got \(1, 16\); expected at most 8"):
+        plan(model, lk.data.sample("digits"), batch_size=8, measured=(1, 16))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def test_the_object_is_the_same_elsewhere(elsewhere, name):
         assert len(values) == len(there[fact]), fact
         for one, two in zip(values, there[fact], strict=True):
             if isinstance(one, np.ndarray) and one.dtype.kind not in "US":
-                assert np.allclose(np.float64(one), np.float64(two), rtol=1e-5, atol=1e-6), fact
+                # Half precision is summed in another order from process to process where a CPU has instructions for it.
+                rounding = 2e-3 if "mixed_precision" in name else 1e-5
+                assert np.allclose(np.float64(one), np.float64(two), rtol=rounding, atol=1e-6), fact
             else:
                 assert one == two, fact
 
