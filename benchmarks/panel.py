@@ -69,7 +69,7 @@ def measure(seconds: float, ranks: int, steps: int, predictions: bool, workers: 
             rest = share(kernel, seconds / 2)
             code = (
                 "from types import SimpleNamespace\n"
-                f"run = SimpleNamespace(id='bench-1', directory={str(run.directory)!r}, alive=True)\n"
+                f"run = SimpleNamespace(id='bench-1', directory={str(run.directory)!r}, alive=True, hold=lambda: None)\n"
                 "panel = lk.panels.LivePanel(run)\ndisplay(panel)"
             )
             client.execute_interactive(code, timeout=120, output_hook=lambda message: None)

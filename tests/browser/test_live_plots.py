@@ -37,7 +37,7 @@ threading.Thread(target=burn, daemon=True).start()
 def cells(run: SyntheticRun, load: bool = True) -> list[str]:
     made = (
         "import lepton_kit as lk\nfrom types import SimpleNamespace\n"
-        f"run = SimpleNamespace(id='demo-1', directory={str(run.directory)!r}, alive=True)\n"
+        f"run = SimpleNamespace(id='demo-1', directory={str(run.directory)!r}, alive=True, hold=lambda: None)\n"
         "panel = lk.panels.LivePanel(run)\n"
     )
     return [made + (HOLDS_GIL if load else "") + "panel"]

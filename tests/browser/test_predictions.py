@@ -40,7 +40,7 @@ def made(folder: Path) -> dict[str, SyntheticRun]:
 def cells(runs: dict[str, SyntheticRun]) -> list[str]:
     start = "import lepton_kit as lk\nfrom types import SimpleNamespace\n"
     return [
-        f"{start}run = SimpleNamespace(id={name!r}, directory={str(run.directory)!r}, alive=True)\n"
+        f"{start}run = SimpleNamespace(id={name!r}, directory={str(run.directory)!r}, alive=True, hold=lambda: None)\n"
         f"panel = {name} = lk.panels.LivePanel(run)\n{name}"
         for name, run in runs.items()
     ]
