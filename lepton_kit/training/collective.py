@@ -364,7 +364,9 @@ def unique_name(name: str) -> str | None:
     graph: Any = tf.compat.v1.get_default_graph()
     while (outer := getattr(graph, "outer_graph", None)) is not None and hasattr(outer, "outer_graph"):
         graph = outer  # of a loop or a condition: up to the function
-    with graph.name_scope(None):  # scopes differ between a first trace, which creates variables, and another one
+    with graph.name_scope(
+        None
+    ):  # scopes differ between a first trace, which creates variables, and another one
         return str(graph.unique_name(name))
 
 

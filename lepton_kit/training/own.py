@@ -41,7 +41,9 @@ class OwnStep(Step):
         signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
         signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
         self._sums: list[list[str]] = []
-        idle = partial(self._one, idle=True)
+        # Over Horovod ranks with different graphs of such a step were seen to wait for each other for ever (2026-11-27).
+        apart = getattr(self.collective, "kind", "shared_memory") == "shared_memory"
+        idle = partial(self._one, idle=True) if apart else None
         self._traces = Traces(self._one, lambda rows: signature, fixed=False, idle=idle)
         self._logs: dict[str, Any] = {}
         self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))

@@ -225,21 +225,12 @@ def test_names_of_layers_are_looked_up_in_the_file_those_of_inner_models_too(tmp
 
 def a_file(path, leave_out=()):
     """A ``.keras`` file of one dense layer with three outputs, as Keras writes it but without its weights' numbers."""
-    config = {
-        "module": "keras",
-        "class_name": "Sequential",
-        "config": {
-            "layers": [
-                {
-                    "class_name": "InputLayer",
-                    "config": {"batch_shape": [None, 2], "name": "x", "dtype": "float32"},
-                },
-                {"class_name": "Dense", "config": {"name": "dense", "units": 3, "activation": "softmax"}},
-            ]
-        },
-        "build_config": {"input_shape": [None, 2]},
-        "compile_config": {"optimizer": "adam", "loss": "sparse_categorical_crossentropy"},
-    }
+    import keras
+
+    layers = [keras.Input((2,), name="x"), keras.layers.Dense(3, activation="softmax", name="dense")]
+    model = keras.Sequential(layers, name="net")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    config = keras.saving.serialize_keras_object(model)
     content = {"config.json": json.dumps(config), "metadata.json": "{}", "model.weights.h5": "numbers" * 99}
     with zipfile.ZipFile(path, "w") as archive:
         for name in content.keys() - set(leave_out):
