@@ -328,7 +328,7 @@ def test_a_file_that_is_no_file_of_prices_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="No such file"):
         cost.load(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="prices: got 3; expected the path"):
-        cost.load(3)  # type: ignore[arg-type]
+        cost.load(3)  # type: ignore[arg-type]  # what a user may give
     for text in ("- 1", "3: 4", "a: [", "\x00", "date: 2026-02-30", "[" * 5000):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ConfigError, match=r"bad\.yaml"):

@@ -150,7 +150,7 @@ def test_a_pool_that_cannot_be_read_now_is_tried_again(paths: RunPaths):
 def test_a_pool_that_cannot_be_used_any_more_is_told_and_tried_again(paths: RunPaths):
     """A run that has waited for hours does not end because somebody put a file where the folder was."""
     lost = ConfigError("LEPTON_POOL", given="/pool", rule="a folder, and no link to one")
-    assert wait(paths, Looks(WAITS, lost, Grant("run", 1))) is None  # type: ignore[arg-type]
+    assert wait(paths, Looks(WAITS, lost, Grant("run", 1))) is None  # type: ignore[arg-type]  # a stand-in
     assert "can't be used now" in str(told(paths)[1])
     assert "LEPTON_POOL" in str(told(paths)[1])
 
