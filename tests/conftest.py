@@ -17,6 +17,10 @@ from types import ModuleType
 import numpy as np
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("no clocks", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clocks")  # a busy machine fails no property
 
 SESSION = f"LEPTON_TEST_SESSION_{uuid.uuid4().hex}"
 """A name that this session puts into its environment, so that every process it starts can be told, detached or not."""

@@ -29,6 +29,7 @@ LONGEST_WAIT = 96
 PROBE_LOOKS = 32
 """A place that gets nothing is tried again after so many looks, then after twice as many …"""
 LONGEST_PROBE_LOOKS = 256
+"""… up to here; and at once where it follows the others' steps faster than in any look since it gets nothing."""
 JUMP = 0.25
 """`LOOKS` in a row that are all so far off in one direction are a change of the place, and what was known is forgotten."""
 UNEVEN, UNEVEN_LOOKS = 0.2, 12
@@ -148,7 +149,16 @@ class _Place:
             if low > (1.0 + JUMP) * usual or high < usual / (1.0 + JUMP):
                 off = 1.0 + 3.0 * replace(self, times=past).scatter
                 times = last if low > off * usual or high < usual / off else times
-        return replace(self, samples=samples, times=times)
+        return replace(self, samples=samples, times=times, idles=self.idles[-LOOKS:])
+
+    @property
+    def fresher(self) -> bool:
+        """Whether a place without samples has become faster: its last looks all took less than any before them.
+
+        Enough of these, as a place that has just lost its samples still learns to do less.
+        """
+        last, past = self.idles[-LOOKS:], self.idles[:-LOOKS]
+        return len(past) >= 2 * LOOKS and max(last) < min(past) / (1.0 + JUMP)
 
     def compared(self, usual: float, batch: int) -> _Place:
         """With the overhead that its times before and after a new cut show, if they show one; ``usual`` was in use."""
@@ -209,6 +219,9 @@ class Shares:
                 return None
             if (undone := self._judge(samples)) is not None:
                 return undone
+        if any(one.fresher for one, x in zip(self._places, samples, strict=True) if x == 0):
+            self._probe = PROBE_LOOKS
+            return self._probed(samples)
         if self._rest > 0:
             self._rest -= 1
             return None

@@ -60,8 +60,11 @@ class Ring:
         noise: float,
         seed: int = 0,
         disturbed: float = 0.0,
+        idle: float = 0.0,
     ):
         self.batch, self.speeds, self.overhead, self.noise = batch, speeds, overhead, noise
+        self.idle = idle
+        """Samples that a step without any stands for."""
         self.disturbed = disturbed
         """Part of the looks in which another process takes a core for a while: they take twice as long, or many times."""
         self.draw = np.random.default_rng(seed)
@@ -70,7 +73,8 @@ class Ring:
         self.changes = 0
 
     def times(self, samples: tuple[int, ...]) -> list[float]:
-        return [Pace(0.001 / v, self.overhead).time(x) for v, x in zip(self.speeds, samples, strict=True)]
+        paces = [Pace(0.001 / v, self.overhead, idle=0.001 / v * self.idle) for v in self.speeds]
+        return [pace.time(x) for pace, x in zip(paces, samples, strict=True)]
 
     def run(self, looks: int) -> None:
         for _ in range(looks):
@@ -154,6 +158,29 @@ def test_a_place_that_gets_nothing_is_tried_again():
     ring.speeds[2] = 1.0
     ring.run(400)
     assert ring.quality > 0.95
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("slow", [1 / 3, 1 / 8])
+def test_a_place_without_samples_that_becomes_fast_gets_them_back_at_once(slow, seed):
+    ring = Ring(60, [1.0, slow], 60.0, 0.03, seed, idle=5.0)
+    ring.run(20 * LOOKS_A_SECOND)
+    while ring.cut[1] > 0:
+        ring.run(1)
+    ring.run(40)  # it is tried in vain, and the next trial is far
+    while ring.cut[1] > 0:
+        ring.run(1)
+    ring.run(3 * LOOKS)
+    ring.speeds[1] = 1.0
+    ring.run(3 * LOOKS_A_SECOND)
+    assert ring.quality > 0.93
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_a_place_without_samples_is_no_new_speed(seed):
+    ring = Ring(60, [1.0, 0.1], 60.0, 0.1, seed, disturbed=0.1, idle=5.0)
+    ring.run(10 * 60 * LOOKS_A_SECOND)
+    assert ring.changes < 2 * 10 * 60 * LOOKS_A_SECOND / 100
 
 
 def test_a_change_tells_what_it_promised_and_what_it_brought():
