@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lepton_kit.data import arrays, sharding
+from lepton_kit.errors import RunError
 from lepton_kit.training import job, messages, state
 from lepton_kit.training.loop import DivergedError
 from lepton_kit.training.step import MAX_BLOCK_STEPS, Step
@@ -238,3 +239,17 @@ def test_metrics_begin_anew_with_each_epoch(tmp_path):
         right[step // 3] += found["accuracy"] * len(indices)  # of this batch alone
     told = [epoch["metrics"]["accuracy"] for epoch in channel.of("epoch")]
     assert told == pytest.approx(right / len(data.train), abs=1e-6)
+
+
+def test_a_rank_that_took_a_part_of_a_state_does_not_begin_the_run_with_it(tmp_path):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=1)
+    outcome, worker, _ = train(tmp_path, config)
+    assert outcome == "finished"
+    assert worker._of_checkpoint(None) is None
+    worker._spoilt, worker.holds_state = True, False
+    with pytest.raises(RunError, match="no checkpoint can be used"):
+        worker._of_checkpoint(None)
+    (saved,) = [path.name for path in state.checkpoint_folders(tmp_path / "checkpoints")]
+    handed = worker._of_checkpoint(f"checkpoints/{saved}")
+    assert handed is not None
+    assert handed.step == worker.position
