@@ -4,7 +4,8 @@
 
 Dense networks of so many million parameters (24 and 100; Adam, so the state has 12 bytes a parameter) grow from 2 to 3
 workers and write checkpoints. Three workers on two cores take longer for a step than two, which is no standstill: what is told
-of growth is beyond a step of the three. Needs up to 3.6 GB of memory a worker.
+of growth is beyond a step of the three. Needs up to 3.6 GB of memory a worker. The thread that writes a checkpoint has a low nice
+value, which counts only under the usual policy of the scheduler.
 """
 
 from __future__ import annotations

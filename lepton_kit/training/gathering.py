@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,14 +43,18 @@ class Gathering:
         shared = join.descriptor
         place = os.memfd_create("lepton-state") if shared is None else shared
         self._own = place if shared is None else None
-        self._handover = Handover(place, join.state_place, variables)
+        self._handover = Handover(place, join.state_place, variables, join.membership.generation)
         self._put = False
+        self._follower, self._closing = ThreadPoolExecutor(1), threading.Event()
+        self._following: Future[None] | None = None
         self.parts: dict[str, float] = {}
         """Seconds until the peers have ``joined``, in which the state was ``written``, and until they have ``taken`` it."""
 
     def come_together(self, holds_state: bool) -> None:
         """Join the ring; rank 0's state is written to the segment meanwhile. Raises `CollectiveError`.
 
+        A rank that holds none takes it meanwhile, variable after variable, where there is a checkpoint: should rank 0 be
+        lost with its state half taken, it could not begin the run any more.
         Who waits for a lost peer in Horovod may have to be killed: from its word that it joins on, and so not before the
         state that it holds is safe.
         """
@@ -62,11 +67,20 @@ class Gathering:
                 self._hand_over(told)
             self._channel.send(messages.Joining(generation=generation))
 
+        recoverable = self._join.checkpoint is not None or self._join.durable_step > 0
+        joins = self._rank != 0 and not holds_state
+        if joins and recoverable and self._shares and self._handover.followable:
+            self._following = self._follower.submit(self._handover.follow, lambda: not self._closing.is_set())
         with self._timed("joined"), ThreadPoolExecutor(1) as thread:
             said = thread.submit(beside)
             self._collective.join(self._join.membership, self._join.descriptor)
             said.result()
         self._channel.send(messages.Joined(generation=generation))
+
+    @property
+    def spoils(self) -> bool:
+        """Whether variables may hold a part of a state, or one of which the rest is missing."""
+        return self._following is not None
 
     def share(self, load: Callable[[], Handed | None]) -> None:
         """All ranks come to hold rank 0's state, which may lie in the segment, or where it ``load``s it from."""
@@ -83,15 +97,19 @@ class Gathering:
 
     def _pass_on(self) -> None:
         self._agree()  # now it lies there
-        if self._join.membership.shared_size < self._size:  # not all ranks see the memory in which it lies
+        if not self._shares:
             self._handover.send(self._collective, self._rank)
             self._agree()
+        if self._following is not None:
+            self._following.result()
         if self._rank != 0:
             self._take_up(self._handover.take(self._left))
         self._agree()  # now all have it
 
     def close(self) -> None:
         """Leave the ring, and give memory of its own back."""
+        self._closing.set()
+        self._follower.shutdown()
         self._collective.leave()
         if self._own is not None:
             os.close(self._own)
@@ -102,6 +120,11 @@ class Gathering:
         self._put = True
         about = {"step": told.step, "logged_epochs": told.logged_epochs}
         self._channel.send(messages.HandedOver(generation=self._join.membership.generation, **about))
+
+    @property
+    def _shares(self) -> bool:
+        """Whether all ranks see the memory in which the state lies."""
+        return self._join.membership.shared_size == self._size
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -6,7 +6,8 @@ import json
 import mmap
 import os
 import resource
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,12 @@ import numpy as np
 from lepton_kit.errors import RunError
 from lepton_kit.training import native, state
 
-_ABOUT_BYTES = 4096
+_HEAD_BYTES = 4096
+_PROGRESS_BYTES = 16
+"""At the end of the head: the generation in which a state is put, and how many variables are there so far."""
+_ABOUT_BYTES = _HEAD_BYTES - _PROGRESS_BYTES
+FOLLOW_SECONDS = 0.001
+"""Between two looks of a rank that follows."""
 PIECE_BYTES = 1 << 25
 """So much is mapped at a time, where it has to be: a mapping counts as memory, and is found page by page."""
 SENT_BYTES = 1 << 26
@@ -33,10 +39,14 @@ class Handed:
 
 
 class Handover:
-    """One state in a segment, from ``place`` on, for variables of equal shapes in every rank: put once, taken by many."""
+    """One state in a segment, from ``place`` on, for variables of equal shapes in every rank: put once, taken by many.
 
-    def __init__(self, descriptor: int, place: int, variables: Sequence[Any]):
+    ``generation`` is that of the ring in which it is handed over; what was put in another one is not followed.
+    """
+
+    def __init__(self, descriptor: int, place: int, variables: Sequence[Any], generation: int = 0):
         self._descriptor, self._place, self._variables = descriptor, place, variables
+        self._generation, self._followed = generation, False
         self._places, self._end = _layout(variables)
 
     def put(self, handed: Handed, left: int | None = None) -> None:
@@ -48,12 +58,18 @@ class Handover:
         length = self._end + rows.nbytes + len(handed.callbacks)
         if os.fstat(self._descriptor).st_size < self._place + length:
             os.ftruncate(self._descriptor, self._place + length)
-        with mmap.mmap(self._descriptor, _ABOUT_BYTES, offset=self._place) as head:
+        with (
+            mmap.mmap(self._descriptor, _HEAD_BYTES, offset=self._place) as head,
+            memoryview(head)[_ABOUT_BYTES:] as end,
+            end.cast("q") as progress,
+        ):
             about = _About(
                 handed.step, handed.logged_epochs, len(handed.history), len(handed.callbacks), left
             )
             _note(head, None)
-            self._fill(state.capture(self._variables))
+            progress[1], progress[0] = 0, self._generation
+            for there in self._fill(state.capture(self._variables)):
+                progress[1] = there
             _write(
                 self._descriptor,
                 self._place + self._end,
@@ -81,16 +97,37 @@ class Handover:
                 if rank != 0:
                     memory[start:stop] = received.tobytes()
 
+    @property
+    def followable(self) -> bool:
+        """Whether variables can take their values one by one, in any thread."""
+        return native.available() and state.on_host(self._variables)
+
+    def follow(self, wanted: Callable[[], bool]) -> None:
+        """Give each variable its value as soon as that is put, until all have theirs or it is ``wanted`` no more.
+
+        Only for a rank that holds no state yet: between two variables it has something of both.
+        """
+        give, taken = _giver(self._variables), 0
+        while wanted():
+            there = self._there()
+            while taken < there and wanted():
+                give(self._variables[taken], self._descriptor, self._place + self._places[taken])
+                taken += 1
+            if taken == len(self._variables):
+                self._followed = True
+                return
+            time.sleep(FOLLOW_SECONDS)
+
     def take(self, left: int | None = None) -> Handed:
         """Give the variables the values that were put. Raises `RunError` where there is no whole state.
 
         Variables of a rank that has ``left`` the same generation by agreement as the one that has put them have these
-        values already, and are not looked at.
+        values already, and are not looked at; nor are those of a rank that has followed to the end.
         """
         about = self._about()
         if about is None:
             raise RunError("the state that was to be handed over is not whole")
-        if left is None or left != about.left:
+        if not self._followed and (left is None or left != about.left):
             give = _giver(self._variables)
             for variable, place in zip(self._variables, self._places, strict=True):
                 give(variable, self._descriptor, self._place + place)
@@ -100,9 +137,17 @@ class Handover:
         callbacks = _read(self._descriptor, about.callbacks_bytes, start + history_bytes)
         return Handed(about.step, about.logged_epochs, history.copy(), callbacks)
 
-    def _fill(self, arrays: Sequence[np.ndarray]) -> None:
-        for place, array in zip(self._places, arrays, strict=True):
+    def _fill(self, arrays: Sequence[np.ndarray]) -> Iterator[int]:
+        """Write them one after the other; gives how many are there."""
+        for k, (place, array) in enumerate(zip(self._places, arrays, strict=True)):
             _write(self._descriptor, self._place + place, array.reshape(-1).view(np.uint8))
+            yield k + 1
+
+    def _there(self) -> int:
+        """How many variables have been put in this generation so far."""
+        found = os.pread(self._descriptor, _PROGRESS_BYTES, self._place + _ABOUT_BYTES)
+        generation, there = np.frombuffer(found, np.int64) if len(found) == _PROGRESS_BYTES else (-1, 0)
+        return int(there) if generation == self._generation else 0
 
     def _about(self) -> _About | None:
         found = os.pread(self._descriptor, _ABOUT_BYTES, self._place).strip(b"\0 ")
@@ -166,7 +211,7 @@ class _About:
 
 
 def _layout(variables: Sequence[Any]) -> tuple[list[int], int]:
-    places, end = [], _ABOUT_BYTES
+    places, end = [], _HEAD_BYTES
     for array in state.capture(variables):
         places.append(end)
         end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.training import logged, messages, room, state
 from lepton_kit.training.agreement import Agreement, Blocks
 from lepton_kit.training.booking import Booking
@@ -49,7 +49,7 @@ class Worker:
         self._validation = Validation(job)
         self._decisions = decisions_of(job, self._variables)
         self._last_logs: dict[str, Any] = {}
-        self.holds_state = False
+        self.holds_state = self._spoilt = False
         self._left: int | None = None
         """The generation that it has left by agreement, and so with the state of all others that did."""
         self.trained_until: float | None = None
@@ -81,9 +81,7 @@ class Worker:
 
     def make_room(self, order: messages.MakeRoom) -> None:
         """Get the memory that joining takes, while others train."""
-        room.for_steps(self._step.model.trainable_variables)
-        if order.descriptor is not None:
-            room.in_segment(order.descriptor, order.state_place, order.state_bytes)
+        room.make(self._step.model.trainable_variables, order)
 
     def run(self, join: messages.Join) -> str:
         """Train as a member of one generation; returns why it ended: reform, stop, finished, or broken."""
@@ -117,6 +115,7 @@ class Worker:
                 return "broken"
         finally:
             gathering.close()
+            self._spoilt = self._spoilt or gathering.spoils
 
     # ------------------------------------------------------------------ state
 
@@ -131,6 +130,8 @@ class Worker:
         return self._decisions.stop
 
     def _of_checkpoint(self, name: str | None) -> Handed | None:
+        if name is None and self._spoilt and not self.holds_state:
+            raise RunError("all who had the state of the run are lost, and no checkpoint can be used")
         return load(self._folder / name, self._variables) if name else None
 
     def _begin(self, parts: dict[str, float]) -> None:
@@ -161,6 +162,7 @@ class Worker:
     def _train(self) -> str:
         self._update_hooks()
         self._finish_epoch_if_due()
+        goes_on = False
         while self.position < self._job.length.total_steps and self.stopped_by is None:
             plan = self._agree()
             if plan.learning_rate > 0:
@@ -182,14 +184,16 @@ class Worker:
                 if plan.action == STOP:
                     self._save()
                 return "stop" if plan.action == STOP else "reform"
+            # Not just before or after a change of members, when all would wait while the writer takes its part of a core.
+            if goes_on and self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
+                self._save(background=True)
             self._begin_epoch_if_due()
             self._run_steps(
                 plan.steps if self.stopped_by is None else 1
             )  # as `fit`, which looks after a batch
             self._update_hooks()
             self._finish_epoch_if_due()
-            if self._rank == 0 and self._saver.due(self._job.config.training.checkpoint_seconds):
-                self._save(background=True)
+            goes_on = True
         self._settle()
         self._report()
         self._save()

@@ -18,6 +18,7 @@ from lepton_kit.training.routes import is_own
 from lepton_kit.training.scope import first, flat
 from lepton_kit.training.step import Block, Step
 from lepton_kit.training.traces import NotApart, Traces
+from lepton_kit.training.updates import as_new_values
 from lepton_kit.training.variables import fold_rank, is_seed, with_outside
 
 
@@ -139,7 +140,8 @@ class OwnStep(Step):
             seed.assign(fold_rank(seed, rank))
         counted = tf.cast(scale > 0, tf.float32)
         spanning = over_all_ranks(model, ring, cut, norms=self.norms)
-        with spanning, counting(counted, collective=ring):
+        renewing = as_new_values(optimizers_of(model))
+        with spanning, counting(counted, collective=ring), renewing:
             logs = model.train_step(self.inputs.packed(data))
         self.norms.count(cut.scale)
         for seed in seeds:

@@ -6,17 +6,33 @@ While a ring forms all its ranks wait for the slowest of them, so what can be do
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 from collections.abc import Sequence
 from typing import Any
 
-from lepton_kit.training import state
+import numpy as np
+
+from lepton_kit.training import beside, messages, state
 from lepton_kit.training.handover import PIECE_BYTES
 
 POPULATE = 23
 """MADV_POPULATE_WRITE of madvise(2), which Python does not name: pages come as by a write, and keep what they hold."""
 COPIES = 2
 """Beside weights and optimizer a step holds the gradients, and their sums or the optimizer's passing results."""
+NICER = 5
+"""Than those who train is who makes room: a third of their share, since somebody waits for it."""
+
+
+def make(trained: Sequence[Any], order: messages.MakeRoom) -> None:
+    """Get all that joining takes beside those who train; what can't be had now comes when it is needed."""
+
+    def got() -> None:
+        for_steps(trained)
+        if order.descriptor is not None:
+            in_segment(order.descriptor, order.state_place, order.state_bytes)
+
+    beside.begin(got, NICER).join()
 
 
 def for_steps(trained: Sequence[Any]) -> None:
@@ -25,11 +41,20 @@ def for_steps(trained: Sequence[Any]) -> None:
 
     if not state.on_host(trained):
         return
+    populate = ctypes.CDLL(None, use_errno=True).madvise
+    populate.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    sizes = [array.nbytes for array in state.capture(trained) for _ in range(COPIES)]
     with contextlib.suppress(
         tf.errors.ResourceExhaustedError
     ):  # then it fails where it is needed, and is told there
-        passing = [tf.fill(one.shape, tf.cast(0, one.dtype)) for one in trained for _ in range(COPIES)]
-        del passing
+        # TensorFlow's own operations would write to it in threads of theirs, which are as fast as training's.
+        passing = [tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False) for size in sizes]
+        for array in (np.asarray(memoryview(one)) for one in passing):
+            start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+            stop = array.ctypes.data + array.nbytes
+            for place in range(start, stop, PIECE_BYTES):
+                if populate(place, min(PIECE_BYTES, stop - place), POPULATE) != 0:  # an old kernel
+                    return
 
 
 def in_segment(descriptor: int, place: int, length: int) -> None:

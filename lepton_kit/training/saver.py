@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import numpy as np
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
 from lepton_kit.rundir.held import named
-from lepton_kit.training import logged, messages, state
+from lepton_kit.training import beside, logged, messages, state
 from lepton_kit.training.handover import Handed
 from lepton_kit.training.validation import Validation
 
 CALLBACKS = "callbacks.pkl"
 UNFINISHED = ".final"
-BESIDE = 10
-"""The nice value of a thread that writes beside training: a tenth of the share of a thread with 0 (sched(7))."""
+NICER = 10
+"""Than training is what writes beside it: the sums of a large model's state take seconds of a core."""
 
 
 class Saver:
@@ -65,16 +66,9 @@ class Saver:
         arrays = state.drained(state.capture(variables))
         arguments = (folder, step, arrays, history, callbacks, logged_epochs)
         if background:
-            self._thread = threading.Thread(target=self._write_beside, args=arguments, daemon=True)
-            self._thread.start()
+            self._thread = beside.begin(partial(self._write, *arguments), NICER)
         else:
             self._write(*arguments)
-
-    def _write_beside(self, *arguments: Any) -> None:
-        """Write where training has no use for a core: the sums of a large model's state take seconds of one."""
-        with contextlib.suppress(OSError, AttributeError):  # Linux: this thread alone
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BESIDE)
-        self._write(*arguments)
 
     def _write(
         self,

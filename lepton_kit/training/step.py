@@ -27,6 +27,7 @@ from lepton_kit.training.scope import call, first, flat, leaf_scope
 from lepton_kit.training.slowness import Resting, Slowness
 from lepton_kit.training.tally import Tally
 from lepton_kit.training.traces import Traces, gains
+from lepton_kit.training.updates import as_new_values
 from lepton_kit.training.variables import fold_rank, shaped, with_outside
 
 MAX_BLOCK_STEPS = 64
@@ -312,7 +313,8 @@ class Step:
             self._proofs.scatter_nd_update([[index]], [proof])
             self._position.assign_add(1)
             order = sorted(update)
-            self.optimizer.apply([update[k] for k in order], [self._trained[k] for k in order])
+            with as_new_values([self.optimizer]):
+                self.optimizer.apply([update[k] for k in order], [self._trained[k] for k in order])
 
     def _forward_backward(self, ring: Summing, data: Any, whole: Any, cut: Cut, rank: Any) -> _Found:
         """This rank's loss and gradients, both scaled by its share, and the state that its samples lead to."""

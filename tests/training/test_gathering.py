@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import pytest
 
 from lepton_kit.errors import CollectiveError
 from lepton_kit.runtime.places import on_this_machine
-from lepton_kit.training import messages, state
+from lepton_kit.training import messages, native, state
 from lepton_kit.training.gathering import Gathering
 from lepton_kit.training.handover import Handed, Handover
 
@@ -59,15 +60,27 @@ def segment() -> Iterator[int]:
 
 
 def gathering(
-    ring: Any, said: Said, segment: int, rank: int = 0, *, handed: bool = False, left: int | None = None
+    ring: Any,
+    said: Said,
+    segment: int,
+    rank: int = 0,
+    *,
+    handed: bool = False,
+    left: int | None = None,
+    shared: int = 2,
+    durable: int = 5,
+    checkpoint: str | None = None,
 ) -> Gathering:
+    membership = replace(on_this_machine(2, ("127.0.0.1", 1))[rank], shared_size=shared)
     join = messages.Join(
-        descriptor=segment, membership=on_this_machine(2, ("127.0.0.1", 1))[rank], weights=[1.0, 1.0],
-        state_place=1 << 16, handed=handed, checkpoint=None, reported_step=0, logged_epochs=0, durable_step=0,
+        descriptor=segment, membership=membership, weights=[1.0, 1.0],
+        state_place=1 << 16, handed=handed, checkpoint=checkpoint, reported_step=0, logged_epochs=0, durable_step=durable,
         log_seconds=1.0, learning_rate=None, paused=False,
     )  # fmt: skip
     variables = [keras.Variable(np.full(3, float(rank), "float32"))]
-    made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: None, left)
+    taken: list[int] = []
+    made = Gathering(join, ring, said, variables, lambda: HANDED, lambda told: taken.append(told.step), left)
+    made._taken = taken  # type: ignore[attr-defined]  # a stand-in
     made.variables = variables  # type: ignore[attr-defined]  # a stand-in
     return made
 
@@ -95,6 +108,59 @@ def test_the_state_is_written_while_the_ring_forms(segment: int, monkeypatch: py
     other.come_together(holds_state=True)
     other.share(lambda: None)
     np.testing.assert_array_equal(np.asarray(other.variables[0]), np.zeros(3))  # type: ignore[attr-defined]  # a stand-in
+
+
+def test_a_rank_without_state_takes_it_while_the_ring_forms(segment: int):
+    if not native.available():
+        pytest.skip("the native library is not built")
+    first, said = gathering(Ring(), Said(), segment), Said()
+
+    def meanwhile() -> None:
+        first.come_together(holds_state=True)
+        assert coming._following is not None
+        coming._following.result(30)
+        np.testing.assert_array_equal(np.asarray(coming.variables[0]), np.zeros(3))  # type: ignore[attr-defined]  # a stand-in
+
+    coming = gathering(Ring(meanwhile), said, segment, rank=1)
+    coming.come_together(holds_state=False)
+    assert coming._taken == []  # type: ignore[attr-defined]  # what belongs to it comes once all is there
+    coming.share(lambda: None)
+    assert coming._taken == [HANDED.step]  # type: ignore[attr-defined]
+    coming.close()
+    first.close()
+
+
+def test_a_rank_whose_ring_does_not_form_follows_no_longer(segment: int):
+    def broken() -> None:
+        raise CollectiveError("a peer is gone")
+
+    coming = gathering(Ring(broken), Said(), segment, rank=1)
+    with pytest.raises(CollectiveError, match="gone"):
+        coming.come_together(holds_state=False)
+    coming.close()
+    gathering(Ring(), Said(), segment).come_together(holds_state=True)
+    assert coming._following is None or coming._following.done()
+    np.testing.assert_array_equal(np.asarray(coming.variables[0]), np.ones(3))  # type: ignore[attr-defined]  # a stand-in
+
+
+@pytest.mark.parametrize(
+    ("rank", "holds_state", "options", "follows"),
+    [
+        (1, False, {}, True),
+        (1, False, {"durable": 0, "checkpoint": "step-3"}, True),
+        (1, False, {"durable": 0}, False),  # nothing to go back to, should the state be lost half taken
+        (0, False, {}, False),
+        (1, True, {}, False),
+        (1, False, {"shared": 1}, False),
+    ],
+)
+def test_only_a_rank_without_state_follows_where_all_share_memory_and_there_is_a_checkpoint(
+    segment: int, rank: int, holds_state: bool, options: dict[str, Any], follows: bool
+):
+    coming = gathering(Ring(), Said(), segment, rank, **options)
+    coming.come_together(holds_state)
+    assert coming.spoils == (follows and native.available())
+    coming.close()
 
 
 def test_a_ring_that_does_not_form_is_left_only_when_the_state_is_written(segment: int):

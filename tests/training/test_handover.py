@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -71,6 +73,89 @@ def test_who_left_the_same_ring_by_agreement_gets_what_belongs_to_the_state_and_
     assert Handover(segment, PLACE, taken).take(left=4).callbacks == b"callbacks"
     assert raw(taken) == before
     Handover(segment, PLACE, taken).take(left=3)
+    assert raw(taken) == raw(some(1.5))
+
+
+class Watched:
+    """A hand-over in which a test is told after each variable that was put."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, put: Handover, seen: Callable[[int], None]):
+        fill = put._fill
+
+        def told(arrays: Any) -> Iterator[int]:
+            for there in fill(arrays):
+                yield there
+                seen(there)
+
+        monkeypatch.setattr(put, "_fill", told)
+
+
+def test_a_rank_that_follows_takes_each_variable_once_it_is_put_and_none_before(
+    segment: int, way: str, monkeypatch: pytest.MonkeyPatch
+):
+    given, taken = some(1.5), some(2.5)
+    puts, follows = (
+        Handover(segment, PLACE, given, generation=3),
+        Handover(segment, PLACE, taken, generation=3),
+    )
+    assert follows.followable == (way != "assigned")
+    before, expected = raw(taken), raw(given)
+    looks: list[int] = []
+    there = follows._there
+
+    def looked() -> int:
+        looks.append(there())
+        return looks[-1]
+
+    monkeypatch.setattr(follows, "_there", looked)
+    stopped = threading.Event()
+    thread = threading.Thread(target=follows.follow, args=(lambda: not stopped.is_set(),))
+
+    def seen(count: int) -> None:
+        if count < len(given):
+            so_far = len(looks)  # the second look from here on comes after all that the first one found
+            while len(looks) < so_far + 3 and thread.is_alive():
+                time.sleep(0.001)
+            assert raw(taken) == expected[:count] + before[count:]
+
+    Watched(monkeypatch, puts, seen)
+    thread.start()
+    try:
+        puts.put(HANDED)
+        thread.join(60)
+        assert not thread.is_alive()
+    finally:
+        stopped.set()
+        thread.join()
+    assert raw(taken) == expected
+    taken[0].assign(np.zeros((3, 5)))
+    assert follows.take().callbacks == b"callbacks"
+    assert raw(taken)[0] == np.zeros((3, 5), "float32").tobytes()  # what was followed is not read again
+
+
+def test_what_another_generation_has_put_is_not_followed(segment: int):
+    Handover(segment, PLACE, some(1.5), generation=2).put(HANDED)
+    taken, looks = some(2.5), iter([True, True, True, False])
+    before = raw(taken)
+    follows = Handover(segment, PLACE, taken, generation=3)
+    follows.follow(lambda: next(looks))
+    assert raw(taken) == before
+    assert follows.take().step == 7
+    assert raw(taken) == raw(some(1.5))  # who has not followed to the end takes all
+
+
+def test_a_segment_without_room_for_a_state_is_followed_in_vain(segment: int):
+    looks = iter([True, True, False])
+    Handover(segment, PLACE, some(1.5), generation=3).follow(lambda: next(looks))
+
+
+def test_who_is_told_to_stop_between_two_variables_takes_no_more(segment: int):
+    Handover(segment, PLACE, some(1.5), generation=3).put(HANDED)
+    taken, looks = some(2.5), iter([True, True, True, False, False])
+    follows = Handover(segment, PLACE, taken, generation=3)
+    follows.follow(lambda: next(looks))
+    assert raw(taken) == raw(some(1.5))[:2] + raw(some(2.5))[2:]
+    follows.take()
     assert raw(taken) == raw(some(1.5))
 
 

@@ -5,8 +5,10 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lepton_kit.data import arrays, sharding
+from lepton_kit.errors import RunError
 from lepton_kit.training import job, messages, state
 from lepton_kit.training.loop import DivergedError
 from lepton_kit.training.step import MAX_BLOCK_STEPS, Step
@@ -238,3 +240,53 @@ def test_metrics_begin_anew_with_each_epoch(tmp_path):
         right[step // 3] += found["accuracy"] * len(indices)  # of this batch alone
     told = [epoch["metrics"]["accuracy"] for epoch in channel.of("epoch")]
     assert told == pytest.approx(right / len(data.train), abs=1e-6)
+
+
+def test_a_rank_that_took_a_part_of_a_state_does_not_begin_the_run_with_it(tmp_path):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=1)
+    outcome, worker, _ = train(tmp_path, config)
+    assert outcome == "finished"
+    assert worker._of_checkpoint(None) is None
+    worker._spoilt, worker.holds_state = True, False
+    with pytest.raises(RunError, match="no checkpoint can be used"):
+        worker._of_checkpoint(None)
+    (saved,) = [path.name for path in state.checkpoint_folders(tmp_path / "checkpoints")]
+    handed = worker._of_checkpoint(f"checkpoints/{saved}")
+    assert handed is not None
+    assert handed.step == worker.position
+
+
+@pytest.mark.parametrize(("asked", "begun"), [(2, False), (3, True)])
+def test_no_checkpoint_begins_just_before_or_after_a_change_of_members(tmp_path, asked, begun):
+    config = prepare(
+        tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=80, checkpoint_seconds=1e-9
+    )
+    outcome, worker, _ = train(tmp_path, config, commands={asked: [messages.Reform(generation=1)]})
+    assert outcome == "reform"
+    assert (worker._saver._thread is not None) == begun
+    if begun:
+        worker._saver._thread.join()
+
+
+class OwnStep(keras.Model):
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x=x, y=y, y_pred=self(x, training=True))
+        weights = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("kind", [keras.Model, OwnStep])
+def test_no_weight_is_changed_in_memory_that_a_checkpoint_may_hold(tmp_path, kind):
+    inputs = keras.Input((4,))
+    model = kind(inputs, keras.layers.Dense(3)(inputs))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    _, worker, _ = train(tmp_path, prepare(tmp_path, model, classes((4,)), global_batch=8, epochs=1))
+    traces = worker._step._block if kind is keras.Model else worker._step._traces
+    graph = traces._any.get_concrete_function().graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    found = {node.op for node in nodes}
+    assert "AssignVariableOp" in found
+    assert "AssignSubVariableOp" not in found  # Adam subtracts from the weights

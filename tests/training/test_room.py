@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from lepton_kit.training import room
+from lepton_kit.training import messages, room
 
 FAULTS = """
 import resource
@@ -72,3 +73,19 @@ def test_the_first_step_finds_its_memory():
         "memory that was not used before comes page by page, or this test can tell nothing"
     )
     assert made < without / 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no nice value of its own")
+def test_room_is_made_at_a_lower_priority_than_those_who_train_have(
+    segment: int, monkeypatch: pytest.MonkeyPatch
+):
+    nice: list[int] = []
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    monkeypatch.setattr(
+        room, "for_steps", lambda _: nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    )
+    os.ftruncate(segment, 1 << 20)
+    room.make([], messages.MakeRoom(descriptor=segment, state_place=4096, state_bytes=100_000))
+    assert nice == [min(19, usual + room.NICER)]
+    assert held(segment) >= 100_000  # it is there when the order is obeyed
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual
