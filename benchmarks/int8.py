@@ -2,9 +2,9 @@
 
     python benchmarks/int8.py [--calls 2000] [--only WORD …]
 
-Each line is a model of its own with random weights, converted to float32 and to int8 and timed at batch 1 on one thread; all
+Each line is a model of its own with random weights, converted to float32, dynamic int8 and int8, and timed at batch 1 on one thread; all
 models take turns. What else runs on a machine only adds time, so the tenth of the repetitions that were quickest counts.
-``arithmetic`` leaves out what a call of an empty model takes, which is the same in both formats.
+``arithmetic`` leaves out what a call of an empty model takes, which is the same in all formats; it and ``faster`` compare int8 with float32.
 """
 
 from __future__ import annotations
@@ -36,26 +36,34 @@ LAYERS = {
     "pool_2, 11 x 11 x 128": ((11, 11, 128), [("MaxPooling2D", 2)]),
     "dense, 3200 -> 128": ((3200,), [("Dense", 128)]),
     "logits, 128 -> 10": ((128,), [("Dense", 10)]),
+    "thin conv_2, 3 x 3, 8 -> 16": ((13, 13, 8), [("Same", 16, 3)]),
+    "thin conv_3, 3 x 3, 16 -> 32": ((13, 13, 16), [("Conv2D", 32, 3)]),
 }
 """Name -> (shape of a sample, layers): those of ``benchmarks/compression.py``."""
 
 
-def network(width: float, rescaled: bool = True) -> tuple[tuple[int, ...], list[tuple[Any, ...]]]:
-    """The benchmark's network with its channels and units times ``width``."""
+def network(*channels: int, rescaled: bool = True) -> tuple[tuple[int, ...], list[tuple[Any, ...]]]:
+    """The benchmark's network with so many channels in its three convolutions, and so many units."""
     layers: list[tuple[Any, ...]] = [("Rescaling", 1 / 255)] if rescaled else []
-    first, second, third, units = (round(width * size) for size in (32, 64, 128, 128))
+    first, second, third, units = channels
     layers += [("Conv2D", first, 3), ("MaxPooling2D", 2), ("Same", second, 3), ("Conv2D", third, 3)]
     layers += [("MaxPooling2D", 2), ("Flatten",), ("Dense", units), ("Dense", 10)]
     return (28, 28, 1), layers
 
 
 NETWORKS = {
-    "network": network(1),
-    "network without Rescaling": network(1, rescaled=False),
-    "network, half as wide": network(0.5),
-    "network, twice as wide": network(2),
-    "network, four times as wide": network(4),
+    "network": network(32, 64, 128, 128),
+    "network without Rescaling": network(32, 64, 128, 128, rescaled=False),
+    "network, half as wide": network(16, 32, 64, 64),
+    "network, twice as wide": network(64, 128, 256, 256),
+    "network, four times as wide": network(128, 256, 512, 512),
+    "thin network, 9 19 37 37": network(9, 19, 37, 37),
+    "thin network, 8 16 32 32": network(8, 16, 32, 32),
+    "thin network, 6 13 26 26": network(6, 13, 26, 26),
+    "thin network, 4 16 32 32": network(4, 16, 32, 32),
+    "thin network, 4 4 4 4": network(4, 4, 4, 4),
 }
+FORMATS = ("float32", "dynamic_int8", "int8")
 
 
 def build(shape: list[int], layers: list[list[Any]], output: str) -> int:
@@ -152,7 +160,7 @@ def main() -> None:
             np.save(samples, values)
             work[name] = workshop("int8:build", shape=shape, layers=layers, output=str(keras))
             given = values[0] * 100
-            for precision in ("float32", "int8"):
+            for precision in FORMATS:
                 file = home / f"{place}-{precision}.tflite"
                 convert(workshop, keras, precision, file, calibration=samples)
                 runners[name, precision] = runner(file, given)
@@ -165,19 +173,23 @@ def main() -> None:
                 try:
                     workshop("int8:per_tensor", model=str(keras), output=str(one), calibration=str(samples))
                     runners[f"{name}, one step a kernel", "int8"] = runner(one, given)
-                    runners[f"{name}, one step a kernel", "float32"] = runners[name, "float32"]
+                    for kind in FORMATS[:2]:
+                        runners[f"{name}, one step a kernel", kind] = runners[name, kind]
                 except CompressionError as failure:
                     print(f"one step a kernel: not made: {failure}")
         quick = quickest(runners, options.calls)
     print(
-        "| what | million multiplications | float32, us | int8, us | faster | arithmetic |\n|---|---|---|---|---|---|"
+        "| what | million multiplications | float32, us | dynamic int8, us | int8, us | faster | arithmetic |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for name in dict.fromkeys(name for name, _ in runners):
-        real, small = quick[name, "float32"], quick[name, "int8"]
+        real, dynamic, small = (quick[name, precision] for precision in FORMATS)
         left = [value - quick["empty", key] for key, value in (("float32", real), ("int8", small))]
         alone = f"{left[0] / left[1]:.2f}" if name != "empty" and left[1] > 1 else ""
         count = work.get(name, work.get("network", 0)) / 1e6
-        print(f"| {name} | {count:.2f} | {real:.1f} | {small:.1f} | {real / small:.2f} | {alone} |")
+        print(
+            f"| {name} | {count:.2f} | {real:.1f} | {dynamic:.1f} | {small:.1f} | {real / small:.2f} | {alone} |"
+        )
 
 
 if __name__ == "__main__":

@@ -43,6 +43,49 @@ def test_steps_behind_a_mask_are_keras_own_also_where_the_first_are_masked(layer
     np.testing.assert_allclose(made.model(x), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "padding"),
+    [
+        ((3, 3), 1, "valid"),
+        ((3, 3), 2, "same"),
+        ((5, 5), 1, "valid"),
+        ((2, 5), 1, "same"),
+        ((1, 7), 2, "same"),
+        ((7, 7), 1, "valid"),
+    ],
+)
+def test_two_columns_at_once_are_the_same_convolution(size, channels, padding):
+    keras.utils.set_random_seed(2)
+    first = kl.Conv2D(3, size, padding=padding, activation="tanh", bias_initializer="uniform", name="first")
+    model = keras.Sequential([keras.Input((9, 12, channels)), first, kl.Flatten(), kl.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(4, 9, 12, channels)).astype("float32")
+    made = deployable(model, paired=True).model
+    assert type(made.get_layer("first")).__name__ == "PairedConv2D"
+    np.testing.assert_allclose(made(x), model(x), atol=2e-6)
+    assert deployable(model).model.count_params() == model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((9, 12, 3), {}),
+        ((9, 11, 1), {"padding": "same"}),
+        ((9, 12, 1), {"strides": 2}),
+        ((9, 12, 1), {"kernel_size": 2}),
+        ((9, 12, 1), {"kernel_size": 1}),
+        ((9, 12, 1), {"dilation_rate": (1, 2)}),
+        ((9, 12, 1), {"activation": None}),
+        ((9, 12, 2), {"activation": "softmax"}),
+        ((9, None, 1), {}),
+        ((9, 12, 2), {"groups": 2}),
+    ],
+)
+def test_other_convolutions_are_not_paired(shape, settings):
+    layer = kl.Conv2D(**{"filters": 4, "kernel_size": 3, "activation": "relu", **settings})
+    assert keras.Sequential([keras.Input(shape), layer]).built
+    assert not deploy_layers.can_pair(layer)
+
+
 def test_calibration_also_sees_steps_that_no_sample_fills():
     ids = keras.Input((5,), dtype="int32", name="ids")
     other = keras.Input((2,), name="other")

@@ -269,6 +269,7 @@ def test_what_cannot_be_rewired_is_named_and_left_alone():
     assert result.left_alone == {
         "projection": "joined with an input of the model",
         "tokens": "it meets attention (MultiHeadAttention), which is of a kind that can't be rewired",
+        "attention": "it is of a kind that can't be rewired",
         "groups": "it convolves in groups",
         "normed": "it meets norm (GroupNormalization), which normalises in groups",
         "mixer": "its activation softmax mixes the channels",
@@ -277,6 +278,28 @@ def test_what_cannot_be_rewired_is_named_and_left_alone():
     assert len(result.kept["free"]) == 6
     assert result.model.output_shape == model.output_shape
     assert np.all(np.isfinite(result.model(inputs(model))))
+
+
+def test_layers_inside_wrappers_and_of_other_kinds_are_named():
+    x = keras.Input((6, 4))
+    y = kl.TimeDistributed(kl.Dense(8, name="each"), name="steps")(x)
+    y = kl.Bidirectional(kl.LSTM(4, return_sequences=True, name="memory"), name="both")(y)
+    y = kl.RNN(kl.GRUCell(4), name="cells")(y)
+    y = kl.PReLU(name="bent")(kl.Dense(8, name="free")(y))
+    model = keras.Model(x, kl.Dense(2, name="out")(y))
+    wrapped = "which is of a kind that can't be rewired"
+    expected = {
+        "steps/each": f"it is inside steps (TimeDistributed), {wrapped}",
+        "both/forward_memory": f"it is inside both (Bidirectional), {wrapped}",
+        "both/backward_memory": f"it is inside both (Bidirectional), {wrapped}",
+        "cells": "it is of a kind that can't be rewired",
+        "out": "its channels are an output of the model",
+    }
+    assert remove_channels(model, 0.5).left_alone == expected
+    fewer = remove_channels(model, 0.5, skip=["both", "cells"]).left_alone
+    assert fewer.keys() == {"steps/each", "out"}
+    assert remove_channels(model, {"free": 0.5}).left_alone == {}
+    assert remove_channels(model, 0.0).left_alone == {}
 
 
 def test_taylor_finds_the_channels_that_the_data_use(digits):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.layers import functional_of, is_graph, kind_of
+from lepton_kit.compression.layers import functional_of, is_graph, kind_of, walk_layers
 
 # Layers that create channels, and the setting that holds their number.
 PRODUCERS = {
@@ -117,10 +117,29 @@ class ChannelGraph:
     channels: Channels = field(default_factory=Channels)
     places: dict[int, Place] = field(default_factory=dict)
     model_inputs: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
     def producers(self) -> list[Place]:
         """The places of layers that make channels."""
         return [place for place in self.places.values() if is_producer(place.layer)]
+
+    def refused(self) -> dict[str, str]:
+        """Path -> why it can't be followed, of every other layer that has kernels; of a wrapper the layers inside."""
+        found: dict[str, str] = {}
+        for place in self.places.values():
+            kind, problem = kind_of(place.layer), self.problems.get(place.path)
+            if problem is None or is_producer(place.layer) or kind in _SAME or not _has_kernel(place.layer):
+                continue
+            inside = [
+                path for path, one in walk_layers(place.layer) if one is not place.layer and is_producer(one)
+            ]
+            found |= {
+                f"{place.path}/{path}": f"it is inside {place.path} ({kind}), which {problem}"
+                for path in inside
+            }
+            if not inside:
+                found[place.path] = f"it {problem}"
+        return found
 
 
 def is_known(layer: Any) -> bool:
@@ -218,6 +237,7 @@ def _outgoing(
         if kind in ("Flatten", "Reshape"):
             return [_reshape(graph, node, incoming[0])]
         problem = "is of a kind that can't be rewired"
+    graph.problems[path] = problem
     reason = f"it meets {path} ({kind}), which {problem}"
     for channels in incoming:
         graph.channels.pin(channels, reason)
@@ -270,6 +290,10 @@ def _symbolic(value: Any) -> bool:
     import keras
 
     return isinstance(value, keras.KerasTensor)
+
+
+def _has_kernel(layer: Any) -> bool:
+    return any(len(weight.shape) > 1 for weight in getattr(layer, "weights", ()))
 
 
 def _has_state(layer: Any) -> bool:

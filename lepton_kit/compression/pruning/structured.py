@@ -24,7 +24,7 @@ class StructuredResult:
     """A smaller model and what happened to each layer.
 
     ``kept``: layer -> positions of the channels that stay (all layers that make channels). ``left_alone``: layer
-    -> why nothing was removed from it although that was asked for.
+    -> why nothing was removed from it although that was asked for, also of layers inside wrappers and of other kinds.
     """
 
     model: Any
@@ -87,6 +87,12 @@ def remove_channels(
     ratios = _ratios(ratio, producers, skip)
     scores = _scores(model, producers, saliency, data)
     removed, left_alone = _choose(graph, producers, ratios, skip, scores, int(divisor))
+    if not isinstance(ratio, Mapping) and ratio:
+        left_alone |= {
+            path: reason
+            for path, reason in graph.refused().items()
+            if not any(is_named(path, name) for name in skip)
+        }
 
     alive = graph.channels.survivors(removed)
 

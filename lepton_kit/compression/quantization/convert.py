@@ -119,7 +119,7 @@ def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[
     model = load_keras(path)
     if PRECISIONS[precision].trained_bits:
         return _with_trained_ranges(model, precision)
-    ready = deployable(model, lookups=precision == "float32")
+    ready = deployable(model, lookups=precision == "float32", paired=precision == "int8")
     model = ready.model
     takes = signature_of(model)
     check_precisions([precision], recurrent=ready.looping)

@@ -159,6 +159,58 @@ class GroupsApartConv3D(_GroupsApart, keras.layers.Conv3D):
 GROUPS_APART = {"Conv1D": GroupsApartConv1D, "Conv2D": GroupsApartConv2D, "Conv3D": GroupsApartConv3D}
 
 
+class PairedConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` that computes two neighbouring columns at once, each number the same.
+
+    An int8 kernel takes as long for one input channel as for four (on AMX for 64), so columns are taken as channels in pairs:
+    (height, width, channels) is (height, width / 2, 2 channels), which costs no copy. Half as many places have half
+    as many columns of the kernel, or little more, each with some zeros.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Shape (samples, height, width, channels), the width even before and after."""
+        rows, columns, channels, filters = self.kernel.shape
+        same = self.padding == "same"
+        left = columns // 2 if same else 0  # so many columns of padding
+        blocks = 2 * -(-left // 2) + 1 if same else (columns + 1) // 2
+        shift = left % 2  # of the kernel's first column within its block
+        halves = []
+        for place in (0, 1):
+            before = place + shift
+            after = 2 * blocks - columns - before
+            wide = tf.pad(self.kernel, [[0, 0], [before, after], [0, 0], [0, 0]])
+            halves.append(tf.reshape(wide, (rows, blocks, 2 * channels, filters)))
+        _, height, width, _ = inputs.shape
+        pairs = tf.reshape(inputs, (-1, height, width // 2, 2 * channels))
+        found = tf.nn.conv2d(pairs, tf.concat(halves, -1), 1, self.padding.upper())
+        if self.use_bias:
+            found += tf.concat([self.bias, self.bias], 0)
+        _, height, width, _ = found.shape
+        return tf.reshape(self.activation(found), (-1, height, 2 * width, filters))
+
+
+PAIRED_CHANNELS, PAIRED_ACTIVATIONS = 2, ("relu", "relu6", "sigmoid", "silu", "tanh")
+
+
+def can_pair(layer: Any) -> bool:
+    """Whether a layer can be a `PairedConv2D` and gains by it: few channels, even widths, odd kernels without steps.
+
+    Without an activation batch normalisation may follow, which the converter could not fold through the reshape.
+    """
+    if type(layer) is not keras.layers.Conv2D or layer.data_format != "channels_last" or layer.groups > 1:
+        return False
+    taken, made = layer.input.shape, layer.output.shape
+    return (
+        taken[-1] <= PAIRED_CHANNELS
+        and None not in taken[1:]
+        and taken[2] % 2 == made[2] % 2 == 0
+        and layer.kernel_size[1] % 2 == 1
+        and layer.kernel_size[1] > 1
+        and tuple(layer.strides) == tuple(layer.dilation_rate) == (1, 1)
+        and getattr(layer.activation, "__name__", "") in PAIRED_ACTIVATIONS
+    )
+
+
 class Affine(keras.layers.Layer):
     """Scaling by constants: ``x * scale + offset``; what a normalization with known figures is."""
 
