@@ -279,8 +279,7 @@ def _of_frame(frame: Any, name: str) -> np.ndarray:
     if not columns:
         raise DataError(f"{name}: a frame without columns")
     are_text = [
-        values.dtype.kind in "OSU"
-        and not all(isinstance(v, int | float | np.bool_) for v in values.tolist())
+        values.dtype.kind in "OSU" and not all(isinstance(v, int | float | np.bool_) for v in values.tolist())
         for _, values in columns
     ]
     if any(are_text) and not all(are_text):
