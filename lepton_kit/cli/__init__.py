@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import lepton_kit
@@ -22,6 +23,7 @@ FOREGROUND = "end the run with this command: SIGTERM stops it with a checkpoint,
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 failed or refused, 2 wrong usage."""
+    _print_anything()
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == [completion.ASK]:
         return completion.answer(_parser(), given[1:])
@@ -34,8 +36,28 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _leave_output()
         return 1
+    except OSError as failure:  # a folder that is read-only or not there, a full disk, also behind `> file`
+        where = f"{failure.filename}: " if failure.filename else ""
+        print(f"lepton: {where}{failure.strerror or failure}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _leave_output()
+        return 1
+
+
+def _leave_output() -> None:
+    """Let what could not be written go, so that the end of Python does not try again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _print_anything() -> None:
+    """Let a terminal or a file whose encoding lacks a sign have it in ASCII (``\\u2248``) instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lepton_kit.data.convert import as_given, pad, texts
 from lepton_kit.data.elements import Elements, is_stream, source_of
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.data.preprocessing import Encoded, Preprocessing, Target
@@ -39,6 +40,54 @@ class ArrayForm(Section):
         """How values are scaled."""
         return Scaling(self.factor, self.offset) if self.factor and self.offset else None
 
+    def read(self, raw: Any) -> np.ndarray:
+        """Input in whatever form training takes, as an array of the samples' shape, before it becomes their type.
+
+        Raises `DataError` that names the input.
+
+        >>> ArrayForm(shape=(3,), dtype="int64").read([[1, 2], [3]]).tolist()
+        [[1, 2, 0], [3, 0, 0]]
+        """
+        name, notes = label("x", self.key), dict[str, str]()
+        try:
+            array = texts(as_given(raw, name, notes))
+        except UnicodeDecodeError as failure:
+            raise DataError(f"{name}: bytes that are no UTF-8 ({failure})") from None
+        if (array.dtype.kind == "U") != self.is_text:
+            hint = "" if self.is_text else "; of files, give what you read from them"
+            kind = "text" if self.is_text else self.dtype
+            raise DataError(f"{name}: not an array of {kind}, on which the model was trained{hint}")
+        sample = array.shape[1:]
+        if {sample, self.shape} == {(), (1,)}:  # a column, which pandas and NumPy hold in two ways
+            array = array.reshape(-1, *self.shape)
+        elif notes and sample[1:] == self.shape[1:] and sample[:1] < self.shape[:1]:  # padded, as in training
+            array = pad(array, self.shape, array.dtype)
+        if array.shape[1:] != self.shape:
+            raise DataError(
+                f"{name}: shape {array.shape}; expected (samples, {', '.join(map(str, self.shape))})"
+            )
+        return array
+
+    def cast(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The array in the samples' type, and which of its rows hold a number that this type hasn't: ``(n,)`` of bool.
+
+        >>> found, odd = ArrayForm(shape=(), dtype="uint8").cast(np.array([7.0, 0.5, -1.0]))
+        >>> found[:1], odd
+        (array([7], dtype=uint8), array([False,  True,  True]))
+        """
+        if self.is_text:
+            return array, np.zeros(len(array), bool)
+        with np.errstate(all="ignore"):  # what becomes infinite is a problem of that sample
+            cast = array.astype(self.dtype, copy=False)
+        if cast.dtype.kind == "f" or np.can_cast(array.dtype, cast.dtype):
+            return cast, np.zeros(len(array), bool)
+        return cast, (cast != array).reshape(len(array), -1).any(axis=1)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether samples are texts."""
+        return self.dtype == "str"
+
 
 class ArraysPreprocessing(Preprocessing):
     """Samples come as arrays, in the form that the training data had.
@@ -53,7 +102,7 @@ class ArraysPreprocessing(Preprocessing):
 
     def count(self, raw: Any) -> int | None:
         """How many samples there are; None for a stream of batches."""
-        if is_pictures(raw):
+        if self._takes_pictures(raw):
             return self._pictures().count(raw)
         return None if is_stream(raw) else len(first(self._arrays(raw)))
 
@@ -64,7 +113,7 @@ class ArraysPreprocessing(Preprocessing):
         are arrays of bytes (height, width), or with 1 or 3 channels after that, image files, folders and archives of
         them and Pillow images are taken too: turned to the colours and the size of the samples, which notes say.
         """
-        if is_pictures(raw):
+        if self._takes_pictures(raw):
             yield from self._of_pictures(raw, rows)
             return
         if not is_stream(raw):
@@ -83,19 +132,30 @@ class ArraysPreprocessing(Preprocessing):
         for start in range(0, total, rows):
             part = {key: array[start : start + rows] for key, array in arrays.items()}
             count = len(next(iter(part.values())))
-            good, problems = np.ones(count, bool), {}
+            good, problems = np.ones(count, bool), dict[int, str]()
             for form in self.inputs:
+                name, (array, odd) = label("x", form.key), form.cast(part[form.key])
+                for place in np.flatnonzero(odd & good):
+                    given, got = part[form.key][place], array[place]
+                    problems[int(place)] = (
+                        f"{name}: {given[given != got].flat[0]!s}; the model was trained on {form.dtype}, {_allowed(form.dtype)}"
+                    )
+                good &= ~odd
                 with np.errstate(over="ignore"):
-                    array = part[form.key] = form.scaling(part[form.key]) if form.scaling else part[form.key]
+                    array = part[form.key] = form.scaling(array) if form.scaling else array
                 if array.dtype.kind != "f":
                     continue
                 finite = np.isfinite(array).reshape(count, -1).all(axis=1)
                 for place in np.flatnonzero(~finite & good):
-                    problems[int(place)] = f"{label('x', form.key)}: a number that is not finite"
+                    problems[int(place)] = f"{name}: a number that is not finite"
                 good &= finite
             where = np.flatnonzero(good)
             x = joined({key: array[where] for key, array in part.items()}) if len(where) else None
             yield Encoded(tuple(range(told + start, told + start + count)), x, where, problems)
+
+    def _takes_pictures(self, raw: Any) -> bool:
+        """Whether input is to be read as image files; a model of texts takes names of files for texts."""
+        return is_pictures(raw) and not self.inputs[0].is_text
 
     def _pictures(self) -> ImagePreprocessing:
         """How image files become samples of this form. Raises `DataError` where samples are no images of bytes."""
@@ -137,30 +197,19 @@ class ArraysPreprocessing(Preprocessing):
             names = ", ".join(label("x", key) for key in wanted)
             got = ", ".join(label("x", key) for key in given)
             raise DataError(f"input: got {got or type(raw).__name__}; the model was trained on {names}")
-        found = {}
-        for key, form in wanted.items():
-            try:
-                array = np.asarray(given[key])
-                with np.errstate(over="ignore"):  # becomes infinite, which is a problem of that sample
-                    array = array.astype(form.dtype, copy=False)
-            except (TypeError, ValueError) as failure:
-                hint = ""
-                if np.asarray(given[key]).dtype.kind == "U":
-                    hint = (
-                        "; the model was trained on arrays, so give arrays: of files, what you read from them"
-                    )
-                raise DataError(
-                    f"{label('x', key)}: not an array of {form.dtype} ({failure}){hint}"
-                ) from None
-            if array.shape[1:] != form.shape or not array.ndim:
-                raise DataError(
-                    f"{label('x', key)}: shape {array.shape}; expected (samples, {', '.join(map(str, form.shape))})"
-                )
-            found[key] = array
+        found = {key: form.read(given[key]) for key, form in wanted.items()}
         lengths = {len(array) for array in found.values()}
         if len(lengths) > 1:
             raise DataError(f"input: arrays of {sorted(lengths)} samples; expected as many in each")
         return joined(found)
+
+
+def _allowed(dtype: str) -> str:
+    """The values of a type of whole numbers or truths, in words."""
+    if dtype == "bool":
+        return "which is 0 or 1"
+    limits = np.iinfo(dtype)
+    return f"whole numbers from {limits.min} to {limits.max}"
 
 
 def is_pictures(raw: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def as_arrays(value: Any, name: str, rows: int | None = None, notes: dict[str, s
     if isinstance(value, Mapping):
         if not value:
             raise DataError(f"{name}: an empty dictionary; expected name -> array")
+        _check_distinct(value, name)
         return {str(key): _part(one, label(name, str(key)), notes) for key, one in value.items()}
     if isinstance(value, tuple | list):
         if not len(value):
@@ -43,6 +44,20 @@ def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.n
     Text becomes UTF-8 bytes. Sequences of different lengths are padded at the end with 0 (text with an empty one).
     Raises `DataError` that names the array, and the row or column, for what cannot be trained on.
     """
+    array = as_given(value, name, notes)
+    if array.dtype.kind == "f" and array.dtype != np.float32:
+        with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
+            return array.astype(np.float32)
+    return array
+
+
+def as_given(value: Any, name: str, notes: dict[str, str] | None = None) -> np.ndarray:
+    """As `as_array`, with floats in the precision that they have."""
+    if np.ma.is_masked(value):
+        row = int(np.argwhere(np.ma.getmaskarray(value))[0][0])
+        raise DataError(
+            f"{name}: row {row} is masked; expected numbers: fill them, array.filled(0), or leave such rows out"
+        )
     array = _dense(value, name, notes)
     if array.dtype == object:
         array = _of_objects(array, name, notes)
@@ -54,9 +69,6 @@ def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.n
         raise DataError(f"{name}: type {array.dtype} cannot be trained on; expected numbers or text")
     if array.ndim == 0:
         raise DataError(f"{name}: a single value; expected an array with one row a sample")
-    if array.dtype.kind == "f" and array.dtype != np.float32:
-        with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
-            return array.astype(np.float32)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -124,6 +136,15 @@ def _part(value: Any, name: str, notes: dict[str, str] | None) -> np.ndarray:
     if isinstance(value, tuple | list) and value and any(isinstance(part, Mapping) for part in value):
         raise DataError(f"{name}: dictionaries inside a list; expected name -> array")
     return as_array(value, name, notes)
+
+
+def _check_distinct(names: Iterable[Any], name: str) -> None:
+    """Raise `DataError` where two parts have one name, as text: the second would take the first one's place."""
+    seen = set[str]()
+    for one in map(str, names):
+        if one in seen:
+            raise DataError(f"{name}: two parts are named {one!r}; expected a name of its own for each")
+        seen.add(one)
 
 
 def _kind(value: Any) -> str | None:
@@ -254,26 +275,21 @@ def _of_column(column: Any) -> np.ndarray:
 
 def _of_frame(frame: Any, name: str) -> np.ndarray:
     """One array of all columns. Raises `DataError` that names the columns which do not go with the others."""
-    columns = {str(key): _of_column(frame.iloc[:, place]) for place, key in enumerate(frame.columns)}
+    columns = [(str(key), _of_column(frame.iloc[:, place])) for place, key in enumerate(frame.columns)]
     if not columns:
         raise DataError(f"{name}: a frame without columns")
-    is_text = {
-        key: values.dtype.kind in "OSU"
-        and not all(isinstance(v, int | float | np.bool_) for v in values.tolist())
-        for key, values in columns.items()
-    }
-    if any(is_text.values()) and not all(is_text.values()):
-        found = ", ".join(repr(key) for key, text in is_text.items() if text)
+    are_text = [
+        values.dtype.kind in "OSU" and not all(isinstance(v, int | float | np.bool_) for v in values.tolist())
+        for _, values in columns
+    ]
+    if any(are_text) and not all(are_text):
+        found = ", ".join(repr(key) for (key, _), is_text in zip(columns, are_text, strict=True) if is_text)
         raise DataError(
             f"{name}: the columns {found} hold text beside numbers; give a dictionary, dict(frame), or encode them"
         )
-    strange = [key for key, values in columns.items() if values.dtype.kind not in "biufOSU"]
-    if strange:
-        raise DataError(
-            f"{name}: column {strange[0]!r} has type {columns[strange[0]].dtype}; expected numbers or text"
-        )
-    if any(is_text.values()):
-        return np.stack([values.astype(object) for values in columns.values()], axis=1)
-    return np.stack(
-        [_of_objects(v, name, None) if v.dtype == object else v for v in columns.values()], axis=1
-    )
+    for key, values in columns:
+        if values.dtype.kind not in "biufOSU":
+            raise DataError(f"{name}: column {key!r} has type {values.dtype}; expected numbers or text")
+    if any(are_text):
+        return np.stack([values.astype(object) for _, values in columns], axis=1)
+    return np.stack([_of_objects(v, name, None) if v.dtype == object else v for _, v in columns], axis=1)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lepton_kit.models.lepton import LeptonModel
 
 # Layers of Keras that draw in training whatever their settings; those named Random… do too.
 ALWAYS_RANDOM = ("AugMix", "CutMix", "MixUp", "RandAugment")
+NAME = re.compile("'[^']*'")
+MOST_ALIKE = 3
 # Settings of Keras' layers that make them draw, where they are above 0.
 RATES = ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout")
 
 
 def explain_inexactness(model: Any) -> list[str]:
     """One sentence for each layer whose training differs between one process and several; empty if none.
+
+    Of more than three layers of which the same is said, the first stands for all, with their number.
 
     Such a model still trains. What is lost is that N workers compute what one process on the global batch would.
     ``model`` is a Keras model, a `LeptonModel` or its spec; the last two need no TensorFlow.
@@ -33,7 +38,26 @@ def explain_inexactness(model: Any) -> list[str]:
         return []
     layers = list(model._flatten_layers())
     inner = {id(layer.cell) for layer in layers if getattr(layer, "cell", None) is not None}
-    return [sentence for layer in layers if id(layer) not in inner for sentence in _sentences(layer)]
+    return _folded(sentence for layer in layers if id(layer) not in inner for sentence in _sentences(layer))
+
+
+def _folded(sentences: Iterable[str]) -> list[str]:
+    """The sentences, of more than `MOST_ALIKE` that differ in names alone the first with the number of the others.
+
+    >>> _folded(f"layer 'norm{place}' counts" for place in range(5))
+    ["layer 'norm0' counts (so do 4 more such layers, the last 'norm4')"]
+    """
+    alike: dict[str, list[str]] = {}
+    for sentence in sentences:
+        alike.setdefault(NAME.sub("", sentence), []).append(sentence)
+    told = []
+    for group in alike.values():
+        if len(group) <= MOST_ALIKE:
+            told += group
+        else:
+            last = NAME.findall(group[-1])[0]
+            told.append(f"{group[0]} (so do {len(group) - 1} more such layers, the last {last})")
+    return told
 
 
 def _sentences(layer: Any) -> Iterator[str]:

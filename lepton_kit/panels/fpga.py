@@ -34,6 +34,7 @@ class FpgaPanel(Panel):
         self.run: Any = None
         self.design: Any = None
         self._on_design = on_design
+        self._offered: tuple[Any, RunView | None] | None = None  # while a design is built, for its end
         self.bits = field(Number, "Bits", "width of every number", value=16, min=2, max=32, whole=True)
         self.whole = field(
             Number, "Of them whole", "bits before the binary point, with the sign", value=6, min=1, max=32, whole=True,
@@ -75,6 +76,8 @@ class FpgaPanel(Panel):
         """Take a run as the one to build, once it has a model."""
         ready = run is not None and view is not None and view.status in WITH_MODEL and self.missing is None
         self.emulate.disabled = not ready or self._job.busy
+        if self._job.busy:
+            self._offered = (run, view)
         if self._job.busy or self.missing is not None:
             return
         known = self.run
@@ -124,8 +127,16 @@ class FpgaPanel(Panel):
         self.emulate.disabled = self.run is None
         set_html(self.state, "")
         self.complain(failure)
-        if failure is not None:
-            return
+        built = self.run
+        if self._offered is not None:
+            offered, self._offered = self._offered, None
+            self.offer(*offered)
+        if failure is None and self.run in (None, built):
+            self._tell(result)
+        elif failure is None:  # another run is here now, with a card of its own
+            set_html(self.state, f"the design of {html.escape(built.id)} is ready; choose that run to see it")
+
+    def _tell(self, result: Any) -> None:
         self.design = result
         luts, cycles = result.figures["luts"], result.figures["cycles"]
         chip = (

@@ -86,6 +86,8 @@ class ReportPanel(Panel):
         self.card: ReportCard | None = None
         self.designs: list[Any] = []
         self._under_way: CompressionJob | None = None
+        self._looked_at: str | None = None
+        self._offered: tuple[Any, RunView | None] | None = None  # while a compression works, for its end
         self.kind = field(
             widgets.Dropdown, "Try", "which variants to build", options=[CHOSEN, SEARCH, TARGET]
         )
@@ -223,6 +225,7 @@ class ReportPanel(Panel):
         self.compress.disabled = not ready or self._job.busy
         self.measure_layers.disabled = not ready or self._looking.busy
         if self._job.busy:
+            self._offered = (run, view)
             return
         if not ready:
             self.run = None
@@ -302,6 +305,7 @@ class ReportPanel(Panel):
             self.measure_layers.disabled = True
             self.complain(None)
             set_html(self.losses, "rounding one layer at a time …")
+            self._looked_at = self.run.id
             self._looking.start(self.run)
 
     def _look(self, run: Any) -> Any:
@@ -311,6 +315,8 @@ class ReportPanel(Panel):
 
     def _show_layers(self, found: Any, failure: BaseException | None) -> None:
         self.measure_layers.disabled = self.run is None
+        if self.run is None or self.run.id != self._looked_at:
+            return  # another run is here now, whose model has layers of its own
         set_html(self.losses, "")
         self.complain(failure)
         if failure is None:
@@ -356,6 +362,12 @@ class ReportPanel(Panel):
         if failure is None:
             with self.reporting():
                 self.present(result)
+        measured = self.run
+        if self._offered is not None:
+            offered, self._offered = self._offered, None
+            self.offer(*offered)
+        if failure is None and self.run not in (None, measured):
+            set_html(self.state, f"{html.escape(measured.id)} is measured: its card stands with that run")
 
     def _draw_front(self) -> None:
         if self.card is None:

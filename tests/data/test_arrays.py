@@ -262,6 +262,25 @@ def test_an_unknown_rule_for_holding_out():
         data.arrays(X, Y, holdout="first")
 
 
+def test_hidden_numbers_are_no_numbers():
+    hidden = np.ma.masked_array(X, mask=np.arange(40).reshape(20, 2) == 7)
+    with pytest.raises(DataError, match="x: row 3 is masked"):
+        prepare(hidden, Y)
+    assert np.array_equal(prepare(np.ma.masked_array(X), Y).train.x, X)
+
+
+def test_columns_of_one_name_are_all_there():
+    frame = pd.DataFrame(np.hstack([X, X[:, :1]]), columns=["a", "b", "a"])
+    assert np.array_equal(prepare(frame, Y).train.x, frame.to_numpy())
+    frame.columns = [1, "1", "b"]
+    assert np.array_equal(prepare(frame, Y).train.x, frame.to_numpy())
+
+
+def test_two_inputs_of_one_name_are_refused():
+    with pytest.raises(DataError, match="x: two parts are named '1'"):
+        prepare({1: X, "1": X}, Y)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_sample_without_a_warning():
     how = preprocessing_of(data.arrays(np.ones((8, 2), np.float32), np.arange(8) % 2).prepare())

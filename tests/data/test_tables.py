@@ -7,7 +7,7 @@ import pytest
 from lepton_kit import data
 from lepton_kit.data.tables import chunks, targets
 from lepton_kit.data.tables.values import filled
-from lepton_kit.errors import DataError
+from lepton_kit.errors import ConfigError, DataError
 from tests.data.sheets import CITIES, COUNT, only, said
 
 
@@ -295,3 +295,11 @@ def test_what_is_wrong_is_named(sheet, cell, options, text):
         only(sheet(b=lambda k: 5, y=cell), **options)
     assert text in str(caught.value)
     assert str(caught.value).startswith("t.csv: ")
+
+
+def test_columns_of_a_frame_without_names_are_given_by_number():
+    frame = pandas.DataFrame({0: range(20), 1: range(20), 2: [0.5, 1.5] * 10, 3: [0, 1] * 10})
+    prepared = data.table(frame, target=3, drop=[0], time=1).prepare()
+    assert (prepared.task, prepared.train.x.shape) == ("classification", (16, 1))
+    with pytest.raises(ConfigError, match="target: got True"):
+        data.table(frame, target=True)

@@ -144,3 +144,13 @@ def test_a_lepton_model_and_its_spec():
     built = LeptonModel((4,), 2, dropout=0.25)
     assert len(built.network.layers) == 8
     assert len(models.explain_inexactness(built)) == 3
+
+
+def test_of_many_layers_alike_one_is_told_with_their_number():
+    layers = [L.BatchNormalization(name=f"norm{place}") for place in range(5)]
+    drop, few = L.Dropout(0.1, name="drop"), L.BatchNormalization(name="norm")
+    normalized, dropped = explained(*layers, drop)
+    assert normalized.startswith("layer 'norm0' (BatchNormalization) takes its statistics")
+    assert normalized.endswith("(so do 4 more such layers, the last 'norm4')")
+    assert "'drop'" in dropped
+    assert len(explained(*layers[:2], few)) == 3

@@ -144,6 +144,8 @@ def plan(anything: Any, options: Mapping[str, Any]) -> Plan:
             raise ConfigError("data.kind", given=None, rule=f"for an address one of {', '.join(KINDS)}")
         _check_options(kind, verb_of(kind), options)
         return Plan(kind, anything, options)
+    if isinstance(anything, str) and not anything:  # which a Path takes for the current folder
+        raise DataError("data: an empty text; expected a path, an address, arrays or a frame")
     if isinstance(anything, str | Path):
         return _of_path(Path(anything).expanduser(), kind, options)
     if is_frame(anything) and kind in (None, "table") and not isinstance(anything, dict):

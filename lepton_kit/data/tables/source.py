@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lepton_kit.data.dataset import Dataset, dataset_of, name_of
 from lepton_kit.data.prepared import meta_of
 from lepton_kit.data.splitting import check_split
@@ -21,7 +23,8 @@ from lepton_kit.errors import ConfigError
 
 __all__ = ["build", "column", "inputs", "read_csv", "table"]
 
-Names = str | Sequence[str]
+Name = str | int
+Names = Name | Sequence[Name]
 TASKS = ("classification", "regression", "multilabel")
 WILD = "*?["
 
@@ -32,15 +35,15 @@ def table(
     target: Names,
     task: str | None = None,
     unit: str | None = None,
-    features: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
-    split: str | None = None,
-    group: str | None = None,
-    time: str | None = None,
+    features: Sequence[Name] | None = None,
+    drop: Sequence[Name] = (),
+    split: Name | None = None,
+    group: Name | None = None,
+    time: Name | None = None,
     validation: str | None = None,
-    sample_weight: str | None = None,
+    sample_weight: Name | None = None,
     class_weight: str | Mapping[str, float] | None = None,
-    categorical: Sequence[str] = (),
+    categorical: Sequence[Name] = (),
     max_categories: int = 64,
     hash_buckets: int = 32,
     separator: str | None = None,
@@ -55,11 +58,13 @@ def table(
     day_first: bool | None = None,
     sheet: str | int | None = None,
     query: str | None = None,
-    pattern: Names | None = None,
+    pattern: str | Sequence[str] | None = None,
     validation_split: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
     """A table with a target column; samples are float32 ``(features,)``.
+
+    Columns are given by name; those of a frame without names by their number.
 
     ``path`` is a file (CSV in any dialect, packed or not, JSON, JSON lines, Parquet, Feather, Excel, SQLite with a
     ``query``), a folder or a pattern such as ``"parts/*.csv"`` of several, a frame of pandas or Polars, a list of
@@ -98,11 +103,11 @@ def table(
         "unit": _text("unit", unit),
         "features": None if features is None else _names("features", features),
         "drop": _names("drop", drop),
-        "split": _text("split", split),
-        "group": _text("group", group),
-        "time": _text("time", time),
+        "split": _text("split", _named(split)),
+        "group": _text("group", _named(group)),
+        "time": _text("time", _named(time)),
         "validation": None if validation is None else _beside(path, validation),
-        "sample_weight": _text("sample_weight", sample_weight),
+        "sample_weight": _text("sample_weight", _named(sample_weight)),
         "class_weight": _class_weight(class_weight),
         "categorical": _names("categorical", categorical),
         "max_categories": _whole("max_categories", max_categories),
@@ -202,15 +207,19 @@ def _beside(path: Any, validation: Any) -> str:
 
 
 def _target(value: Any) -> str | list[str]:
+    value = _named(value)
     return name_of("target", value) if isinstance(value, str) or not value else _names("target", value)
 
 
+def _named(column: Any) -> Any:
+    """A column's number as its name, which it is in a frame without names; anything else as it is."""
+    return str(column) if isinstance(column, int | np.integer) and not isinstance(column, bool) else column
+
+
 def _names(name: str, value: Any) -> list[str]:
-    if (
-        isinstance(value, str)
-        or not isinstance(value, Sequence)
-        or not all(isinstance(one, str) for one in value)
-    ):
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = [_named(one) for one in value]
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ConfigError(
             f"data.{name}",
             given=value,
@@ -242,7 +251,7 @@ def _sign(name: str, value: Any, most: int = 1) -> str | None:
 def _mark(name: str, value: Any, allowed: Sequence[str]) -> Any:
     if not isinstance(value, Mapping):
         return _one_of(name, value, allowed)
-    return {name_of(name, column): _one_of(name, mark, allowed) for column, mark in value.items()}
+    return {name_of(name, _named(column)): _one_of(name, mark, allowed) for column, mark in value.items()}
 
 
 def _sheet(value: Any) -> str | int | None:

@@ -216,3 +216,10 @@ def test_texts_in_folders_of_splits_are_no_table(tmp_path):
     ):
         lk.data.read(tmp_path / "set")
     assert lk.data.read(tmp_path / "set", kind="table").kind == "table"
+
+
+def test_an_empty_text_is_not_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="data: an empty text; expected a path"):
+        lk.data.describe("")
