@@ -64,17 +64,19 @@ class Moment:
 
 
 class Past:
-    """Something that takes time, smoothed over reports, beside the least that it has been."""
+    """Something that takes time, smoothed over reports, beside the least that it has been; ``since`` when it costs something."""
 
     def __init__(self) -> None:
         self.now, self.least, self.since = 0.0, float("inf"), 0
+        self._part = 0.0
         self._count = 0
 
-    def note(self, seconds: float, step: int) -> None:
-        """What it took in the report that begins at this step."""
-        calm = not self.grown(LINK_SLOWER)
+    def note(self, seconds: float, part: float, step: int) -> None:
+        """What it took in the report that begins at this step, and what part of the time."""
+        calm = not self.grown(LINK_SLOWER) or self._part <= HELD_UP
         self._count += 1
         self.now += (seconds - self.now) / min(self._count, 5)
+        self._part += (part - self._part) / min(self._count, 5)
         if self._count >= CALM_REPORTS:
             self.least = min(self.least, self.now)
         self.since = step if calm else self.since
@@ -192,7 +194,8 @@ class Ranks:
             self._seconds -= self._reports.popleft()["seconds"]
         steps = event["last"] - event["first"]
         if self._over_network and steps > 0:
-            self._link.note(event.get("communicated", 0.0) / steps, int(event["first"]))
+            together = event.get("communicated", 0.0)
+            self._link.note(together / steps, together / max(event["seconds"], 1e-9), int(event["first"]))
         taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
         for rank, (seconds, samples) in enumerate(zip(taken, event["samples"], strict=True)):
             if samples > 0 and seconds > 0:
@@ -293,9 +296,14 @@ class Ranks:
         return SlowLink(part, link.now / link.least, since, lost / max(1.0 - lost, 1e-9), became)
 
     def told(self) -> str | None:
-        """What holds the run up, in a sentence: a rank, else a link; None if nothing does."""
-        found = self.straggler() or self.slow_link()
-        return None if found is None else str(found)
+        """What holds the run up, in a sentence: a rank, or a link that has become slow and costs more; None if nothing does.
+
+        A link that was slow from the start is told of where no rank is: what it costs is known as a bound alone.
+        """
+        rank, link = self.straggler(), self.slow_link()
+        if rank is not None and (link is None or not link.became or link.gain < rank.gain):
+            return str(rank)
+        return None if link is None else str(link)
 
     def _beyond(self, rank: int) -> dict[str, float]:
         """By how much more than the median of the others a rank is hindered: what hinders all makes nobody the slowest."""
