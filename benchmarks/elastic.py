@@ -60,7 +60,7 @@ def lepton(folder: Path) -> dict[str, float]:
 
     run = lk.launch(
         lk.LeptonModel((8, 8, 1), 10, 64, 3), lk.data.sample("digits"), workers=1, standby=1, global_batch=BATCH,
-        epochs=1_000_000, log_seconds=0.001, runs_dir=folder,
+        epochs=1_000_000, log_seconds=0.01, runs_dir=folder,
     )  # fmt: skip
     view = run.view
 

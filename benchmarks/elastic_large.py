@@ -55,7 +55,7 @@ def large(millions: float, folder: Path) -> dict[str, Any]:
     model = dense(millions)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     run = lk.launch(
-        model, lk.data.sample("digits"), workers=2, standby=1, global_batch=12, epochs=1_000_000, log_seconds=0.001,
+        model, lk.data.sample("digits"), workers=2, standby=1, global_batch=12, epochs=1_000_000, log_seconds=0.01,
         checkpoint_seconds=15, hang_seconds=60, runs_dir=folder,
     )  # fmt: skip
     view = run.view

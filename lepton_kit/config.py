@@ -75,7 +75,12 @@ class TrainingConfig(Section):
         None, description="Keras dtype policy of the notebook, for models that are built in the workers"
     )
     checkpoint_seconds: float = Field(30.0, gt=0, description="longest time between two checkpoints")
-    log_seconds: float = Field(0.25, gt=0, le=60, description="time between two reports to the event log")
+    log_seconds: float = Field(
+        0.25,
+        gt=0,
+        le=60,
+        description="time between two reports to the event log; below 0.01 each step has one",
+    )
 
     @pydantic.field_validator("initial_epoch")
     @classmethod

@@ -129,7 +129,7 @@ class Run(AskedRun):
         """Write where the time of each rank went in the last steps as a trace, for ui.perfetto.dev or chrome://tracing.
 
         A process of the trace is a rank, with spans of data, compute, wait and communicate: one of each for each report
-        of the log (`set(log_seconds=0.1)` gives one about every block of steps). Ranks are aligned on the end of the
+        of the log (`set(log_seconds=0.1)` gives one about every block of steps, 0.001 one for each step). Ranks are aligned on the end of the
         last sum; within a report the spans are sums over its steps. Raises `RunError` before the first report,
         `ConfigError` for a path that does not end in .json.
         """

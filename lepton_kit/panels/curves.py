@@ -53,7 +53,8 @@ def curves_of(view: RunView, points: int = POINTS) -> Curves:
     """What the live plot shows of a view; each curve has at most ``points`` points."""
     metric = main_metric(list(view.metrics))
     reports = view.report_steps.array
-    ranks = sorted(view.per_rank_throughput)[:MOST_RANKS]
+    speeds = view.per_rank_throughput
+    ranks = sorted(speeds)[:MOST_RANKS]
     steps, shares = view.sparsity_series
     world_size = view.report_world_size.array
     return Curves(
@@ -68,7 +69,7 @@ def curves_of(view: RunView, points: int = POINTS) -> Curves:
         sparsity=thin(steps.array, shares.array, points),
         throughput=_finite(*thin(reports, view.throughput, points)),
         world_size=_changes(reports, world_size, points),
-        per_rank=(np.array(ranks), np.array([view.per_rank_throughput[rank] for rank in ranks], np.float64)),
+        per_rank=(np.array(ranks), np.array([speeds[rank] for rank in ranks], np.float64)),
         metric_name=metric or "accuracy",
     )
 

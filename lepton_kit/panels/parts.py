@@ -51,7 +51,9 @@ STYLE = (
 .lk-panel :is(button,input,select,textarea,[tabindex]):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .lk-panel details.lk-words{font-size:12px;color:var(--jp-ui-font-color2)}.lk-panel .lk-words summary{cursor:pointer}
 .lk-panel .widget-html-content{overflow-x:auto}
-.lk-panel{container-type:inline-size}
+.lk-panel{container-type:inline-size;
+ /* that of the widgets is black in both themes */
+ --jp-widgets-dropdown-arrow:url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E%3Cpath fill='none' stroke='%23888' stroke-width='2' d='M4.5 7 9 11.5 13.5 7'/%3E%3C/svg%3E")}
 @container (max-width:420px){
  .lk-panel .widget-inline-hbox:has(>select,>input:not([type=checkbox]),>textarea){flex-wrap:wrap;height:auto}
  .lk-panel .widget-inline-hbox:has(>select,>input:not([type=checkbox]),>textarea)>.widget-label{width:100%!important;text-align:left}

@@ -172,7 +172,7 @@ def workers(view: RunView) -> str:
     if not view.workers:
         return f'<div class="lk-note">{words}</div>'
     cut = view.generations[-1].get("cut") if view.generations else None
-    lines = []
+    lines, speeds = [], view.per_rank_throughput
     by_host = any(worker.get("host", HERE) != HERE for worker in view.workers)
     for worker in view.workers[:WORKERS_SHOWN]:
         rank = worker.get("rank")
@@ -180,7 +180,7 @@ def workers(view: RunView) -> str:
         lines.append([
             worker["worker"], *([worker.get("host") or "–"] if by_host else []), _state(worker),
             "–" if rank is None else rank,
-            "–" if share is None else share, number(None if rank is None else view.per_rank_throughput.get(rank), 0),
+            "–" if share is None else share, number(None if rank is None else speeds.get(rank), 0),
             size(worker.get("memory_bytes")), worker.get("pid") or "–",
         ])  # fmt: skip
     more = len(view.workers) - len(lines)

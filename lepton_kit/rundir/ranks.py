@@ -18,7 +18,9 @@ STOLEN, THROTTLED, FAULTS, SHORT, HEATS = 0.2, 0.05, 50.0, 0.1, 0.2
 """From here on cores that others take (part of the time), a quota (the same), memory (pages a second, or part of the time) and
 heat (times a second) are a cause: so much more than the other ranks have of it."""
 LINK_SLOWER = 1.5
-"""Sums over a network that take so many times as long as they did, and `HELD_UP` of the time, are a slow link."""
+"""Sums over a network that take so many times as long as they did, and `HELD_UP` of the time, are a slow link …"""
+LINK_PART = 0.5
+"""… and so are those that take this part of the time, if they have done so since the ring formed."""
 CALM_REPORTS = 3
 """So many reports in a row in which nobody comes late end it."""
 MOMENT_SECONDS, MOMENTS = 5.0, 60
@@ -62,24 +64,31 @@ class Moment:
 
 
 class Past:
-    """Something that takes time, smoothed over reports, beside the least that it has been."""
+    """Something that takes time, smoothed over reports, beside the least that it has been; ``since`` when it costs something."""
 
     def __init__(self) -> None:
         self.now, self.least, self.since = 0.0, float("inf"), 0
+        self._part = 0.0
         self._count = 0
 
-    def note(self, seconds: float, step: int) -> None:
-        """What it took in the report that begins at this step."""
-        calm = not self.grown(LINK_SLOWER)
+    def note(self, seconds: float, part: float, step: int) -> None:
+        """What it took in the report that begins at this step, and what part of the time."""
+        calm = not self.grown(LINK_SLOWER) or self._part <= HELD_UP
         self._count += 1
         self.now += (seconds - self.now) / min(self._count, 5)
+        self._part += (part - self._part) / min(self._count, 5)
         if self._count >= CALM_REPORTS:
             self.least = min(self.least, self.now)
         self.since = step if calm else self.since
 
+    @property
+    def steady(self) -> bool:
+        """Whether enough of it has been seen."""
+        return 0 < self.least < float("inf")
+
     def grown(self, times: float) -> bool:
         """Whether it takes so many times as long as the least."""
-        return self.least > 0 and self.now > times * self.least
+        return self.steady and self.now > times * self.least
 
 
 @dataclass(frozen=True)
@@ -120,22 +129,32 @@ class Straggler:
 
 @dataclass(frozen=True)
 class SlowLink:
-    """Sums between hosts that take ``factor`` times as long as they did in this ring; ``gain`` if they did not."""
+    """Sums between hosts that take ``part`` of the time, ``factor`` times as long as they did in this ring; ``gain`` if they did not.
 
+    Where they did not become slower (``became``), the gain is that of sums which take no time.
+    """
+
+    part: float
     factor: float
     since: int
     gain: float
+    became: bool
 
     def __str__(self) -> str:
         """One sentence.
 
-        >>> str(SlowLink(3.0, 400, 0.41))
+        >>> str(SlowLink(0.4, 3.0, 400, 0.41, True))
         'adding up between the hosts takes 3.0 × as long as before since step 400 (a slow link); without that +41 %'
+        >>> str(SlowLink(0.6, 1.0, 0, 1.5, False))
+        'adding up between the hosts takes 60 % of the time since this ring formed (a link too slow for this model and batch); without that at most +150 %'
         """
-        return (
-            f"adding up between the hosts takes {self.factor:.1f} × as long as before since step {self.since} (a slow link); "
-            f"without that {self.gain:+.0%}".replace("%", " %")
-        )
+        if self.became:
+            about = (
+                f"{self.factor:.1f} × as long as before since step {self.since} (a slow link); without that"
+            )
+        else:
+            about = f"{self.part:.0%} of the time since this ring formed (a link too slow for this model and batch); without that at most"
+        return f"adding up between the hosts takes {about} {self.gain:+.0%}".replace("%", " %")
 
 
 class Ranks:
@@ -175,7 +194,8 @@ class Ranks:
             self._seconds -= self._reports.popleft()["seconds"]
         steps = event["last"] - event["first"]
         if self._over_network and steps > 0:
-            self._link.note(event.get("communicated", 0.0) / steps, int(event["first"]))
+            together = event.get("communicated", 0.0)
+            self._link.note(together / steps, together / max(event["seconds"], 1e-9), int(event["first"]))
         taken = [data + busy for data, busy in zip(event["data"], event["busy"], strict=True)]
         for rank, (seconds, samples) in enumerate(zip(taken, event["samples"], strict=True)):
             if samples > 0 and seconds > 0:
@@ -261,20 +281,29 @@ class Ranks:
         )
 
     def slow_link(self) -> SlowLink | None:
-        """Where ranks sum over a network: that it takes longer than it did in this ring, and costs something.
+        """Where ranks sum over a network: that it takes longer than it did in this ring and costs something, or half of the time.
 
         All of them wait for the same sums, so which link it is is not known from here: `Cluster.check` measures each.
         """
-        rows = self.times()
-        if not rows or not self._link.grown(LINK_SLOWER) or rows[0].communicating <= HELD_UP:
+        rows, link = self.times(), self._link
+        if not rows or not self._over_network:
             return None
-        lost = rows[0].communicating * (1.0 - self._link.least / self._link.now)
-        return SlowLink(self._link.now / self._link.least, self._link.since, 1.0 / (1.0 - lost) - 1.0)
+        part, became = rows[0].communicating, link.grown(LINK_SLOWER)
+        if part <= (HELD_UP if became else LINK_PART) or not link.steady:
+            return None
+        lost = part * (1.0 - link.least / link.now) if became else part
+        since = link.since if became else self._formed
+        return SlowLink(part, link.now / link.least, since, lost / max(1.0 - lost, 1e-9), became)
 
     def told(self) -> str | None:
-        """What holds the run up, in a sentence: a rank, else a link; None if nothing does."""
-        found = self.straggler() or self.slow_link()
-        return None if found is None else str(found)
+        """What holds the run up, in a sentence: a rank, or a link that has become slow and costs more; None if nothing does.
+
+        A link that was slow from the start is told of where no rank is: what it costs is known as a bound alone.
+        """
+        rank, link = self.straggler(), self.slow_link()
+        if rank is not None and (link is None or not link.became or link.gain < rank.gain):
+            return str(rank)
+        return None if link is None else str(link)
 
     def _beyond(self, rank: int) -> dict[str, float]:
         """By how much more than the median of the others a rank is hindered: what hinders all makes nobody the slowest."""

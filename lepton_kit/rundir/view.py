@@ -68,7 +68,6 @@ class RunView:
         """Events that were passed over because their fields are not those of their kind."""
         self.first_time: float | None = None
         self.last_time: float | None = None
-        self.per_rank_throughput: dict[int, float] = {}
         self.ranks = Ranks()
         """Where the time of each rank goes, and which one holds the others up."""
         self.recuts: list[dict[str, Any]] = []
@@ -135,6 +134,11 @@ class RunView:
     def throughput(self) -> np.ndarray:
         """Samples per second of each report."""
         return self.report_throughput.array
+
+    @property
+    def per_rank_throughput(self) -> dict[int, float]:
+        """Samples that each rank computes a second, over the last seconds; NaN of one that has none to compute."""
+        return {row.rank: row.samples_per_second for row in self.ranks.times()}
 
     @property
     def world_size(self) -> int:
@@ -245,7 +249,6 @@ class RunView:
 
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
-        self.per_rank_throughput = {}
         hosts = {one.get("host") for one in self.workers if one.get("rank") is not None}
         self.ranks.begin(event["step"], over_network=len(hosts) > 1)
         self._recent.clear()
@@ -292,10 +295,6 @@ class RunView:
             series = self.metric_series.setdefault(name, Series())
             missing = len(self.report_steps) - 1 - len(series)
             series.extend([np.nan] * missing + [np.nan if value is None else value])
-        self.per_rank_throughput = {
-            rank: samples_of_rank / busy if busy > 0 else float("nan")
-            for rank, (samples_of_rank, busy) in enumerate(zip(event["samples"], event["busy"], strict=True))
-        }
         self.ranks.report(event)
         self.norms.extend(event.get("norms", ()))
         self.accumulated = event.get("accumulated", 1)

@@ -13,6 +13,8 @@ from lepton_kit.training.clocks import FIGURES
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 1.0
 """Of a block. What is asked of a run waits for the end of one."""
+EACH_STEP_SECONDS = 0.01
+"""Reports that are asked for more often than this are of one step each, and so is a block."""
 AGREEMENTS = 40.0
 """So many agreements would fit into a block, as far as it stays short: over a network one takes several round trips."""
 

@@ -21,6 +21,7 @@ import numpy as np
 from lepton_kit.errors import CollectiveError
 from lepton_kit.training import native
 from lepton_kit.training.clocks import Stopwatch
+from lepton_kit.training.over_horovod import summed, unique_name, unknown_zero
 
 Kind = Literal["shared_memory", "horovod", "hierarchical"]
 Sharing = Literal["all", "host", "none"]
@@ -208,9 +209,7 @@ class HorovodCollective:
         self, means: Sequence[Any], totals: Sequence[Any], scale: Any, gradients: Sequence[Any] = ()
     ) -> list[Any]:
         """Sums over ranks, in the graph: of ``means`` times ``scale``, of ``totals``, and of ``gradients``."""
-        import horovod.tensorflow as hvd
         import tensorflow as tf
-        from horovod.tensorflow import mpi_ops
 
         exact, rounded = counted(means, totals, gradients, scale)
         wire = tf.as_dtype(self._wire)
@@ -218,18 +217,14 @@ class HorovodCollective:
 
         name = unique_name("sums")
 
-        def together(tensors: list[Any], name: str | None) -> list[Any]:
-            # Ranks may have traced other graphs (one without samples has), so the name is not left to the graph.
-            options = {"name": name, "op": hvd.Sum, "ignore_name_scope": name is not None}
-            return list(mpi_ops._grouped_allreduce(tensors, **options)) if tensors else []
-
-        def over_horovod(tensors: list[Any]) -> list[Any]:
+        def together(tensors: list[Any]) -> list[Any]:
             first, second = tensors[: len(exact)], tensors[len(exact) :]
             with self._on_host():
-                return together(first, name) + together(second, name and f"{name}_rounded")
+                zero = unknown_zero()
+                return summed(first, name, zero) + summed(second, name and f"{name}_rounded", zero)
 
-        summed = self._clock.around([*exact, *rounded], over_horovod)
-        return [tf.cast(value, tf.float32) for value in summed]
+        found = self._clock.around([*exact, *rounded], together)
+        return [tf.cast(value, tf.float32) for value in found]
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""
@@ -353,21 +348,6 @@ def counted(
     present = tf.cast(scale > 0, tf.float32)
     counted = [tf.math.multiply_no_nan(total, present) for total in totals]
     return [*weighted, *counted], [tf.math.multiply_no_nan(one, present) for one in gradients]
-
-
-def unique_name(name: str) -> str | None:
-    """A name that comes once in what is traced, the same on all ranks, which trace the same sums; None outside a graph."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
-        return None  # what runs eagerly has ended before the next one begins
-    graph: Any = tf.compat.v1.get_default_graph()
-    while (outer := getattr(graph, "outer_graph", None)) is not None and hasattr(outer, "outer_graph"):
-        graph = outer  # of a loop or a condition: up to the function
-    with graph.name_scope(
-        None
-    ):  # scopes differ between a first trace, which creates variables, and another one
-        return str(graph.unique_name(name))
 
 
 def checked(operation: Callable[[], Any]) -> np.ndarray:

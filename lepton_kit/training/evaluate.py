@@ -8,7 +8,7 @@ import numpy as np
 
 from lepton_kit.data import sharding
 from lepton_kit.data.structure import first
-from lepton_kit.training.gather import Cut
+from lepton_kit.training.gather import Part
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.patched import over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own, losses_by_output
@@ -36,7 +36,7 @@ class Evaluation:
         )
         signature = [self._inputs.signature(steps=False)]
         if self._whole:
-            signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 3]
+            signature.append(Part.signature())
         function: Any = self._whole_batch if self._whole else self._part
         self._function: Any = (
             function if step.eager else tf.function(function, input_signature=signature, autograph=False)
@@ -119,15 +119,14 @@ class Evaluation:
             offset, rows = int(edges[rank]), int(edges[rank + 1] - edges[rank])
             own = start + offset + np.arange(max(rows, 1))
             data = self._inputs.arrays(*split.rows(np.minimum(own, len(split) - 1)))
-            logs, seen = self._function(data, np.float32(rows / total), offset, rows, total)
+            logs, seen = self._function(data, Part(np.float32(rows / total), rank, offset, rows, total))
             if tally is not None and rank == 0 and seen:  # every rank sees the predictions of all
                 y, predicted, *mask = (one.numpy() for one in seen)
                 tally.add(start, y, predicted, *mask)
         return flat(model._get_metrics_result_or_logs(logs))
 
-    def _whole_batch(self, data: Any, scale: Any, offset: Any, rows: Any, total: Any) -> Any:
-        step = self._step
-        cut = Cut(scale, offset, rows, total)
+    def _whole_batch(self, data: Any, part: Part) -> Any:
+        step, cut = self._step, part.cut()
         computed: list[tuple[Any, Any]] = []
         with over_all_ranks(step.model, step.collective, cut, sums=step.sums, scalar=True, seen=computed):
             logs = step.model.test_step(self._inputs.packed(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 LARGEST_INDEX = 1 << 24
 """Whole numbers travel as float32, which holds them exactly up to here."""
@@ -42,6 +42,27 @@ class Cut:
         rows = whole[self.offset : self.offset + self.rows]
         missing = tf.shape(like)[0] - self.rows
         return tf.pad(rows, [[0, missing], *[[0, 0]] * (len(like.shape) - 1)])
+
+
+class Part(NamedTuple):
+    """What a graph is told of a rank's part of a batch: `Cut`, and whose it is. Numbers outside the graph, tensors within."""
+
+    scale: Any
+    rank: Any
+    offset: Any
+    rows: Any
+    total: Any
+
+    @classmethod
+    def signature(cls) -> Part:
+        """The types of all, for ``tf.function``."""
+        import tensorflow as tf
+
+        return cls(tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4)
+
+    def cut(self, *, idle: bool = False) -> Cut:
+        """The part without its rank."""
+        return Cut(self.scale, self.offset, self.rows, self.total, idle)
 
 
 def lengths(tensor: Any) -> list[Any]:

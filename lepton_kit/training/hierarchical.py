@@ -16,8 +16,8 @@ from lepton_kit.training.collective import (
     RingCollective,
     checked,
     counted,
-    unique_name,
 )
+from lepton_kit.training.over_horovod import summed, unique_name, unknown_zero
 
 
 class HierarchicalCollective(RingCollective):
@@ -62,14 +62,16 @@ class HierarchicalCollective(RingCollective):
             )
 
         def between_hosts(rows: list[Any]) -> list[Any]:
+            zero = unknown_zero()
             if not rounded:
-                return [_over_horovod(rows[0], name), rows[1]]
+                return [*summed(rows[:1], name, zero), rows[1]]
             wired = tf.cast(rows[1], self._wire)
-            sums = tf.cast(_over_horovod(wired, f"{name}_rounded"), tf.float32)
+            (sums,) = summed([wired], f"{name}_rounded", zero)
+            sums = tf.cast(sums, tf.float32)
             if len(tensors) == rounded:
                 return [rows[0], sums]
             with tf.control_dependencies([wired]):  # both at once, so that the leaders come together once
-                return [_over_horovod(rows[0], name), sums]
+                return [*summed(rows[:1], name, zero), sums]
 
         if self._operations is None:
             return _cut(tf.concat(self._clock.around([exact, other], between_hosts), 0), tensors)
@@ -111,14 +113,6 @@ class _NoMemory:
 def _crosses(membership: Membership) -> bool:
     """Whether this rank speaks for its host with others."""
     return membership.seat is not None and membership.seat.size > 1
-
-
-def _over_horovod(tensor: Any, name: str) -> Any:
-    import horovod.tensorflow as hvd
-    from horovod.tensorflow import mpi_ops
-
-    # The public hvd.allreduce asks for the world size while tracing, which may come before hvd.init().
-    return mpi_ops._allreduce(tensor, name=name, op=hvd.Sum, ignore_name_scope=True)
 
 
 def _row(exact: list[Any], gradients: list[Any], rounded: int) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from lepton_kit.config import RunConfig
 from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.training import logged, messages, room, state
-from lepton_kit.training.agreement import Agreement, Blocks
+from lepton_kit.training.agreement import EACH_STEP_SECONDS, Agreement, Blocks
 from lepton_kit.training.booking import Booking
 from lepton_kit.training.channel import Channel
 from lepton_kit.training.clocks import Clock
@@ -236,7 +236,7 @@ class Worker:
     def _block_steps(self) -> int:
         """As many steps as fit in the target time, up to the next point where all ranks have to stop."""
         step, job, length = self.position, self._job, self._job.length
-        if self._decisions.each_step:
+        if self._decisions.each_step or self._desired.log_seconds < EACH_STEP_SECONDS:
             return 1
         each = self._clock.step_seconds
         wanted = int(self._blocks.seconds / each) if each else 1

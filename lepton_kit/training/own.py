@@ -11,7 +11,7 @@ from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.errors import CollectiveError
 from lepton_kit.training.collective import is_collective_failure
 from lepton_kit.training.evaluate import Evaluation
-from lepton_kit.training.gather import Cut
+from lepton_kit.training.gather import Part
 from lepton_kit.training.idle import Idle, Listed
 from lepton_kit.training.patched import mean_of_ranks, optimizers_of, over_all_ranks, shared_logs
 from lepton_kit.training.routes import is_own
@@ -39,12 +39,9 @@ class OwnStep(Step):
             inputs.build(model)
             self.gathered = "the model runs eagerly"
             self.floats_a_row = inputs.outputs(model).floats_a_row
-        signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32)]
-        signature += [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
+        signature = [inputs.signature(steps=False), tf.TensorSpec([PROOF_SIZE], tf.float32), Part.signature()]
         self._sums: list[list[str]] = []
-        # Over Horovod ranks with different graphs of such a step were seen to wait for each other for ever (2026-11-27).
-        apart = getattr(self.collective, "kind", "shared_memory") == "shared_memory"
-        idle = partial(self._one, idle=True) if apart else None
+        idle = partial(self._one, idle=True)
         self._traces = Traces(self._one, lambda rows: signature, fixed=False, idle=idle)
         self._logs: dict[str, Any] = {}
         self._record = (np.zeros(1, np.float32), np.zeros((1, PROOF_SIZE), np.float32))
@@ -53,7 +50,7 @@ class OwnStep(Step):
                 if not optimizer.built:
                     optimizer.build(model.trainable_variables)
         else:
-            self._traces.trace()  # what it creates is created now
+            self._traces.warm()  # what it creates is created now
         self.metric_variables = list(model.metrics_variables)
         self._kept = [v for v in self.state_variables if v is not self._position]
         self._before = [np.array(v.numpy()) for v in self._kept]
@@ -77,10 +74,8 @@ class OwnStep(Step):
     def warm(self) -> None:
         """Trace what will be needed, before it is."""
         if not self.eager:
-            self._traces.trace(self._sizes)
-        if (
-            self._held_example is not None
-        ):  # without samples to validate a model may have no way to be evaluated
+            self._traces.warm(self._sizes)
+        if self._held_example is not None:  # a model without any may have no way to be evaluated
             self.evaluation.warm()
 
     def train(self, block: Block) -> None:
@@ -88,10 +83,9 @@ class OwnStep(Step):
         for k, variable in enumerate(self._kept):
             self._before[k][...] = variable.numpy()
         data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
-        place = (np.float32(block.scale), block.rank, block.offset, block.rows, block.total)
         run = self._one if self.eager else self._traces.of(block.rows)
         try:
-            loss, proof, logs = run(data, block.proofs[0], *place)
+            loss, proof, logs = run(data, block.proofs[0], block.part)
         except Exception as failure:
             for variable, value in zip(self._kept, self._before, strict=True):
                 variable.assign(value)
@@ -117,35 +111,25 @@ class OwnStep(Step):
         """The model's metrics since the last reset, or what its last step has returned, as Keras chooses."""
         return flat(self.model._get_metrics_result_or_logs(self._logs)) if self._logs else {}
 
-    def _one(
-        self,
-        data: Any,
-        proof: Any,
-        scale: Any,
-        rank: Any,
-        offset: Any,
-        rows: Any,
-        total: Any,
-        idle: bool = False,
-    ) -> Any:
+    def _one(self, data: Any, proof: Any, part: Part, *, idle: bool = False) -> Any:
         import tensorflow as tf
 
         from lepton_kit.models.layers import counting
 
         model = self.model
-        cut = Cut(scale, offset, rows, total, idle)
+        cut = part.cut(idle=idle)
         ring = Listed(Idle(self.collective) if idle else self.collective)
         seeds = [v for v in model.non_trainable_variables if is_seed(v)]
         for seed in seeds:
-            seed.assign(fold_rank(seed, rank))
-        counted = tf.cast(scale > 0, tf.float32)
+            seed.assign(fold_rank(seed, part.rank))
+        counted = tf.cast(cut.scale > 0, tf.float32)
         spanning = over_all_ranks(model, ring, cut, norms=self.norms)
         renewing = as_new_values(optimizers_of(model))
         with spanning, counting(counted, collective=ring), renewing:
             logs = model.train_step(self.inputs.packed(data))
         self.norms.count(cut.scale)
         for seed in seeds:
-            seed.assign(fold_rank(seed, rank))  # twice is none
+            seed.assign(fold_rank(seed, part.rank))  # twice is none
         state = [v for v in model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
         for variable, value in zip(state, mean_of_ranks(ring, cut, [v.value for v in state]), strict=True):
             variable.assign(value)

@@ -18,7 +18,7 @@ from lepton_kit.data.proofs import PROOF_SIZE
 from lepton_kit.training.collective import Summing
 from lepton_kit.training.embeddings import slices_per_sample
 from lepton_kit.training.evaluate import Evaluation
-from lepton_kit.training.gather import Cut, gather_slices, gather_structure
+from lepton_kit.training.gather import Cut, Part, gather_slices, gather_structure
 from lepton_kit.training.idle import Idle
 from lepton_kit.training.inputs import Inputs
 from lepton_kit.training.norms import Norms
@@ -52,9 +52,9 @@ class Block:
     total: int
 
     @property
-    def scale(self) -> float:
-        """The rank's share of the batch."""
-        return self.rows / self.total
+    def part(self) -> Part:
+        """The rank's part of each batch, as graphs take it."""
+        return Part(np.float32(self.rows / self.total), self.rank, self.offset, self.rows, self.total)
 
 
 class Step:
@@ -154,7 +154,7 @@ class Step:
         """Trace and optimise the graphs by running a block of no steps."""
         inputs = self.inputs
         whole = inputs.nothing() if self.needs_whole else ()
-        rest = (whole, np.empty((0, PROOF_SIZE), np.float32), np.float32(1), 0, 0, 1, 1)
+        rest = (whole, np.empty((0, PROOF_SIZE), np.float32), Part(np.float32(1), 0, 0, 1, 1))
         self._block.warm(self._sizes, lambda rows: (inputs.nothing(rows), *rest))
         self.evaluation.warm()
 
@@ -172,11 +172,7 @@ class Step:
             self.inputs.arrays(block.x, block.y, block.w),
             self.inputs.arrays(*block.whole) if self.needs_whole else (),
             block.proofs,
-            np.float32(block.scale),
-            block.rank,
-            block.offset,
-            block.rows,
-            block.total,
+            block.part,
         )
 
     def _graphs(self) -> Traces:
@@ -187,15 +183,15 @@ class Step:
             rests = partial(self._run_block, rests=True)
             idle = partial(self._run_block, rests=True, idle=True)
             self._slowed = Traces(rests, self._signature, fixed=False, idle=idle)
-            self._slowed.trace()
+            self._slowed.warm()
         return self._slowed
 
     def try_once(self, block: Block) -> None:
         """Train the one step of a block as Python goes, without a graph."""
         data = self.inputs.arrays(*(first(part) for part in (block.x, block.y, block.w)))
         whole = self.inputs.arrays(*(first(part) for part in block.whole)) if self.needs_whole else ()
-        cut = Cut(np.float32(block.scale), block.offset, block.rows, block.total)
-        self._train_step(self.collective, data, whole, block.proofs[0], cut, np.int32(block.rank), 0)
+        cut, rank = block.part.cut(), np.int32(block.rank)
+        self._train_step(self.collective, data, whole, block.proofs[0], cut, rank, 0)
 
     def recorded(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """The global loss of the first steps of the last block, and their proofs summed over all ranks."""
@@ -234,32 +230,21 @@ class Step:
 
         data = self.inputs.signature(steps=True, rows=rows)
         whole = self.inputs.signature(steps=True) if self.needs_whole else ()
-        scalars = [tf.TensorSpec([], tf.float32), *[tf.TensorSpec([], tf.int32)] * 4]
-        return [data, whole, tf.TensorSpec([None, PROOF_SIZE], tf.float32), *scalars]
+        return [data, whole, tf.TensorSpec([None, PROOF_SIZE], tf.float32), Part.signature()]
 
     def _run_block(
-        self,
-        data: Any,
-        whole: Any,
-        proofs: Any,
-        scale: Any,
-        rank: Any,
-        offset: Any,
-        rows: Any,
-        total: Any,
-        idle: bool = False,
-        rests: bool = False,
+        self, data: Any, whole: Any, proofs: Any, part: Part, *, idle: bool = False, rests: bool = False
     ) -> None:
         import tensorflow as tf
 
         steps = tf.shape(proofs)[0]
-        cut = Cut(scale, offset, rows, total, idle=idle)
+        cut = part.cut(idle=idle)
 
         def body(i: Any) -> tuple[Any]:
-            own, all_rows = (tf.nest.map_structure(lambda a: a[i], part) for part in (data, whole))
+            own, all_rows = (tf.nest.map_structure(lambda a: a[i], rows) for rows in (data, whole))
             ring = Resting(self.collective, self.slowness) if rests else self.collective
             ring = Idle(ring) if idle else ring
-            self._train_step(ring, own, all_rows, proofs[i], cut, rank, i)
+            self._train_step(ring, own, all_rows, proofs[i], cut, part.rank, i)
             return (i + 1,)
 
         tf.while_loop(lambda i: i < steps, body, (tf.constant(0),), parallel_iterations=1)

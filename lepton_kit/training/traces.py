@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 STEADY_BLOCKS = 20
@@ -42,21 +42,23 @@ class Traces:
         self._own: dict[int, Any] = {}
         self._last, self._row = 0, 0
 
-    def warm(self, sizes: Iterable[int], arguments: Callable[[int], tuple[Any, ...]]) -> None:
-        """Trace the graph for any number of samples, and those for these ``sizes``; ``arguments`` are of no step."""
-        self._any(*arguments(1))
-        for size in sorted(set(sizes) - {0})[:MOST_TRACES] if self._fixed else ():
-            self._own[size] = self._traced(size)
-            self._own[size](*arguments(size))
-        if 0 in sizes and self._idle is not None:
-            self._own[0] = self._traced_idle()
-            self._own[0](*arguments(1))
+    def warm(
+        self, sizes: Collection[int] = (), nothing: Callable[[int], tuple[Any, ...]] | None = None
+    ) -> None:
+        """Trace the graph for any number of samples, and those for these ``sizes``, if they are not.
 
-    def trace(self, sizes: Collection[int] = ()) -> None:
-        """Trace the graph for any number of samples, and that for none where it is among ``sizes``, if they are not."""
-        self._any.get_concrete_function()
+        ``nothing`` gives arguments of no step: where there are some, each graph is run once, so that TensorFlow has prepared it.
+        """
+        self._any.get_concrete_function()  # the first: others are held against it
+        for size in sorted(set(sizes) - {0})[:MOST_TRACES] if self._fixed else ():
+            self._own.setdefault(size, self._traced(size))
         if 0 in sizes and self._idle is not None and 0 not in self._own:
             self._own[0] = self._traced_idle()
+        for size, graph in [(1, self._any), *self._own.items()]:
+            if nothing is None:
+                graph.get_concrete_function()
+            else:
+                graph(*nothing(size or 1))
 
     def of(self, samples: int) -> Callable[..., Any]:
         """The graph of a block whose steps have so many samples each, traced."""

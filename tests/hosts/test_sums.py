@@ -69,14 +69,16 @@ def test_a_lost_leader_and_a_lost_other_change_no_weight_and_lose_no_sample(tmp_
 def test_a_rank_without_the_library_brings_what_a_leader_brings(monkeypatch: pytest.MonkeyPatch, wire: str):
     """It has a seat of its own in Horovod's ring, where all have to send rows of the same lengths, types and names."""
     import tensorflow as tf
+    from horovod.tensorflow import mpi_ops
 
     sent: list[tuple[str, Any, list[float]]] = []
 
-    def allreduce(tensor: Any, name: str) -> Any:
+    def allreduce(tensors: list[Any], name: str, **_: Any) -> list[Any]:
+        (tensor,) = tensors
         sent.append((name, tensor.dtype, tensor.numpy().astype(float).tolist()))
-        return tensor + tensor
+        return [tensor + tensor]
 
-    monkeypatch.setattr(hierarchical, "_over_horovod", allreduce)
+    monkeypatch.setattr(mpi_ops, "_grouped_allreduce", allreduce)
     built = native.available()
     found = []
     for available in (built, False):

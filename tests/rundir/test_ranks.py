@@ -118,6 +118,55 @@ def test_sums_between_hosts_that_take_longer_than_they_did_are_a_slow_link():
     assert "(a slow link)" in ranks.told()
 
 
+def test_sums_between_hosts_that_take_half_of_the_time_from_the_start_are_too_slow_a_link():
+    for over_network, communicated, named in ((True, 0.6, True), (True, 0.45, False), (False, 0.6, False)):
+        ranks = fed()
+        ranks.begin(0, over_network=over_network)
+        for report in many(0, 2, 1.0, [0.3, 0.3], communicated=communicated):
+            ranks.report(report)
+        assert ranks.slow_link() is None, "the first reports hold what only the start takes"
+        for report in many(20, 9, 1.0, [0.3, 0.3], communicated=communicated):
+            ranks.report(report)
+        assert (ranks.slow_link() is not None) == named
+    ranks.begin(110, over_network=True)
+    for report in many(110, 9, 1.0, [0.3, 0.3], communicated=0.6):
+        ranks.report(report)
+    found = ranks.slow_link()
+    assert (found.became, found.since, found.part) == (False, 110, pytest.approx(0.6))
+    assert found.gain == pytest.approx(1.5)
+    assert ranks.told() == str(found)
+    for report in many(200, 9, 1.0, [0.1, 0.3], communicated=0.6):
+        ranks.report(report)
+    assert ranks.told().startswith("rank 1 takes"), "a rank that holds the others up is told first"
+
+
+def test_a_link_is_slow_since_it_costs_something():
+    ranks = fed()
+    ranks.begin(0, over_network=True)
+    times = [
+        (0, 12, 0.02),
+        (120, 12, 0.05),
+        (240, 12, 0.6),
+    ]  # seconds of each report; twice next to nothing costs nothing
+    for start, count, communicated in times:
+        for report in many(start, count, 0.5 + communicated, [0.5, 0.5], communicated=communicated):
+            ranks.report(report)
+    assert 240 <= ranks.slow_link().since <= 260
+
+
+@pytest.mark.parametrize(
+    ("seconds", "busy", "told"), [(1.5, [0.3, 0.5], "adding up"), (2.2, [0.3, 1.2], "rank 1 takes")]
+)
+def test_of_a_slow_link_and_a_slow_rank_the_one_that_costs_more_is_told(seconds, busy, told):
+    ranks = fed()
+    ranks.begin(0, over_network=True)
+    for report in [*many(0, 12, 1.0, [0.3, 0.3]), *many(120, 20, seconds, busy, communicated=0.5)]:
+        ranks.report(report)
+    assert ranks.straggler() is not None
+    assert ranks.slow_link() is not None
+    assert ranks.told().startswith(told)
+
+
 def test_the_past_is_kept_in_pieces_of_some_seconds():
     ranks = fed(*many(0, 12, 1.0, [0.3, 0.9]))
     assert [one.seconds for one in ranks.moments] == [5.0, 5.0, 2.0]

@@ -28,7 +28,7 @@ def steps(first: int, last: int, world_size: int = 2, **more: Any) -> dict[str, 
     return {
         "kind": "steps", "generation": 1, "first": first, "last": last, "world_size": world_size,
         "loss": [float(step) for step in range(first, last)], "metrics": {"accuracy": 0.5}, "seconds": 2.0,
-        "busy": [1.0] * world_size, "samples": [4 * count] * world_size, "learning_rate": 0.1,
+        "busy": [1.0] * world_size, "data": [0.0] * world_size, "waited": [0.0] * world_size, "samples": [4 * count] * world_size, "learning_rate": 0.1,
     } | more  # fmt: skip
 
 
@@ -61,6 +61,11 @@ def test_a_run_under_way():
     assert view.step_series["epoch"].array.tolist() == [step // 4 for step in range(20)]
     assert view.throughput.tolist() == [40.0, 40.0]
     assert view.per_rank_throughput == {0: 40.0, 1: 40.0}
+    feed(view, steps(20, 30, busy=[1.0, 4.0]))
+    assert view.per_rank_throughput == {0: 40.0, 1: pytest.approx(120 / 6)}, (
+        "over the last seconds, as bars are"
+    )
+    view = feed(RunView(), PLAN, status("running"), generation(0), steps(0, 10), steps(10, 20))
     assert view.eta_seconds == pytest.approx(80 / 5)
     assert view.progress == 0.2
     assert "step 20/100" in describe(view)

@@ -16,7 +16,7 @@ from lepton_kit.models.layers import SyncBatchNormalization
 from lepton_kit.training.own import OwnStep
 from lepton_kit.training.step import Block, Step
 from lepton_kit.training.traces import IDLE_BLOCKS
-from tests.conformance.steps import adversaries
+from tests.conformance.steps import AsInTheGuide, adversaries, made
 
 L = keras.layers
 STEPS, BATCH = 4, 6
@@ -316,9 +316,19 @@ def test_a_train_step_that_sums_something_else_when_it_is_traced_again_keeps_the
 
 @pytest.mark.processes
 @pytest.mark.parametrize("allreduce", ["auto", "horovod"])
-def test_adversaries_learn_the_same_beside_a_worker_without_samples(allreduce: str):
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (adversaries, {"weights": [1, 0, 2], "global_batch": 9}),
+        # The last batch of an epoch has 2 samples for 3 ranks.
+        (lambda: made(AsInTheGuide, metrics=["accuracy"]), {"weights": [0, 1, 1], "global_batch": 29}),
+    ],
+    ids=["adversaries", "metrics"],
+)
+def test_a_train_step_of_ones_own_learns_the_same_beside_a_worker_without_samples(
+    model: Callable[[], Any], options: Any, allreduce: str
+):
     x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    data = lk.data.arrays(x, np.zeros(60), validation_split=0)
-    options: Any = {"workers": 3, "weights": [1, 0, 2], "global_batch": 9, "allreduce": allreduce}
-    found = lk.certify(adversaries(), data, steps=14, **options)
+    data = lk.data.arrays(x, np.arange(60) % 3, validation_split=0)
+    found = lk.certify(model(), data, steps=14, workers=3, allreduce=allreduce, **options)
     assert found.max_difference < 1e-5

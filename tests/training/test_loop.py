@@ -170,6 +170,16 @@ def test_a_new_learning_rate_counts_from_the_next_block(tmp_path):
     assert rates[-1] == pytest.approx(0.25)
 
 
+def test_reports_that_are_asked_for_as_often_as_can_be_are_of_one_step_each(tmp_path):
+    config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=12)
+    often, seldom = (messages.Set(generation=1, log_seconds=seconds) for seconds in (0.001, 50.0))
+    _, _, channel = train(tmp_path, config, commands={3: [often], 33: [seldom]})
+    counts = [report["last"] - report["first"] for report in channel.of("steps")]
+    assert sum(counts) == 60
+    assert counts.count(1) >= 30
+    assert counts[-1] > 1, "set back"
+
+
 def test_max_steps_ends_in_mid_epoch_with_that_epoch_reported(tmp_path):
     config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=9, max_steps=7)
     outcome, worker, channel = train(tmp_path, config)
