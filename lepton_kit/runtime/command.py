@@ -81,8 +81,6 @@ class _Runner:
                 status = driver if isinstance(driver, Status) else driver.run()
                 if status is not Status.QUEUED:
                     return 0 if status is Status.FINISHED else 1
-                assert self._share is not None
-                self._share.wait_again()
         finally:
             if self._share is not None:
                 self._share.leave()

@@ -260,7 +260,7 @@ class Plan:
         options: dict[str, Any] = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
-        if best.setting.hosts > 1 and best.setting.wire_bytes == WIRES["float16"]:
+        if best.setting.ring > 1 and best.setting.wire_bytes == WIRES["float16"]:
             options["wire"] = "float16"
         return Advice(options, best, told.advice(best, self.of(self.base), self.noise is not None))
 

@@ -30,7 +30,7 @@ from lepton_kit.runtime.pool.members import (
     reserved,
     this_machine,
 )
-from lepton_kit.runtime.pool.spread import group_of, shares, spread, unit, units_of
+from lepton_kit.runtime.pool.spread import group_of, spread, unit, units_of
 
 if TYPE_CHECKING:
     from lepton_kit.rundir.view import RunView
@@ -94,9 +94,11 @@ class Share:
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
         self.entry.since = self.entry.arrived
-        self._applies = shares(config)
+        self._applies = workers.divided
         self.granted: int | None = None
         """Workers to begin with; None: as many as are free."""
+        self.paused = False
+        """Whether its user holds it back, so that it is not to wait for its turn yet."""
 
     @functools.cached_property
     def _folder(self) -> PoolFolder | None:
@@ -184,7 +186,9 @@ class Share:
             entry.places = spread(wishes.workers, stands, [], entry.places)
         # One that is paused holds on to its least; one that starts or ends stays as it is.
         entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
-        entry.suspendable = status is Status.RUNNING and now - self._began > TURN_SECONDS
+        entry.suspendable = (
+            status is Status.RUNNING and not wishes.paused and now - self._began > TURN_SECONDS
+        )
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
@@ -207,9 +211,14 @@ class Share:
         left = Counter(self.entry.places) - Counter(map(unit, taken))
         return [place for place in places if left[unit(place)] > 0]
 
-    def wait_again(self) -> None:
-        """The run has given all its workers back, and waits in line."""
-        entry = self.entry
+    def come_back(self, away: float) -> None:
+        """The run was held back for so many seconds, which it did not wait."""
+        if self.entry.since is not None:
+            self.entry.since += away
+
+    def wait_again(self, paused: bool) -> None:
+        """The run has given all its workers back, and waits in line; unless its user has paused it meanwhile."""
+        entry, self.paused = self.entry, paused
         entry.held, entry.used_bytes, entry.cap, entry.suspendable, entry.places = 0, 0, None, False, {}
         entry.state, entry.since, self.granted = "queued", time.time(), None
 

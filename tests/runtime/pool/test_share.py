@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,6 +20,7 @@ from lepton_kit.runtime.pool.members import entries
 from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.wishes import Wishes
 from tests.configs import any_config
+from tests.runtime.pool.lab import Lab
 
 
 def seen(others: list[float], own: float = 1.0, cores: int = 4) -> list[int | None]:
@@ -82,58 +81,6 @@ def test_waiting_for_the_disk_and_guests_that_count_twice_are_no_work(monkeypatc
 
     monkeypatch.setattr(psutil, "cpu_times", Fewer)
     assert busy_seconds() == 35.0
-
-
-class Lab:
-    """Shares of one machine with so many cores and so much memory, and what their drivers would say."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: int = 10**12):
-        self.folder, self.now = folder, 1e6
-        self.free = free
-        monkeypatch.setattr(share, "usable_cores", lambda: cores)
-        monkeypatch.setattr(share, "memory", lambda: (10**12, self.free))
-        monkeypatch.setattr(share, "busy_seconds", lambda: 0.0)
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(time, "time", lambda: self.now)
-        self.cores = cores
-
-    def run(self, name: str, **workers: Any) -> Any:
-        self.now += 1
-        config = any_config(workers={"count": "auto", **workers}, training={"global_batch": 64})
-        made = Share(config, name, lambda: PoolFolder(self.folder))
-        wishes = Wishes(config, self.cores)
-        grant = made.look()
-        if grant.workers:
-            made.begin(wishes)
-        roster = SimpleNamespace(members={}, own_seconds=0.0)
-        view = SimpleNamespace(
-            status=Status.RUNNING, world_size=wishes.workers, generations=[{"seconds": 0.2}], total_steps=10**9,
-            step=0, current_throughput=None,
-        )  # fmt: skip
-        return SimpleNamespace(share=made, wishes=wishes, grant=grant, roster=roster, view=view)
-
-    def follow(self, *runs: Any, settled: bool = True) -> None:
-        """A look of each, some time later; what each wished for has come true by then."""
-        for run in runs:
-            self.now += share.SETTLE_SECONDS + 1 if settled else share.FOLLOW_SECONDS
-            count = run.wishes.workers
-            run.roster.members = dict(enumerate(self.workers(run, count)))
-            if run.view.status is Status.RUNNING:
-                run.view.world_size = count
-                run.view.current_throughput = 100.0 * count
-            run.share.follow(self.now, run.wishes, run.view, run.roster)
-
-    def workers(self, run: Any, count: int) -> list[Any]:
-        """So many workers, on hosts where it may have some; those that there were stay."""
-        hosts = run.share._units
-        every = [Place(host, slot, "cpu", 1) for host in hosts for slot in range(hosts[host])]
-        there = list(run.roster.members.values())[:count]
-        while len(there) < count:
-            taken = [one.place for one in there]
-            free = [one for one in run.share.allows(every, taken) if one not in taken]
-            place = free[0] if hosts else None
-            there.append(SimpleNamespace(memory_bytes=WORKER_BYTES, place=place))
-        return there
 
 
 @pytest.fixture
@@ -292,9 +239,47 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     assert a.wishes.suspending
     assert a.wishes.wanted.stopping
     assert not b.share.look().workers, "its worker is not gone yet"
-    a.share.wait_again()
+    a.share.wait_again(paused=False)
     assert a.share.look().before == 0
     assert b.share.look().workers == 1
+
+
+def test_one_that_its_user_has_just_paused_is_not_sent_back_into_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a, b = lab.run("a"), lab.run("b")
+    lab.follow(a)
+    b.share.entry.since = lab.now - 10_000.0
+    lab.now += share.TURN_SECONDS
+    a.wishes.apply("pause", {}, None)
+    b.share.look()
+    lab.follow(a)
+    assert not a.wishes.suspending
+    a.wishes.apply("resume", {}, None)
+    lab.follow(a)
+    assert a.wishes.suspending
+
+
+def test_what_was_held_back_did_not_wait_meanwhile(lab: Lab):
+    a = lab.run("a")
+    a.share.wait_again(paused=True)
+    since = a.share.entry.since
+    a.share.come_back(100.0)
+    assert (a.share.paused, a.share.entry.since) == (True, since + 100.0)
+
+
+def test_a_run_that_began_with_a_number_shares_once_it_is_asked_to(lab: Lab):
+    a = lab.run("a", count=1)
+    a.share.leave()
+    lab.follow(a)
+    assert (a.wishes.workers, a.share.descriptors) == (1, ())
+    a.wishes.apply("scale", {"workers": "auto"}, None)
+    lab.follow(a, a)
+    assert a.wishes.workers == 4
+    b = lab.run("b")
+    lab.follow(a, b, a, b)
+    assert (a.wishes.workers, b.wishes.workers) == (2, 2)
 
 
 def test_a_stop_by_its_user_counts_for_more_than_others_turns():
