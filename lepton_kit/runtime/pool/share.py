@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.models import footprint
 from lepton_kit.planning.allocation import HORIZON_SECONDS, Grant
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.places import Place
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.folder import JOIN_SECONDS, PoolFolder
 from lepton_kit.runtime.pool.load import ForeignLoad, busy_seconds
 from lepton_kit.runtime.pool.members import (
     Entry,
     Membership,
     capacity,
-    entries,
     grants,
     reserved,
+    survey,
     this_machine,
 )
 from lepton_kit.runtime.pool.spread import group_of, spread, unit, units_of
@@ -44,8 +44,6 @@ STEADY_SECONDS = 2.0
 """A generation's first reports hold what happens once; later ones count as measured."""
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
-JOIN_SECONDS = 5.0
-"""Where somebody has cleared the folder, a run in line takes nothing for so long: those that train look every second."""
 TURN_SECONDS = 120.0
 """A run that has begun, or begun again, is not sent back into the line before this time."""
 RUN_BYTES = 290_000_000
@@ -110,7 +108,10 @@ class Share:
         return () if self._membership is None else (self._membership.descriptor,)
 
     def look(self) -> Grant:
-        """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`."""
+        """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`.
+
+        While a member can't be heard that has neither left nor died, a run in line waits, and for one that has workers it is a `RunError`.
+        """
         entry = self.entry
         if (folder := self._folder) is None:
             return self._decide([entry])
@@ -125,7 +126,13 @@ class Share:
                 return Grant(
                     entry.run, 0, 0, None, "waits: the folder that runs share was cleared; all join anew"
                 )
-            grant = self._decide(entries(folder.path, entry.machine))
+            members, lost = survey(folder, entry.machine, time.time())
+            if lost:
+                said = f"the file of {lost[0]} was deleted or spoilt, and is to be written anew"
+                if entry.held:
+                    raise RunError(said)
+                return Grant(entry.run, 0, 0, None, f"waits: {said}")
+            grant = self._decide(members)
             self._membership.tell(entry)
         return grant
 
@@ -250,7 +257,7 @@ class Share:
         try:
             return self.look()
         except (OSError, LeptonError):
-            return None  # a full disk, a folder that was deleted: it goes on with what it has
+            return None  # a full disk, a folder or a file that was deleted: it goes on with what it has
         finally:
             entry.pause_seconds = pause
 
@@ -258,6 +265,9 @@ class Share:
         """Take part no more; a later `look` joins again."""
         if self._membership is not None:
             membership, self._membership = self._membership, None
+            assert self._folder is not None
+            with contextlib.suppress(OSError, LeptonError), self._folder.locked():
+                self._folder.dismiss(self.entry.run)
             with contextlib.suppress(OSError):
                 membership.leave()
             self.entry.held, self._heard, self.entry.places = 0, None, {}

@@ -187,7 +187,7 @@ def test_a_pool_that_is_lost_changes_nothing(lab: Lab, monkeypatch: pytest.Monke
     def gone(*_: object) -> list:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(share, "entries", gone)
+    monkeypatch.setattr(share, "survey", gone)
     lab.follow(a)
     assert a.wishes.workers == 4
 
@@ -210,6 +210,41 @@ def test_runs_whose_folder_is_cleared_find_each_other_again_and_nobody_takes_wha
     lab.now += share.JOIN_SECONDS
     lab.follow(a)
     assert (waits.share.look().workers, a.wishes.workers) == (1, 2)
+
+
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_nobody_takes_what_a_run_holds_whose_file_somebody_has_deleted_or_spoilt(lab: Lab, spoilt: bool):
+    a, b = lab.run("a", max_workers=2), lab.run("b", max_workers=2)
+    lab.follow(a, b)
+    waits, file = lab.run("c"), lab.folder / "a.json"
+    if spoilt:
+        file.write_bytes(b"\xff" * 100)
+    else:
+        file.unlink()
+    b.wishes._limit = b.share.entry.most = 4
+    new = lab.run("d")
+    assert [one.grant.workers for one in (waits, new)] == [0, 0]
+    assert new.grant.why == "waits: the file of a was deleted or spoilt, and is to be written anew"
+    assert waits.share.look().workers == 0
+    lab.follow(b, settled=False)
+    assert b.wishes.workers == 2, "it takes no more"
+    lab.follow(a, settled=False)
+    assert {one.run: one.held for one in entries(lab.folder)} == {"a": 2, "b": 2, "c": 0, "d": 0}
+    a.share.leave()
+    assert waits.share.look().workers >= 1, "one that leaves is not waited for"
+
+
+def test_one_that_never_comes_back_is_forgotten_and_one_that_was_killed_at_once(lab: Lab):
+    a = lab.run("a", max_workers=4)
+    (lab.folder / "a.json").unlink()
+    waits = lab.run("b")
+    assert waits.grant.workers == 0
+    lab.now += share.JOIN_SECONDS + 1
+    assert waits.share.look().workers == 4
+    waits.share.begin(waits.wishes)
+    os.close(waits.share._membership.descriptor)  # its driver is killed
+    assert lab.run("c").grant.workers == 4
+    a.share.leave()
 
 
 def test_until_it_trains_a_run_is_taken_to_use_what_it_holds(lab: Lab):
