@@ -19,6 +19,7 @@ from lepton_kit.rundir import EventReader, Status
 from tests.processes import processes_of
 
 PATIENCE = 1500.0
+MOST_STOPPED = 3
 CONFIRM_SECONDS = 4.0
 """Runs are looked at one after the other, and may change meanwhile: what is too much has to be so again later."""
 
@@ -100,6 +101,8 @@ class Vandal:
             for one in self.runs
             if one.alive and one.status is status and self._driver(one) not in self.hung
         ]
+        if act is Vandal.stop and len(self.stopped) >= MOST_STOPPED:
+            return False  # a class of stopped runs shows nothing
         if not able:
             return False
         run = self.random.choice(able)

@@ -73,7 +73,8 @@ class _Line:
         """Until it is this run's turn."""
         wishes = self._wishes
         while wishes.paused or (wishes.auto and not grant.workers):
-            self._tell(grant)
+            if not wishes.paused:
+                self._tell(grant)
             nearest, each, most = LOOK_SECONDS
             next_look = time.monotonic() + min(most, nearest + each * (grant.before or 0))
             while wishes.paused or (wishes.auto and time.monotonic() < next_look):

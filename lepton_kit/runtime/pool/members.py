@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.planning.allocation import LEAST_PRIORITY, Capacity, Grant, Request, allocate
+from lepton_kit.rundir import Status
 from lepton_kit.runtime.pool.files import OwnFile, of_the_living
 from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, roll
 
@@ -68,6 +69,7 @@ class Entry:
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
         silent = self.silent(now)
+        yields = self.suspendable and self.state == Status.PAUSED  # whoever waits could train meanwhile
         cap = self.held if silent and self.held else self.cap
         return Request(
             self.run,
@@ -77,7 +79,7 @@ class Entry:
             least=self.least,
             most=self.most if cap is None else max(self.least, min(self.most, cap)),
             weight=self.share,
-            priority=self.priority,
+            priority=LEAST_PRIORITY if yields else self.priority,
             held=self.held,
             left=self.left,
             pause_seconds=self.pause_seconds,

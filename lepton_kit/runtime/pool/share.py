@@ -45,7 +45,7 @@ STEADY_SECONDS = 2.0
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
 TURN_SECONDS = 120.0
-"""A run that has begun, or begun again, is not sent back into the line before this time."""
+"""A run that has begun, or begun again, or was paused, is not sent back into the line before this time."""
 RUN_BYTES = 290_000_000
 """Memory of a run beside its workers: 42 MB of its driver, and 244 MB of the process with TensorFlow loaded that forks them
 (proportional set sizes with one worker, Linux, TensorFlow 2.21, 2026-11)."""
@@ -70,7 +70,7 @@ class Share:
         self._membership: Membership | None = None
         self._load = ForeignLoad(cores)
         self._next, self._changed, self._cleared = 0.0, -SETTLE_SECONDS, -math.inf
-        self._began = time.monotonic()
+        self._began = self._paused = time.monotonic()
         self._generation: tuple[int, float] = (0, 0.0)
         self._heard: float | None = None
         self._last = time.monotonic()
@@ -97,6 +97,8 @@ class Share:
         """Workers to begin with; None: as many as are free."""
         self.paused = False
         """Whether its user holds it back, so that it is not to wait for its turn yet."""
+        self.again = False
+        """Whether it has given its workers back, to go on at its next turn."""
 
     @functools.cached_property
     def _folder(self) -> PoolFolder | None:
@@ -138,6 +140,8 @@ class Share:
 
     def first_look(self) -> Grant:
         """The same when a run begins: where the pool can't be read or written now, the run waits in line and says why."""
+        if self.paused:
+            return Grant(self.entry.run, 0, 0, None, "held back")
         try:
             return self.look()
         except OSError as failure:
@@ -191,11 +195,13 @@ class Share:
         if self._units:
             stands = Counter(unit(one.place) for one in roster.members.values())
             entry.places = spread(wishes.workers, stands, [], entry.places)
-        # One that is paused holds on to its least; one that starts or ends stays as it is.
+        if status is not Status.PAUSED:
+            self._paused = now
+        # One that is paused holds on to its least, for a while; one that starts or ends stays as it is.
         entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
-        entry.suspendable = (
-            status is Status.RUNNING and not wishes.paused and now - self._began > TURN_SECONDS
-        )
+        trains = status is Status.RUNNING and not wishes.paused
+        since = self._paused if status is Status.PAUSED else self._began if trains else now
+        entry.suspendable = now - since > TURN_SECONDS
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
@@ -225,9 +231,11 @@ class Share:
 
     def wait_again(self, paused: bool) -> None:
         """The run has given all its workers back, and waits in line; unless its user has paused it meanwhile."""
-        entry, self.paused = self.entry, paused
+        entry, self.paused, self.again = self.entry, paused, True
         entry.held, entry.used_bytes, entry.cap, entry.suspendable, entry.places = 0, 0, None, False, {}
         entry.state, entry.since, self.granted = "queued", time.time(), None
+        if paused:
+            self.leave()
 
     def _count_seconds(self, now: float, own: float, training: bool) -> None:
         """Until it trains nobody tells what its processes do (they import and build): they may use what the run holds."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ import pytest
 
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
-from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool import load, share
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.load import LOOK_SECONDS, ForeignLoad, busy_seconds
@@ -296,6 +294,30 @@ def test_one_that_its_user_has_just_paused_is_not_sent_back_into_the_line(
     assert a.wishes.suspending
 
 
+def test_one_that_was_paused_and_forgotten_gives_its_least_to_whoever_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """However important it is; and not before it was paused for a while."""
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a = lab.run("a", priority=3)
+    lab.now += 10 * share.TURN_SECONDS
+    lab.follow(a)
+    a.view.status = Status.PAUSED
+    a.wishes.apply("pause", {}, None)
+    lab.follow(a)
+    b = lab.run("b")
+    lab.follow(a)
+    assert not a.wishes.suspending
+    lab.now += share.TURN_SECONDS
+    b.share.look()
+    lab.follow(a)
+    assert a.wishes.suspending
+    a.share.wait_again(a.wishes.paused)
+    assert a.share.first_look().why == "held back"
+    assert a.share.entry.held == 0
+    assert b.share.look().workers == 1
+
+
 def test_what_was_held_back_did_not_wait_meanwhile(lab: Lab):
     a = lab.run("a")
     a.share.wait_again(paused=True)
@@ -325,51 +347,6 @@ def test_a_stop_by_its_user_counts_for_more_than_others_turns():
     assert (made.suspending, made.wanted.stopping) == (False, True)
     made.suspend()
     assert not made.suspending
-
-
-def slots_used(*runs: Any) -> dict[str, int]:
-    return dict(sum((Counter(run.share.entry.places) for run in runs), Counter()))
-
-
-def test_runs_on_the_same_hosts_share_their_slots_and_no_slot_is_held_twice(lab: Lab):
-    a = lab.run("a", hosts=["one:2", "two:4"])
-    assert (a.wishes.workers, slots_used(a)) == (6, {"one": 2, "two": 4})
-    lab.follow(a)
-    b = lab.run("b", hosts=["two:4", "one:2"])
-    assert (b.grant.workers, slots_used(b)) == (0, {})
-    lab.follow(a)
-    assert a.wishes.workers == 3
-    lab.follow(a, settled=False)  # three of its workers are gone by now
-    grant = b.share.look()
-    assert grant.workers == 3
-    assert slots_used(a, b) == {"one": 2, "two": 4}
-    b.share.begin(b.wishes)
-    lab.follow(b, a)
-    assert (a.wishes.workers, b.wishes.workers) == (3, 3)
-    a.share.leave()
-    lab.follow(b)
-    assert (b.wishes.workers, slots_used(b)) == (6, {"one": 2, "two": 4})
-
-
-def test_other_hosts_and_this_machine_are_other_pools(lab: Lab):
-    assert [lab.run("a").wishes.workers, lab.run("b", hosts=["one:2"]).wishes.workers] == [4, 2]
-    assert lab.run("c", hosts=["one:2", "two:2"]).wishes.workers == 4
-
-
-def test_with_the_pool_switched_off_a_run_has_all_slots(lab: Lab):
-    config = any_config(workers={"count": "auto", "hosts": ["one:2"]}, training={"global_batch": 64})
-    made = Share(config, "alone")
-    assert made.look().workers == 2
-    places = [Place("one", 0, "cpu", 1), Place("one", 1, "cpu", 1)]
-    assert made.allows(places, []) == places
-
-
-def test_a_worker_that_died_is_replaced_where_its_slot_is_kept(lab: Lab):
-    a = lab.run("a", hosts=["one:1", "two:1"])
-    lab.follow(a, a)
-    del a.roster.members[0]
-    a.share.follow(lab.now + 2, a.wishes, a.view, a.roster)
-    assert slots_used(a) == {"one": 1, "two": 1}
 
 
 def test_a_run_that_begins_while_the_folder_has_no_room_waits_in_line_and_says_why(
