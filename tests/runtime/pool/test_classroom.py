@@ -31,6 +31,9 @@ def check(runs: list[lk.Run]) -> int:
     return waited
 
 
+DISTURBED_SECONDS = 240.0
+
+
 @pytest.fixture
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LEPTON_POOL", str(tmp_path / "pool"))
@@ -109,7 +112,7 @@ def test_thirty_runs_that_are_disturbed(tmp_path: Path, pool: Path):
     vandal = Vandal(runs, pool, seed=2)
     try:
         most = 0
-        while sum(run.alive for run in runs) > 8:
+        while sum(run.alive for run in runs) > 8 and time.monotonic() - began < DISTURBED_SECONDS:
             most = max(most, look(runs))
             vandal.act(vandal.random.choice(list(DEEDS)))
             if vandal.random.random() < 0.3:
