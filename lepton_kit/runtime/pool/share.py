@@ -45,7 +45,9 @@ STEADY_SECONDS = 2.0
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
 TURN_SECONDS = 120.0
-"""A run that has begun, or begun again, or was paused, is not sent back into the line before this time."""
+"""A run that trains, again or for the first time, or is paused, is not sent back into the line before this time."""
+STARTS = 4.0
+"""It also trains so many times as long as its start took: on a slow machine runs would do nothing but start."""
 RUN_BYTES = 290_000_000
 """Memory of a run beside its workers: 42 MB of its driver, and 244 MB of the process with TensorFlow loaded that forks them
 (proportional set sizes with one worker, Linux, TensorFlow 2.21, 2026-11)."""
@@ -71,6 +73,8 @@ class Share:
         self._load = ForeignLoad(cores)
         self._next, self._changed, self._cleared = 0.0, -SETTLE_SECONDS, -math.inf
         self._began = self._paused = time.monotonic()
+        self._trains: float | None = None
+        self._turn = TURN_SECONDS
         self._generation: tuple[int, float] = (0, 0.0)
         self._heard: float | None = None
         self._last = time.monotonic()
@@ -112,7 +116,7 @@ class Share:
     def look(self) -> Grant:
         """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`.
 
-        While a member can't be heard that has neither left nor died, a run in line waits, and for one that has workers it is a `RunError`.
+        While a member can't be heard that has neither left nor died, nobody gets more: a `RunError`.
         """
         entry = self.entry
         if (folder := self._folder) is None:
@@ -131,9 +135,7 @@ class Share:
             members, lost = survey(folder, entry.machine, time.time())
             if lost:
                 said = f"the file of {lost[0]} was deleted or spoilt, and is to be written anew"
-                if entry.held:
-                    raise RunError(said)
-                return Grant(entry.run, 0, 0, None, f"waits: {said}")
+                raise RunError(said)
             grant = self._decide(members)
             self._membership.tell(entry)
         return grant
@@ -144,7 +146,7 @@ class Share:
             return Grant(self.entry.run, 0, 0, None, "held back")
         try:
             return self.look()
-        except OSError as failure:
+        except (OSError, RunError) as failure:
             return Grant(self.entry.run, 0, 0, None, unusable(failure))
 
     def _decide(self, members: list[Entry]) -> Grant:
@@ -178,7 +180,7 @@ class Share:
         if self._applies and wishes.auto:
             wishes.take(self.granted or self.entry.most)
             self.entry.state, self.entry.wait_seconds, self.entry.since = "starting", None, None
-            self._changed, self._began = -SETTLE_SECONDS, time.monotonic()
+            self._changed, self._began, self._trains = -SETTLE_SECONDS, time.monotonic(), None
             self.entry.held = max(self.entry.held, wishes.workers)
 
     def follow(self, now: float, wishes: Wishes, view: RunView, roster: Roster) -> None:
@@ -200,8 +202,12 @@ class Share:
         # One that is paused holds on to its least, for a while; one that starts or ends stays as it is.
         entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
         trains = status is Status.RUNNING and not wishes.paused
-        since = self._paused if status is Status.PAUSED else self._began if trains else now
-        entry.suspendable = now - since > TURN_SECONDS
+        if trains and self._trains is None:
+            self._trains, self._turn = now, max(TURN_SECONDS, STARTS * (now - self._began))
+        if status is Status.PAUSED:
+            entry.suspendable = now - self._paused > TURN_SECONDS
+        else:
+            entry.suspendable = trains and self._trains is not None and now - self._trains > self._turn
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes

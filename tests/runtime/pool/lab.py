@@ -37,7 +37,7 @@ class Lab:
         config = any_config(workers={"count": "auto", **workers}, training={"global_batch": 64})
         made = Share(config, name, lambda: PoolFolder(self.folder))
         wishes = Wishes(config, self.cores)
-        grant = made.look()
+        grant = made.first_look()
         if grant.workers:
             made.begin(wishes)
         roster = SimpleNamespace(members={}, own_seconds=0.0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from lepton_kit.errors import RunError
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.pool import load, share
@@ -222,8 +223,9 @@ def test_nobody_takes_what_a_run_holds_whose_file_somebody_has_deleted_or_spoilt
     b.wishes._limit = b.share.entry.most = 4
     new = lab.run("d")
     assert [one.grant.workers for one in (waits, new)] == [0, 0]
-    assert new.grant.why == "waits: the file of a was deleted or spoilt, and is to be written anew"
-    assert waits.share.look().workers == 0
+    assert "the file of a was deleted or spoilt, and is to be written anew" in new.grant.why
+    with pytest.raises(RunError, match="the file of a was deleted or spoilt"):
+        waits.share.look()
     lab.follow(b, settled=False)
     assert b.wishes.workers == 2, "it takes no more"
     lab.follow(a, settled=False)
@@ -263,7 +265,7 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     lab.follow(a, a)
     b.share.entry.since = lab.now - 10_000.0
     assert not b.share.look().workers
-    a.share._began = lab.now
+    a.share._trains = lab.now
     lab.follow(a)
     assert not a.wishes.suspending, "its turn has just begun"
     lab.now += share.TURN_SECONDS
@@ -275,6 +277,28 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     a.share.wait_again(paused=False)
     assert a.share.look().before == 0
     assert b.share.look().workers == 1
+
+
+def test_a_turn_begins_with_training_and_is_longer_than_the_start_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a machine where a start takes minutes runs would do nothing but start."""
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a, b = lab.run("a"), lab.run("b")
+    b.share.entry.since = lab.now - 100_000.0
+    a.view.status, seconds = Status.STARTING, 3 * share.TURN_SECONDS
+    lab.now += seconds
+    lab.follow(a)
+    a.view.status = Status.RUNNING
+    lab.follow(a)
+    lab.now += share.TURN_SECONDS
+    b.share.look()
+    lab.follow(a)
+    assert not a.wishes.suspending
+    lab.now += share.STARTS * (seconds + 60.0)
+    b.share.look()
+    lab.follow(a)
+    assert a.wishes.suspending
 
 
 def test_one_that_its_user_has_just_paused_is_not_sent_back_into_the_line(
