@@ -17,6 +17,7 @@ import lepton_kit as lk
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.rundir import EventReader, Status
 from tests.processes import processes_of
+from tests.soak.saboteur import until
 
 PATIENCE = 1500.0
 MOST_STOPPED = 3
@@ -142,6 +143,7 @@ class Vandal:
 
     def kill_driver(self, run: lk.Run, driver: int) -> None:
         self._signal(driver, signal.SIGKILL)
+        until(lambda: not run.alive, "dead")
 
     def kill_worker(self, run: lk.Run, driver: int) -> None:
         for worker in run.view().workers[:1]:
