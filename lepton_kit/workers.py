@@ -146,6 +146,15 @@ class WorkersConfig(Section):
         return None if self.hosts is None else sum(host.slots for host in self.hosts)
 
     @property
+    def divided(self) -> bool:
+        """Whether it stands on its machine, or on hosts, that a pool divides; not on chosen places, or on what Slurm or Spark give.
+
+        >>> WorkersConfig().divided, WorkersConfig(hosts=("slurm",)).divided
+        (True, False)
+        """
+        return self.places is None and all(host.via in ("local", "ssh") for host in self.hosts or ())
+
+    @property
     def devices(self) -> frozenset[str]:
         """What its workers compute on: cpu, gpu or both."""
         if isinstance(self.places, tuple):

@@ -181,7 +181,7 @@ def _parser() -> Parser:
         "--data-seconds", type=float, help="wait so long for the samples of each step, 0 to 5; 0 undoes it"
     )
     for name, text in (
-        ("pause", "Hold a run at its next commit."),
+        ("pause", "Hold a run at its next commit; one that waits in line is held back there."),
         ("stop", "End a run at its next commit, with a checkpoint."),
     ):
         verb(name, runs.steer(name), text, run=True)

@@ -93,6 +93,7 @@ class Run(AskedRun):
     def resume(self, *, hosts: Any = AS_IT_WAS, workers: int | str | None = None, spark: Any = None) -> Run:
         """Go on: a paused run at once, an ended or interrupted one from its last checkpoint in a new driver.
 
+        One that was held back in line waits in it again; one that waits there goes on by itself, and refuses.
         With ``hosts``, in any form that `launch` takes, it goes on there, with None on this machine alone; ``workers`` is how
         many train then, else as many as before. Every sample still counts once, and weights are the same up to rounding.
         ``spark`` is a session for a run whose workers were tasks of one. Raises `ConfigError` where it needs one, or where the
@@ -101,7 +102,7 @@ class Run(AskedRun):
         """
         if self.alive and resuming.elsewhere(hosts, workers):
             resuming.refuse_while_alive(self)
-        if self.alive and self._heard("resume") and self.alive:
+        if self.alive and self._heard("resume", {}) and self.alive:
             return self
         resuming.go_on(self, hosts, workers, spark)
         return self

@@ -37,7 +37,7 @@ def allowed(status: Status | None, busy: bool = False) -> dict[str, bool]:
     over = status is None or status.is_over
     return {
         "start": over and not busy,
-        "pause": status in (Status.STARTING, Status.RUNNING),
+        "pause": status in (Status.QUEUED, Status.STARTING, Status.RUNNING),
         "resume": status in (Status.PAUSED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED) and not busy,
         "stop": status is not None and status.is_active and status is not Status.STOPPING,
     }
@@ -84,7 +84,9 @@ class TrainingPanel(Panel):
         on_change(self.name, lambda _: self._check_name())
         self.name_problem = widgets.HTML("", layout=widgets.Layout(display="none"))
         self.start = button("Start", "launch a run with these settings", "success", "play", "80px")
-        self.pause = button("Pause", "hold the run after its current step", "", "pause", "82px")
+        self.pause = button(
+            "Pause", "hold the run after its current step, or back in line", "", "pause", "82px"
+        )
         self.resume = button(
             "Resume", "go on, from the last checkpoint if the run had ended", "", "forward", "94px"
         )

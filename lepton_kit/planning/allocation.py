@@ -15,6 +15,7 @@ from lepton_kit.planning.speedups import rates
 
 PRIORITY_FACTOR = 4.0
 """A priority more counts as four times the weight, so that nobody waits for ever for those above; our choice, 2026-11."""
+LEAST_PRIORITY, MOST_PRIORITY = -9, 9
 SHORT_EXPONENT, SHORT_BOUND = 0.5, 4.0
 """Of the share of a run that has less left than is typical, and the most that this gives or takes; `benchmarks/scheduling.py`
 compares 0, 0.5 and 1."""
@@ -63,7 +64,12 @@ class Request:
             ("least", self.least, "at least 1", self.least >= 1),
             ("most", self.most, f"at least the least ({self.least})", self.most >= self.least),
             ("weight", self.weight, "above 0, at most 1e6", 0 < self.weight <= 1e6),
-            ("priority", self.priority, "between -9 and 9", -9 <= self.priority <= 9),
+            (
+                "priority",
+                self.priority,
+                f"between {LEAST_PRIORITY} and {MOST_PRIORITY}",
+                LEAST_PRIORITY <= self.priority <= MOST_PRIORITY,
+            ),
             ("held", self.held, "at least 0", self.held >= 0),
             ("waited", self.waited, "at least 0", self.waited >= 0),
         ):

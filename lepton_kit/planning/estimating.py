@@ -189,7 +189,7 @@ def _residuals(logs: np.ndarray, rows: Sequence[Row], parameters: int, inflated:
         said = {name: float(value) for name, value in parts(costs, row.setting, parameters).items()}
         scatter = math.hypot(TOTAL_ERROR, row.scatter) * inflated
         found.append((sum(said.values()) - row.seconds) / (scatter * row.seconds))
-        if row.setting.crowd > row.setting.places or row.setting.hosts > 1:
+        if row.setting.crowd > row.setting.places or row.setting.ring > 1:
             continue  # ranks that take turns, or share cores with Horovod's loop, find others' time in each of their parts
         said["communicate"] += said["between"]
         scatter = math.hypot(PART_ERROR, row.scatter) * inflated

@@ -20,8 +20,8 @@ MAD, OF_MEDIAN = 1.4826, 1.2533
 """Of normal values the deviation is so many median distances from the median, and the median scatters so much more than the mean."""
 PARTS = {"compute": "busy", "data": "data", "wait": "waited"}
 
-Ring = tuple[int, tuple[str, ...]]
-"""The number of workers, and the hosts that they are on."""
+Ring = tuple[int, tuple[str, ...], bool]
+"""The number of workers, the hosts that they are on, and whether all of them are in Horovod's ring."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def read(
                 hosts |= {one["worker"]: one.get("host") or HERE for one in event["workers"]}
             case "generation":
                 names = sorted({hosts.get(worker, HERE) for worker in event["ranks"]})
-                ring, whole, skip = (len(event["ranks"]), tuple(names)), False, True
+                flat = len(event["ranks"]) > 1 and event.get("collective") == "horovod"
+                ring, whole, skip = (len(event["ranks"]), tuple(names), flat), False, True
             case "status" if event["status"] == "paused":
                 whole, skip = False, True
             case "steps" if ring is not None:
@@ -133,7 +134,7 @@ def _unequal(samples: Sequence[int]) -> bool:
 
 
 def _setting(facts: Mapping[str, Any], ring: Ring, places: int, link: Link | None) -> Setting | None:
-    workers, names = ring
+    workers, names, flat = ring
     several = len(names) > 1
     together = several and all(name.partition("/")[0] == HERE for name in names)
     if not facts or (several and not together and link is None):
@@ -146,4 +147,5 @@ def _setting(facts: Mapping[str, Any], ring: Ring, places: int, link: Link | Non
         link=link if several and link is not None else LOOPBACK,
         together=together,
         longest_block=max(1, min(LONGEST_BLOCK, facts["steps_per_epoch"])),
+        flat=flat,
     )

@@ -104,7 +104,9 @@ class Setting:
 
     ``places`` are the workers that a host computes with at full speed: its cores by the threads of a worker.
     ``together`` says that all hosts are agents on one machine, which has these places. ``wire_bytes`` are those of a
-    number between hosts: 4, or 2 with ``wire="float16"``. A block has ``longest_block`` steps at most, those of an epoch.
+    number that goes over Horovod: 4, or 2 with ``wire="float16"``. A block has ``longest_block`` steps at most, those of an epoch.
+    ``flat`` says that all ranks add up in one ring of Horovod's, those of one host too (``allreduce="horovod"``); else they
+    do in shared memory there, and only a leader of each host is in the ring.
     """
 
     workers: int
@@ -115,6 +117,7 @@ class Setting:
     together: bool = False
     wire_bytes: int = 4
     longest_block: int = LONGEST_BLOCK
+    flat: bool = False
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "places", "hosts", "longest_block"):
@@ -143,6 +146,11 @@ class Setting:
         return self.workers if self.together else self.per_host
 
     @property
+    def ring(self) -> int:
+        """Members of Horovod's ring."""
+        return self.workers if self.flat else self.hosts
+
+    @property
     def samples(self) -> int:
         """The largest part of a step, for which all wait."""
         return -(-self.batch // self.workers)
@@ -168,7 +176,7 @@ def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
     """Seconds of a step by what they go to; their sum is the step. Of arrays of draws, an array each.
 
     ``data`` and ``compute`` are a rank's own; ``turns`` is what it waits for a core, ``wait`` for the slowest rank;
-    ``communicate`` is adding up within hosts and ``between`` them; ``other`` what a block of steps costs beside.
+    ``communicate`` is adding up within a host and ``between`` several; ``other`` what a block of steps costs beside.
 
     >>> costs = dict.fromkeys(NAMES, 0.0) | {"fixed": 0.002, "sample": 0.0001}
     >>> one, two = (parts(costs, Setting(k, 100, places=2), 10_000) for k in (1, 2))
@@ -180,13 +188,16 @@ def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
     compute = (costs["fixed"] + costs["sample"] * setting.samples) * slowed
     data = costs["reading"] * setting.samples
     meeting, copying = _within(costs, setting, 4.0 * parameters)
+    called, passing = _over_horovod(costs, setting, parameters)
+    between = called + passing
+    taking_cores = compute + data + copying + (passing if setting.flat else 0.0)
     found = {
         "data": data,
         "compute": compute,
-        "turns": (compute + data + copying) * (_turns(costs["queueing"], setting) - 1.0),
+        "turns": taking_cores * (_turns(costs["queueing"], setting) - 1.0),
         "wait": compute * costs["skew"] * _latest(setting.workers),
-        "communicate": meeting + copying,
-        "between": _between(costs, setting, parameters),
+        "communicate": meeting + copying + (between if setting.hosts == 1 else 0.0),
+        "between": between if setting.hosts > 1 else 0.0 * between,
     }
     found["other"] = _blocks(costs, setting, sum(found.values()))
     return found
@@ -214,13 +225,13 @@ def _turns(queueing: Any, setting: Setting) -> Any:
 
 
 def _polls(setting: Setting) -> float:
-    """How often Horovod's loop asks the other hosts for work, beside as often as it may: an answer takes three latencies.
+    """How often Horovod's loop asks the others of its ring for work, beside as often as it may: an answer takes three latencies.
 
     Only where ranks keep all cores busy it takes time from them.
     """
-    if setting.hosts == 1 or setting.crowd < setting.places:
+    if setting.ring == 1 or setting.crowd < setting.places:
         return 0.0
-    return CYCLE_SECONDS / max(CYCLE_SECONDS, 3 * setting.link.seconds)
+    return CYCLE_SECONDS / max(CYCLE_SECONDS, 3 * setting.link.seconds if setting.hosts > 1 else 0.0)
 
 
 def _within(costs: Costs, setting: Setting, size: float) -> tuple[Any, Any]:
@@ -230,23 +241,30 @@ def _within(costs: Costs, setting: Setting, size: float) -> tuple[Any, Any]:
     back (`training/native/ring.cc`).
     """
     ranks, again = setting.per_host, setting.hosts > 1
-    if ranks == 1:
+    if ranks == 1 or setting.flat:
         return 0.0 * costs["meeting"], 0.0 * costs["byte"]
     return costs["meeting"] * (2 if again else 1), costs["byte"] * size * (1 + ranks + (1 if again else 0))
 
 
-def _between(costs: Costs, setting: Setting, parameters: int) -> Any:
-    hosts, link = setting.hosts, setting.link
-    if hosts == 1:
-        return 0.0 * costs["call"]
-    passed = 2.0 * (hosts - 1) / hosts * setting.wire_bytes * parameters
+def _over_horovod(costs: Costs, setting: Setting, parameters: int) -> tuple[Any, Any]:
+    """Adding up in Horovod's ring: calling and what waits for the link; and passing bytes on, which keeps cores busy."""
+    ring, link = setting.ring, setting.link
+    if ring == 1:
+        return 0.0 * costs["call"], 0.0 * costs["wire"]
+    passed = 2.0 * (ring - 1) / ring * setting.wire_bytes * parameters
     # What stays exact, the loss and metrics, needs a sum of its own beside rounded gradients.
     sums = 1 if setting.wire_bytes == WIRES["float32"] else 2
-    return _round(costs, setting, sums) + passed * (costs["wire"] + 8.0 / link.bits)
+    far = passed * 8.0 / link.bits if setting.hosts > 1 else 0.0
+    return _round(costs, setting, sums) + far, passed * costs["wire"]
 
 
 def _round(costs: Costs, setting: Setting, sums: int = 1) -> Any:
-    """Sums of little between hosts: Horovod's own time, and what waits for messages, as the head of this file reckons it."""
+    """Sums of little in Horovod's ring: its own time, and what waits for messages, as the head of this file reckons it.
+
+    Of a ring with several members on a host only the links between hosts have a latency.
+    """
+    if setting.hosts == 1:
+        return costs["call"]
     return costs["call"] + costs["messages"] * 2 * setting.hosts * (1 + sums) * setting.link.seconds
 
 
@@ -262,7 +280,7 @@ def _latest(ranks: int) -> float:
 def _blocks(costs: Costs, setting: Setting, step: Any) -> Any:
     """What the agreement and the loop between blocks of steps cost, a step."""
     crowd = max(1.0, setting.crowd / setting.places)
-    agreement = 0.0 * costs["call"] if setting.hosts == 1 else _round(costs, setting)
+    agreement = 0.0 * costs["call"] if setting.ring == 1 else _round(costs, setting)
     each = costs["block"] * crowd + agreement
     length = np.clip(AGREEMENTS * agreement, BLOCK_SECONDS, LONGEST_BLOCK_SECONDS)
     return each / np.clip(length / np.maximum(step, 1e-9), 1.0, setting.longest_block)

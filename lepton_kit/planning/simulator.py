@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.policies import Policy, State
+from lepton_kit.planning.scaling import whole
 from lepton_kit.planning.traces import Job
+
+IDLE_SECONDS = 86_400.0
+"""A policy may leave devices idle for a while; one that does so for longer, while jobs wait and none comes, would never end."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +80,18 @@ def simulate(
 
     ``pause``: seconds without progress whenever a job gets another number of devices. A job that ends or arrives calls
     for a decision, but within ``step`` seconds only one is made; without news one is made after ``look`` seconds. Raises
-    `ConfigError` for a job that asks for more devices than there are.
+    `ConfigError` for a job that asks for more devices than there are, and for a policy that gives what can't be given, or
+    nothing to anybody for a day in which no job comes.
 
     >>> from lepton_kit.planning import policies, traces
     >>> jobs = [traces.Job("a", 0.0, 100.0, 1, (1.0, 2.0)), traces.Job("b", 0.0, 100.0, 1, (1.0, 2.0))]
     >>> simulate(jobs, 1, policies.fifo, pause=0.0).finish
     (100.0, 200.0)
     """
+    whole("devices", devices)
+    for name, seconds, least in (("pause", pause, 0.0), ("step", step, 0.0), ("look", look, 1e-3)):
+        if not (isinstance(seconds, int | float) and least <= seconds < math.inf):
+            raise ConfigError(name, given=seconds, rule=f"seconds, at least {least:g}")
     for job in jobs:
         if job.devices > devices:
             raise ConfigError(
@@ -100,6 +112,25 @@ def simulate(
     )
 
 
+def _checked(found: Any, active: Sequence[State], devices: int) -> Mapping[str, int]:
+    """What a policy gives. Raises `ConfigError` for what can't be given."""
+    rule = f"whole numbers of devices by the names of jobs, {devices} in all at most"
+    if not isinstance(found, Mapping):
+        raise ConfigError("policy", given=found, rule=rule)
+    names = {one.job.name for one in active}
+    for name, count in found.items():
+        if (
+            name not in names
+            or isinstance(count, bool)
+            or not isinstance(count, int | np.integer)
+            or count < 0
+        ):
+            raise ConfigError("policy", given={name: count}, rule=rule)
+    if sum(found.values()) > devices:
+        raise ConfigError("policy", given=f"{sum(found.values())} devices", rule=rule)
+    return found
+
+
 class _Play:
     """The state of a simulation."""
 
@@ -111,12 +142,20 @@ class _Play:
         self.now = jobs[0].arrival if jobs else 0.0
         self.used = self.offered = self.used_waiting = self.offered_waiting = 0.0
         self.changes = 0
+        self._idle_since = self.now
         self._arrive()
 
     def decide(self) -> None:
         """Give the devices out anew."""
-        found = self._policy(self.active, self._devices, self.now)
-        assert sum(found.values()) <= self._devices, "a policy gave more devices than there are"
+        found = _checked(self._policy(self.active, self._devices, self.now), self.active, self._devices)
+        if any(found.values()) or self.coming or not self.active:
+            self._idle_since = self.now
+        elif self.now - self._idle_since > IDLE_SECONDS:
+            raise ConfigError(
+                "policy",
+                given=found,
+                rule=f"devices for one of {len(self.active)} jobs; none had any for a day",
+            )
         for one in self.active:
             count = found.get(one.job.name, 0)
             if count == one.devices:

@@ -16,6 +16,8 @@ from lepton_kit.rundir.paths import RunPaths, write_atomically
 from lepton_kit.rundir.reading import NOT_JSON, read_bounded
 
 VERBS = ("scale", "pause", "resume", "stop", "interrupt", "set", "slow")
+ENDED = "the run has ended"
+"""Why a driver refuses what it hears last."""
 SETTABLE = ("learning_rate", "log_seconds")
 SLOWED = {"factor": (1.0, 20.0), "data_seconds": (0.0, 5.0)}
 """By how much a worker may be made slow: computing so many times as long, reading so many seconds a step longer.

@@ -38,6 +38,7 @@ class RunView:
         self.status = Status.CREATED
         self.cause: str | None = None
         self.in_line: str | None = None
+        self._gave_back = False
         """Of a run that waits in line: its place, and how long that may take, in words."""
         self.driver_pid: int | None = None
         self.plan: dict[str, Any] = {}
@@ -142,8 +143,9 @@ class RunView:
 
     @property
     def world_size(self) -> int:
-        """Workers that train now; 0 when the run is over."""
-        return len(self.generations[-1]["ranks"]) if self.generations and not self.done else 0
+        """Workers that train now; 0 when the run is over, or has given them back and waits for its turn."""
+        none = not self.generations or self.done or self._gave_back
+        return 0 if none else len(self.generations[-1]["ranks"])
 
     @property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -232,6 +234,9 @@ class RunView:
         self.moves.begin(event.get("places"), len(self.requests))
         if self.status is not Status.QUEUED:
             self.in_line = None
+        else:
+            self._gave_back = True
+            self._recent.clear()
 
     def _on_queue(self, event: dict[str, Any]) -> None:
         self.in_line = place_told(event["before"], event["wait_seconds"], event["why"])
@@ -249,6 +254,7 @@ class RunView:
 
     def _on_generation(self, event: dict[str, Any]) -> None:
         self.generations.append(event)
+        self._gave_back = False
         hosts = {one.get("host") for one in self.workers if one.get("rank") is not None}
         self.ranks.begin(event["step"], over_network=len(hosts) > 1)
         self._recent.clear()

@@ -81,8 +81,6 @@ class _Runner:
                 status = driver if isinstance(driver, Status) else driver.run()
                 if status is not Status.QUEUED:
                     return 0 if status is Status.FINISHED else 1
-                assert self._share is not None
-                self._share.wait_again()
         finally:
             if self._share is not None:
                 self._share.leave()
@@ -93,7 +91,8 @@ class _Runner:
         self._paths = lock.place(self._paths, self._held)
         config = RunConfig.load(self._paths.config)
         self._share = self._share or Share(config, self._paths.id, usual_pool, self._paths.root)
-        if shares(config) and not (first := self._share.first_look()).workers:
+        waits = shares(config) or self._share.again
+        if waits and not (first := self._share.first_look()).workers:
             self._accept()
             if self._standby is not None:  # whoever waits holds no workers
                 self._standby.executor.close()

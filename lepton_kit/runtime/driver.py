@@ -13,6 +13,7 @@ from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.models.footprint import worker_bytes
 from lepton_kit.rundir import EventLog, HeldFolder, RunPaths, Status, lock
+from lepton_kit.rundir.control import ENDED
 from lepton_kit.runtime import coordinator as decisions
 from lepton_kit.runtime.balance import Balance
 from lepton_kit.runtime.deaths import describe, memory_kills
@@ -108,8 +109,9 @@ class Driver:
         if self._wishes.suspending and status is Status.STOPPED and self._deleted() is None:
             status = self._ledger.suspend()
             self._held.close()
+            self._share.wait_again(self._wishes.paused)
             return status
-        self._ledger.refuse_requests("the run has ended")
+        self._ledger.refuse_requests(ENDED)
         if self._ledger.lost and not self._held.gone:
             time.sleep(DELETED_SECONDS)  # whoever deletes the folder piece by piece is let finish
         self._ledger.end(status, self._with_checkpoint(status, cause))

@@ -118,6 +118,8 @@ class Wishes:
     def _scale(self, workers: int | str, free_bytes: int | None) -> str | None:
         if workers == "auto":
             self.auto = True
+            if not self._config.workers.divided:
+                self.workers = self._limit  # all that it was given is its own
             return None
         assert isinstance(workers, int)
         if workers > self._limit:

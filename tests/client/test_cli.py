@@ -135,9 +135,9 @@ def test_a_refused_number_of_workers_is_told(
 
     def refuse(*_: object) -> None:
         log = EventLog(paths.events)
-        log.append(
-            "request", verb="scale", workers=9, id="1", accepted=False, cause="workers: got 9; at most 4"
-        )
+        for one in read_requests(paths)[0]:
+            cause = "workers: got 9; at most 4"
+            log.append("request", verb="scale", workers=9, id=one.id, accepted=False, cause=cause)
         log.close()
 
     monkeypatch.setattr(asking.time, "sleep", refuse)

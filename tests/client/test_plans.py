@@ -102,6 +102,25 @@ def test_energy_and_money_are_those_of_all_hosts_for_as_long_as_it_takes(two_cor
     assert two_cores.table([2], batch=256).loc[2, "kwh"] is None
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_plan_is_of_the_path_by_which_the_measured_rings_have_added_up(flat):
+    """Of a run with allreduce="horovod" more workers pass more bytes, and none of them in shared memory."""
+    rows = []
+    for count in (1, 2):
+        setting = Setting(count, 128, 2, flat=flat and count > 1)
+        rows.append(Row(setting, sum(map(float, parts(COSTS, setting, 50_000).values())), {}))
+    facts = {"parameters": 50_000, "samples": 1280}
+    found = planning._made([Told(tuple(rows), facts, None)], Setting(2, 128, 2), 10, None, 1)
+    assert found.base.flat is flat
+    few, many = (found.predict(count) for count in (2, 4))
+    assert many.setting.flat is flat
+    costs = found.law.costs
+    by_ring = costs["call"] + 2 * 3 / 4 * 4 * 50_000 * costs["wire"]
+    in_memory = costs["meeting"] + costs["byte"] * 4 * 50_000 * 5
+    assert many.parts["communicate"] == pytest.approx(by_ring if flat else in_memory)
+    assert many.parts["communicate"] > few.parts["communicate"]
+
+
 def test_a_slow_link_takes_longer_than_a_fast_one_and_hosts_need_one(two_cores):
     slow, fast = (two_cores.predict(4, hosts=2, link=link).step.value for link in ("100mbit/5", "10gbit/0.1"))
     assert slow > fast

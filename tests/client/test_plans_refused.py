@@ -55,6 +55,11 @@ def test_what_can_not_be_planned_names_its_field(two_cores, changes, field):
         (lambda plan: plan.table("12"), "workers"),
         (lambda plan: plan.table(power=100), "power"),
         (lambda plan: plan.table(prices="nothere.yaml"), "prices"),
+        (
+            lambda plan: plan.table([2], host=2),
+            "host: got 2; expected one of workers, hosts, batch, link, wire",
+        ),
+        (lambda plan: plan.over(links="1gbit/1"), "links"),
         (lambda plan: plan.figure(0), "workers"),
         (lambda plan: plan.figure(width=-5), "width"),
         (lambda plan: plan.over(0), "most"),

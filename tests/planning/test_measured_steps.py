@@ -52,6 +52,17 @@ def test_each_number_of_workers_has_a_row_with_its_median_step():
     assert one.setting.longest_block == 10
 
 
+@pytest.mark.parametrize(
+    ("collective", "workers", "flat"),
+    [("horovod", 2, True), ("horovod", 1, False), ("shared_memory", 2, False), ("hierarchical", 2, False)],
+)
+def test_the_law_is_that_of_the_path_by_which_the_ring_has_added_up(collective, workers, flat):
+    told, formed = ring(workers)
+    events = [PLAN, told, formed | {"collective": collective}, steps(9.0, workers), steps(0.1, workers)]
+    (row,) = read(events, places=2).rows
+    assert row.setting.flat is flat
+
+
 def test_a_ring_that_comes_back_counts_with_its_first_time():
     events = [
         PLAN,

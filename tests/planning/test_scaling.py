@@ -68,10 +68,10 @@ def test_a_setting_that_can_not_be_names_its_field(field, given):
         Setting(**whole)
 
 
-@given(worlds, st.integers(1, 12), st.integers(16, 512), st.integers(1, 8), st.integers(1, 3))
+@given(worlds, st.integers(1, 12), st.integers(16, 512), st.integers(1, 8), st.integers(1, 3), st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_a_step_is_positive_and_as_long_as_its_parts(costs, workers, batch, places, hosts):
-    setting = Setting(workers, batch, places, min(hosts, workers), Link(1e9, 1e-3))
+def test_a_step_is_positive_and_as_long_as_its_parts(costs, workers, batch, places, hosts, flat):
+    setting = Setting(workers, batch, places, min(hosts, workers), Link(1e9, 1e-3), flat=flat)
     found = parts(costs, setting, WEIGHTS)
     assert all(float(value) >= 0 for value in found.values())
     assert seconds(setting, costs) == pytest.approx(float(sum(found.values())))
@@ -135,6 +135,33 @@ def test_the_parts_of_a_step_are_those_that_a_hand_reckons():
     step = sum(found.values()) - found["other"]
     length = min(1.0, 40 * agreement)
     assert found["other"] == pytest.approx((5e-3 * 2 + agreement) / min(10, length / step))
+
+
+def test_a_flat_ring_of_horovod_has_no_shared_memory_and_passes_bytes_from_rank_to_rank():
+    """4 workers on 2 cores of one host; then on two hosts of 2 cores, over a link. 4 · 1,000 bytes."""
+    costs = dict.fromkeys(NAMES, 0.0) | {
+        "fixed": 2e-3, "meeting": 1e-4, "byte": 1e-8, "block": 5e-3, "call": 4e-3, "wire": 1e-7, "messages": 1.0,
+        "polling": 1.2,
+    }  # fmt: skip
+    here = Setting(4, 64, 2, longest_block=10, flat=True)
+    found = {name: float(value) for name, value in parts(costs, here, 1000).items()}
+    passing = 1.5 * 4000 * 1e-7
+    assert found["compute"] == pytest.approx(2e-3 * 2.2), "its loops ask on one host, too"
+    assert found["communicate"] == pytest.approx(4e-3 + passing)
+    assert found["between"] == 0
+    assert found["turns"] == pytest.approx(found["compute"] + passing), "passing bytes on takes cores"
+    assert found["other"] >= (5e-3 * 2 + 4e-3) / 10, "ranks agree over Horovod"
+    apart = Setting(4, 64, 2, 2, Link(8e5, 2e-3), longest_block=10, flat=True)
+    found = {name: float(value) for name, value in parts(costs, apart, 1000).items()}
+    assert found["communicate"] == 0
+    assert found["between"] == pytest.approx(4e-3 + 8 * 2e-3 + passing + 1.5 * 4000 * 8 / 8e5)
+    leaders = parts(costs, Setting(4, 64, 2, 2, Link(8e5, 2e-3), longest_block=10), 1000)
+    assert found["between"] > float(leaders["between"]), "more bytes than among leaders alone"
+
+
+def test_a_ring_of_one_costs_nothing_over_horovod():
+    flat, own = Setting(1, 64, 2, flat=True), Setting(1, 64, 2)
+    assert parts(COSTS, flat, WEIGHTS) == parts(COSTS, own, WEIGHTS)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,46 @@ def test_each_job_ends_after_its_work_and_never_sooner_than_all_devices_could(jo
     )
 
 
+ONE = [Job("a", 0.0, 100.0, 1, LINEAR)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (lambda jobs, devices, now: {}, "none had any for a day"),
+        (lambda jobs, devices, now: {"b": 1}, "policy: got {'b': 1}"),
+        (lambda jobs, devices, now: {"a": 3}, "policy: got '3 devices'; expected whole numbers .* 2 in all"),
+        (lambda jobs, devices, now: {"a": -1}, "policy: got {'a': -1}"),
+        (lambda jobs, devices, now: {"a": 1.5}, "policy: got {'a': 1.5}"),
+        (lambda jobs, devices, now: None, "policy: got None"),
+    ],
+)
+def test_a_policy_that_gives_what_can_not_be_is_refused_and_one_that_gives_nothing_ends(policy, said: str):
+    """As those that are written in a lesson."""
+    with pytest.raises(ConfigError, match=said):
+        simulate(ONE, 2, policy)
+
+
+def test_a_policy_may_wait_for_a_while():
+    found = simulate(ONE, 2, lambda jobs, devices, now: {"a": 1} if now > 3600 else {}, look=60.0)
+    assert found.finish[0] == pytest.approx(3660.0 + 100.0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "options", "field"),
+    [
+        (0, {}, "devices"),
+        (1.5, {}, "devices"),
+        ("2", {}, "devices"),
+        (2, {"pause": -1.0}, "pause"),
+        (2, {"look": 0.0}, "look"),
+    ],
+)
+def test_a_machine_that_can_not_be_is_refused(devices, options: dict, field: str):
+    with pytest.raises(ConfigError, match=field):
+        simulate(ONE, devices, policies.fifo, **options)
+
+
 def test_fixed_devices_take_the_durations_of_the_trace():
     jobs = [Job("a", 0.0, 100.0, 2, LINEAR), Job("b", 10.0, 50.0, 2, LINEAR), Job("c", 20.0, 10.0, 1, LINEAR)]
     assert simulate(jobs, 2, policies.fifo).finish == pytest.approx((100.0, 140.0, 140.0))

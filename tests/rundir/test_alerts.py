@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -132,28 +132,127 @@ def test_what_makes_no_alert_is_refused(run: Any, notify: Any, stall: Any):
         alerting.Alerts(run, notify, stall)
 
 
-def test_a_command_that_hangs_is_ended(run: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(alerting, "COMMAND_SECONDS", 0.05)
-    warned = []
-    monkeypatch.setattr(alerting.warnings, "warn", lambda text, **_: warned.append(text))
-    alerts = alerting.Alerts(run, "exec sleep 600")
-    while not warned:
-        time.sleep(0.01)
-    alerts.stop()
-    assert "timed out" in warned[0]
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(alerting.warnings, "warn", lambda text, **_: found.append(text))
+    return found
 
 
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("stopped", [False, True])
 def test_a_command_that_hangs_is_ended_with_what_it_has_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warned: list[str], stopped: bool
 ):
+    """After its time; or a moment after nobody wants to be told any more."""
     note = tmp_path / "pid"
     command = f'sleep 600 & echo $! > "{note}.new" && mv "{note}.new" "{note}"; wait'
-    seconds = 0.2
-    while not note.exists():  # a slow machine needs longer for the command to begin
-        monkeypatch.setattr(alerting, "COMMAND_SECONDS", seconds)
-        with pytest.raises(subprocess.TimeoutExpired):
-            alerting.run_command(command, os.environ)
-        seconds *= 2
-    child = int(note.read_text())
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+    alerts = alerting.Alerts(run, command)
+    while not note.exists():
+        time.sleep(0.01)
+    monkeypatch.setattr(alerting, "STOP_SECONDS", 0.05)
+    if stopped:
+        alerts.stop()
+    else:
+        alerts._until = 0.0  # its time is over
+    while not warned:
+        time.sleep(0.01)
+    assert "could not be told: the command had not ended and was killed" in warned[0]
+    while not gone(int(note.read_text())):
+        time.sleep(0.01)
+    assert alerts.watching is not stopped
+    alerts.stop()
+
+
+def test_a_function_that_never_returns_keeps_nobody_waiting(
+    run: Any, monkeypatch: pytest.MonkeyPatch, warned: list[str]
+):
+    monkeypatch.setattr(alerting, "STOP_SECONDS", 0.05)
+    free, calls = threading.Event(), []
+
+    def hangs(alert: Alert) -> None:
+        calls.append(alert)
+        free.wait()
+
+    alerts = alerting.Alerts(run, hangs)
+    while not calls:
+        time.sleep(0.01)
+    alerts.stop()
+    assert not alerts.watching
+    assert warned == [
+        "alert disk of demo-1 could not be told: the function has not returned, and is called no more until it has"
+    ]
+    free.set()
+
+
+def test_a_function_that_hangs_misses_alerts_until_it_returns(
+    run: Any, monkeypatch: pytest.MonkeyPatch, warned: list[str]
+):
+    monkeypatch.setattr(alerting, "TELL_SECONDS", 0.05)
+    free, calls = threading.Event(), []
+
+    def hangs(alert: Alert) -> None:
+        calls.append(alert)
+        if len(calls) == 1:
+            free.wait()
+
+    def another(count: int) -> None:
+        """The disk has room for a while, and is full again."""
+        monkeypatch.setattr(alerting.shutil, "disk_usage", lambda path: SimpleNamespace(free=PLENTY))
+        while alerts._watch.look(alerts._view, time.monotonic(), PLENTY):
+            time.sleep(0.01)
+        monkeypatch.setattr(alerting.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+        while len(alerts.told) < count:
+            time.sleep(0.01)
+
+    alerts = alerting.Alerts(run, hangs)
+    while not warned:
+        time.sleep(0.01)
+    another(2)
+    while len(warned) < 2:
+        time.sleep(0.01)
+    assert warned[1].endswith("the function has not returned from an earlier alert")
+    free.set()
+    alerts._telling.thread.join()
+    another(3)
+    while len(calls) < 2:
+        time.sleep(0.01)
+    alerts.stop()
+    assert len(warned) == 2
+
+
+def test_a_function_may_stop_its_own_alerts(run: Any, warned: list[str]):
+    made: list[Any] = []
+    alerts = alerting.Alerts(run, lambda alert: made[0].stop())
+    made.append(alerts)
+    alerts.join(60)
+    assert not alerts.watching
+
+
+LEAVES = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from lepton_kit.client import alerting
+from lepton_kit.rundir import RunPaths
+
+alerting.STOP_SECONDS = 0.05
+alerting.LOOK_SECONDS = 0.01
+alerting.shutil.disk_usage = lambda path: SimpleNamespace(free=1000)
+paths = RunPaths(Path(sys.argv[1]))
+note = Path(sys.argv[2])
+run = SimpleNamespace(id="demo", paths=paths, alive=True)
+alerting.Alerts(run, f'echo $$ > {note}.new && mv {note}.new {note}; exec sleep 600')
+while not note.exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_process_that_ends_leaves_no_command_behind(run: Any, tmp_path: Path):
+    note = tmp_path / "pid"
+    subprocess.run([sys.executable, "-c", LEAVES, str(run.paths.root), str(note)], check=True)
+    while not gone(int(note.read_text())):
         time.sleep(0.01)

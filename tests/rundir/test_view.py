@@ -143,6 +143,18 @@ def test_an_ended_run_has_no_world_and_tells_its_cause():
     assert describe(view).endswith("the reason")
 
 
+@pytest.mark.parametrize("held_back", [False, True])
+def test_a_run_that_has_given_its_workers_back_trains_on_none_until_its_next_turn(held_back: bool):
+    waits = {"kind": "status", "status": "queued", "cause": None}
+    view = feed(RunView(), PLAN, generation(0), steps(0, 4), waits)
+    if held_back:
+        feed(view, waits | {"status": "paused", "cause": "held back"})
+    assert (view.world_size, view.current_throughput) == (0, None)
+    assert "workers" not in describe(view)
+    feed(view, waits | {"status": "running"}, generation(4), steps(4, 8))
+    assert view.world_size == 2
+
+
 def test_a_series_grows_and_is_cut():
     series = Series(np.int64)
     series.extend(range(5000))

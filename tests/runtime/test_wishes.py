@@ -58,6 +58,17 @@ def test_a_request_above_the_limit_is_refused_with_the_limit(settings: dict, lim
     assert made.wanted.workers == limit
 
 
+@pytest.mark.parametrize(
+    ("settings", "workers"),
+    [({"hosts": [{"name": "one", "slots": 3, "via": "slurm"}]}, 3), ({"places": ["cpu", "cpu"]}, 2), ({}, 1)],
+)
+def test_auto_takes_all_that_nobody_shares_and_else_what_the_pool_gives(settings: dict, workers: int):
+    made = wishes(count=1, **settings)
+    assert made.apply("scale", {"workers": "auto"}, None) is None
+    assert made.auto
+    assert made.wanted.workers == workers
+
+
 def test_a_request_beyond_the_memory_is_refused_with_the_sizes():
     made = wishes(count=1)
     cause = made.apply("scale", {"workers": 3}, int(1.5 * WORKER_BYTES))

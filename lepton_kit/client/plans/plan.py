@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Workers that are looked at where they may stand on more hosts."""
+CHANGES = ("workers", "hosts", "batch", "link", "wire")
+"""What a prediction may have other than planned: arguments of `Plan.predict`."""
 PAYS = 0.5
 """A further worker pays if it adds at least so much of what it would add at the efficiency so far."""
 
@@ -73,27 +75,6 @@ class Plan:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.figure()._repr_mimebundle_() | {"text/plain": repr(self)}
 
-    def setting(
-        self,
-        workers: int | None = None,
-        hosts: int | None = None,
-        batch: int | None = None,
-        link: Any = None,
-        wire: str | None = None,
-    ) -> Setting:
-        """The planned setting with something changed. Raises `ConfigError` that names what can't be."""
-        changes: dict[str, Any] = {
-            "workers": workers, "hosts": hosts, "batch": batch, "link": link_of(link),
-            "wire_bytes": None if wire is None else wire_bytes(wire),
-        }  # fmt: skip
-        given = {name: value for name, value in changes.items() if value is not None}
-        if batch is not None and whole("batch", batch) > self.samples:
-            raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
-        changed = replace(self.base, **given)
-        if changed.hosts > 1 and changed.link == LOOPBACK:
-            raise ConfigError("link", given=link, rule="rate/milliseconds of the link between the hosts")
-        return replace(changed, longest_block=block_of(self.samples, changed.batch))
-
     def predict(
         self,
         workers: int | None = None,
@@ -109,7 +90,22 @@ class Plan:
         milliseconds one way), or what ``lk.Cluster(...).check()`` has found; ``wire`` is that of `launch`: ``"float16"`` halves the bytes between
         hosts. What is not given is as planned. Raises `ConfigError`.
         """
-        return self.of(self.setting(workers, hosts, batch, link, wire))
+        return self.of(self._changed(workers=workers, hosts=hosts, batch=batch, link=link, wire=wire))
+
+    def _changed(self, **changes: Any) -> Setting:
+        """The planned setting with something changed, as `predict` takes it. Raises `ConfigError` that names what can't be."""
+        for name, value in changes.items():
+            if name not in CHANGES:
+                raise ConfigError(name, given=value, rule=f"one of {', '.join(CHANGES)}")
+        batch, link, wire = (changes.get(name) for name in ("batch", "link", "wire"))
+        if batch is not None and whole("batch", batch) > self.samples:
+            raise ConfigError("batch", given=batch, rule=f"at most the {self.samples} training samples")
+        given = {name: changes.get(name) for name in ("workers", "hosts", "batch")}
+        given |= {"link": link_of(link), "wire_bytes": None if wire is None else wire_bytes(wire)}
+        changed = replace(self.base, **{name: value for name, value in given.items() if value is not None})
+        if changed.hosts > 1 and changed.link == LOOPBACK:
+            raise ConfigError("link", given=link, rule="rate/milliseconds of the link between the hosts")
+        return replace(changed, longest_block=block_of(self.samples, changed.batch))
 
     def of(self, setting: Setting) -> Prediction:
         """The prediction of a setting."""
@@ -151,7 +147,7 @@ class Plan:
 
     def over(self, most: int | None = None, **changes: Any) -> list[Prediction]:
         """Predictions for 1, 2, … workers; beyond 16 for powers of two. Hosts are taken as workers need them if there is a link."""
-        base = self.setting(**changes)
+        base = self._changed(**changes)
         grows = base.link != LOOPBACK and not base.together and "hosts" not in changes
         enough = MOST if grows else max(4, 2 * base.places)
         most = min(enough if most is None else whole("most", most), base.batch)
@@ -181,7 +177,7 @@ class Plan:
         found = (
             self.over(**changes)
             if counts is None
-            else [self.of(self.setting(one, **changes)) for one in counts]
+            else [self.of(self._changed(workers=one, **changes)) for one in counts]
         )
         if power is not None and not isinstance(power, Power):
             raise ConfigError("power", given=power, rule="a Power, such as Power(50.0, 10.0, 4, (0.5, 2.0))")
@@ -245,7 +241,7 @@ class Plan:
         if batches is not None:
             batches = [whole("batches", batch) for batch in _several("batches", batches)]
             for batch in batches:
-                self.setting(1, batch=batch)
+                self._changed(workers=1, batch=batch)
         now, tried = self.base.batch, [self.base.batch]
         if self.noise is not None:
             near = (now // 4, now // 2, *(now * 2**k for k in range(1, 4)))
@@ -260,7 +256,7 @@ class Plan:
         options: dict[str, Any] = {"workers": best.setting.workers, "batch_size": best.setting.batch}
         if self.threads != max(1, usable_cores() // best.setting.workers):
             options["threads"] = self.threads
-        if best.setting.hosts > 1 and best.setting.wire_bytes == WIRES["float16"]:
+        if best.setting.ring > 1 and best.setting.wire_bytes == WIRES["float16"]:
             options["wire"] = "float16"
         return Advice(options, best, told.advice(best, self.of(self.base), self.noise is not None))
 

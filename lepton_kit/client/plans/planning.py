@@ -119,7 +119,8 @@ def _made(told: Sequence[Told], base: Setting, epochs: int, noise: Estimate | No
     measured_epochs = beside is not None and len(told) == 1
     if not measured_epochs or beside is None:
         beside = FORWARD * law.costs["sample"] * held_out / min(base.workers, base.places)
-    base = replace(base, longest_block=block_of(samples, base.batch))
+    flat = any(row.setting.flat for row in rows)
+    base = replace(base, longest_block=block_of(samples, base.batch), flat=flat)
     return Plan(law, rows, base, samples, epochs, beside, noise, threads)
 
 

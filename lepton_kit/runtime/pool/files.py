@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from lepton_kit.runtime.pool.folder import PoolFolder, try_lock
@@ -55,30 +55,32 @@ class OwnFile:
         os.close(self.descriptor)
 
 
-def of_the_living(folder: Path, suffix: str, names: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
-    """(name without the suffix, text) of each file that a run holds; those of dead ones are swept if they are ours.
+def of_the_living(folder: Path, suffix: str, names: Iterable[str] = ()) -> tuple[dict[str, str], set[str]]:
+    """By name without the suffix the text of each file that a run holds; and the names of the dead, whose files are swept if they are ours.
 
     ``names`` are further ones that may be there, though a list of the folder lacks them.
     """
     listed = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    texts, dead = {}, set()
     for name in sorted({*listed, *names}):
-        text = _read(folder / f"{name}{suffix}")
-        if text is not None:
-            yield name, text
+        path = folder / f"{name}{suffix}"
+        with contextlib.suppress(OSError):
+            text = _read(path)
+            if text is None:
+                dead.add(name)
+            else:
+                texts[name] = text
+    return texts, dead
 
 
 def _read(path: Path) -> str | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
+    """What a file says; None if nobody holds it. Raises `OSError` where there is none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if try_lock(descriptor, fcntl.LOCK_SH):  # nobody holds it: its run is dead
             if os.fstat(descriptor).st_uid == os.getuid():
                 path.unlink(missing_ok=True)
             return None
         return os.pread(descriptor, MOST_BYTES, 0).decode("utf-8", "replace")
-    except OSError:
-        return None
     finally:
         os.close(descriptor)

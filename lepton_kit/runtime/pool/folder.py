@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError, RunError
@@ -24,6 +24,8 @@ MODE = 0o1777
 """Anybody may add a file, and only its owner may take it away."""
 PATIENCE_SECONDS = 2.0
 """A member holds the lock for milliseconds. Who does not get it within this time tries again at its next look."""
+JOIN_SECONDS = 5.0
+"""Where somebody has cleared the folder, or a member's file, a run in line takes nothing for so long: those that train look every second."""
 WITHOUT_LOCKS = {
     **dict.fromkeys(("nfs", "nfs4"), ("nolock", "local_lock=all", "local_lock=flock", "nocto")),
     **dict.fromkeys(("cifs", "smb3"), ("nobrl",)),
@@ -88,8 +90,32 @@ class PoolFolder:
         What is in a file is seen by the next one who has its lock, on network file systems too (nfs(5)); a list of a folder may be
         half a minute old there, and a member that nobody sees is not counted.
         """
-        there = [one for one in enrolled(self.path) if one != run and (self.path / f"{one}{SUFFIX}").exists()]
-        text = "".join(f"{one}\n" for one in [*there, run]).encode()
+        self._note(roll(self.path) | {run: None})
+
+    def dismiss(self, run: str) -> None:
+        """A member leaves; to be called with the pool locked. May raise `OSError`."""
+        self._note({name: since for name, since in roll(self.path).items() if name != run})
+
+    def call_roll(self, there: Iterable[str], dead: Iterable[str], now: float) -> list[str]:
+        """Members that have neither left nor died and don't say what they hold: somebody has deleted or spoilt their files.
+
+        For so long as they need to write them anew; then they are forgotten. ``there`` are those that were heard, ``dead`` those whose
+        files nobody holds. To be called with the pool locked. May raise `OSError`.
+        """
+        known, heard, gone = roll(self.path), set(there), set(dead)
+        kept: dict[str, float | None] = {}
+        for name, since in known.items():
+            if name in heard:
+                kept[name] = None
+            elif name not in gone and (since is None or now - since <= JOIN_SECONDS):
+                kept[name] = now if since is None else since
+        if kept != known:
+            self._note(kept)
+        return [name for name, since in kept.items() if since is not None]
+
+    def _note(self, members: Mapping[str, float | None]) -> None:
+        lines = (name if since is None else f"{name} {since:.3f}" for name, since in members.items())
+        text = "".join(f"{line}\n" for line in lines).encode()
         descriptor = self._open()
         try:
             os.pwrite(descriptor, text, 0)
@@ -130,14 +156,15 @@ class PoolFolder:
             os.close(second)
 
 
-def enrolled(folder: Path) -> list[str]:
-    """The members that the file of a pool's lock names; what is no name counts for nothing."""
+def roll(folder: Path) -> dict[str, float | None]:
+    """The members that the file of a pool's lock names, and since when one is not to be heard; what is no name counts for nothing."""
     try:
         with open(folder / LOCK, "rb") as file:
             lines = file.read(MOST_NAMES).decode("utf-8", "replace").splitlines()
     except OSError:
-        return []
-    return [line for line in lines if re.fullmatch(r"[\w.-]{1,200}", line) and not line.startswith(".")]
+        return {}
+    found = (re.fullmatch(r"([\w-][\w.-]{0,199})(?: ([0-9]{1,12}\.[0-9]{3}))?", line) for line in lines)
+    return {one[1]: None if one[2] is None else float(one[2]) for one in found if one}
 
 
 def try_lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.planning.allocation import LEAST_PRIORITY, Capacity, Grant, Request, allocate
+from lepton_kit.rundir import Status
 from lepton_kit.runtime.pool.files import OwnFile, of_the_living
-from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, enrolled
+from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, roll
 
 SILENT_SECONDS = 60.0
 """A member looks every ten seconds at least, in line, and every second while it trains."""
@@ -68,6 +69,7 @@ class Entry:
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
         silent = self.silent(now)
+        yields = self.suspendable and self.state == Status.PAUSED  # whoever waits could train meanwhile
         cap = self.held if silent and self.held else self.cap
         return Request(
             self.run,
@@ -77,7 +79,7 @@ class Entry:
             least=self.least,
             most=self.most if cap is None else max(self.least, min(self.most, cap)),
             weight=self.share,
-            priority=self.priority,
+            priority=LEAST_PRIORITY if yields else self.priority,
             held=self.held,
             left=self.left,
             pause_seconds=self.pause_seconds,
@@ -140,11 +142,23 @@ def entries(folder: Path, group: str | None = None) -> list[Entry]:
 
 def everyone(folder: Path) -> list[Entry]:
     """All runs that find each other in a folder, whatever they share."""
-    found = []
-    for name, text in of_the_living(folder, SUFFIX, enrolled(folder)):
-        entry = Entry.read(text)
-        if entry is not None and name == entry.run:
-            found.append(entry)
+    return _told(of_the_living(folder, SUFFIX, roll(folder))[0])
+
+
+def survey(pool: PoolFolder, group: str, now: float) -> tuple[list[Entry], list[str]]:
+    """The same as `entries`, and the members that can't say now what they hold, since somebody has deleted or spoilt their files.
+
+    To be called with the pool locked. May raise `OSError`.
+    """
+    texts, dead = of_the_living(pool.path, SUFFIX, roll(pool.path))
+    found = _told(texts)
+    lost = pool.call_roll([one.run for one in found], dead, now)
+    return [one for one in found if one.machine == group], lost
+
+
+def _told(texts: Mapping[str, str]) -> list[Entry]:
+    read = ((name, Entry.read(text)) for name, text in texts.items())
+    found = [entry for name, entry in read if entry is not None and entry.run == name]
     return sorted(found, key=lambda one: (one.arrived, one.run))
 
 

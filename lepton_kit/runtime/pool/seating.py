@@ -81,7 +81,7 @@ def seats(folder: Path | None = None) -> list[Seats]:
     if folder is None or not folder.is_dir():
         return []
     machine = this_machine()
-    found = (Seats.read(text) for _, text in of_the_living(folder, SUFFIX))
+    found = (Seats.read(text) for text in of_the_living(folder, SUFFIX)[0].values())
     return sorted(
         (one for one in found if one is not None and one.machine == machine),
         key=lambda one: (one.since, one.run),

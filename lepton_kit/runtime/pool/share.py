@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lepton_kit.config import RunConfig
-from lepton_kit.errors import LeptonError
+from lepton_kit.errors import LeptonError, RunError
 from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.models import footprint
 from lepton_kit.planning.allocation import HORIZON_SECONDS, Grant
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.places import Place
-from lepton_kit.runtime.pool.folder import PoolFolder
+from lepton_kit.runtime.pool.folder import JOIN_SECONDS, PoolFolder
 from lepton_kit.runtime.pool.load import ForeignLoad, busy_seconds
 from lepton_kit.runtime.pool.members import (
     Entry,
     Membership,
     capacity,
-    entries,
     grants,
     reserved,
+    survey,
     this_machine,
 )
-from lepton_kit.runtime.pool.spread import group_of, shares, spread, unit, units_of
+from lepton_kit.runtime.pool.spread import group_of, spread, unit, units_of
 
 if TYPE_CHECKING:
     from lepton_kit.rundir.view import RunView
@@ -44,10 +44,10 @@ STEADY_SECONDS = 2.0
 """A generation's first reports hold what happens once; later ones count as measured."""
 BLEND = 0.3
 """Weight of a new measurement of a speed beside the older ones."""
-JOIN_SECONDS = 5.0
-"""Where somebody has cleared the folder, a run in line takes nothing for so long: those that train look every second."""
 TURN_SECONDS = 120.0
-"""A run that has begun, or begun again, is not sent back into the line before this time."""
+"""A run that trains, again or for the first time, or is paused, is not sent back into the line before this time."""
+STARTS = 4.0
+"""It also trains so many times as long as its start took: on a slow machine runs would do nothing but start."""
 RUN_BYTES = 290_000_000
 """Memory of a run beside its workers: 42 MB of its driver, and 244 MB of the process with TensorFlow loaded that forks them
 (proportional set sizes with one worker, Linux, TensorFlow 2.21, 2026-11)."""
@@ -72,7 +72,9 @@ class Share:
         self._membership: Membership | None = None
         self._load = ForeignLoad(cores)
         self._next, self._changed, self._cleared = 0.0, -SETTLE_SECONDS, -math.inf
-        self._began = time.monotonic()
+        self._began = self._paused = time.monotonic()
+        self._trains: float | None = None
+        self._turn = TURN_SECONDS
         self._generation: tuple[int, float] = (0, 0.0)
         self._heard: float | None = None
         self._last = time.monotonic()
@@ -94,9 +96,13 @@ class Share:
         self.entry.run_bytes = RUN_BYTES + self._standby * self.entry.worker_bytes
         self._batch = config.training.global_batch
         self.entry.since = self.entry.arrived
-        self._applies = shares(config)
+        self._applies = workers.divided
         self.granted: int | None = None
         """Workers to begin with; None: as many as are free."""
+        self.paused = False
+        """Whether its user holds it back, so that it is not to wait for its turn yet."""
+        self.again = False
+        """Whether it has given its workers back, to go on at its next turn."""
 
     @functools.cached_property
     def _folder(self) -> PoolFolder | None:
@@ -108,7 +114,10 @@ class Share:
         return () if self._membership is None else (self._membership.descriptor,)
 
     def look(self) -> Grant:
-        """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`."""
+        """Say what is true now, and see what the run gets. Reserves what is free of it at once. May raise `OSError`.
+
+        While a member can't be heard that has neither left nor died, nobody gets more: a `RunError`.
+        """
         entry = self.entry
         if (folder := self._folder) is None:
             return self._decide([entry])
@@ -123,15 +132,21 @@ class Share:
                 return Grant(
                     entry.run, 0, 0, None, "waits: the folder that runs share was cleared; all join anew"
                 )
-            grant = self._decide(entries(folder.path, entry.machine))
+            members, lost = survey(folder, entry.machine, time.time())
+            if lost:
+                said = f"the file of {lost[0]} was deleted or spoilt, and is to be written anew"
+                raise RunError(said)
+            grant = self._decide(members)
             self._membership.tell(entry)
         return grant
 
     def first_look(self) -> Grant:
         """The same when a run begins: where the pool can't be read or written now, the run waits in line and says why."""
+        if self.paused:
+            return Grant(self.entry.run, 0, 0, None, "held back")
         try:
             return self.look()
-        except OSError as failure:
+        except (OSError, RunError) as failure:
             return Grant(self.entry.run, 0, 0, None, unusable(failure))
 
     def _decide(self, members: list[Entry]) -> Grant:
@@ -165,7 +180,7 @@ class Share:
         if self._applies and wishes.auto:
             wishes.take(self.granted or self.entry.most)
             self.entry.state, self.entry.wait_seconds, self.entry.since = "starting", None, None
-            self._changed, self._began = -SETTLE_SECONDS, time.monotonic()
+            self._changed, self._began, self._trains = -SETTLE_SECONDS, time.monotonic(), None
             self.entry.held = max(self.entry.held, wishes.workers)
 
     def follow(self, now: float, wishes: Wishes, view: RunView, roster: Roster) -> None:
@@ -182,9 +197,17 @@ class Share:
         if self._units:
             stands = Counter(unit(one.place) for one in roster.members.values())
             entry.places = spread(wishes.workers, stands, [], entry.places)
-        # One that is paused holds on to its least; one that starts or ends stays as it is.
+        if status is not Status.PAUSED:
+            self._paused = now
+        # One that is paused holds on to its least, for a while; one that starts or ends stays as it is.
         entry.cap = {Status.RUNNING: None, Status.PAUSED: entry.least}.get(status, entry.held)
-        entry.suspendable = status is Status.RUNNING and now - self._began > TURN_SECONDS
+        trains = status is Status.RUNNING and not wishes.paused
+        if trains and self._trains is None:
+            self._trains, self._turn = now, max(TURN_SECONDS, STARTS * (now - self._began))
+        if status is Status.PAUSED:
+            entry.suspendable = now - self._paused > TURN_SECONDS
+        else:
+            entry.suspendable = trains and self._trains is not None and now - self._trains > self._turn
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
@@ -207,11 +230,18 @@ class Share:
         left = Counter(self.entry.places) - Counter(map(unit, taken))
         return [place for place in places if left[unit(place)] > 0]
 
-    def wait_again(self) -> None:
-        """The run has given all its workers back, and waits in line."""
-        entry = self.entry
+    def come_back(self, away: float) -> None:
+        """The run was held back for so many seconds, which it did not wait."""
+        if self.entry.since is not None:
+            self.entry.since += away
+
+    def wait_again(self, paused: bool) -> None:
+        """The run has given all its workers back, and waits in line; unless its user has paused it meanwhile."""
+        entry, self.paused, self.again = self.entry, paused, True
         entry.held, entry.used_bytes, entry.cap, entry.suspendable, entry.places = 0, 0, None, False, {}
         entry.state, entry.since, self.granted = "queued", time.time(), None
+        if paused:
+            self.leave()
 
     def _count_seconds(self, now: float, own: float, training: bool) -> None:
         """Until it trains nobody tells what its processes do (they import and build): they may use what the run holds."""
@@ -241,7 +271,7 @@ class Share:
         try:
             return self.look()
         except (OSError, LeptonError):
-            return None  # a full disk, a folder that was deleted: it goes on with what it has
+            return None  # a full disk, a folder or a file that was deleted: it goes on with what it has
         finally:
             entry.pause_seconds = pause
 
@@ -249,6 +279,9 @@ class Share:
         """Take part no more; a later `look` joins again."""
         if self._membership is not None:
             membership, self._membership = self._membership, None
+            assert self._folder is not None
+            with contextlib.suppress(OSError, LeptonError), self._folder.locked():
+                self._folder.dismiss(self.entry.run)
             with contextlib.suppress(OSError):
                 membership.leave()
             self.entry.held, self._heard, self.entry.places = 0, None, {}

@@ -13,12 +13,8 @@ Units = dict[str, int]
 
 
 def shares(config: RunSettings) -> bool:
-    """Whether a run takes what is free of its machine or its hosts, and so has to share them.
-
-    Where Slurm or Spark give out the places, they share.
-    """
-    hosts = config.workers.hosts or ()
-    return config.workers.count == "auto" and all(host.via in ("local", "ssh") for host in hosts)
+    """Whether a run takes from the start what is free of its machine or its hosts, and so has to share them."""
+    return config.workers.count == "auto" and config.workers.divided
 
 
 def group_of(hosts: Sequence[HostSpec]) -> str:

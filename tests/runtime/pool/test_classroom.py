@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import lepton_kit as lk
 from lepton_kit.machine.devices import usable_cores
-from lepton_kit.rundir import EventReader, Status
+from lepton_kit.rundir import Status
 from tests.processes import eventually
-
-PATIENCE = 1500.0
-
-
-def started(count: int, folder: Path, epochs: int, endless: int = 0) -> list[lk.Run]:
-    """So many runs of so many epochs; the first ones, ``endless`` of them, end only when they are stopped."""
-    x = np.random.default_rng(0).normal(size=(1000, 16)).astype("float32")
-    y = (x.sum(axis=1) > 0).astype("int64")
-    runs = []
-    for number in range(count):
-        model = lk.LeptonModel(input_shape=(16,), num_classes=2, hidden_size=16, num_layers=1)
-        options = {
-            "workers": "auto",
-            "epochs": 1_000_000 if number < endless else epochs,
-            "global_batch": 20,
-            "name": f"pupil-{number:02d}",
-        }
-        runs.append(lk.launch(model, (x, y), runs_dir=folder, seed=number, **options))
-    return runs
-
-
-def watch(runs: list[lk.Run]) -> int:
-    """Follow a class to its end; the most workers that there were at once."""
-    deadline, most = time.monotonic() + PATIENCE, 0
-    while any(run.alive for run in runs):
-        assert time.monotonic() < deadline, [str(run.status) for run in runs]
-        now = lk.pool()
-        held = sum(row["workers"] for row in now.rows)
-        assert held <= usable_cores(), now
-        assert {row["run"] for row in now.rows if not row["workers"]} <= {run.id for run in runs}
-        most = max(most, held)
-        for run in runs:
-            view = run.view()
-            if view.status is Status.QUEUED:
-                assert view.workers == []
-                assert not run.logs().count("Traceback")
-        time.sleep(0.3)
-    return most
-
-
-def told(run: lk.Run, kind: str) -> list[dict[str, Any]]:
-    """The events of a kind in a run's log."""
-    return [event for event in EventReader(run.paths.events).poll() if event["kind"] == kind]
+from tests.soak.classroom import DEEDS, PATIENCE, Vandal, look, started, told, watch
 
 
 def check(runs: list[lk.Run]) -> int:
@@ -71,6 +29,9 @@ def check(runs: list[lk.Run]) -> int:
         assert max(run.view().report_world_size.array) <= usable_cores()
     assert lk.audit(runs[-1]).exactly_once
     return waited
+
+
+DISTURBED_SECONDS = 240.0
 
 
 @pytest.fixture
@@ -99,6 +60,74 @@ def test_six_runs_share_the_machine(tmp_path: Path, pool: Path):
         assert one.status == Status.STOPPED, one.cause
         assert lk.audit(one).problems == ()
     assert [one.name for one in pool.iterdir()] == ["lock"]
+
+
+def check_disturbed(vandal: Vandal, pool: Path) -> None:
+    """All have ended as their owners wanted, each with each sample once, and nothing is left of any."""
+    ended = {run.id: (run.status, run.cause) for run in vandal.runs}
+    for run in vandal.runs:
+        assert run.status is (Status.STOPPED if run.id in vandal.stopped else Status.FINISHED), ended
+        if run.view().step:
+            assert lk.audit(run).problems == (), (run.id, lk.audit(run).problems)
+    assert vandal.left() == 0
+    assert [one.name for one in pool.iterdir() if one.suffix == ".json"] == []
+
+
+@pytest.mark.processes
+def test_a_small_class_in_which_runs_are_killed_hang_and_are_held_back(tmp_path: Path, pool: Path):
+    cores = usable_cores()
+    runs = started(cores + 5, tmp_path / "runs", epochs=3, endless=cores)
+    vandal = Vandal(runs, pool, seed=1)
+    try:
+        eventually(lambda: any(one.view().step > 0 for one in runs), "one trains")
+        for deed in DEEDS:
+            eventually(lambda deed=deed: look(runs) >= 0 and vandal.act(deed), deed)
+            if deed == "the driver of a run that trains hangs":
+                vandal.mend()
+        vandal.mend()
+        for one in runs[:cores]:
+            eventually(lambda one=one: one.status is not Status.STARTING, "it is under way")
+            one.stop()
+            vandal.stopped.add(one.id)
+        watch(runs)
+        check_disturbed(vandal, pool)
+        assert vandal.done.total() == len(DEEDS)
+    finally:
+        vandal.mend()
+        end(runs)
+
+
+def end(runs: Sequence[lk.Run]) -> None:
+    """Leave nothing that trains on."""
+    for run in runs:
+        if run.alive:
+            run.stop().wait(PATIENCE)
+
+
+@pytest.mark.soak
+@pytest.mark.processes
+def test_thirty_runs_that_are_disturbed(tmp_path: Path, pool: Path):
+    began = time.monotonic()
+    runs = started(30, tmp_path / "runs", epochs=40)
+    vandal = Vandal(runs, pool, seed=2)
+    try:
+        most = 0
+        while sum(run.alive for run in runs) > 8 and time.monotonic() - began < DISTURBED_SECONDS:
+            most = max(most, look(runs))
+            vandal.act(vandal.random.choice(list(DEEDS)))
+            if vandal.random.random() < 0.3:
+                vandal.mend()
+            time.sleep(2 * vandal.random.random())
+        vandal.mend()
+        eventually(lambda: all(run.alive or run.status.is_final for run in runs), "all go on")
+        most = max(most, watch(runs))
+        check_disturbed(vandal, pool)
+        whole = time.monotonic() - began
+        print(f"30 runs, {vandal.done.total()} disturbances: {whole:.0f} s in all, {most} workers at most")
+        print("\n".join(f"{count} × {deed}" for deed, count in vandal.done.items()))
+    finally:
+        vandal.mend()
+        end(runs)
 
 
 @pytest.mark.soak

@@ -13,7 +13,7 @@ import pytest
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.runtime.pool import folder as pools
-from lepton_kit.runtime.pool.folder import PoolFolder, enrolled, folder_named, mount_of, usual_pool
+from lepton_kit.runtime.pool.folder import PoolFolder, folder_named, mount_of, roll, usual_pool
 
 
 def test_a_new_folder_is_open_to_all_and_each_file_is_its_owners(tmp_path: Path):
@@ -133,7 +133,7 @@ def test_a_folder_that_is_cleared_away_is_made_anew(tmp_path: Path):
     (pool.path / "lock").unlink()
     with pool.locked():
         pool.enroll("a")
-    assert enrolled(pool.path) == ["a"]
+    assert roll(pool.path) == {"a": None}
     shutil.rmtree(pool.path)
     pool.path.touch()
     with pytest.raises(ConfigError, match="LEPTON_POOL"), pool.locked():

@@ -7,12 +7,14 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import Grant
-from lepton_kit.rundir import RunPaths, RunView, Status, send_request
+from lepton_kit.rundir import EventReader, RunPaths, RunView, Status, send_request
+from lepton_kit.rundir.control import VERBS
 from lepton_kit.rundir.line import place_told
 from lepton_kit.rundir.told import describe
 from lepton_kit.runtime.pool import line
@@ -28,7 +30,8 @@ class Looks:
 
     def __init__(self, *grants: Grant, before: Callable[[], object] = lambda: None):
         self.grants, self.before, self.left = list(grants), before, False
-        self.entry = Entry("run", "me", 0.0)
+        self.entry = Entry("run", "me", 0.0, since=0.0)
+        self.paused, self.away = False, -1.0
 
     def look(self) -> Grant:
         self.before()
@@ -39,6 +42,9 @@ class Looks:
 
     def leave(self) -> None:
         self.left = True
+
+    def come_back(self, away: float) -> None:
+        self.left, self.away = False, away
 
 
 @pytest.fixture
@@ -65,8 +71,6 @@ def view(paths: RunPaths) -> RunView:
 def told(paths: RunPaths) -> list[str | None]:
     """What was told of the place, in order."""
     found, seen = RunView(), []
-    from lepton_kit.rundir import EventReader
-
     for event in EventReader(paths.events).poll():
         found.feed(event)
         if event["kind"] == "queue":
@@ -109,11 +113,12 @@ def test_a_run_that_is_stopped_in_line_ends_and_leaves_it(paths: RunPaths):
     assert paths.read_status()["status"] == "stopped"
 
 
-def test_a_signal_ends_it_too_and_its_handler_is_put_back(paths: RunPaths):
+def test_a_signal_ends_it_for_now_as_it_does_one_that_trains_and_its_handler_is_put_back(paths: RunPaths):
     before = signal.getsignal(signal.SIGTERM)
     looks = Looks(WAITS, before=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert wait(paths, looks) is Status.STOPPED
+    assert wait(paths, looks) is Status.INTERRUPTED
     assert signal.getsignal(signal.SIGTERM) is before
+    assert view(paths).cause == "its machine or its job ends"
 
 
 def test_a_number_of_workers_leaves_the_line_and_auto_stays(paths: RunPaths):
@@ -125,15 +130,109 @@ def test_a_number_of_workers_leaves_the_line_and_auto_stays(paths: RunPaths):
         ("scale", "auto", True), ("scale", 2, True)]  # fmt: skip
 
 
-def test_other_requests_are_kept_for_later_or_refused_with_the_reason(paths: RunPaths):
-    send_request(paths, "set", learning_rate=0.1)
-    send_request(paths, "pause")
+ASKED: list[tuple[str, dict[str, Any], str | None, Status | None]] = [
+    ("set", {"learning_rate": 0.1}, None, None),
+    ("set", {"log_seconds": 2.0}, None, None),
+    ("scale", {"workers": 2}, None, None),
+    ("scale", {"workers": "auto"}, None, None),
+    ("scale", {"workers": 100}, "expected at most", None),
+    ("slow", {"rank": 0, "factor": 2.0}, "it waits in line and has no worker yet", None),
+    ("slow", {"rank": 0, "data_seconds": 1.0}, "it waits in line and has no worker yet", None),
+    ("resume", {}, "it waits in line, and goes on by itself at its turn", None),
+    ("stop", {}, None, Status.STOPPED),
+    ("interrupt", {}, None, Status.INTERRUPTED),
+]
+"""Each verb, with what it is refused with in line and how it ends there (None: it trains at its turn); `pause` has a test."""
+
+
+@pytest.mark.parametrize(("verb", "arguments", "refused", "ended"), ASKED)
+def test_each_verb_is_granted_or_refused_in_words(
+    paths: RunPaths, verb: str, arguments: dict, refused: str | None, ended: Status | None
+):
+    send_request(paths, verb, **arguments)
+    looks = Looks(Grant("run", 1))
+    assert wait(paths, looks) is ended
+    (answer,) = view(paths).requests
+    assert (answer["verb"], answer["accepted"]) == (verb, refused is None)
+    assert (refused or "None") in str(answer["cause"])
+    takes_no_part = ended is not None or arguments == {"workers": 2}
+    assert looks.left == takes_no_part
+
+
+def test_the_table_has_every_verb():
+    assert {verb for verb, *_ in ASKED} | {"pause"} == set(VERBS)
+
+
+def test_one_that_was_given_a_number_before_does_not_wait(paths: RunPaths):
+    """Its driver died since, or it was asked while it gave its workers back."""
+    send_request(paths, "scale", workers=2)
+    assert wait(paths, Looks(WAITS)) is None
+    looks = Looks(WAITS)
+    assert wait(paths, looks) is None
+    assert looks.left
+    assert [one["status"] for one in EventReader(paths.events).poll() if one["kind"] == "status"] == [
+        "queued"
+    ]
+
+
+def test_more_workers_than_there_is_memory_for_are_refused_and_it_stays_in_line(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(line, "memory", lambda: (10**12, 1000))
+    send_request(paths, "scale", workers=1)
+    looks = Looks(Grant("run", 1))
+    looks.entry.worker_bytes = 10**8
+    assert wait(paths, looks) is None
+    assert not looks.left
+    assert "1 more need about" in view(paths).requests[0]["cause"]
+
+
+def test_what_is_no_request_is_told(paths: RunPaths):
     (paths.control / "0.json").write_text("{")
     assert wait(paths, Looks(Grant("run", 1))) is None
-    found = view(paths)
-    assert [one["accepted"] for one in found.requests] == [True, False]
-    assert "waits in line" in found.requests[1]["cause"]
-    assert "control/0.json" in found.warnings[0]["text"]
+    assert "control/0.json" in view(paths).warnings[0]["text"]
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_a_paused_one_is_held_back_and_comes_back_when_it_is_resumed(paths: RunPaths, asked_before: bool):
+    """Paused in line; or while it gave its workers back, which ``paused`` says."""
+    looks = Looks(Grant("run", 1))
+    looks.paused = asked_before
+    if not asked_before:
+        send_request(paths, "pause")
+    seen: list[tuple[str, bool]] = []
+
+    def tick(_: float) -> None:
+        seen.append((describe(view(paths)), looks.left))
+        if len(seen) == 3:
+            send_request(paths, "resume")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(line.time, "sleep", tick)
+        assert wait(paths, looks, seconds=0.2) is None
+    held = ("paused · held back, others go first; resume puts it back in line", True)
+    assert held in seen
+    assert all(one == held for one in seen[1:3])
+    assert looks.away >= 0
+    assert not looks.left
+    states = [one["status"] for one in EventReader(paths.events).poll() if one["kind"] == "status"]
+    assert states == ["queued", "paused", "queued"]
+    assert not looks.paused, "it is held back once"
+
+
+def test_one_that_is_held_back_can_be_stopped_and_does_not_leave_for_a_number(paths: RunPaths):
+    send_request(paths, "pause")
+    send_request(paths, "scale", workers=2)
+    waits = iter(range(1000))
+
+    def tick(_: float) -> None:
+        if next(waits) == 5:
+            send_request(paths, "stop")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(line.time, "sleep", tick)
+        assert wait(paths, Looks(WAITS)) is Status.STOPPED
+    assert next(waits) > 5
 
 
 def test_a_run_whose_folder_is_deleted_while_it_waits_ends(paths: RunPaths):

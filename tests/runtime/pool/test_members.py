@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lepton_kit.planning.allocation import Capacity
 from lepton_kit.runtime.pool.files import LEAST_BYTES
-from lepton_kit.runtime.pool.folder import PoolFolder, enrolled
+from lepton_kit.runtime.pool.folder import JOIN_SECONDS, PoolFolder, roll
 from lepton_kit.runtime.pool.members import (
     Entry,
     Membership,
@@ -79,17 +79,34 @@ def test_a_member_is_found_by_its_name_where_the_list_of_the_folder_is_old(
         second.tell(entry("b", 2.0, places={"one": 2}))
     monkeypatch.setattr(Path, "glob", lambda *_: iter(()))  # as a network file system may have it for 30 s
     assert [(one.run, one.places) for one in entries(pool.path)] == [("a", {}), ("b", {"one": 2})]
+    with pool.locked():
+        pool.dismiss("a")
     first.leave()
     with pool.locked():
         third = Membership(pool, "c")
         third.tell(entry("c", 3.0))
-    assert enrolled(pool.path) == ["b", "c"]
+    assert roll(pool.path) == {"b": None, "c": None}
     assert [one.run for one in entries(pool.path)] == ["b", "c"]
     for one in (second, third):
         one.leave()
 
 
-@pytest.mark.parametrize("text", [b"\xff\xfe", b"../../etc/passwd\n.hidden\n\n", b"a" * 10_000])
+def test_a_member_that_is_not_heard_is_missed_for_a_while_unless_it_has_left_or_died(pool: PoolFolder):
+    with pool.locked():
+        for name in ("heard", "dead", "lost"):
+            pool.enroll(name)
+        assert pool.call_roll(["heard", "far"], ["dead"], 100.0) == ["lost"]
+        assert roll(pool.path) == {"heard": None, "lost": 100.0}
+        assert pool.call_roll(["heard"], [], 100.0 + JOIN_SECONDS) == ["lost"]
+        assert pool.call_roll(["heard", "lost"], [], 101.0) == []
+        assert pool.call_roll(["heard"], [], 110.0) == ["lost"]
+        assert pool.call_roll(["heard"], [], 111.0 + JOIN_SECONDS) == []
+    assert roll(pool.path) == {"heard": None}
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b"../../etc/passwd\n.hidden\n\n", b"a" * 10_000, b"b soon\nc 1e9\n"]
+)
 def test_names_that_are_none_are_passed_over(pool: PoolFolder, text: bytes):
     (pool.path / "lock").write_bytes(text)
     made = Membership(pool, "a")

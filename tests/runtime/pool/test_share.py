@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
+from lepton_kit.errors import RunError
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
-from lepton_kit.runtime.places import Place
 from lepton_kit.runtime.pool import load, share
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.load import LOOK_SECONDS, ForeignLoad, busy_seconds
@@ -22,6 +19,7 @@ from lepton_kit.runtime.pool.members import entries
 from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.wishes import Wishes
 from tests.configs import any_config
+from tests.runtime.pool.lab import Lab
 
 
 def seen(others: list[float], own: float = 1.0, cores: int = 4) -> list[int | None]:
@@ -82,58 +80,6 @@ def test_waiting_for_the_disk_and_guests_that_count_twice_are_no_work(monkeypatc
 
     monkeypatch.setattr(psutil, "cpu_times", Fewer)
     assert busy_seconds() == 35.0
-
-
-class Lab:
-    """Shares of one machine with so many cores and so much memory, and what their drivers would say."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, free: int = 10**12):
-        self.folder, self.now = folder, 1e6
-        self.free = free
-        monkeypatch.setattr(share, "usable_cores", lambda: cores)
-        monkeypatch.setattr(share, "memory", lambda: (10**12, self.free))
-        monkeypatch.setattr(share, "busy_seconds", lambda: 0.0)
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(time, "time", lambda: self.now)
-        self.cores = cores
-
-    def run(self, name: str, **workers: Any) -> Any:
-        self.now += 1
-        config = any_config(workers={"count": "auto", **workers}, training={"global_batch": 64})
-        made = Share(config, name, lambda: PoolFolder(self.folder))
-        wishes = Wishes(config, self.cores)
-        grant = made.look()
-        if grant.workers:
-            made.begin(wishes)
-        roster = SimpleNamespace(members={}, own_seconds=0.0)
-        view = SimpleNamespace(
-            status=Status.RUNNING, world_size=wishes.workers, generations=[{"seconds": 0.2}], total_steps=10**9,
-            step=0, current_throughput=None,
-        )  # fmt: skip
-        return SimpleNamespace(share=made, wishes=wishes, grant=grant, roster=roster, view=view)
-
-    def follow(self, *runs: Any, settled: bool = True) -> None:
-        """A look of each, some time later; what each wished for has come true by then."""
-        for run in runs:
-            self.now += share.SETTLE_SECONDS + 1 if settled else share.FOLLOW_SECONDS
-            count = run.wishes.workers
-            run.roster.members = dict(enumerate(self.workers(run, count)))
-            if run.view.status is Status.RUNNING:
-                run.view.world_size = count
-                run.view.current_throughput = 100.0 * count
-            run.share.follow(self.now, run.wishes, run.view, run.roster)
-
-    def workers(self, run: Any, count: int) -> list[Any]:
-        """So many workers, on hosts where it may have some; those that there were stay."""
-        hosts = run.share._units
-        every = [Place(host, slot, "cpu", 1) for host in hosts for slot in range(hosts[host])]
-        there = list(run.roster.members.values())[:count]
-        while len(there) < count:
-            taken = [one.place for one in there]
-            free = [one for one in run.share.allows(every, taken) if one not in taken]
-            place = free[0] if hosts else None
-            there.append(SimpleNamespace(memory_bytes=WORKER_BYTES, place=place))
-        return there
 
 
 @pytest.fixture
@@ -240,7 +186,7 @@ def test_a_pool_that_is_lost_changes_nothing(lab: Lab, monkeypatch: pytest.Monke
     def gone(*_: object) -> list:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(share, "entries", gone)
+    monkeypatch.setattr(share, "survey", gone)
     lab.follow(a)
     assert a.wishes.workers == 4
 
@@ -265,6 +211,42 @@ def test_runs_whose_folder_is_cleared_find_each_other_again_and_nobody_takes_wha
     assert (waits.share.look().workers, a.wishes.workers) == (1, 2)
 
 
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_nobody_takes_what_a_run_holds_whose_file_somebody_has_deleted_or_spoilt(lab: Lab, spoilt: bool):
+    a, b = lab.run("a", max_workers=2), lab.run("b", max_workers=2)
+    lab.follow(a, b)
+    waits, file = lab.run("c"), lab.folder / "a.json"
+    if spoilt:
+        file.write_bytes(b"\xff" * 100)
+    else:
+        file.unlink()
+    b.wishes._limit = b.share.entry.most = 4
+    new = lab.run("d")
+    assert [one.grant.workers for one in (waits, new)] == [0, 0]
+    assert "the file of a was deleted or spoilt, and is to be written anew" in new.grant.why
+    with pytest.raises(RunError, match="the file of a was deleted or spoilt"):
+        waits.share.look()
+    lab.follow(b, settled=False)
+    assert b.wishes.workers == 2, "it takes no more"
+    lab.follow(a, settled=False)
+    assert {one.run: one.held for one in entries(lab.folder)} == {"a": 2, "b": 2, "c": 0, "d": 0}
+    a.share.leave()
+    assert waits.share.look().workers >= 1, "one that leaves is not waited for"
+
+
+def test_one_that_never_comes_back_is_forgotten_and_one_that_was_killed_at_once(lab: Lab):
+    a = lab.run("a", max_workers=4)
+    (lab.folder / "a.json").unlink()
+    waits = lab.run("b")
+    assert waits.grant.workers == 0
+    lab.now += share.JOIN_SECONDS + 1
+    assert waits.share.look().workers == 4
+    waits.share.begin(waits.wishes)
+    os.close(waits.share._membership.descriptor)  # its driver is killed
+    assert lab.run("c").grant.workers == 4
+    a.share.leave()
+
+
 def test_until_it_trains_a_run_is_taken_to_use_what_it_holds(lab: Lab):
     a = lab.run("a")
     a.view.status = Status.STARTING
@@ -283,7 +265,7 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     lab.follow(a, a)
     b.share.entry.since = lab.now - 10_000.0
     assert not b.share.look().workers
-    a.share._began = lab.now
+    a.share._trains = lab.now
     lab.follow(a)
     assert not a.wishes.suspending, "its turn has just begun"
     lab.now += share.TURN_SECONDS
@@ -292,9 +274,93 @@ def test_a_long_run_lets_one_that_has_waited_go_first_and_stops_to_go_on_later(
     assert a.wishes.suspending
     assert a.wishes.wanted.stopping
     assert not b.share.look().workers, "its worker is not gone yet"
-    a.share.wait_again()
+    a.share.wait_again(paused=False)
     assert a.share.look().before == 0
     assert b.share.look().workers == 1
+
+
+def test_a_turn_begins_with_training_and_is_longer_than_the_start_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a machine where a start takes minutes runs would do nothing but start."""
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a, b = lab.run("a"), lab.run("b")
+    b.share.entry.since = lab.now - 100_000.0
+    a.view.status, seconds = Status.STARTING, 3 * share.TURN_SECONDS
+    lab.now += seconds
+    lab.follow(a)
+    a.view.status = Status.RUNNING
+    lab.follow(a)
+    lab.now += share.TURN_SECONDS
+    b.share.look()
+    lab.follow(a)
+    assert not a.wishes.suspending
+    lab.now += share.STARTS * (seconds + 60.0)
+    b.share.look()
+    lab.follow(a)
+    assert a.wishes.suspending
+
+
+def test_one_that_its_user_has_just_paused_is_not_sent_back_into_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a, b = lab.run("a"), lab.run("b")
+    lab.follow(a)
+    b.share.entry.since = lab.now - 10_000.0
+    lab.now += share.TURN_SECONDS
+    a.wishes.apply("pause", {}, None)
+    b.share.look()
+    lab.follow(a)
+    assert not a.wishes.suspending
+    a.wishes.apply("resume", {}, None)
+    lab.follow(a)
+    assert a.wishes.suspending
+
+
+def test_one_that_was_paused_and_forgotten_gives_its_least_to_whoever_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """However important it is; and not before it was paused for a while."""
+    lab = Lab(tmp_path / "pool", monkeypatch, cores=1)
+    a = lab.run("a", priority=3)
+    lab.now += 10 * share.TURN_SECONDS
+    lab.follow(a)
+    a.view.status = Status.PAUSED
+    a.wishes.apply("pause", {}, None)
+    lab.follow(a)
+    b = lab.run("b")
+    lab.follow(a)
+    assert not a.wishes.suspending
+    lab.now += share.TURN_SECONDS
+    b.share.look()
+    lab.follow(a)
+    assert a.wishes.suspending
+    a.share.wait_again(a.wishes.paused)
+    assert a.share.first_look().why == "held back"
+    assert a.share.entry.held == 0
+    assert b.share.look().workers == 1
+
+
+def test_what_was_held_back_did_not_wait_meanwhile(lab: Lab):
+    a = lab.run("a")
+    a.share.wait_again(paused=True)
+    since = a.share.entry.since
+    a.share.come_back(100.0)
+    assert (a.share.paused, a.share.entry.since) == (True, since + 100.0)
+
+
+def test_a_run_that_began_with_a_number_shares_once_it_is_asked_to(lab: Lab):
+    a = lab.run("a", count=1)
+    a.share.leave()
+    lab.follow(a)
+    assert (a.wishes.workers, a.share.descriptors) == (1, ())
+    a.wishes.apply("scale", {"workers": "auto"}, None)
+    lab.follow(a, a)
+    assert a.wishes.workers == 4
+    b = lab.run("b")
+    lab.follow(a, b, a, b)
+    assert (a.wishes.workers, b.wishes.workers) == (2, 2)
 
 
 def test_a_stop_by_its_user_counts_for_more_than_others_turns():
@@ -305,51 +371,6 @@ def test_a_stop_by_its_user_counts_for_more_than_others_turns():
     assert (made.suspending, made.wanted.stopping) == (False, True)
     made.suspend()
     assert not made.suspending
-
-
-def slots_used(*runs: Any) -> dict[str, int]:
-    return dict(sum((Counter(run.share.entry.places) for run in runs), Counter()))
-
-
-def test_runs_on_the_same_hosts_share_their_slots_and_no_slot_is_held_twice(lab: Lab):
-    a = lab.run("a", hosts=["one:2", "two:4"])
-    assert (a.wishes.workers, slots_used(a)) == (6, {"one": 2, "two": 4})
-    lab.follow(a)
-    b = lab.run("b", hosts=["two:4", "one:2"])
-    assert (b.grant.workers, slots_used(b)) == (0, {})
-    lab.follow(a)
-    assert a.wishes.workers == 3
-    lab.follow(a, settled=False)  # three of its workers are gone by now
-    grant = b.share.look()
-    assert grant.workers == 3
-    assert slots_used(a, b) == {"one": 2, "two": 4}
-    b.share.begin(b.wishes)
-    lab.follow(b, a)
-    assert (a.wishes.workers, b.wishes.workers) == (3, 3)
-    a.share.leave()
-    lab.follow(b)
-    assert (b.wishes.workers, slots_used(b)) == (6, {"one": 2, "two": 4})
-
-
-def test_other_hosts_and_this_machine_are_other_pools(lab: Lab):
-    assert [lab.run("a").wishes.workers, lab.run("b", hosts=["one:2"]).wishes.workers] == [4, 2]
-    assert lab.run("c", hosts=["one:2", "two:2"]).wishes.workers == 4
-
-
-def test_with_the_pool_switched_off_a_run_has_all_slots(lab: Lab):
-    config = any_config(workers={"count": "auto", "hosts": ["one:2"]}, training={"global_batch": 64})
-    made = Share(config, "alone")
-    assert made.look().workers == 2
-    places = [Place("one", 0, "cpu", 1), Place("one", 1, "cpu", 1)]
-    assert made.allows(places, []) == places
-
-
-def test_a_worker_that_died_is_replaced_where_its_slot_is_kept(lab: Lab):
-    a = lab.run("a", hosts=["one:1", "two:1"])
-    lab.follow(a, a)
-    del a.roster.members[0]
-    a.share.follow(lab.now + 2, a.wishes, a.view, a.roster)
-    assert slots_used(a) == {"one": 1, "two": 1}
 
 
 def test_a_run_that_begins_while_the_folder_has_no_room_waits_in_line_and_says_why(

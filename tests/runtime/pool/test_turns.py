@@ -66,3 +66,25 @@ def test_an_endless_run_lets_an_urgent_one_go_first_and_goes_on_after_it(one_cor
         if endless.alive:
             endless.stop().wait()
     assert lk.audit(endless).exactly_once
+
+
+def test_a_run_that_was_paused_and_forgotten_lets_another_go_first_and_goes_on_when_it_is_resumed(
+    one_core: Path,
+):
+    forgotten = launched(one_core, "forgotten", 10**6, priority=3)
+    try:
+        eventually(lambda: forgotten.view().step > 0, "training")
+        forgotten.pause()
+        other = launched(one_core, "other", 2, priority=0)
+        other.wait()
+        assert states(other)[-1] == "finished"
+        assert (forgotten.status, forgotten.view().workers) == ("paused", [])
+        assert "held back" in str(forgotten.cause)
+        at = forgotten.view().step
+        forgotten.resume()
+        eventually(lambda: forgotten.view().step > at, "it goes on")
+        assert "held back" not in str(forgotten.cause)
+    finally:
+        if forgotten.alive:
+            forgotten.stop().wait()
+    assert lk.audit(forgotten).exactly_once
