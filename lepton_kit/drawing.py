@@ -97,6 +97,23 @@ def words(x: float, y: float, text: str, anchor: str = "start", colour: str = GR
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}"{more}>{escape(text)}</text>'
 
 
+def short(name: str, most: int = 40) -> str:
+    """A name of at most so many letters, without its middle: both its ends may tell it from others.
+
+    >>> short("a-name-that-goes-on-and-on-7", 13)
+    'a-name-…d-on-7'
+    """
+    if len(name) <= most:
+        return name
+    return f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
+
+
+def label(x: float, y: float, name: str, colour: str = GREY) -> str:
+    """A name as one line of text; of a long one the ends, and the whole where the pointer rests on it."""
+    text = words(x, y, short(name), colour=colour)
+    return text if len(name) == len(short(name)) else f"<g><title>{escape(name)}</title>{text}</g>"
+
+
 def curve(across: np.ndarray, up: np.ndarray, colour: str, steps: bool = False, more: str = "") -> str:
     """A line through points; one that is not finite breaks it, ``steps`` holds a value until the next one."""
     path, pen, before = [], "M", 0.0

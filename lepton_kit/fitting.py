@@ -219,7 +219,7 @@ def reached(run: Run, *, finished: bool) -> tuple[list[Any] | None, dict[str, An
     final = run.directory / "final"
     folders = state.checkpoint_folders(run.paths.checkpoints)
     if finished and (final / state.FINAL).exists():
-        folder, arrays = final, state.load_final(final)
+        folder, arrays = final, state.load_final(final, CALLBACKS)
     elif folders:
         folder, arrays = state.load_newest(run.paths.checkpoints)
     else:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lepton_kit.client.run import Run, open_run
+from lepton_kit.client.curves import along, points, smooth
+from lepton_kit.client.run import Run
 from lepton_kit.deploy.modelcard import sections
 from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.scoring import wilson
 from lepton_kit.drawing import SVG, Picture, still
-from lepton_kit.errors import CompressionError, ConfigError, DataError, writing
+from lepton_kit.errors import CompressionError, ConfigError, DataError, LeptonError, writing
+from lepton_kit.rundir import find_run
 from lepton_kit.rundir.view import RunView, main_metric
 
 if TYPE_CHECKING:
@@ -50,11 +52,12 @@ class Comparison:
 
     `options` holds what differs in the configurations, `figures` the last figures, `cards` the compressed models,
     `curves` the points of a quantity; `figure` draws them and `save` writes a page. ``notes`` say what makes the runs
-    unequal beyond that.
+    unequal beyond that. ``unreadable`` has the ids of runs that were left out, with the reason.
     """
 
-    def __init__(self, runs: Sequence[Run]):
+    def __init__(self, runs: Sequence[Run], unreadable: Mapping[str, str] | None = None):
         self.runs = tuple(runs)
+        self.unreadable = dict(unreadable or {})
         self.names = _distinct(self.runs)
         self._views = [run.view() for run in self.runs]
 
@@ -81,7 +84,7 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """What is to be known before one run is called better than another."""
-        found = []
+        found = [f"Left out, as it can't be read: {name} ({why})." for name, why in self.unreadable.items()]
         contents = [run.config.frozen.content if run.config.frozen else None for run in self.runs]
         if len(set(contents)) > 1:
             found.append(
@@ -146,12 +149,12 @@ class Comparison:
         self._check(quantity, x, smoothing)
         parts = []
         for name, view in zip(self.names, self._views, strict=True):
-            steps, values = _points(view, quantity)
+            steps, values = points(view, quantity)
             parts.append(
                 pd.DataFrame(
                     {
                         "run": name,
-                        x: _along(view, steps, x),
+                        x: along(view, steps, x),
                         "value": values,
                         "smoothed": smooth(values, smoothing),
                     }
@@ -218,10 +221,11 @@ class Comparison:
         return path
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for JSON: runs, notes, options and figures."""
+        """Plain types, for JSON: runs, those that can't be read, notes, options and figures."""
         figures = self.figures()
         return {
             "runs": {name: run.id for name, run in zip(self.names, self.runs, strict=True)},
+            "unreadable": self.unreadable,
             "notes": self.notes,
             "options": self.options().to_dict("index"),
             "figures": {
@@ -248,7 +252,8 @@ class Comparison:
 def compare(*runs: Run | str | Path | Iterable[Run], runs_dir: str | Path | None = None) -> Comparison:
     """Put runs beside each other, by object, id, beginning of an id or path; or all of a list such as `runs` gives.
 
-    Raises `RunError` for one that is not there, `ConfigError` for fewer than two.
+    One that can't be read is left out and named with the reason. Raises `RunError` for one that is not there,
+    `ConfigError` for fewer than two, or where fewer than two can be read.
 
     >>> lk.compare("wide", "narrow").figure("val_accuracy", smoothing=0.6)  # doctest: +SKIP
     """
@@ -256,32 +261,29 @@ def compare(*runs: Run | str | Path | Iterable[Run], runs_dir: str | Path | None
     for one in runs:
         some = one if isinstance(one, Iterable) and not isinstance(one, str | Path) else [one]
         for each in some:
-            run = each if isinstance(each, Run) else open_run(each, runs_dir)
+            run = each if isinstance(each, Run) else Run(find_run(each, runs_dir))
             found[run.directory] = run
     if len(found) < 2:
         raise ConfigError(
             "runs", given=[run.id for run in found.values()], rule="at least two runs to compare"
         )
-    for run in found.values():
-        _ = run.config  # one that can't be read is told by name, before anything is drawn
-    return Comparison(list(found.values()))
+    unreadable = {run.id: why for run in found.values() if (why := _unreadable(run)) is not None}
+    readable = [run for run in found.values() if run.id not in unreadable]
+    if len(readable) < 2:
+        told = "; ".join(f"{name} can't be read ({why})" for name, why in unreadable.items())
+        raise ConfigError("runs", given=[*unreadable], rule=f"at least two that can be read: {told}")
+    return Comparison(readable, unreadable)
 
 
-def smooth(values: np.ndarray, weight: float) -> np.ndarray:
-    """A running mean that forgets: each value counts ``weight`` times as much as the next; NaN is passed over.
-
-    Divided by the sum of its weights, so that it begins at the first value and not at 0.
-
-    >>> smooth(np.array([1.0, 3.0]), 0.5).round(3).tolist()
-    [1.0, 2.333]
-    """
-    found = np.asarray(values, np.float64).copy()
-    mean = total = 0.0
-    for place, value in enumerate(found):
-        if np.isfinite(value):
-            mean, total = weight * mean + (1 - weight) * value, weight * total + (1 - weight)
-            found[place] = mean / total
-    return found
+def _unreadable(run: Run) -> str | None:
+    """Why a run can't be compared, if it can't."""
+    try:
+        _ = run.config
+        run.view()
+        _ = run.status
+    except LeptonError as failure:
+        return str(failure)
+    return None
 
 
 def _distinct(runs: Sequence[Run]) -> list[str]:
@@ -358,30 +360,3 @@ def _of_card(run: Run) -> tuple[sections.Metric, ...]:
     except DataError:
         return ()
     return facts.outputs[0].metrics if facts.outputs else ()
-
-
-def _points(view: RunView, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a quantity: of the loss one a step, of a metric one a report, on validation one an epoch."""
-    if quantity == "loss":
-        return view.steps + 1, view.loss.copy()
-    if quantity in view.metrics:
-        values = view.metrics[quantity]
-        return view.report_steps.array[: len(values)].copy(), values.copy()
-    rows = [
-        (epoch["step"], epoch[quantity])
-        for epoch in view.epochs
-        if isinstance(epoch.get(quantity), int | float)
-    ]
-    table = np.asarray(rows, np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
-
-
-def _along(view: RunView, steps: np.ndarray, x: str) -> np.ndarray:
-    if x == "step":
-        return steps
-    if x == "epoch":
-        return np.asarray(steps / (view.plan.get("steps_per_epoch") or max(view.step, 1)))
-    if not len(view.time):
-        return np.full(len(steps), np.nan)
-    began = view.first_time if view.first_time is not None else view.time[0]
-    return np.asarray(np.interp(steps, view.steps + 1, np.maximum.accumulate(view.time) - began))

@@ -87,7 +87,7 @@ def draw(
         )
         parts.append(f"<g><title>{escape(words)}</title>{line}{dots}</g>")
     for row, left, name, place in legend:
-        parts.append(drawing.words(left, 14 + LINE * (row + 1), name, colour=COLOURS[place % len(COLOURS)]))
+        parts.append(drawing.label(left, 14 + LINE * (row + 1), name, COLOURS[place % len(COLOURS)]))
     text = f"{title} over {TITLES.get(x, x)} of {', '.join(found.names)}"
     return Picture(drawing.svg(parts, HEIGHT, text), text)
 
@@ -146,7 +146,7 @@ def _legend(names: list[str]) -> Iterator[tuple[int, float, str, int]]:
     """Row, left end, name and number of each run; on as many rows as are needed."""
     row, left = 0, float(LEFT)
     for place, name in enumerate(names):
-        width = LETTER * len(name) + 18
+        width = LETTER * len(drawing.short(name)) + 18
         if left + width > WIDTH - RIGHT and left > LEFT:
             row, left = row + 1, float(LEFT)
         yield row, left, name, place

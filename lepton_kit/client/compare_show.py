@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lepton_kit import drawing
 from lepton_kit.client.compare_picture import COLOURS, POINTS, Compared
 from lepton_kit.deploy.report.show import neutral
 from lepton_kit.rundir.decimate import thin
@@ -95,12 +96,12 @@ def _curves(
         line = {"color": COLOURS[place % len(COLOURS)], "dash": dash, "width": 1.8}
         shown = {
             "legendgroup": run,
-            "name": run,
+            "name": drawing.short(run),
             "line": line,
             "mode": "lines+markers" if len(rows) < 13 else "lines",
         }
         hover = f"%{{y:.4g}} at {x} %{{x:,.4g}}<extra>{escaping.escape(run)}, {name}</extra>"
-        known = any(trace.name == run and trace.showlegend for trace in figure.data)
+        known = any(trace.legendgroup == run and trace.showlegend for trace in figure.data)
         if smoothing > 0:
             faint = _thinned(rows[x], rows["value"])
             figure.add_scatter(

@@ -159,14 +159,16 @@ class Run(AskedRun):
     def model(self) -> Any:
         """The trained Keras model; while the run goes on or was cut off, the last checkpoint's. Loads TensorFlow."""
         from lepton_kit import models
+        from lepton_kit.models.custom import CODE
         from lepton_kit.models.objects import own_classes
-        from lepton_kit.training import state
+        from lepton_kit.training import state, sums
 
         if self.config.quantization_aware is not None:
             from lepton_kit.compression.quantization import qat  # noqa: F401  registers the layers that the model holds
         stored = self.paths.final_model.with_suffix(".pkl")
         for kind, path in (("object", stored), ("keras", self.paths.final_model)):
             if path.exists():
+                sums.check(path.parent, path.name, CODE)
                 with own_classes():
                     return models.build({"kind": kind, "path": str(path)}, self.directory, self.config.seed)
         folders = state.checkpoint_folders(self.paths.checkpoints)

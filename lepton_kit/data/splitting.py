@@ -144,8 +144,6 @@ def draw_splits(
 
 def _drawn(rows: np.ndarray, wanted: int, values: np.ndarray | None, whole: bool, seed: int) -> np.ndarray:
     """About ``wanted`` of these rows."""
-    if not wanted or not len(rows):
-        return rows[:0]
     if wanted >= len(rows):
         return rows
     here = None if values is None else values[rows]

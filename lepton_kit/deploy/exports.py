@@ -20,10 +20,11 @@ from lepton_kit.deploy.comparing import HALF_TOLERANCE, TOLERANCE, allowed, comp
 from lepton_kit.deploy.modelcard.card import check_folder
 from lepton_kit.deploy.runners import of_keras, open_runner, samples_of
 from lepton_kit.deploy.splits import first_rows, store_samples
-from lepton_kit.deploy.subject import is_run, prepare, store_model
+from lepton_kit.deploy.subject import final_model, is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, writing
 from lepton_kit.models.payload import copy_code
 from lepton_kit.processes.isolated import Call, Workshop
+from lepton_kit.training import sums
 
 SUFFIXES = {"keras": ".keras", "saved_model": "", "litert": ".tflite", "onnx": ".onnx"}
 COMPARED = 16
@@ -90,6 +91,8 @@ def export(
             )
             found[name] = Exported(name, path, values["difference"], values["samples"], values["allowed"])
 
+        sums.note(folder, [one.path.name for one in found.values() if one.path.is_file()])
+
         def raw(preprocessing: Path, wanted: list[str]) -> dict[str, dict[str, Any]]:
             result: dict[str, dict[str, Any]] = run(
                 "lepton_kit.deploy.raw_model:write",
@@ -124,8 +127,8 @@ def _store(samples: Any, home: Path) -> list[list[Any]]:
 def _subject(subject: Any, data: Any, home: Path) -> tuple[Path, Beside]:
     """The ``.keras`` file of what is exported, and what is known to go beside it."""
     if is_run(subject):
-        final = Path(subject.directory) / "final" / "model.keras"
-        if final.is_file():
+        final = final_model(subject)
+        if final is not None:
             return final, Beside.of_run(subject)
         network = subject.model()
         return store_model(network, home), Beside.of_run(subject, network)

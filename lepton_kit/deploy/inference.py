@@ -23,7 +23,7 @@ from lepton_kit.data.structure import Arrays, first, items
 from lepton_kit.data.writing import allocated
 from lepton_kit.deploy.report.rows import Figure
 from lepton_kit.deploy.runners import format_of, samples_of
-from lepton_kit.deploy.subject import is_run, prepare, store_model
+from lepton_kit.deploy.subject import final_model, is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.hosts import read_hosts
 from lepton_kit.processes.isolated import child_environment
@@ -288,6 +288,5 @@ def _model_file(subject: Any, home: Path) -> Path:
             raise CompressionError(str(failure)) from None
         return path.absolute()
     if is_run(subject):
-        final = Path(subject.directory) / "final" / "model.keras"
-        return (final if final.is_file() else store_model(subject.model(), home)).absolute()
+        return (final_model(subject) or store_model(subject.model(), home)).absolute()
     return store_model(subject, home).absolute()

@@ -9,6 +9,8 @@ from lepton_kit.deploy.predict import Predictor
 from lepton_kit.deploy.runners import format_of, open_runner
 from lepton_kit.errors import ConfigError, ModelError
 from lepton_kit.models import trust as trusted
+from lepton_kit.models.custom import CODE
+from lepton_kit.training import sums
 
 PLACES = {"keras": "model.keras", "saved_model": "model", "litert": "model.tflite", "onnx": "model.onnx"}
 """Format -> the name of its file or folder in a folder of exports, in the order in which they are looked for."""
@@ -21,7 +23,8 @@ def load(
 
     ``format`` (keras, saved_model, litert, onnx) picks one of a folder's. LiteRT and ONNX do not load TensorFlow.
     A ``custom.pkl`` beside a ``.keras`` file is code that runs: one from elsewhere is loaded only with ``trust``, and from
-    then on. Raises `ModelError` where there is no model, or code that is not trusted, `DataError` where its preprocessing is not beside it.
+    then on. Raises `ModelError` where there is no model, or code that is not trusted, `DataError` where its preprocessing is not beside it,
+    `RunError` that names a file which is not as it was written.
 
     >>> load("missing.keras")
     Traceback (most recent call last):
@@ -33,6 +36,7 @@ def load(
         trusted.trust(model)
     elif model.suffix == ".keras":
         trusted.check(model)
+    sums.check(model.parent, model.name, CODE)
     how, read = sidecars.read(model)
     return Predictor(
         how, read, open_runner(model, threads), file=lambda home: model.absolute(), name=str(model)

@@ -14,17 +14,20 @@ from lepton_kit.data.preprocessing import Preprocessing
 from lepton_kit.errors import DataError
 from lepton_kit.models import answers
 from lepton_kit.models.answers import Answer
+from lepton_kit.models.description import FILE as DESCRIPTION
 from lepton_kit.models.description import description
+from lepton_kit.training import sums
 
 INSIDE = "assets.extra"
 """The folder of a SavedModel for files that TensorFlow leaves alone."""
 
 
 def write(folder: Path, how: Preprocessing, read: tuple[Answer, ...]) -> None:
-    """Write both files into a folder, each whole or not at all."""
+    """Write both files into a folder, each whole or not at all, and note their sums."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((preprocessing.SIDECAR, how.to_json()), (answers.FILE, answers.to_json(read))):
         put(folder / name, text)
+    sums.note(folder, (preprocessing.SIDECAR, answers.FILE))
 
 
 def put(path: Path, text: str) -> None:
@@ -46,8 +49,9 @@ def home_of(model: Path) -> Path:
 
 
 def read(model: Path) -> tuple[Preprocessing, tuple[Answer, ...]]:
-    """(preprocessing, how outputs read) of a model file or SavedModel folder. Raises `DataError`."""
+    """(preprocessing, how outputs read) of a model file or SavedModel folder. Raises `DataError`, `RunError` for damaged ones."""
     folder = home_of(model)
+    sums.check(folder, preprocessing.SIDECAR, answers.FILE)
     return preprocessing.load(folder / preprocessing.SIDECAR), answers.load(folder / answers.FILE)
 
 
@@ -64,6 +68,7 @@ def of_run(run: Any, network: Any = None) -> tuple[Preprocessing, tuple[Answer, 
 
         prepared = run.data().prepare()
         return of_data(prepared, describe(network, prepared.train.part(slice(0, 1)).x))
+    sums.check(final, DESCRIPTION)
     return of_data(run.data().prepare(), description({"kind": "keras", "path": "model.keras"}, final))
 
 

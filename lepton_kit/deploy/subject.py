@@ -15,8 +15,11 @@ import numpy as np
 from lepton_kit.compression.layers import check_names
 from lepton_kit.data.structure import form, items, joined
 from lepton_kit.errors import CompressionError, ModelError, why_not_written
+from lepton_kit.models.custom import CODE
+from lepton_kit.models.payload import FILE, store
 from lepton_kit.rundir.paths import RunPaths
 from lepton_kit.rundir.trash import check_in_place
+from lepton_kit.training import sums
 
 INPUT = "input"
 
@@ -93,10 +96,14 @@ def compresses(subject: Any) -> bool:
 
 
 def _run_model(run: Any, home: Path) -> Path:
-    final = Path(run.directory) / "final" / "model.keras"
-    if final.is_file():
-        return final
-    return store_model(run.model(), home)
+    return final_model(run) or store_model(run.model(), home)
+
+
+def final_model(run: Any) -> Path | None:
+    """The ``.keras`` file that a run has left at its end, if it has. Raises `RunError` where it is damaged."""
+    final = Path(run.directory) / "final" / FILE
+    sums.check(final.parent, final.name, CODE)
+    return final if final.is_file() else None
 
 
 def store_model(subject: Any, home: Path) -> Path:
@@ -107,8 +114,6 @@ def store_model(subject: Any, home: Path) -> Path:
             raise CompressionError(f"{path}: expected a .keras file that exists")
         _check_file(path)
         return path
-    from lepton_kit.models.payload import FILE, store
-
     spec = store(subject, home / INPUT)
     if spec["kind"] == "lepton":
         raise CompressionError(f"{subject!r} has no weights yet; train it before it is compressed")

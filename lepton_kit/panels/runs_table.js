@@ -104,9 +104,9 @@ export default {
     };
     const look = () => {
       const seen = el.isConnected && el.offsetParent !== null && document.visibilityState === "visible";
-      if (!seen || waiting || Date.now() - asked < pause) return;
+      if (!seen || waiting || performance.now() - asked < pause) return;
       waiting = true;
-      asked = Date.now();
+      asked = performance.now();
       model.send({ kind: "look" });
     };
     const events = "change:columns change:rows change:selected change:sort change:empty change:more";

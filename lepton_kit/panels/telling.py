@@ -100,7 +100,7 @@ def _progress(view: RunView) -> str:
             epoch = min(begun, view.plan.get("epochs") or math.inf)
             line = f"epoch {epoch} of {view.plan.get('epochs', '?')} · {line}"
         if view.done:
-            line += f" · took {duration(_took(view))}"
+            line += f" · took {duration(view.seconds)}"
         elif view.status is Status.RUNNING:
             line += f" · {duration(view.eta_seconds)} left (estimated)"
         if view.awaited:
@@ -110,12 +110,6 @@ def _progress(view: RunView) -> str:
         f'aria-label="progress of the run" style="margin:8px 0 3px"><div style="width:{share:.1f}%"></div></div>'
         f'<div class="lk-note">{line}</div>'
     )
-
-
-def _took(view: RunView) -> float | None:
-    if view.first_time is None or view.last_time is None:
-        return None
-    return view.last_time - view.first_time
 
 
 def _tiles(view: RunView) -> str:

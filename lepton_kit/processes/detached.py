@@ -8,6 +8,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lepton_kit.errors import DeviceError
+from lepton_kit.processes import limits
 from lepton_kit.processes.program import command
 
 
@@ -28,18 +30,27 @@ def start_detached(
     """Run a module of this package in a session of its own; what it prints is added to the file ``log``.
 
     It keeps the ``descriptors``, such as that of a lock. While this process is here, a thread takes the other's exit
-    status so that no zombie stays.
+    status so that no zombie stays. Raises `DeviceError` where there may be no more processes or threads.
     """
-    with open(log, "ab", opener=private) as file:
-        process = subprocess.Popen(
-            command(module, *arguments),
-            stdin=stdin,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            start_new_session=True,
-            pass_fds=tuple(descriptors),
-            bufsize=0,
-        )
-    threading.Thread(target=process.wait, daemon=True, name=f"exit-of-{process.pid}").start()
+    process = None
+    try:
+        with open(log, "ab", opener=private) as file:
+            process = subprocess.Popen(
+                command(module, *arguments),
+                stdin=stdin,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                start_new_session=True,
+                pass_fds=tuple(descriptors),
+                bufsize=0,
+            )
+        threading.Thread(target=process.wait, daemon=True, name=f"exit-of-{process.pid}").start()
+    except (OSError, RuntimeError) as failure:
+        if process is not None:
+            process.kill()
+            process.wait()
+        if (why := limits.told(failure)) is not None:
+            raise DeviceError(f"a process of its own can't be started: {why}") from None
+        raise
     return process

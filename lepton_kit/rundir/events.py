@@ -23,6 +23,24 @@ BACKLOG_LIMIT = 100_000
 """Events held in memory while the disk is full, before the oldest ones are given up."""
 
 
+class Clock:
+    """Unix time as it was when this began, and what has passed since: a system's clock that is set meanwhile changes no duration.
+
+    What passes while the machine sleeps counts, where the system knows it (Linux).
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - _passed()
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self._ahead + _passed()
+
+
+def _passed() -> float:
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class EventLog:
     """Appends events as JSON lines; while the disk is full it keeps them in memory and tries again.
 
@@ -34,6 +52,7 @@ class EventLog:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._backlog: deque[bytes] = deque()
         self._torn = _is_torn(self._descriptor)
+        self._clock = Clock()
         self.given_up = 0
 
     @property
@@ -53,7 +72,7 @@ class EventLog:
 
     def append(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Add an event; returns it with its time."""
-        event = {"time": round(time.time(), 3), "kind": kind, **fields}
+        event = {"time": round(self._clock.now(), 3), "kind": kind, **fields}
         self._backlog.append(json.dumps(event, separators=(",", ":"), default=_plain).encode() + b"\n")
         if len(self._backlog) > BACKLOG_LIMIT:
             self._backlog.popleft()

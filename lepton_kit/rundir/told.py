@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from lepton_kit.rundir.view import RunView
 
 
-def describe(view: RunView, now: float | None = None) -> str:
+def describe(view: RunView) -> str:
     """One line of progress for a terminal or a status label."""
-    now = time.time() if now is None else now
     total = view.total_steps
     parts = [str(view.status)]
     if total:

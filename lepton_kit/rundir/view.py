@@ -69,6 +69,7 @@ class RunView:
         """Events that were passed over because their fields are not those of their kind."""
         self.first_time: float | None = None
         self.last_time: float | None = None
+        self._passed = 0.0
         self.ranks = Ranks()
         """Where the time of each rank goes, and which one holds the others up."""
         self.recuts: list[dict[str, Any]] = []
@@ -110,7 +111,10 @@ class RunView:
         """
         check(event)
         if self.first_time is None:
-            self.first_time = event["time"]
+            self.first_time = self.last_time = event["time"]
+        self._passed += max(
+            0.0, event["time"] - self.last_time
+        )  # a later driver may have found the clock set back
         self.last_time = event["time"]
         apply = getattr(self, f"_on_{event['kind']}", None)
         if apply is not None:
@@ -155,11 +159,7 @@ class RunView:
     @property
     def seconds(self) -> float | None:
         """Time from the first event to the last."""
-        return (
-            None
-            if self.first_time is None or self.last_time is None
-            else round(self.last_time - self.first_time, 1)
-        )
+        return None if self.first_time is None else round(self._passed, 1)
 
     @property
     def done(self) -> bool:
@@ -307,7 +307,7 @@ class RunView:
         self.learning_rate = event.get("learning_rate", self.learning_rate)
         self.step = last
         self._recent.append((event["time"], seconds, samples, count))
-        while len(self._recent) > 1 and self._recent[0][0] < event["time"] - RATE_WINDOW_SECONDS:
+        while len(self._recent) > 1 and abs(event["time"] - self._recent[0][0]) > RATE_WINDOW_SECONDS:
             self._recent.popleft()
 
     def _on_weights(self, event: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from lepton_kit.errors import LeptonError
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.rundir import RunPaths, Status, lock
 from lepton_kit.runtime.driver import Driver
-from lepton_kit.runtime.failing import write_failure
+from lepton_kit.runtime.failing import could_not_start, write_failure
 from lepton_kit.runtime.group import WorkerGroup
 from lepton_kit.runtime.hosts.executor import HostsExecutor
 from lepton_kit.runtime.local import LocalExecutor, Started
@@ -134,7 +134,7 @@ class _Runner:
         cause = str(failure)
         if not isinstance(failure, LeptonError):
             traceback.print_exc()
-            cause = f"the driver could not start: {type(failure).__name__}: {failure}"
+            cause = could_not_start(failure)
         if self._held is not None:  # else another driver has the run, and speaks for it
             write_failure(self._paths.root, cause)
         print(cause, file=sys.stderr)

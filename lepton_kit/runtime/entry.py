@@ -17,9 +17,9 @@ def main(arguments: list[str]) -> int:
         parser.add_argument("--lock", type=int)
         known, _ = parser.parse_known_args(arguments)
         if known.run is not None and known.lock is not None:
-            from lepton_kit.runtime.failing import write_failure
+            from lepton_kit.runtime.failing import could_not_start, write_failure
 
-            write_failure(Path(known.run), f"the driver could not start: {type(failure).__name__}: {failure}")
+            write_failure(Path(known.run), could_not_start(failure))
         raise
     return command.main(arguments)
 

@@ -11,6 +11,16 @@ from pathlib import Path
 TAIL_BYTES = 1 << 13
 
 
+def could_not_start(failure: BaseException) -> str:
+    """Why a driver did not start, in words."""
+    with contextlib.suppress(Exception):  # of a package whose libraries can't be loaded
+        from lepton_kit.processes import limits
+
+        if (why := limits.told(failure)) is not None:
+            return f"the driver could not start: {why}"
+    return f"the driver could not start: {type(failure).__name__}: {failure}"
+
+
 def write_failure(folder: Path, cause: str) -> None:
     """Leave a cause where readers look. Only who holds the run's lock may."""
     with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lepton_kit.processes import limits
 from lepton_kit.processes.program import command
 from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.energy.meter import EnergyMeter
@@ -215,7 +216,7 @@ class LocalExecutor:
                     self._failure = cause
                 case messages.Exited(worker=number, code=code, said=said) if number in self._workers:
                     ended = self._workers[number]
-                    ended.exit_code, ended.said = code, said
+                    ended.exit_code, ended.said = code, said or self._no_more(number, code)
                     ended.over_since = ended.over_since or time.monotonic()
         if not self._connection.closed:
             return
@@ -232,6 +233,12 @@ class LocalExecutor:
         self._start_zygote()
         self._losses.append(Loss("the process that forks the workers has died"))
 
+    def _no_more(self, number: int, code: int | None) -> str | None:
+        """Why a worker ended by itself, where it could start no more threads."""
+        if code not in (1, -signal.SIGABRT):
+            return None
+        return limits.told_in(Path(self.log).with_name(f"worker-{number}.log"), Path(self.log))
+
     def _why_not_started(self) -> str | None:
         """Why the zygote could not even start, in words; None of one that did, or that somebody has killed."""
         said = self._failure
@@ -246,7 +253,9 @@ class LocalExecutor:
         if said is None and (killed or code in (None, 0, -signal.SIGTERM)):
             return None
         words = (
-            said or f"{describe(code, None, short)}; its last words: {last_words(Path(self.log)) or 'none'}"
+            said
+            or limits.told_in(Path(self.log))
+            or f"{describe(code, None, short)}; its last words: {last_words(Path(self.log)) or 'none'}"
         )
         return f"TensorFlow and what belongs to it can't be loaded: {words}"
 

@@ -8,6 +8,7 @@ program.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -38,14 +39,16 @@ def fixed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def branch_off(descriptor: int, added: Mapping[str, str], serving: Connection) -> None:
-    """Fork the nursery from a loaded zygote, as a grandchild that nobody has to wait for."""
-    child = os.fork()
-    if child == 0:
-        if os.fork() == 0:
-            serving.close()
-            zygote.end_after(lambda: serve(Connection(socket.socket(fileno=descriptor)), added))
-        os._exit(0)
-    os.waitpid(child, 0)
+    """Fork the nursery from a loaded zygote, as a grandchild that nobody has to wait for; a launch can do without one."""
+    with contextlib.suppress(OSError):  # no memory, or no more processes
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(OSError):
+                if os.fork() == 0:
+                    serving.close()
+                    zygote.end_after(lambda: serve(Connection(socket.socket(fileno=descriptor)), added))
+            os._exit(0)
+        os.waitpid(child, 0)
     os.close(descriptor)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
+from lepton_kit.processes import limits
 from lepton_kit.runtime.wire import Connection, pair
 from lepton_kit.training import messages
 
@@ -150,7 +151,7 @@ def serve(connection: Connection) -> int:
                 try:
                     pid = os.fork()
                 except OSError as failure:  # no memory, say
-                    said = f"could not be forked: {failure.strerror}"
+                    said = f"could not be forked: {limits.told(failure) or failure.strerror}"
                     connection.send(messages.Exited(worker=message.worker, code=None, said=said))
                     os.close(message.descriptor)
                     continue

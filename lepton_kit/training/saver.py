@@ -17,7 +17,7 @@ import numpy as np
 from lepton_kit.data.prepared import PreparedData
 from lepton_kit.errors import FULL, LeptonError, RunError, why_not_written
 from lepton_kit.rundir.held import named
-from lepton_kit.training import beside, logged, messages, state
+from lepton_kit.training import beside, logged, messages, state, sums
 from lepton_kit.training.handover import Handed
 from lepton_kit.training.validation import Validation
 
@@ -170,6 +170,7 @@ def _save_final(
         os.replace(temporary, target / name)
     metrics.without(model)
     models.store(model, target)
+    sums.note(target, sorted(file.name for file in target.iterdir()))
 
 
 def _sidecars(model: Any, data: PreparedData) -> dict[str, str]:

@@ -188,8 +188,12 @@ def load_extra(path: Path, name: str) -> bytes:
         return b""
 
 
-def load_final(folder: Path) -> list[np.ndarray]:
-    """The arrays of a run's ``final/`` folder: the model's variables, then the optimizer's. Raises `RunError`."""
+def load_final(folder: Path, *names: str) -> list[np.ndarray]:
+    """The arrays of a run's ``final/`` folder: the model's variables, then the optimizer's.
+
+    Raises `RunError` where they, or the files ``names`` that go with them, are damaged.
+    """
+    sums.check(folder, FINAL, *names)
     return _load_arrays(folder / FINAL)
 
 

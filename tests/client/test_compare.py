@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit import cli
-from lepton_kit.client.compare import Comparison, Figure, compare, smooth
+from lepton_kit.client.compare import Comparison, Figure, compare
+from lepton_kit.client.curves import smooth
 from lepton_kit.client.run import Run
 from lepton_kit.config import FrozenData
 from lepton_kit.deploy.modelcard.sections import DataFacts, Facts, Metric, OutputCard
@@ -23,6 +25,7 @@ from lepton_kit.deploy.report.rows import Figure as CardFigure
 from lepton_kit.deploy.report.rows import Row
 from lepton_kit.deploy.report.scoring import wilson
 from lepton_kit.errors import ConfigError, RunError
+from lepton_kit.panels.compare import ComparePanel
 from lepton_kit.rundir import EventLog, lock
 from tests.client.test_table import make
 from tests.configs import any_config
@@ -232,8 +235,43 @@ def test_fewer_than_two_runs_are_no_comparison(folder: Path):
     with pytest.raises(RunError, match="other is no run"):
         compare("wide", "other", runs_dir=folder)
     (lk.open_run("wide", folder).paths.config).write_text("{")
-    with pytest.raises(ConfigError):
+    with pytest.raises(
+        ConfigError, match=r"at least two that can be read: wide-2026\S+ can't be read \(.*config\.yaml"
+    ):
         compare(*lk.runs(folder))
+
+
+def test_runs_that_cannot_be_read_are_named_and_the_others_compared(folder: Path, capsys):
+    make(folder, "spoilt-20260103-000000-0003").paths.config.write_text("{")
+    make(folder, "logless-20260104-000000-0004").paths.events.unlink()
+    (folder / "logless-20260104-000000-0004" / "events.jsonl").mkdir()
+    found = compare(lk.runs(folder))
+    assert found.names == ["wide", "narrow"]
+    assert list(found.unreadable) == ["spoilt-20260103-000000-0003", "logless-20260104-000000-0004"]
+    assert "config.yaml" in found.unreadable["spoilt-20260103-000000-0003"]
+    for name, why in found.unreadable.items():
+        note = f"Left out, as it can't be read: {name} ({why})."
+        assert note in found.notes
+        assert f"- {note}" in found.to_markdown()
+        assert html.escape(note) in ComparePanel(found).tables.value
+    assert found.to_dict()["unreadable"] == found.unreadable
+    assert cli.main(["--runs-dir", str(folder), "compare", "wide", "spoilt", "narrow"]) == 0
+    assert "can't be read: spoilt-20260103-000000-0003" in capsys.readouterr().out
+
+
+def test_a_long_name_is_cut_in_the_legend_and_whole_under_the_pointer(folder: Path):
+    name = "a" * 50 + "<b>" + "z" * 47
+    lk.open_run("wide", folder).name = name
+    found = lk.compare(lk.runs(folder))
+    cut = "a" * 20 + "…" + "z" * 19
+    for smoothing in (0.0, 0.5):
+        svg = found.picture("loss", smoothing=smoothing).svg
+        assert f"<title>{html.escape(name)}</title><text " in svg
+        assert f">{cut}</text>" in svg
+        assert f">{html.escape(name)}</text>" not in svg
+        figure = found.figure("loss", "accuracy", smoothing=smoothing)
+        assert [trace.name for trace in figure.data if trace.showlegend] == [cut, "narrow"]
+        assert any(html.escape(name) in str(trace.hovertemplate) for trace in figure.data)
 
 
 def test_a_page_holds_plots_and_tables_and_escapes_names(folder: Path, tmp_path: Path):

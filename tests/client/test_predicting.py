@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lepton_kit.cli import main
 from lepton_kit.client.launch import plan
 from lepton_kit.client.run import Run
 from lepton_kit.errors import ConfigError, DataError, RunError
+from lepton_kit.fitting import reached
 from lepton_kit.rundir import EventLog, RunPaths
 from lepton_kit.training import job, saver, state
 
@@ -34,7 +36,7 @@ def trained(folder: Path, finished: bool = True, **options: Any) -> tuple[Run, A
     status = "finished" if finished else "stopped"
     EventLog(paths.events).append("status", status=status, cause=None, driver_pid=1)
     if finished:
-        saver.save_final(paths.root, model, model.variables, b"", planned.prepared)
+        saver.save_final(paths.root, model, model.variables, pickle.dumps({"seen": 3}), planned.prepared)
     else:
         arrays = [variable.numpy() for variable in model.variables]
         state.save_checkpoint(paths.checkpoints, 12, arrays, EMPTY)
@@ -73,6 +75,53 @@ def test_a_finished_run_answers_without_its_data_and_an_older_one_from_them(tmp_
     shutil.move(tmp_path / "gone", run.directory / "data")
     for name in ("preprocessing.json", "answers.json"):  # as an earlier version left it
         (run.directory / "final" / name).unlink()
+    pd.testing.assert_frame_equal(Run(run.paths).predict(X), before)
+
+
+def spoil(file: Path) -> None:
+    """Another last digit in text, which stays valid; another byte in the middle of anything else."""
+    content = file.read_bytes()
+    if file.suffix == ".json":
+        places = [place for place, one in enumerate(content) if chr(one).isdigit()]
+        place, other = places[-1], b"2" if content[places[-1]] == ord("1") else b"1"
+        file.write_bytes(content[:place] + other + content[place + 1 :])
+        json.loads(file.read_text())
+    else:
+        place = len(content) // 2
+        file.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("preprocessing.json", ("predict", "report", "export", "load")),
+        ("answers.json", ("predict", "report", "export", "load")),
+        ("model.keras", ("model", "predict", "report", "export", "compress", "infer", "load")),
+        ("state.npz", ("reached",)),
+        ("callbacks.pkl", ("reached",)),
+    ],
+)
+def test_a_byte_that_changed_in_what_a_run_left_is_told_by_whoever_reads_it(tmp_path: Path, name, readers):
+    run, _ = trained(tmp_path)
+    read = {
+        "model": run.model,
+        "predict": lambda: run.predict(X),
+        "report": run.report,
+        "export": lambda: lk.export(run, tmp_path / "exported", formats="keras"),
+        "compress": lambda: lk.compress(run),
+        "infer": lambda: lk.infer(run, X),
+        "load": lambda: lk.load(run.directory),
+        "reached": lambda: reached(run, finished=True),
+    }
+    file = run.directory / "final" / name
+    whole = file.read_bytes()
+    spoil(file)
+    for reader in readers:
+        with pytest.raises(RunError, match=rf"final/{name}: damaged.*delete checksums\.json beside it"):
+            read[reader]()
+    file.write_bytes(whole)
+    before = run.predict(X)
+    (run.directory / "final" / "checksums.json").unlink()  # a run of an earlier version has none
     pd.testing.assert_frame_equal(Run(run.paths).predict(X), before)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit import data
-from lepton_kit.data.splitting import check_split, last_rows, split_rows
+from lepton_kit.data.splitting import check_holdout, check_split, last_rows, split_rows
 from lepton_kit.errors import ConfigError, DataError
 
 
@@ -68,6 +68,8 @@ def test_the_table_leaves_the_test_rows_alone():
         ({"test": 1.5}, "test: got 1.5; expected a share of at least 0, below 1"),
         ({"validation": True}, "validation: got True; expected a share"),
         ({"test": [2, 200]}, "test: got 200; expected places from 0 to 199"),
+        ({"test": 1.0}, "test: got 1.0; expected a share of at least 0, below 1"),
+        ({"validation": 1}, "validation: got 1; expected a share of at least 0, below 1"),
         ({"test": ["a"]}, "the places of rows as whole numbers"),
     ],
 )
@@ -79,6 +81,8 @@ def test_what_is_refused(options, text):
 def test_too_few_rows_and_no_frame():
     with pytest.raises(DataError, match="no row of 2 is left for train"):
         data.draw_splits(frame(2), validation=0.5, test=0.5)
+    with pytest.raises(DataError, match="no row of 4 is left for test"):
+        data.draw_splits(frame(4), validation=0.5, test=0.1)
     with pytest.raises(DataError, match="draw_splits: a list; expected a frame"):
         data.draw_splits([1, 2])
 
@@ -180,3 +184,24 @@ def test_a_fixed_test_may_hold_the_first_row_and_nothing_else_is_refused():
             data.draw_splits(frame(20), test=wrong)
     with pytest.raises(DataError, match="left for validation"):
         data.draw_splits(frame(2), validation=0.1, test=0.5)
+
+
+def test_what_is_drawn_where_nothing_is_asked_for_and_that_a_seed_draws_the_same_in_every_version():
+    drawn = data.draw_splits(frame(12))
+    assert (drawn == data.draw_splits(frame(12), validation=0.2, test=0.2, seed=0)).all()
+    held = {name: np.flatnonzero(drawn == name).tolist() for name in ("test", "validation")}
+    assert held == {"test": [2, 9], "validation": [5, 10]}
+
+
+def test_groups_that_fill_the_share_to_the_last_row_are_all_held_out():
+    for seed in range(20):
+        _, held = split_rows(10, 0.4, seed, groups=np.repeat(np.arange(5), 2))
+        assert len(held) == 4
+
+
+@pytest.mark.parametrize("wrong", ["first", "", None, "Last"])
+def test_which_rows_are_held_out_is_one_of_the_rules(wrong):
+    for rule in ("random", "last"):
+        check_holdout(rule)
+    with pytest.raises(ConfigError, match=f"data.holdout: got {wrong!r}; expected one of random, last"):
+        check_holdout(wrong)

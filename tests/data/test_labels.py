@@ -40,6 +40,8 @@ def whole(prepared):
         (HALF, {}, "classification", None, HALF),
         (HALF.astype(bool), {}, "classification", None, HALF),
         (HALF[:, None], {}, "classification", None, HALF[:, None]),
+        (HALF, {"task": "classification"}, "classification", None, HALF),
+        (THIRD, {"task": "classification"}, "classification", None, THIRD),
         (np.where(HALF, "yes", "no"), {}, "classification", ("no", "yes"), HALF),
         (np.where(HALF, "ja", "né")[:, None], {}, "classification", ("ja", "né"), 1 - HALF[:, None]),
         (HALF * 2 - 1, {}, "other", None, HALF * 2 - 1),
@@ -55,6 +57,20 @@ def whole(prepared):
         (np.arange(COUNT) + 1, {}, "classification", None, np.arange(COUNT) + 1),
         (THIRD + 1, {"class_names": ["a", "b", "c"]}, "classification", ("a", "b", "c"), THIRD),
         (THIRD, {"class_names": ["a", "b", "c"]}, "classification", ("a", "b", "c"), THIRD),
+        (
+            THIRD * 1.0,
+            {"class_names": ["a", "b", "c"], "task": "classification"},
+            "classification",
+            ("a", "b", "c"),
+            THIRD,
+        ),
+        (
+            HALF * 2.0 + 1,
+            {"class_names": ["a", "b", "c", "d"], "task": "classification"},
+            "classification",
+            ("a", "b", "c", "d"),
+            HALF * 2 + 1,
+        ),
         (np.eye(3)[THIRD], {}, "classification", None, np.eye(3)[THIRD]),
         (
             np.eye(3, dtype=int)[THIRD],
@@ -106,6 +122,8 @@ def test_what_is_mapped_or_doubtful_is_said(prepare):
         (THIRD + 1, {"class_names": ["a", "b"]}, "label 3 is out of range; allowed: 0 to 1"),
         (np.where(HALF, "a", "b"), {"class_names": ["a", "c"]}, "row 0 has the label 'b'; allowed: a, c"),
         (np.where(HALF, np.nan, 1.0), {"task": "classification"}, "row 1 is nan"),
+        (HALF * 0.5, {"task": "classification"}, "row 1 is 0.5, but task='classification' needs whole"),
+        (HALF * 9, {"class_names": ["a", "b"]}, "label 9 is out of range; allowed: 0 to 1"),
     ],
 )
 def test_refusals_name_the_row_and_the_rule(prepare, y, options, said):
@@ -143,6 +161,49 @@ def test_floating_point_of_so_many_whole_numbers_may_be_meant_as_classes(differe
     said = labels.said(y * 1.0, labels.Classes(None), None, "y")
     assert (said is not None) == told
     assert labels.said(y[:20] * 1.0, labels.Classes(None), None, "y") is None
+
+
+@pytest.mark.parametrize(
+    ("y", "names", "task", "found"),
+    [
+        ([1, 3], "abcd", None, labels.Classes(("a", "b", "c", "d"))),  # numbers within the names stay
+        ([1, 3], "abcd", "classification", labels.Classes(("a", "b", "c", "d"))),
+        ([0, 2], "abc", "classification", labels.Classes(("a", "b", "c"))),
+        (
+            [0, 2],
+            "ab",
+            "classification",
+            labels.Classes(("a", "b"), (0, 2)),
+        ),  # as many as the names: in their order
+        ([-1, 1], "ab", "classification", labels.Classes(("a", "b"), (-1, 1))),
+        (
+            [-1, 1],
+            "abc",
+            "classification",
+            labels.Classes(("a", "b", "c")),
+        ),  # refused where ranges are checked
+        ([0.0, 2.0], "abc", "classification", labels.Classes(("a", "b", "c"), (0, 1, 2))),
+        ([1, 2], "ab", labels.KEEP, labels.Classes(("a", "b"))),
+        ([1, 2], None, labels.KEEP, labels.Classes(None)),
+    ],
+)
+def test_numbers_are_mapped_only_where_they_are_no_places_of_the_names(y, names, task, found):
+    assert labels.find(np.array(y), names, task, "y") == found
+
+
+def test_text_has_one_label_a_row():
+    with pytest.raises(DataError, match=r"y: text of shape \(1, 2\); expected one label a row"):
+        labels.find(np.array([["a", "b"]]), None, None, "y")
+    assert labels.find(np.array([["b"], ["a"]]), None, None, "y") == labels.Classes(("a", "b"), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [(THIRD * 1.0, True), (THIRD[:, None] * 1.0, True), (np.eye(3)[THIRD], False), (np.eye(2)[HALF], False), (THIRD * 0.5, False), (THIRD, False)],
+)  # fmt: skip
+def test_only_a_column_of_whole_numbers_as_floating_point_may_be_meant_as_classes(y, told):
+    assert (labels.said(y, labels.Classes(None), None, "y") is not None) == told
+    assert labels.said(y, labels.Classes(None), "regression", "y") is None
 
 
 def test_an_unknown_task():

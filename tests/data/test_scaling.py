@@ -116,3 +116,40 @@ def test_values_beyond_float32_and_text_are_refused():
         data.arrays(X, Y, scale=(3e38, 0)).prepare()
     with pytest.raises(DataError, match="x: text can't be scaled"):
         data.arrays(np.array([["a"]] * 60), Y, scale="standardize")
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 1), (40, 2), (40, 3), (40, 4, 2), (40, 2, 3)])
+def test_every_column_comes_out_with_mean_0_and_deviation_1_however_little_it_varies(shape):
+    columns = shape[-1] if len(shape) > 1 else 1
+    spreads, means = np.array([0.01, 100.0, 1e-6])[:columns], np.array([3.0, -200.0, 0.0])[:columns]
+    rows = RANDOM.normal(size=shape)
+    array = rows * (spreads if len(shape) > 1 else spreads[0]) + (means if len(shape) > 1 else means[0])
+    found = scaling.learned(
+        "standardize", [array[:7], array[:0], array[7:]]
+    )  # a piece may hold no training row
+    assert len(found.factor) == len(found.offset) == columns
+    scaled = found(array).reshape(-1, columns)
+    assert np.allclose(scaled.mean(0), 0, atol=1e-5)
+    assert np.allclose(scaled.std(0), 1, atol=1e-5)
+    target = found.target("regression")
+    back = target.values(scaled) - array.reshape(-1, columns)
+    assert np.allclose(back / spreads, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("float16", "float32"), ("float32", "float32"), ("float64", "float64"), ("uint8", "float64"), ("int32", "float64"), ("int64", "float64"), ("bool", "float64")],
+)  # fmt: skip
+def test_new_values_keep_the_digits_of_training(given, kept):
+    assert scaling.raw_type(np.dtype(given)) == kept
+
+
+def test_an_array_is_scaled_as_its_name_or_its_key_says_and_targets_only_by_name():
+    wish = {"a": "standardize", "1": (2.0, 0.0), "y": (3.0, 0.0)}
+    assert scaling.of(wish, "x", 0, "a") == "standardize"
+    assert scaling.of(wish, "x", 1, "b") == (2.0, 0.0)
+    assert scaling.of(wish, "x", 2, "b") is None
+    assert scaling.of(wish, "x", None, "b") is None
+    assert scaling.of(wish, "y", None, "y") == (3.0, 0.0)
+    assert scaling.of({"None": "standardize"}, "x", None, "b") is None
+    assert [scaling.of("standardize", role, None, "a") for role in ("x", "y")] == ["standardize", None]

@@ -98,6 +98,10 @@ def test_true_answers_become_targets():
     classes = Target(task="classification", class_names=("0", "1", "no"))
     assert classes.encoded(np.array([1.0, 0.0])).tolist() == [1, 0]
     assert classes.encoded(["no", "0"]).tolist() == [2, 0]
+    names = Target(task="classification", class_names=("a", "b", "c"))
+    maps = names.encoded(np.array([[0, 2], [1, 1]], np.uint8))  # all by number, in any shape
+    assert (maps.tolist(), maps.dtype) == ([[0, 2], [1, 1]], np.int32)
+    assert names.encoded([True, False]).tolist() == [1, 0]
     assert Target(task="classification").encoded([2, 0]).tolist() == [2, 0]
     values = Target(task="regression", mean=(10.0,), scale=(2.0,)).encoded([10, 14])
     assert (values.tolist(), values.dtype) == ([0.0, 2.0], np.float32)
@@ -112,6 +116,23 @@ def test_true_answers_become_targets():
             Target(task="classification", class_names=("a", "b")),
             ["a", "c"],
             "true answer 1: c; expected one of the classes a, b",
+        ),
+        (Target(task="classification", class_names=("a", "b")), [0, 2], "true answer 1: 2; expected one of"),
+        (
+            Target(task="classification", class_names=("a", "b")),
+            [1, 0, -1],
+            "true answer 2: -1; expected one of",
+        ),
+        (Target(task="classification", class_names=("1", "2")), [1, 0], "true answer 1: 0; expected one of"),
+        (
+            Target(task="classification", class_names=("a", "b")),
+            ["a", None],
+            "true answer 1: None; expected one of",
+        ),
+        (
+            Target(task="regression"),
+            [[1.0, 2.0], [np.inf, 1.0]],
+            r"true answer 1 is \[inf\s+1.\]; expected a number",
         ),
         (Target(task="regression"), [1.0, np.nan], "true answer 1 is nan; expected a number"),
         (Target(task="regression"), ["x"], "expected numbers"),

@@ -19,7 +19,7 @@ from lepton_kit.deploy import sidecars
 from lepton_kit.deploy.exports import export
 from lepton_kit.deploy.loading import find, load
 from lepton_kit.deploy.modelcard.card import ModelCard
-from lepton_kit.errors import ConfigError, DataError, ModelError
+from lepton_kit.errors import ConfigError, DataError, ModelError, RunError
 
 FORMATS = ["keras", "saved_model"]
 FORMATS += ["litert"] if importlib.util.find_spec("ai_edge_litert") else []
@@ -140,6 +140,28 @@ def test_exporting_another_model_there_takes_the_old_preprocessing_away(exported
     export(bare / "model.keras", tmp_path / "second", formats=["keras"], call=workshop)
     with pytest.raises(DataError, match=r"there is no preprocessing\.json beside it"):
         load(tmp_path / "second")
+
+
+@pytest.mark.processes
+def test_a_file_that_changed_after_the_export_is_named(exported, tmp_path: Path):
+    folder, *_ = exported
+    for name in ("preprocessing.json", "answers.json", "model.keras"):
+        other = tmp_path / name
+        shutil.copytree(folder, other)
+        content = (other / name).read_bytes()
+        old, new = (b'"cat"', b'"car"') if b'"cat"' in content else (content[500:503], b"...")
+        (other / name).write_bytes(content.replace(old, new))
+        with pytest.raises(RunError, match=f"{name}: damaged"):
+            load(other)
+        (other / "checksums.json").unlink()
+        if name == "answers.json":  # changed on purpose
+            assert set(load(other).predict(X)["class"]) <= {"car", "dog"}
+    inside = tmp_path / "inside"
+    shutil.copytree(folder / "model", inside)
+    place = inside / sidecars.INSIDE / "answers.json"
+    place.write_text(place.read_text().replace('"cat"', '"car"'))
+    with pytest.raises(RunError, match=r"answers\.json: damaged"):
+        load(inside)
 
 
 def test_what_is_no_model_is_named(tmp_path: Path):

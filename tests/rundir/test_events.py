@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,27 @@ def test_sync_asks_the_disk_and_says_when_it_refuses(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", full)
     assert not log.sync()
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_changes_no_duration_of_a_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+):
+    clock = {"wall": 1_800_000_000.0, "passed": 5000.0}
+    monkeypatch.setattr(events.time, "time", lambda: clock["wall"])
+    monkeypatch.setattr(events.time, "clock_gettime", lambda _: clock["passed"])
+    log = EventLog(path)
+    log.append("note", n=1)
+    clock["wall"] += jump + 7
+    clock["passed"] += 7
+    log.append("note", n=2)
+    log.close()
+    assert [event["time"] for event in EventReader(path).poll()] == [1_800_000_000.0, 1_800_000_007.0]
+
+
+def test_a_log_begins_at_the_systems_time(path: Path):
+    before = time.time()
+    log = EventLog(path)
+    told = log.append("note", n=1)["time"]
+    log.close()
+    assert before - 0.1 <= told <= time.time() + 0.1

@@ -210,3 +210,16 @@ def test_norms_of_steps_that_are_repeated_are_dropped():
 def test_norms_that_are_none_do_not_count(more: dict[str, Any]):
     with pytest.raises(TypeError, match=r"steps\.(norms|accumulated)"):
         feed(RunView(), PLAN, steps(0, 4, **more))
+
+
+def test_a_driver_that_finds_the_clock_set_back_makes_no_negative_time_and_no_old_rate():
+    view = feed(RunView(), PLAN, status("running"), generation(0))
+    for place in range(4):
+        feed(view, steps(place * 4, place * 4 + 4, time=10_000.0 + 2 * place))
+    assert view.seconds == 10_006.0
+    feed(view, {**status("running"), "time": 6_400.0})  # resumed after an hour was taken from the clock
+    fast = {"seconds": 0.5, "samples": [64, 64]}
+    for place in range(4, 8):
+        feed(view, steps(place * 4, place * 4 + 4, time=6_400.0 + 0.5 * (place - 3), **fast))
+    assert view.seconds == 10_008.0
+    assert view.current_throughput == pytest.approx(256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -14,7 +15,7 @@ import pytest
 
 import lepton_kit as lk
 from lepton_kit.data import preprocessing
-from lepton_kit.training import state
+from lepton_kit.training import state, sums
 from lepton_kit.training.saver import CALLBACKS, NICER, Saver, save_final
 
 HISTORY = np.zeros((0, state.HISTORY_COLUMNS))
@@ -129,3 +130,5 @@ def test_the_final_folder_holds_model_variables_and_callbacks(tmp_path: Path):
         np.testing.assert_array_equal(np.asarray(mine), found)
     assert (tmp_path / "final" / CALLBACKS).read_bytes() == b"seen"
     assert (tmp_path / "final" / "model.keras").exists()
+    noted = json.loads((tmp_path / "final" / sums.NOTED).read_text())["files"]
+    assert {*noted, sums.NOTED} == {file.name for file in (tmp_path / "final").iterdir()}

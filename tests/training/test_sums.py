@@ -135,3 +135,49 @@ def test_the_sums_are_those_of_every_reader_of_crc_32_whatever_the_order_of_what
     assert list(turned) != list(noted)
     (path / "meta.json").write_text(json.dumps(turned))
     assert sums.verified(path)["step"] == 7
+
+
+@pytest.fixture
+def noted(tmp_path: Path) -> Path:
+    """A folder with three files of which the sums were noted, and one without."""
+    for name in ("a.json", "b.json", "other.txt"):
+        (tmp_path / name).write_text(f'{{"name": "{name}"}}')
+    np.savez(tmp_path / "c.npz", *ARRAYS)
+    sums.note(tmp_path, ("a.json", "b.json", "c.npz"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.json", "c.npz", sums.NOTED])
+def test_a_flipped_byte_of_a_noted_file_is_told_with_its_name(noted: Path, name: str):
+    whole = (noted / name).read_bytes()
+    sums.check(noted, "a.json", "c.npz")
+    for place in range(len(whole)):
+        flip(noted / name, place)
+        said = refusal(lambda: sums.check(noted, "a.json", "c.npz"))
+        assert said.startswith(f"{noted / name}: ") or (name == "c.npz" and not said)
+        (noted / name).write_bytes(whole)
+
+
+def test_only_the_files_that_are_asked_about_are_compared_and_the_cure_is_told(noted: Path):
+    flip(noted / "a.json", 3)
+    flip(noted / "other.txt", 3)
+    sums.check(noted, "b.json", "c.npz", "other.txt", "none.json")
+    with pytest.raises(RunError, match=r"a\.json: damaged.*on purpose, delete checksums\.json beside it"):
+        sums.check(noted, "b.json", "a.json")
+    (noted / sums.NOTED).unlink()
+    sums.check(noted, "a.json")
+
+
+def test_noting_again_keeps_what_is_noted_of_others_and_forgets_files_that_are_gone(noted: Path):
+    flip(noted / "a.json", 3)
+    (noted / "b.json").write_text("{}")
+    (noted / "c.npz").unlink()
+    sums.note(noted, ("b.json",))
+    sums.check(noted, "b.json")
+    with pytest.raises(RunError, match=r"a\.json: damaged"):
+        sums.check(noted, "a.json")
+    assert sorted(json.loads((noted / sums.NOTED).read_text())["files"]) == ["a.json", "b.json"]
+    (noted / sums.NOTED).write_text("{")  # spoilt: what is written now is noted all the same
+    sums.note(noted, ("a.json",))
+    sums.check(noted, "a.json")
+    assert not [file.name for file in noted.iterdir() if file.name.startswith(".")]

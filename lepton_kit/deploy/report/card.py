@@ -19,6 +19,7 @@ from lepton_kit.drawing import Picture
 from lepton_kit.errors import CompressionError, writing
 from lepton_kit.models.answers import FILE as ANSWERS
 from lepton_kit.rundir.reading import read_mapping
+from lepton_kit.training import sums
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,11 @@ class ReportCard:
         folder.mkdir(parents=True, exist_ok=True)
         if self.folder and Path(self.folder).resolve() != folder.resolve():
             files = [row.file for row in self.rows if row.file]
-            for name in (*files, SIDECAR, ANSWERS):
-                if (Path(self.folder) / name).is_file():
-                    shutil.copy2(Path(self.folder) / name, folder / name)
+            names = [name for name in (*files, SIDECAR, ANSWERS) if (Path(self.folder) / name).is_file()]
+            sums.check(Path(self.folder), *names)
+            for name in names:
+                shutil.copy2(Path(self.folder) / name, folder / name)
+            sums.note(folder, names)
         for name, text in (("card.md", self.to_markdown()), ("card.json", self.to_json())):
             temporary = folder / f"{name}.part"
             temporary.write_text(text, encoding="utf-8")

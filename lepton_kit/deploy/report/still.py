@@ -189,7 +189,7 @@ def _round_costs(low: float, high: float) -> list[float]:
 
 def _name(name: str, x: float, y: float, taken: list[tuple[float, float, float]]) -> str:
     """A name beside its point, where it covers neither another name nor a point; ``taken`` holds (left, right, line)."""
-    width = NAME_WIDTH * len(name)
+    width = NAME_WIDTH * len(drawing.short(name))
     places = [(left, y + shift) for shift in (-8, 17, 4, -22, 31, -36) for left in (x + 9, x - 9 - width)]
     free = [
         (left, line)
@@ -199,7 +199,7 @@ def _name(name: str, x: float, y: float, taken: list[tuple[float, float, float]]
     ]
     left, line = (free or places)[0]
     taken.append((left, left + width, line))
-    return drawing.words(left, line, name)
+    return drawing.label(left, line, name)
 
 
 def _figure(value: float | None) -> str:

@@ -61,10 +61,12 @@ class Entry:
     def silent(self, now: float) -> bool:
         """Whether it has written nothing for so long that it can't take what it is given: its process is held up.
 
+        Nor anything since the system's clock was set back, where it has written in what is now the future.
+
         >>> Entry("a", "me", 1.0, seen=100.0).silent(500.0), Entry("a", "me", 1.0).silent(500.0)
         (True, False)
         """
-        return self.seen is not None and now - self.seen > SILENT_SECONDS
+        return self.seen is not None and abs(now - self.seen) > SILENT_SECONDS
 
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
