@@ -62,7 +62,7 @@ configs = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(configs)
 def test_what_is_written_is_read_again(config: RunConfig):
     assert RunConfig.from_dict(yaml.safe_load(config.to_yaml())) == config

@@ -55,7 +55,7 @@ def same(one, two):
         assert np.array_equal(one, two)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(forms(), st.none() | forms(), st.none() | forms())
 def test_every_form_comes_back_from_its_folder(tmp_path_factory, x, y, w):
     split = data.Split(x, y, w)

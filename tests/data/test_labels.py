@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit import data
@@ -213,7 +213,6 @@ def test_an_unknown_task():
         assert caught.value.field == "data.task"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-30, 30), min_size=1, max_size=60), st.sampled_from([None, "classification"]))
 def test_mapping_loses_nothing(values, task):
     y = np.array(values)

@@ -1,7 +1,7 @@
 """What is held out of large data: every row in one split, found from its place alone, equal in every process."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data.large.index import opened_parts, parts_of, record_edges
@@ -10,7 +10,6 @@ from lepton_kit.data.large.parts import Run, Share, _chosen
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(lambda sizes: sum(sizes) > 1)
 
 
-@settings(deadline=None)
 @given(SIZES, st.floats(0.01, 0.9), st.integers(0, 2**40))
 def test_every_row_is_in_one_split_and_both_have_some(sizes, share, seed):
     edges = np.concatenate([[0], np.cumsum(sizes)])
@@ -25,7 +24,6 @@ def test_every_row_is_in_one_split_and_both_have_some(sizes, share, seed):
             assert ((inside >= edges[number]) & (inside < edges[number + 1])).all()
 
 
-@settings(deadline=None)
 @given(SIZES, st.integers(0, 2**40), st.data())
 def test_rows_asked_for_alone_are_those_of_the_whole(sizes, seed, draw):
     edges = np.concatenate([[0], np.cumsum(sizes)])

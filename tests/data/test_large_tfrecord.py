@@ -49,7 +49,7 @@ def png(value, size=(4, 5), mode="L"):
     return out.getvalue()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=4),
@@ -75,7 +75,7 @@ FEATURES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.lists(FEATURES, min_size=1, max_size=5))
 def test_many_examples_are_read_as_each_one_alone(several):
     contents = [example(**one) for one in several]
@@ -100,14 +100,14 @@ def test_examples_of_one_writer_become_one_array():
     assert columns["x"].dtype == np.float32
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=3))
 def test_bytes_that_are_no_examples_are_an_error_together_too(contents):
     with contextlib.suppress(ValueError):
         columns_of(contents)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_example_are_an_error_and_no_crash(content):
     with contextlib.suppress(ValueError):

@@ -17,7 +17,6 @@ SIZES = st.tuples(st.integers(1, 700), st.integers(1, 90), st.integers(1, 9))
 SEEDS = st.integers(0, 2**40)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3000), SEEDS)
 def test_a_bijection_has_every_value_once_and_an_inverse(size, key):
     one = Bijection(size, key)
@@ -35,14 +34,12 @@ def test_a_bijection_needs_no_memory_of_its_size():
     assert np.array_equal(one.inverse(found), places)
 
 
-@settings(deadline=None)
 @given(SIZES, SEEDS, st.integers(0, 5))
 def test_every_row_comes_once(sizes, seed, epoch):
     order = Order(*sizes, seed, epoch)
     assert np.array_equal(np.sort(order.at(0, order.samples)), np.arange(order.samples))
 
 
-@settings(deadline=None)
 @given(SIZES, SEEDS, st.lists(st.integers(0, 700), max_size=6))
 def test_any_part_is_found_from_its_position(sizes, seed, edges):
     order = Order(*sizes, seed, 1)
@@ -53,7 +50,6 @@ def test_any_part_is_found_from_its_position(sizes, seed, edges):
     assert len(order.at(order.samples, order.samples + 5)) == 0
 
 
-@settings(deadline=None)
 @given(SIZES, SEEDS)
 def test_a_window_holds_whole_blocks_and_follows_the_one_before(sizes, seed):
     order = Order(*sizes, seed, 0)
@@ -123,7 +119,7 @@ def test_nor_does_it_for_other_sizes(order: Order, crc: int):
     assert zlib.crc32(order.at(0, order.samples).astype("<i8").tobytes()) == crc
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     SIZES,
     st.integers(1, 50),
@@ -150,7 +146,6 @@ def test_without_shuffling_the_rows_come_as_they_lie():
     assert batch.tolist() == [4, 5, 6, 7]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5)), min_size=1, max_size=6),
     st.integers(1, 5),

@@ -18,7 +18,7 @@ X = RANDOM.normal(5, [1, 100, 0], (60, 3)).astype(np.float32)
 Y = np.arange(60) % 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     hnp.arrays(
         np.float64, st.tuples(st.integers(1, 30), st.integers(1, 3)), elements=st.floats(-1e6, 1e6, width=32)

@@ -10,7 +10,6 @@ from lepton_kit.data.series.holding import cut, held_groups
 from lepton_kit.data.series.recordings import Recording
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2), st.integers(1, 50)), min_size=1, max_size=20),
     st.floats(0.05, 0.9),
@@ -49,7 +48,7 @@ def test_a_step_of_half_as_much_again_is_no_gap_yet():
     assert is_other_speed(0.8, 1.0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 40), st.sets(st.integers(0, 39), max_size=10), st.sets(st.integers(1, 39), max_size=4))
 def test_pieces_without_gaps_keep_every_good_row_once(count, missing, jumps):
     values = np.arange(count, dtype=np.float32)[:, None].copy()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data import sharding
@@ -11,7 +11,6 @@ from lepton_kit.errors import ConfigError
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=9)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 400),
     st.integers(1, 130),
@@ -37,7 +36,6 @@ def test_every_sample_once_per_epoch_whatever_the_ranks(samples, global_batch, s
     assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(samples))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 2**32), st.integers(0, 50), WEIGHTS)
 def test_the_global_batch_does_not_depend_on_the_cut(samples, global_batch, seed, step, weights):
     one = sharding.shard(seed=seed, step=step, samples=samples, global_batch=global_batch, weights=[1])
@@ -72,7 +70,6 @@ def test_position_counts_steps(samples, global_batch, step):
     assert 1 <= sharding.batch_size(step, samples, global_batch) <= global_batch
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 50), WEIGHTS)
 def test_without_shuffling_every_epoch_goes_as_the_samples_lie(samples, global_batch, step, weights):
     parts = sharding.shard(

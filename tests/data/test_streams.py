@@ -256,7 +256,7 @@ def test_a_column_is_merged_in_pieces(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["c.npy"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=6),
     st.sampled_from(["i8", "S2"]),

@@ -371,7 +371,7 @@ CELL = st.one_of(
 
 
 @given(st.integers(2, 6), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_header_is_no_title_and_titles_above_it_are(width, draw):
     rows = draw.draw(
         st.lists(st.lists(CELL, min_size=width, max_size=width).filter(any), min_size=2, max_size=12)
@@ -390,7 +390,7 @@ def test_a_header_is_no_title_and_titles_above_it_are(width, draw):
         st.tuples(st.integers(-99, 99), st.sampled_from(["red", "kg", "", "m"])), min_size=2, max_size=12
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_row_with_a_number_is_never_one_of_units(rows):
     cells = [[str(number), word] for number, word in rows]
     assert units_below(["a", "b"], cells) is None

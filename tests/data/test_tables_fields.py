@@ -75,7 +75,7 @@ def test_an_encoded_row_is_told_in_its_own_values(how):
     assert told(how.columns, how.encode([row]).x[0], 1) == "age 90"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.floats(-5, 5), max_size=9), min_size=1, max_size=9))
 def test_the_median_of_pieces_is_exact_up_to_the_limit(pieces):
     even, everything = Even(), [value for piece in pieces for value in piece]

@@ -45,7 +45,6 @@ def test_two_ways_of_writing_one_character_are_one_word():
     assert characters("Cafe\u0301 \n x") == ["c", "a", "f", "é", " ", "x"]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_tokens_are_neither_empty_nor_invisible_and_lose_no_letter(text):
     found = words(text)
@@ -56,7 +55,7 @@ def test_tokens_are_neither_empty_nor_invisible_and_lose_no_letter(text):
     assert all(characters(text))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(st.characters(max_codepoint=127) | st.sampled_from("a1.,'_ \t\n")))
 def test_the_short_way_for_plain_english_is_the_same(text):
     rules = _patterns()
@@ -66,7 +65,6 @@ def test_the_short_way_for_plain_english_is_the_same(text):
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcd"), max_size=6).map(" ".join), max_size=5), st.integers(1, 6))
 def test_ids_say_what_is_cut_and_unknown(texts, length):
     found, cut, unknown = ids(texts, words, {"a": 2, "b": 3}, length)

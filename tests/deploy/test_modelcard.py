@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lepton_kit as lk
@@ -42,7 +42,6 @@ def metric(card: Any, name: str) -> Any:
 LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(LABELS)
 def test_figures_of_classes_are_their_definitions(pairs):
     truth, told = np.array(pairs).T
@@ -62,7 +61,6 @@ def test_figures_of_classes_are_their_definitions(pairs):
     assert f1 == pytest.approx(np.mean(f1s))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
 def test_auc_is_the_share_of_pairs_in_order_and_ties_count_half(rows):
     score, positive = np.array([s for s, _ in rows], float), np.array([p for _, p in rows])
@@ -84,7 +82,6 @@ def test_the_public_auc_takes_what_a_table_has_and_refuses_what_it_cannot_rank()
         lk.deploy.auc([0.1, 0.2], [0, 2])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
 def test_bins_hold_every_sample_once(rows):
     confidence, right = np.array([c for c, _ in rows]), np.array([r for _, r in rows])

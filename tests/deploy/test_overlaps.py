@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.deploy import overlaps
@@ -17,7 +17,6 @@ CLASSES = Answer(task="classification")
 MAPS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=4, max_size=24)
 
 
-@settings(deadline=None)
 @given(MAPS, st.integers(2, 3))
 def test_dice_and_iou_are_their_definitions(pairs, classes):
     truth, told = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
@@ -69,7 +69,6 @@ def test_the_likeliest_classes_are_asked_for_by_number():
         predictor().predict(["ab"], top=2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "a", "bcd"]), min_size=1, max_size=40), st.integers(1, 7))
 def test_how_input_is_cut_changes_nothing(words, batch):
     from lepton_kit.deploy import predict

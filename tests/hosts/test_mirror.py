@@ -43,7 +43,7 @@ def send(target: Mirror, files: dict[str, bytes]) -> int:
     return sent
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(["a", "b", "m/c", "m/d"]), st.binary(max_size=9), min_size=1))
 def test_what_is_offered_stands_in_the_folder_and_is_sent_once(tmp_path_factory, files: dict[str, bytes]):
     root = tmp_path_factory.mktemp("hosts")

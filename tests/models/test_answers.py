@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -149,7 +149,6 @@ LOGITS = arrays.arrays(
 )
 
 
-@settings(deadline=None)
 @given(LOGITS, st.sampled_from(["softmax", "sigmoid", "shares"]))
 def test_probabilities_of_classes_are_shares_of_one_and_the_class_is_the_largest(outputs, link):
     if link == "shares" or (link == "softmax" and outputs.shape[1] == 1):
@@ -162,7 +161,6 @@ def test_probabilities_of_classes_are_shares_of_one_and_the_class_is_the_largest
     assert (np.take_along_axis(found, answer.classes(outputs)[:, None], 1)[:, 0] == found.max(axis=1)).all()
 
 
-@settings(deadline=None)
 @given(LOGITS)
 def test_scores_pick_the_positive_or_the_largest(outputs):
     answer = Answer(task="classification", link="score")

@@ -15,7 +15,7 @@ from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
 
 LINEAR = {n: 100.0 * n for n in (1, 2, 4, 8, 16)}
 FLAT = {1: 100.0, 2: 101.0, 4: 101.0}
-CASES = settings(max_examples=60, deadline=None)
+CASES = settings(max_examples=60)
 
 
 @st.composite

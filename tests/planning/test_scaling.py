@@ -69,7 +69,7 @@ def test_a_setting_that_can_not_be_names_its_field(field, given):
 
 
 @given(worlds, st.integers(1, 12), st.integers(16, 512), st.integers(1, 8), st.integers(1, 3), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_step_is_positive_and_as_long_as_its_parts(costs, workers, batch, places, hosts, flat):
     setting = Setting(workers, batch, places, min(hosts, workers), Link(1e9, 1e-3), flat=flat)
     found = parts(costs, setting, WEIGHTS)
@@ -78,7 +78,7 @@ def test_a_step_is_positive_and_as_long_as_its_parts(costs, workers, batch, plac
 
 
 @given(worlds, st.integers(2, 12), st.integers(16, 512), st.integers(1, 8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_what_makes_a_step_harder_makes_it_longer(costs, workers, batch, places):
     here = Setting(workers, batch, places, 2, Link(1e9, 1e-3))
     base = seconds(here, costs)
@@ -96,7 +96,7 @@ def test_what_makes_a_step_harder_makes_it_longer(costs, workers, batch, places)
 
 
 @given(worlds, st.integers(3, 12), st.integers(1, 4))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_workers_that_take_turns_last_at_least_as_long_as_on_cores_that_share_all_evenly(
     costs, workers, places
 ):
@@ -211,7 +211,7 @@ def test_a_ring_passes_its_share_of_the_bytes():
 
 
 @given(worlds)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_law_is_recovered_from_its_own_steps(costs):
     law = fit(measured(costs), WEIGHTS)
     for batch in (48, 64, 96):
@@ -221,7 +221,7 @@ def test_a_law_is_recovered_from_its_own_steps(costs):
 
 
 @given(worlds, st.integers(3, 4), st.sampled_from([48, 64, 128, 192]))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_bounds_stand_around_their_value(costs, workers, batch):
     law = fit(measured(costs), WEIGHTS)
     found = law.step(Setting(workers, batch, 2))

@@ -42,7 +42,7 @@ def workloads(draw: st.DrawFn) -> list[Job]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(workloads(), st.sampled_from(sorted(ALL)))
 def test_each_job_ends_after_its_work_and_never_sooner_than_all_devices_could(jobs: list[Job], name: str):
     found = simulate(jobs, 4, ALL[name], pause=2.0)

@@ -14,7 +14,7 @@ from lepton_kit.planning.speedups import PARALLEL_SHARE, concave, rates
 MEASURED = st.dictionaries(st.integers(1, 64), st.floats(1e-6, 1e9), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(MEASURED, st.integers(1, 80))
 def test_more_workers_are_never_slower_and_each_adds_less(measured: dict[int, float], most: int):
     found = rates(measured, most)
@@ -50,7 +50,7 @@ def test_more_than_linear_is_not_carried_on_and_nonsense_is_passed_over():
     assert rates({0: 5.0, 1: -1.0, 2: math.inf, 3: math.nan}, 4) == rates({}, 4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20))
 def test_the_concave_values_are_the_least_ones_above(values: list[float]):
     found = concave(values)

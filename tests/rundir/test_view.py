@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lepton_kit.rundir import EventLog, RunView
@@ -72,7 +72,6 @@ def test_a_run_under_way():
     assert "on 2 workers" in describe(view)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 8)), min_size=1, max_size=20))
 def test_after_any_number_of_resumes_each_step_is_there_once(story: list[tuple[int, int]]):
     view = feed(RunView(), PLAN)

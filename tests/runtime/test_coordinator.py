@@ -289,7 +289,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(standby=st.integers(0, 2), first=st.integers(1, 4), story=events)
 def test_wanted_and_observed_become_equal_after_any_story(
     standby: int, first: int, story: list[tuple[str, int]]

@@ -26,7 +26,7 @@ def both() -> tuple[Connection, Connection]:
     return mine, Connection(theirs)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(values, min_size=1, max_size=5))
 def test_what_is_sent_is_received(contents: list[object]):
     mine, theirs = both()

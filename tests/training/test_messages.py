@@ -23,7 +23,7 @@ def test_a_message_comes_as_it_went(kind: type[Message]):
     free = ("metrics", "validation") if kind is messages.EpochDone else ()
     own: dict[str, Any] = {name: st.dictionaries(st.text(max_size=3), ANYTHING, max_size=3) for name in free}
 
-    @settings(deadline=None, max_examples=20)
+    @settings(max_examples=20)
     @given(st.builds(kind, **own))
     def comes(message: Message) -> None:
         descriptor = message.descriptor if isinstance(message, Carrying) else None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lepton_kit.planning.allocation import Capacity, Grant
 from lepton_kit.runtime.pool.members import SILENT_SECONDS, Entry, grants, reserved
 
-CASES = settings(max_examples=60, deadline=None)
+CASES = settings(max_examples=60)
 RATE = 100.0
 """Samples/s of a worker."""
 ROUNDS = 12

@@ -164,7 +164,7 @@ def test_the_first_member_that_has_looked_says_what_is_free():
     assert capacity([entry("a", cores=8, held=1, free=0)], 2, 10).workers == 1
 
 
-LIMITS = settings(max_examples=60, deadline=None)
+LIMITS = settings(max_examples=60)
 
 
 @LIMITS
