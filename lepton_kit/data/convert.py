@@ -14,18 +14,24 @@ from lepton_kit.errors import ConfigError, DataError
 TEXT = "SU"  # kinds of NumPy type that hold text; converted arrays hold it as UTF-8 bytes, as TensorFlow does
 
 
-def as_arrays(value: Any, name: str, rows: int | None = None, notes: dict[str, str] | None = None) -> Arrays:
+def as_arrays(
+    value: Any, name: str, rows: int | None = None, notes: dict[str, str] | None = None, *, wide: bool = False
+) -> Arrays:
     """An array, a dictionary name -> array, or a tuple of arrays; a list becomes a tuple.
 
     A list or tuple of arrays of equal length is several inputs, which is Keras' rule. Where that length is not
     ``rows`` but the list's own length is, and for arrays of different lengths, it is one row a part.
-    ``notes`` collects, by name, a sentence for what was padded or changed in form.
+    ``notes`` collects, by name, a sentence for what was padded or changed in form. ``wide`` leaves floats in the
+    precision that they have.
     """
+    one = as_given if wide else as_array
     if isinstance(value, Mapping):
         if not value:
             raise DataError(f"{name}: an empty dictionary; expected name -> array")
         _check_distinct(value, name)
-        return {str(key): _part(one, label(name, str(key)), notes) for key, one in value.items()}
+        for key, part in value.items():
+            _check_part(part, label(name, str(key)))
+        return {str(key): one(part, label(name, str(key)), notes) for key, part in value.items()}
     if isinstance(value, tuple | list):
         if not len(value):
             raise DataError(f"{name}: no samples")
@@ -34,8 +40,8 @@ def as_arrays(value: Any, name: str, rows: int | None = None, notes: dict[str, s
                 f"{name}: dictionaries inside a {type(value).__name__}; expected arrays, or one dictionary name -> array"
             )
         if _is_structure(value, rows):
-            return tuple(as_array(part, label(name, place), notes) for place, part in enumerate(value))
-    return as_array(value, name, notes)
+            return tuple(one(part, label(name, place), notes) for place, part in enumerate(value))
+    return one(value, name, notes)
 
 
 def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.ndarray:
@@ -44,11 +50,15 @@ def as_array(value: Any, name: str, notes: dict[str, str] | None = None) -> np.n
     Text becomes UTF-8 bytes. Sequences of different lengths are padded at the end with 0 (text with an empty one).
     Raises `DataError` that names the array, and the row or column, for what cannot be trained on.
     """
-    array = as_given(value, name, notes)
-    if array.dtype.kind == "f" and array.dtype != np.float32:
-        with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
-            return array.astype(np.float32)
-    return array
+    return narrowed(as_given(value, name, notes))
+
+
+def narrowed(array: np.ndarray) -> np.ndarray:
+    """The array with floats as float32, and as it is otherwise."""
+    if array.dtype.kind != "f" or array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore"):  # becomes infinite, which the check of values refuses by row
+        return array.astype(np.float32)
 
 
 def as_given(value: Any, name: str, notes: dict[str, str] | None = None) -> np.ndarray:
@@ -130,12 +140,11 @@ def is_foreign(value: Any) -> bool:
     return _kind(value) is not None
 
 
-def _part(value: Any, name: str, notes: dict[str, str] | None) -> np.ndarray:
+def _check_part(value: Any, name: str) -> None:
     if isinstance(value, Mapping):
         raise DataError(f"{name}: a dictionary inside a dictionary; expected name -> array")
     if isinstance(value, tuple | list) and value and any(isinstance(part, Mapping) for part in value):
         raise DataError(f"{name}: dictionaries inside a list; expected name -> array")
-    return as_array(value, name, notes)
 
 
 def _check_distinct(names: Iterable[Any], name: str) -> None:

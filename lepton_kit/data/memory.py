@@ -114,11 +114,12 @@ def build(
     if sample_weight is not None and class_weight is not None:
         raise DataError("sample_weight and class_weight: got both; give one of them, as Keras' fit asks")
     names = tuple(str(n) for n in class_names) if class_names is not None else None
-    rows = convert(x, y, sample_weight, rules.Classes(names), task=task)
+    wide = scale is not None  # what is scaled becomes float32 after that
+    rows = convert(x, y, sample_weight, rules.Classes(names), task=task, wide=wide)
     names = rows.class_names
     held: Split | None
     if validation is not None:
-        held_rows = convert(*pair(validation), rows.classes, "validation ", task)
+        held_rows = convert(*pair(validation), rows.classes, "validation ", task, wide=wide)
         train, held = fitted(rows, held_rows)
         told = {**rows.notes, **held_rows.notes}
     else:
@@ -146,20 +147,22 @@ def convert(
     classes: rules.Classes | None = None,
     prefix: str = "",
     task: str | None = rules.KEEP,
+    *,
+    wide: bool = False,
 ) -> Rows:
     """One split from what people hold. Raises `DataError` that names the array (with ``prefix``) and the row.
 
-    ``classes`` are those of the training rows, for labels that are held out."""
+    ``classes`` are those of the training rows, for labels that are held out. ``wide``: floats keep their precision."""
     check_floatx()
     notes: dict[str, str] = {}
     targets, classes = None, classes or rules.Classes(None)
     if y is not None:
-        targets = as_arrays(y, f"{prefix}y", length_of(x), notes)
+        targets = as_arrays(y, f"{prefix}y", length_of(x), notes, wide=wide)
     count = len(first(targets)) if targets is not None else None
-    inputs = as_arrays(x, f"{prefix}x", count, notes)
+    inputs = as_arrays(x, f"{prefix}x", count, notes, wide=wide)
     count = same_length({**named(inputs, f"{prefix}x"), **named(targets, f"{prefix}y")})
     if targets is not None:
-        targets, classes = _labels(targets, classes, f"{prefix}y", task, notes)
+        targets, classes = _labels(targets, classes, f"{prefix}y", task, notes, wide=wide)
     elif w is not None:
         raise DataError(
             f"{prefix}sample_weight: got weights without y, which Keras would not use; give y, or leave it out"
@@ -251,7 +254,13 @@ def describe(
 
 
 def _labels(
-    targets: Any, classes: rules.Classes, name: str, task: str | None, notes: dict[str, str]
+    targets: Any,
+    classes: rules.Classes,
+    name: str,
+    task: str | None,
+    notes: dict[str, str],
+    *,
+    wide: bool,
 ) -> tuple[Any, rules.Classes]:
     """The targets, with labels as class numbers, and the classes."""
     if not isinstance(targets, np.ndarray):
@@ -264,5 +273,5 @@ def _labels(
     if said := rules.said(targets, found, task, name):
         notes[f"{name}{LABELS}"] = said
     if task in ("regression", "multilabel"):
-        return targets.astype(np.float32), found
+        return targets.astype(np.float64 if wide else np.float32), found
     return rules.numbers(targets, found, name), found

@@ -9,7 +9,7 @@ from typing import Any
 from lepton_kit.data import scaling
 from lepton_kit.data.array_input import ArrayForm, ArraysPreprocessing
 from lepton_kit.data.checks import check_finite
-from lepton_kit.data.convert import TEXT
+from lepton_kit.data.convert import TEXT, narrowed
 from lepton_kit.data.prepared import PreparedData, Split
 from lepton_kit.data.preprocessing import Target
 from lepton_kit.data.structure import items, joined, label
@@ -22,7 +22,7 @@ Scaled = tuple[scaling.Scaling, str]
 def scaled(
     train: Split, held: Split | None, scale: Any, notes: list[str]
 ) -> tuple[Split, Split | None, dict[Any, Scaled]]:
-    """Both splits scaled as the training rows say, and what was done to each array by role and key."""
+    """Both splits scaled as the training rows say, in float32 after that, and what was done to each array by role and key."""
     parts: dict[str, dict[Any, Any]] = {}
     scalings: dict[Any, Scaled] = {}
     for role in ("x", "y"):
@@ -31,6 +31,9 @@ def scaled(
             name = label(role, key)
             wish = scaling.of(scale, role, key, role if key is None else str(key))
             if wish is None:
+                one[key] = narrowed(array)
+                if key in two:
+                    two[key] = narrowed(two[key])
                 continue
             if array.dtype.kind in TEXT:
                 raise DataError(f"{name}: text can't be scaled")

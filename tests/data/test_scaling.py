@@ -70,6 +70,31 @@ def test_a_file_keeps_the_digits_of_large_values(tmp_path):
     assert np.array_equal(prepared.preprocessing.encode(stamps).x, prepared.train.x)
 
 
+@pytest.mark.parametrize("scale", ["standardize", (1.0, -1.7e9)])
+@pytest.mark.parametrize("kind", ["float64", "int64"])
+def test_memory_keeps_the_digits_of_large_values(kind, scale):
+    steps = np.arange(20)
+    x, y = (1.7e9 + 3 * np.stack([steps, steps], 1)).astype(kind), (1.7e9 + steps).astype(kind)
+    held = (x[:4], y[:4])
+    wanted = data.arrays(x - int(1.7e9), y - int(1.7e9), validation=(held[0] - int(1.7e9), held[1] - int(1.7e9)),
+        scale=dict.fromkeys("xy", "standardize" if scale == "standardize" else (1.0, 0.0)), task="regression").prepare()  # fmt: skip
+    found = data.arrays(x, y, validation=held, scale=dict.fromkeys("xy", scale), task="regression").prepare()
+    for split in ("train", "validation"):
+        for role in "xy":
+            one, other = (np.asarray(getattr(getattr(p, split), role)) for p in (found, wanted))
+            assert one.dtype == np.float32
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    again = found.preprocessing.encode(x)
+    np.testing.assert_array_equal(again.x, np.asarray(found.train.x))
+
+
+def test_what_is_not_scaled_becomes_float32_beside_what_is():
+    x = {"a": np.zeros((10, 2)), "b": np.ones((10, 1))}
+    found = data.arrays(x, np.arange(10) * 0.5, scale={"a": (2.0, 0.0)}, task="regression").prepare()
+    kinds = {key: array.dtype for key, array in found.train.x.items()} | {"y": found.train.y.dtype}
+    assert set(kinds.values()) == {np.dtype("float32")}
+
+
 def test_pairs_names_and_targets_in_their_own_unit(tmp_path):
     price = X[:, 1].astype(np.float64)
     np.savez(tmp_path / "a.npz", x=X[:, :1], small=X, price=price)
