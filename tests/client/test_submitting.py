@@ -72,7 +72,7 @@ def test_a_submitted_run_waits_in_words(file: Path, runs_dir: Path, programs: Pa
         run.resume()
     with pytest.raises(RunError, match="is queued; a job goes on"):
         lk.submit(run, slurm={"nodes": 2})
-    with pytest.raises(RunError, match="is queued; stop needs a run that is under way"):
+    with pytest.raises(RunError, match=r"is queued \(Slurm job 7.*\); stop needs a run that is under way"):
         run.stop()
 
 

@@ -315,7 +315,7 @@ def test_a_password_is_not_repeated():
     ("options", "field"),
     [
         ({"target": []}, "data.target"),
-        ({"target": 3}, "data.target"),
+        ({"target": 3.5}, "data.target"),
         ({"task": "guess"}, "data.task"),
         ({"unit": 3}, "data.unit"),
         ({"features": "a"}, "data.features"),

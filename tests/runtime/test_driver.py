@@ -261,6 +261,9 @@ class Impatient:
     def follow(self, now: float, wishes: Any, *rest: Any) -> None:
         wishes.suspend()
 
+    def wait_again(self, paused: bool) -> None:
+        self.waits_paused = paused
+
 
 def test_a_run_that_others_go_before_ends_its_workers_and_waits_without_a_last_word(
     begin: Any, stages: list[Stage]
@@ -269,6 +272,7 @@ def test_a_run_that_others_go_before_ends_its_workers_and_waits_without_a_last_w
     stage.driver._share = Impatient()
     stage.driver._last_check = 0.0
     assert stage.driver.run() == "queued"
+    assert stage.driver._share.waits_paused is False
     view = stage.view()
     assert (view.status, view.cause, view.workers) == ("queued", None, [])
     assert stage.paths.read_status()["status"] == "queued"
