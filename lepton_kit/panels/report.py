@@ -127,7 +127,7 @@ class ReportPanel(Panel):
             tooltip="the same run without pruning and rounding, as long: what the card compares it with",
         )  # fmt: skip
         self.epochs = field(
-            Number, "Extra epochs", "of fine-tuning; an uncompressed control trains as long",
+            Number, "Extra epochs", "of fine-tuning, and of an uncompressed control; with fewer channels as many more as are affordable",
             value=3, min=1, max=1000, whole=True,
         )  # fmt: skip
         self.drop = field(

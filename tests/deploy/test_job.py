@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lepton_kit as lk
 from lepton_kit.data import arrays
@@ -17,6 +19,7 @@ from lepton_kit.deploy.report.card import ReportCard
 from lepton_kit.deploy.report.compress import CompressionJob, compress
 from lepton_kit.deploy.report.job import run_job
 from lepton_kit.deploy.report.job_file import Job
+from lepton_kit.deploy.report.tuning import MOST_EPOCHS, Task
 from lepton_kit.deploy.subject import find_home, find_subject
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.processes.isolated import Crash, Workshop, fresh_call
@@ -94,6 +97,15 @@ def a_job(digits, digits_cnn, folder, **changes) -> Job:
     return Job(str(home), str(model), str(stored), **{**values, **changes})
 
 
+@given(st.integers(1, 100), st.floats(0, 0.99))
+def test_a_thin_model_trains_longer_and_costs_less_than_the_whole_one(whole, share):
+    epochs = Task("thin", Path("thin.keras"), {"structured": share}).epochs(whole)
+    assert whole <= epochs <= MOST_EPOCHS * whole
+    assert (epochs - 0.5) * (1 - share) ** 2 <= whole  # half an epoch is rounding
+    for changes in ({}, {"sparsity": share}, {"structured": None, "bits": 4}):
+        assert Task("whole", Path("whole.keras"), changes).epochs(whole) == whole
+
+
 @pytest.mark.processes
 def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, tmp_path):
     card = run_job(
@@ -107,6 +119,10 @@ def test_a_card_of_a_pruned_and_quantized_network(workshop, digits, digits_cnn, 
     assert small.get("parameters") < 0.6 * plain.get("parameters")
     assert small.get("file_bytes") < plain.get("file_bytes") < card["float32"].get("file_bytes")
     assert card["qat4"].get("gzip_bytes") < 0.8 * card["int8"].get("gzip_bytes")
+    longer = "fine-tuned for 2 epochs, as it has fewer channels"
+    assert [longer in row.notes for row in (small, card["structured-50+qat4"], plain, card["qat4"])] == [
+        True, True, False, False,
+    ]  # fmt: skip
     assert abs(card["qat4"].get("difference")) < 0.1
     assert card["keras"].get("difference") == 0
     assert card["float32"].get("score") == card["keras"].get("score") > 0.85

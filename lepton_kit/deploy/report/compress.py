@@ -165,7 +165,7 @@ def compress(
     data : a dataset, `PreparedData`, or arrays (x_train, y_train, x_validation, y_validation).
     sparsity, structured : share of weights made zero, share of channels removed, in [0, 1); one value or several.
         Such variants are fine-tuned for ``fine_tune_epochs`` with a rate that falls from ``learning_rate`` to 0, and
-        so is a control that is not compressed.
+        so is a control that is not compressed; with a share r of channels removed 1 / (1 - r) times as long, at most 8 times.
     quantize : number formats, see `lepton_kit.compression.PRECISIONS`. ``mixed`` keeps ``keep_float`` in float;
         ``qat8`` to ``qat2`` are fine-tuned with rounding, beside the control.
     skip : layers that are neither pruned nor trained with rounding.

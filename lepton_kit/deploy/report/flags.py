@@ -121,7 +121,7 @@ def _control(row: Row, rows: Sequence[Row], higher: bool) -> list[str]:
     sign = 1 if higher else -1
     gained = sign * (difference or 0) > 0 and sign * (control.known("score") - mine) >= 0
     return (
-        ["its gain comes from the extra training: the control, trained as long, scores as well"]
+        ["its gain comes from the extra training: the control, trained for as much work, scores as well"]
         if gained
         else []
     )
