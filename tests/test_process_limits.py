@@ -13,7 +13,7 @@ import pytest
 import lepton_kit as lk
 from lepton_kit.errors import DeviceError
 from lepton_kit.processes import detached, limits
-from lepton_kit.runtime import failing, nursery
+from lepton_kit.runtime import failing, nursery, start
 from lepton_kit.runtime.local import LocalExecutor
 
 NO_FORK = BlockingIOError(11, "Resource temporarily unavailable")
@@ -72,6 +72,7 @@ def test_the_end_of_a_log_tells_it(tmp_path: Path, line: str, found: bool):
 def test_a_launch_that_may_start_nothing_is_refused_in_words_and_leaves_no_folder_and_no_process(
     tmp_path: Path, allowed: str, monkeypatch: pytest.MonkeyPatch, what: str
 ):
+    start.cool()  # what earlier tests have warm would bring the driver forth without a new program
     started = []
     popen = detached.subprocess.Popen
 

@@ -138,7 +138,9 @@ class Desk:
     def photograph_themes(self, name: str) -> None:
         for theme in ("Light", "Dark"):
             self.command("apputils:change-theme", theme=f"JupyterLab {theme}")
-            self.page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+            self.page.wait_for_function(
+                f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'", timeout=120_000
+            )
             self.page.wait_for_timeout(1000)
             self.photograph(f"{name}-{theme.lower()}")
 
