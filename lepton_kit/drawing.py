@@ -101,7 +101,7 @@ def short(name: str, most: int = 40) -> str:
     """A name of at most so many letters, without its middle: both its ends may tell it from others.
 
     >>> short("a-name-that-goes-on-and-on-7", 13)
-    'a-name-…d-on-7'
+    'a-name…d-on-7'
     """
     if len(name) <= most:
         return name
