@@ -157,6 +157,8 @@ class Vandal:
     def pause(self, run: lk.Run, driver: int) -> None:
         run.pause()
         self.held_back.append(run)
+        # One that forms its ring anew is paused only then, and would be missed by who mends before.
+        until(lambda: not run.alive or run.status is Status.PAUSED, "paused")
 
     def stop(self, run: lk.Run, driver: int) -> None:
         run.stop()
