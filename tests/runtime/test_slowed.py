@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from lepton_kit.rundir.events import EventReader
 from tests.processes import eventually, processes_of
 
 pytestmark = pytest.mark.processes
-DATA_SECONDS = 0.1
+DATA_SECONDS = 0.25
 """Far more than a step computes, so that what is known outweighs what is not."""
 
 
@@ -68,13 +69,19 @@ def test_what_a_rank_rests_is_what_the_other_waits(run: lk.Run):
     try:
         assert run.view().workers
         told = reports(run, 6)
-        # Others on the machine wake a sleeper late, and stop a rank between two readings; one report at least is without them.
-        rested = [one["data"][1] / (one["last"] - one["first"]) / DATA_SECONDS for one in told]
-        assert 0.95 < min(rested) < 1.05  # a sleep may be longer, and is never shorter
-        assert min(abs(spent(one, 0) / spent(one, 1) - 1) for one in told) < 0.05
-        waited = [one["waited"][0] - one["waited"][1] for one in told]
-        owed = [ahead(one, 1) - ahead(one, 0) for one in told]
-        assert min(abs(had / due - 1) for had, due in zip(waited, owed, strict=True)) < 0.05
+        # Others on the machine wake a sleeper late, and stop a rank between two readings; half of the reports are without them.
+        assert (
+            median(abs(one["data"][1] / (one["last"] - one["first"]) / DATA_SECONDS - 1) for one in told)
+            < 0.05
+        )
+        assert median(abs(spent(one, 0) / spent(one, 1) - 1) for one in told) < 0.05
+        assert (
+            median(
+                abs((one["waited"][0] - one["waited"][1]) / (ahead(one, 1) - ahead(one, 0)) - 1)
+                for one in told
+            )
+            < 0.05
+        )
         (slow,) = [one["slowed"] for one in run.view().workers if one["rank"] == 1]
         assert slow == {"data_seconds": DATA_SECONDS}
 

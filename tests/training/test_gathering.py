@@ -125,7 +125,7 @@ def test_a_rank_without_state_takes_it_while_the_ring_forms(segment: int):
     coming.come_together(holds_state=False)
     assert coming._taken == []  # type: ignore[attr-defined]  # what belongs to it comes once all is there
     coming.share(lambda: None)
-    assert coming._taken == [HANDED.step]  # type: ignore[attr-defined]
+    assert coming._taken == [HANDED.step]  # type: ignore[attr-defined]  # a stand-in
     coming.close()
     first.close()
 
