@@ -9,13 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lepton_kit.client import jobs
+from lepton_kit.processes.ends import Heard
 from lepton_kit.rundir import Status, send_request
 
 if TYPE_CHECKING:
     from lepton_kit.client.run import Run
-
-ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Slurm sends SIGUSR1 before the time limit, as the script of a run's job asks; all else that ends a job sends SIGTERM."""
 
 
 def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], int]) -> int:
@@ -24,25 +22,19 @@ def hold(begin: Callable[[], Run], follow: Callable[[Run, Callable[[], None]], i
     Returns 0 if it finished or was stopped. In a job of Slurm that may be requeued, one that the time limit stops is, unless it
     has not trained a step in all its time: it would come back for ever.
     """
-    heard: list[int] = []
-    for one in (
-        ENDS
-    ):  # all that is started from here on ignores what a scheduler sends to a whole job, but for the driver
-        signal.signal(one, signal.SIG_IGN)
+    heard = Heard()  # at once: the limit may be near before the run has begun
     run = begin()
     first, asked = run.view().step, False
-    for one in ENDS:
-        signal.signal(one, lambda number, _: heard.append(number))
 
     def look() -> None:
         nonlocal asked
-        if heard and not asked:
+        if heard.signals and not asked:
             asked = True
             send_request(run.paths, "interrupt")
 
     code = follow(run, look)
     job = os.environ.get("SLURM_JOB_ID")
-    if run.status is Status.INTERRUPTED and signal.SIGUSR1 in heard and job is not None:
+    if run.status is Status.INTERRUPTED and signal.SIGUSR1 in heard.signals and job is not None:
         while run.alive:
             time.sleep(0.05)
         if run.view().step <= first:

@@ -14,8 +14,12 @@ from pathlib import Path
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module of lepton_kit as a program."""
-    return [sys.executable, "-P", __file__, module, *arguments]
+    """The command line that runs a module of lepton_kit as a program; it ignores the ends of a job that this process hears."""
+    from lepton_kit.processes.ends import (
+        deaf,
+    )  # not above: as a program, this file has yet to say what lepton_kit is
+
+    return deaf([sys.executable, "-P", __file__, module, *arguments])
 
 
 def _bind(package: Path) -> None:

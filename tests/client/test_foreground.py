@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,22 @@ import yaml
 import lepton_kit as lk
 from lepton_kit.cli import foreground
 from lepton_kit.client import jobs
+from lepton_kit.processes.ends import ENDS, Heard
+from lepton_kit.processes.program import command as program
 from lepton_kit.rundir import RunPaths, Status, read_requests
 
 PATIENCE = 180.0
 
 
 @pytest.mark.processes
-def test_sigterm_to_all_processes_interrupts_with_a_checkpoint_that_resume_goes_on_from(runs_dir: Path):
+@pytest.mark.parametrize("early", [True, False], ids=["while-it-begins", "while-it-trains"])
+def test_sigterm_to_all_processes_interrupts_with_a_checkpoint_that_resume_goes_on_from(
+    early: bool, runs_dir: Path
+):
+    def there() -> bool:
+        found = lk.runs(runs_dir)
+        return bool(found) and (early or found[0].view().step >= 10)
+
     values = {
         "model": {"kind": "lepton", "input_shape": [8, 8, 1], "num_classes": 10},
         "data": {"kind": "sample", "name": "digits"},
@@ -37,10 +46,10 @@ def test_sigterm_to_all_processes_interrupts_with_a_checkpoint_that_resume_goes_
     command = subprocess.Popen([*lepton, "run", str(file), "--foreground"], stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not (found := lk.runs(runs_dir)) or found[0].view().step < 10:
+        while not there():
             assert command.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.005)
         run = lk.open_run("latest", runs_dir)
         for process in psutil.Process(command.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -53,48 +62,83 @@ def test_sigterm_to_all_processes_interrupts_with_a_checkpoint_that_resume_goes_
     assert run.status == "interrupted"
     assert str(run.cause).startswith("its machine or its job ends")
     assert [one["what"] for one in run.view().incidents] == []
-    assert run.view().checkpoints[-1]["step"] == run.view().step
-    assert lk.audit(run).problems == ()
+    assert [one["step"] for one in run.view().checkpoints][-1:] == [run.view().step][: run.view().step]
+    assert early or lk.audit(run).problems == ()
 
 
 class Cut:
-    """A run that a time limit interrupts after some steps."""
+    """A run that a time limit interrupts after some steps, or before it has begun."""
 
     id, status, alive = "run", Status.INTERRUPTED, False
 
-    def __init__(self, folder: Path, steps: int):
-        self.paths, self.step, self.steps = RunPaths(folder), 5, steps
+    def __init__(self, folder: Path, steps: int, early: bool):
+        self.paths, self.step, self.steps, self.early = RunPaths(folder), 5, steps, early
 
     def view(self) -> Cut:
         return self
 
+    def begin(self) -> Any:
+        if self.early:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return self
+
     def follow(self, _: object, look: Callable[[], None]) -> int:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        if not self.early:
+            os.kill(os.getpid(), signal.SIGUSR1)
         self.step += self.steps
         look()
         look()
         return 1
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What this process does about the ends of a job is as before, afterwards."""
+    before = {one: signal.getsignal(one) for one in ENDS}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["while-it-begins", "while-it-trains"])
 @pytest.mark.parametrize(
     ("steps", "says", "queued"), [(3, "in the queue again", ["7"]), (0, "no step was trained", [])]
 )
 def test_a_time_limit_puts_a_job_back_that_has_trained(
-    steps: int, says: str, queued: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    steps: int, says: str, queued: list[str], early: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], signals: None,
 ):  # fmt: skip
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     back: list[str] = []
     monkeypatch.setattr(jobs, "requeue", lambda _, number: not back.append(number))
     (tmp_path / "control").mkdir()
-    run: Any = Cut(tmp_path, steps)
-    before = {one: signal.getsignal(one) for one in foreground.ENDS}
-    try:
-        assert foreground.hold(lambda: run, run.follow) == 1
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    run = Cut(tmp_path, steps, early)
+    assert foreground.hold(run.begin, run.follow) == 1
     assert says in capsys.readouterr().out
     assert back == queued
     (request,) = read_requests(run.paths)[0]
     assert request.verb == "interrupt"
+
+
+@pytest.mark.parametrize("one", ENDS)
+def test_what_is_begun_ignores_the_end_that_this_process_hears(one: signal.Signals, signals: None):
+    for ignores in (False, True):
+        if ignores:
+            Heard()
+        child = subprocess.Popen(
+            program("lepton_kit.processes.isolated", "time:sleep", '{"secs": 60}'),
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            while (
+                "program.py"
+                not in Path(f"/proc/{child.pid}/cmdline").read_text().partition(" ")[0].split("\0")[2]
+            ):
+                time.sleep(0.01)
+            ignored = int(
+                Path(f"/proc/{child.pid}/status").read_text().partition("SigIgn:")[2].split()[0], 16
+            )
+            assert bool(ignored >> (one - 1) & 1) is ignores
+        finally:
+            child.kill()
+            child.wait()
