@@ -18,6 +18,7 @@ from lepton_kit.errors import LeptonError
 
 OPENS = ("run", "submit", "resume", "plan", "compress", "export", "predict", "report")
 """Verbs that load a model, and with it perhaps code."""
+RUNS_DIR = "folder that holds the runs (default: $LEPTON_RUNS_DIR, else runs)"
 FOREGROUND = "end the run with this command: SIGTERM stops it with a checkpoint, as interrupted"
 
 
@@ -112,14 +113,15 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=versions())
-    parser.add_argument(
-        "--runs-dir", help="folder that holds the runs (default: $LEPTON_RUNS_DIR, else runs)"
-    )
+    parser.add_argument("--runs-dir", help=RUNS_DIR)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=Parser)
 
     def verb(name: str, action: Any, text: str, *, run: bool = False, reads: bool = False) -> Parser:
         made: Parser = verbs.add_parser(name, help=text, description=text)
         made.set_defaults(verb=action, parser=made)
+        made.add_argument(
+            "--runs-dir", default=argparse.SUPPRESS, help=RUNS_DIR
+        )  # before the verb, or after it
         if run:
             made.add_argument(
                 "run", metavar="ID", help="a run's id, the beginning of one, its folder, or latest"

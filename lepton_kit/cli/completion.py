@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -112,6 +113,11 @@ def _verb(
         elif word.startswith("--runs-dir="):
             runs_dir = word.partition("=")[2]
         elif word in _verbs(parser).choices:
+            for option, after in itertools.pairwise([*words, ""]):  # it may stand after the verb too
+                if option == "--runs-dir":
+                    runs_dir = after or runs_dir
+                elif option.startswith("--runs-dir="):
+                    runs_dir = option.partition("=")[2]
             return runs_dir, _verbs(parser).choices[word], words
     return runs_dir, None, []
 

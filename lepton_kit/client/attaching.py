@@ -23,7 +23,10 @@ from lepton_kit.runtime.start import follow
 from lepton_kit.runtime.wire import Connection
 
 PATIENCE = 30.0
-RULE = "HOST:ID, such as gpu-box:run-20261126-101500-ab12"
+RULE = (
+    "HOST:ID, such as gpu-box:run-20261126-101500-ab12 (a run of this machine is opened: "
+    "`lk.open_run` takes its folder, its id or latest)"
+)
 
 
 def attach(where: str, runs_dir: str | Path | None = None) -> Run:

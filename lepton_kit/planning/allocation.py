@@ -37,7 +37,7 @@ class Request:
 
     ``arrived`` is in seconds of the same clock for all, ``waited`` the seconds that it stands in line; ``held`` are the workers that it has now, and ``left`` the
     samples that it has yet to train on (None: not known). ``pause_seconds``: how long it stood still at its last change
-    (None: not measured). ``worker_bytes`` is the memory of a worker, ``run_bytes`` what a run takes beside them. One that is ``suspendable`` may lose all its workers again.
+    (None: not measured). ``worker_bytes`` is the memory of a worker, ``run_bytes`` what a run takes beside them. One that is ``suspendable`` may lose all its workers again, now or in ``keeps_seconds`` (None: not known).
 
     >>> Request("a", least=2).most
     2
@@ -56,6 +56,7 @@ class Request:
     worker_bytes: int = 0
     run_bytes: int = 0
     suspendable: bool = False
+    keeps_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.most == 0:
@@ -339,12 +340,16 @@ def _waits(
     capacity: Capacity,
     sizes: Sizes,
 ) -> dict[str, float | None]:
-    """Seconds until each of the line gets its least: as those who have workers end, or by its turn if one can be suspended.
+    """Seconds until each of the line gets its least: as those who have workers end, or by its turn once one can be suspended.
 
     None where no run was measured yet.
     """
-    weakest = min((_importance(one) for one in wanted if one.run in given and one.suspendable), default=None)
-    if not sizes.measured and weakest is None:
+    yielding = [
+        (0.0 if one.suspendable else one.keeps_seconds or 0.0, STAY * _importance(one))
+        for one in wanted
+        if one.run in given and (one.suspendable or one.keeps_seconds is not None)
+    ]
+    if not sizes.measured and not yielding:
         return dict.fromkeys(line)
     by_run = {one.run: one for one in wanted}
     ends = [(sizes.seconds(run, workers), run) for run, workers in given.items()]
@@ -362,10 +367,11 @@ def _waits(
         if one.least > free or one.bytes_for(one.least) > memory:
             waits[run] = None  # not before the machine has more to give
             continue
-        turn = float("inf")
-        if weakest is not None:
-            turn = max(0.0, _size(one, sizes) * (STAY * weakest / _importance(one) - 1) - one.waited)
-        waits[run] = min(now, turn)
+        turns = [
+            max(kept, _size(one, sizes) * (standing / _importance(one) - 1) - one.waited)
+            for kept, standing in yielding
+        ]
+        waits[run] = min([now, *turns])
         free -= one.least
         memory -= one.bytes_for(one.least)
         heapq.heappush(ends, (now + sizes.seconds(run, one.least), run))

@@ -35,7 +35,7 @@ def test_verbs_and_their_options_are_offered(folder: Path):
     assert {"run", "runs", "watch", "compare", "completion"} <= set(offered(folder, ""))
     assert offered(folder, "comp") == ["compare", "compress", "completion"]
     assert offered(folder, "zzz") == []
-    assert offered(folder, "watch", "--") == ["--help", "--json", "--once"]
+    assert offered(folder, "watch", "--") == ["--help", "--json", "--once", "--runs-dir"]
     assert offered(folder, "rm", "wide-20260101-000000-0001", "--f") == ["--forever"]
     assert completion.answer(cli._parser(), []) == 0
 
@@ -54,6 +54,22 @@ def test_verbs_and_their_options_are_offered(folder: Path):
 )
 def test_runs_are_offered_where_they_fit(folder: Path, words: list[str], runs: list[str]):
     assert [one.split("-")[0] for one in offered(folder, *words)] == runs
+
+
+def test_the_folder_of_runs_may_be_said_after_the_verb(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    parser = cli._parser()
+    for words in (["--runs-dir", str(folder)], [f"--runs-dir={folder}"]):
+        assert [one for one, _ in completion.candidates(parser, ["stop", *words, "li"])] == [
+            "live-20260103-000000-0003"
+        ]
+        assert cli.main(["runs", *words]) == 0
+        assert "live-20260103" in capsys.readouterr().out
+    assert (
+        cli.main(["--runs-dir", str(tmp_path / "none"), "runs", "--runs-dir", str(folder)]) == 0
+    )  # the later one counts
+    assert "live-20260103" in capsys.readouterr().out
 
 
 def test_choices_tags_columns_and_files_are_offered(folder: Path):

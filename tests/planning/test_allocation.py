@@ -186,6 +186,19 @@ def test_who_waits_for_a_run_that_can_be_suspended_waits_for_its_turn_at_most():
     assert found["new"].wait_seconds == pytest.approx(allocation.TYPICAL_SECONDS - 100.0)
 
 
+@pytest.mark.parametrize("priority", [0, allocation.LEAST_PRIORITY])
+def test_who_waits_behind_an_endless_run_waits_until_that_may_be_suspended_and_for_its_turn(priority: int):
+    """Not until the other ends: that one was paused, or has just begun."""
+    for kept in (0.0, 50.0, 5000.0):
+        long = Request("long", held=1, left=1e12, keeps_seconds=kept, priority=priority)
+        found = allocate([long, Request("new", waited=100.0)], Capacity(1), {"long": {1: 100.0}})
+        by_turn = 0.0 if priority else allocation.TYPICAL_SECONDS - 100.0
+        assert found["new"].wait_seconds == pytest.approx(max(kept, by_turn))
+        now = replace(long, suspendable=True)
+        later = Request("new", waited=100.0 + max(kept, by_turn) + 1.0)
+        assert allocate([now, later], Capacity(1), {"long": {1: 100.0}})["new"].workers == 1
+
+
 def test_the_wait_is_unknown_until_a_run_was_measured():
     found = allocate([Request("a", held=1), Request("b")], Capacity(1), {})
     assert found["b"] == Grant("b", 0, 0, None, "waits in line")

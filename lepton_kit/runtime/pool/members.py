@@ -28,7 +28,7 @@ class Entry:
     ``held``: workers that it has or has begun to start; ``used_bytes``: memory that these take so far; ``seconds``: processor
     time since it joined; ``since``: when it came into the line (None: it has its workers); ``cores``: how many it may use; ``free``: how many of them nobody outside the pool keeps busy, as it
     sees it (None: it has not looked yet). ``cap``: for now it takes no more than this, such as while it starts; ``wait_seconds``:
-    how long it may wait in line, by the pace of the line so far. ``machine`` is which machine it shares, or which hosts; of these
+    how long it may wait in line, by the pace of the line so far; ``keeps_seconds``: when it may lose its workers for others' turns. ``machine`` is which machine it shares, or which hosts; of these
     ``places`` says how many slots it holds of each. ``seen`` is when it wrote last.
     """
 
@@ -51,6 +51,7 @@ class Entry:
     free: int | None = None
     since: float | None = None
     suspendable: bool = False
+    keeps_seconds: float | None = None
     state: str = "queued"
     cap: int | None = None
     wait_seconds: float | None = None
@@ -71,13 +72,14 @@ class Entry:
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
         silent = self.silent(now)
-        yields = self.suspendable and self.state == Status.PAUSED  # whoever waits could train meanwhile
+        yields = self.state == Status.PAUSED  # whoever waits could train meanwhile
         cap = self.held if silent and self.held else self.cap
         return Request(
             self.run,
             arrived=self.arrived,
             waited=0.0 if self.since is None or self.held else max(0.0, now - self.since),
             suspendable=self.suspendable and not silent,
+            keeps_seconds=None if silent else self.keeps_seconds,
             least=self.least,
             most=self.most if cap is None else max(self.least, min(self.most, cap)),
             weight=self.share,
@@ -111,7 +113,7 @@ class Entry:
             fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
             fine &= all(
                 one is None or float(one) >= 0
-                for one in (entry.free, entry.wait_seconds, entry.since, entry.seen)
+                for one in (entry.free, entry.wait_seconds, entry.since, entry.seen, entry.keeps_seconds)
             )
         except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
             return None

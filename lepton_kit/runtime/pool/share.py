@@ -204,10 +204,12 @@ class Share:
         trains = status is Status.RUNNING and not wishes.paused
         if trains and self._trains is None:
             self._trains, self._turn = now, max(TURN_SECONDS, STARTS * (now - self._began))
+        entry.keeps_seconds = None
         if status is Status.PAUSED:
-            entry.suspendable = now - self._paused > TURN_SECONDS
-        else:
-            entry.suspendable = trains and self._trains is not None and now - self._trains > self._turn
+            entry.keeps_seconds = max(0.0, TURN_SECONDS - (now - self._paused))
+        elif trains and self._trains is not None:
+            entry.keeps_seconds = max(0.0, self._turn - (now - self._trains))
+        entry.suspendable = entry.keeps_seconds == 0.0
         entry.state = str(status)
         entry.worker_bytes = max(entry.worker_bytes, wishes.worker_bytes)
         entry.run_bytes = RUN_BYTES + self._standby * entry.worker_bytes
@@ -238,7 +240,8 @@ class Share:
     def wait_again(self, paused: bool) -> None:
         """The run has given all its workers back, and waits in line; unless its user has paused it meanwhile."""
         entry, self.paused, self.again = self.entry, paused, True
-        entry.held, entry.used_bytes, entry.cap, entry.suspendable, entry.places = 0, 0, None, False, {}
+        entry.held, entry.used_bytes, entry.cap, entry.places = 0, 0, None, {}
+        entry.suspendable, entry.keeps_seconds = False, None
         entry.state, entry.since, self.granted = "queued", time.time(), None
         if paused:
             self.leave()
