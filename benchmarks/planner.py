@@ -6,9 +6,10 @@
 
 Five kinds of models, one thread a worker. Measured for the fit: 1 and 2 workers at global batches 128 and 32, and a sum
 between two agents on this machine. Predicted, then measured: 3 and 4 workers at both batches, 2 and 3 at batch 80, and 3 and
-4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. Each
-number of workers is visited twice, down and up; steps are medians over reports. Hosts need root, iproute2 and
-openssh-server. ``--short`` takes two kinds and one link. ``--keep`` adds all that was measured to a file, a line for each
+4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. All runs of
+a kind take turns, paused while another trains, and in each turn every number of workers is visited, down and up by turns: a
+machine whose speed drifts within minutes does so for what is fitted as for what is predicted, and it is the law that is
+judged. Steps are medians over the reports of all turns. Hosts need root, iproute2 and openssh-server. ``--short`` takes two kinds and one link. ``--keep`` adds all that was measured to a file, a line for each
 kind, and ``--again`` predicts from such a file what it holds, without measuring. ``--simulate`` draws throughput and efficiency of one kind for
 1 to 4,096 workers on hosts like this machine.
 """
@@ -21,7 +22,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -37,6 +38,9 @@ BATCHES, OTHER = (128, 32), 80
 LINKS = ("1gbit/0.5", "100mbit/5")
 FITTED, PREDICTED = (1, 2), (3, 4)
 ACROSS = 4
+TURNS = 4
+PATIENT = 600.0
+"""Seconds after which a silent worker counts as hung: runs are paused while others have their turns."""
 LARGE, SMALL = 32_000, 9_000
 """Bytes of a packet: at 1 Gbit/s large, for the relay's sake; on slower links small, so that few bytes pass at once unshaped."""
 
@@ -103,34 +107,83 @@ def _folder() -> Any:
     return tempfile.TemporaryDirectory(prefix="lepton-bench-")
 
 
-def on_hosts(
-    start: Any, hosts: Any, shaped: SlowLink, links: list[str], seconds: float, places: int
-) -> list[Any]:
-    """Measured steps over two hosts of this machine, for each link."""
-    from lepton_kit.client.plans.runs import EPOCHS, EVER, LOG_SECONDS, started, visit
-    from lepton_kit.planning.measured_steps import read
-    from lepton_kit.planning.scaling import Link
-    from lepton_kit.rundir.events import EventReader
+class Sampled:
+    """A run that is visited in turns with these numbers of workers, over each link where it has any, and paused between."""
 
-    specs = [{"name": name, "slots": ACROSS // 2, "threads": 1, "interface": DEVICE} for name in hosts.hosts]
-    options = {
-        "global_batch": BATCHES[0], "workers": ACROSS, "expects": [ACROSS - 1], "epochs": EPOCHS, "log_seconds": LOG_SECONDS,
-        "checkpoint_seconds": EVER, "hang_seconds": 60.0, "hosts": specs, "name": "plan",
-    }  # fmt: skip
-    found = []
-    with started(start, options) as run:
-        for link in links:
-            rate, milliseconds = link.split("/")
-            shaped.reshape(rate, float(milliseconds), LARGE if Link.read(link).bits >= 1e9 else SMALL)
-            before = sum(1 for _ in EventReader(run.paths.events).stream())
-            visit(run, [ACROSS, ACROSS - 1, ACROSS - 1, ACROSS], seconds)
-            events = list(EventReader(run.paths.events).stream())
-            # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
-            told = [one for one in events[:before] if one["kind"] in ("plan", "workers")]
-            told += [one for one in events[:before] if one["kind"] == "generation"][-1:]
-            rows = read([*told, *events[before:]], places, Link.read(link)).rows
-            found += [replace(row, setting=replace(row.setting, together=True)) for row in rows]
-    return found
+    def __init__(
+        self, stack: ExitStack, start: Any, options: dict[str, Any], shaped: SlowLink | None = None,
+        links: Sequence[str | None] = (None,),
+    ):  # fmt: skip
+        from lepton_kit.client.plans.runs import started
+
+        self._counts, self._shaped, self._links = sorted(options["expects"], reverse=True), shaped, links
+        self._run = stack.enter_context(started(start, options | {"hang_seconds": PATIENT}))
+        self._slices: dict[str | None, list[tuple[int, int]]] = {link: [] for link in links}
+        self._settle()
+
+    def _settle(self) -> None:
+        """Pause once it trains: all that a start takes is over before a turn."""
+        from lepton_kit.client.plans.runs import visit
+
+        visit(self._run, self._counts[:1], 0.0)
+        self._hold()
+
+    def _hold(self) -> None:
+        self._run.pause()
+        self._until(lambda: self._run.status == "paused")
+
+    def _until(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENT
+        while not reached():
+            if not self._run.alive or time.monotonic() > deadline:
+                raise SystemExit(f"{self._run.id}: {self._run.status}: {self._run.cause}")
+            time.sleep(0.05)
+
+    def turn(self, seconds: float) -> None:
+        """Visit all numbers of workers, the other way round than the time before."""
+        from lepton_kit.client.plans.runs import visit
+        from lepton_kit.planning.scaling import Link
+
+        for link in self._links:
+            if link is not None and self._shaped is not None:
+                rate, milliseconds = link.split("/")
+                self._shaped.reshape(
+                    rate, float(milliseconds), LARGE if Link.read(link).bits >= 1e9 else SMALL
+                )
+            before = len(self._events())
+            self._run.resume()
+            self._until(lambda: self._run.status == "running")
+            visit(self._run, self._counts, seconds)
+            self._counts.reverse()
+            self._hold()
+            self._slices[link].append((before, len(self._events())))
+
+    def _events(self) -> list[dict[str, Any]]:
+        from lepton_kit.rundir.events import EventReader
+
+        return list(EventReader(self._run.paths.events).stream())
+
+    def rows(self, places: int) -> tuple[list[Any], int]:
+        """Measured steps, for each link those of its turns; and the parameters of the model."""
+        from lepton_kit.planning.measured_steps import read
+        from lepton_kit.planning.scaling import Link
+
+        events, found = self._events(), []
+        for link, slices in self._slices.items():
+            told: list[dict[str, Any]] = []
+            for first, last in slices:
+                # A reader that begins here has to be told first what there was: the plan, the workers, and the ring.
+                before = events[:first]
+                told += [one for one in before if one["kind"] in ("plan", "workers")]
+                told += [one for one in before if one["kind"] == "generation"][-1:]
+                told += events[first:last]
+            across = None if link is None else Link.read(link)
+            rows = read(told, places, across).rows
+            found += [
+                row if across is None else replace(row, setting=replace(row.setting, together=True))
+                for row in rows
+            ]
+        return found, next(int(one["parameters"]) for one in events if one["kind"] == "plan")
 
 
 @dataclass
@@ -180,22 +233,32 @@ def _rounded(told: Any) -> Any:
 
 
 def measured(kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float) -> Measured:
-    """Short runs of a kind with all settings."""
-    from lepton_kit.client.plans.runs import measure
+    """Short runs of a kind with all settings, in turns."""
+    from lepton_kit.client.plans.runs import asked
     from lepton_kit.machine.devices import usable_cores
 
-    start, places = starter(kind), usable_cores()
-    took = partial(measure, start, places=places, seconds=seconds)
-    known, later = [], []
-    for batch in BATCHES:
-        told = took(batch=batch, workers=(*FITTED, *PREDICTED))
-        parameters = int(told.facts["parameters"])
-        known += [row for row in told.rows if row.setting.workers in FITTED]
-        later += [row for row in told.rows if row.setting.workers in PREDICTED]
-    later += took(batch=OTHER, workers=(2, 3)).rows
-    if hosts is not None:
-        known += took(batch=BATCHES[0], workers=(2,), across=True).rows
-        later += on_hosts(start, *hosts, links, seconds, places)
+    start, places, all_counts = starter(kind), usable_cores(), (*FITTED, *PREDICTED)
+    with ExitStack() as stack:
+        run = partial(Sampled, stack, start)
+        both = [run(asked(batch, all_counts)) for batch in BATCHES]
+        others, agents = [run(asked(OTHER, (2, 3)))], []
+        if hosts is not None:
+            lab, shaped = hosts
+            agents = [run(asked(BATCHES[0], (2,), across=True))]
+            specs = [
+                {"name": name, "slots": ACROSS // 2, "threads": 1, "interface": DEVICE} for name in lab.hosts
+            ]
+            options = asked(BATCHES[0], (ACROSS, ACROSS - 1), across=True) | {"hosts": specs}
+            others.append(run(options, shaped, links))
+        for _ in range(TURNS):
+            for one in (*both, *agents, *others):
+                one.turn(seconds)
+        known, later = [], [row for one in others for row in one.rows(places)[0]]
+        for one in both:
+            rows, parameters = one.rows(places)
+            known += [row for row in rows if row.setting.workers in FITTED]
+            later += [row for row in rows if row.setting.workers in PREDICTED]
+        known += [row for one in agents for row in one.rows(places)[0]]
     return Measured(kind, parameters, known, later)
 
 

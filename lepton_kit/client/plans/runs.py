@@ -49,21 +49,23 @@ def measure(
     where the run fails.
     """
     falling = sorted(set(workers), reverse=True)
-    most = falling[0]
+    with started(start, asked(batch, falling, threads, across)) as run:
+        visit(run, [*falling, *reversed(falling)], seconds)
+        return read(EventReader(run.paths.events).stream(), places, wire=wire)
+
+
+def asked(batch: int, workers: Sequence[int], threads: int = 1, across: bool = False) -> dict[str, Any]:
+    """Options of a short run that will have each of these numbers of workers, and writes nothing but its log."""
+    most = max(workers)
     options: dict[str, Any] = {
-        "global_batch": batch, "workers": most, "max_workers": most, "expects": falling, "standby": 0,
+        "global_batch": batch, "workers": most, "max_workers": most, "expects": list(workers), "standby": 0,
         "epochs": EPOCHS, "log_seconds": LOG_SECONDS, "checkpoint_seconds": EVER, "validate_every_epochs": EPOCHS,
         "name": "plan",
     }  # fmt: skip
-    if across:
-        slots = -(-most // len(TWO_HERE))
-        hosts = [{"name": name, "slots": slots, "threads": threads} for name in TWO_HERE]
-        options |= {"hosts": hosts}
-    else:
-        options |= {"threads": threads}
-    with started(start, options) as run:
-        visit(run, [*falling, *reversed(falling)], seconds)
-        return read(EventReader(run.paths.events).stream(), places, wire=wire)
+    if not across:
+        return options | {"threads": threads}
+    slots = -(-most // len(TWO_HERE))
+    return options | {"hosts": [{"name": name, "slots": slots, "threads": threads} for name in TWO_HERE]}
 
 
 @contextmanager
