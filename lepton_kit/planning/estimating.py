@@ -35,7 +35,7 @@ PRIORS = {
     "skew": (0.03, 1.0),
     "meeting": (3e-4, 0.8),
     "byte": (1.2e-10, 0.5),
-    "queueing": (0.9, 0.2),
+    "queueing": (1.0, 0.2),
     "block": (1e-3, 1.2),
     "call": (1e-3, 0.6),
     "wire": (1.2e-9, 0.8),
@@ -44,8 +44,8 @@ PRIORS = {
 }
 """Median of each cost before anything is measured, and the deviation of its logarithm; seconds, or factors.
 
-Of shared memory: 8 GB/s, and ranks that come together within 0.3 ms. ``queueing`` is what steps of 3 and 4 workers on 2 cores
-said of four kinds of models (measured 2026-11-27): 0.72 to 0.97, and each three of the kinds have a mean of 0.80 to 0.89. Of
+Of shared memory: 8 GB/s, and ranks that come together within 0.3 ms. ``queueing`` is chance alone; steps of 3 and 4 workers on 2 cores
+said 0.82 to 1.15 of four kinds of models, and 0.76 of one on a machine whose cores slow each other ten times as much (measured 2026-11-27). Of
 Horovod: an allreduce of one number 0.5 ms at best and 1.4 ms in the mean, and of 2.7 MB 4.5 ms, on loopback; its loop takes a
 tenth to a fifth of a core there (both measured 2026-11), and ranks that it interrupts keep the others waiting. ``fixed`` and
 ``sample`` start from the steps themselves."""

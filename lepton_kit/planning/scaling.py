@@ -4,8 +4,9 @@ A rank computes ``fixed + sample * x`` for its x samples: kernels have a cost th
 et al., USENIX ATC 2021, and ConvMeter, 2024, predict steps from such terms). Busy neighbours slow it, as they share
 memory and caches (the linear term of Gunther's universal scalability law, 1993). More workers than cores take turns:
 shared evenly a step lasts k/m times as long (McNaughton 1959), and longer by what is queued at one core while another has
-nothing to do. Ranks add up in shared memory; between hosts a ring of leaders passes 2 (H - 1)/H of the bytes (Patarasuk &
-Yuan 2009), and a message costs latency + bytes / bandwidth (α-β model, Hockney 1994). Horovod, over Gloo, first agrees on
+nothing to do; whoever computes then has no busy neighbours. Ranks add up in shared memory; between hosts a ring of
+leaders passes 2 (H - 1)/H of the bytes (Patarasuk & Yuan 2009), and a message costs latency + bytes / bandwidth (α-β model,
+Hockney 1994). Horovod, over Gloo, first agrees on
 what is ready and then adds it up; each of the two goes around the ring twice, and each time the first message waits for a
 word that it is expected: 4 H latencies a sum (with two hosts 8.2 were measured, 2026-11). While ranks compute, its
 loop keeps asking the other hosts, which takes time from them.
@@ -183,18 +184,20 @@ def parts(costs: Costs, setting: Setting, parameters: int) -> dict[str, Any]:
     >>> round(float(sum(one.values())), 4), round(float(sum(two.values())), 4)
     (0.012, 0.007)
     """
-    busy = min(setting.crowd, setting.places)
-    slowed = 1.0 + costs["contention"] * (busy - 1) + costs["polling"] * _polls(setting)
-    compute = (costs["fixed"] + costs["sample"] * setting.samples) * slowed
+    neighbours = min(setting.crowd, setting.places) - 1
+    alone = costs["fixed"] + costs["sample"] * setting.samples
+    compute = alone * (1.0 + costs["contention"] * neighbours + costs["polling"] * _polls(setting))
     data = costs["reading"] * setting.samples
     meeting, copying = _within(costs, setting, 4.0 * parameters)
     called, passing = _over_horovod(costs, setting, parameters)
     between = called + passing
     taking_cores = compute + data + copying + (passing if setting.flat else 0.0)
+    even, queued = _turns(costs["queueing"], setting)
+    relieved = alone * np.minimum(costs["contention"], 1.0) * (neighbours + 1)  # see `_turns`
     found = {
         "data": data,
         "compute": compute,
-        "turns": taking_cores * (_turns(costs["queueing"], setting) - 1.0),
+        "turns": taking_cores * (even - 1.0) + (taking_cores - relieved) * queued,
         "wait": compute * costs["skew"] * _latest(setting.workers),
         "communicate": meeting + copying + (between if setting.hosts == 1 else 0.0),
         "between": between if setting.hosts > 1 else 0.0 * between,
@@ -208,20 +211,23 @@ def step_seconds(costs: Costs, setting: Setting, parameters: int) -> Any:
     return sum(parts(costs, setting, parameters).values())
 
 
-def _turns(queueing: Any, setting: Setting) -> Any:
-    """How many times as long as alone a rank's own work takes on the cores that it shares; 1 where each has one.
+def _turns(queueing: Any, setting: Setting) -> tuple[float, Any]:
+    """How many times as long as alone a rank's own work takes on cores that share it evenly, and what comes on top of that.
 
     Cores that share the work evenly take k/m. Ranks wake together, after a sum: m of them find an idle core, the others
     queue at one where others may queue, too. If they come to cores by chance and stay there, all wait for the fullest
     (a multinomial, taken as normal). ``queueing`` says how far from the first the scheduler is, towards the second.
+
+    While the fullest works off its last d, the others have nothing to do, and had less before: with contention c a neighbour, m
+    cores take (1 + c (m - 1)) (k/m - d/(m - 1)) and then d m/(m - 1) of work alone, in all (1 + c (m - 1)) k/m + (1 - c) d.
     """
     crowd, places = setting.crowd, setting.places
     if crowd <= places:
-        return 1.0 + 0.0 * queueing
+        return 1.0, 0.0 * queueing
     even = crowd / places
     queued = even - 1.0
     fullest = 1.0 + max(math.ceil(queued), queued + math.sqrt(queued * (1 - 1 / places)) * _latest(places))
-    return even + queueing * (fullest - even)
+    return even, queueing * (fullest - even)
 
 
 def _polls(setting: Setting) -> float:
@@ -278,9 +284,12 @@ def _latest(ranks: int) -> float:
 
 
 def _blocks(costs: Costs, setting: Setting, step: Any) -> Any:
-    """What the agreement and the loop between blocks of steps cost, a step."""
-    crowd = max(1.0, setting.crowd / setting.places)
+    """What the agreement and the loop between blocks of steps cost, a step.
+
+    A block costs the same however many share the cores: 6.1 to 7.8 ms with 1 to 4 workers on 2 cores, at batches 32 to 128
+    (a small dense network on a slow machine, 2026-11-27: seconds of steps less their parts).
+    """
     agreement = 0.0 * costs["call"] if setting.ring == 1 else _round(costs, setting)
-    each = costs["block"] * crowd + agreement
+    each = costs["block"] + agreement
     length = np.clip(AGREEMENTS * agreement, BLOCK_SECONDS, LONGEST_BLOCK_SECONDS)
     return each / np.clip(length / np.maximum(step, 1e-9), 1.0, setting.longest_block)
