@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import shutil
@@ -244,7 +245,14 @@ def cgroup_files(*names: str) -> list[str]:
 
 def cgroup_texts(mount: Path, memberships: list[str], names: tuple[str, ...]) -> list[str]:
     """Read control files under `mount` for lines of /proc/self/cgroup: from each group up to the mount."""
-    found: dict[Path, str] = {}
+    found = (_read_all(folder, names) for folder in _cgroup_folders(mount, tuple(memberships)))
+    return [text for text in found if text is not None]
+
+
+@functools.lru_cache(maxsize=16)
+def _cgroup_folders(mount: Path, memberships: tuple[str, ...]) -> tuple[str, ...]:
+    """Where control files may lie. Workers read some twice a second, so the paths are made once."""
+    found: dict[str, None] = {}
     for line in memberships:
         _, controllers, place = line.split(":", 2)
         roots = (
@@ -257,14 +265,16 @@ def cgroup_texts(mount: Path, memberships: list[str], names: tuple[str, ...]) ->
             for folder in (group, *group.parents):
                 if folder != root and root not in folder.parents:
                     break
-                text = _read_all(folder, names)
-                if text is not None:
-                    found[folder] = text
-    return list(found.values())
+                found[str(folder)] = None
+    return tuple(found)
 
 
-def _read_all(folder: Path, names: tuple[str, ...]) -> str | None:
+def _read_all(folder: str, names: tuple[str, ...]) -> str | None:
+    texts = []
     try:
-        return " ".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
+        for name in names:
+            with open(f"{folder}/{name}", encoding="utf-8") as file:
+                texts.append(file.read().strip())
     except OSError:
         return None
+    return " ".join(texts)
