@@ -1,6 +1,6 @@
 """How well `lk.plan` predicts: fitted on 1 and 2 workers, held against what 3 and 4 workers, other batches and two hosts measure.
 
-    python benchmarks/planner.py [--short] [--kinds mlp cnn …] [--seconds 1.0] [--no-hosts] [--keep FILE]
+    python benchmarks/planner.py [--short] [--kinds mlp cnn …] [--seconds 1.0] [--no-hosts] [--allreduce horovod] [--keep FILE]
     python benchmarks/planner.py --again FILE
     python benchmarks/planner.py --simulate FILE.svg [--kinds cnn]
 
@@ -9,7 +9,8 @@ between two agents on this machine. Predicted, then measured: 3 and 4 workers at
 4 workers on two hosts (network namespaces on this machine, so they share its cores) over two links at batch 128. All runs of
 a kind take turns, paused while another trains, and in each turn every number of workers is visited, down and up by turns: a
 machine whose speed drifts within minutes does so for what is fitted as for what is predicted, and it is the law that is
-judged. Steps are medians over the reports of all turns. Hosts need root, iproute2 and openssh-server. ``--short`` takes two kinds and one link. ``--keep`` adds all that was measured to a file, a line for each
+judged. Steps are medians over the reports of all turns. Hosts need root, iproute2 and openssh-server. ``--short`` takes two kinds and one link.
+``--allreduce horovod`` has all workers in one flat ring, those of a host too. ``--keep`` adds all that was measured to a file, a line for each
 kind, and ``--again`` predicts from such a file what it holds, without measuring. ``--simulate`` draws throughput and efficiency of one kind for
 1 to 4,096 workers on hosts like this machine.
 """
@@ -72,8 +73,8 @@ class Case:
         )
 
 
-def starter(kind: str) -> Any:
-    """Starts short runs of a kind of model."""
+def starter(kind: str, allreduce: str) -> Any:
+    """Starts short runs of a kind of model that sum in this way."""
     import keras
 
     import lepton_kit as lk
@@ -83,7 +84,7 @@ def starter(kind: str) -> Any:
     data = lk.data.arrays(*samples(kind), validation_split=0)
 
     def start(folder: Path, options: Any) -> Any:
-        return lk.launch(model, data, runs_dir=folder, **options)
+        return lk.launch(model, data, runs_dir=folder, allreduce=allreduce, **options)
 
     return start
 
@@ -232,12 +233,14 @@ def _rounded(told: Any) -> Any:
     return float(f"{told:.5g}") if isinstance(told, float) else told
 
 
-def measured(kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float) -> Measured:
+def measured(
+    kind: str, hosts: tuple[Any, SlowLink] | None, links: list[str], seconds: float, allreduce: str
+) -> Measured:
     """Short runs of a kind with all settings, in turns."""
     from lepton_kit.client.plans.runs import asked
     from lepton_kit.machine.devices import usable_cores
 
-    start, places, all_counts = starter(kind), usable_cores(), (*FITTED, *PREDICTED)
+    start, places, all_counts = starter(kind, allreduce), usable_cores(), (*FITTED, *PREDICTED)
     with ExitStack() as stack:
         run = partial(Sampled, stack, start)
         both = [run(asked(batch, all_counts)) for batch in BATCHES]
@@ -335,6 +338,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each visit")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--no-hosts", action="store_true")
+    parser.add_argument("--allreduce", choices=["auto", "horovod"], default="auto")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--again", type=Path)
     parser.add_argument("--simulate", type=Path)
@@ -378,7 +382,7 @@ def measuring(options: argparse.Namespace) -> Iterator[Measured]:
         else:
             print(f"no hosts are measured: {reason}", file=sys.stderr)
         for kind in kinds:
-            found = measured(kind, hosts, links, options.seconds)
+            found = measured(kind, hosts, links, options.seconds, options.allreduce)
             if options.keep:
                 with options.keep.open("a", encoding="utf-8") as file:
                     file.write(found.line() + "\n")

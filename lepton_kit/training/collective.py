@@ -67,7 +67,7 @@ class Membership:
     timeout_seconds: int
 
 
-def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, str]:
+def environment(membership: Membership, cycle_milliseconds: float, cache_capacity: int) -> dict[str, str]:
     """The variables from which Horovod learns what this process is; it has to have a seat."""
     seat = membership.seat
     assert seat is not None
@@ -86,6 +86,7 @@ def environment(membership: Membership, cycle_milliseconds: float) -> dict[str, 
         "GLOO_RENDEZVOUS_PORT": membership.rendezvous_port,
         "GLOO_TIMEOUT_SECONDS": membership.timeout_seconds,
         "CYCLE_TIME": cycle_milliseconds,
+        "CACHE_CAPACITY": cache_capacity,
         "STALL_CHECK_DISABLE": 1,
     }
     return {f"HOROVOD_{name}": str(value) for name, value in told.items()}
@@ -141,6 +142,11 @@ class HorovodCollective:
 
     kind: Kind = "horovod"
     cycle_milliseconds = 0.5
+    cache_capacity = 0
+    """Sums that Horovod remembers, so that each rank decides by itself which tensors of them travel together.
+
+    A rank that was alone decides otherwise afterwards: it lets each travel by itself, the others don't, and Gloo ends the process.
+    With no memory rank 0 decides for all."""
 
     def __init__(self, wire: str = "float32", staged: bool = False):
         """``wire``: what goes over Horovod may be rounded to float16. ``staged``: sums take place in the host's memory."""
@@ -165,7 +171,7 @@ class HorovodCollective:
     def _enter(self, membership: Membership, segment: int | None) -> None:
         import horovod.tensorflow as hvd
 
-        os.environ.update(environment(membership, self.cycle_milliseconds))
+        os.environ.update(environment(membership, self.cycle_milliseconds, self.cache_capacity))
         others = sockets()
         try:
             hvd.init()
@@ -271,6 +277,8 @@ class RingCollective(HorovodCollective):
 
     kind: Kind = "shared_memory"
     cycle_milliseconds = 20.0
+    cache_capacity = 1024
+    """Horovod's own: here a sum that goes over it is one tensor, and there is nothing to decide."""
 
     def __init__(self, wire: str = "float32", staged: bool = False) -> None:
         super().__init__(wire, staged)
