@@ -115,6 +115,44 @@ def test_recordings_in_memory_are_those_of_a_file(learned, tmp_path):
         data.windows({})
 
 
+def sessions(steps, gap):
+    """Recordings of rows at these speeds, each with one longer step in its midst; (frame, {name: its rows})."""
+    parts = []
+    for k, step in enumerate(steps):
+        time = np.arange(60) * step
+        time[30:] += gap
+        part = pd.DataFrame(RANDOM.normal(3, 2, (60, 2)), columns=["x", "y"])
+        parts.append(part.assign(time=time, session=f"s{k}", label="ab"[k % 2]))
+    return pd.concat(parts), {f"s{k}": part for k, part in enumerate(parts)}
+
+
+@pytest.mark.parametrize("gap", [0.0, 3.0])
+def test_recordings_of_training_become_what_they_were_whatever_their_own_speed(gap):
+    frame, each = sessions([1.0, 1.0, 1.06, 0.95, 1.3], gap)
+    prepared = data.windows(frame, gaps="interpolate", validation_split=0).prepare()
+    for number, label in enumerate(prepared.class_names):
+        own = [part.drop(columns="label") for part in each.values() if part.label.iloc[0] == label]
+        again = np.concatenate([prepared.preprocessing.encode(part).x for part in own])
+        assert np.array_equal(again, prepared.train.x[prepared.train.y == number])
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.43, False), (0.47, True)])
+def test_a_gap_is_one_by_the_speed_of_training(gap, told):
+    """A step of 1.06 + 0.43 is no gap by a usual step of 1, and one of 1.06 + 0.47 is; by 1.06 neither would be."""
+    prepared = data.windows(sessions([1.0, 1.0], 0.0)[0], gaps="split", validation_split=0).prepare()
+    found = prepared.preprocessing.encode(sessions([1.06], gap)[0].drop(columns="label"))
+    assert any("no passage of time like in training" in one for one in found.problems.values()) is told
+    assert not found.notes
+
+
+@pytest.mark.parametrize(("step", "told"), [(1.1, False), (0.9, False), (1.2, True), (0.8, True)])
+def test_another_speed_is_told_as_training_tells_it(step, told):
+    prepared = data.windows(sessions([1.0, 1.0], 0.0)[0], gaps="split", validation_split=0).prepare()
+    found = prepared.preprocessing.encode(sessions([step], 0.0)[0].drop(columns="label"))
+    said = f"one row comes every {step:g}, in training every 1: another speed"
+    assert list(found.notes) == ([said] if told else [])
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [3e38, 1e200])
 def test_a_number_that_float32_cannot_hold_is_a_problem_of_its_windows_without_a_warning(learned, value):
