@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +109,7 @@ def test_pieces_are_joined_in_their_places():
         "a": [1, 2, 3],
         "b": [-1, -2, -3],
     }
+    assert Numbers(several=True).encode([1]).x["b"].tolist() == [[-1]]
     for nothing in (Numbers().encode([]), Numbers().encode([-1])):
         assert nothing.x is None
         assert nothing.rows.tolist() == []
@@ -145,6 +147,18 @@ def test_inputs_are_counted_where_they_are_rows(raw, count):
 def test_what_a_file_lacks_is_named(content, said):
     with pytest.raises(DataError, match=said):
         preprocessing.parse(content, "here")
+
+
+def test_a_file_says_its_version_and_keeps_names_as_they_are():
+    text = Numbers(target=Target(class_names=("né",))).to_json()
+    assert json.loads(text)["version"] == preprocessing.VERSION
+    assert '"né"' in text
+
+
+def test_twenty_classes_are_told_and_no_more():
+    target = Target(task="classification", class_names=tuple(f"c{k}" for k in range(30)))
+    with pytest.raises(DataError, match="c18, c19, or their numbers"):
+        target.encoded(["x"])
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path):
