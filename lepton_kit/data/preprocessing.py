@@ -91,8 +91,8 @@ class Target(Section):
             values = given.astype(np.float64)
         except (TypeError, ValueError):
             wrong, value = next((k, one) for k, one in enumerate(given.ravel()) if not _is_number(one))
-            place = wrong // max(1, given[:1].size)
-            raise DataError(f"true answer {place}: {value!s}; expected a number") from None
+            row = wrong // max(1, given[:1].size)
+            raise DataError(f"true answer {row}: {value!s}; expected a number") from None
         missing = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(missing):
             raise DataError(f"true answer {missing[0]} is {given[missing[0]]}; expected a number")
