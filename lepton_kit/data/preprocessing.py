@@ -66,7 +66,12 @@ class Target(Section):
         >>> Target(task="classification", class_names=("bad", "good")).encoded(["good", "bad"]).tolist()
         [1, 0]
         """
-        given = np.asarray(truth)
+        try:
+            given = np.asarray(truth)
+        except ValueError as failure:
+            raise DataError(
+                f"true answers: {failure}; expected one answer an input, all of one form"
+            ) from None
         if self.task == "classification" and self.class_names is not None:
             import pandas as pd
 
@@ -84,8 +89,10 @@ class Target(Section):
             return np.array(codes, np.int32)[where].reshape(given.shape)
         try:
             values = given.astype(np.float64)
-        except (TypeError, ValueError) as failure:
-            raise DataError(f"true answers: {failure}; expected numbers") from None
+        except (TypeError, ValueError):
+            wrong, value = next((k, one) for k, one in enumerate(given.ravel()) if not _is_number(one))
+            row = wrong // max(1, given[:1].size)
+            raise DataError(f"true answer {row}: {value!s}; expected a number") from None
         missing = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(missing):
             raise DataError(f"true answer {missing[0]} is {given[missing[0]]}; expected a number")
@@ -94,6 +101,14 @@ class Target(Section):
         if self.mean is not None:
             values = (values - np.array(self.mean).squeeze()) / np.array(self.scale).squeeze()
         return values.astype(np.float32)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

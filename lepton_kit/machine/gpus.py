@@ -35,6 +35,8 @@ def found(environment: Mapping[str, str] = os.environ) -> list[Gpu]:
 def visible(gpus: Sequence[Gpu], setting: str | None) -> list[Gpu]:
     """Those that a value of CUDA_VISIBLE_DEVICES leaves: numbers or beginnings of UUIDs, up to the first that is none.
 
+    One that several GPUs could be is none, and so is one that is there already: no GPU counts twice.
+
     CUDA C++ Programming Guide, *CUDA environment variables*.
 
     >>> [gpu.number for gpu in visible([Gpu(0, "A", "GPU-1f"), Gpu(1, "B", "GPU-2e")], "GPU-2,7,0")]
@@ -44,8 +46,8 @@ def visible(gpus: Sequence[Gpu], setting: str | None) -> list[Gpu]:
         return list(gpus)
     left: list[Gpu] = []
     for word in (one.strip() for one in setting.split(",")):
-        one = next((g for g in gpus if word and (str(g.number) == word or g.uuid.startswith(word))), None)
-        if one is None:
+        meant = [one for one in gpus if word and (str(one.number) == word or one.uuid.startswith(word))]
+        if len(meant) != 1 or meant[0] in left:
             break
-        left.append(one)
+        left += meant
     return sorted(left, key=lambda gpu: gpu.number)

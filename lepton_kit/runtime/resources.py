@@ -77,7 +77,7 @@ def _hindered(before: Alive, now: Alive, seconds: float) -> dict[str, float | No
         "cores": round(used / seconds, 3),
         "stolen": None if delayed is None or used + delayed == 0 else round(delayed / (used + delayed), 3),
         "throttled": None if throttled is None else round(min(1.0, throttled / seconds), 3),
-        "faults": round((now.faults - before.faults) / seconds, 1),
+        "faults": round(max(0, now.faults - before.faults) / seconds, 1),
         "short": None if short is None else round(min(1.0, short / seconds), 3),
         "heats": None if heats is None else round(heats / seconds, 2),
     }

@@ -120,20 +120,70 @@ def test_a_time_limit_puts_a_job_back_that_has_trained(
     assert request.verb == "interrupt"
 
 
+@pytest.mark.parametrize(
+    ("status", "came", "job", "queued"),
+    [
+        (Status.INTERRUPTED, signal.SIGUSR1, "7", True),
+        (Status.INTERRUPTED, signal.SIGTERM, "7", False),  # it was cancelled
+        (Status.INTERRUPTED, signal.SIGINT, "7", False),
+        (Status.INTERRUPTED, signal.SIGUSR1, None, False),  # no job of Slurm
+        (Status.FINISHED, signal.SIGUSR1, "7", False),
+        (Status.FINISHED, None, "7", False),
+        (Status.INTERRUPTED, None, "7", False),  # somebody else has asked for it
+    ],
+)
+def test_only_the_time_limit_of_a_job_puts_it_back_and_only_when_its_run_has_ended(
+    status: Status, came: signal.Signals | None, job: str | None, queued: bool, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, signals: None,
+):  # fmt: skip
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if job is not None:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+    back: list[bool] = []
+    (tmp_path / "control").mkdir()
+
+    class Ending(Cut):
+        looks = 3
+
+        @property
+        def alive(self) -> bool:
+            self.looks -= 1
+            return self.looks > 0
+
+        def follow(self, _: object, look: Callable[[], None]) -> int:
+            look()
+            if came is not None:
+                os.kill(os.getpid(), came)
+            self.step += self.steps
+            look()
+            return 5
+
+    run = Ending(tmp_path, 3, early=False)
+    run.status = status
+    monkeypatch.setattr(jobs, "requeue", lambda *_: back.append(run.looks > 0))
+    assert foreground.hold(lambda: run, run.follow) == 5
+    assert back == ([False] if queued else [])
+    assert [one.verb for one in read_requests(run.paths)[0]] == (["interrupt"] if came is not None else [])
+
+
 @pytest.mark.parametrize("one", ENDS)
 def test_what_is_begun_ignores_the_end_that_this_process_hears(one: signal.Signals, signals: None):
     for ignores in (False, True):
         if ignores:
             Heard()
         child = subprocess.Popen(
-            program("lepton_kit.processes.isolated", "time:sleep", '{"secs": 60}'),
+            program("lepton_kit.processes.isolated", "signal:pause", "{}"),
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
+            # Nothing while the kernel sets it up, then the shell, then the program.
             while (
                 "program.py"
-                not in Path(f"/proc/{child.pid}/cmdline").read_text().partition(" ")[0].split("\0")[2]
+                not in "".join(Path(f"/proc/{child.pid}/cmdline").read_text().split("\0")[2:3]).rpartition(
+                    "/"
+                )[2]
             ):
+                assert child.poll() is None
                 time.sleep(0.01)
             ignored = int(
                 Path(f"/proc/{child.pid}/status").read_text().partition("SigIgn:")[2].split()[0], 16

@@ -45,8 +45,28 @@ def test_a_pruned_weight_stays_pruned(weights, one, other):
     assert np.all(second <= np.where(weights == 0, 1, first))
 
 
-def test_a_weight_that_is_not_a_number_counts_as_large():
-    assert masks.magnitude_mask(np.array([[np.nan, 1.0], [2.0, 3.0]]), 0.5).tolist() == [[1, 0], [0, 1]]
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("pattern", ["unstructured", "block", "2:4"])
+def test_a_weight_that_has_diverged_counts_as_large(pattern, scope, value):
+    weights = np.arange(1.0, 33.0).reshape(8, 4)
+    config = PruningConfig(pattern=pattern, scope=scope, block=(2, 2))
+    as_large = weights.copy()
+    weights[0, 0], as_large[0, 0] = value, 1e3  # the smallest before
+    found, expected = (
+        masks.masks_for([one, weights[::-1].copy()], [(-1,), (-1,)], 0.5, config)
+        for one in (weights, as_large)
+    )
+    assert found[0][0, 0] == 1
+    assert found[0].sum() + found[1].sum() == 32
+    if scope == "layer":
+        np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_a_weight_that_has_diverged_leaves_the_others_of_its_layer_as_they_would_be_without_it():
+    plain = masks.layer_adaptive_scores(np.array([3.0, 1.0, 2.0]))
+    found = masks.layer_adaptive_scores(np.array([3.0, np.inf, 1.0, 2.0]))
+    assert found.tolist() == [plain[0], np.inf, *plain[1:]]
 
 
 @given(st.lists(WEIGHTS, min_size=1, max_size=4), SPARSITY)

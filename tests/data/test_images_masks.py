@@ -1,5 +1,8 @@
 """Images with a mask each: pairs, classes of the masks' values, sizes; and a small model that learns from them."""
 
+import io
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -77,10 +80,76 @@ def test_pairs_that_are_none():
     assert found == [("images/1.png", "masks/1.png")]
     assert len(notes) == 2
     assert "1 masks have no image, such as 'masks/9.png'" in notes[1]
+    with pytest.raises(
+        DataError, match=r"1 of 1 images have no mask in 'masks', such as 'images/1.png'; expected"
+    ):
+        masks.pairs(["images/1.png", "masks/9.png"], "masks", "set", "skip")
+    with pytest.raises(DataError, match="0 of 0 images have no mask in 'masks'; expected"):
+        masks.pairs(["masks/9.png"], "masks", "set", "skip")
     with pytest.raises(DataError, match="no masks: no folder 'nope'"):
         masks.pairs(names, "nope", "set")
     with pytest.raises(DataError, match="are masks of one image"):
         masks.pairs(["images/1.png", "masks/1.png", "masks/1_mask.png"], "masks", "set")
+
+
+def test_names_alone_do_only_where_each_is_there_once():
+    several = [
+        "JPEGImages/a/1.jpg",
+        "JPEGImages/b/1.jpg",
+        "JPEGImages/a/2.jpg",
+        "Classes/1.png",
+        "Classes/2.png",
+    ]
+    found, notes = masks.pairs(several, "Classes", "set", "skip")
+    assert found == [("JPEGImages/a/2.jpg", "Classes/2.png")]
+    assert notes == [
+        "set: 2 of 3 images have no mask in 'Classes', such as 'JPEGImages/a/1.jpg'; left out",
+        "1 masks have no image, such as 'Classes/1.png'; left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "stored"),
+    [
+        ([[[0.0], [3.0]]], [[0, 3]]),
+        ([[[0], [700]]], [[0, 700]]),
+        ([[[0.0], [0.5]]], None),
+        ([[[1, 1, 1], [2, 2, 2]]], None),
+    ],
+)
+def test_a_mask_of_a_volume_holds_whole_numbers(values, stored, monkeypatch):
+    picture = SimpleNamespace(image=None, values=np.array(values))
+    monkeypatch.setattr(masks.decode, "decode", lambda *_: picture)
+    if stored is None:
+        with pytest.raises(
+            DataError, match="m: a mask of colours or fractions; expected a whole number a pixel"
+        ):
+            masks.read(io.BytesIO(), "m")
+    else:
+        found = masks.read(io.BytesIO(), "m")
+        assert (found.tolist(), found.dtype) == (stored, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("mode", "stored"),
+    [
+        ("1", [0, 0, 1]),
+        ("L", [7, 101, 255]),
+        ("LA", [7, 101, 255]),
+        ("RGB", [7, 2**24 + 200 * 65536 + 60 * 256 + 50, 255]),
+        ("RGBA", [7, 2**24 + 200 * 65536 + 60 * 256 + 50, 255]),
+    ],
+)
+def test_a_mask_is_read_as_grey_values_or_colours(mode, stored):
+    image = Image.fromarray(np.array([[[7] * 3, [200, 60, 50], [255] * 3]], np.uint8))
+    image = (
+        image.convert("L").point(lambda grey: 255 * (grey > 200), "1") if mode == "1" else image.convert(mode)
+    )
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    content.seek(0)
+    found = masks.read(content, "m")
+    assert (found.tolist(), found.dtype) == ([stored], np.int32)
 
 
 def test_palette_places_are_the_classes(tmp_path):
@@ -128,7 +197,20 @@ def test_colours_are_named(tmp_path):
     ],
 )
 def test_classes_of_values(values, given, places):
-    assert masks.classes_of(values, given, "masks")[0] == places
+    found, _, notes = masks.classes_of(values, given, "masks")
+    assert found == places
+    ordered = given is None or (isinstance(given, list) and len(given) == len(values))
+    expected = (
+        f"mask values {', '.join(map(str, values))} became the classes 0 to {len(values) - 1}, in this order"
+    )
+    assert notes == ([expected] if ordered and values not in ([0, 1, 2], [0, 255]) else [])
+
+
+def test_as_many_values_as_may_be_and_no_more_than_ten_are_told():
+    assert masks.classes_of(range(256), None, "masks") == ({k: k for k in range(256)}, None, [])
+    assert masks.classes_of([0, 255], None, "masks", lossy=True)[0] == {0: 0, 255: 1}
+    for count, shown in ((8, "1, 2, 3, 4, 5, 6, 7, 8 became"), (9, "1, 2, 3, 4, 5, 6, 7, 8, … became")):
+        assert shown in masks.classes_of(range(1, count + 1), None, "masks")[2][0]
 
 
 def test_values_that_are_no_classes():
@@ -150,6 +232,21 @@ def test_masks_in_jpeg_go_to_the_nearest_value_named(discs):
         discs, masks="masks", mask_classes={"ground": 0, "disc": 255}, validation_split=0
     ).prepare()
     assert np.mean((prepared.train.x[..., 0] > 100) == (prepared.train.y == 1)) > 0.95
+
+
+COLOURS = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=6, unique=True)
+
+
+@given(COLOURS, COLOURS)
+def test_the_nearest_value_named_is_that_of_the_nearest_colour(named, pixels):
+    places, _, _ = masks.classes_of([0], {str(k): one for k, one in enumerate(named)}, "masks", lossy=True)
+    stored = Image.fromarray(np.array([pixels], np.uint8))
+    content = io.BytesIO()
+    stored.save(content, "PNG")
+    content.seek(0)
+    found = masks.labelled(masks.read(content, "m"), places, True, "m")[0]
+    far = np.square(np.array(pixels)[:, None] - np.array(named)).sum(axis=-1)
+    assert far[range(len(pixels)), found].tolist() == far.min(axis=1).tolist()
 
 
 @given(

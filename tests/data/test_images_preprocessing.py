@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lepton_kit import data
+from lepton_kit.data.images import decode
 from lepton_kit.data.images.preprocessing import ImagePreprocessing
 from lepton_kit.data.preprocessing import load, parse
 from lepton_kit.errors import DataError
@@ -178,6 +179,8 @@ def test_what_is_unlike_training_is_said(tmp_path):
     ("array", "said"),
     [
         (np.full((12, 16, 3), 0.5), "values from 0.5 to 0.5; expected 0 to 255: multiply by 255"),
+        (np.full((12, 16, 3), 1.0), "values from 1 to 1; expected 0 to 255: multiply by 255"),
+        (np.full((12, 16, 3), 256), "values from 256 to 256; expected 0 to 255"),
         (np.full((12, 16, 3), 300), "values from 300 to 300; expected 0 to 255"),
         (np.full((12, 16, 3), -1.0), "values from -1 to -1; expected 0 to 255"),
         (np.full((12, 16, 3), np.nan), "no finite numbers"),
@@ -186,6 +189,112 @@ def test_what_is_unlike_training_is_said(tmp_path):
 def test_arrays_of_another_unit_are_a_problem(array, said):
     plain = ImagePreprocessing(image_size=(12, 16), color_mode="rgb")
     assert said in plain.encode(array).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "stored"),
+    [
+        (np.array([[True, False]]), [255, 0]),
+        (np.array([[0, 255]]), [0, 255]),
+        (np.array([[0, 1]]), [0, 1]),
+        (np.array([[0.4, 254.6]]), [0, 255]),
+        (np.array([[0.0, 1.5]]), [0, 2]),
+        (np.array([[0.0, 0.0]]), [0, 0]),
+        (np.array([[128, 129]], np.uint16), [0, 1]),  # 257 to one
+        (np.array([[25_900, 65_535]], np.uint16), [101, 255]),
+    ],
+)
+def test_numbers_of_any_type_become_the_nearest_bytes(values, stored):
+    found = ImagePreprocessing(image_size=(1, 2), color_mode="grayscale").encode(values)
+    assert (found.x[0, 0, :, 0].tolist(), found.x.dtype) == (stored, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [((5, 6), 1), ((5, 6, 1), 1), ((5, 6, 3), 1), ((5, 6, 4), 1), ((5, 6, 2), 5), ((5, 6, 5), 5)]
+    + [((2, 5, 6, channels), 2) for channels in (1, 3, 4)],
+)
+def test_the_shape_of_an_array_says_how_many_images_it_is(shape, count):
+    plain = ImagePreprocessing(image_size=(5, 6), color_mode="rgb")
+    assert plain.count(np.zeros(shape, np.uint8)) == count
+    assert plain.count([np.zeros((5, 6), np.uint8)] * 2) == 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_height_and_width_are_not_mixed_up(kind):
+    gradient = np.tile(np.arange(8, dtype=kind) * 30 * (257 if kind == np.uint16 else 1), (4, 1))
+    found = ImagePreprocessing(image_size=(2, 4), color_mode="grayscale").encode(gradient).x[0, :, :, 0]
+    assert np.array_equal(found[0], found[1])
+    assert (np.diff(found[0].astype(int)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "color_mode", "stored"),
+    [
+        ("RGBA", "rgb", [[200, 100, 0], [10, 20, 30]]),
+        ("RGBA", "rgba", [[200, 100, 0, 255], [200, 100, 0, 0]]),
+        ("RGBA", "grayscale", [[118], [18]]),  # 0.299, 0.587, 0.114
+        ("LA", "rgb", [[118, 118, 118], [10, 20, 30]]),
+        ("LA", "rgba", [[118, 118, 118, 255], [118, 118, 118, 0]]),
+        ("RGB", "rgba", [[200, 100, 0, 255], [200, 100, 0, 255]]),
+        ("P", "rgb", [[200, 100, 0], [10, 20, 30]]),
+    ],
+)
+def test_what_is_transparent_shows_the_background(mode, color_mode, stored):
+    image = Image.fromarray(np.array([[[200, 100, 0, 255], [200, 100, 0, 0]]], np.uint8))
+    if mode == "P":
+        image = Image.new("P", (2, 1))
+        image.putpalette([200, 100, 0, 1, 2, 3])
+        image.putpixel((1, 0), 1)
+        image.info["transparency"] = 1
+    plain = ImagePreprocessing(image_size=(1, 2), color_mode=color_mode, background=(10, 20, 30))
+    found = plain.encode(image if mode == "P" else image.convert(mode))
+    assert found.x[0, 0].tolist() == stored
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("color_mode", ["grayscale", "rgb", "rgba"])
+@pytest.mark.parametrize("size", [(6, 8), (3, 4), (7, 11)])
+def test_an_image_of_16_bits_becomes_what_its_copy_of_8_bits_becomes(size, color_mode, channels):
+    shallow = np.random.default_rng(0).integers(0, 256, (6, 8, channels), np.uint8)
+    shallow[:2, :4, -1] = 0
+    plain = ImagePreprocessing(image_size=size, color_mode=color_mode, background=(10, 200, 90))
+    eight, sixteen = (
+        plain.encode(one).x[0].astype(int) for one in (shallow, shallow.astype(np.uint16) * 257)
+    )
+    if color_mode == "rgba" and channels == 4:
+        assert np.abs(eight[..., 3] - sixteen[..., 3]).max() <= 1
+        seen = eight[..., 3] > 40  # of what is hardly seen bytes know the colour but roughly
+        eight, sixteen = eight[seen], sixteen[seen]
+    assert np.abs(eight - sixteen).max() <= (4 if channels == 4 else 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "stored", "said"),
+    [
+        ([0.0, 255.0], [0, 255], "whole numbers of 0 to 255"),
+        (np.array([7, 128], np.int32), [7, 128], "whole numbers of 0 to 255"),
+        (np.array([0, 255], np.uint16), [0, 1], "16 bits a channel, training images had 8"),
+        ([0.0, 256.0], None, "values of float64, from 0 to 256; training images had 8 bits a channel"),
+        ([-1.0, 3.0], None, "values of float64, from -1 to 3; training images had 8"),
+        ([0.5, 3.0], None, "values of float64, from 0.5 to 3; training images had 8"),
+    ],
+)
+def test_numbers_of_a_file_that_are_bytes_are_taken_as_such_and_others_refused(values, stored, said):
+    picture = decode.Picture(decode.Form(1, 2, grey=True, deep=True), values=np.array(values)[None, :, None])
+    plain = ImagePreprocessing(image_size=(1, 2), color_mode="grayscale")
+    sample, problem, notes = plain._tried(("one", lambda: picture))
+    assert (None if sample is None else sample[0, :, 0].tolist()) == stored
+    assert said in (problem or notes[0])
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(2**12, [8, 1]), (2**13, [2, 2, 2, 2, 1]), (2**15, [1] * 9)])
+def test_a_piece_of_large_images_is_not_too_large(side, sizes, monkeypatch):
+    found = []
+    monkeypatch.setattr(ImagePreprocessing, "_piece", lambda _, items, __: found.append(len(items)))
+    plain = ImagePreprocessing(image_size=(side, side), color_mode="grayscale")
+    list(plain.pieces(np.zeros((9, 2, 2), np.uint8)))
+    assert found == sizes
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from lepton_kit import data
 from lepton_kit.data import preprocessing
+from lepton_kit.data.series.preprocessing import WindowsPreprocessing
 from lepton_kit.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -50,6 +51,8 @@ def test_new_recordings_become_what_they_would_have_become(learned, tmp_path):
     assert np.array_equal(both.x, np.concatenate([own, prepared.train.x[prepared.train.y == 0]]))
     assert kept.count(walk) == len(own) == 9
     assert kept.count([walk]) is None
+    assert [kept.count(walk[:rows]) for rows in (5, 20, 24, 25)] == [1, 1, 1, 2]
+    assert kept.encode(walk[:20]).names == ("input[0:20]",)
     small = list(kept.pieces(walk, rows=4))
     assert [len(piece.names) for piece in small] == [4, 4, 1]
     assert np.array_equal(np.concatenate([piece.x for piece in small]), own)
@@ -113,6 +116,57 @@ def test_recordings_in_memory_are_those_of_a_file(learned, tmp_path):
         data.windows({"a": np.array(["b"])})
     with pytest.raises(DataError, match="expected a frame, or a dictionary of arrays"):
         data.windows({})
+
+
+@pytest.mark.parametrize(("rows", "padded"), [(1, True), (2, True), (3, False), (4, False)])
+def test_what_pads_a_short_recording_is_marked_and_said(rows, padded):
+    how = WindowsPreprocessing(length=3, stride=1, mean=(1.0,), deviation=(2.0,), mask=True)
+    found = how.encode(np.arange(rows)[:, None] * 2.0 + 3)
+    whole = [[1.0 + k, 1.0] for k in range(rows)] + [[0.0, 0.0]] * (3 - rows)
+    assert found.x.tolist() == [whole[start : start + 3] for start in range(max(1, rows - 2))]
+    assert found.names == tuple(f"input[{k}:{min(k + 3, rows)}]" for k in range(max(1, rows - 2)))
+    said = "shorter than a window, so padded; the last channel says where"
+    assert found.notes == ({said: 1} if padded else {})
+
+
+def sessions(steps, gap):
+    """Recordings of rows at these speeds, each with one longer step in its midst; (frame, {name: its rows})."""
+    parts = []
+    for k, step in enumerate(steps):
+        time = np.arange(60) * step
+        time[30:] += gap
+        part = pd.DataFrame(RANDOM.normal(3, 2, (60, 2)), columns=["x", "y"])
+        parts.append(part.assign(time=time, session=f"s{k}", label="ab"[k % 2]))
+    return pd.concat(parts), {f"s{k}": part for k, part in enumerate(parts)}
+
+
+@pytest.mark.parametrize("gap", [0.0, 3.0])
+def test_recordings_of_training_become_what_they_were_whatever_their_own_speed(gap):
+    frame, each = sessions([1.0, 1.0, 1.06, 0.95, 1.3], gap)
+    prepared = data.windows(frame, gaps="interpolate", validation_split=0).prepare()
+    for number, label in enumerate(prepared.class_names):
+        own = [part.drop(columns="label") for part in each.values() if part.label.iloc[0] == label]
+        again = np.concatenate([prepared.preprocessing.encode(part).x for part in own])
+        assert np.array_equal(again, prepared.train.x[prepared.train.y == number])
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.43, False), (0.47, True)])
+def test_a_gap_is_one_by_the_speed_of_training(gap, told):
+    """A step of 1.06 + 0.43 is no gap by a usual step of 1, and one of 1.06 + 0.47 is; by 1.06 neither would be."""
+    prepared = data.windows(sessions([1.0, 1.0], 0.0)[0], gaps="split", validation_split=0).prepare()
+    found = prepared.preprocessing.encode(sessions([1.06], gap)[0].drop(columns="label"))
+    # Windows of 20 rows, each 5 rows on: that which begins at the jump, in row 30, has none inside.
+    assert [5 * place for place in found.problems] == ([15, 20, 25] if told else [])
+    assert set(found.problems.values()) <= {"no passage of time like in training before row 30"}
+    assert not found.notes
+
+
+@pytest.mark.parametrize(("step", "told"), [(1.1, False), (0.9, False), (1.2, True), (0.8, True)])
+def test_another_speed_is_told_as_training_tells_it(step, told):
+    prepared = data.windows(sessions([1.0, 1.0], 0.0)[0], gaps="split", validation_split=0).prepare()
+    found = prepared.preprocessing.encode(sessions([step], 0.0)[0].drop(columns="label"))
+    said = f"one row comes every {step:g}, in training every 1: another speed"
+    assert list(found.notes) == ([said] if told else [])
 
 
 @pytest.mark.filterwarnings("error")

@@ -52,6 +52,10 @@ def test_a_new_file_in_another_dialect_says_so_or_is_refused(put, sheet):
     prepared, _ = only(put("".join(f"{k % 2},{k},{k}\n" for k in range(40))), target="column_1", header=False)
     with pytest.raises(DataError, match="2 columns without a header; expected the 3"):
         prepared.preprocessing.encode(put("1,2\n3,4\n", "new.csv"))
+    with pytest.raises(DataError, match="4 columns without a header; expected the 3"):
+        prepared.preprocessing.encode(put("1,2,3,4\n5,6,7,8\n", "new.csv"))
+    prepared, _ = only(put("".join(f"{k},{k},{k % 2}\n" for k in range(40))), target="column_3", header=False)
+    assert len(prepared.preprocessing.encode(put("1,2\n3,4\n", "new.csv")).x) == 2  # without the target
 
 
 def test_new_numbers_are_read_in_the_form_of_the_training_rows(put):

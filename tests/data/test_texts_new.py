@@ -45,6 +45,7 @@ def test_new_sentences_become_what_they_would_have_become_in_training(learned, t
     assert kept.encode(pd.Series(TALK[:2], index=["u", "v"])).names == ("u", "v")
     assert kept.count(TALK) == kept.count(forms[6]) == 40
     assert (kept.count("one"), kept.count(forms[10]), kept.count([forms[12]])) == (1, None, None)
+    assert (kept.count({"text": TALK}), kept.count(iter(TALK))) == (None, None)
     several = kept.encode([forms[12], forms[10]])
     assert (several.names[0], several.names[1]) == ("talk.txt", "talk.csv:0")
     pieces = list(kept.pieces(TALK, rows=7))
@@ -73,6 +74,24 @@ def test_strange_sentences_are_named_and_kept_in_their_place(learned):
     }
     assert learned.preprocessing.encode([None]).x is None
     assert learned.preprocessing.encode([]).names == ()
+
+
+def test_a_sentence_is_no_file_because_it_looks_a_little_like_one(learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "table", "book a table")
+    for sentence in ("book a/the table", "table", "see talk.csv", "a" * 1100 + ".txt", "book\na.txt"):
+        assert learned.preprocessing.encode(sentence).names == (0,)
+        assert learned.preprocessing.count(sentence) == 1
+    assert learned.preprocessing.encode(["talk.csv", "book a table"]).names == (0, 1)
+    assert learned.preprocessing.count("./table") is None  # a path that is there
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(pd.NaT, "there is no text"), (3.5, "float; expected a text"), (float("nan"), "there is no text")],
+)
+def test_what_is_no_text_is_told_apart_from_one_that_is_missing(learned, value, why):
+    assert learned.preprocessing.encode(["book", value]).problems == {1: why}
 
 
 @pytest.mark.parametrize(

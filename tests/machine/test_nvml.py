@@ -87,6 +87,9 @@ TWO = [Gpu(0, "a", "GPU-1a"), Gpu(1, "b", "GPU-2b")]
         ("GPU-2", [1]),
         ("0,7,1", [0]),
         ("NoDevFiles", []),
+        ("GPU-", []),
+        ("1,1", [1]),
+        (" 0 , GPU-1a", [0]),
     ],
 )
 def test_the_environment_hides_gpus(setting: str | None, numbers: list[int], monkeypatch: pytest.MonkeyPatch):

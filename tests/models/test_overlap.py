@@ -49,6 +49,25 @@ def test_one_hot_targets_bytes_and_another_threshold():
     assert float(logits.result()) == pytest.approx(2 / 3)
 
 
+def test_maps_as_wide_as_there_are_classes_are_maps_of_their_numbers():
+    truth = np.array([[[0, 1], [1, 1], [0, 0]]])
+    metric = lk.models.Dice(2)
+    metric.update_state(truth, np.eye(2)[truth])
+    assert float(metric.result()) == 1.0
+
+
+def test_an_output_at_the_threshold_marks_nothing_and_half_a_target_neither():
+    metric = lk.models.Dice()
+    metric.update_state(np.array([[1.0], [1.0], [0.5]]), np.array([[0.5], [0.75], [0.25]]))
+    assert float(metric.result()) == pytest.approx(2 / 3)
+
+
+def test_only_classes_that_occur_count():
+    metric = lk.models.Dice(3)
+    metric.update_state(np.zeros((1, 4), int), np.eye(3)[np.zeros((1, 4), int)])
+    assert float(metric.result()) == 1.0
+
+
 def test_nothing_marked_is_right():
     metric = lk.models.Dice()
     metric.update_state(np.zeros((1, 4, 1)), np.zeros((1, 4, 1)))

@@ -64,7 +64,7 @@ def test_figures_of_workers_stay_within_what_can_be():
     resources = Resources()
     waiting = members(9, 9)[1:]
     waiting[0].rank = None
-    before = [*members(1, cpu=9.0, delayed=5.0, throttled=0.0, short=0.0, heats=7), *waiting]
+    before = [*members(1, cpu=9.0, delayed=5.0, faults=3, throttled=0.0, short=0.0, heats=7), *waiting]
     resources.measure(0.0, 9.0, before)
     now = [*members(1, cpu=8.0, delayed=4.0, throttled=90.0, short=80.0, heats=3), *waiting]
     told = resources.measure(EVERY_SECONDS, 8.0, now)

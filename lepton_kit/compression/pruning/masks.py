@@ -38,13 +38,17 @@ def _drop_lowest(scores: np.ndarray, count: int) -> np.ndarray:
     if count <= 0:
         return keep
     flat = scores.ravel()
-    flat = np.where(np.isnan(flat), np.inf, flat)  # a diverged weight is not a small one
     threshold = np.partition(flat, count - 1)[count - 1]
     below = flat < threshold
     keep[below] = False
     ties = np.flatnonzero(flat == threshold)
     keep[ties[: count - int(below.sum())]] = False
     return keep
+
+
+def _magnitudes(weights: np.ndarray) -> np.ndarray:
+    """Absolute values; infinity for a weight that is no number: one that has diverged is not a small one."""
+    return np.where(np.isnan(weights), np.inf, np.abs(weights))
 
 
 def magnitude_mask(weights: np.ndarray, sparsity: float) -> np.ndarray:
@@ -55,23 +59,27 @@ def magnitude_mask(weights: np.ndarray, sparsity: float) -> np.ndarray:
            [1., 1.]], dtype=float32)
     """
     check_sparsity(sparsity)
-    keep = _drop_lowest(np.abs(weights), round(sparsity * weights.size))
+    keep = _drop_lowest(_magnitudes(weights), round(sparsity * weights.size))
     return keep.reshape(weights.shape).astype(np.float32)
 
 
 def layer_adaptive_scores(magnitudes: np.ndarray) -> np.ndarray:
     """Scores that compare weights across layers: own square over the sum of all squares at least as large.
 
-    LAMP (Lee et al. 2021, arXiv:2010.07611). The largest weight of every layer scores 1, so no layer is cut off.
+    LAMP (Lee et al. 2021, arXiv:2010.07611). The largest weight of every layer scores 1, so no layer is cut off. An
+    infinite one scores infinity and leaves the scores of the others as they would be without it.
 
-    >>> layer_adaptive_scores(np.array([1.0, 2.0]))
-    array([0.2, 1. ])
+    >>> layer_adaptive_scores(np.array([1.0, 2.0, np.inf]))
+    array([0.2, 1. , inf])
     """
-    squares = np.square(np.nan_to_num(magnitudes.ravel().astype(np.float64), nan=0.0))
+    flat = magnitudes.ravel().astype(np.float64)
+    infinite = np.isinf(flat)
+    squares = np.square(np.where(infinite, 0.0, flat))
     order = np.argsort(squares, kind="stable")
     remaining = np.cumsum(squares[order][::-1])[::-1]
     scores = np.zeros(squares.size)
     scores[order] = squares[order] / np.where(remaining > 0, remaining, 1)
+    scores[infinite] = np.inf
     return scores.reshape(magnitudes.shape)
 
 
@@ -81,7 +89,7 @@ def global_masks(tensors: Sequence[np.ndarray], sparsity: float) -> list[np.ndar
     Weights are ranked by `layer_adaptive_scores`, so layers of different scale compete fairly.
     """
     check_sparsity(sparsity)
-    scores = [layer_adaptive_scores(np.abs(tensor)) for tensor in tensors]
+    scores = [layer_adaptive_scores(_magnitudes(tensor)) for tensor in tensors]
     return [keep.astype(np.float32) for keep in _drop_lowest_over(scores, sparsity)]
 
 
@@ -137,7 +145,7 @@ def group_mask(
         raise CompressionError(
             f"pattern {keep}:{size}: the reduction size {matrix.shape[0]} is no multiple of {size}; leave it dense"
         )
-    groups = np.abs(matrix).reshape(-1, size, matrix.shape[1])
+    groups = _magnitudes(matrix).reshape(-1, size, matrix.shape[1])
     largest = np.argsort(-groups, axis=1, kind="stable")[:, :keep]
     mask = np.zeros(groups.shape, np.float32)
     np.put_along_axis(mask, largest, 1, axis=1)
@@ -151,7 +159,7 @@ def block_scores(
     rows, columns = block
     if rows < 1 or columns < 1:
         raise CompressionError(f"block: got {tuple(block)!r}; expected two whole numbers of at least 1")
-    matrix = np.abs(as_matrix(weights, output_axes)[0]).astype(np.float64)
+    matrix = _magnitudes(as_matrix(weights, output_axes)[0]).astype(np.float64)
     row_starts = np.arange(0, matrix.shape[0], rows)
     column_starts = np.arange(0, matrix.shape[1], columns)
     sums = np.add.reduceat(np.add.reduceat(matrix, row_starts, axis=0), column_starts, axis=1)

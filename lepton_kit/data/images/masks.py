@@ -195,15 +195,27 @@ def classes_of(
 
 
 def labelled(mask: np.ndarray, places: Mapping[int, int], lossy: bool, where: str) -> np.ndarray:
-    """A stored mask as classes, int32. Raises `DataError` for a value that stands for no class."""
+    """A stored mask as classes, int32; ``lossy``: each pixel's is that of the nearest value, by red, green and blue.
+
+    Raises `DataError` for a value that stands for no class.
+    """
     values, inverse = np.unique(mask, return_inverse=True)
     if lossy:
         known = np.array(sorted(places))
-        values = known[np.abs(values[:, None] - known).argmin(axis=1)]
+        colours = _colours(values)
+        values = known[
+            np.stack([np.square(colours - one).sum(axis=1) for one in _colours(known)]).argmin(axis=0)
+        ]
     unknown = [int(value) for value in values if int(value) not in places]
     if unknown:
         raise DataError(f"{where}: the mask holds {_shown(unknown)}, which is no class of the training masks")
     return np.array([places[int(value)] for value in values], np.int32)[inverse].reshape(mask.shape)
+
+
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Red, green and blue of stored values, shape ``(values, 3)``: a grey one is its value three times."""
+    values = values.astype(np.int64)[:, None]
+    return np.where(values < COLOUR, values, values >> np.array([16, 8, 0]) & 255)
 
 
 def _value(value: Any) -> int:

@@ -158,8 +158,6 @@ class ImagePreprocessing(Preprocessing):
         return np.asarray(image)
 
     def _deep(self, picture: decode.Picture) -> np.ndarray:
-        from PIL import Image
-
         values, alpha = picture.values, picture.alpha
         assert values is not None
         if self.intensity_range is not None:
@@ -186,15 +184,27 @@ class ImagePreprocessing(Preprocessing):
         if self.color_mode == "rgba":
             opaque = np.ones(found.shape[:2], np.float32) if alpha is None else alpha
             found = np.concatenate([found, opaque[..., None] * np.float32(255)], axis=2)
-        if found.shape[:2] == self.image_size:
-            return found
+        return found if found.shape[:2] == self.image_size else self._resized(found)
+
+    def _resized(self, found: np.ndarray) -> np.ndarray:
+        """Numbers of 0 to 255 at the size of training. As Pillow does with bytes, a colour counts by how opaque it is."""
+        from PIL import Image
+
+        if found.shape[2] == 4:
+            found = np.concatenate([found[..., :3] * (found[..., 3:] / 255), found[..., 3:]], axis=2)
         planes = [
             Image.fromarray(np.ascontiguousarray(found[..., channel])).resize(
                 self.image_size[::-1], Image.Resampling.BILINEAR
             )
             for channel in range(found.shape[2])
         ]
-        return np.stack([np.asarray(plane) for plane in planes], axis=2).clip(0.0, 255.0)
+        resized = np.stack([np.asarray(plane) for plane in planes], axis=2)
+        if found.shape[2] == 4:
+            opaque = resized[..., 3:] / 255
+            resized[..., :3] = np.divide(
+                resized[..., :3], opaque, out=np.zeros_like(resized[..., :3]), where=opaque > 0
+            )
+        return resized.clip(0.0, 255.0)
 
     def _items(self, raw: Any, stack: ExitStack) -> list[Item]:
         from PIL import Image

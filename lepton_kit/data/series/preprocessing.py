@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from lepton_kit.data.preprocessing import Encoded, Preprocessing
-from lepton_kit.data.series.gaps import breaks, holes, regular, step_of
+from lepton_kit.data.series.gaps import breaks, holes, is_other_speed, regular, step_of
 from lepton_kit.data.series.recordings import (
     ARRAYS,
     CHANNELS,
@@ -90,14 +90,12 @@ class WindowsPreprocessing(Preprocessing):
         return None
 
     def _of_recording(self, recording: Recording, notes: list[str], rows: int) -> Iterator[Encoded]:
-        step = step_of(recording, "input") if recording.time is not None else None
-        if step is not None and self.step is not None and abs(step - self.step) > 0.1 * self.step:
-            if self.gaps != "interpolate":
-                notes = [
-                    *notes,
-                    f"one row comes every {step:g}, in training every {self.step:g}: another speed",
-                ]
-            step = self.step
+        own = step_of(recording, "input")
+        step = (
+            own if self.step is None else self.step
+        )  # what a gap is and how it is filled goes by that of training
+        if is_other_speed(own, self.step) and self.gaps != "interpolate":
+            notes = [*notes, f"one row comes every {own:g}, in training every {self.step:g}: another speed"]
         bad: dict[int, str] = {}
         if self.gaps == "interpolate":
             whole, filled = regular(recording, "interpolate", step, "input")
