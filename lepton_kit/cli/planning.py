@@ -63,6 +63,8 @@ def plan(options: argparse.Namespace) -> int:
         from lepton_kit.client.run import open_run
 
         what = open_run(what, options.runs_dir, trust=options.trust)
+    else:
+        _check_batch(options, Path(what))
     found = planning.plan(
         what,
         measured=options.measure and tuple(options.measure),
@@ -85,6 +87,16 @@ def plan(options: argparse.Namespace) -> int:
         return 0
     print(f"{found.told()}\n{advice}\n{table.to_string(na_rep='-')}")
     return 0
+
+
+def _check_batch(options: argparse.Namespace, file: Path) -> None:
+    """Refuse, before a process starts, more workers than the configuration's batch has samples."""
+    from lepton_kit.config import RunConfig
+    from lepton_kit.planning.scaling import Setting
+
+    batch = options.batch or RunConfig.load(file).training.global_batch
+    for workers in options.workers or ():
+        Setting(workers, batch, 1)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -140,6 +140,18 @@ def test_the_shell_says_what_is_wrong(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_more_workers_than_the_file_has_samples_in_a_batch_are_refused_before_a_run_is_made(tmp_path, capsys):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "model: {kind: lepton, input_shape: [8, 8, 1], num_classes: 10}\n"
+        "data: {kind: sample, name: digits}\ntraining: {global_batch: 32}\n"
+    )
+    assert main(["plan", str(file), "--workers", "2", "4096"]) == 1
+    said = capsys.readouterr().err
+    assert "workers: got 4096; expected at most 32" in said
+    assert "short run" not in said
+
+
 def test_options_beside_a_configuration_are_refused():
     config = RunConfig.from_dict(
         {

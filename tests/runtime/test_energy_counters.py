@@ -75,6 +75,44 @@ def test_it_is_said_why_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.
     assert "tells no number" in str(counters.read(tmp_path, 0.0).why)
 
 
+@pytest.mark.parametrize("file", ["energy_uj", "max_energy_range_uj"])
+@pytest.mark.parametrize("there", [True, False])
+def test_the_file_that_is_in_the_way_is_named(
+    tmp_path: Path, file: str, there: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Containers often have one of the two files that a counter consists of."""
+    one = zone(tmp_path, "intel-rapl:0", "package-0", 1).parent / file
+    if there:
+        monkeypatch.setattr(Path, "read_text", _refusing(one))
+    else:
+        one.unlink()
+    found = counters.read(tmp_path, 0.0)
+    assert found.counters == {}
+    assert f"({one})" in str(found.why)
+
+
+def _refusing(one: Path) -> Any:
+    read = Path.read_text
+
+    def refused(path: Path, *args: Any, **options: Any) -> str:
+        if path == one:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, *args, **options)
+
+    return refused
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_memory_counts_where_its_zone_lies_in_that_of_its_package(tmp_path: Path, flat: bool):
+    """A container may be given the folder of the packages, in which the others lie; the usual folder shows them both ways."""
+    zone(tmp_path, "intel-rapl:0", "package-0", 5e6)
+    for name, kind in (("intel-rapl:0:0", "core"), ("intel-rapl:0:2", "dram")):
+        zone(tmp_path / "intel-rapl:0", name, kind, 1e6)
+        if flat:
+            (tmp_path / name).symlink_to(tmp_path / "intel-rapl:0" / name)
+    assert sorted(counters.read(tmp_path, 0.0).counters) == ["intel-rapl:0", "intel-rapl:0:2"]
+
+
 def test_the_counters_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("LEPTON_POWERCAP", raising=False)
     assert counters.Counters().folder == counters.root() == Path("/sys/class/powercap")

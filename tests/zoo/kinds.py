@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.zoo import dense, graphs, images, sequences  # noqa: F401  each puts its kinds into the register
-from tests.zoo.registry import IDS, KINDS
+from tests.zoo import dense, graphs, images, reported, sequences  # noqa: F401  each puts its kinds into the register
+from tests.zoo.registry import IDS, KINDS, REPORTED
 
 TRAIN, HELD = 100, 24
 
@@ -22,7 +22,7 @@ def made(name: str) -> tuple[Any, Any, Any, Any]:
     import keras
 
     keras.utils.set_random_seed(7)
-    model = KINDS[name]()
+    model = (KINDS | REPORTED)[name]()
     random = np.random.default_rng(1)
     for weight in model.weights:
         if "seed" not in weight.path and "normalization" not in weight.path and len(weight.shape) > 1:
@@ -56,6 +56,8 @@ def _samples(model: Any) -> Any:
             found[tensor.name] = random.integers(1, IDS, shape).astype(tensor.dtype)
         elif tensor.dtype == "uint8":
             found[tensor.name] = random.integers(0, 256, shape).astype("uint8")
+        elif tensor.dtype == "int16":
+            found[tensor.name] = random.normal(scale=6000, size=shape).astype("int16")
         else:
             found[tensor.name] = random.normal(size=shape).astype("float32")
         if "masked" in tensor.name:

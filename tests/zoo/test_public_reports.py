@@ -287,3 +287,28 @@ def test_a_sequential_model_that_was_never_told_its_input_is_converted(workshop,
     for precision, limit in (("float32", 1e-4), ("int8", 0.1)):
         found = said(workshop, model, precision, x, tmp_path)
         assert judge.error([found], [np.asarray(model(x))]) < limit
+
+
+def test_scores_beside_boxes_in_pixels_are_lost_in_int8_and_the_card_says_so(tmp_path):
+    """ultralytics/ultralytics#1695, #17327: joined with boxes up to 640, all scores are 0; as an output of their own they stay."""
+    x = keras.Input((8, 8, 3))
+    y = kl.Conv2D(8, 3, strides=4, padding="same", activation="relu")(x)
+    boxes = kl.Rescaling(640.0)(kl.Conv2D(4, 1, activation="sigmoid")(y))
+    scores = kl.Conv2D(3, 1, activation="sigmoid")(y)
+    given = np.random.default_rng(0).normal(size=(90, 8, 8, 3)).astype("float32")
+    said = {}
+    for name, outputs in (("joined", kl.Concatenate()([boxes, scores])), ("apart", [boxes, scores])):
+        model = keras.Model(x, outputs)
+        model.compile("adam", "mse" if name == "joined" else ["mse", "mse"])
+        told = keras.tree.map_structure(np.asarray, model(given))
+        data = (
+            given[:60],
+            keras.tree.map_structure(lambda a: a[:60], told),
+            given[60:],
+            keras.tree.map_structure(lambda a: a[60:], told),
+        )
+        card = compress(model, data, quantize=("int8", "dynamic_int8"), folder=tmp_path / name, **QUICK)
+        said[name] = {row.name: [one for one in row.notes if "always answer" in one] for row in card.rows}
+    assert "output 0: 3 of its 7 parts always answer the same in this file" in said["joined"]["int8"][0]
+    assert not any(said["joined"][name] for name in ("float32", "dynamic_int8"))
+    assert not any(said["apart"].values())

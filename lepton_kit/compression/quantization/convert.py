@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -125,7 +126,7 @@ def _with_converter(path: str, precision: str, files: Any) -> tuple[bytes, list[
     check_precisions([precision], recurrent=ready.looping)
     names = [layer.name for layer in model.layers]
     mark_layers(model)
-    archive = archive_of(model, ready.batch)
+    archive = archive_of(model, ready.batch, near=precision == "int8")
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -222,13 +223,15 @@ def signature_of(model: Any) -> Signature:
     )
 
 
-def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
+def archive_of(model: Any, batch: int | None = None, serve: Any = None, near: bool = False) -> Any:
     """A Keras archive whose endpoint takes the inputs by name and gives the outputs as a list, in the order of the
-    model's description: those that have names by name. from_concrete_functions would write untrained weights."""
+    model's description: those that have names by name. from_concrete_functions would write untrained weights.
+    ``near``: masks of attention hide in a form that int8 holds."""
     import keras
     import tensorflow as tf
 
     from lepton_kit.compression.quantization.deploy_layers import one_hot_compares
+    from lepton_kit.compression.quantization.near_masks import masks_stay_near
 
     takes = signature_of(model).inputs
     names = [tensor.name for tensor in model.inputs]
@@ -236,7 +239,7 @@ def archive_of(model: Any, batch: int | None = None, serve: Any = None) -> Any:
     def call(*given: Any) -> Any:
         parts = dict(zip(names, given, strict=True))
         packed = keras.tree.map_structure(lambda one: parts[one.name], structure_of(model))
-        with one_hot_compares():
+        with one_hot_compares(), masks_stay_near() if near else contextlib.nullcontext():
             found = serve(packed) if serve is not None else model(packed, training=False)
         if isinstance(found, dict):
             found = [found[name] for name in sorted(found)]

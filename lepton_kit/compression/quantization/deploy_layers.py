@@ -217,6 +217,7 @@ class Affine(keras.layers.Layer):
     def __init__(self, scale: Any, offset: Any, **keywords: Any):
         super().__init__(**keywords)
         self.scale, self.offset = scale, offset
+        self.supports_masking = True
 
     def call(self, inputs: Any) -> Any:
         """The same shape."""

@@ -192,6 +192,8 @@ class _Replacer:
         kind = type(layer)
         if _augments(layer):
             return lambda one: keras.layers.Identity(name=one.name)
+        if not layer._inbound_nodes:  # a wrapper calls it by its own means: nothing is known of its input
+            return self._changed if computes_in_half(layer) or self._activation(layer) else None
         if kind is keras.layers.Flatten and layer.data_format == "channels_last":
             return _flatten if None not in layer.output.shape[1:] else None
         if kind is keras.layers.CategoryEncoding and not layer.sparse and len(_shape_taken(layer)) > 1:

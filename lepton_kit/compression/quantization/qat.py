@@ -178,7 +178,7 @@ class _Builder:
         )
 
     def _ranged(self, value: _Value, name: str) -> _Value:
-        if value.bounds is None:
+        if value.bounds is None and "float" in str(value.tensor.dtype):  # a mask has no range
             tracked = self._track(value.tensor, name)
             value.tensor, value.bounds, value.raw = tracked.tensor, tracked.bounds, False
         return value

@@ -66,6 +66,7 @@ class ActivationRange(keras.layers.Layer):
         self, fixed: Any = None, non_negative: bool = False, momentum: float = MOMENTUM, **settings: Any
     ):
         super().__init__(**settings)
+        self.supports_masking = True  # what is behind a mask stays so
         self.non_negative = non_negative
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
         self.momentum = momentum

@@ -76,7 +76,9 @@ class Judge:
         path = self.folder / str(row.file)
         facts = self.facts_of(path)
         said = self._predict(path, self.samples, "outputs", keras_path if facts["kernels"] else None)
-        return self.judged(self._noted(row, facts), facts, said.get("departure"))
+        noted = self._noted(row, facts)
+        noted = replace(noted, notes=(*noted.notes, *said.get("still", ())))
+        return self.judged(noted, facts, said.get("departure"))
 
     def facts_of(self, path: Path) -> dict[str, Any]:
         """Parameters of a file and, of a LiteRT file, how many of its kernels are int8."""

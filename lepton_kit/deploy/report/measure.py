@@ -17,6 +17,8 @@ from lepton_kit.errors import CompressionError
 
 COMPARED = 64
 """So many samples are also predicted by the Keras model that a file was made of."""
+STILL = 0.05
+"""A part of an output varies if it does by more than this share of its own largest number."""
 BATCHES = (1, 32)
 SLICE_SECONDS = 0.003  # one repetition runs at least this long
 GROUP_SECONDS = 0.0003
@@ -41,7 +43,7 @@ def predict_file(
     """Predict every sample and write all outputs to an ``.npz`` file, of a Keras model with masks also where they count.
 
     ``beside`` is the Keras file that this one was made of: ``departure`` is then the largest difference between the two
-    on the first samples, as a share of the largest output.
+    on the first samples, as a share of the largest output, and ``still`` tells of parts of outputs that don't vary any more.
     """
     x = load_inputs(inputs)
     found = in_batches(open_runner(path), x, batch)
@@ -53,12 +55,37 @@ def predict_file(
         return {}
     few = joined({key: np.asarray(part[:COMPARED]) for key, part in items(x)})
     exact = in_batches(open_runner(beside), few, batch)
+    pairs = [(one, other[: len(one)]) for one, other in zip(exact, found, strict=True)]
     return {
         "departure": max(
-            float(np.abs(one - other[: len(one)]).max() / max(1e-9, np.abs(one).max()))
-            for one, other in zip(exact, found, strict=True)
-        )
+            float(np.abs(one - other).max() / max(1e-9, np.abs(one).max())) for one, other in pairs
+        ),
+        "still": [text for place, pair in enumerate(pairs) if (text := still(place, *pair)) is not None],
     }
+
+
+def still(place: int, exact: np.ndarray, found: np.ndarray) -> str | None:
+    """What is lost of an output whose parts along its last axis always answer the same, though the model's vary; or None.
+
+    Probabilities that add up to one are left out: a class that is never likely may well stand still.
+
+    >>> pixels, score = np.arange(0.0, 640.0, 64.0), np.linspace(0.0, 0.9, 10)
+    >>> still(0, np.stack([pixels, score], 1), np.stack([pixels, 0 * score], 1))[:53]
+    'output 0: 1 of its 2 parts always answers the same in'
+    """
+    rows, answers = (one.reshape(-1, one.shape[-1] if one.ndim > 1 else 1) for one in (exact, found))
+    if np.allclose(rows.sum(-1), 1, atol=1e-3):
+        return None
+    spread = np.ptp(rows, axis=0)
+    lost = (spread > STILL * np.abs(rows).max(0)) & (np.ptp(answers, axis=0) == 0)
+    count = int(lost.sum())
+    if count == 0:
+        return None
+    return (
+        f"output {place}: {count} of its {len(lost)} parts always answer{'s' * (count == 1)} the same in this file, though the "
+        f"model's vary by up to {float(spread[lost].max()):.3g}: they share a number format with parts of up to "
+        f"{float(np.abs(rows).max()):.3g}; bring all to one size, or give them an output of their own"
+    )
 
 
 def _masks(path: str, x: Any, batch: int) -> dict[str, np.ndarray]:

@@ -26,14 +26,15 @@ def root() -> Path:
 
 
 def zones(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The zones of whole packages, and those of memory beside them.
+    """The zones of whole packages, and those of memory beside them, or in them where a folder has only packages.
 
     Cores and graphics are parts of a package, ``psys`` holds packages, and ``intel-rapl-mmio`` shows the same again: each
     would count twice. Memory is no part of its package (Linux, Documentation/power/powercap/powercap.rst; Intel's manual,
     volume 3B, 15.10). AMD's packages stand under the same names since Linux 5.8.
     """
     packages, memory = [], []
-    for zone in sorted(folder.glob("intel-rapl:*")):
+    found = [*folder.glob("intel-rapl:*"), *folder.glob("intel-rapl:*/intel-rapl:*")]
+    for zone in sorted({one.name: one for one in reversed(found)}.values()):
         kind = _name(zone)
         if zone.name.count(":") == 1 and (kind is None or kind.startswith("package")):
             packages.append(zone)
@@ -60,12 +61,12 @@ def read(folder: Path, now: float, proc: Path = PROC) -> Reading:
             counted, most = _microjoules(zone), float((zone / "max_energy_range_uj").read_text())
             if not _shown_before(zone, counted, dies, found):
                 found[zone.name] = (counted, most)
-        except PermissionError:
+        except PermissionError as failure:
             if zone in packages:
-                why = f"the energy counter can't be read by this user ({zone / 'energy_uj'})"
-        except (OSError, ValueError):
+                why = f"the energy counter can't be read by this user ({failure.filename or zone})"
+        except (OSError, ValueError) as failure:
             if zone in packages:
-                why = f"the energy counter tells no number ({zone / 'energy_uj'})"
+                why = f"the energy counter tells no number ({getattr(failure, 'filename', None) or zone})"
     return Reading(now, found, busy_seconds(proc), why)
 
 

@@ -100,7 +100,7 @@ class PoolFolder:
         """Members that have neither left nor died and don't say what they hold: somebody has deleted or spoilt their files.
 
         For so long as they need to write them anew; then they are forgotten. ``there`` are those that were heard, ``dead`` those whose
-        files nobody holds. To be called with the pool locked. May raise `OSError`.
+        files nobody holds. The time is the folder's; where it was set back, it counts anew. To be called with the pool locked. May raise `OSError`.
         """
         known, heard, gone = roll(self.path), set(there), set(dead)
         kept: dict[str, float | None] = {}
@@ -108,7 +108,7 @@ class PoolFolder:
             if name in heard:
                 kept[name] = None
             elif name not in gone and (since is None or now - since <= JOIN_SECONDS):
-                kept[name] = now if since is None else since
+                kept[name] = now if since is None else min(since, now)
         if kept != known:
             self._note(kept)
         return [name for name, since in kept.items() if since is not None]

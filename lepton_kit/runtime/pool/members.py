@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +19,8 @@ from lepton_kit.runtime.pool.folder import SUFFIX, PoolFolder, roll
 SILENT_SECONDS = 60.0
 """A member looks every ten seconds at least, in line, and every second while it trains."""
 SILENT = "its driver is held up: nothing was heard of it for a minute"
+LEAST_AHEAD = 2.0
+"""File systems note when a file was written by ticks, by seconds or by two; clocks nearer than that are taken for one."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -68,6 +71,18 @@ class Entry:
         (True, False)
         """
         return self.seen is not None and abs(now - self.seen) > SILENT_SECONDS
+
+    def move(self, seconds: float) -> None:
+        """Bring its times to a clock that is so far ahead of the one by which it was written.
+
+        >>> a = Entry("a", "me", 10.0, since=20.0, seen=30.0)
+        >>> a.move(-5.0)
+        >>> a.arrived, a.since, a.seen
+        (5.0, 15.0, 25.0)
+        """
+        self.arrived = max(0.0, self.arrived + seconds)
+        self.since = None if self.since is None else max(0.0, self.since + seconds)
+        self.seen = None if self.seen is None else self.seen + seconds
 
     def request(self, now: float) -> Request:
         """What it asks for at this time, in unix seconds. Raises `ConfigError`."""
@@ -121,7 +136,12 @@ class Entry:
 
 
 class Membership(OwnFile):
-    """A run's own file. Others see that it is gone when its lock is, however it ended."""
+    """A run's own file. Others see that it is gone when its lock is, however it ended.
+
+    ``ahead`` is how far the clock of the folder's file system is before this machine's.
+    """
+
+    ahead = 0.0
 
     def __init__(self, folder: PoolFolder, run: str):
         """Join; to be called with the pool locked. Raises `OSError`."""
@@ -136,6 +156,22 @@ class Membership(OwnFile):
         """Say what is true now; to be called with the pool locked."""
         entry.seen = time.time()
         self.write(json.dumps(asdict(entry)))
+        self.ahead = ahead(self.descriptor, entry.seen)
+
+
+def ahead(file: Path | int, seen: float) -> float:
+    """Seconds by which the clock that notes when a file was written is before the one by which its writer said ``seen``.
+
+    Machines that see the same folder may have different times; the server that has it, or the one machine, has one.
+
+    >>> ahead(Path("nowhere"), 1.0)
+    0.0
+    """
+    try:
+        found = os.stat(file).st_mtime - seen
+    except OSError:
+        return 0.0
+    return found if abs(found) >= LEAST_AHEAD else 0.0
 
 
 def entries(folder: Path, group: str | None = None) -> list[Entry]:
@@ -146,23 +182,27 @@ def entries(folder: Path, group: str | None = None) -> list[Entry]:
 
 def everyone(folder: Path) -> list[Entry]:
     """All runs that find each other in a folder, whatever they share."""
-    return _told(of_the_living(folder, SUFFIX, roll(folder))[0])
+    return _told(folder, of_the_living(folder, SUFFIX, roll(folder))[0], 0.0)
 
 
-def survey(pool: PoolFolder, group: str, now: float) -> tuple[list[Entry], list[str]]:
+def survey(pool: PoolFolder, own: Membership, group: str) -> tuple[list[Entry], list[str]]:
     """The same as `entries`, and the members that can't say now what they hold, since somebody has deleted or spoilt their files.
 
-    To be called with the pool locked. May raise `OSError`.
+    Times of others are brought to the clock of this machine. To be called with the pool locked, after ``own`` was written. May raise `OSError`.
     """
     texts, dead = of_the_living(pool.path, SUFFIX, roll(pool.path))
-    found = _told(texts)
-    lost = pool.call_roll([one.run for one in found], dead, now)
+    found = _told(pool.path, texts, own.ahead)
+    lost = pool.call_roll([one.run for one in found], dead, time.time() + own.ahead)
     return [one for one in found if one.machine == group], lost
 
 
-def _told(texts: Mapping[str, str]) -> list[Entry]:
+def _told(folder: Path, texts: Mapping[str, str], own: float) -> list[Entry]:
+    """The entries of these files, their times by the clock that is ``own`` seconds behind the folder's."""
     read = ((name, Entry.read(text)) for name, text in texts.items())
     found = [entry for name, entry in read if entry is not None and entry.run == name]
+    for one in found:
+        if one.seen is not None:
+            one.move(ahead(folder / f"{one.run}{SUFFIX}", one.seen) - own)
     return sorted(found, key=lambda one: (one.arrived, one.run))
 
 

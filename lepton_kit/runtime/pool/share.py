@@ -132,7 +132,7 @@ class Share:
                 return Grant(
                     entry.run, 0, 0, None, "waits: the folder that runs share was cleared; all join anew"
                 )
-            members, lost = survey(folder, entry.machine, time.time())
+            members, lost = survey(folder, self._membership, entry.machine)
             if lost:
                 said = f"the file of {lost[0]} was deleted or spoilt, and is to be written anew"
                 raise RunError(said)

@@ -12,7 +12,7 @@ import pytest
 from lepton_kit.models.footprint import WORKER_BYTES
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.places import Place
-from lepton_kit.runtime.pool import share
+from lepton_kit.runtime.pool import members, share
 from lepton_kit.runtime.pool.folder import PoolFolder
 from lepton_kit.runtime.pool.share import Share
 from lepton_kit.runtime.wishes import Wishes
@@ -30,6 +30,7 @@ class Lab:
         monkeypatch.setattr(share, "busy_seconds", lambda: 0.0)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(time, "time", lambda: self.now)
+        monkeypatch.setattr(members, "ahead", lambda *_: 0.0)  # files are written by another clock than this
         self.cores = cores
 
     def run(self, name: str, **workers: Any) -> Any:

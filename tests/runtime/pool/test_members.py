@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from lepton_kit.runtime.pool.members import (
     entries,
     grants,
     reserved,
+    survey,
     this_machine,
 )
 
@@ -101,6 +103,10 @@ def test_a_member_that_is_not_heard_is_missed_for_a_while_unless_it_has_left_or_
         assert pool.call_roll(["heard", "lost"], [], 101.0) == []
         assert pool.call_roll(["heard"], [], 110.0) == ["lost"]
         assert pool.call_roll(["heard"], [], 111.0 + JOIN_SECONDS) == []
+        pool.enroll("lost")
+        assert pool.call_roll(["heard"], [], 5000.0) == ["lost"]
+        assert pool.call_roll(["heard"], [], 1400.0) == ["lost"], "the clock was set back by an hour"
+        assert pool.call_roll(["heard"], [], 1401.0 + JOIN_SECONDS) == []
     assert roll(pool.path) == {"heard": None}
 
 
@@ -243,6 +249,34 @@ def test_who_is_held_up_is_overtaken_keeps_what_it_has_and_is_no_longer_asked_fo
     assert grants([stopped, fine], Capacity(4), now)["a"].workers == 1, "it can't grow"
     stopped.seen = now
     assert grants([stopped, fine], Capacity(4), now)["a"].workers > 1
+
+
+@pytest.mark.parametrize("reader", [0.0, -900.0, 300.0])
+@pytest.mark.parametrize("writer", [0.0, -120.0, 4000.0])
+def test_machines_whose_clocks_differ_agree_who_came_first_and_who_is_held_up(
+    writer: float, reader: float, pool: PoolFolder, monkeypatch: pytest.MonkeyPatch
+):
+    clock = time.time
+
+    def set_to(ahead: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: clock() + ahead)
+
+    with pool.locked():
+        made = {}
+        for name, ahead, waits in (("far", writer, 20.0), ("near", reader, 10.0)):
+            set_to(ahead)
+            made[name] = Membership(pool, name)
+            made[name].tell(entry(name, time.time() - waits, since=time.time() - waits))
+        found, _ = survey(pool, made["near"], this_machine())
+        assert [one.run for one in found] == ["far", "near"]
+        assert [one.silent(time.time()) for one in found] == [False, False]
+        far, near = (one.request(time.time()).waited for one in found)
+        assert 9 < near < far < 100, "what it says by one clock is no age by another"
+        assert grants(found, Capacity(1), time.time())["near"].before == 0
+        set_to(writer)
+        assert [one.run for one in survey(pool, made["far"], this_machine())[0]] == ["far", "near"]
+    for one in made.values():
+        one.leave()
 
 
 def test_a_full_disk_spoils_no_file_and_keeps_no_half_made_member(
