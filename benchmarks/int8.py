@@ -62,6 +62,8 @@ NETWORKS = {
     "thin network, 7 14 28 28": network(7, 14, 28, 28),
     "thin network, 6 13 26 26": network(6, 13, 26, 26),
     "thin network, 4 16 32 32": network(4, 16, 32, 32),
+    "thin network, 4 14 28 28": network(4, 14, 28, 28),
+    "thin network, 4 12 24 48": network(4, 12, 24, 48),
     "thin network, 4 16 24 40": network(4, 16, 24, 40),
     "thin network, 4 8 24 48": network(4, 8, 24, 48),
     "thin network, 4 4 4 4": network(4, 4, 4, 4),

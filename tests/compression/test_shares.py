@@ -1,9 +1,6 @@
 """Shares of channels that lean towards the layers that work at many places."""
 
-from types import SimpleNamespace
-
 import keras
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +8,6 @@ from keras import layers as kl
 
 from lepton_kit.compression.pruning.shares import leaning, places
 from lepton_kit.compression.pruning.structured import remove_channels
-from lepton_kit.data import arrays
-from lepton_kit.deploy.report.search import Trunk
-from lepton_kit.deploy.report.tune import fine_tune
-from lepton_kit.deploy.report.tuning import Tuner
-from lepton_kit.deploy.subject import store_data
 from lepton_kit.errors import CompressionError
 
 LAYERS = st.dictionaries(
@@ -89,22 +81,6 @@ def test_a_leaning_removal_takes_as_many_channels_and_more_of_them_from_convolut
     assert kept[1]["second"] < 16
     assert kept[1]["dense"] > 32
     assert leant.model(keras.ops.zeros((2, 28, 28, 1))).shape == (2, 10)
-
-
-def test_a_variant_is_fine_tuned_with_the_lean_that_it_is_named_after(tmp_path):
-    trunk = Trunk(0.75, lean=0.2)
-    tasks = Tuner.tasks(SimpleNamespace(path=lambda *_: tmp_path / "made.keras"), trunk, ("int8", "qat8"))
-    assert [task.changes["lean"] for task in tasks] == [0.2, 0.2]
-    x, y = np.zeros((32, 28, 28, 1), "float32"), np.zeros(32, "int64")
-    data = store_data(arrays(x, y, validation=(x[:8], y[:8])).prepare(), tmp_path)
-    network().save(tmp_path / "whole.keras")
-    fine_tune(
-        str(tmp_path / "whole.keras"), str(data), str(tasks[0].path), epochs=1,
-        structured=tasks[0].changes["structured"], lean=tasks[0].changes["lean"],
-    )  # fmt: skip
-    made = keras.models.load_model(tasks[0].path)
-    expected = remove_channels(network(), 0.75, lean=0.2).model
-    assert [one.shape for one in made.weights] == [one.shape for one in expected.weights]
 
 
 def test_layers_that_cannot_lose_channels_do_not_count():

@@ -12,7 +12,6 @@ from lepton_kit.deploy.report.goal import Goal, relative_cost
 from lepton_kit.deploy.report.job import search
 from lepton_kit.deploy.report.rows import Figure, Row
 from lepton_kit.deploy.report.search import (
-    LEANS,
     SHARES,
     Outcome,
     Trunk,
@@ -41,9 +40,9 @@ def run(space, judge, bound, cost, refine=False, lanes=1):
 
 
 def monotone(trunk):
-    """A made-up model: it loses the more the more is removed, and costs the less; leaning changes nothing."""
+    """A made-up model: it loses the more the more is removed, and costs the less."""
     lost = 0.04 * trunk.structured**2 + 0.02 * trunk.sparsity**3
-    price = shrink(replace(trunk, lean=0.0), "balanced")
+    price = shrink(trunk, "balanced")
     return Outcome(trunk, {"float32": lost, "int8": lost + 0.001}, {"float32": price, "int8": 0.4 * price})
 
 
@@ -84,36 +83,14 @@ def test_zeros_are_not_tried_for_latency_which_they_cannot_lower():
 
 def test_refining_halves_the_gap_between_the_last_success_and_the_first_failure():
     seen = run([Trunk()], monotone, 0.017, "balanced", refine=True)
-    assert [outcome.trunk.structured for outcome in seen] == [0.0, 0.5, 0.75, 0.62, 0.69, 0.66, 0.62]
-    assert [bool(outcome.inside(Goal("lost", 0.017))) for outcome in seen] == [1, 1, 0, 1, 0, 0, 1]
-    assert [outcome.trunk.lean for outcome in seen] == [0, 0, 0, 0, 0, 0, LEANS[0]]
+    assert [outcome.trunk.structured for outcome in seen] == [0.0, 0.5, 0.75, 0.62, 0.69, 0.66]
+    assert [bool(outcome.inside(Goal("lost", 0.017))) for outcome in seen] == [1, 1, 0, 1, 0, 0]
 
 
 def test_lanes_cut_the_gap_into_more_parts_and_zeros_come_on_the_last_success():
     seen = run([Trunk(), Trunk(0, 0.5)], monotone, 0.017, "balanced", refine=True, lanes=2)
-    tried = [(outcome.trunk.structured, outcome.trunk.sparsity) for outcome in seen if not outcome.trunk.lean]
+    tried = [(outcome.trunk.structured, outcome.trunk.sparsity) for outcome in seen]
     assert tried == [(0, 0), (0.33, 0), (0.67, 0), (0.44, 0), (0.56, 0), (0.6, 0), (0.63, 0), (0.63, 0.5)]
-
-
-@pytest.mark.parametrize(("gain", "lost"), [(0.5, 0.0), (1.5, 0.0), (0.5, 0.1)])
-def test_shares_lean_once_their_size_is_found_and_zeros_come_on_the_best(gain, lost):
-    def judge(trunk):
-        made = monotone(replace(trunk, lean=0.0))
-        worse = {name: one + lost * (trunk.lean > 0) for name, one in made.drops.items()}
-        cost = gain if trunk.lean == LEANS[1] else 1.0
-        return Outcome(trunk, worse, {name: one * cost for name, one in made.costs.items()})
-
-    visited = [one.trunk for one in run([Trunk(), Trunk(0, 0.5)], judge, 0.017, "balanced", True, lanes=2)]
-    assert visited[-3:-1] == [Trunk(0.63, lean=lean) for lean in LEANS]
-    assert visited[-1] == Trunk(0.63, 0.5, LEANS[1] if gain < 1 and not lost else 0.0)
-
-
-def test_a_model_that_can_lose_no_channels_is_not_leant():
-    first = [
-        Outcome(Trunk(), {"int8": 0.0}, {"int8": 1.0}),
-        Outcome(Trunk(0.04), {"int8": 1.0}, {"int8": 0.5}),
-    ]
-    assert next_trunks([Trunk()], first, Goal("lost", 0.01), refine=True) == []
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(1, 6))

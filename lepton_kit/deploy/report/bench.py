@@ -171,7 +171,7 @@ class Bench:
             name = trunk.variant(precision)
             self.tell(f"converting and scoring {name}")
             role: Literal["float", "variant"] = "float" if name == "float32" else "variant"
-            row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role, lean=trunk.lean)
+            row = Row(name, "LiteRT", precision, trunk.structured, trunk.sparsity, role)
             bits = PRECISIONS[precision].trained_bits
             if bits is None:
                 self._convert(path, name, precision, row, trunk.name)

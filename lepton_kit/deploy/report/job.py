@@ -121,7 +121,7 @@ def _judge(bench: Bench, trunk: Trunk, goal: Goal) -> Outcome:
         row
         for row in bench.rows
         if row.runtime == "LiteRT"
-        and Trunk(row.structured, row.sparsity, row.lean) == trunk
+        and (row.structured, row.sparsity) == (trunk.structured, trunk.sparsity)
         and not row.error
     ]
     timed = {row.name: row for row in bench.quick([*rows, *(r for r in bench.rows if r.name == "float32")])}

@@ -89,7 +89,6 @@ class Row:
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
-    lean: float = 0.0
 
     def __repr__(self) -> str:
         return f"Row({self.name}, {self.error or ('; '.join(self.flags) or 'no flags')})"

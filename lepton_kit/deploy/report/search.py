@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from lepton_kit.deploy.report.goal import LATENCY, LOST, Goal
 from lepton_kit.deploy.report.rows import Row
@@ -12,8 +12,6 @@ from lepton_kit.deploy.report.rows import Row
 FINEST_STEP = 0.05  # shares of channels that are closer than this are not told apart (our choice, 2026-11)
 SHARES = tuple(step / 100 for step in range(3, 97, 3))
 """The shares of channels that a search for a target chooses from."""
-LEANS = (0.1, 0.2)
-"""How far shares lean towards layers that work at many places, tried once the share of all channels is found (our choice, 2026-11)."""
 SAME_SCORE = 0.002
 """A format that could score better by less than this is not trained for: a fifth of a point is chance (our choice, 2026-11)."""
 MARGIN = 0.95
@@ -22,22 +20,17 @@ MARGIN = 0.95
 
 @dataclass(frozen=True, order=True)
 class Trunk:
-    """A set of trained weights that several number formats are made from: which share of it was removed.
-
-    ``lean``: how much more was removed where layers work at many places, see `remove_channels`.
-    """
+    """A set of trained weights that several number formats are made from: which share of it was removed."""
 
     structured: float = 0.0
     sparsity: float = 0.0
-    lean: float = 0.0
 
     @property
     def name(self) -> str:
         """Part of a variant's name, empty for the model as it came."""
         parts = []
         if self.structured:
-            leaning = f"-lean-{self.lean * 100:g}" if self.lean else ""
-            parts.append(f"structured-{self.structured * 100:g}{leaning}")
+            parts.append(f"structured-{self.structured * 100:g}")
         if self.sparsity:
             parts.append(f"sparse-{self.sparsity * 100:g}")
         return "+".join(parts)
@@ -45,18 +38,14 @@ class Trunk:
     def variant(self, precision: str) -> str:
         """A variant's name.
 
-        >>> Trunk(0.5, 0.8).variant("int8"), Trunk(0.5, lean=0.1).variant("int8"), Trunk().variant("int8")
-        ('structured-50+sparse-80+int8', 'structured-50-lean-10+int8', 'int8')
+        >>> Trunk(0.5, 0.8).variant("int8"), Trunk().variant("int8")
+        ('structured-50+sparse-80+int8', 'int8')
         """
         return f"{self.name}+{precision}" if self.name else precision
 
     def removes_as_much_as(self, other: Trunk) -> bool:
-        """Whether it removes at least what the other does from every layer; of another lean nothing is known."""
-        return (
-            self.lean == other.lean
-            and self.structured >= other.structured
-            and self.sparsity >= other.sparsity
-        )
+        """Whether it removes at least what the other does."""
+        return self.structured >= other.structured and self.sparsity >= other.sparsity
 
 
 def trunks(structured: Sequence[float], sparsity: Sequence[float]) -> list[Trunk]:
@@ -144,35 +133,23 @@ def shrink(trunk: Trunk, cost: str) -> float:
     """The smallest conceivable cost of a trunk relative to the untouched model in the same number format.
 
     Removing a share r of the channels leaves (1 - r)² of the work between two thinned layers; zeros leave 1 - s of
-    the information and all of the work. Shares that lean leave what their layers say, which is not known here: 0.
+    the information and all of the work.
 
     >>> shrink(Trunk(0.5, 0.8), "latency"), round(shrink(Trunk(0.0, 0.75), "balanced"), 3)
     (0.25, 0.5)
     """
-    latency = 0.0 if trunk.lean else (1 - trunk.structured) ** 2
+    latency = (1 - trunk.structured) ** 2
     size = latency * (1 - trunk.sparsity)
     return {"latency": latency, "size": size, "balanced": math.sqrt(latency * size)}[cost]
 
 
 def _refined(space: Sequence[Trunk], seen: Sequence[Outcome], goal: Goal, lanes: int) -> list[Trunk]:
-    """Shares of channels between the last success and the first failure; when these meet, the last success leaning, and
-    zeros on the best of them."""
-    shares = {
-        outcome.trunk.structured: outcome
-        for outcome in seen
-        if not outcome.trunk.sparsity and not outcome.trunk.lean
-    }
+    """Shares of channels between the last success and the first failure; when these meet, zeros on the last success."""
+    shares = {outcome.trunk.structured: outcome for outcome in seen if not outcome.trunk.sparsity}
     low = max((share for share, outcome in shares.items() if outcome.inside(goal)), default=0.0)
     high = min((s for s, outcome in shares.items() if s > low and not outcome.inside(goal)), default=1.0)
     between = [Trunk(share) for share in sections(low, high, lanes)]
-    if between:
-        return between
-    leaning = [Trunk(low, lean=lean) for lean in LEANS[:lanes]] if low else []
-    tried = [outcome for outcome in seen if outcome.trunk in (Trunk(low), *leaning)]
-    if len(tried) <= len(leaning):
-        return leaning
-    best = min(tried, key=lambda one: min(one.inside(goal).values(), default=math.inf)).trunk
-    return sorted({replace(best, sparsity=trunk.sparsity) for trunk in space if trunk.sparsity})
+    return between or sorted({Trunk(low, trunk.sparsity) for trunk in space if trunk.sparsity})
 
 
 def sections(low: float, high: float, count: int) -> list[float]:

@@ -22,14 +22,13 @@ def fine_tune(
     sparsity: float | None = None,
     pattern: str = "unstructured",
     structured: float | None = None,
-    lean: float = 0.0,
     bits: int | None = None,
     keep: Sequence[str] = (),
     batch: int = 64,
     learning_rate: float = 2e-3,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Load, remove channels (``structured``, ``lean``), round (``bits``), prune (``sparsity``) while fitting, save.
+    """Load, remove channels (``structured``), round (``bits``), prune (``sparsity``) while fitting, save.
 
     Returns notes and losses. ``data`` is a prepared folder; ``threads`` are those of TensorFlow, by default all cores. The loss is the model's own where it was compiled; Adam's
     learning rate falls from ``learning_rate`` to 0 along a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
@@ -52,7 +51,7 @@ def fine_tune(
     if structured:
         from lepton_kit.compression.pruning.structured import remove_channels
 
-        result = remove_channels(network, structured, skip=tuple(keep), lean=lean)
+        result = remove_channels(network, structured, skip=tuple(keep))
         network = result.model
         notes = [f"left whole: {layer} ({why})" for layer, why in result.left_alone.items()]
     if bits:

@@ -69,8 +69,6 @@ class Tuner:
     def tasks(self, trunk: Trunk, precisions: Iterable[str]) -> list[Task]:
         """All trainings of a trunk: of its weights, and anew for every number format that is trained with rounding."""
         shares = {"sparsity": trunk.sparsity or None, "structured": trunk.structured or None}
-        if trunk.lean:
-            shares["lean"] = trunk.lean
         found = [] if trunk == Trunk() else [Task(trunk.name, self.path(trunk), shares)]
         for precision in precisions:
             bits = PRECISIONS[precision].trained_bits
@@ -80,10 +78,10 @@ class Tuner:
         return found
 
     def train(self, tasks: Iterable[Task]) -> None:
-        """Do those that are not done yet; with the first of all trainings goes that of the control, the longest, as first."""
+        """Do those that are not done yet; with the first of all trainings goes that of the control."""
         wanted = [task for task in tasks if task.path not in self.done]
         if wanted and self.control.path not in self.done:
-            wanted.insert(0, self.control)
+            wanted.append(self.control)
         if not wanted:
             return
         lanes = min(self.lanes, len(wanted))
