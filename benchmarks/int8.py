@@ -59,8 +59,13 @@ NETWORKS = {
     "network, four times as wide": network(128, 256, 512, 512),
     "thin network, 9 19 37 37": network(9, 19, 37, 37),
     "thin network, 8 16 32 32": network(8, 16, 32, 32),
+    "thin network, 7 14 28 28": network(7, 14, 28, 28),
     "thin network, 6 13 26 26": network(6, 13, 26, 26),
     "thin network, 4 16 32 32": network(4, 16, 32, 32),
+    "thin network, 4 14 28 28": network(4, 14, 28, 28),
+    "thin network, 4 12 24 48": network(4, 12, 24, 48),
+    "thin network, 4 16 24 40": network(4, 16, 24, 40),
+    "thin network, 4 8 24 48": network(4, 8, 24, 48),
     "thin network, 4 4 4 4": network(4, 4, 4, 4),
 }
 FORMATS = ("float32", "dynamic_int8", "int8")

@@ -11,6 +11,7 @@ import numpy as np
 from lepton_kit.compression.layers import check_names, functional_of, is_graph, is_named
 from lepton_kit.compression.pruning import graph as graphs
 from lepton_kit.compression.pruning.masks import check_sparsity
+from lepton_kit.compression.pruning.shares import leaning, places
 from lepton_kit.compression.pruning.surgery import channel_sums, new_settings, new_weights
 from lepton_kit.compression.pruning.taylor import taylor_scores
 from lepton_kit.errors import CompressionError
@@ -55,6 +56,7 @@ def remove_channels(
     *,
     skip: Iterable[str] = (),
     divisor: int = 1,
+    lean: float = 0.0,
     saliency: str = "l1",
     data: Any = None,
 ) -> StructuredResult:
@@ -66,6 +68,9 @@ def remove_channels(
     ratio : share of channels to remove from each layer, in [0, 1); or {layer: share}.
     skip : layers to leave whole, by name or path.
     divisor : the number of channels that stay is a multiple of this, where the layer has as many.
+    lean : how much more the layers lose that work at many places, convolutions of large images most of all: they cost
+        time, and dense layers bytes. What a layer keeps falls with its places to the power of ``lean``, while ``ratio``
+        stays the share of all channels that go; 0 removes the same share everywhere.
     saliency : ``l1``, the sum of a channel's absolute weights (Li et al. 2017, arXiv:1608.08710); or ``taylor``,
         the square of the sum of weight times gradient (Molchanov et al. 2019, arXiv:1906.10771), which needs
         ``data`` (x, y) or prepared data, and a compiled model for its loss.
@@ -78,6 +83,12 @@ def remove_channels(
         raise CompressionError(f"saliency: got {saliency!r}; expected one of {', '.join(SALIENCIES)}")
     if isinstance(divisor, bool) or not isinstance(divisor, (int, np.integer)) or divisor < 1:
         raise CompressionError(f"divisor: got {divisor!r}; expected a whole number of at least 1")
+    if isinstance(lean, bool) or not isinstance(lean, (int, float, np.number)) or not 0 <= lean <= 1:
+        raise CompressionError(f"lean: got {lean!r}; expected a number from 0 to 1")
+    if lean and isinstance(ratio, Mapping):
+        raise CompressionError(
+            f"lean: got {lean!r} beside a ratio for each layer; expected one ratio for all"
+        )
     graph = graphs.trace(model)
     producers = {place.path: place for place in graph.producers()}
     if isinstance(skip, str):
@@ -85,6 +96,8 @@ def remove_channels(
     skip = tuple(skip)
     check_names(skip, (place.path for place in graph.places.values()), "skip")
     ratios = _ratios(ratio, producers, skip)
+    if lean and ratio:
+        ratios |= _leaning(graph, {path: producers[path] for path in ratios}, float(ratio), float(lean))
     scores = _scores(model, producers, saliency, data)
     removed, left_alone = _choose(graph, producers, ratios, skip, scores, int(divisor))
     if not isinstance(ratio, Mapping) and ratio:
@@ -123,6 +136,19 @@ def _ratios(ratio: Any, producers: Mapping[str, Any], skip: tuple[str, ...]) -> 
     else:
         asked = dict.fromkeys(producers, check_sparsity(ratio, "ratio"))
     return {path: share for path, share in asked.items() if not any(is_named(path, name) for name in skip)}
+
+
+def _leaning(
+    graph: graphs.ChannelGraph, producers: Mapping[str, graphs.Place], ratio: float, lean: float
+) -> dict[str, float]:
+    """Shares of the layers that can lose channels."""
+    pinned = graph.channels.pinned()
+    widths = {}
+    for path, place in producers.items():
+        free = sum(root not in pinned for root in graph.channels.roots(place.outputs[0]).tolist())
+        if free:
+            widths[path] = free
+    return leaning(widths, {path: places(producers[path].layer) for path in widths}, ratio, lean)
 
 
 def _choose(
