@@ -292,10 +292,27 @@ def test_a_run_that_asks_twice_is_refused():
         allocate([Request("a"), Request("a")], Capacity(2), {})
 
 
-def test_the_reasons_say_what_holds():
-    found = allocate([Request("a", most=2), Request("b", most=8)], Capacity(12), {"b": LINEAR})
-    assert found["a"].why == "has all that it may use"
-    assert allocate([Request("a", most=8)], Capacity(4), {"a": FLAT})["a"].why == (
-        "more workers would not make it faster"
-    )
+def some(name: str, **more) -> Request:
+    return Request(name, most=8, **more)
+
+
+@pytest.mark.parametrize(
+    ("requests", "workers", "speed", "reasons"),
+    [
+        (
+            [Request("a", most=2), some("b")],
+            12,
+            LINEAR,
+            ["has all that it may use", "has all that it may use"],
+        ),
+        ([some("a")], 4, FLAT, ["more workers would not make it faster"]),
+        ([some("a", held=2), some("b", held=2)], 4, LINEAR, ["keeps what it has"] * 2),
+        ([some("a"), some("b")], 4, LINEAR, ["its share"] * 2),
+        ([some("a"), some("b", priority=4)], 4, LINEAR, ["its least; others need the rest", "its share"]),
+        ([some("a", held=1), some("b")], 1, LINEAR, ["keeps what it has", "waits in line"]),
+    ],
+)
+def test_the_reasons_say_what_holds(requests, workers: int, speed: dict, reasons: list[str]):
+    found = allocate(requests, Capacity(workers), {one.run: speed for one in requests})
+    assert [found[one.run].why for one in requests] == reasons
     assert allocation.LEAST_GAIN < 1
