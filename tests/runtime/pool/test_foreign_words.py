@@ -84,6 +84,15 @@ def test_a_field_of_another_type_makes_it_no_entry(field: str):
             assert Entry.read(json.dumps(ENTRY | {field: wrong})) is None, wrong
 
 
+@pytest.mark.parametrize(
+    "field", [one.name for one in fields(Entry) if str(one.type).startswith(("int", "float"))]
+)
+def test_a_number_is_whole_where_it_counts_and_not_below_0_but_for_the_priority(field: str):
+    whole = str(next(one.type for one in fields(Entry) if one.name == field)).startswith("int")
+    assert (Entry.read(json.dumps(ENTRY | {field: 1.5})) is None) == whole
+    assert (Entry.read(json.dumps(ENTRY | {field: -1})) is None) == (field != "priority")
+
+
 def test_the_most_that_a_member_may_say_is_read():
     """One that a driver writes and others pass over would be missed by all."""
     full = {
