@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from lepton_kit.runtime.pool.members import Entry
 from tests.configs import any_config
 
 WAITS = Grant("run", 0, 2, 250.0, "waits in line")
-USUAL = line.LOOK_SECONDS
 
 
 class Looks:
@@ -280,51 +278,6 @@ def test_who_is_overdue_is_not_told_that_no_time_is_left():
     assert line.by_pace([], 5.0) is None
 
 
-class Clock:
-    """A time that goes on by a tenth of a second at each rest; then something may happen."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, then: Callable[[float], object] = lambda _: None):
-        self.now, self._then = 0.0, then
-        told = SimpleNamespace(
-            monotonic=lambda: self.now, time=lambda: 1e9 + self.now, sleep=lambda _: self.rest()
-        )
-        monkeypatch.setattr(line, "time", told)
-
-    def rest(self) -> None:
-        self.now += 0.1
-        self._then(self.now)
-
-
-@pytest.mark.parametrize(("before", "seconds"), [(0, 1.0), (None, 1.0), (3, 1.9), (30, 10.0), (1000, 10.0)])
-def test_who_is_next_looks_each_second_and_who_is_far_behind_each_ten(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, before: int | None, seconds: float
-):
-    clock = Clock(monkeypatch)
-    monkeypatch.setattr(line, "LOOK_SECONDS", USUAL)
-    looked: list[float] = []
-    looks = Looks(WAITS, Grant("run", 1), before=lambda: looked.append(clock.now))
-    first = Grant("run", 0, before, None, "waits in line")
-    wait_in_line(paths, any_config(workers={"count": "auto"}), looks, first)  # type: ignore[arg-type]  # a stand-in
-    assert looked == pytest.approx([seconds, seconds + 1.6], abs=0.15)
-
-
-def test_the_time_that_it_was_held_back_is_told_as_it_comes_back(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
-):
-    asked: list[float] = []
-
-    def resume(now: float) -> None:
-        if now > 4.95 and not asked:
-            asked.append(now)
-            send_request(paths, "resume")
-
-    Clock(monkeypatch, resume)
-    send_request(paths, "pause")
-    looks = Looks(Grant("run", 1))
-    assert wait(paths, looks) is None
-    assert looks.away == pytest.approx(5.0, abs=0.15)
-
-
 @pytest.mark.parametrize(
     ("known", "now", "anew"),
     [
@@ -342,18 +295,6 @@ def test_an_estimate_is_told_anew_where_it_has_changed_by_half_and_some_seconds(
         Grant("run", 0, 2, known, "waits in line"),
     )
     assert len(told(paths)) == 1 + anew
-
-
-def test_memory_of_this_machine_bounds_no_workers_of_other_hosts(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(line, "memory", lambda: (10**12, 1000))
-    send_request(paths, "scale", workers=2)
-    looks = Looks(WAITS)
-    looks.entry.worker_bytes = 10**8
-    config = any_config(workers={"count": "auto", "hosts": ["a:2"]})
-    assert wait_in_line(paths, config, looks, WAITS) is None  # type: ignore[arg-type]  # a stand-in
-    assert view(paths).requests[0]["accepted"]
 
 
 def test_the_pace_of_a_line():

@@ -27,11 +27,11 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 @pytest.mark.parametrize(
     ("workers", "batch", "expected"),
     [
-        ({}, 64, {"least": 1, "most": 4, "cores": 4, "share": 1.0, "priority": 0, "run_bytes": RUN_BYTES}),
+        ({}, 64, {"least": 1, "most": 4, "cores": 4, "share": 1.0, "priority": 0}),
         ({"min_workers": 2, "max_workers": 3}, 64, {"least": 2, "most": 3}),
         ({"min_workers": 9, "max_workers": 12}, 64, {"least": 4, "most": 12}),
         ({"max_workers": 12}, 8, {"most": 8}),
-        ({"standby": 2}, 64, {"run_bytes": RUN_BYTES + 2 * WORKER_BYTES, "worker_bytes": WORKER_BYTES}),
+        ({"standby": 2}, 64, {"most": 4}),
         ({"share": 3.0, "priority": -2}, 64, {"share": 3.0, "priority": -2}),
         ({"hosts": ["one:2", "two:3"]}, 64, {"machine": "one:2, two:3", "cores": 5, "most": 5}),
     ],
@@ -42,6 +42,8 @@ def test_what_it_asks_for_is_what_its_configuration_says(
     config = any_config(workers={"count": "auto", **workers}, training={"global_batch": batch})
     entry = Share(config, "a", lambda: PoolFolder(lab.folder)).entry
     assert {name: getattr(entry, name) for name in expected} == expected
+    assert entry.run_bytes == RUN_BYTES + workers.get("standby", 0) * entry.worker_bytes
+    assert entry.worker_bytes >= WORKER_BYTES
     assert (entry.since, entry.held, entry.state) == (entry.arrived, 0, "queued")
 
 
