@@ -32,7 +32,7 @@ class WorkersConfig(Section):
         max_length=8,
         description="numbers of workers that the run will be scaled to: a recurrent model's graphs for them are made before it starts",
     )
-    share: float = Field(1.0, gt=0, le=1000, description="with auto: weight among the runs of the machine")
+    share: float = Field(1.0, ge=1e-6, le=1000, description="with auto: weight among the runs of the machine")
     priority: int = Field(0, ge=-9, le=9, description="with auto: each more counts as four times the share")
     standby: int = Field(0, ge=0, le=16, description="warm processes kept ready to join or replace")
     threads: int | None = Field(None, ge=1, description="threads per worker; null: cores divided by workers")

@@ -257,9 +257,17 @@ def _pytest(folder: Path, tests: list[str], examples: int, plugin: InPlace | Non
         os.dup2(silence, standard)
     options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--doctest-modules"]
     code = int(pytest.main([*options, *tests], plugins=[plugin] if plugin else []))
-    ours = {name for name, one in sys.modules.items() if str(folder) in str(getattr(one, "__file__", None))}
-    (folder / LOADED).write_text("\n".join(set(sys.modules) - ours - {"__main__"}))
+    (folder / LOADED).write_text("\n".join(libraries(folder)))
     return code
+
+
+def libraries(folder: Path) -> set[str]:
+    """The loaded modules that do not lie in this folder; a package without a file of its own lies where its path says."""
+    where = {
+        name: [getattr(one, "__file__", ""), getattr(one, "__path__", "")]
+        for name, one in sys.modules.items()
+    }
+    return {name for name, places in where.items() if str(folder) not in str(places)} - {"__main__"}
 
 
 def survivors(module: str, tests: list[str], most: int, seed: int, without: str | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import ModuleType
 
@@ -28,6 +29,20 @@ def test_a_file_that_is_gone_is_named_before_anything_is_tried(script, given, go
     with pytest.raises(SystemExit):
         mutants.main(given)
     assert f"error: {gone}: no such file in the project" in capsys.readouterr().err
+
+
+def test_packages_of_the_project_are_no_libraries_also_those_without_a_file(script, tmp_path, monkeypatch):
+    """Another `tests` of the same name may lie among the libraries: loaded in its place it would hide ours."""
+    mutants = script("mutants")
+    (tmp_path / "rooms_of_ours").mkdir()
+    (tmp_path / "rooms_of_ours" / "one.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("rooms_of_ours.one")
+    try:
+        assert {"pytest", "json"} <= mutants.libraries(tmp_path)
+        assert not {name for name in mutants.libraries(tmp_path) if name.startswith("rooms_of_ours")}
+    finally:
+        del sys.modules["rooms_of_ours"], sys.modules["rooms_of_ours.one"]
 
 
 BEFORE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Request:
         for name, given, rule, fine in (
             ("least", self.least, "at least 1", self.least >= 1),
             ("most", self.most, f"at least the least ({self.least})", self.most >= self.least),
-            ("weight", self.weight, "above 0, at most 1e6", 0 < self.weight <= 1e6),
+            ("weight", self.weight, "between 1e-6 and 1e6", 1e-6 <= self.weight <= 1e6),
             (
                 "priority",
                 self.priority,
@@ -340,39 +341,48 @@ def _waits(
     capacity: Capacity,
     sizes: Sizes,
 ) -> dict[str, float | None]:
-    """Seconds until each of the line gets its least: as those who have workers end, or by its turn once one can be suspended.
+    """Seconds until each of the line gets its least: as those who have workers end, or give way as its turn comes; nobody is overtaken.
 
-    None where no run was measured yet.
+    None where that can't be told, and so for all behind: nothing was measured, or the machine would have to have more.
     """
-    yielding = [
-        (0.0 if one.suspendable else one.keeps_seconds or 0.0, STAY * _importance(one))
-        for one in wanted
-        if one.run in given and (one.suspendable or one.keeps_seconds is not None)
-    ]
-    if not sizes.measured and not yielding:
-        return dict.fromkeys(line)
     by_run = {one.run: one for one in wanted}
-    ends = [(sizes.seconds(run, workers), run) for run, workers in given.items()]
+    unknown = 0.0 if sizes.measured else math.inf
+    ends = [(unknown + sizes.seconds(run, workers), run) for run, workers in given.items()]
     heapq.heapify(ends)
-    free = capacity.workers - sum(by_run[run].least for run in given)
-    memory = _memory(capacity) - sum(by_run[run].bytes_for(by_run[run].least) for run in given)
-    waits: dict[str, float | None] = {}
+    there, yielding = set(given), [by_run[run] for run in given if _yields(by_run[run])]
+    free = capacity.workers - sum(by_run[run].least for run in there)
+    memory = _memory(capacity) - sum(by_run[run].bytes_for(by_run[run].least) for run in there)
+    waits: dict[str, float | None] = dict.fromkeys(line)
     now = 0.0
-    for run in line:
-        one = by_run[run]
-        while ends and (one.least > free or one.bytes_for(one.least) > memory):
-            now, ended = heapq.heappop(ends)
-            free += by_run[ended].least
-            memory += by_run[ended].bytes_for(by_run[ended].least)
-        if one.least > free or one.bytes_for(one.least) > memory:
-            waits[run] = None  # not before the machine has more to give
-            continue
-        turns = [
-            max(kept, _size(one, sizes) * (standing / _importance(one) - 1) - one.waited)
-            for kept, standing in yielding
-        ]
-        waits[run] = min([now, *turns])
+    for one in (by_run[run] for run in line):
+        turns = sorted(
+            ((_turn(one, other, sizes), other.run) for other in yielding if other.run in there), reverse=True
+        )
+        while (ends or turns) and (one.least > free or one.bytes_for(one.least) > memory):
+            soonest, gone = (
+                turns.pop() if turns and (not ends or turns[-1] < ends[0]) else heapq.heappop(ends)
+            )
+            if gone in there:
+                there.remove(gone)
+                now = max(now, soonest)
+                free += by_run[gone].least
+                memory += by_run[gone].bytes_for(by_run[gone].least)
+        if one.least > free or one.bytes_for(one.least) > memory or now == math.inf:
+            break
+        waits[one.run] = now
         free -= one.least
         memory -= one.bytes_for(one.least)
-        heapq.heappush(ends, (now + sizes.seconds(run, one.least), run))
+        there.add(one.run)
+        heapq.heappush(ends, (now + unknown + sizes.seconds(one.run, one.least), one.run))
     return waits
+
+
+def _yields(one: Request) -> bool:
+    return one.suspendable or one.keeps_seconds is not None
+
+
+def _turn(one: Request, other: Request, sizes: Sizes) -> float:
+    """Seconds until one that waits is so much more urgent that another, which has workers, gives way."""
+    kept = 0.0 if other.suspendable else other.keeps_seconds or 0.0
+    size, ratio = _size(one, sizes), STAY * _importance(other) / _importance(one)
+    return max(kept, size * (ratio - 1) - one.waited)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lepton_kit.errors import ConfigError
 from lepton_kit.planning import allocation
 from lepton_kit.planning.allocation import Capacity, Grant, Request, allocate
+from lepton_kit.planning.speedups import concave
 
 LINEAR = {n: 100.0 * n for n in (1, 2, 4, 8, 16)}
 FLAT = {1: 100.0, 2: 101.0, 4: 101.0}
@@ -292,10 +294,74 @@ def test_a_run_that_asks_twice_is_refused():
         allocate([Request("a"), Request("a")], Capacity(2), {})
 
 
-def test_the_reasons_say_what_holds():
-    found = allocate([Request("a", most=2), Request("b", most=8)], Capacity(12), {"b": LINEAR})
-    assert found["a"].why == "has all that it may use"
-    assert allocate([Request("a", most=8)], Capacity(4), {"a": FLAT})["a"].why == (
-        "more workers would not make it faster"
-    )
+def some(name: str, **more) -> Request:
+    return Request(name, most=8, **more)
+
+
+@pytest.mark.parametrize(
+    ("requests", "workers", "speed", "reasons"),
+    [
+        (
+            [Request("a", most=2), some("b")],
+            12,
+            LINEAR,
+            ["has all that it may use", "has all that it may use"],
+        ),
+        ([some("a")], 4, FLAT, ["more workers would not make it faster"]),
+        ([some("a", held=2), some("b", held=2)], 4, LINEAR, ["keeps what it has"] * 2),
+        ([some("a"), some("b")], 4, LINEAR, ["its share"] * 2),
+        ([some("a"), some("b", priority=4)], 4, LINEAR, ["its least; others need the rest", "its share"]),
+        ([some("a", held=1), some("b")], 1, LINEAR, ["keeps what it has", "waits in line"]),
+    ],
+)
+def test_the_reasons_say_what_holds(requests, workers: int, speed: dict, reasons: list[str]):
+    found = allocate(requests, Capacity(workers), {one.run: speed for one in requests})
+    assert [found[one.run].why for one in requests] == reasons
     assert allocation.LEAST_GAIN < 1
+
+
+def test_what_is_short_counts_for_more_up_to_a_bound_and_what_is_long_for_less():
+    """Beside one with 10,000 s left one with 10 s is 500 times as short as is typical: 4 beside √½, of 20 workers 17."""
+    long = Request("long", most=32, left=1e6)
+    for left in (1e3, 1e2, 1.0):
+        assert shares(long, Request("short", most=32, left=left), workers=20) == [3, 17]
+    several = [Request(name, most=32, left=1e3) for name in "abc"]
+    for left in (1e5, 1e9):  # a quarter beside each of three
+        assert shares(Request("long", most=32, left=left), *several, workers=13) == [1, 4, 4, 4]
+
+
+def test_how_long_a_run_has_left_is_by_its_least_measured_number_of_workers_and_none_without_a_speed():
+    waits = Request("new", least=4, most=4)
+    for speeds, seconds in (({1: 100.0, 2: 90.0}, 60.0), ({4: 0.0, 1: 100.0}, 60.0), ({4: 0.0}, None)):
+        found = allocate([Request("a", held=1, left=6000.0), waits], Capacity(4), {"a": speeds})
+        assert found["new"].wait_seconds == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("workers", "memory", "why"),
+    [(2, 11, "waits for memory"), (1, 11, "waits in line"), (1, 12, "waits in line"), (2, 12, None)],
+)
+def test_memory_is_the_reason_only_where_a_worker_is_free(workers: int, memory: int, why: str | None):
+    a, b = Request("a", held=1, worker_bytes=6), Request("b", worker_bytes=6)
+    found = allocate([a, b, Request("c", arrived=1.0)], Capacity(workers, memory), {})
+    assert (found["b"].why if found["b"].before is not None else None) == why
+    assert found["c"].why == "waits in line"
+
+
+@CASES
+@given(
+    st.lists(st.floats(0, 2), min_size=1, max_size=8), st.integers(0, 8), st.floats(0, 5), st.integers(1, 4)
+)
+def test_offers_are_the_slopes_of_the_least_concave_values_where_leaving_what_is_held_costs(
+    gains: list[float], place: int, cost: float, least: int
+):
+    gains = sorted(gains, reverse=True)
+    place = min(place, len(gains))
+    curve = np.concatenate([[0.0], np.cumsum(gains)])
+    one = Request("a", least=least, most=least + len(gains), held=least + place)
+    values = curve - cost
+    values[place] += cost
+    found = allocation._slopes(one, np.array(gains), curve, cost)
+    assert found == pytest.approx(np.diff(concave(list(values))), abs=1e-9)
+    absent = replace(one, held=least - 1)
+    assert allocation._slopes(absent, np.array(gains), curve, cost) == pytest.approx(gains)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from lepton_kit.errors import ConfigError
 from lepton_kit.planning.allocation import LEAST_PRIORITY, Capacity, Grant, Request, allocate
 from lepton_kit.rundir import Status
 from lepton_kit.runtime.pool.files import OwnFile, of_the_living
@@ -22,6 +21,8 @@ SILENT = "its driver is held up: nothing was heard of it for a minute"
 LEAST_AHEAD = 2.0
 """File systems note when a file was written by ticks, by seconds or by two; clocks nearer than that are taken for one."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+LARGEST, MOST_WORKERS, SPEEDS = 1e30, 1 << 17, (1e-12, 1e15)
+"""The most that a member may say of anything, and of workers; and the samples/s that count as measured."""
 
 
 @dataclass
@@ -112,27 +113,35 @@ class Entry:
         try:
             values = json.loads(text)
             known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-            known["speeds"] = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            speeds = {int(n): float(rate) for n, rate in dict(known.get("speeds", {})).items()}
+            known["speeds"] = {
+                n: rate
+                for n, rate in speeds.items()
+                if 1 <= n <= MOST_WORKERS and SPEEDS[0] <= rate <= SPEEDS[1]
+            }
             known["places"] = {str(name): int(n) for name, n in dict(known.get("places", {})).items()}
             entry = cls(**known)
+            fine = all(_can_be(one, getattr(entry, one.name)) for one in fields(cls)) and entry.cores >= 1
+            workers = (entry.most, entry.held, *entry.places.values())
+            if not (fine and all(0 <= n <= MOST_WORKERS for n in workers)):
+                return None
             entry.request(0.0)
-            numbers = (
-                entry.arrived,
-                entry.seconds,
-                entry.used_bytes,
-                entry.cores,
-                entry.run_bytes,
-            )
-            fine = all(math.isfinite(one) and one >= 0 for one in numbers) and entry.cores >= 1
-            fine &= all(n >= 0 for n in entry.places.values())
-            fine &= all(isinstance(one, str) for one in (entry.run, entry.user, entry.state, entry.machine))
-            fine &= all(
-                one is None or float(one) >= 0
-                for one in (entry.free, entry.wait_seconds, entry.since, entry.seen, entry.keeps_seconds)
-            )
-        except (ValueError, TypeError, AttributeError, RecursionError, ConfigError):
+        except (ValueError, TypeError, AttributeError, RecursionError, ArithmeticError):
             return None
-        return entry if fine else None
+        return entry
+
+
+def _can_be(one: Field[Any], value: object) -> bool:
+    """Whether a field can have this value: one of its type, a number finite and, but for the priority, at least 0."""
+    kind = str(one.type)
+    if value is None:
+        return kind.endswith("None")
+    if isinstance(value, bool | str | dict):
+        return kind.startswith(type(value).__name__)
+    if not isinstance(value, int if kind.startswith("int") else int | float):
+        return False
+    least = LEAST_PRIORITY if one.name == "priority" else 0
+    return kind.startswith(("int", "float")) and least <= value <= LARGEST
 
 
 class Membership(OwnFile):

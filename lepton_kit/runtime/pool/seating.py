@@ -67,7 +67,7 @@ class Seats:
                 tuple(int(core) for core in values["shared"]),
                 workers,
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError):
             return None
 
 

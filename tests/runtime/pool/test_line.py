@@ -276,3 +276,32 @@ def test_who_is_overdue_is_not_told_that_no_time_is_left():
     places = [(0.0, 4), (10.0, 3), (20.0, 2)]
     assert line.by_pace(places, 1000.0) == 2.5
     assert line.by_pace([], 5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "anew"),
+    [
+        (100.0, 155.0, False), (100.0, 156.0, True), (100.0, 67.0, False), (100.0, 66.0, True), (2.0, 8.0, False),
+        (None, 5.0, True), (5.0, None, True), (None, None, False),
+    ],
+)  # fmt: skip
+def test_an_estimate_is_told_anew_where_it_has_changed_by_half_and_some_seconds(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch, known: float | None, now: float | None, anew: bool
+):
+    monkeypatch.setattr(line, "TELL_SECONDS", -1.0)
+    wait(
+        paths,
+        Looks(Grant("run", 0, 2, now, "waits in line"), Grant("run", 1)),
+        Grant("run", 0, 2, known, "waits in line"),
+    )
+    assert len(told(paths)) == 1 + anew
+
+
+def test_the_pace_of_a_line():
+    """From 4 before it to 2 in 30 s: 15 s a place, so 45 s at first, and never less than a quarter of a place's."""
+    places = [(100.0, 4), (120.0, 3), (130.0, 2)]
+    for now, seconds in ((130.0, 45.0), (140.0, 35.0), (171.0, 4.0), (172.0, 3.75), (9e9, 3.75)):
+        assert line.by_pace(places, now) == pytest.approx(seconds)
+    for few in ([], [(1.0, 3)], [(1.0, 3), (2.0, 2)], [(1.0, 2), (2.0, 4)]):
+        assert line.by_pace(few, 5.0) is None
+    assert line.by_pace([*places, (140.0, 3), (160.0, 1)], 160.0) == pytest.approx(40.0), "it was overtaken"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lepton_kit.planning.allocation import Capacity
+from lepton_kit.planning.allocation import LEAST_PRIORITY, Capacity
 from lepton_kit.runtime.pool.files import LEAST_BYTES
 from lepton_kit.runtime.pool.folder import JOIN_SECONDS, PoolFolder, roll
 from lepton_kit.runtime.pool.members import (
@@ -168,6 +168,65 @@ def test_the_first_member_that_has_looked_says_what_is_free():
     assert capacity([first, second], 8, None) == Capacity(3)
     assert capacity([entry("a", cores=8)], 2, 10) == Capacity(8, 10)
     assert capacity([entry("a", cores=8, held=1, free=0)], 2, 10).workers == 1
+
+
+def test_who_holds_no_worker_does_not_say_what_is_free():
+    """It sees others' workers as foreign, or has looked long ago."""
+    waits, trains = entry("a", 1.0, cores=4, free=1), entry("b", 2.0, cores=4, held=1, free=3)
+    assert capacity([waits, trains], 4, None) == Capacity(3)
+    assert capacity([waits], 4, None) == Capacity(4)
+
+
+@pytest.mark.parametrize(("away", "silent"), [(59.0, False), (60.0, False), (61.0, True)])
+def test_a_minute_without_a_word_is_silence_on_both_sides_of_now(away: float, silent: bool):
+    for seen in (1000.0 - away, 1000.0 + away):
+        assert entry("a", seen=seen).silent(1000.0) is silent
+
+
+OLD = 0.0
+"""When one has written last that is silent by now."""
+ASKED = [
+    ({"since": 950.0}, {"waited": 50.0}),
+    ({"since": 950.0, "held": 1}, {"waited": 0.0}),
+    ({"since": None}, {"waited": 0.0}),
+    ({"since": 1050.0}, {"waited": 0.0}),  # the clock was set back
+    ({"most": 4, "cap": 2}, {"most": 2}),
+    ({"most": 4, "cap": 9}, {"most": 4}),
+    ({"most": 4, "least": 2, "cap": 0}, {"most": 2}),
+    ({"most": 4, "cap": 3, "held": 2, "seen": OLD}, {"most": 2}),
+    ({"most": 4, "cap": 3, "seen": OLD}, {"most": 3}),
+    ({"suspendable": True, "keeps_seconds": 0.0}, {"suspendable": True, "keeps_seconds": 0.0}),
+    ({"suspendable": True, "keeps_seconds": 5.0, "seen": OLD}, {"suspendable": False, "keeps_seconds": None}),
+    ({"priority": 3, "share": 2.0}, {"priority": 3, "weight": 2.0}),
+    ({"priority": 3, "state": "paused"}, {"priority": LEAST_PRIORITY}),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), ASKED)
+def test_what_a_member_asks_for(fields: dict, expected: dict):
+    asked = entry("a", **fields).request(1000.0)
+    assert {name: getattr(asked, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "memory", "granted", "expected"),
+    [
+        ({"worker_bytes": 0}, 10, 3, 3),  # what it needs is not known
+        ({"worker_bytes": 3}, None, 3, 3),
+        ({"worker_bytes": 3}, 16, 4, 3),  # the other one takes 5, and has 2 of the 6
+        ({"worker_bytes": 3, "run_bytes": 3}, 16, 4, 2),
+        ({"worker_bytes": 3, "least": 3}, 12, 4, 0),
+        ({"worker_bytes": 3, "least": 2}, 11, 4, 2),
+        ({"worker_bytes": 3, "held": 2}, 5, 4, 2),  # there is less than it holds
+        ({"worker_bytes": 3, "held": 3}, 50, 1, 1),
+        ({}, None, 9, 4),
+    ],
+)
+def test_what_a_member_may_have_at_once(fields: dict, memory: int | None, granted: int, expected: int):
+    other = entry("b", held=2, worker_bytes=2, run_bytes=1)
+    waits = entry("c", worker_bytes=100, run_bytes=100)
+    one = entry("a", **{"most": 9, **fields})
+    assert reserved(one, [one, other, waits], Capacity(6, memory), granted) == expected
 
 
 LIMITS = settings(max_examples=60)
