@@ -60,4 +60,5 @@ def _level(wide: np.ndarray, weight: np.ndarray, wanted: float) -> np.ndarray:
         middle = (low + high) / 2
         enough = (wide * np.minimum(1, middle * weight)).sum() >= wanted
         low, high = (low, middle) if enough else (middle, high)
-    return np.minimum(1, high * weight)
+    found: np.ndarray = np.minimum(1, high * weight)
+    return found

@@ -96,7 +96,7 @@ def remove_channels(
     skip = tuple(skip)
     check_names(skip, (place.path for place in graph.places.values()), "skip")
     ratios = _ratios(ratio, producers, skip)
-    if lean and ratio:
+    if lean and ratio and not isinstance(ratio, Mapping):
         ratios |= _leaning(graph, {path: producers[path] for path in ratios}, float(ratio), float(lean))
     scores = _scores(model, producers, saliency, data)
     removed, left_alone = _choose(graph, producers, ratios, skip, scores, int(divisor))
