@@ -12,7 +12,7 @@ import lepton_kit as lk
 from lepton_kit.rundir.events import EventReader
 from lepton_kit.training import state
 from tests.hosts.lab import Lab
-from tests.processes import trains, until
+from tests.processes import PATIENCE, trains, until
 from tests.soak.storm import alone, apart, compiled
 
 pytestmark = pytest.mark.processes
@@ -43,7 +43,7 @@ def begin(net: Lab, tmp_path: Path) -> Iterator[Callable[..., lk.Run]]:
         shape(net, FAST)
         for run in begun:
             if run.alive:
-                run.stop().wait(60)
+                run.stop().wait(PATIENCE)
 
 
 def shape(net: Lab, rate: str) -> None:
@@ -70,7 +70,7 @@ def test_a_rank_of_a_flat_ring_without_samples_holds_nobody_up(begin: Callable[.
     unequal = [{"name": "one", "speed": 1000.0}, {"name": "two", "speed": 1.0}]
     run = begin(allreduce="horovod", hosts=unequal, global_batch=300)
     until(lambda: run.view().step > 50, "training on", run)
-    run.stop().wait(60)
+    run.stop().wait(PATIENCE)
     exact(run)
     assert {tuple(one[1:]) for one in samples(run)} == {(0,)}
 
@@ -81,10 +81,11 @@ def test_a_slow_host_of_a_flat_ring_gets_less_until_it_gets_nothing(begin: Calla
     until(lambda: samples(run)[-1][1] == 0, "nothing for who is slow", run)
     step = run.view().step
     until(lambda: run.view().step > step + 50, "training on", run)
-    run.stop().wait(60)
+    run.stop().wait(PATIENCE)
     exact(run)
 
 
+@pytest.mark.soak  # what is slow is judged beside the rest of the machine, which has to be quiet
 @pytest.mark.parametrize("way", ["hierarchical", "horovod"])
 def test_a_slow_link_and_a_slow_rank_are_told_apart(begin: Callable[..., lk.Run], net: Lab, way: str):
     shape(net, SLOW)
