@@ -90,7 +90,9 @@ def test_a_slow_host_of_a_flat_ring_gets_less_until_it_gets_nothing(begin: Calla
 def test_a_slow_link_and_a_slow_rank_are_told_apart(begin: Callable[..., lk.Run], net: Lab, way: str):
     shape(net, SLOW)
     run = begin(global_batch=300, **{"allreduce": way} if way == "horovod" else {})
-    ranks = lambda: run.view().ranks  # noqa: E731  a short word
+
+    def ranks() -> Any:
+        return run.view().ranks
 
     def told(words: str) -> Callable[[], bool]:
         return lambda: words in (ranks().told() or "")
