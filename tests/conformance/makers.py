@@ -123,6 +123,11 @@ def optimized(optimizer: Any, **options: Any) -> Any:
     return mlp(optimizer=optimizer, metrics=["accuracy"], **options)
 
 
+def rounded(optimizer: Any) -> Any:
+    """The same for formats of few digits: no accuracy, which jumps by a whole sample where rounding decides."""
+    return mlp(optimizer=optimizer, metrics=[keras.metrics.SparseCategoricalCrossentropy(from_logits=True)])
+
+
 def regressor(loss: Any = "mse", out: int = 1, **options: Any) -> Any:
     return mlp(loss, out, **options)
 

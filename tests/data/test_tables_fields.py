@@ -135,7 +135,7 @@ def test_true_answers_become_targets():
             r"true answer 1 is \[inf\s+1.\]; expected a number",
         ),
         (Target(task="regression"), [1.0, np.nan], "true answer 1 is nan; expected a number"),
-        (Target(task="regression"), ["x"], "expected numbers"),
+        (Target(task="regression"), ["x"], "true answer 0: x; expected a number"),
     ],
 )
 def test_true_answers_that_are_none(target, truth, text):
