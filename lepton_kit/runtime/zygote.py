@@ -21,7 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 from lepton_kit.processes import limits
 from lepton_kit.runtime.wire import Connection, pair
-from lepton_kit.training import messages
+from lepton_kit.training import messages, room
 
 PR_SET_PDEATHSIG = 1
 ALIVE_SECONDS = 1.0
@@ -92,6 +92,7 @@ def end_after(work: Callable[[], int]) -> NoReturn:
 def load() -> None:
     """Import, once for all forks, what workers need."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    room.keep_freed()
     import horovod.tensorflow  # noqa: F401  imported here once, for all forks
     import keras  # noqa: F401  the same
     import tensorflow  # noqa: F401  the same

@@ -20,8 +20,25 @@ POPULATE = 23
 """MADV_POPULATE_WRITE of madvise(2), which Python does not name: pages come as by a write, and keep what they hold."""
 COPIES = 2
 """Beside weights and optimizer a step holds the gradients, and their sums or the optimizer's passing results."""
+ASIDE = 4096
+"""Bytes beside each array, for its place to begin where TensorFlow wants it."""
 NICER = 5
 """Than those who train is who makes room: a third of their share, since somebody waits for it."""
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+"""Of mallopt(3)."""
+
+
+def keep_freed() -> None:
+    """Have this process and its forks keep what they free, for the next step, in one place that all threads take from.
+
+    The GNU C library gives what is as large as a gradient back to the system at once, and gets it page by page again in every
+    step; and what one thread has freed another, with an arena of its own, doesn't find. To be called before there are threads.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such settings
+        for setting, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
+            ctypes.CDLL(None).mallopt(setting, value)
 
 
 def make(trained: Sequence[Any], order: messages.MakeRoom) -> None:
@@ -43,18 +60,18 @@ def for_steps(trained: Sequence[Any]) -> None:
         return
     populate = ctypes.CDLL(None, use_errno=True).madvise
     populate.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    sizes = [array.nbytes for array in state.capture(trained) for _ in range(COPIES)]
+    needed = sum(COPIES * (array.nbytes + ASIDE) for array in state.capture(trained))
     with contextlib.suppress(
         tf.errors.ResourceExhaustedError
     ):  # then it fails where it is needed, and is told there
-        # TensorFlow's own operations would write to it in threads of theirs, which are as fast as training's.
-        passing = [tf.raw_ops.Empty(shape=[size], dtype=tf.uint8, init=False) for size in sizes]
-        for array in (np.asarray(memoryview(one)) for one in passing):
-            start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
-            stop = array.ctypes.data + array.nbytes
-            for place in range(start, stop, PIECE_BYTES):
-                if populate(place, min(PIECE_BYTES, stop - place), POPULATE) != 0:  # an old kernel
-                    return
+        # TensorFlow's own operations would write to it in threads of theirs, which are as fast as training's. And one piece: of
+        # many that were freed the C library finds none again for what is as large, unless they lie side by side.
+        array = np.asarray(memoryview(tf.raw_ops.Empty(shape=[needed], dtype=tf.uint8, init=False)))
+        start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+        stop = array.ctypes.data + array.nbytes
+        for place in range(start, stop, PIECE_BYTES):
+            if populate(place, min(PIECE_BYTES, stop - place), POPULATE) != 0:  # an old kernel
+                return
 
 
 def in_segment(descriptor: int, place: int, length: int) -> None:

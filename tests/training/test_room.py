@@ -14,6 +14,9 @@ from lepton_kit.training import messages, room
 
 FAULTS = """
 import resource
+from lepton_kit.runtime import zygote
+
+zygote.load()  # as what a worker is forked from does first
 import tensorflow as tf
 from lepton_kit.training import room
 
