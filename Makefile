@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup test-setup lab test conformance lint audit format bench soak notebooks screenshots lock clean
+.PHONY: help setup test-setup lab test long conformance lint audit format bench soak notebooks screenshots lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -23,6 +23,9 @@ lab: setup  ## open JupyterLab on the quickstart (headless: make lab ARGS=--no-b
 
 test: test-setup  ## every check and test: lint, types, import order, tests, doctests, notebooks
 	@$(BIN)/python scripts/check.py $(ARGS)
+
+long: test-setup  ## the tests that show in another way, or for longer, what a shorter one shows in `make test`; up to an hour
+	@$(BIN)/python scripts/check.py --only long
 
 conformance: test-setup  ## all situations of docs/fit.md, on real workers against plain Keras; takes many minutes
 	@$(BIN)/python scripts/check.py --only conformance

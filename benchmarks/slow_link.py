@@ -116,4 +116,5 @@ def relay(first: str, second: str, device: str, delay: float) -> None:
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:
-    relay(*sys.argv[1:4], delay=float(sys.argv[4]) / 1000.0)
+    first, second, device, milliseconds = sys.argv[1:]
+    relay(first, second, device, float(milliseconds) / 1000.0)

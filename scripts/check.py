@@ -15,7 +15,7 @@ CELL_SECONDS = 300  # a notebook cell that trains on a busy machine may take min
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `group` is lint, test or conformance, `may_be_empty` lets pytest find nothing."""
+    """One command; `group` is lint, test, long or conformance, `may_be_empty` lets pytest find nothing."""
 
     name: str
     group: str
@@ -24,7 +24,7 @@ class Step:
 
 
 def steps(python: str = sys.executable) -> tuple[Step, ...]:
-    """All steps in the order in which they run, cheap ones first; conformance runs only when it is asked for."""
+    """All steps in the order in which they run, cheap ones first; long and conformance run only when they are asked for."""
     module = (python, "-m")
     notebooks = (
         *module,
@@ -40,6 +40,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         Step("ruff check", "lint", (*module, "ruff", "check", ".")),
         Step("ruff format", "lint", (*module, "ruff", "format", "--check", ".")),
         Step("mypy", "lint", (*module, "mypy")),
+        Step("calls", "lint", (*module, "mypy", "--config-file", "scripts/mypy_calls.cfg")),
         Step("import order", "lint", (str(Path(python).parent / "lint-imports"),)),
         Step("dependencies", "lint", (python, "scripts/dependencies.py")),
         Step(
@@ -47,6 +48,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         ),
         Step("tests", "test", (*module, "pytest")),
         Step("notebooks", "test", notebooks, True),
+        Step("long tests", "long", (*module, "pytest", "-m", "long or soak")),
         Step("conformance", "conformance", (*module, "pytest", "-m", "", "tests/conformance", "tests/zoo")),
     )
 
@@ -70,7 +72,7 @@ def run(step: Step) -> bool:
 def main() -> int:
     """Run the chosen steps to the end, also after a failure, and say which failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("lint", "test", "conformance"), help="one group of steps")
+    parser.add_argument("--only", choices=("lint", "test", "long", "conformance"), help="one group of steps")
     options = parser.parse_args()
     groups = (options.only,) if options.only else ("lint", "test")
     chosen = [step for step in steps() if step.group in groups]

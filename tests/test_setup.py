@@ -256,11 +256,13 @@ def test_make_test_sets_up_then_runs_every_kind_of_check(script):
         "ruff check",
         "ruff format",
         "mypy",
+        "calls",
         "import order",
         "dependencies",
         "doctests",
         "tests",
         "notebooks",
+        "long tests",
         "conformance",
     ]
 

@@ -119,7 +119,14 @@ def compare(aware, x):
 
 
 @pytest.mark.parametrize(
-    ("build", "bits"), [(plain, 8), (plain, 4), (plain, 2), (over_time, 3), (branched, 8)]
+    ("build", "bits"),
+    [
+        pytest.param(plain, 8, marks=pytest.mark.long),
+        pytest.param(plain, 4, marks=pytest.mark.long),
+        (plain, 2),
+        (over_time, 3),
+        (branched, 8),
+    ],
 )
 def test_simulation_is_litert_up_to_one_step_in_a_thousand(build, bits, models, digits):
     """Measured 2026-11 on 12 small networks: equal bit for bit in most, else 1 step in up to 0.14 % of the outputs,

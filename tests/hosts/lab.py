@@ -46,6 +46,13 @@ def why_not() -> str | None:
     return None
 
 
+def free_net() -> str:
+    """Three numbers of a network that nothing here has a route to, a lab that is left included."""
+    taken = subprocess.run(["ip", "route", "show"], capture_output=True, text=True, check=True).stdout
+    free = [net for net in (f"10.77.{k}" for k in range(20, 220)) if f"{net}." not in taken]
+    return secrets.choice(free)
+
+
 def run(*command: str) -> None:
     """Run a program that has to succeed."""
     subprocess.run(command, check=True, capture_output=True)
@@ -105,7 +112,7 @@ class Lab:
     def __init__(self, folder: Path, names: tuple[str, ...]):
         self.folder = folder
         mark = secrets.token_hex(2)
-        self.bridge, self._net = f"lkb{mark}", f"10.77.{secrets.randbelow(200) + 20}"
+        self.bridge, self._net = f"lkb{mark}", free_net()
         self.hosts = {
             name: Host(
                 name, f"lkn{mark}{k}", f"lkv{mark}{k}", f"{self._net}.{k + 2}", folder / f"cache-{name}"
@@ -192,8 +199,17 @@ class Lab:
         while True:
             with contextlib.suppress(OSError), socket.create_connection((host.address, PORT), 1.0):
                 return
-            assert time.monotonic() < deadline, (self.folder / f"sshd_{host.name}.log").read_text()
+            assert time.monotonic() < deadline, self._state(host)
             time.sleep(0.05)
+
+    def _state(self, host: Host) -> str:
+        """What may keep a host from being reached: its sshd, addresses, links, routes and neighbours, on both sides."""
+        said = [(self.folder / f"sshd_{host.name}.log").read_text()]
+        for where in ([], ["-n", host.namespace]):
+            for what in ("-br address", "-s link", "route", "rule", "neigh"):
+                command = ["ip", *where, *what.split()]
+                said += [" ".join(command), subprocess.run(command, capture_output=True, text=True).stdout]
+        return "\n".join(said)
 
     def down(self) -> None:
         """Remove everything, whatever is left of it."""

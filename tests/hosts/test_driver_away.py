@@ -44,6 +44,7 @@ def followers(run: lk.Run) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 def test_a_driver_on_a_host_goes_on_while_nobody_follows_it(net: Lab, runs_dir: Path):
     data = lk.data.sample("digits")
     run = lk.launch(

@@ -58,6 +58,7 @@ def check(run: lk.Run, data: Any) -> None:
     assert apart(expected, arrays) < 1e-5
 
 
+@pytest.mark.long
 def test_a_node_that_is_set_down_is_a_lost_host(
     cluster: Slurm, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):

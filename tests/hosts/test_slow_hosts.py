@@ -66,6 +66,7 @@ def exact(run: lk.Run) -> None:
     assert apart(expected, arrays) < 1e-5
 
 
+@pytest.mark.long
 def test_a_rank_of_a_flat_ring_without_samples_holds_nobody_up(begin: Callable[..., lk.Run]):
     unequal = [{"name": "one", "speed": 1000.0}, {"name": "two", "speed": 1.0}]
     run = begin(allreduce="horovod", hosts=unequal, global_batch=300)
@@ -75,6 +76,7 @@ def test_a_rank_of_a_flat_ring_without_samples_holds_nobody_up(begin: Callable[.
     assert {tuple(one[1:]) for one in samples(run)} == {(0,)}
 
 
+@pytest.mark.long
 def test_a_slow_host_of_a_flat_ring_gets_less_until_it_gets_nothing(begin: Callable[..., lk.Run]):
     run = begin(allreduce="horovod", weights="auto", global_batch=300)
     run.slow_down(1, 20)

@@ -33,6 +33,7 @@ def model() -> keras.Model:
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_a_lost_leader_and_a_lost_other_change_no_weight_and_lose_no_sample(tmp_path: Path):
     """Callbacks are there so that what they decide travels, too."""
     if not native.available():

@@ -68,6 +68,7 @@ def rows(megabytes: float) -> Any:
     return x, random.integers(0, 10, len(x))
 
 
+@pytest.mark.long
 def test_a_host_whose_disk_is_full_is_one_incident_and_the_others_go_on(
     three: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -128,6 +129,7 @@ def test_two_runs_share_a_host_and_its_cache_over_a_slow_link(three: Lab, tmp_pa
     assert left == [".lock"]
 
 
+@pytest.mark.long
 def test_agents_end_their_workers_without_a_driver_and_the_run_resumes_from_its_checkpoint(
     three: Lab, tmp_path: Path
 ):

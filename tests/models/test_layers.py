@@ -26,7 +26,11 @@ def two_ranks(cuts):
     try:
         for member in members:
             own = {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
-            environment = {**os.environ, **collective.environment(member, cycle_milliseconds=1.0, cache_capacity=1024), **own}
+            environment = {
+                **os.environ,
+                **collective.environment(member, cycle_milliseconds=1.0, cache_capacity=1024),
+                **own,
+            }
             command = [sys.executable, str(HERE / "sync_rank.py"), json.dumps(cuts)]
             ranks.append(
                 subprocess.Popen(

@@ -36,6 +36,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return {tag: {one.step: one.value for one in reader.Scalars(tag)} for tag in reader.Tags()["scalars"]}
 
 
+@pytest.mark.long
 def test_a_straggler_and_a_stall_are_told_while_they_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lepton_kit.rundir.alerts.STRAGGLER_SECONDS", 1.0)
     run = lk.launch(

@@ -131,7 +131,7 @@ def network() -> keras.Model:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("way", ["auto", "horovod"])
+@pytest.mark.parametrize("way", ["auto", pytest.param("horovod", marks=pytest.mark.long)])
 def test_a_run_gives_a_slow_rank_less_and_trains_exactly_as_before(tmp_path: Path, way: str):
     data = lk.data.sample("digits")
     run = lk.launch(

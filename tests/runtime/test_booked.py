@@ -16,7 +16,7 @@ ROUNDED = 1e-3
 """Seconds: figures of the log have four places."""
 
 
-@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+@pytest.mark.parametrize("allreduce", ["auto", pytest.param("horovod", marks=pytest.mark.long)])
 def test_no_report_books_more_time_than_it_has(tmp_path: Path, allreduce: str):
     generator = np.random.default_rng(0)
     x, y = generator.random((1000, 32), np.float32), generator.integers(0, 4, 1000).astype(np.int32)

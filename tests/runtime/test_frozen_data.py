@@ -86,6 +86,7 @@ def run(home: Path) -> Iterator[lk.Run]:
         end(run)
 
 
+@pytest.mark.long
 def test_workers_that_came_after_a_change_have_trained_on_the_same(run: lk.Run):
     assert lk.audit(run).problems == ()
     assert lk.audit(run, contents=True).problems == ()
@@ -96,6 +97,7 @@ def test_workers_that_came_after_a_change_have_trained_on_the_same(run: lk.Run):
     )
 
 
+@pytest.mark.long
 def test_a_resume_after_the_deletion_goes_on_with_the_same(run: lk.Run):
     step = run.view().step
     run.resume()

@@ -26,6 +26,7 @@ def until(run: lk.Run, condition: Callable[[], Any], what: str) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_steps_that_the_log_lost_come_from_the_checkpoint(tmp_path: Path):
     run = lk.launch(
         lk.LeptonModel((8, 8, 1), 10, 16, 1), lk.data.sample("digits"), workers=2, global_batch=100,

@@ -42,7 +42,7 @@ def launch(folder: Path, **options: Any) -> lk.Run:
     )
 
 
-@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+@pytest.mark.parametrize("allreduce", ["auto", pytest.param("horovod", marks=pytest.mark.long)])
 def test_survivors_see_a_killed_rank_without_waiting_for_the_time_out(tmp_path: Path, allreduce: str):
     """Also one that dies just after the ring has formed, when not every rank may have the state yet."""
     draw = random.Random(4)

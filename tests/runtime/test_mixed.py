@@ -35,7 +35,7 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     return trained(tmp_path_factory.mktemp("alike"), "auto", None).model().get_weights()
 
 
-@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+@pytest.mark.parametrize("allreduce", ["auto", pytest.param("horovod", marks=pytest.mark.long)])
 def test_ranks_on_two_kinds_of_devices_learn_what_ranks_on_one_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alike: list[np.ndarray], allreduce: str
 ):

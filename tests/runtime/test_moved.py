@@ -77,6 +77,7 @@ def test_a_moved_run_goes_on_in_its_new_place(run: lk.Run, runs_dir: Path, tmp_p
     moved.stop().wait(PATIENCE)
 
 
+@pytest.mark.long
 def test_a_moved_run_ends_with_its_model_in_the_new_place(runs_dir: Path, tmp_path: Path):
     run = lk.launch(
         lk.LeptonModel((8, 8, 1), 10, 4), lk.data.sample("digits"), workers=1, global_batch=500,
@@ -92,6 +93,7 @@ def test_a_moved_run_ends_with_its_model_in_the_new_place(runs_dir: Path, tmp_pa
     assert list(runs_dir.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_panel_follows_a_run_whose_folder_is_renamed_and_says_when_it_is_deleted(run: lk.Run):
     panel = LivePanel(run)
     place = run.directory.with_name("renamed")

@@ -210,6 +210,7 @@ def test_a_forked_run_survives_its_zygote(warm: int, runs_dir: Path):
     assert run.view().incidents[0]["what"] == "ended with the process that forks workers"
 
 
+@pytest.mark.long
 def test_a_run_goes_on_without_its_nursery_and_the_next_launch_brings_another(warm: int, runs_dir: Path):
     run = training(launch(runs_dir, epochs=ENDLESS))
     os.kill(warm, signal.SIGKILL)
@@ -221,6 +222,7 @@ def test_a_run_goes_on_without_its_nursery_and_the_next_launch_brings_another(wa
     end(run)
 
 
+@pytest.mark.long
 def test_a_nursery_that_does_not_answer_is_ended_and_done_without(
     warm: int, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -317,6 +319,7 @@ def client(runs_dir: Path, request: pytest.FixtureRequest) -> Any:
             process.kill()
 
 
+@pytest.mark.long
 def test_a_client_killed_during_the_import_leaves_its_run_and_nothing_else(client: Callable[[str], Client]):
     one = client("launch(epochs=1)")
     run = one.run()
@@ -326,6 +329,7 @@ def test_a_client_killed_during_the_import_leaves_its_run_and_nothing_else(clien
     one.nothing_stays()
 
 
+@pytest.mark.long
 def test_a_client_killed_after_its_second_launch_leaves_its_run_and_a_fork_of_it_keeps_nothing(
     client: Callable[[str], Client],
 ):
@@ -351,6 +355,7 @@ launch(epochs=1)
     one.nothing_stays()
 
 
+@pytest.mark.long
 def test_a_driver_killed_during_the_import_costs_the_next_launch_only_an_import(
     client: Callable[[str], Client],
 ):

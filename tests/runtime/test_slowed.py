@@ -19,7 +19,7 @@ DATA_SECONDS = 0.25
 """Far more than a step computes, so that what is known outweighs what is not."""
 
 
-@pytest.fixture(scope="module", params=["auto", "horovod"])
+@pytest.fixture(scope="module", params=["auto", pytest.param("horovod", marks=pytest.mark.long)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lk.Run]:
     dense = keras.layers.Dense
     model = keras.Sequential(

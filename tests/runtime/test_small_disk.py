@@ -66,8 +66,10 @@ free()
 until(lambda: run.view().status == "running")
 fill()
 worker = psutil.Process(next(one["pid"] for one in run.view().workers if one["rank"] == 0))
-used = sum(worker.cpu_times()[:2])
-until(lambda: sum(worker.cpu_times()[:2]) > used + 1.0)  # it trains on, and what is told of that has to wait
+seen = None
+while run.view().step != seen:  # it trains on, and what is told of that has to wait
+    seen, used = run.view().step, sum(worker.cpu_times()[:2])
+    until(lambda: sum(worker.cpu_times()[:2]) > used + 1.0)
 run.stop()
 until(lambda: not run.alive)
 print("end", run.status, run.cause.replace(str(run.directory), "RUN"))

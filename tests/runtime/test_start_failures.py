@@ -148,6 +148,7 @@ def test_nothing_of_the_current_folder_is_imported_but_what_the_user_wants(
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_a_run_from_warm_workers_has_the_drivers_log_with_what_it_said_before(runs_dir: Path):
     lk.warm(lk.LeptonModel((8, 8, 1), 10, 4), lk.data.sample("digits"), workers=1, global_batch=500)
     assert start._kept.standby is not None

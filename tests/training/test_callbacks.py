@@ -130,7 +130,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("moved_after", [None, 1, 3])
+@pytest.mark.parametrize("moved_after", [None, 1, pytest.param(3, marks=pytest.mark.long)])
 @pytest.mark.parametrize("case", list(CASES))
 def test_callbacks_that_move_to_another_process_act_as_in_one_plain_fit(
     case: str, moved_after: int | None, tmp_path: Path

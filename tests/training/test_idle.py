@@ -315,7 +315,7 @@ def test_a_train_step_that_sums_something_else_when_it_is_traced_again_keeps_the
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("allreduce", ["auto", "horovod"])
+@pytest.mark.parametrize("allreduce", ["horovod", pytest.param("auto", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("model", "options"),
     [

@@ -154,7 +154,10 @@ def test_stopped_in_mid_epoch_and_continued_ends_like_an_undisturbed_run(tmp_pat
     assert_equal_weights(resumed, by_keras(tmp_path, config, 15))
 
 
-@pytest.mark.parametrize(("durable", "first"), [(0, 0), (100, 100), (10**6, 400 - 5 - MAX_BLOCK_STEPS)])
+@pytest.mark.parametrize(
+    ("durable", "first"),
+    [(0, 0), pytest.param(100, 100, marks=pytest.mark.long), (10**6, 400 - 5 - MAX_BLOCK_STEPS)],
+)
 def test_a_checkpoint_tells_the_steps_that_the_log_may_lose(tmp_path, durable, first):
     config = prepare(tmp_path, dense_model(), classes((4,)), global_batch=8, epochs=80)
     train(tmp_path, config, commands={3: [messages.Durable(generation=1, step=durable)]})

@@ -55,7 +55,7 @@ SKIPPED: dict[str, set[str]] = {
 """Kind -> classes of the layers that have to be left in float."""
 IMPOSSIBLE = {"stateful LSTM": "layer 'memory' keeps its state between calls"}
 """Kind -> why it has no file."""
-FAST = {"transposed convolution", "separable convolution", "swish", "prelu", "LSTM"}
+FAST = {"separable convolution", "prelu", "LSTM"}
 
 
 def _table() -> list[Any]:

@@ -84,7 +84,7 @@ SITUATIONS = [
     exact("Own callback that looks at the validation's end", calm, CLASSES, callbacks=lambda folder: [hooks.Tests()], after=lambda callbacks, folder: callbacks[0].values, via="fit"),
     exact("Own callback that predicts with the model", calm, CLASSES, callbacks=lambda folder: [hooks.Predicts(CLASSES.x[:5])], after=lambda callbacks, folder: callbacks[0].values, via="fit"),
     exact("Own callback with random numbers, which rank 0 draws for all", calm, CLASSES, callbacks=lambda folder: [hooks.Draws()], via="fit"),
-    exact("Own callback that turns a number in the loss", lambda: own.knobbed(O.SGD(0.1)), VALUES, callbacks=lambda folder: [hooks.TurnsDown()], via="fit", fast=True),
+    exact("Own callback that turns a number in the loss", lambda: own.knobbed(O.SGD(0.1)), VALUES, callbacks=lambda folder: [hooks.TurnsDown()], via="fit"),
     exact("Own callback that turns a number in the loss, in launch", lambda: own.knobbed(O.Adam(0.01)), VALUES, callbacks=lambda folder: [hooks.TurnsDown()]),
     exact("Own callback that sets beta_1 and clipnorm before the first step", lambda: mlp(optimizer=O.Adam(0.01)), CLASSES, callbacks=lambda folder: [hooks.TunesAtFirst()], via="fit"),
     exact("Own callback that sets a number of a model that runs eagerly", lambda: own.strong(O.SGD(0.01)), VALUES, callbacks=lambda folder: [hooks.TurnsUp()], via="fit"),

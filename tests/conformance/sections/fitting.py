@@ -39,7 +39,7 @@ DEFAULT = {"via": "fit", "given": lambda data: ((data.x, data.y), {}), "batch": 
 
 # fmt: off
 SITUATIONS = [
-    exact("lk.fit on arrays", adam, CLASSES, via="fit", fast=True),
+    exact("lk.fit on arrays", adam, CLASSES, via="fit"),
     exact("lk.fit, optimizer's state given back", lambda: regressor(optimizer=O.RMSprop(1e-2, momentum=0.5)), VALUES, via="fit"),
     exact("lk.fit with fit's own batch size, 32", calm, CLASSES, **DEFAULT),
     exact("One worker", calm, CLASSES, workers=1),
@@ -54,7 +54,7 @@ SITUATIONS = [
     exact("Gathered losses over Horovod", lambda: stack(L.Dense(8), loss=own.contrastive), VALUES, options={"allreduce": "horovod"}),
     exact("validation_split", calm, ALL, fit={"validation_split": 0.3}, via="fit"),
     exact("validation_split with sample weights", calm, ALL.weighted(shares()[0]), fit={"validation_split": 0.3}, via="fit"),
-    exact("validation_freq=2", calm, CLASSES, fit={"validation_freq": 2}, via="fit", epochs=3, fast=True),
+    exact("validation_freq=2", calm, CLASSES, fit={"validation_freq": 2}, via="fit", epochs=3),
     exact("validation_freq as a list", calm, CLASSES, fit={"validation_freq": [1, 3]}, via="fit", epochs=4),
     exact("validation_freq in launch", calm, CLASSES, fit={"validation_freq": 2}, epochs=3),
     exact("validation_batch_size", lambda: stack(L.Dense(8), loss=own.contrastive), VALUES, fit={"validation_batch_size": 4}, via="fit"),

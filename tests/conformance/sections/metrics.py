@@ -71,7 +71,7 @@ def hot(**options):
 
 # fmt: off
 SITUATIONS = [
-    exact("Metrics of yes or no: " + ", ".join(BINARY_KINDS), lambda: binary(metrics=some(BINARY_KINDS)), BINARY, fast=True),
+    exact("Metrics of yes or no: " + ", ".join(BINARY_KINDS), lambda: binary(metrics=some(BINARY_KINDS)), BINARY),
     exact("Metrics of yes or no at a trade-off: " + ", ".join(TRADED_KINDS), lambda: binary(metrics=some(TRADED_KINDS, 0.5)), BINARY),
     exact("Metrics of numbers: " + ", ".join(VALUE_KINDS), lambda: regressor(out=3, metrics=some(VALUE_KINDS)), VECTORS),
     exact("Metrics of shares: " + ", ".join(SHARE_KINDS), lambda: mlp("poisson", 3, "softplus", metrics=some(SHARE_KINDS)), SHARES),

@@ -79,10 +79,10 @@ def with_list():
 
 # fmt: off
 SITUATIONS = [
-    exact("Two loss closures of one name", lambda: own.two_heads(own.scaled_error(1.0), own.scaled_error(10.0)), HEADS, fast=True),
+    exact("Two loss closures of one name", lambda: own.two_heads(own.scaled_error(1.0), own.scaled_error(10.0)), HEADS),
     exact("Loss class without get_config", lambda: own.linear(own.Focal(4.0), optimizer=O.SGD(0.01)), VALUES),
     exact("Layer class without get_config", lambda: stack(own.Scale(5.0), L.Dense(1), loss="mse", optimizer=O.SGD(0.005)), VALUES),
-    exact("Layer with its own build()", lambda: stack(own.OwnDense(8), L.Dense(3)), CLASSES, fast=True),
+    exact("Layer with its own build()", lambda: stack(own.OwnDense(8), L.Dense(3)), CLASSES),
     exact("Layer of layers with an array as attribute", lambda: stack(own.Nested(K.arange(8, dtype="float32")), L.Dense(3)), CLASSES),
     exact("Two layer classes of one name", clashing, CLASSES),
     exact("Lambda layer", lambda: stack(L.Lambda(lambda x: x / 2.0), L.Dense(1), loss="mse"), VALUES),

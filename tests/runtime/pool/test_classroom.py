@@ -41,6 +41,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_six_runs_share_the_machine(tmp_path: Path, pool: Path):
     warm = lk.launch(
         lk.LeptonModel(input_shape=(2,), num_classes=2, hidden_size=2, num_layers=1),

@@ -27,6 +27,7 @@ def hosts_of(run: lk.Run) -> list[str]:
     return sorted(one["host"] for one in run.view().workers if one["state"] == "training")
 
 
+@pytest.mark.long
 def test_two_runs_have_a_host_each_and_the_one_that_is_left_takes_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -68,6 +68,7 @@ def test_an_endless_run_lets_an_urgent_one_go_first_and_goes_on_after_it(one_cor
     assert lk.audit(endless).exactly_once
 
 
+@pytest.mark.long
 def test_a_run_that_was_paused_and_forgotten_lets_another_go_first_and_goes_on_when_it_is_resumed(
     one_core: Path,
 ):
