@@ -165,7 +165,9 @@ class Processes:
             from lepton_kit.training import collective
 
             environment |= collective.environment(
-                self._members[rank], cycle_milliseconds=1.0, cache_capacity=collective.RingCollective.cache_capacity
+                self._members[rank],
+                cycle_milliseconds=1.0,
+                cache_capacity=collective.RingCollective.cache_capacity,
             )
             environment |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
             environment |= {"MASTER_PORT": str(20000 + os.getpid() % 20000), "GLOO_SOCKET_IFNAME": "lo"}
