@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
+from nbval.plugin import get_sanitize_patterns
+
+import lepton_kit as lk
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.rglob("*.ipynb"))
@@ -72,3 +76,18 @@ def test_no_output_names_a_folder_of_the_machine_that_made_it(path):
             assert found is None, (
                 f"{path.name}, cell {number}: {told[max(0, found.start() - 60) : found.end() + 60]}"
             )
+
+
+def test_a_drawing_of_other_figures_is_the_same_output_and_its_words_are_compared():
+    known = get_sanitize_patterns((FOLDER.parent / "scripts" / "nbval.cfg").read_text())
+
+    def compared(heights: list[float], text: str) -> dict[str, str]:
+        shown = lk.panels.lines({"measured": ([0, 1], heights)}, x="step", y="share", text=text)
+        found = shown._repr_mimebundle_()
+        return {
+            kind: functools.reduce(lambda said, rule: re.sub(*rule, said), known.items(), value)
+            for kind, value in found.items()
+        }
+
+    assert compared([0.0, 0.5], "it rises") == compared([0.1, 0.4], "it rises")
+    assert compared([0.0, 0.5], "it rises") != compared([0.0, 0.5], "it falls")

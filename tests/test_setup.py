@@ -259,9 +259,10 @@ def test_make_test_sets_up_then_runs_every_kind_of_check(script):
         "calls",
         "import order",
         "dependencies",
-        "doctests",
         "tests",
+        "exact tests",
         "notebooks",
+        "doctests",
         "long tests",
         "conformance",
     ]
@@ -281,6 +282,43 @@ def test_one_failing_step_fails_all_but_the_others_still_run(script, monkeypatch
     assert "2 of 3 steps passed; failed: first" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["check.py", "--only", "test"])
     assert check.main() == 0
+
+
+MEET = """
+import pathlib, sys, time
+mine, other = map(pathlib.Path, sys.argv[1:3])
+mine.touch()
+for _ in range(600):
+    if other.exists():
+        print("met")
+        sys.exit(int(sys.argv[3]))
+    time.sleep(0.1)
+sys.exit(9)
+"""
+
+
+def test_a_step_beside_runs_beside_the_others_and_is_told_apart(script, capfd, tmp_path):
+    check = script("check")
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    steps = (
+        check.Step("here", "test", (sys.executable, "-c", MEET, one, two, "0")),
+        check.Step("there", "test", (sys.executable, "-c", MEET, two, one, "3"), beside=True),
+        check.Step("after it", "test", (sys.executable, "-c", "print('alone')"), beside=True),
+    )
+    assert check.run_all(steps) == ["there"]
+    lines = capfd.readouterr().out.splitlines()
+    assert {"met", "┊ met", "┊ alone"} <= set(lines)
+    assert any(line.startswith("━━ here: passed") for line in lines)
+    assert any(line.startswith("┊ ━━ there: FAILED") for line in lines)
+    assert lines.index("┊ met") < lines.index("┊ alone")
+
+
+def test_every_folder_of_tests_runs_in_one_lane(script):
+    check = script("check")
+    commands = {step.name: step.command for step in check.steps()}
+    left_out = {part.removeprefix("--ignore=") for part in commands["tests"] if part.startswith("--ignore=")}
+    assert left_out == {part for part in commands["exact tests"] if part.startswith("tests/")}
+    assert all((ROOT / folder).is_dir() for folder in left_out)
 
 
 def test_an_empty_run_fails_where_tests_must_be(script, capfd):
