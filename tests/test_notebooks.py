@@ -85,7 +85,7 @@ def test_a_drawing_of_other_figures_is_the_same_output_and_its_words_are_compare
         shown = lk.panels.lines({"measured": ([0, 1], heights)}, x="step", y="share", text=text)
         found = shown._repr_mimebundle_()
         return {
-            kind: functools.reduce(lambda said, rule: re.sub(*rule, said), known.items(), value)
+            kind: functools.reduce(lambda said, rule: re.sub(*rule, said), known, value)
             for kind, value in found.items()
         }
 
