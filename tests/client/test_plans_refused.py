@@ -105,12 +105,25 @@ def test_a_price_in_another_unit_is_refused_by_file_and_field(two_cores, tmp_pat
         ({"data": 1, "epochs": -1}, "epochs"),
         ({"data": 1, "threads": "x"}, "threads"),
         ({"data": 1, "wire": "int8"}, "wire"),
+        ({"data": 1, "hosts": ["one:2"]}, r"^hosts: .* plan\.predict\(workers=4, hosts=2"),
+        ({"data": 1, "spark": True}, r"^spark: .* this machine"),
         ({}, "data"),
     ],
 )
 def test_a_plan_that_can_not_be_made_says_so_before_any_process(changes, field):
     with pytest.raises(ConfigError, match=field):
         plan(object(), **changes)
+
+
+def test_what_a_run_has_itself_is_not_ignored_beside_it(tmp_path):
+    model, data = lk.LeptonModel((8, 8, 1), 10, hidden_size=8), lk.data.sample("digits")
+    run = lk.launch(model, data, workers=1, max_steps=2, runs_dir=tmp_path).wait()
+    for known in (run, str(run.directory)):
+        for name, value in {"workers": 8, "global_batch": 64}.items():
+            with pytest.raises(ConfigError, match=rf"^{name}: got {value}; .* a run has its own"):
+                plan(known, **{name: value})
+    with pytest.raises(ConfigError, match=r"^data: got .* a run has its own"):
+        plan(run, data)
 
 
 def test_more_workers_than_samples_of_the_batch_are_not_measured():

@@ -67,6 +67,7 @@ def plan(
     _check(measured, seconds)
     if isinstance(what, Run) or (data is None and isinstance(what, str | Path) and not is_file(what)):
         run = what if isinstance(what, Run) else open_run(str(what), trust=trust)
+        _refuse_beside_a_run({"data": data} if data is not None else {}, options)
         threads = run.config.workers.threads or default_threads(run.config)
         scale = scale or run.noise_scale()
         places = max(1, usable_cores() // threads)
@@ -90,18 +91,18 @@ def plan(
         batch, epochs = config.training.global_batch, config.training.epochs
         base_workers = config.workers.count if isinstance(config.workers.count, int) else 1
         measured = measured or MEASURED
+    took = functools.partial(measure, start, places=places, seconds=seconds, threads=threads, wire=wire)
     if measured is not None:
         if max(measured) > batch:
             raise ConfigError(
                 "measured", given=measured, rule=f"at most {batch}, one sample of the global batch each"
             )
-        took = functools.partial(measure, start, places=places, seconds=seconds, threads=threads, wire=wire)
         for size in _batches(batch, max(measured)):
             say(f"a short run with global batch {size} and {' and '.join(map(str, measured))} workers")
             told.append(took(batch=size, workers=measured))
-        if across:
-            say("a short run of two agents on this machine, for what sums between hosts cost")
-            told.append(took(batch=batch, workers=(2,), across=True))
+    if across:
+        say("a short run of two agents on this machine, for what sums between hosts cost")
+        told.append(took(batch=batch, workers=(2,), across=True))
     base = Setting(
         workers=min(base_workers, batch), batch=batch, places=places, link=joint or LOOPBACK, wire_bytes=wire_bytes(wire)
     )  # fmt: skip
@@ -145,6 +146,14 @@ def _check(measured: Sequence[int] | None, seconds: float) -> None:
         raise ConfigError("seconds", given=seconds, rule="above 0, at most 60")
 
 
+def _refuse_beside_a_run(*given: Mapping[str, Any]) -> None:
+    for name, value in (pair for one in given for pair in one.items()):
+        rule = "nothing: a run has its own; another setting is asked of the plan, as plan.predict(workers=4, batch=64)"
+        raise ConfigError(
+            name, given=value, rule=f"{rule}, and another run is planned from its model and data"
+        )
+
+
 def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[Any, RunConfig | RunSettings]:
     """How a short run of what is to be planned starts, and what it asks for."""
     if isinstance(what, RunConfig | str | Path):
@@ -153,6 +162,14 @@ def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[
         return _starts_config(config, base, options, trust), config
     if data is None:
         raise ConfigError("data", given=None, rule="what launch takes: a Dataset, (x, y), a frame …")
+    for name in ("hosts", "spark"):
+        if options.get(name) is not None:
+            raise ConfigError(
+                name,
+                given=options[name],
+                rule="nothing: short runs are made on this machine; hosts are asked of the plan, as "
+                'plan.predict(workers=4, hosts=2, link="1gbit/0.5")',
+            )
     asked = read_options(options)
     settings, read = (
         asked.settings,
