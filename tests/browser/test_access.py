@@ -225,7 +225,7 @@ CLIPPED = """(chosen) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("width", [320, pytest.param(1280, marks=pytest.mark.long)])
 def test_nothing_is_clipped_in_a_narrow_page_or_enlarged_fourfold(desk, width):
     """A page of 1280 pixels enlarged to 400 % has as much room as one of 320 pixels."""
     page = desk.page

@@ -146,6 +146,7 @@ def test_after_a_reload(shown):
         keeps_up(desk, run, turn)
 
 
+@pytest.mark.long
 def test_closed_and_opened_again(shown):
     desk, run = shown
     for turn in range(TIMES):
@@ -186,6 +187,7 @@ def test_after_a_kernel_restart(shown):
         agrees(page, run)
 
 
+@pytest.mark.long
 def test_a_kernel_that_is_busy_still_feeds_a_page(shown):
     desk, run = shown
     shell = "window.jupyterapp.shell.currentWidget"
@@ -197,6 +199,7 @@ def test_a_kernel_that_is_busy_still_feeds_a_page(shown):
         agrees(desk.page, run, within=60_000)
 
 
+@pytest.mark.long
 def test_a_control_that_a_busy_kernel_does_not_hear_says_so(open_notebook):
     desk = open_notebook(
         "busy.ipynb", ["import lepton_kit as lk\nlk.Workbench()", "import time\ntime.sleep(900)"]
@@ -247,6 +250,7 @@ def test_what_is_lost_on_the_way_comes_again(shown):
         agrees(page, run, within=60_000)
 
 
+@pytest.mark.long
 def test_a_panel_of_a_dead_kernel_says_so(shown):
     desk, _ = shown
     desk.page.evaluate(

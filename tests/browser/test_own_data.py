@@ -137,6 +137,7 @@ def test_own_data_of_every_kind(open_notebook, files):
     is_read(panel, "lk.data.npz('my data/arrays.npz')")
 
 
+@pytest.mark.long
 def test_files_are_browsed_to_with_the_keyboard_and_dropped_into_the_page(open_notebook, files):
     desk = open_notebook("drop.ipynb", ["import lepton_kit as lk\npanel = lk.Workbench(warm=False)\npanel"])
     page = desk.page

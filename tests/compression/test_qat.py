@@ -163,6 +163,7 @@ def of_new_kinds():
     return keras.Model(x, kl.Dense(10)(kl.Flatten()(e)))
 
 
+@pytest.mark.long
 def test_what_is_not_rounded_yet_is_the_model_itself_and_stripped_so_again(digits):
     model = of_new_kinds()
     aware = qat.quantization_aware(model)

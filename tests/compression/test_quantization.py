@@ -237,7 +237,7 @@ def test_calibration_with_nan_is_refused_by_the_child(workshop, digits, digits_c
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("steps", [8, 200])
+@pytest.mark.parametrize("steps", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_recurrent_models_convert(workshop, digits, tmp_path, steps):
     import keras
 

@@ -304,6 +304,7 @@ def test_the_emulation_agrees_with_keras_and_the_estimate_is_tagged(workshop, sm
 
 @needs_hls4ml
 @pytest.mark.processes
+@pytest.mark.long
 def test_a_reuse_factor_beyond_a_convolution_is_lowered_and_stays_right(workshop, digits, tmp_path):
     import keras
 
@@ -341,6 +342,7 @@ def test_an_unsupported_layer_is_named(workshop, tmp_path):
 @needs_hls4ml
 @needs_alkaid
 @pytest.mark.processes
+@pytest.mark.long
 def test_a_convolutional_network_of_sixteen_bits_is_estimated(workshop, digits, tmp_path):
     model = lk.LeptonModel(input_shape=(8, 8, 1), num_classes=10, hidden_size=8, num_layers=2)
     data = lk.data.arrays(digits[0], digits[1], validation=(digits[2], digits[3]))

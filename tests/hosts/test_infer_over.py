@@ -23,6 +23,7 @@ def model() -> keras.Model:
 
 
 @pytest.mark.processes
+@pytest.mark.long
 def test_hosts_answer_every_sample_once_and_in_order(model: keras.Model, tmp_path: Path):
     hosts = [{"name": "localhost/a", "via": "local", "speed": 2.0}, {"name": "localhost/b", "via": "local"}]
     found = lk.infer(model, X, hosts=hosts, batch=8, threads=1, output=tmp_path / "out.npy")

@@ -23,6 +23,7 @@ def stopped(run: lk.Run) -> int:
     return run.view().step
 
 
+@pytest.mark.long
 def test_a_run_moves_from_host_to_host_and_back_to_this_machine(net: Lab, tmp_path: Path):
     data = lk.data.sample("digits")
     run = lk.launch(

@@ -48,6 +48,7 @@ def ended(driver: int) -> None:
     print(f"ended after {time.monotonic() - start:.1f} s")
 
 
+@pytest.mark.long
 def test_a_moved_run_goes_on_in_its_new_place(run: lk.Run, runs_dir: Path, tmp_path: Path):
     other = tmp_path / "elsewhere"
     other.mkdir()

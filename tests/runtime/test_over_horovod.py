@@ -135,6 +135,7 @@ def test_it_certifies(tmp_path: Path):
     assert found.max_difference < 1e-5
 
 
+@pytest.mark.long
 def test_a_run_that_is_held_takes_no_core(tmp_path: Path):
     """Horovod's threads ask each other what to sum 2,000 times a second; this process is the clock beside them."""
     run = lk.launch(

@@ -46,8 +46,8 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, st
         ("psutil", "raise ImportError('its library is broken')", "could not start: ImportError: its library is broken"),
         ("psutil", "import os; os.abort()", "the driver could not start"),
         ("keras", "raise ImportError('its library is broken')", "(ImportError: its library is broken)"),
-        ("keras", "import os; os.kill(os.getpid(), 11)", "can't be loaded: killed by signal 11 (SIGSEGV)"),
-        ("keras", "raise MemoryError", "can't be loaded: MemoryError"),
+        pytest.param("keras", "import os; os.kill(os.getpid(), 11)", "can't be loaded: killed by signal 11 (SIGSEGV)", marks=pytest.mark.long),
+        pytest.param("keras", "raise MemoryError", "can't be loaded: MemoryError", marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_what_cannot_be_loaded_is_the_cause(

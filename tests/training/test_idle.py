@@ -319,7 +319,7 @@ def test_a_train_step_that_sums_something_else_when_it_is_traced_again_keeps_the
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        (adversaries, {"weights": [1, 0, 2], "global_batch": 9}),
+        pytest.param(adversaries, {"weights": [1, 0, 2], "global_batch": 9}, marks=pytest.mark.long),
         # The last batch of an epoch has 2 samples for 3 ranks.
         (lambda: made(AsInTheGuide, metrics=["accuracy"]), {"weights": [0, 1, 1], "global_batch": 29}),
     ],

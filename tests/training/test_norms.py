@@ -102,7 +102,7 @@ def gradient(model: Any, x: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndar
     ("make", "allreduce", "weights", "every"),
     [
         (dense, "shared_memory", (1.0, 40.0, 70.0), EVERY),
-        (lambda: dense(Own), "shared_memory", (1.0, 2.0), 1),
+        pytest.param(lambda: dense(Own), "shared_memory", (1.0, 2.0), 1, marks=pytest.mark.long),
         (words, "horovod", (2.0, 3.0), EVERY_WITH_SLICES),
     ],
     ids=["a rank without samples", "own train_step", "embedding over Horovod"],

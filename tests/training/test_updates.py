@@ -102,8 +102,14 @@ def divided() -> keras.optimizers.Optimizer:
     return optimizers.MultiOptimizer(others)
 
 
-@pytest.mark.parametrize(("setting", "jit"), WAYS)
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize(
+    ("name", "setting", "jit"),
+    [
+        pytest.param(name, setting, jit, marks=pytest.mark.long if jit and name != "Adam" else ())
+        for name in CLASSES
+        for setting, jit in WAYS
+    ],
+)
 def test_every_optimizer_of_keras_gives_new_values_of_the_same_bits(name: str, setting: str, jit: bool):
     def make() -> Any:
         return getattr(keras.optimizers, name)(learning_rate=0.01, **SETTINGS[setting])

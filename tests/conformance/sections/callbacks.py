@@ -78,7 +78,7 @@ SITUATIONS = [
     exact("Own callback that changes weights between epochs", calm, CLASSES, callbacks=lambda folder: [hooks.Shrinks()], via="fit"),
     exact("Own callback that changes the learning rate", calm, CLASSES, callbacks=lambda folder: [hooks.Halves()], via="fit"),
     exact("Own callback that freezes a variable's value", calm, CLASSES, callbacks=lambda folder: [hooks.Resets()], via="fit"),
-    exact("Own callback with batch hooks", calm, CLASSES, callbacks=lambda folder: [hooks.Batches()], after=lambda callbacks, folder: callbacks[0].losses, word="each step", via="fit", fast=True),
+    exact("Own callback with batch hooks", calm, CLASSES, callbacks=lambda folder: [hooks.Batches()], after=lambda callbacks, folder: callbacks[0].losses, word="each step", via="fit"),
     exact("Own callback that sets the rate at every batch", calm, CLASSES, callbacks=lambda folder: [hooks.WarmsUp()], word="each step", via="fit"),
     exact("Own callback that stops in the midst of an epoch", calm, CLASSES, callbacks=lambda folder: [hooks.StopsAtBatch(2)], word="each step", via="fit"),
     exact("Own callback that looks at the validation's end", calm, CLASSES, callbacks=lambda folder: [hooks.Tests()], after=lambda callbacks, folder: callbacks[0].values, via="fit"),
