@@ -67,7 +67,7 @@ def plan(
     _check(measured, seconds)
     if isinstance(what, Run) or (data is None and isinstance(what, str | Path) and not is_file(what)):
         run = what if isinstance(what, Run) else open_run(str(what), trust=trust)
-        _refuse_beside_a_run({"data": data} if data is not None else {}, options)
+        _refuse_beside_a_run({**options, **({} if data is None else {"data": data})})
         threads = run.config.workers.threads or default_threads(run.config)
         scale = scale or run.noise_scale()
         places = max(1, usable_cores() // threads)
@@ -146,11 +146,13 @@ def _check(measured: Sequence[int] | None, seconds: float) -> None:
         raise ConfigError("seconds", given=seconds, rule="above 0, at most 60")
 
 
-def _refuse_beside_a_run(*given: Mapping[str, Any]) -> None:
-    for name, value in (pair for one in given for pair in one.items()):
-        rule = "nothing: a run has its own; another setting is asked of the plan, as plan.predict(workers=4, batch=64)"
+def _refuse_beside_a_run(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
         raise ConfigError(
-            name, given=value, rule=f"{rule}, and another run is planned from its model and data"
+            name,
+            given=value,
+            rule="nothing: a run has its own; another setting is asked of the plan, as plan.predict(workers=4, batch=64), "
+            "and another run is planned from its model and data",
         )
 
 
