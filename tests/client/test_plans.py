@@ -13,9 +13,7 @@ import lepton_kit as lk
 from lepton_kit.cli import main
 from lepton_kit.client.plans import planning
 from lepton_kit.client.plans.plan import Plan, read_noise
-from lepton_kit.client.plans.planning import plan
 from lepton_kit.client.plans.runs import link_of
-from lepton_kit.config import RunConfig
 from lepton_kit.errors import ConfigError
 from lepton_kit.panels import PlanPanel
 from lepton_kit.planning.estimates import Estimate
@@ -235,41 +233,6 @@ def test_links_come_from_text_and_from_what_a_check_has_found():
     assert link_of(None) is None
     with pytest.raises(ConfigError, match="link"):
         link_of("near")
-
-
-@pytest.fixture
-def short_runs(monkeypatch):
-    """What short runs were asked for; each tells of a law that is known."""
-    asked = []
-
-    def measure(start, **options):
-        asked.append(options)
-        workers = options["workers"]
-        settings = [Setting(count, options["batch"], options["places"]) for count in workers]
-        rows = tuple(Row(one, float(sum(parts(COSTS, one, 50_000).values())), {}) for one in settings)
-        return Told(rows, {"parameters": 50_000, "samples": 1280}, None)
-
-    monkeypatch.setattr(planning, "measure", measure)
-    return asked
-
-
-@pytest.mark.parametrize("threads", [None, 2])
-def test_a_configuration_is_planned_with_its_own_threads_and_wire(short_runs, threads):
-    config = RunConfig.from_dict(
-        {
-            "model": {"kind": "lepton", "input_shape": [8, 8, 1], "num_classes": 10},
-            "data": {"kind": "sample", "name": "digits"},
-            "training": {"global_batch": 64},
-            "workers": {"threads": threads, "wire": "float16"},
-        }
-    )
-    found = plan(config, link="1gbit/0.5", across=True)
-    assert [one["batch"] for one in short_runs] == [64, 16, 64]
-    assert {one["threads"] for one in short_runs} == {threads or 1}
-    assert {one["wire"] for one in short_runs} == {"float16"}
-    assert found.threads == (threads or 1)
-    assert found.predict(4, hosts=2).step == found.predict(4, hosts=2, wire="float16").step
-    assert found.predict(4, hosts=2).step != found.predict(4, hosts=2, wire="float32").step
 
 
 @pytest.fixture

@@ -54,7 +54,8 @@ class Plan:
     """A fitted scaling law of one model and data on this machine; predicts any workers, hosts, link and global batch.
 
     ``rows`` are the measured steps, ``base`` is the setting that is planned from, ``samples`` the training split,
-    ``epochs`` what ``base`` is to train. ``beside`` are the seconds of an epoch beside its steps.
+    ``epochs`` what ``base`` is to train. ``beside`` are the seconds of an epoch beside its steps. ``left_out`` names where
+    workers were to stand as well, which was not measured.
     """
 
     law: Law
@@ -65,6 +66,7 @@ class Plan:
     beside: float = 0.0
     noise: Estimate | None = None
     threads: int = 1
+    left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Plan: {self.told()}>"
@@ -196,7 +198,10 @@ class Plan:
 
     def told(self) -> str:
         """Where more workers stop paying, and why, in a sentence."""
-        return told.where_it_stops(self.paying, self.over()[-1], self.law)
+        found = told.where_it_stops(self.paying, self.over()[-1], self.law)
+        if not self.left_out:
+            return found
+        return f"{found} That is of this machine alone, without {', '.join(self.left_out)}: hosts and their link are asked of the plan."
 
     def figure(self, workers: int | None = None, *, width: int = WIDTH, **changes: Any) -> Picture:
         """Throughput by number of workers up to ``workers``: what was measured, what is predicted, and its bounds, as a still picture.

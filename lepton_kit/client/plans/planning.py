@@ -18,6 +18,7 @@ from lepton_kit.client.run import Run, open_run
 from lepton_kit.client.script import absolute
 from lepton_kit.config import RunConfig, RunSettings
 from lepton_kit.errors import ConfigError
+from lepton_kit.hosts import HERE
 from lepton_kit.machine.devices import usable_cores
 from lepton_kit.planning.estimates import Estimate
 from lepton_kit.planning.estimating import fit
@@ -72,6 +73,7 @@ def plan(
         scale = scale or run.noise_scale()
         places = max(1, usable_cores() // threads)
         wire = run.config.workers.wire
+        left_out: tuple[str, ...] = ()
         told = [read(EventReader(run.paths.events).stream(), places, joint, wire)]
         start = _starts_config(absolute(run.config, run.directory), Path(), {}, trust)
         if measured is None and not told[0].rows:
@@ -91,6 +93,7 @@ def plan(
         batch, epochs = config.training.global_batch, config.training.epochs
         base_workers = config.workers.count if isinstance(config.workers.count, int) else 1
         measured = measured or MEASURED
+        left_out = _elsewhere(config)
     took = functools.partial(measure, start, places=places, seconds=seconds, threads=threads, wire=wire)
     if measured is not None:
         if max(measured) > batch:
@@ -106,7 +109,7 @@ def plan(
     base = Setting(
         workers=min(base_workers, batch), batch=batch, places=places, link=joint or LOOPBACK, wire_bytes=wire_bytes(wire)
     )  # fmt: skip
-    return _made(told, base, epochs, scale, threads)
+    return replace(_made(told, base, epochs, scale, threads), left_out=left_out)
 
 
 def _made(told: Sequence[Told], base: Setting, epochs: int, noise: Estimate | None, threads: int) -> Plan:
@@ -123,6 +126,13 @@ def _made(told: Sequence[Told], base: Setting, epochs: int, noise: Estimate | No
     flat = any(row.setting.flat for row in rows)
     base = replace(base, longest_block=block_of(samples, base.batch), flat=flat)
     return Plan(law, rows, base, samples, epochs, beside, noise, threads)
+
+
+def _elsewhere(config: RunConfig | RunSettings) -> tuple[str, ...]:
+    """Where else workers are to stand: short runs are made on this machine alone."""
+    if config.workers.spark is not None:
+        return ("the executors of Spark",)
+    return tuple(host.name for host in config.workers.hosts or () if host.name != HERE)
 
 
 def _batches(batch: int, workers: int) -> list[int]:
@@ -164,14 +174,6 @@ def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[
         return _starts_config(config, base, options, trust), config
     if data is None:
         raise ConfigError("data", given=None, rule="what launch takes: a Dataset, (x, y), a frame …")
-    for name in ("hosts", "spark"):
-        if options.get(name) is not None:
-            raise ConfigError(
-                name,
-                given=options[name],
-                rule="nothing: short runs are made on this machine; hosts are asked of the plan, as "
-                'plan.predict(workers=4, hosts=2, link="1gbit/0.5")',
-            )
     asked = read_options(options)
     settings, read = (
         asked.settings,
