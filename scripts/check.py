@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NO_TESTS_COLLECTED = 5  # pytest's exit code when there was nothing to run
 CELL_SECONDS = 300  # a notebook cell that trains on a busy machine may take minutes
-EXACT = ("compression", "conformance", "data", "deploy", "models", "zoo")
-"""Folders of tests that ask what comes out, however long it takes; they run beside those of processes and of what is live."""
+EXACT = ("compression", "conformance", "deploy", "zoo")
+"""Folders of tests that ask what comes out, however long it takes: with the notebooks, as much as all others take."""
 
 
 @dataclass(frozen=True)
