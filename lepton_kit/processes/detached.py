@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lepton_kit.errors import DeviceError
 from lepton_kit.processes import limits
+from lepton_kit.processes.ends import kept_from_children
 from lepton_kit.processes.program import command
 
 
@@ -34,7 +35,7 @@ def start_detached(
     """
     process = None
     try:
-        with open(log, "ab", opener=private) as file:
+        with open(log, "ab", opener=private) as file, kept_from_children():
             process = subprocess.Popen(
                 command(module, *arguments),
                 stdin=stdin,

@@ -23,6 +23,7 @@ from typing import Any
 
 from lepton_kit import errors
 from lepton_kit.errors import CompressionError
+from lepton_kit.processes.ends import kept_from_children
 from lepton_kit.processes.program import command
 
 Call = Callable[..., Any]  # call("module:function", name=value, …) -> JSON value
@@ -74,7 +75,7 @@ class Workshop:
     def start(self) -> Workshop:
         """Begin to load TensorFlow now, so that the first call waits less."""
         if self._process is None or self._process.poll() is not None:
-            with open(self._log or os.devnull, "ab") as stderr:
+            with open(self._log or os.devnull, "ab") as stderr, kept_from_children():
                 self._process = subprocess.Popen(
                     command("lepton_kit.processes.isolated"),
                     stdin=subprocess.PIPE,

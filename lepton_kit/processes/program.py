@@ -36,5 +36,8 @@ def _bind(package: Path) -> None:
 
 if __name__ == "__main__":
     _bind(Path(__file__).resolve().parents[1])
+    from lepton_kit.processes.ends import let_through
+
+    let_through()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -19,6 +19,7 @@ import yaml
 import lepton_kit as lk
 from lepton_kit.cli import foreground
 from lepton_kit.client import jobs
+from lepton_kit.processes.detached import start_detached
 from lepton_kit.processes.ends import ENDS, Heard
 from lepton_kit.processes.program import command as program
 from lepton_kit.rundir import RunPaths, Status, read_requests
@@ -192,3 +193,37 @@ def test_what_is_begun_ignores_the_end_that_this_process_hears(one: signal.Signa
         finally:
             child.kill()
             child.wait()
+
+
+@pytest.mark.parametrize("one", ENDS)
+def test_a_signal_that_comes_before_a_child_can_ignore_it_ends_it_as_little(
+    one: signal.Signals, signals: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Struck(subprocess.Popen):
+        """The signal comes at once: the shell has yet to say what is ignored."""
+
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **options)
+            self.send_signal(one)
+
+    monkeypatch.setattr(subprocess, "Popen", Struck)
+    heard = Heard()
+    child = start_detached(
+        "lepton_kit.processes.isolated", ["signal:pause", "{}"], tmp_path / "log", stdin=subprocess.PIPE
+    )
+    try:
+        blocked = 1
+        while blocked:
+            assert child.poll() is None
+            time.sleep(0.01)
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            blocked, ignored = (
+                int(status.partition(f"{name}:")[2].split()[0], 16) >> (one - 1) & 1
+                for name in ("SigBlk", "SigIgn")
+            )
+        assert ignored
+        os.kill(os.getpid(), one)
+        assert heard.signals == [one]  # and this process still hears it
+    finally:
+        child.kill()
+        child.wait()
