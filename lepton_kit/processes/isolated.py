@@ -142,20 +142,26 @@ def fresh_call(function: str, *, gpus: str = "-1", **arguments: Any) -> Any:
 
     ``gpus`` is what CUDA_VISIBLE_DEVICES shall be. Raises what the function raised, or `Crash`.
     """
-    answer = subprocess.run(
-        command("lepton_kit.processes.isolated", function, json.dumps(arguments)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**child_environment(), "CUDA_VISIBLE_DEVICES": gpus},
-        timeout=FRESH_SECONDS,
-    )
-    if answer.returncode:
-        ended = f"exit code {answer.returncode}"
-        if answer.returncode < 0:
-            ended = signal.Signals(-answer.returncode).name
-        return _unpack({"crash": ended, "function": function, "tail": answer.stderr[-4000:].strip()})
-    return _unpack(json.loads(answer.stdout))
+    with kept_from_children():
+        process = subprocess.Popen(
+            command("lepton_kit.processes.isolated", function, json.dumps(arguments)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**child_environment(), "CUDA_VISIBLE_DEVICES": gpus},
+        )
+    with process:
+        try:
+            said, complaints = process.communicate(timeout=FRESH_SECONDS)
+        finally:
+            process.kill()  # nothing where it has ended
+    if process.returncode:
+        ended = f"exit code {process.returncode}"
+        if process.returncode < 0:
+            ended = signal.Signals(-process.returncode).name
+        return _unpack({"crash": ended, "function": function, "tail": complaints[-4000:].strip()})
+    return _unpack(json.loads(said))
 
 
 def fork_call(function: str, **arguments: Any) -> Any:

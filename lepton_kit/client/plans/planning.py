@@ -157,13 +157,13 @@ def _check(measured: Sequence[int] | None, seconds: float) -> None:
 
 
 def _refuse_beside_a_run(given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
-        raise ConfigError(
-            name,
-            given=value,
-            rule="nothing: a run has its own; another setting is asked of the plan, as plan.predict(workers=4, batch=64), "
-            "and another run is planned from its model and data",
+    if given:
+        name, value = next(iter(given.items()))
+        rule = (
+            "nothing: a run has its own; another setting is asked of the plan, as plan.predict(workers=4, batch=64), "
+            "and another run is planned from its model and data"
         )
+        raise ConfigError(name, given=value, rule=rule)
 
 
 def _asked(what: Any, data: Any, options: dict[str, Any], trust: bool) -> tuple[Any, RunConfig | RunSettings]:
