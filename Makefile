@@ -7,7 +7,7 @@ BROWSER_FLAG := $(if $(NO_BROWSER),--no-browser)
 NOTEBOOK ?= notebooks/00_quickstart.ipynb
 ARGS ?=
 
-.PHONY: help setup test-setup lab test long conformance lint audit format bench soak notebooks screenshots lock clean
+.PHONY: help setup test-setup lab test long conformance gpu lint audit format bench soak notebooks screenshots lock clean
 
 help:     ## list the commands
 	@sed -n 's/^\([a-z]*\): .*##/  make \1\t/p' Makefile
@@ -29,6 +29,9 @@ long: test-setup  ## the tests that show in another way, or for longer, what a s
 
 conformance: test-setup  ## all situations of docs/fit.md, on real workers against plain Keras; takes many minutes
 	@$(BIN)/python scripts/check.py --only conformance
+
+gpu: test-setup  ## tests that need a GPU of NVIDIA's and a TensorFlow that sees it; elsewhere they are skipped
+	@$(BIN)/python scripts/check.py --only gpu
 
 lint: setup  ## the checks alone, in seconds
 	@$(BIN)/python scripts/check.py --only lint

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from lepton_kit.lazy import lazily
+
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+# Else the first model of a notebook takes all memory of the GPUs, and leaves none for workers.
 
 __version__ = "0.1.0"
 

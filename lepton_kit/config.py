@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
+from lepton_kit.specs import Arithmetic, BlockOrder, DataSpec, ModelSpec, Section
 from lepton_kit.workers import WorkersConfig
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE = 10_000_000, 10_000_000, 10_000.0
@@ -73,6 +73,9 @@ class TrainingConfig(Section):
     )
     dtype_policy: str | None = Field(
         None, description="Keras dtype policy of the notebook, for models that are built in the workers"
+    )
+    arithmetic: Arithmetic | None = Field(
+        None, description="how processes compute: epsilon, tensor_float_32, deterministic, flash_attention"
     )
     checkpoint_seconds: float = Field(30.0, gt=0, description="longest time between two checkpoints")
     log_seconds: float = Field(

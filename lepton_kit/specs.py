@@ -86,6 +86,19 @@ class BlockOrder(Section):
     window: int = Field(16, ge=1, description="blocks whose rows are mixed with each other")
 
 
+class Arithmetic(Section):
+    """How a whole process computes, where that was set and changes results; null: as Keras and TensorFlow begin."""
+
+    epsilon: float | None = Field(None, gt=0, lt=1, description="Keras' small number beside zero (1e-07)")
+    tensor_float_32: bool | None = Field(
+        None, description="whether GPUs may round what they multiply to 10 binary digits (true)"
+    )
+    deterministic: Literal[True] | None = Field(
+        None, description="true: TensorFlow's operations give the same each time, more slowly"
+    )
+    flash_attention: bool | None = Field(None, description="whether layers use it where they can (they may)")
+
+
 class _Stored(Spec):
     path: str = Field(min_length=1, description="the stored model; counts from the folder of this file")
     schedule: str | None = Field(None, description="learning rate schedule of its own optimizer, in words")

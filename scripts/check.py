@@ -19,7 +19,7 @@ EXACT = ("compression", "conformance", "deploy", "zoo")
 
 @dataclass(frozen=True)
 class Step:
-    """One command; `group` is lint, test, long or conformance.
+    """One command; `group` is lint, test, long, conformance or gpu.
 
     `may_be_empty` lets pytest find nothing; `beside` runs it in a lane of its own, beside the steps of the other.
     """
@@ -32,7 +32,7 @@ class Step:
 
 
 def steps(python: str = sys.executable) -> tuple[Step, ...]:
-    """All steps in the order in which they run, cheap ones first; long and conformance run only when they are asked for."""
+    """All steps in the order in which they run, cheap ones first; long, conformance and gpu run only when they are asked for."""
     module = (python, "-m")
     notebooks = (
         *module,
@@ -61,6 +61,7 @@ def steps(python: str = sys.executable) -> tuple[Step, ...]:
         ),
         Step("long tests", "long", (*module, "pytest", "-m", "long or soak")),
         Step("conformance", "conformance", (*module, "pytest", "-m", "", "tests/conformance", "tests/zoo")),
+        Step("gpu", "gpu", (*module, "pytest", "-m", "gpu", "-s", "tests/gpu")),
     )
 
 
@@ -106,7 +107,9 @@ def run_all(chosen: Sequence[Step]) -> list[str]:
 def main() -> int:
     """Run the chosen steps to the end, also after a failure, and say which failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("lint", "test", "long", "conformance"), help="one group of steps")
+    parser.add_argument(
+        "--only", choices=("lint", "test", "long", "conformance", "gpu"), help="one group of steps"
+    )
     options = parser.parse_args()
     groups = (options.only,) if options.only else ("lint", "test")
     chosen = [step for step in steps() if step.group in groups]

@@ -265,6 +265,7 @@ def test_make_test_sets_up_then_runs_every_kind_of_check(script):
         "doctests",
         "long tests",
         "conformance",
+        "gpu",
     ]
 
 

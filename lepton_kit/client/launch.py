@@ -33,6 +33,7 @@ from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.folder import begin
 from lepton_kit.runtime.spark.session import lend
 from lepton_kit.runtime.start import prepare
+from lepton_kit.training import arithmetic
 
 Filling = Callable[[Path], RunConfig]
 """Writes what belongs to a run into the folder that it is given, and returns its configuration."""
@@ -269,6 +270,8 @@ def _completed(asked: Asked, model: Any, dataset: Dataset, prepared: PreparedDat
     policy = _policy()
     if isinstance(model, models.LeptonModel) and not model.built and policy != "float32":
         changes["dtype_policy"] = asked.settings.training.dtype_policy or policy
+    if "arithmetic" not in asked.given and (told := arithmetic.now()) is not None:
+        changes["arithmetic"] = told.model_dump()
     if asked.compiled:
         changes |= compiled.IN_THE_MODEL
     return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})

@@ -22,7 +22,7 @@ from lepton_kit.config import (
 from lepton_kit.errors import ConfigError
 from lepton_kit.hosts import read_hosts
 from lepton_kit.places import read_places
-from lepton_kit.specs import BlockOrder
+from lepton_kit.specs import Arithmetic, BlockOrder
 from lepton_kit.workers import WorkersConfig
 
 
@@ -63,6 +63,7 @@ class LaunchOptions(TypedDict, total=False):
     optimizer_state: str
     embedding_gradients: str
     dtype_policy: str | None
+    arithmetic: Mapping[str, Any] | Arithmetic | None
     checkpoint_seconds: float
     log_seconds: float
     min_workers: int

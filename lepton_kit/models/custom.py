@@ -12,7 +12,8 @@ from typing import Any
 
 from lepton_kit.errors import ModelError
 from lepton_kit.models import trust
-from lepton_kit.models.objects import CodeReader, by_value, users_module
+from lepton_kit.models.objects import CodeReader, by_value
+from lepton_kit.models.origins import users_module
 
 CODE = "custom.pkl"
 

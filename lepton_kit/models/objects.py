@@ -12,7 +12,6 @@ import functools
 import io
 import pickle
 import sys
-import sysconfig
 import types
 import weakref
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from typing import Any
 import cloudpickle
 
 from lepton_kit.errors import ModelError
+from lepton_kit.models.origins import STOCK, users_module
 from lepton_kit.models.reductions import PROXIES, is_variable, noting, reduce_python, reduce_tensorflow
 
 __all__ = [
@@ -36,11 +36,8 @@ __all__ = [
     "loads",
     "own_classes",
     "reached",
-    "users_module",
 ]
 
-# Modules whose classes a .keras file carries faithfully, or that are no part of a model's meaning.
-STOCK = {"keras", "tensorflow", "lepton_kit", "numpy", "ml_dtypes", "wrapt", "cloudpickle"}
 CONTAINERS = (OrderedDict, dict, list, set)
 # What Keras traces on first use, in the process that uses it.
 TRACED = ("train_function", "test_function", "predict_function")
@@ -119,7 +116,8 @@ def by_value(modules: Iterable[Any] | None = None) -> Iterator[None]:
     if modules is None:
         modules = [module for module in list(sys.modules.values()) if users_module(module)]
     known = set(cloudpickle.list_registry_pickle_by_value())
-    modules = [module for module in modules if module.__name__ not in known]
+    by_name = {module.__name__: module for module in modules}  # one may go by several names in sys.modules
+    modules = [module for name, module in by_name.items() if name not in known]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -128,21 +126,6 @@ def by_value(modules: Iterable[Any] | None = None) -> Iterator[None]:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def users_module(module: Any) -> bool:
-    """Whether a module is the user's own: other processes may not be able to import it."""
-    name, file = getattr(module, "__name__", None), getattr(module, "__file__", None)
-    if not isinstance(name, str) or not isinstance(file, str) or name == "__main__":
-        return False
-    if name.split(".")[0] in STOCK or sys.modules.get(name) is not module:
-        return False
-    return "site-packages" not in file and "dist-packages" not in file and not file.startswith(_library())
-
-
-@functools.cache
-def _library() -> tuple[str, ...]:
-    return sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"]
 
 
 def _write(writer: _Writer, model: Any) -> None:

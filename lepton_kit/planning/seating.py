@@ -14,19 +14,28 @@ from lepton_kit.machine.topology import Core, physical, tell_cores
 from lepton_kit.places import PINNED, PlaceSpec
 from lepton_kit.planning.cores import choose_cores
 
-CONTEXT_BYTES = 500_000_000
-"""Memory of a GPU that a process takes beside its tensors: CUDA's context and libraries. Estimated; not measured."""
+CONTEXT_BYTES = 1_000_000_000
+"""Memory of a GPU that a process takes beside its tensors: CUDA's context and libraries. Estimated.
+
+Seen on an H200: seven processes that held a small model's variables had 4.8 GB; two workers that got 0.94 GB each with
+all failed, since cuBLAS had no room."""
 MEGABYTE = 1_000_000
+GROW = "restart it, and import lepton_kit (or set TF_FORCE_GPU_ALLOW_GROWTH=true) before a model is made"
+"""What lets a process take the memory of a GPU as it needs it."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What there is to sit on. ``quota``: cores that may be kept busy; ``held``: core -> the run whose pinned worker has it."""
+    """What there is to sit on. ``quota``: cores that may be kept busy; ``held``: core -> the run whose pinned worker has it.
+
+    ``pid`` is the process that asks, whose own share of a GPU is named as such.
+    """
 
     cores: Sequence[Core]
     quota: float = math.inf
     gpus: Sequence[Gpu] = ()
     held: Mapping[int, str] = field(default_factory=dict)
+    pid: int | None = None
 
     @property
     def usable(self) -> tuple[int, ...]:
@@ -153,10 +162,22 @@ def _gpu_problems(places: Sequence[PlaceSpec], room: Room, needed: int) -> Itera
         free = gpus[number].free_bytes
         if free is not None and total > free:
             count = sitting[number]
-            workers = f"{count} worker{'s' * (count != 1)}"
-            yield Problem(
-                None, f"gpu {number}: {workers} need about {_size(total)} (estimated), {_size(free)} are free"
-            )
+            need = f"{count} workers need" if count != 1 else "1 worker needs"
+            told = f"gpu {number}: {need} about {_size(total)} (estimated), {_size(free)} are free"
+            yield Problem(None, told + _holder(gpus[number].processes or {}, room.pid))
+
+
+def _holder(processes: Mapping[int, int | None], pid: int | None) -> str:
+    """Who has most of a GPU's memory, in words; nothing where that is not known."""
+    sizes = {one: size for one, size in processes.items() if size}
+    if not sizes:
+        return ""
+    most = max(sizes, key=lambda one: sizes[one])
+    if most != pid:
+        return f"; process {most} holds {_size(sizes[most])}"
+    return (
+        f"; this process holds {_size(sizes[most])}, since TensorFlow took it with its first tensor: {GROW}"
+    )
 
 
 def _parts(places: Sequence[PlaceSpec], room: Room) -> list[int | None]:

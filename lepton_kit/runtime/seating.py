@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from lepton_kit.config import RunConfig
@@ -16,7 +17,7 @@ def room_now(held: Mapping[int, str] | None = None, besides: str = "") -> Room:
     """What there is to sit on; ``held`` is what other runs hold (core -> run), by default looked up, but for the run ``besides``."""
     if held is None:
         held = held_cores([one for one in seats() if one.run != besides])
-    return Room(topology.cores(), quota(), gpus.found(), held)
+    return Room(topology.cores(), quota(), gpus.found(), held, os.getpid())
 
 
 def places_now(config: RunConfig, cores: int, held: Mapping[int, str] | None = None) -> list[Place]:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import pickle
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lepton_kit.models.objects import by_value, reached
+from lepton_kit.models.origins import installed
 
 DIRECTORY = "_lepton_directory"
 """An attribute that a loaded callback gets: the directory that relative paths count from in it."""
@@ -129,7 +129,7 @@ def importable(kind: Any) -> bool:
     if module.split(".")[0] in {"lepton_kit", *sys.stdlib_module_names}:
         return True
     origin = getattr(sys.modules.get(module), "__file__", None) or ""
-    return origin.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    return installed(origin)
 
 
 def _code_of(value: Any) -> list[Any]:

@@ -229,8 +229,17 @@ class HorovodCollective:
                 zero = unknown_zero()
                 return summed(first, name, zero) + summed(second, name and f"{name}_rounded", zero)
 
-        found = self._clock.around([*exact, *rounded], together)
+        found = self._clock.around(self._brought([*exact, *rounded]), together)
         return [tf.cast(value, tf.float32) for value in found]
+
+    def _brought(self, tensors: list[Any]) -> list[Any]:
+        """The same where they are summed: what a GPU computes has arrived there before its sum begins, and is no part of it."""
+        if not self._staged:
+            return tensors
+        import tensorflow as tf
+
+        with self._on_host():
+            return [tf.identity(one) for one in tensors]
 
     def agree(self, vector: np.ndarray) -> np.ndarray:
         """The element-wise sum of every rank's float32 vector, equal on all ranks. Raises `CollectiveError`."""

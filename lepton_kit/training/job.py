@@ -18,7 +18,7 @@ from lepton_kit.data.frozen import open_frozen
 from lepton_kit.data.prepared import Split
 from lepton_kit.data.proofs import proof_of
 from lepton_kit.errors import ConfigError
-from lepton_kit.training import callbacks, choice, collective
+from lepton_kit.training import arithmetic, callbacks, choice, collective
 from lepton_kit.training.ahead import Ahead
 from lepton_kit.training.length import Length, length_of
 from lepton_kit.training.own import OwnStep
@@ -313,6 +313,8 @@ def build(config: RunConfig, base: Path, sharing: collective.Sharing = "all") ->
 
     ``sharing`` is which ranks share memory.
     """
+    if config.training.arithmetic is not None:
+        arithmetic.take(config.training.arithmetic)
     data = open_frozen(config, base)
     model = build_model(config, base, data)
     hooks: list[Hook] = []

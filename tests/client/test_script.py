@@ -37,6 +37,12 @@ CHANGED: dict[str, Any] = {
     "callbacks": [{"kind": "EarlyStopping", "monitor": "loss"}],
     "keep_best": "loss",
     "dtype_policy": "mixed_bfloat16",
+    "arithmetic": {
+        "epsilon": 1e-4,
+        "tensor_float_32": False,
+        "deterministic": True,
+        "flash_attention": False,
+    },
     "checkpoint_seconds": 1.5,
     "log_seconds": 0.5,
     "count": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,12 @@ SEED = 7
 FACTOR = 4
 WAIT_SECONDS = 240
 """A net against a run that hangs, not a measure of anything."""
+PLACE = "LEPTON_CONFORMANCE_PLACE"
+"""The environment variable that says where all workers sit: "gpu:0", say."""
+if os.environ.get(PLACE):
+    tf.config.experimental.enable_tensor_float_32_execution(
+        False
+    )  # which rounds in graphs, and not in what XLA compiles for fit
 
 
 @dataclass
@@ -159,6 +166,8 @@ def begin(situation: Situation, model: Any, folder: Path) -> tuple[lk.Run, dict[
         "seed": SEED,
     }
     options["runs_dir"] = folder / "runs"
+    if place := os.environ.get(PLACE):
+        options["places"] = [place] * situation.workers
     callbacks = situation.callbacks(folder) if situation.callbacks else []
     if callbacks:
         options["callbacks"] = callbacks

@@ -226,17 +226,6 @@ def test_what_cannot_travel_and_what_is_torn():
         objects.loads(objects.dumps(dense())[:-10])
 
 
-def test_a_module_of_the_users_own_is_told_from_installed_ones():
-    import json
-
-    import pandas
-
-    assert objects.users_module(object_facts)
-    assert not objects.users_module(pandas)
-    assert not objects.users_module(json)
-    assert not objects.users_module(sys.modules["lepton_kit"])
-
-
 def test_code_of_a_class_may_name_objects_that_come_before_their_own():
     """A script's own step that uses a loss of its module: the class is read before the model that is of it."""
     import keras

@@ -11,7 +11,7 @@ from lepton_kit.machine.nvml import Gpu
 from lepton_kit.machine.topology import Core
 from lepton_kit.places import PlaceSpec
 from lepton_kit.planning.offers import offers
-from lepton_kit.planning.seating import CONTEXT_BYTES, Room, cores_each, problems, seated
+from lepton_kit.planning.seating import CONTEXT_BYTES, Room, _size, cores_each, problems, seated
 
 GB = 10**9
 FOUR = [Core(n, (n % 2, n % 2 + 2), usable=n < 3) for n in range(4)]
@@ -36,9 +36,9 @@ def told(room: Room, *places: str, needed: int = 0) -> list[str]:
         (["gpu:0 memory:500"], "places.0: memory 500 MB: its model needs about 1.0 GB (estimated)"),
         (
             ["gpu:0", "gpu:0", "gpu:0"],
-            "places: gpu 0: 3 workers need about 4.5 GB (estimated), 4.0 GB are free",
+            "places: gpu 0: 3 workers need about 6.0 GB (estimated), 4.0 GB are free",
         ),
-        (["gpu:0 memory:3600"], "places: gpu 0: 1 worker need"),
+        (["gpu:0 memory:3600"], "places: gpu 0: 1 worker needs about 4.6 GB"),
     ],
 )
 def test_an_impossible_choice_is_named_with_the_reason(places: list[str], words: str):
@@ -51,6 +51,7 @@ def test_possible_choices_have_no_problem():
     room = Room(FOUR, gpus=[Gpu(0, "A", free_bytes=4 * GB), Gpu(1, "B")], held={2: "other-run"})
     assert told(room, "0", "1", "cpu", "gpu:0", "gpu:0", "gpu:1", needed=GB) == []
     assert told(room, "1 shared", "1 shared", "2 shared") == []
+    room = Room(FOUR, gpus=[Gpu(0, "A", free_bytes=5 * GB)])
     assert (
         told(room, "gpu:0 memory:1000", "gpu:0 memory:2000", needed=GB) == []
     )  # with two contexts just all of it
@@ -98,6 +99,22 @@ def test_a_refusal_of_places_is_an_error_of_devices():
         seated([PlaceSpec(gpu=0)], 1, None, Room(FOUR, math.inf))
 
 
+@pytest.mark.parametrize(
+    ("processes", "words"),
+    [
+        (None, "1.0 GB are free"),
+        ({7: None}, "1.0 GB are free"),
+        ({7: 2 * GB, 8: 5 * GB}, "1.0 GB are free; process 8 holds 5.0 GB"),
+        ({7: 5 * GB, 8: 2 * GB}, "1.0 GB are free; this process holds 5.0 GB, since TensorFlow took it"),
+    ],
+)
+def test_who_holds_the_memory_of_a_gpu_is_told(processes: dict[int, int | None] | None, words: str):
+    gpus = [Gpu(0, "A", free_bytes=GB, processes=processes)]
+    (found,) = problems([PlaceSpec(gpu=0)], Room(FOUR, gpus=gpus, pid=7), 4 * GB)
+    assert f"gpu 0: 1 worker needs about {_size(4 * GB + CONTEXT_BYTES)} (estimated), {words}" in str(found)
+    assert str(found).endswith("before a model is made") is ("this process" in words)
+
+
 def test_without_a_gpu_only_ways_on_cores_are_offered():
     found = {one.name: one.reason for one in offers(Room(FOUR), 2)}
     assert found == {
@@ -115,5 +132,5 @@ def test_with_gpus_each_way_has_its_seats_or_its_reason():
     assert [one.gpu for one in found["GPUs and cores"].seats] == [0, 1, None]
     few = {one.name: one for one in offers(Room(FOUR, gpus=gpus), 2, 2 * GB)}
     assert [one.gpu for one in few["a GPU each"].seats] == [0, 1]
-    assert few["two on a GPU"].reason == "gpu 0: 2 workers need about 5.0 GB (estimated), 4.0 GB are free"
+    assert few["two on a GPU"].reason == "gpu 0: 2 workers need about 6.0 GB (estimated), 4.0 GB are free"
     assert few["GPUs and cores"].reason == "the 2 GPUs have room for all 2 workers"
