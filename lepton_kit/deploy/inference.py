@@ -27,7 +27,7 @@ from lepton_kit.deploy.subject import final_model, is_run, prepare, store_model
 from lepton_kit.errors import CompressionError, ModelError
 from lepton_kit.hosts import read_hosts
 from lepton_kit.processes.isolated import child_environment
-from lepton_kit.processes.program import command
+from lepton_kit.processes.program import begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +193,9 @@ class WorkerPool:
             request.write_text(json.dumps(values), encoding="utf-8")
             with open(self._logs[index], "wb") as log:
                 self.processes.append(
-                    subprocess.Popen(
-                        command("lepton_kit.deploy.infer_worker", str(request)),
+                    begin(
+                        "lepton_kit.deploy.infer_worker",
+                        str(request),
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=log,

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from lepton_kit.errors import DeviceError
 from lepton_kit.processes import limits
-from lepton_kit.processes.ends import kept_from_children
-from lepton_kit.processes.program import command
+from lepton_kit.processes.program import begin
 
 
 def private(name: str, flags: int) -> int:
@@ -35,9 +34,10 @@ def start_detached(
     """
     process = None
     try:
-        with open(log, "ab", opener=private) as file, kept_from_children():
-            process = subprocess.Popen(
-                command(module, *arguments),
+        with open(log, "ab", opener=private) as file:
+            process = begin(
+                module,
+                *arguments,
                 stdin=stdin,
                 stdout=file,
                 stderr=file,

@@ -23,8 +23,7 @@ from typing import Any
 
 from lepton_kit import errors
 from lepton_kit.errors import CompressionError
-from lepton_kit.processes.ends import kept_from_children
-from lepton_kit.processes.program import command
+from lepton_kit.processes.program import begin
 
 Call = Callable[..., Any]  # call("module:function", name=value, …) -> JSON value
 
@@ -75,9 +74,9 @@ class Workshop:
     def start(self) -> Workshop:
         """Begin to load TensorFlow now, so that the first call waits less."""
         if self._process is None or self._process.poll() is not None:
-            with open(self._log or os.devnull, "ab") as stderr, kept_from_children():
-                self._process = subprocess.Popen(
-                    command("lepton_kit.processes.isolated"),
+            with open(self._log or os.devnull, "ab") as stderr:
+                self._process = begin(
+                    "lepton_kit.processes.isolated",
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
@@ -142,15 +141,16 @@ def fresh_call(function: str, *, gpus: str = "-1", **arguments: Any) -> Any:
 
     ``gpus`` is what CUDA_VISIBLE_DEVICES shall be. Raises what the function raised, or `Crash`.
     """
-    with kept_from_children():
-        process = subprocess.Popen(
-            command("lepton_kit.processes.isolated", function, json.dumps(arguments)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**child_environment(), "CUDA_VISIBLE_DEVICES": gpus},
-        )
+    process = begin(
+        "lepton_kit.processes.isolated",
+        function,
+        json.dumps(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**child_environment(), "CUDA_VISIBLE_DEVICES": gpus},
+    )
     with process:
         try:
             said, complaints = process.communicate(timeout=FRESH_SECONDS)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import runpy
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -20,6 +22,14 @@ def command(module: str, *arguments: str) -> list[str]:
     )  # not above: as a program, this file has yet to say what lepton_kit is
 
     return deaf([sys.executable, "-P", __file__, module, *arguments])
+
+
+def begin(module: str, *arguments: str, **how: Any) -> subprocess.Popen[Any]:
+    """Begin such a program, ``how`` is as `subprocess.Popen` takes it; no end of a job can meet it before it ignores it."""
+    from lepton_kit.processes.ends import kept_from_children  # the same
+
+    with kept_from_children():
+        return subprocess.Popen(command(module, *arguments), **how)
 
 
 def _bind(package: Path) -> None:

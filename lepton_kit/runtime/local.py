@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lepton_kit.processes import limits
-from lepton_kit.processes.program import command
+from lepton_kit.processes.program import begin
 from lepton_kit.runtime.deaths import describe, memory_kills
 from lepton_kit.runtime.energy.meter import EnergyMeter
 from lepton_kit.runtime.executor import Ended, HostNews, Loss
@@ -77,9 +77,7 @@ class LocalExecutor:
         if nursery is not None:
             module, descriptors = "lepton_kit.runtime.nursery", [end.fileno(), nursery]
         numbers = [str(number) for number in (end.fileno(), os.getpid(), *descriptors[1:])]
-        self._zygote = subprocess.Popen(
-            command(module, *numbers), pass_fds=descriptors, stdin=subprocess.DEVNULL
-        )
+        self._zygote = begin(module, *numbers, pass_fds=descriptors, stdin=subprocess.DEVNULL)
         end.close()
         if nursery is not None:
             os.close(nursery)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from lepton_kit.hosts import SparkSpec
 from lepton_kit.processes.detached import private
-from lepton_kit.processes.program import command
+from lepton_kit.processes.program import begin
 from lepton_kit.processes.scratch import Scratch
 from lepton_kit.rundir import RunPaths
 from lepton_kit.runtime.spark import talk
@@ -57,8 +57,8 @@ class OwnApplication:
         mine, theirs = socket.socketpair()
         self._log = RunPaths(folder).logs / "spark.log"
         with theirs, open(self._log, "ab", opener=private) as log:
-            self._process = subprocess.Popen(
-                command("lepton_kit.runtime.spark.application"),
+            self._process = begin(
+                "lepton_kit.runtime.spark.application",
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
