@@ -260,6 +260,7 @@ def _few(prepared: PreparedData) -> tuple[Any, Any, Any]:
 
 def _completed(asked: Asked, model: Any, dataset: Dataset, prepared: PreparedData) -> RunSettings:
     """The settings with what the data and the notebook say where nothing was asked."""
+    _check_limits()
     changes: dict[str, Any] = {}
     if "batch_size" not in asked.given and dataset.batch_size is not None:
         changes["global_batch"] = dataset.batch_size
@@ -275,6 +276,15 @@ def _completed(asked: Asked, model: Any, dataset: Dataset, prepared: PreparedDat
     if asked.compiled:
         changes |= compiled.IN_THE_MODEL
     return asked.settings.replace(**{f"training.{name}": value for name, value in changes.items()})
+
+
+def _check_limits() -> None:
+    """Raises `ConfigError` where Keras' `fit` would be cut short by a limit that the notebook set for all its calls."""
+    settings = getattr(sys.modules.get("keras"), "config", None)
+    for name, meant in (("max_epochs", "epochs"), ("max_steps_per_epoch", "steps_per_epoch")):
+        if settings is not None and (limit := getattr(settings, name)()):
+            rule = f"none: it limits Keras' own fit alone; say {meant}={limit} instead"
+            raise ConfigError(f"keras.config.{name}", given=limit, rule=rule)
 
 
 def _policy() -> str:

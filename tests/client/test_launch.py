@@ -219,3 +219,16 @@ def test_names_in_a_file_are_checked_before_anything_starts(
     with pytest.raises(ConfigError, match=words):
         lk.launch_config(tmp_path / "run.yaml", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("max_epochs", "epochs"), ("max_steps_per_epoch", "steps_per_epoch")]
+)
+def test_a_limit_that_keras_has_for_its_own_fit_is_not_passed_over(name: str, meant: str):
+    getattr(keras.config, f"set_{name}")(2)
+    try:
+        with pytest.raises(ConfigError, match=rf"keras\.config\.{name}: got 2; .* say {meant}=2 instead"):
+            plan(lk.LeptonModel((3,), 2), (X, Y))
+    finally:
+        getattr(keras.config, f"set_{name}")(None)
+    assert plan(lk.LeptonModel((3,), 2), (X, Y))

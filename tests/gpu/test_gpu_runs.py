@@ -151,7 +151,7 @@ def test_certified_on_a_gpu():
     kinds = {
         "dense": net(32, 2),
         "convolution, normalized": keras.Sequential(
-            [keras.Input((8, 8, 1)), layers.Conv2D(8, 3), layers.BatchNormalization(), layers.ReLU(),
+            [keras.Input((8, 8, 1)), layers.Conv2D(8, 3), layers.BatchNormalization(synchronized=True), layers.ReLU(),
              layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D(), layers.Dense(10)]
         ),
         "lstm": keras.Sequential([keras.Input((8, 8, 1)), layers.Reshape((8, 8)), layers.LSTM(16), layers.Dense(10)]),
