@@ -43,6 +43,7 @@ SKIPPED: dict[str, set[str]] = {
     "wide text": {"Bidirectional"},
     "time distributed": {"TimeDistributed", "LSTM"},
     "layer norm": {"LayerNormalization"},
+    "channel by channel": {"LayerNormalization"},
     "group norm": {"GroupNormalization"},
     "grouped convolution": {"Conv2D"},
     "own layer with build": {"Scaled"},
