@@ -75,18 +75,19 @@ def inverted_bottleneck() -> Any:
 
 @kind
 def frozen_backbone() -> Any:
-    """Transfer learning as tutorials have it: augmentation, preprocess_input, a frozen backbone without top, a new head."""
+    """Transfer learning as tutorials have it: a cast, augmentation, a frozen backbone that rescales by itself, a new head."""
     import keras
     from keras import layers
 
     inner = keras.Input((8, 8, 3))
-    y = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(inner)))
+    y = layers.Conv2D(8, 3, strides=3, use_bias=False)(layers.Rescaling(1 / 127.5, -1)(inner))
+    y = layers.ReLU()(layers.BatchNormalization()(y))
     backbone = keras.Model(inner, layers.ReLU()(layers.BatchNormalization()(y)), name="backbone")
     backbone.trainable = False
     x = keras.Input((8, 8, 3), dtype="uint8")
-    y = keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.2)])(x)
-    y = keras.applications.mobilenet_v2.preprocess_input(y)
-    y = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(backbone(y, training=False)))
+    augment = keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.2)])
+    y = backbone(augment(keras.ops.cast(x, "float32")), training=False)
+    y = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(y))
     return keras.Model(x, layers.Dense(3, activation="softmax")(y))
 
 
@@ -98,5 +99,6 @@ def means_of_colours() -> Any:
 
     x = keras.Input((8, 8, 3), dtype="uint8")
     y = keras.applications.vgg16.preprocess_input(keras.ops.cast(x, "float32"))
+    y = layers.Rescaling(0.02)(y)  # or the answers of drawn weights are all 0 or 1
     y = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, activation="relu")(y))
     return keras.Model(x, layers.Dense(3, activation="softmax")(y))

@@ -199,8 +199,14 @@ class _Builder:
         return _Value(rounded, bounds)
 
     def _float(self, visit: Visit) -> Any:
+        """In float; what an operation of the graph makes of a raw input stays raw."""
         made = self._call(visit, visit.layer)
-        return [_Value(part) for part in made] if isinstance(made, (list, tuple)) else _Value(made)
+        raw = not isinstance(visit.layer, keras.Layer) and all(value.raw for value in visit.inputs)
+        return (
+            [_Value(part, raw=raw) for part in made]
+            if isinstance(made, (list, tuple))
+            else _Value(made, raw=raw)
+        )
 
     def _call(self, visit: Visit, layer: Any, tensors: list[Any] | None = None) -> Any:
         """Call a fresh copy of a layer that isn't rounded itself."""
