@@ -1,5 +1,7 @@
-"""The same function in layers that can be rounded: separable convolutions as their two, batch normalisation folded away, or
-a depthwise convolution of size 1 where nothing comes before it that could take it over."""
+"""The same function in layers that can be rounded: separable convolutions as their two, batch normalisation folded away.
+
+Where nothing comes before it that could take it over, batch normalisation becomes a depthwise convolution of size 1.
+"""
 
 from __future__ import annotations
 
