@@ -53,6 +53,18 @@ def kind_of(layer: Any) -> str:
     return "BatchNormalization" if name == "SyncBatchNormalization" else name
 
 
+def channel_multiplier(layer: Any) -> int:
+    """How many channels a convolution makes of each one by itself, 0 of any other layer: depthwise ones do, and those in as
+    many groups as channels come in."""
+    kind = kind_of(layer)
+    if kind in ("DepthwiseConv1D", "DepthwiseConv2D"):
+        return int(layer.depth_multiplier)
+    groups = getattr(layer, "groups", 1)
+    if kind in ("Conv1D", "Conv2D", "Conv3D") and groups > 1 and layer.built and layer.kernel.shape[-2] == 1:
+        return int(layer.filters // groups)
+    return 0
+
+
 def functional_of(model: Any) -> Any:
     """The functional graph of a Sequential or functional model; `CompressionError` for any other."""
     import keras

@@ -14,7 +14,9 @@ ALWAYS_RANDOM = ("AugMix", "CutMix", "MixUp", "RandAugment")
 NAME = re.compile("'[^']*'")
 MOST_ALIKE = 3
 # Settings of Keras' layers that make them draw, where they are above 0.
-RATES = ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout")
+RATES = ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout", "drop_path_rate")
+# Where Keras has its layers.
+OWN = ("keras.src.layers.", "keras.src.applications.")
 
 
 def explain_inexactness(model: Any) -> list[str]:
@@ -36,9 +38,22 @@ def explain_inexactness(model: Any) -> list[str]:
                 "fine for accuracy; set dropout to 0 where runs must be compared exactly"
             ]
         return []
+    import keras
+
     layers = list(model._flatten_layers())
     inner = {id(layer.cell) for layer in layers if getattr(layer, "cell", None) is not None}
+    for one in layers:
+        if isinstance(one, keras.Model) and _only_inference(
+            one
+        ):  # a backbone that is fine-tuned as it predicts
+            inner |= {id(layer) for layer in one._flatten_layers() if _follows(layer)}
     return _folded(sentence for layer in layers if id(layer) not in inner for sentence in _sentences(layer))
+
+
+def _follows(layer: Any) -> bool:
+    """Whether one graph alone calls the layer, and leaves it to who calls the graph whether that is training."""
+    nodes = layer._inbound_nodes
+    return len(nodes) < 2 and not any(node.arguments.kwargs.get("training") for node in nodes)
 
 
 def _folded(sentences: Iterable[str]) -> list[str]:
@@ -148,7 +163,7 @@ def _positive(value: Any) -> bool:
 def _stock_generator(layer: Any) -> bool:
     """Whether a class of Keras (other than those that everything derives from) gives this layer its generator."""
     plain = {"Layer", "Model", "Sequential", "Functional", "Wrapper"}
-    kinds = [base.__name__ for base in _keras_bases(layer) if "keras.src.layers." in base.__module__]
+    kinds = [base.__name__ for base in _keras_bases(layer) if base.__module__.startswith(OWN)]
     return any(kind not in plain for kind in kinds) and any(hasattr(layer, name) for name in RATES)
 
 

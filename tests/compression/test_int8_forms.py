@@ -7,7 +7,11 @@ from keras import layers as kl
 
 from lepton_kit.compression.quantization import deploy_layers
 from lepton_kit.compression.quantization.deployable import deployable
-from lepton_kit.compression.quantization.folding import fold_batch_norm, split_separable
+from lepton_kit.compression.quantization.folding import (
+    fold_batch_norm,
+    norms_as_convolutions,
+    split_separable,
+)
 from lepton_kit.compression.quantization.padding import check_masks, filled
 from lepton_kit.compression.quantization.scopes import mark_layers
 from lepton_kit.errors import CompressionError
@@ -145,3 +149,37 @@ def test_a_separable_convolution_that_is_left_in_float_stays_whole():
     )
     kinds = [type(layer).__name__ for layer in split_separable(model, {"whole"}).layers]
     assert kinds[1:] == ["SeparableConv2D", "DepthwiseConv2D", "Conv2D"]
+
+
+@pytest.mark.parametrize("shape", [(5,), (7, 5), (6, 6, 5)])
+@pytest.mark.parametrize("settings", [{}, {"center": False, "scale": False, "axis": 1}])
+def test_a_normalization_that_nothing_can_take_over_is_a_convolution_of_size_1(shape, settings):
+    norm = kl.BatchNormalization(name="norm", **settings, trainable=False)
+    model = keras.Sequential([keras.Input(shape), kl.ReLU(), norm, kl.Dense(2)])
+    random = np.random.default_rng(0)
+    norm.set_weights([random.uniform(0.5, 1.5, one.shape) for one in norm.get_weights()])
+    made = norms_as_convolutions(fold_batch_norm(model))
+    stays = "axis" in settings and len(shape) > 1
+    assert type(made.get_layer("norm")).__name__.startswith("BatchNorm" if stays else "DepthwiseConv")
+    assert not made.get_layer("norm").trainable
+    x = random.normal(size=(4, *shape)).astype("float32")
+    np.testing.assert_allclose(made(x), model(x), atol=2e-5)
+    left = norms_as_convolutions(fold_batch_norm(model), {"norm"})
+    assert type(left.get_layer("norm")).__name__ == "BatchNormalization"
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((9, 4), kl.Conv1D(8, 3, groups=4, activation="relu", name="groups")),
+        ((9, 9, 4), kl.Conv2D(4, 3, groups=4, strides=2, padding="same", use_bias=False, name="groups")),
+    ],
+)
+def test_as_many_groups_as_channels_are_depthwise(shape, layer):
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input(shape), kl.ReLU(), layer])
+    made = split_separable(model)
+    assert type(made.get_layer("groups")).__name__.startswith("DepthwiseConv")
+    x = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+    np.testing.assert_allclose(made(x), model(x), atol=2e-5)
+    assert type(split_separable(model, {"groups"}).get_layer("groups")) is type(layer)

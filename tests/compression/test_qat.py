@@ -268,7 +268,11 @@ def refused(*middle):
     [
         (refused(kl.GRU(4, name="memory")), r"'memory' \(GRU\).*after training.*skip"),
         (refused(kl.LayerNormalization(name="norm")), r"'norm' \(LayerNormalization\)"),
-        (refused(kl.BatchNormalization(name="bn")), "'bn'.*directly after a dense or convolutional layer"),
+        (refused(kl.BatchNormalization(axis=1, name="bn")), "'bn'.*normalise the last axis"),
+        (
+            refused(kl.LayerNormalization(name="one"), kl.Dense(3), kl.LayerNormalization(name="two")),
+            r"layer 'one'.*holds for 1 more: 'two' \(LayerNormalization\)",
+        ),
         (
             refused(keras.Sequential([keras.Input((6, 4)), kl.LSTM(4, name="deep")], name="inner")),
             r"'inner/deep' \(LSTM\)",

@@ -156,9 +156,21 @@ def masked():
     return keras.Model([ids, plain], kl.Dense(3)(kl.Dense(6, "relu")(both)))
 
 
+def channel_by_channel():
+    """A block of keras.applications.ConvNeXt: a convolution in as many groups as channels, a scale for each, dropped paths."""
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+
+    x = keras.Input((8, 8, 2))
+    y = kl.Conv2D(8, 3, padding="same", name="stem")(x)
+    z = kl.Conv2D(16, 3, groups=8, padding="same", name="depthwise_in_groups")(y)
+    z = LayerScale(0.5, 8)(kl.Dense(8, name="narrow")(kl.Dense(12, "relu", name="wide")(z)))
+    y = kl.Add()([y, StochasticDepth(0.1)(z)])
+    return keras.Model(x, kl.Dense(3)(kl.GlobalAveragePooling2D()(y)))
+
+
 ARCHITECTURES = [
     mlp, cnn, residual, inception, separable, recurrent, encoder_decoder, decoder, nested, shared, gate, text,
-    masked,
+    masked, channel_by_channel,
 ]  # fmt: skip
 
 

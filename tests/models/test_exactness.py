@@ -58,6 +58,28 @@ def test_a_normalization_that_only_infers_is_exact():
     assert models.explain_inexactness(keras.Model(inputs, layer(inputs, training=False))) == []
 
 
+def test_a_backbone_that_is_fine_tuned_as_it_predicts_is_exact():
+    """base(x, training=False) with base.trainable = True, as in Keras' guide to transfer learning."""
+
+    def sentences(called, **norm):
+        x, y = keras.Input((4,)), keras.Input((4,))
+        base = keras.Model(x, L.Dropout(0.5)(L.BatchNormalization()(L.Dense(3)(x), **norm)))
+        return models.explain_inexactness(keras.Model(y, L.Dense(2)(base(y, **called))))
+
+    assert sentences({"training": False}) == []
+    assert len(sentences({})) == 3
+    own_statistics, _bias = sentences({"training": False}, training=True)
+    assert "takes its statistics from each rank's own samples" in own_statistics
+
+
+def test_paths_that_are_dropped_draw():
+    from keras.src.applications.convnext import StochasticDepth
+
+    (only,) = explained(StochasticDepth(0.1))
+    assert "draws random numbers" in only
+    assert explained(StochasticDepth(0.0)) == []
+
+
 def test_a_normalization_synchronized_by_tensorflow_is_named():
     (only,) = explained(L.BatchNormalization(synchronized=True))
     assert "also with synchronized=True" in only

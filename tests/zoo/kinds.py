@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.zoo import dense, graphs, images, reported, sequences  # noqa: F401  each puts its kinds into the register
+from tests.zoo import applications, dense, graphs, images, reported, sequences  # noqa: F401  each puts its kinds into the register
 from tests.zoo.registry import IDS, KINDS, REPORTED
 
 TRAIN, HELD = 100, 24

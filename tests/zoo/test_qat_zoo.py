@@ -43,6 +43,7 @@ SKIPPED: dict[str, set[str]] = {
     "wide text": {"Bidirectional"},
     "time distributed": {"TimeDistributed", "LSTM"},
     "layer norm": {"LayerNormalization"},
+    "channel by channel": {"LayerNormalization"},
     "group norm": {"GroupNormalization"},
     "grouped convolution": {"Conv2D"},
     "own layer with build": {"Scaled"},
@@ -55,7 +56,7 @@ SKIPPED: dict[str, set[str]] = {
 """Kind -> classes of the layers that have to be left in float."""
 IMPOSSIBLE = {"stateful LSTM": "layer 'memory' keeps its state between calls"}
 """Kind -> why it has no file."""
-FAST = {"separable convolution", "prelu", "LSTM"}
+FAST = {"separable convolution", "prelu", "LSTM", "frozen backbone"}
 
 
 def _table() -> list[Any]:

@@ -55,6 +55,7 @@ FAST = {
     ("several of both", "litert"), ("masked label a step", "int8"),
     ("embedding of float ids", "int8"), ("mixed precision", "litert"),
     ("wide and deep", "int8"), ("augmentation inside", "onnx"), ("stateful LSTM", "litert"),
+    ("means of colours", "onnx"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.layers import functional_of, is_graph, kind_of, walk_layers
+from lepton_kit.compression.layers import channel_multiplier, functional_of, is_graph, kind_of, walk_layers
 
 # Layers that create channels, and the setting that holds their number.
 PRODUCERS = {
@@ -30,7 +30,6 @@ PRODUCERS = {
     "Embedding": "output_dim",
 }
 _RECURRENT = ("GRU", "LSTM", "SimpleRNN")
-_DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 # Layers that hand every channel on at its place, with weights along the last axis or none.
 _SAME_WORDS = (
     "Activation ReLU LeakyReLU ELU PReLU Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D"
@@ -38,10 +37,10 @@ _SAME_WORDS = (
     " RMSNormalization MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D"
     " GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GlobalAveragePooling1D GlobalAveragePooling2D"
     " GlobalAveragePooling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D"
-    " UpSampling1D UpSampling2D UpSampling3D RepeatVector"
+    " UpSampling1D UpSampling2D UpSampling3D RepeatVector LayerScale StochasticDepth"
 )
 _SAME = frozenset(_SAME_WORDS.split())
-_JOIN = frozenset(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"))
+_JOIN = frozenset(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "CustomScaleLayer"))
 # keras.ops that act on each value by itself.
 _POINTWISE_WORDS = (
     "Relu Relu6 Sigmoid Tanh Silu Gelu Elu Selu Softplus Softsign HardSigmoid HardSilu LeakyRelu Abs Absolute Square"
@@ -149,7 +148,7 @@ def is_known(layer: Any) -> bool:
 
 def is_producer(layer: Any) -> bool:
     """Whether a layer makes channels that could be removed: a Keras class of `PRODUCERS`, not a user's namesake."""
-    return kind_of(layer) in PRODUCERS and is_known(layer)
+    return kind_of(layer) in PRODUCERS and is_known(layer) and not channel_multiplier(layer)
 
 
 def trace(model: Any) -> ChannelGraph:
@@ -205,7 +204,7 @@ def _step(
     before = graph.places.get(id(layer))
     if before is not None and _has_state(layer):
         _unite_all(graph, before.inputs, incoming)
-        if type(layer).__name__ in PRODUCERS:
+        if kind_of(layer) in PRODUCERS and not channel_multiplier(layer):
             _join_states(graph, layer, incoming, before.outputs[0])
             return before.outputs
     outgoing = _outgoing(graph, layer, node, incoming, path)
@@ -220,14 +219,14 @@ def _outgoing(
     kind = kind_of(layer)
     problem = _problem(layer, node)
     if problem is None:
+        if multiplier := channel_multiplier(layer):
+            return [np.repeat(incoming[0], multiplier)]
         if kind in PRODUCERS:
             made = graph.channels.new(_width(node.output_tensors[0]))
             if _mixes(layer):
                 graph.channels.pin(made, f"its activation {_activation(layer)} mixes the channels")
             _join_states(graph, layer, incoming, made)
             return [made] * len(node.output_tensors)
-        if kind in _DEPTHWISE:
-            return [np.repeat(incoming[0], layer.depth_multiplier)]
         if kind in _SAME or kind in _POINTWISE_OPS:
             return [incoming[0]]
         if kind in _JOIN or kind in _JOIN_OPS:
@@ -256,7 +255,7 @@ def _problem(layer: Any, node: Any) -> str | None:
         return "is of a class that is not Keras' own"
     if getattr(layer, "data_format", "channels_last") == "channels_first":
         return "keeps its channels first"
-    if getattr(layer, "groups", 1) != 1:
+    if getattr(layer, "groups", 1) != 1 and not channel_multiplier(layer):
         return f"{'normalises' if kind.endswith('Normalization') else 'convolves'} in groups"
     if getattr(layer, "stateful", False) and kind in _RECURRENT:
         return "is stateful"

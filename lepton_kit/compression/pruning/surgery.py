@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lepton_kit.compression.layers import channel_multiplier
 from lepton_kit.compression.pruning.graph import PRODUCERS
 
 _GATED = ("GRU", "LSTM", "SimpleRNN")
@@ -41,6 +42,10 @@ def new_settings(layer: Any, kept: np.ndarray, output_shape: tuple[int | None, .
     kind = type(layer).__name__
     if kind in PRODUCERS:
         config[PRODUCERS[kind]] = len(kept)
+        if multiplier := channel_multiplier(layer):
+            config["groups"] = len(kept) // multiplier
+    elif kind == "LayerScale":
+        config["projection_dim"] = len(kept)
     elif kind == "Reshape":
         config["target_shape"] = [*output_shape[1:-1], len(kept)]
     return config
@@ -73,7 +78,9 @@ def new_weights(
         return [weights[0][..., come, :], pointwise, *(b[kept] for b in weights[2:])]
     if kind.startswith("DepthwiseConv"):
         return [weights[0][..., come, :], *(b[kept] for b in weights[1:])]
+    if channel_multiplier(layer):
+        return [weight[..., kept] for weight in weights]
     if kind in PRODUCERS:
         return [weights[0][..., come, :][..., kept], *(b[kept] for b in weights[1:])]
-    # normalisation, PReLU: along the last axis
+    # normalisation, PReLU, LayerScale: along the last axis
     return [weight if weight.shape[-1] == 1 and len(come) != 1 else weight[..., come] for weight in weights]

@@ -136,6 +136,11 @@ class _GroupsApart(_Layer):
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Channels last, as everywhere here."""
+        if kernel.shape[-2] == 1 and len(self.kernel_size) < 3:  # each channel by itself
+            deep = tf.reshape(kernel, [*self.kernel_size, self.groups, self.filters // self.groups])
+            return keras.ops.depthwise_conv(
+                inputs, deep, self.strides, self.padding, dilation_rate=self.dilation_rate
+            )
         pieces = zip(tf.split(inputs, self.groups, -1), tf.split(kernel, self.groups, -1), strict=True)
         found = [
             keras.ops.conv(one, part, list(self.strides), self.padding, dilation_rate=self.dilation_rate)

@@ -58,8 +58,11 @@ def deployable(model: Any, *, lookups: bool = False, onnx: bool = False, paired:
         notes.append(f"computed in float32 instead of half precision: {', '.join(half)}")
     ids = set() if onnx else _id_inputs(model)
     replace = _Replacer(model, set(unrolled), lookups, onnx, paired)
-    if type(model).__name__ in ("Sequential", "Functional") and (replace.needed or ids):
+    beside = onnx and any(True for _ in _constants(model))
+    if type(model).__name__ in ("Sequential", "Functional") and (replace.needed or ids or beside):
         model = _copy(model, replace, ids)
+        for arguments in _constants(model) if beside else ():
+            _make_arrays(arguments)
     return Deployable(model, 1 if looping else None, tuple(notes), tuple(looping))
 
 
@@ -166,6 +169,28 @@ def _id_inputs(model: Any) -> set[str]:
 
 def _graph(model: Any) -> Any:
     return getattr(model, "_functional", None) or model
+
+
+def _constants(model: Any) -> Iterator[Any]:
+    """The arguments of operations of the graph, and of layers, that hold tensors which are no part of the graph."""
+    import keras
+
+    for one in model._flatten_layers():
+        for nodes in getattr(_graph(one), "_nodes_by_depth", {}).values():
+            for node in nodes:
+                given = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+                if any(map(keras.ops.is_tensor, given)):
+                    yield node.arguments
+
+
+def _make_arrays(arguments: Any) -> None:
+    """Tensors that are no part of the graph become arrays, which are written into it where it is traced."""
+    import keras
+
+    given = keras.tree.map_structure(
+        lambda one: np.asarray(one) if keras.ops.is_tensor(one) else one, (arguments.args, arguments.kwargs)
+    )
+    arguments.args, arguments.kwargs = given
 
 
 class _Replacer:

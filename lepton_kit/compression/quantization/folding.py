@@ -1,4 +1,7 @@
-"""The same function in layers that can be rounded: separable convolutions as their two, batch normalisation folded away."""
+"""The same function in layers that can be rounded: separable convolutions as their two, batch normalisation folded away.
+
+Where nothing comes before it that could take it over, batch normalisation becomes a depthwise convolution of size 1.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,40 @@ from typing import Any
 
 import numpy as np
 
-from lepton_kit.compression.layers import kind_of, walk_layers
+from lepton_kit.compression.layers import channel_multiplier, kind_of, walk_layers
 from lepton_kit.compression.quantization.deployable import in_float
 from lepton_kit.compression.quantization.rewire import Visit, copy_graph
 from lepton_kit.models.copying import give_weights
 
 _DEPTHWISE = ("DepthwiseConv1D", "DepthwiseConv2D")
 _FOLDABLE = ("Dense", "Conv1D", "Conv2D", "Conv1DTranspose", "Conv2DTranspose", *_DEPTHWISE)
+_NORMS = ("BatchNormalization", "LayerScale")
 _SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 
 
 def split_separable(model: Any, whole: Collection[str] = ()) -> Any:
-    """A functional copy in which separable convolutions are a depthwise one, called ``NAME_depthwise``, and one of size 1.
+    """A functional copy in which separable convolutions are a depthwise one, called ``NAME_depthwise``, and one of size 1;
+    and those in as many groups as channels come in are depthwise ones.
 
     Those named in ``whole`` stay. A model without any is given back as it is.
     """
     import keras
 
-    found = [layer for _, layer in walk_layers(model) if type(layer).__name__ in _SEPARABLE]
+    found = [
+        layer for _, layer in walk_layers(model) if type(layer).__name__ in _SEPARABLE or _in_groups(layer)
+    ]
     if not any(type(layer).__module__.startswith("keras.") for layer in found):
         return model
     made: dict[int, Any] = {}
 
     def visit(call: Visit) -> Any:
         layer = call.layer
+        if _in_groups(layer) and call.name not in whole:
+            new = made.setdefault(id(layer), _depthwise(layer, call.name))
+            output = new(*call.args, **call.kwargs)
+            kernel, *bias = layer.get_weights()
+            new.set_weights([kernel.reshape(new.kernel.shape), *bias])
+            return output
         if type(layer).__name__ not in _SEPARABLE or call.name in whole:
             return _copied(call, made)
         if id(layer) not in made:
@@ -73,8 +86,30 @@ def split_separable(model: Any, whole: Collection[str] = ()) -> Any:
     return copy_graph(_called_once(model), lambda tensor: tensor, visit)
 
 
+def _in_groups(layer: Any) -> bool:
+    """Whether it is a convolution over one or two axes with as many groups as channels come in."""
+    kind = type(layer).__name__
+    causal = getattr(layer, "padding", "") == "causal"  # of which there is no depthwise one
+    return kind in ("Conv1D", "Conv2D") and channel_multiplier(layer) > 0 and not causal
+
+
+def _depthwise(layer: Any, name: str) -> Any:
+    """The depthwise layer, not yet built, of a convolution in as many groups as channels come in."""
+    import keras
+
+    given = in_float(layer.get_config())
+    sides = {
+        f"depthwise_{what}": given.pop(f"kernel_{what}")
+        for what in ("initializer", "regularizer", "constraint")
+    }
+    for other in ("filters", "groups"):
+        del given[other]
+    kind = getattr(keras.layers, f"Depthwise{type(layer).__name__}")
+    return kind.from_config(given | sides | {"depth_multiplier": channel_multiplier(layer), "name": name})
+
+
 def fold_batch_norm(model: Any) -> Any:
-    """A functional copy in which BatchNormalization after a linear dense or convolutional layer is gone.
+    """A functional copy in which BatchNormalization, or LayerScale, after a linear dense or convolutional layer is gone.
 
     Kernel and bias take over its scale and shift (moving statistics), so inference gives the same up to rounding
     of float32. Batch normalisation elsewhere stays. Nested models become part of the copy.
@@ -95,6 +130,47 @@ def fold_batch_norm(model: Any) -> Any:
         return output
 
     return copy_graph(_called_once(model), lambda tensor: tensor, visit)
+
+
+def norms_as_convolutions(model: Any, whole: Collection[str] = ()) -> Any:
+    """A functional copy in which BatchNormalization over the last axis, or LayerScale, is a depthwise convolution of size 1 of the same name.
+
+    That is how networks are rounded that normalise before they convolve, or behind a join or an activation: a kernel of one
+    number a channel is exact in 8 bits. Those named in ``whole``, behind a mask or called more than once stay.
+    """
+    import keras
+
+    if not any(_is_norm(layer) for _, layer in walk_layers(model)):
+        return model
+    made: dict[int, Any] = {}
+
+    def visit(call: Visit) -> Any:
+        layer, x = call.layer, call.inputs[0]
+        rank = len(x.shape)
+        masked = call.kwargs.get("mask") is not None
+        if (
+            not _is_norm(layer)
+            or call.name in whole
+            or masked
+            or rank not in (2, 3, 4)
+            or len(layer._inbound_nodes) > 1
+            or not _over_channels(layer, rank)
+        ):
+            return _copied(call, made)
+        kind = keras.layers.DepthwiseConv2D if rank == 4 else keras.layers.DepthwiseConv1D
+        scale = kind(1, trainable=layer.trainable, name=call.name)
+        if rank == 2:
+            flat = keras.layers.Reshape((1, x.shape[-1]), name=f"{call.name}_step")(x)
+            output = keras.layers.Reshape((x.shape[-1],), name=f"{call.name}_flat")(scale(flat))
+        else:
+            output = scale(x)
+        factor, shift = _scale_and_shift(layer)
+        channels = np.ones(x.shape[-1])
+        kernel = (channels * factor).reshape(scale.kernel.shape)
+        scale.set_weights([kernel.astype(np.float32), (channels * shift).astype(np.float32)])
+        return output
+
+    return copy_graph(model, lambda tensor: tensor, visit)
 
 
 def _called_once(model: Any) -> Any:
@@ -136,18 +212,35 @@ def _norm_after(call: Visit) -> Any:
     if type(layer).__name__ not in _FOLDABLE or len(call.consumers) != 1 or call.consumers[0] is None:
         return None
     norm = call.consumers[0]
-    if kind_of(norm) != "BatchNormalization" or len(norm._inbound_nodes) > 1 or len(layer._inbound_nodes) > 1:
+    if not _is_norm(norm) or len(norm._inbound_nodes) > 1 or len(layer._inbound_nodes) > 1:
         return None
     linear = getattr(layer.activation, "__name__", "") == "linear"
-    last = norm.axis in (-1, len(layer.output.shape) - 1)
-    return norm if linear and last else None
+    return norm if linear and _over_channels(norm, len(layer.output.shape)) else None
+
+
+def _is_norm(layer: Any) -> bool:
+    """Whether it is Keras' own, or this package's synchronized one."""
+    return kind_of(layer) in _NORMS and type(layer).__module__.startswith(("keras.", "lepton_kit."))
+
+
+def _over_channels(norm: Any, rank: int) -> bool:
+    """Whether a normalisation has one scale a channel."""
+    return kind_of(norm) == "LayerScale" or norm.axis in (-1, rank - 1)
+
+
+def _scale_and_shift(norm: Any) -> tuple[Any, Any]:
+    """What a batch normalisation multiplies by and adds, of each channel, once it is trained."""
+    if kind_of(norm) == "LayerScale":
+        return np.asarray(norm.gamma.value, np.float64), 0.0
+    values = {variable.name: np.asarray(variable.value, np.float64) for variable in norm.weights}
+    factor = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
+    return factor, values.get("beta", 0.0) - values["moving_mean"] * factor
 
 
 def _folded_weights(layer: Any, norm: Any) -> list[np.ndarray]:
-    values = {variable.name: np.asarray(variable.value, np.float64) for variable in norm.weights}
-    factor = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + norm.epsilon)
+    factor, offset = _scale_and_shift(norm)
     kernel, *bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
-    shift = ((bias[0] if bias else 0.0) - values["moving_mean"]) * factor + values.get("beta", 0.0)
+    shift = (bias[0] if bias else 0.0) * factor + offset
     wide = factor
     if type(layer).__name__ in _DEPTHWISE:
         wide = factor.reshape(kernel.shape[-2:])

@@ -15,7 +15,11 @@ import numpy as np
 
 from lepton_kit.compression.layers import check_names, is_named, walk_layers
 from lepton_kit.compression.quantization.deployable import AUGMENTING
-from lepton_kit.compression.quantization.folding import fold_batch_norm, split_separable
+from lepton_kit.compression.quantization.folding import (
+    fold_batch_norm,
+    norms_as_convolutions,
+    split_separable,
+)
 from lepton_kit.compression.quantization.qat_layers import (
     QUANTIZED,
     ActivationRange,
@@ -31,7 +35,7 @@ from lepton_kit.models.copying import give_weights
 _PASS_WORDS = (
     "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D Flatten Reshape Permute RepeatVector Identity"
     " ZeroPadding1D ZeroPadding2D Cropping1D Cropping2D Dropout SpatialDropout1D SpatialDropout2D GaussianNoise"
-    " GaussianDropout AlphaDropout ActivityRegularization UpSampling1D"
+    " StochasticDepth GaussianDropout AlphaDropout ActivityRegularization UpSampling1D"
 )
 _PASS = frozenset(_PASS_WORDS.split())
 _SAME_RANGE = frozenset(("AveragePooling1D", "AveragePooling2D", "UpSampling2D"))
@@ -74,13 +78,16 @@ def quantization_aware(model: Any, config: QuantizationAwareConfig | None = None
             f"model {model.name!r} is quantization-aware already; train it on, or strip(model) first"
         )
     left_float = {flat for flat, path in paths.items() if any(is_named(path, name) for name in config.skip)}
+    build = _Builder(config.bits, left_float, paths)
     aware = copy_graph(
-        fold_batch_norm(split_separable(model, left_float)),
+        norms_as_convolutions(fold_batch_norm(split_separable(model, left_float)), left_float),
         lambda tensor: _Value(tensor, raw=True),
-        _Builder(config.bits, left_float, paths),
+        build,
         lambda value: value.tensor,
         name=f"{model.name}_int{config.bits}",
     )
+    if build.refused:
+        raise CompressionError(_refusal(build.refused))
     if not any(isinstance(layer, _Quantized) for layer in aware._flatten_layers()):
         raise CompressionError(
             f"model {model.name!r}: nothing is left to be trained quantization-aware beside what is in "
@@ -94,6 +101,8 @@ class _Builder:
 
     def __init__(self, bits: int, left_float: set[str], paths: dict[str, str]):
         self.bits, self.left_float, self.paths = bits, left_float, paths
+        self.refused: dict[str, str] = {}
+        """Path -> kind of the layers that can't be rounded."""
         self._made: dict[int, Any] = {}
         self._names: dict[str, int] = {}
 
@@ -128,15 +137,15 @@ class _Builder:
             return self._closed(visit, self._call(visit, layer, [value.tensor for value in ready]))
         if own and kind == "Concatenate":
             return self._closed(visit, self._call(visit, layer))
-        raise CompressionError(self._refusal(visit, kind))
+        return self._refuse(visit, kind)
 
-    def _quantized(self, visit: Visit, kind: str) -> _Value:
+    def _quantized(self, visit: Visit, kind: str) -> Any:
         layer = visit.layer
         if (
             getattr(layer, "groups", 1) != 1
             or getattr(layer, "data_format", "channels_last") != "channels_last"
         ):
-            raise CompressionError(self._refusal(visit, f"{kind} in groups or with channels first"))
+            return self._refuse(visit, f"{kind} in groups or with channels first")
         value = self._ranged(visit.inputs[0], visit.name + "_input")
         activation = _activation_of(layer)
         fused = activation in _FUSED
@@ -148,7 +157,8 @@ class _Builder:
             new = self._made[id(layer)] = QUANTIZED[kind].from_config(settings)
         tensor = new([value.tensor, value.bounds])
         if not new.get_weights() or new.weights[0] is None:
-            raise CompressionError(self._refusal(visit, kind))
+            del self._made[id(layer)]
+            return self._refuse(visit, kind)
         new.set_weights(layer.get_weights())
         if not fused:
             ranged = self._track(tensor, visit.name)
@@ -189,8 +199,14 @@ class _Builder:
         return _Value(rounded, bounds)
 
     def _float(self, visit: Visit) -> Any:
+        """In float; what an operation of the graph makes of a raw input stays raw."""
         made = self._call(visit, visit.layer)
-        return [_Value(part) for part in made] if isinstance(made, (list, tuple)) else _Value(made)
+        raw = not isinstance(visit.layer, keras.Layer) and all(value.raw for value in visit.inputs)
+        return (
+            [_Value(part, raw=raw) for part in made]
+            if isinstance(made, (list, tuple))
+            else _Value(made, raw=raw)
+        )
 
     def _call(self, visit: Visit, layer: Any, tensors: list[Any] | None = None) -> Any:
         """Call a fresh copy of a layer that isn't rounded itself."""
@@ -213,8 +229,10 @@ class _Builder:
             give_weights(new, layer.get_weights())
         return made
 
-    def _refusal(self, visit: Visit, kind: str) -> str:
-        return _refusal(self.paths.get(visit.name, visit.name), kind)
+    def _refuse(self, visit: Visit, kind: str) -> Any:
+        """Go on in float, so that all that is in the way can be named together."""
+        self.refused.setdefault(self.paths.get(visit.name, visit.name), kind)
+        return self._float(visit)
 
     def _name(self, name: str) -> str:
         count = self._names.get(name, 0)
@@ -244,17 +262,20 @@ def _only_joined(visit: Visit) -> bool:
     return len(visit.consumers) == 1 and type(visit.consumers[0]).__name__ == "Concatenate"
 
 
-def _refusal(name: str, kind: str) -> str:
+def _refusal(refused: dict[str, str]) -> str:
+    (name, kind), *others = refused.items()
     if kind == "BatchNormalization":
-        cure = "put it directly after a dense or convolutional layer without activation, so that it folds"
+        cure = "let it normalise the last axis of a tensor without a mask"
     elif kind == "UpSampling2D":
         cure = "give it interpolation='nearest' or 'bilinear'"
     else:
         cure = "use 'int8' or 'dynamic_int8', which round after training"
+    more = ", ".join(f"{path!r} ({kind})" for path, kind in others)
     return (
         f"layer {name!r} ({kind}) can't be trained quantization-aware; {cure}, or name it in skip "
         "(quantization_aware.skip in a configuration) to leave it in float. "
-        f"Supported: {', '.join(QUANTIZED)}, SeparableConv1D, SeparableConv2D, "
+        + (f"The same holds for {len(others)} more: {more}. " if others else "")
+        + f"Supported: {', '.join(QUANTIZED)}, SeparableConv1D, SeparableConv2D, BatchNormalization, "
         f"{', '.join(sorted(_PREPARE | _PASS | _CURVES | _SAME_RANGE | _NEW_RANGE | {'Concatenate'}))}"
     )
 
