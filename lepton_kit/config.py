@@ -225,6 +225,9 @@ class RunConfig(RunSettings):
             raise ConfigError(str(path), given=str(failure), rule="a readable YAML or JSON file") from None
         try:
             values = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as failure:
+            wrong, why = _spoilt_line(failure, text)
+            raise ConfigError(str(path), given=wrong, rule=f"valid YAML ({why})") from None
         except (yaml.YAMLError, ValueError, RecursionError) as failure:
             raise ConfigError(str(path), given=str(failure), rule="valid YAML") from None
         try:
@@ -239,6 +242,16 @@ class RunConfig(RunSettings):
         if yaml.safe_load(text) == values:
             return text
         return yaml.safe_dump(values, sort_keys=False)  # some control characters survive as escapes only
+
+
+def _spoilt_line(failure: yaml.MarkedYAMLError, text: str) -> tuple[str, str]:
+    """The line of a file at which its reader gave up, and where and why it did."""
+    mark, lines = failure.problem_mark, text.splitlines()
+    if mark is None or mark.line > len(lines):
+        return str(failure), "the whole file"
+    # At the end of the file the line before is the one that lacks something.
+    line = lines[min(mark.line, len(lines) - 1)] if lines else ""
+    return line, f"line {mark.line + 1}, column {mark.column + 1}: {failure.problem}"
 
 
 def json_schema() -> str:
