@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lepton_kit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lepton_kit.rundir import Status
 
 NO_HOSTS = "none"
 
@@ -84,12 +87,12 @@ def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | Non
         time.sleep(0.2 if live else 1.0)
 
 
-def told(run: Any, status: str) -> str:
+def told(run: Any, status: Status) -> str:
     """A run in one line."""
     from lepton_kit.rundir import Status
     from lepton_kit.rundir.told import describe
 
-    return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
+    return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view(), status, run.cause)
 
 
 def state(run: Any, status: str) -> dict[str, Any]:
