@@ -13,14 +13,14 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section
+from lepton_kit.specs import BlockOrder, DataSpec, ModelSpec, Section, Settings
 from lepton_kit.workers import WorkersConfig
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE = 10_000_000, 10_000_000, 10_000.0
 """Beyond these a number is a slip of the hand rather than a wish; our choice, 2026-11."""
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Settings):
     """What is optimised, and for how long."""
 
     global_batch: int = Field(
@@ -90,7 +90,7 @@ class TrainingConfig(Section):
         return first
 
 
-class PruningConfig(Section):
+class PruningConfig(Settings):
     """Magnitude pruning while training (Zhu & Gupta 2017, arXiv:1710.01878, for the polynomial ramp)."""
 
     sparsity: float = Field(0.8, ge=0, lt=1, description="share of zero weights at the end")
@@ -109,14 +109,14 @@ class PruningConfig(Section):
     skip: tuple[str, ...] = Field((), description="names of layers to leave dense")
 
 
-class QuantizationAwareConfig(Section):
+class QuantizationAwareConfig(Settings):
     """Quantization-aware training: weights and activations are rounded in the forward pass."""
 
     bits: Literal[2, 3, 4, 8] = Field(8, description="bits per weight")
     skip: tuple[str, ...] = Field((), description="names of layers to leave in float")
 
 
-class FrozenData(Section):
+class FrozenData(Settings):
     """What a run's data were when it began: it trains on just these, and its log proves that it did."""
 
     fingerprint: str = Field(min_length=1, description="of the files and options that they were decoded from")
@@ -130,7 +130,7 @@ class FrozenData(Section):
     )
 
 
-class RunSettings(Section):
+class RunSettings(Settings):
     """All settings of a run but its model and its data."""
 
     version: Literal[1] = 1

@@ -119,6 +119,9 @@ def base(**sections: Any) -> dict[str, Any]:
         (base(training={"learning_rate": float("nan")}), ["training.learning_rate"]),
         (base(name="../x"), ["name: got '../x'"]),
         (base(version=2), ["version: got 2"]),
+        (base(training={"epochs": True}), ["training.epochs: got True; expected a number"]),
+        (base(training={"max_steps": False}), ["training.max_steps: got False; expected a number, or null"]),
+        (base(workers={"count": True}), ["workers.count: got True"]),
     ],
 )
 def test_a_mistake_is_named_with_the_rule(values: dict[str, Any], words: list[str]):
