@@ -142,6 +142,8 @@ def slow(options: argparse.Namespace) -> int:
 
 def workers(options: argparse.Namespace) -> int:
     """Print where the time of each worker goes, and which one holds the others up."""
+    from lepton_kit.client.in_text import in_text
+
     run = open_run_of(options)
     found, slow = run.workers_table(), run.view().ranks.told()
     if options.json:
@@ -152,9 +154,7 @@ def workers(options: argparse.Namespace) -> int:
         print("no worker has been told of yet")
         return 0
     short = {name: name.replace("_percent", " %").replace("_per_second", "/s") for name in found.columns}
-    text = found.rename(columns=short).to_string(
-        index=False, na_rep="–", float_format=lambda value: f"{value:,.1f}"
-    )
+    text = in_text(found.rename(columns=short), "–", index=False, float_format=lambda value: f"{value:,.1f}")
     print(text if slow is None else f"{text}\n{slow}")
     return 0
 
