@@ -13,14 +13,14 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import Arithmetic, BlockOrder, DataSpec, ModelSpec, Section
+from lepton_kit.specs import Arithmetic, BlockOrder, DataSpec, ModelSpec, Section, Settings
 from lepton_kit.workers import WorkersConfig
 
 MOST_BATCH, MOST_EPOCHS, MOST_RATE = 10_000_000, 10_000_000, 10_000.0
 """Beyond these a number is a slip of the hand rather than a wish; our choice, 2026-11."""
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Settings):
     """What is optimised, and for how long."""
 
     global_batch: int = Field(
@@ -93,7 +93,7 @@ class TrainingConfig(Section):
         return first
 
 
-class PruningConfig(Section):
+class PruningConfig(Settings):
     """Magnitude pruning while training (Zhu & Gupta 2017, arXiv:1710.01878, for the polynomial ramp)."""
 
     sparsity: float = Field(0.8, ge=0, lt=1, description="share of zero weights at the end")
@@ -112,14 +112,14 @@ class PruningConfig(Section):
     skip: tuple[str, ...] = Field((), description="names of layers to leave dense")
 
 
-class QuantizationAwareConfig(Section):
+class QuantizationAwareConfig(Settings):
     """Quantization-aware training: weights and activations are rounded in the forward pass."""
 
     bits: Literal[2, 3, 4, 8] = Field(8, description="bits per weight")
     skip: tuple[str, ...] = Field((), description="names of layers to leave in float")
 
 
-class FrozenData(Section):
+class FrozenData(Settings):
     """What a run's data were when it began: it trains on just these, and its log proves that it did."""
 
     fingerprint: str = Field(min_length=1, description="of the files and options that they were decoded from")
@@ -133,7 +133,7 @@ class FrozenData(Section):
     )
 
 
-class RunSettings(Section):
+class RunSettings(Settings):
     """All settings of a run but its model and its data."""
 
     version: Literal[1] = 1
@@ -228,6 +228,9 @@ class RunConfig(RunSettings):
             raise ConfigError(str(path), given=str(failure), rule="a readable YAML or JSON file") from None
         try:
             values = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as failure:
+            wrong, why = _spoilt_line(failure, text)
+            raise ConfigError(str(path), given=wrong, rule=f"valid YAML ({why})") from None
         except (yaml.YAMLError, ValueError, RecursionError) as failure:
             raise ConfigError(str(path), given=str(failure), rule="valid YAML") from None
         try:
@@ -242,6 +245,16 @@ class RunConfig(RunSettings):
         if yaml.safe_load(text) == values:
             return text
         return yaml.safe_dump(values, sort_keys=False)  # some control characters survive as escapes only
+
+
+def _spoilt_line(failure: yaml.MarkedYAMLError, text: str) -> tuple[str, str]:
+    """The line of a file at which its reader gave up, and where and why it did."""
+    mark, lines = failure.problem_mark, text.splitlines()
+    if mark is None or mark.line > len(lines):
+        return str(failure), "the whole file"
+    # At the end of the file the line before is the one that lacks something.
+    line = lines[min(mark.line, len(lines) - 1)] if lines else ""
+    return line, f"line {mark.line + 1}, column {mark.column + 1}: {failure.problem}"
 
 
 def json_schema() -> str:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST = 300
+"""Characters of a given value that an error repeats."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a full disk, a full quota, and a file larger than is allowed."""
 
@@ -42,10 +44,22 @@ class ConfigError(LeptonError, ValueError):
         self.field = field
         self.given = given
         self.rule = rule
-        super().__init__(f"{field}: got {given!r}; expected {rule}")
+        super().__init__(f"{field}: got {_told(given)}; expected {rule}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_config_error, (self.field, self.given, self.rule)
+
+
+def _told(given: object) -> str:
+    """A value as an error repeats it: the beginning of a long one, and how long it is.
+
+    >>> _told("x" * 5000)[-40:]
+    'xxxxxxxxxxxxxxxxxxxx… (5,002 characters)'
+    """
+    said = repr(given)
+    if len(said) <= LONGEST:
+        return said
+    return f"{said[:LONGEST]}… ({len(said):,} characters)"
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
-from lepton_kit.specs import Section
+from lepton_kit.specs import Settings
 
 RULE = "names with slots such as ['localhost:2', 'gpu-box:4'], a YAML file that lists hosts, or slurm"
 HOST = r"^[^-\s][^\s]*$"
@@ -24,7 +24,7 @@ SLURM = "slurm"
 """As the name of a host: all nodes of the Slurm allocation that the run starts in, with the slots that they have there."""
 
 
-class HostSpec(Section):
+class HostSpec(Settings):
     """A host on which workers of a run may stand, and how to get there.
 
     >>> HostSpec(name="gpu-box", slots=4).via
@@ -97,7 +97,7 @@ class HostSpec(Section):
         return self.via == "slurm" and self.name == SLURM
 
 
-class SparkSpec(Section):
+class SparkSpec(Settings):
     """The Spark application whose tasks are the places of a run.
 
     >>> SparkSpec(master="spark://head:7077").gang

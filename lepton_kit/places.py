@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.topology import parse_cores, tell_cores
-from lepton_kit.specs import Section
+from lepton_kit.specs import Settings
 
 PINNED = "pinned"
 """As all places: each worker has cores of its own, which the kit chooses among those that are free."""
@@ -21,7 +21,7 @@ RULE = (
 )
 
 
-class PlaceSpec(Section):
+class PlaceSpec(Settings):
     """Where one worker sits. Without a GPU it computes on cores; without cores it may run on all that the run has.
 
     >>> PlaceSpec.parse("gpu:0 cores:2-3 memory:4000").numbers

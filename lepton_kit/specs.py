@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field, PositiveInt
@@ -18,10 +18,29 @@ Header = bool | PositiveInt
 HEADER = "whether there is a line that names the columns, or the number of that line, from 1; true: as found"
 
 
+def _leaves(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of; literals as they stand."""
+    inner = get_args(annotation)
+    return {annotation} if not inner else set().union(*(_leaves(one) for one in inner))
+
+
 class Section(pydantic.BaseModel):
     """A part of the configuration: immutable, and every key of it is known."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+
+class Settings(Section):
+    """A section in which true and false are no numbers: ``epochs: yes`` of a YAML file would be one epoch."""
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, told: pydantic.ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            allowed = _leaves(cls.model_fields[str(told.field_name)].annotation)
+            if bool not in allowed and allowed & {int, float}:
+                raise ValueError("a number" if type(None) not in allowed else "a number, or null")
+        return value
 
 
 class Spec(Section, Mapping[str, Any]):
@@ -76,7 +95,7 @@ class LeptonSpec(Spec):
     remarks: tuple[str, ...] = Field((), description=REMARKS)
 
 
-class BlockOrder(Section):
+class BlockOrder(Settings):
     """An order of an epoch that reads whole blocks of neighbouring rows: see `lepton_kit.data.order`."""
 
     version: Literal[1] = 1
@@ -86,7 +105,7 @@ class BlockOrder(Section):
     window: int = Field(16, ge=1, description="blocks whose rows are mixed with each other")
 
 
-class Arithmetic(Section):
+class Arithmetic(Settings):
     """How a whole process computes, where that was set and changes results; null: as Keras and TensorFlow begin."""
 
     epsilon: float | None = Field(None, gt=0, lt=1, description="Keras' small number beside zero (1e-07)")

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from lepton_kit.hosts import HOST, SLURM, HostSpec, SparkSpec, check_hosts, with_places_of_spark
 from lepton_kit.places import PINNED, Places, PlaceSpec
-from lepton_kit.specs import Section
+from lepton_kit.specs import Settings
 
 MOST_WORKERS = 1024
 
 
-class WorkersConfig(Section):
+class WorkersConfig(Settings):
     """How many processes train, and how they are kept."""
 
     count: int | Literal["auto"] = Field(

@@ -26,20 +26,28 @@ def environment(given: Mapping[str, str], runs: Path) -> dict[str, str]:
 
 
 def command(shell: str, arguments: Sequence[str]) -> list[str]:
-    """The words that start the server; later ones win, so a caller may set anything anew.
+    """The words that start the server. JupyterLab refuses an option that comes twice, so a caller's takes the place of ours.
 
     Terminals run a plain shell: a login shell, which Jupyter starts where it has no terminal itself, takes the PATH of
     the system (Debian's /etc/profile) and loses ours.
+
+    >>> command("bash", ["--ip=0.0.0.0", "--no-browser"])[4:]
+    ['--ServerApp.root_dir=...', '--ip=0.0.0.0', '--no-browser']
     """
-    terminals = json.dumps({"shell_command": [shell]})
-    return [sys.executable, "-m", "jupyterlab", f"--ServerApp.terminado_settings={terminals}", *arguments]
+    ours = {
+        ("--ServerApp.terminado_settings",): json.dumps({"shell_command": [shell]}),
+        ("--ServerApp.ip", "--ip"): "127.0.0.1",
+        ("--ServerApp.root_dir", "--notebook-dir"): str(ROOT),
+    }
+    given = {word.partition("=")[0] for word in arguments}
+    kept = [f"{names[0]}={value}" for names, value in ours.items() if given.isdisjoint(names)]
+    return [sys.executable, "-m", "jupyterlab", *kept, *arguments]
 
 
 def main() -> None:
     """Become the server."""
     shell = os.environ.get("SHELL") or shutil.which("bash") or "sh"
-    words = command(shell, ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={ROOT}", *sys.argv[1:]])
-    os.execve(sys.executable, words, environment(os.environ, ROOT / "runs"))
+    os.execve(sys.executable, command(shell, sys.argv[1:]), environment(os.environ, ROOT / "runs"))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,9 @@ def base(**sections: Any) -> dict[str, Any]:
         (base(training={"learning_rate": float("nan")}), ["training.learning_rate"]),
         (base(name="../x"), ["name: got '../x'"]),
         (base(version=2), ["version: got 2"]),
+        (base(training={"epochs": True}), ["training.epochs: got True; expected a number"]),
+        (base(training={"max_steps": False}), ["training.max_steps: got False; expected a number, or null"]),
+        (base(workers={"count": True}), ["workers.count: got True"]),
     ],
 )
 def test_a_mistake_is_named_with_the_rule(values: dict[str, Any], words: list[str]):
@@ -132,6 +135,12 @@ def test_a_mistake_is_named_with_the_rule(values: dict[str, Any], words: list[st
     ("content", "words"),
     [
         (b"a: [", "valid YAML"),
+        (
+            b"seed: 1\nname: [a\n",
+            r"got 'name: \[a'; expected valid YAML \(line 3, column 1: expected ',' or ']'",
+        ),
+        (b"seed: 1\n\tname: a", r"got '\\tname: a'; expected valid YAML \(line 2, column 1: found character"),
+        (b"[" * 5000, "valid YAML"),
         (b"\xff\xfe\x00", "readable YAML or JSON file"),
         (b"- 1", "a mapping of sections"),
         (b"training: {epochs: 0}", r"training\.epochs: got 0"),

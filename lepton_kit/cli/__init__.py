@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import difflib
 import os
 import re
@@ -57,7 +58,9 @@ def _leave_output() -> None:
 def _print_anything() -> None:
     """Let a terminal or a file whose encoding lacks a sign have it in ASCII (``\\u2248``) instead of a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+        if isinstance(stream, TextIOWrapper) and (
+            stream.errors == "strict" or codecs.lookup(stream.encoding).name != "utf-8"
+        ):
             stream.reconfigure(errors="backslashreplace")
 
 

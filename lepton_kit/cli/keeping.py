@@ -84,13 +84,13 @@ def runs(options: argparse.Namespace) -> int:
 
 def _text(found: Runs) -> str:
     """The table as a terminal shows it: without columns that say nothing."""
+    from lepton_kit.client.in_text import in_text
+
     table = found.table()
     if all(str(one).startswith(str(name)) for one, name in zip(table["id"], table["name"], strict=True)):
         table = table.drop(columns="name")
     said = [name for name in table if name in IN_A_TERMINAL or table[name].replace("", None).notna().any()]
-    return table[[name for name in said if name != "note"]].to_string(
-        index=False, na_rep="-", max_colwidth=60
-    )
+    return in_text(table[[name for name in said if name != "note"]], index=False, max_colwidth=60)
 
 
 def _write_csv(table: pd.DataFrame, place: str) -> None:
@@ -189,6 +189,7 @@ def restore(options: argparse.Namespace) -> int:
 def trash(options: argparse.Namespace) -> int:
     """List or empty the trash."""
     from lepton_kit import runs
+    from lepton_kit.client.in_text import in_text
     from lepton_kit.rundir.trash import disk_bytes
 
     found = runs(options.runs_dir, trash=True)
@@ -198,7 +199,7 @@ def trash(options: argparse.Namespace) -> int:
         if options.json:
             print(table.to_json(orient="records"))
         else:
-            shown = table[["id", "status", "began", "megabytes"]].to_string(index=False, na_rep="-")
+            shown = in_text(table[["id", "status", "began", "megabytes"]], index=False)
             print(shown if found else f"nothing in {found.folder}")
         return 0
     if found:

@@ -9,9 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lepton_kit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lepton_kit.rundir import Status
 
 NO_HOSTS = "none"
 
@@ -84,12 +87,12 @@ def follow(run: Any, as_json: bool, once: bool, look: Callable[[], object] | Non
         time.sleep(0.2 if live else 1.0)
 
 
-def told(run: Any, status: str) -> str:
+def told(run: Any, status: Status) -> str:
     """A run in one line."""
     from lepton_kit.rundir import Status
     from lepton_kit.rundir.told import describe
 
-    return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view())
+    return f"{status} · {run.cause}" if status == Status.QUEUED else describe(run.view(), status, run.cause)
 
 
 def state(run: Any, status: str) -> dict[str, Any]:
@@ -139,6 +142,8 @@ def slow(options: argparse.Namespace) -> int:
 
 def workers(options: argparse.Namespace) -> int:
     """Print where the time of each worker goes, and which one holds the others up."""
+    from lepton_kit.client.in_text import in_text
+
     run = open_run_of(options)
     found, slow = run.workers_table(), run.view().ranks.told()
     if options.json:
@@ -149,9 +154,7 @@ def workers(options: argparse.Namespace) -> int:
         print("no worker has been told of yet")
         return 0
     short = {name: name.replace("_percent", " %").replace("_per_second", "/s") for name in found.columns}
-    text = found.rename(columns=short).to_string(
-        index=False, na_rep="–", float_format=lambda value: f"{value:,.1f}"
-    )
+    text = in_text(found.rename(columns=short), "–", index=False, float_format=lambda value: f"{value:,.1f}")
     print(text if slow is None else f"{text}\n{slow}")
     return 0
 

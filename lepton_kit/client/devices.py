@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.client.in_text import in_text
 from lepton_kit.client.seat_map import Sitter, seat_map
 from lepton_kit.drawing import Picture
 from lepton_kit.hosts import HostSpec
@@ -46,7 +47,7 @@ class Devices:
 
     def __str__(self) -> str:
         frames = [self.cores, self.gpus, self.fpga, self.hosts]
-        shown = [str(one.to_string(na_rep="-", max_colwidth=60)) for one in frames if len(one)]
+        shown = [in_text(one, max_colwidth=60) for one in frames if len(one)]
         return "\n\n".join([self.told(), *shown])
 
     def _repr_html_(self) -> str:

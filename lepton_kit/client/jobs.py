@@ -17,7 +17,7 @@ from lepton_kit.errors import ConfigError, RunError
 from lepton_kit.rundir import RunPaths, Status
 from lepton_kit.rundir.paths import write_atomically
 from lepton_kit.runtime.hosts.slurm import ask
-from lepton_kit.specs import Section
+from lepton_kit.specs import Settings
 
 TIME = r"^(UNLIMITED|\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2})$"
 """Minutes, minutes:seconds, hours:minutes:seconds, days-hours and so on, as sbatch takes them."""
@@ -36,7 +36,7 @@ OURS = (
 """Options of sbatch on which a run's job depends."""
 
 
-class SlurmJob(Section):
+class SlurmJob(Settings):
     """What a run's job asks Slurm for.
 
     >>> SlurmJob(nodes=2, time="2:00:00").options(workers=3)[:3]

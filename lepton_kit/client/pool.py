@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lepton_kit.client.in_text import in_text
 from lepton_kit.errors import ConfigError
 from lepton_kit.machine.devices import memory, usable_cores
 from lepton_kit.rundir import Status
@@ -44,7 +45,7 @@ class Pool:
         return f"<Pool: {self.told()}>"
 
     def __str__(self) -> str:
-        return str(self.table().to_string(na_rep="-", max_colwidth=60)) if self.rows else self.told()
+        return in_text(self.table(), max_colwidth=60) if self.rows else self.told()
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(notebook=True)) if self.rows else f"<p>{self.told()}</p>"

@@ -83,7 +83,7 @@ class Run(AskedRun):
         while self.alive or not (self.status.is_over or self.status in (Status.CREATED, Status.AWAY)):
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view())}"
+                    f"{self.id} is still {self.status} after {timeout:g} s: {describe(self.view(), self.status)}"
                 )
             time.sleep(POLL_SECONDS)
         if self.status in (Status.FAILED, Status.INTERRUPTED, Status.AWAY):

@@ -60,6 +60,11 @@ class StandingRun(KeptRun):
     @property
     def status(self) -> Status:
         """starting, running, paused, stopping, finished, stopped, failed; queued as a job; interrupted if it may go on."""
+        found = self._look()
+        self.view().abandoned = found is Status.INTERRUPTED
+        return found
+
+    def _look(self) -> Status:
         for _ in range(2):  # the second look finds what the driver wrote between our reading and its end
             view = self.view()
             status, alive = view.status, self.alive

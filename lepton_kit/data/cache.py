@@ -77,13 +77,10 @@ def workplace(root: Path, name: str) -> Iterator[Path]:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as failure:
-        advice = (
-            "; `lepton cache list` shows what lies there, XDG_CACHE_HOME names another place"
-            if failure.errno in FULL
-            else ""
-        )
+        full = "`lepton cache list` shows what lies there, " if failure.errno in FULL else ""
         raise DataError(
-            f"{root}: the data cache cannot be written ({why_not_written(failure, root)}){advice}"
+            f"{root}: the data cache cannot be written ({why_not_written(failure, root)}); {full}XDG_CACHE_HOME names "
+            "another place"
         ) from None
 
 

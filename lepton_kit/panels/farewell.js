@@ -8,7 +8,7 @@ export default {
   render({ model, el }) {
     const kernel = model.widget_manager?.kernel;
     if (!kernel?.statusChanged) return undefined; // a page that does not tell
-    const [over, busy] = [model.get("text"), model.get("busy")];
+    const [over, busy, ours] = [model.get("text"), model.get("busy"), model.get("session")];
     const home = () => el.closest(".lk-workbench") ?? el.closest(".lk-panel");
     const note = (panel, kind, text) => {
       const made = document.createElement("div");
@@ -33,6 +33,11 @@ export default {
       clearTimeout(waiting);
       free();
     };
+    // Another page may restart the kernel: this one hears the old kernel's last word at most, and then a new one's.
+    const overhear = (_, { header }) => {
+      const other = ours && header.msg_type === "status" && header.session !== ours;
+      if (other || header.msg_type === "shutdown_reply") tell();
+    };
     const press = (event) => {
       const panel = home();
       const control = event.target.closest?.(CONTROLS);
@@ -44,11 +49,13 @@ export default {
       }, PATIENCE);
     };
     kernel.statusChanged.connect(hear);
+    kernel.iopubMessage?.connect(overhear);
     kernel.disposed?.connect?.(tell);
     for (const kind of ["click", "change"]) document.addEventListener(kind, press, true);
     return () => {
       clearTimeout(waiting);
       kernel.statusChanged.disconnect(hear);
+      kernel.iopubMessage?.disconnect(overhear);
       kernel.disposed?.disconnect?.(tell);
       for (const kind of ["click", "change"]) document.removeEventListener(kind, press, true);
     };

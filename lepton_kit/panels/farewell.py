@@ -29,12 +29,21 @@ def _kind() -> type:
         _css = (here / "farewell.css").read_text(encoding="utf-8")
         text = traitlets.Unicode(TEXT).tag(sync=True)
         busy = traitlets.Unicode(BUSY).tag(sync=True)
+        session = traitlets.Unicode().tag(sync=True)
 
     return Farewell
 
 
+def _session() -> str:
+    """What this kernel signs its messages with, so that a page can tell them from those of the next kernel."""
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)  # none in a plain IPython
+    return str(getattr(getattr(kernel, "session", None), "session", ""))
+
+
 def farewell() -> Any:
     """The widget, to be put among the children of a panel's frame."""
-    made = _kind()()
+    made = _kind()(session=_session())
     made.layout.display = "none"
     return made

@@ -52,7 +52,6 @@ class LivePanel(Panel):
         self._hope_until = 0.0
         self._last_news = 0.0
         self._failing = False
-        self.interrupted = False
         self._stale = False
         self._lock = threading.RLock()
         self.summary = note("No run yet. Press <b>Start</b>, or attach to one under <b>Runs</b>.")
@@ -103,7 +102,7 @@ class LivePanel(Panel):
         """The run's status, or ``interrupted`` if its driver has died; None without a run."""
         if self.seen is None:
             return None
-        return Status.INTERRUPTED if self.interrupted else self.seen.status
+        return self.seen.state
 
     def still(self) -> dict[str, str]:
         """A picture of what the panel shows now, with words, as a bundle of MIME types."""
@@ -134,11 +133,12 @@ class LivePanel(Panel):
         self.detach()
         seen = RunView(RunPaths(Path(run.directory)).events)
         seen.refresh()  # a long log takes seconds: what is shown meanwhile is still the run before
-        alive = seen.done or seen.status is Status.CREATED or run.alive
-        if not seen.done:
+        alive = seen.status.is_over or seen.status is Status.CREATED or run.alive
+        if not seen.status.is_over:
             run.hold()
         with self._lock:
-            self.run, self.seen, self.interrupted = run, seen, not alive
+            seen.abandoned = not alive
+            self.run, self.seen = run, seen
             self._folder, self._held_out = Path(run.directory), HeldOut(Path(run.directory))
             self._last_news = time.monotonic()
             self.figure.plots.presence.hear()
@@ -146,7 +146,7 @@ class LivePanel(Panel):
             self._place.layout.display = ""
             self.complain(None)
         self.update(force=True)
-        if not seen.done:
+        if not seen.status.is_over:
             self.follow()
 
     def follow(self) -> None:
@@ -181,7 +181,7 @@ class LivePanel(Panel):
             changed |= seen.refresh()
             changed |= self._check_driver(seen, changed)
             self._stale |= changed
-            plan = Send.CHANGES if force or seen.done else self.figure.plots.plan()
+            plan = Send.CHANGES if force or seen.status.is_over else self.figure.plots.plan()
             if self._stale and plan is not Send.NOTHING:
                 self._show(seen)
                 self._stale = False
@@ -203,14 +203,14 @@ class LivePanel(Panel):
 
     def _check_driver(self, seen: RunView, changed: bool) -> bool:
         """Notice a driver that died without a word, and one that came back; True if that is new."""
-        now, before = time.monotonic(), self.interrupted
+        now, before = time.monotonic(), seen.abandoned
         if changed:
             self._last_news = now
-        if seen.done or (changed and not before):
-            self.interrupted = False
+        if seen.status.is_over or (changed and not before):
+            seen.abandoned = False
         elif now - self._last_news > QUIET_SECONDS or before:
-            self.interrupted = not self.run.alive
-        return self.interrupted != before
+            seen.abandoned = not self.run.alive
+        return seen.abandoned != before
 
     def plotly(self, *, smoothing: float = 0.0, log: bool = False, all_values: bool = False) -> Any:
         """The plots as a plain plotly `Figure`, to restyle or save.
@@ -245,7 +245,7 @@ class LivePanel(Panel):
         if self._failing:
             self.complain(None)
             self._failing = False
-        over = self.seen is None or self.seen.done
+        over = self.seen is None or self.seen.status.is_over
         goes_on = not over or time.monotonic() < self._hope_until
         if not goes_on:
             renew_displayed()

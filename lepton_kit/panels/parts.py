@@ -24,7 +24,7 @@ STYLE = (
 .lk-title{font-weight:600;font-size:14px;color:var(--jp-ui-font-color0)}
 .lk-note,.lk-note .widget-html-content{color:var(--jp-ui-font-color2);font-size:12px}
 .lk-error{border-left:3px solid var(--jp-error-color1,#d33);padding:6px 10px;border-radius:3px;white-space:pre-wrap;
- background:color-mix(in srgb,var(--jp-error-color1,#d33) 10%,transparent);color:var(--jp-ui-font-color1)}
+ overflow-wrap:anywhere;background:color-mix(in srgb,var(--jp-error-color1,#d33) 10%,transparent);color:var(--jp-ui-font-color1)}
 .lk-table{border-collapse:collapse;font-size:12px;width:100%}
 .lk-panel .lk-table th,.lk-panel .lk-table td{padding:3px 10px 3px 0;text-align:left;border:none;background:none;
  border-bottom:1px solid var(--jp-border-color3,var(--jp-border-color2));color:var(--jp-ui-font-color1)}

@@ -10,7 +10,8 @@ from typing import Any
 from lepton_kit.panels.announce import Announcer
 from lepton_kit.panels.parts import Markup, Panel, bar, button, card, chip, framed, note, row, set_html, table
 from lepton_kit.panels.pump import Pump
-from lepton_kit.panels.telling import duration, number
+from lepton_kit.panels.telling import number
+from lepton_kit.rundir.told import duration
 
 LOOK_SECONDS = 2.0
 COLUMNS = ["run", "user", "state", "workers", "samples/s, measured", "left (estimated)", "why"]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lepton_kit.panels.telling import duration, number
+from lepton_kit.panels.telling import number
 from lepton_kit.planning.energy import shown as joules
 from lepton_kit.rundir import Status
+from lepton_kit.rundir.told import duration
 from lepton_kit.rundir.view import main_metric
 
 NOT_MEASURED = "not measured"

@@ -126,7 +126,7 @@ class ShardingPanel(Panel):
         """Have workers take the slots of these hosts, one a slot at first; none: this machine's, as many as before."""
         slots = sum(host.slots for host in hosts)
         named = ", ".join(f"{host.name} ({host.slots})" for host in hosts)
-        set_html(self.places, f"On {html.escape(named)}: {slots} slots" if hosts else "")
+        set_html(self.places, f"On {html.escape(named)}: {slots} slot{'s' * (slots != 1)}" if hosts else "")
         if slots == self._slots:
             return
         if not self._slots:

@@ -90,7 +90,10 @@ def plain(text: str) -> list[str]:
     """
     reader = _Reader()
     reader.feed(text)
-    lines = [re.sub(r"\s+", " ", line).strip(" ·") for line in "".join(reader.found).split("\n")]
+    lines = [
+        re.sub(r"( ·)+", " ·", re.sub(r"\s+", " ", line)).strip(" ·")
+        for line in "".join(reader.found).split("\n")
+    ]
     return [line for line in lines if line]
 
 
@@ -106,7 +109,8 @@ class _Reader(HTMLParser):
         known = dict(attrs)
         if not self._silent:
             label = known.get("aria-label") or known.get("alt")
-            self.found.append("\n" * (tag in BREAKS) + " · " * (tag in ("td", "th")) + (label or ""))
+            words = f"{label} · " if label else ""  # what follows may be another picture
+            self.found.append("\n" * (tag in BREAKS) + " · " * (tag in ("td", "th")) + words)
         if tag not in VOID and (self._silent or tag == "style" or known.get("role") == "img"):
             self._silent += 1
 

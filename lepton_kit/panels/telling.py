@@ -10,27 +10,12 @@ from typing import Any
 from lepton_kit.panels.parts import Markup, bar, chip, table
 from lepton_kit.planning import noise
 from lepton_kit.rundir import Status
+from lepton_kit.rundir.told import duration
 from lepton_kit.rundir.view import RunView, main_metric
 from lepton_kit.runtime.places import HERE
 
 INCIDENTS_SHOWN = 6
 WORKERS_SHOWN = 32
-
-
-def duration(seconds: float | None) -> str:
-    """A time span in words of a size that suits it.
-
-    >>> duration(7.2), duration(95), duration(7300), duration(None)
-    ('7 s', '1 min 35 s', '2 h 1 min', 'unknown')
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return "unknown"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def size(count: float | None) -> str:

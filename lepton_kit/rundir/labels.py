@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from lepton_kit.rundir.paths import RunPaths, write_atomically
 from lepton_kit.rundir.reading import read_mapping
 
 LONGEST_NAME, LONGEST_TAG, LONGEST_NOTE, MOST_TAGS = 100, 40, 10_000, 20
+LINES = "\n\t"
+"""Control characters that a note may have."""
 _TAG = re.compile(r"[^\s,\"'=<>!]+")
 _STAMP = re.compile(r"-\d{8}-\d{6}-[0-9a-f]{4}$")
 
@@ -32,6 +35,16 @@ class Labels:
     tags: tuple[str, ...] = ()
     note: str = ""
     deleted: float | None = None
+
+
+def _odd(text: str, allowed: str = "") -> str:
+    """The first sign that would steer a terminal, or that no file can hold; empty if there is none."""
+    return next((c for c in text if c not in allowed and unicodedata.category(c) in ("Cc", "Cs")), "")
+
+
+def _plain(text: str, allowed: str = "") -> str:
+    """A text without such signs: who else wrote it need not have asked `check_note`."""
+    return "".join(c for c in text if not _odd(c, allowed))
 
 
 def first_name(run_id: str) -> str:
@@ -51,9 +64,9 @@ def read_labels(paths: RunPaths) -> Labels:
         return Labels()
     name, tags, note, deleted = (said.get(key) for key in ("name", "tags", "note", "deleted"))
     return Labels(
-        name if isinstance(name, str) and name else None,
-        tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
-        note if isinstance(note, str) else "",
+        (_plain(name) or None) if isinstance(name, str) else None,
+        tuple(_plain(tag) for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+        _plain(note, LINES) if isinstance(note, str) else "",
         float(deleted) if isinstance(deleted, int | float) else None,
     )
 
@@ -97,12 +110,12 @@ def check_tags(tags: object) -> tuple[str, ...]:
     >>> check_tags(["baseline", "8bit", "baseline"])
     ('baseline', '8bit')
     """
-    rule = f"at most {MOST_TAGS} words of at most {LONGEST_TAG} characters, without spaces, commas, quotes or <>=!"
+    rule = f"at most {MOST_TAGS} words of at most {LONGEST_TAG} characters, without spaces, commas, quotes, control characters or <>=!"
     if isinstance(tags, str) or not isinstance(tags, Iterable):
         raise ConfigError("tags", given=tags, rule=f"a list of {rule}")
     found = tuple(dict.fromkeys(tags))
     for tag in found:
-        if not isinstance(tag, str) or len(tag) > LONGEST_TAG or not _TAG.fullmatch(tag):
+        if not isinstance(tag, str) or len(tag) > LONGEST_TAG or not _TAG.fullmatch(tag) or _odd(tag):
             raise ConfigError("tags", given=tag, rule=rule)
     if len(found) > MOST_TAGS:
         raise ConfigError("tags", given=len(found), rule=rule)
@@ -114,4 +127,7 @@ def check_note(note: object) -> str:
     if not isinstance(note, str) or len(note) > LONGEST_NOTE:
         given = note if not isinstance(note, str) else f"{len(note):,} characters"
         raise ConfigError("note", given=given, rule=f"a text of at most {LONGEST_NOTE:,} characters")
-    return note.strip()
+    text = note.replace("\r\n", "\n").strip()
+    if odd := _odd(text, LINES):
+        raise ConfigError("note", given=odd, rule="a text without control characters and broken bytes")
+    return text

@@ -37,6 +37,8 @@ class RunView:
         self._reader = EventReader(events) if events is not None else None
         self.status = Status.CREATED
         self.cause: str | None = None
+        self.abandoned = False
+        """Its driver has gone without a word, as whoever holds this view has found out: the log can't tell."""
         self.in_line: str | None = None
         self._gave_back = False
         """Of a run that waits in line: its place, and how long that may take, in words."""
@@ -162,9 +164,14 @@ class RunView:
         return None if self.first_time is None else round(self._passed, 1)
 
     @property
+    def state(self) -> Status:
+        """Its status; interrupted where its driver was found to be gone."""
+        return Status.INTERRUPTED if self.abandoned and not self.status.is_over else self.status
+
+    @property
     def done(self) -> bool:
-        """Whether the run has said that it is over."""
-        return self.status.is_over
+        """Whether no process of the run is left: it has said so, or was found to be abandoned."""
+        return self.state.is_over
 
     @property
     def total_steps(self) -> int | None:
@@ -223,7 +230,7 @@ class RunView:
 
     def counts(self) -> dict[str, int]:
         """How many workers are wanted, starting, standby and training."""
-        states = [worker["state"] for worker in self.workers]
+        states = [] if self.done else [worker["state"] for worker in self.workers]
         return {"wanted": self.wanted or 0} | {
             name: states.count(name) for name in ("starting", "standby", "training")
         }

@@ -259,3 +259,18 @@ def test_a_panel_of_a_dead_kernel_says_so(shown):
     desk.page.locator(".lk-dead-note", has_text="The kernel of this panel has ended").wait_for(timeout=SLOW)
     assert desk.page.locator(".lk-dead > :not([inert]):not(.lk-dead-note)").count() == 0
     desk.photograph_themes("dead-kernel")
+
+
+def test_a_second_page_hears_that_another_one_restarted_the_kernel(shown):
+    """JupyterLab tells a restart to the page that asked for it alone."""
+    desk, _ = shown
+    save(desk)
+    second = desk.page.context.new_page()
+    second.goto(desk.page.url.replace("/lab/", "/lab/workspaces/second/"))
+    second.wait_for_function(KERNEL_IDLE, timeout=SLOW)
+    second.locator(".lk-plot").first.wait_for(timeout=SLOW)
+    assert second.locator(".lk-dead-note").count() == 0
+    desk.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()"
+    )
+    second.locator(".lk-dead-note", has_text="The kernel of this panel has ended").wait_for(timeout=SLOW)

@@ -82,6 +82,10 @@ def test_watch_tells_the_end_and_its_exit_code(folder: Path, capsys: pytest.Capt
     state = json.loads(capsys.readouterr().out)
     assert state["status"] == "interrupted"
     assert f"lepton --runs-dir {folder.resolve()} resume cut" in state["cause"]
+    assert (state["eta_seconds"], state["workers"]["training"]) == (None, 0)
+    assert call(folder, "watch", "cut") == 1
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("interrupted · step 0/10 · the driver died; `lepton")
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "stop"])

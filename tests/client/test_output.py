@@ -27,9 +27,14 @@ def shell(
 def test_a_sign_that_the_output_has_not_is_written_in_ascii(tmp_path: Path):
     make(tmp_path)
     assert call(tmp_path, "rename", "demo-1", "größe ≈") == 0
-    done = shell(tmp_path, "runs", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0, done.stderr
-    assert rb"gr\xf6\xdfe" in done.stdout
+    plain = {
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+    }  # Python is then lenient with bytes of names, not with signs
+    for settings in ({"PYTHONIOENCODING": "ascii"}, plain):
+        done = shell(tmp_path, "runs", **settings)
+        assert done.returncode == 0, done.stderr
+        assert rb"gr\xf6\xdfe" in done.stdout
 
 
 @pytest.mark.processes

@@ -94,15 +94,22 @@ def test_two_panels_watch_one_run(panel, synthetic):
 
 def test_a_dead_driver_is_told_and_its_return_too(panel, synthetic):
     run = synthetic().begin()
+    run.advance(5)
     run.alive = False
     panel.attach(run)
     assert panel.state == "interrupted"
+    assert panel.following  # it may come back
     assert "the driver died" in panel.summary.value
+    assert " left (estimated)" not in panel.summary.value
+    assert "workers of wanted" not in panel.summary.value
+    assert "No worker runs any more" in panel.workers.table.value
     run.alive = True
     run.advance(1)
     panel.detach()
     panel.update()
     assert panel.state == "running"
+    assert " left (estimated)" in panel.summary.value
+    assert "No worker runs any more" not in panel.workers.table.value
 
 
 def test_a_page_that_arrives_gets_everything_again(panel, synthetic, monkeypatch):

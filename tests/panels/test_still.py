@@ -50,6 +50,7 @@ def test_what_can_be_read_is_told_and_what_is_hidden_is_not():
 def test_a_picture_inside_text_is_read_by_its_label_alone():
     text = '<p>Batch</p><div role="img" aria-label="parts: [43, 43]"><div>43</div><br><div>43</div></div>after <img alt="a cat">'
     assert plain(text) == ["Batch", "parts: [43, 43]", "after a cat"]
+    assert plain('<img alt="a sample: 0"><img alt="a sample: 1"> two') == ["a sample: 0 · a sample: 1 · two"]
 
 
 def test_long_words_are_cut_to_a_picture_of_bounded_size():

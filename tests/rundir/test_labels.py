@@ -83,7 +83,7 @@ def test_a_wrong_name_is_refused(name: object):
 
 @pytest.mark.parametrize(
     "tags",
-    ["word", 3, ["two words"], ["a,b"], ['"'], ["a=b"], [""], ["x" * (LONGEST_TAG + 1)], [5],
+    ["word", 3, ["two words"], ["a,b"], ['"'], ["a=b"], [""], ["x" * (LONGEST_TAG + 1)], [5], ["a\x1b[1m"], ["gr\udcf6sse"],
      [f"t{k}" for k in range(MOST_TAGS + 1)]],
 )  # fmt: skip
 def test_wrong_tags_are_refused(tags: object):
@@ -99,3 +99,18 @@ def test_the_longest_of_each_is_taken():
         check_note("x" * (LONGEST_NOTE + 1))
     with pytest.raises(ConfigError, match="note: got 7"):
         check_note(7)
+
+
+@pytest.mark.parametrize("note", ["\x1b]0;title\x07", "gr\udcf6sse"])
+def test_a_note_that_would_steer_a_terminal_or_fits_no_file_is_refused(note: str):
+    with pytest.raises(ConfigError, match=r"note: got '.*'; expected a text without control characters"):
+        check_note(note)
+
+
+def test_lines_of_a_note_stay():
+    assert check_note(" one\r\n\ttwo 👩‍🔬\n") == "one\n\ttwo 👩‍🔬"
+
+
+def test_labels_that_somebody_else_wrote_steer_no_terminal(paths: RunPaths):
+    paths.labels.write_text(json.dumps({"name": "a\x1b[2J", "tags": ["b\x07"], "note": "c\x1b[1m\nd"}))
+    assert read_labels(paths) == Labels("a[2J", ("b",), "c[1m\nd")
