@@ -42,7 +42,7 @@ def test_what_pip_put_into_a_folder_that_processes_search_is_installed(
 
 def test_a_module_that_goes_by_several_names_travels_once(monkeypatch: pytest.MonkeyPatch):
     module = types.ModuleType("twice_named")
-    module.__file__ = "/home/me/twice_named.py"
+    module.__file__ = "/nowhere/twice_named.py"
     monkeypatch.setitem(sys.modules, "twice_named", module)
     monkeypatch.setitem(sys.modules, "old_name", module)
     before = cloudpickle.list_registry_pickle_by_value()
