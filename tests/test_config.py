@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lepton_kit.data
-from lepton_kit.config import RunConfig, RunSettings, json_schema
+from lepton_kit.config import SHALLOW, RunConfig, RunSettings, _parsed, json_schema
 from lepton_kit.data import Dataset
 from lepton_kit.data.dataset import KINDS
 from lepton_kit.errors import ConfigError
@@ -141,6 +141,9 @@ def test_a_mistake_is_named_with_the_rule(values: dict[str, Any], words: list[st
         ),
         (b"seed: 1\n\tname: a", r"got '\\tname: a'; expected valid YAML \(line 2, column 1: found character"),
         (b"[" * 5000, "valid YAML"),
+        (b"[" * 100_000, "valid YAML"),  # libyaml would overflow the stack
+        (b"- " * 100_000, "valid YAML"),
+        ("\n".join(" " * k + "a:" for k in range(2000)).encode(), "valid YAML"),
         (b"\xff\xfe\x00", "readable YAML or JSON file"),
         (b"- 1", "a mapping of sections"),
         (b"training: {epochs: 0}", r"training\.epochs: got 0"),
@@ -153,6 +156,13 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, content: bytes
     with pytest.raises(ConfigError, match=words) as caught:
         RunConfig.load(path)
     assert "broken.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_both_readers_of_yaml_find_the_same(long: bool):
+    text = any_config().to_yaml() + (f"# {'x' * SHALLOW}\n" if long else "")
+    assert RunConfig.from_dict(_parsed(text)) == any_config()
+    assert _parsed(text) == yaml.safe_load(text)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
