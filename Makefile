@@ -33,7 +33,7 @@ conformance: test-setup  ## all situations of docs/fit.md, on real workers again
 gpu: test-setup  ## tests that need a GPU of NVIDIA's and a TensorFlow that sees it; elsewhere they are skipped
 	@$(BIN)/python scripts/check.py --only gpu
 
-lint: setup  ## the checks alone, in seconds
+lint: setup  ## the checks alone, in a minute or a few
 	@$(BIN)/python scripts/check.py --only lint
 
 audit: test-setup  ## withdrawn versions, known weaknesses and licences of all that is installed; asks the network
