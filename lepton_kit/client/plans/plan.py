@@ -201,7 +201,8 @@ class Plan:
         found = told.where_it_stops(self.paying, self.over()[-1], self.law)
         if not self.left_out:
             return found
-        return f"{found} That is of this machine alone, without {', '.join(self.left_out)}: hosts and their link are asked of the plan."
+        others = ", ".join(self.left_out)
+        return f"{found} That is of this machine alone, without {others}: hosts like this one are told by plan.predict(hosts=2, link='1gbit/0.5')."
 
     def figure(self, workers: int | None = None, *, width: int = WIDTH, **changes: Any) -> Picture:
         """Throughput by number of workers up to ``workers``: what was measured, what is predicted, and its bounds, as a still picture.
