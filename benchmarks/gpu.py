@@ -18,12 +18,11 @@ import tempfile
 import time
 from typing import Any
 
-import numpy as np
+import throughput
 from kinds import KINDS, keras_model, samples
 
 GLOBAL_BATCH = 1024
 PLACES = {"one_worker": ["gpu:0"], "two_workers": ["gpu:0", "gpu:0"], "beside_the_cpu": ["gpu:0", "cpu"]}
-PATIENCE_SECONDS = 300
 
 
 def serve(contestant: str, kind: str) -> None:
@@ -83,50 +82,24 @@ class Plain:
         self._child.wait()
 
 
-class Launched:
-    """A run of lepton_kit, paused between turns."""
+class Launched(throughput.Launched):
+    """A run of lepton_kit at some places, paused between turns."""
 
     def __init__(self, name: str, kind: str, folder: str):
         import lepton_kit as lk
 
-        self.name, places = name, PLACES[name]
-        data = lk.data.arrays(*samples(kind), validation_split=0)
+        self.name, self._places, self._panel = name, PLACES[name], None
         self._run = lk.launch(
-            _compiled(kind), data, workers=len(places), places=places, global_batch=GLOBAL_BATCH, epochs=1_000_000,
-            weights="auto" if "cpu" in places else None, runs_dir=folder, name=name, hang_seconds=PATIENCE_SECONDS,
+            _compiled(kind), lk.data.arrays(*samples(kind), validation_split=0), workers=len(self._places),
+            places=self._places, global_batch=GLOBAL_BATCH, epochs=1_000_000, runs_dir=folder, name=name,
+            weights="auto" if "cpu" in self._places else None,
         )  # fmt: skip
 
     def ready(self) -> None:
         self._until(lambda: self._run.view().step > 100)
-        if "cpu" in PLACES[self.name]:
+        if "cpu" in self._places:
             time.sleep(15)  # until the batch is cut by speed
         self._hold()
-
-    def _until(self, condition: Any) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if time.monotonic() > deadline or self._run.status == "failed":
-                raise SystemExit(f"{self.name}: {self._run.status}: {self._run.cause}")
-            time.sleep(0.02)
-
-    def _hold(self) -> None:
-        self._run.pause()
-        self._until(lambda: self._run.status == "paused")
-
-    def turn(self, seconds: float) -> float:
-        before, start = len(self._run.view().throughput), self._run.view().step
-        self._run.resume()
-        self._until(lambda: self._run.view().step > start)
-        time.sleep(seconds)
-        self._hold()
-        view = self._run.view()
-        reports, rates = view.report_steps.array[before:], view.throughput[before:]
-        counts = np.diff(np.concatenate([[start], reports])) * GLOBAL_BATCH
-        # The first report after a pause counts the pause itself.
-        return float(counts[1:].sum() / (counts[1:] / rates[1:]).sum())
-
-    def close(self) -> None:
-        self._run.stop().wait()
 
 
 def measure(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
